@@ -1,0 +1,78 @@
+//! The command line program around the library.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+mod args;
+mod certificate;
+mod listen;
+mod say;
+mod stdout;
+
+use args::Command;
+use say::Say;
+
+/// Something that the user must mend before the program can run, or that ended it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The exit status.
+    status: u8,
+    what: String,
+    hint: Option<String>,
+}
+
+/// The exit status when running failed.
+const FAILED: u8 = 1;
+/// The exit status for wrong arguments and unreadable configuration.
+const MISUSED: u8 = 2;
+
+impl Failure {
+    fn misused(what: impl Into<String>) -> Self {
+        Failure {
+            status: MISUSED,
+            what: what.into(),
+            hint: None,
+        }
+    }
+
+    fn failed(what: impl Into<String>) -> Self {
+        Failure {
+            status: FAILED,
+            what: what.into(),
+            hint: None,
+        }
+    }
+
+    fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+pub(crate) fn run() -> ExitCode {
+    let say = Say::start();
+    let result = args::parse(pico_args::Arguments::from_env()).and_then(|command| match command {
+        Command::Print(text) => print(text),
+        Command::Listen(args) => listen::run(*args, &say),
+    });
+    let status = match result {
+        Ok(()) => 0,
+        Err(failure) => {
+            say.line(&failure.what);
+            if let Some(hint) = &failure.hint {
+                say.hint(hint);
+            }
+            failure.status
+        }
+    };
+    say.finish();
+    ExitCode::from(status)
+}
+
+fn print(text: &str) -> Result<(), Failure> {
+    let mut stdout = io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Failure::failed(format!("can't write the output: {error}")))
+}

@@ -1,0 +1,494 @@
+//! One connection: handshake, reading on credit, the end.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use async_channel::Sender;
+use async_io::Timer;
+use event_listener::EventListener;
+use futures_lite::{AsyncRead, AsyncWrite};
+
+use crate::budget::Share;
+use crate::decode::Format;
+use crate::error::{Cut, End, Timeout, Truncation};
+use crate::event::{self, Buffers, Event, Kind};
+use crate::link::{Link, Request, SinkLink, Verdict};
+use crate::peer::{ConnId, Peer};
+use crate::server::Shared;
+use crate::tls;
+
+/// How long the answer to a close_notify may take to be sent. It is a few dozen bytes: only a
+/// peer that has stopped reading altogether makes it wait.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A future that receives one stream, from the handshake to the sink's verdict.
+///
+/// Made by [`Server::connection`] and [`Server::plain`]. It does nothing unless polled, spawns
+/// nothing, and is `Send` if `IO` is. Dropped before it is done, it cuts the stream: the sink
+/// delivers what had arrived, and reports [`Cut::Dropped`].
+///
+/// While it waits for its peer it holds no read buffer. It reads only while it holds a credit; it
+/// has two, and each returns when the sink has handed on the chunk that was read with it.
+///
+/// [`Server::connection`]: crate::Server::connection
+/// [`Server::plain`]: crate::Server::plain
+#[must_use = "a connection does nothing unless it is polled"]
+pub struct Connection<IO> {
+    phase: Phase<IO>,
+    guard: Guard,
+}
+
+/// What became of one connection.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Report {
+    /// The connection's number.
+    pub id: ConnId,
+    /// Who was at the other end, with its verified names.
+    pub peer: Peer,
+    /// Whether the handshake was completed, so that the sink has seen the connection.
+    pub established: bool,
+    /// How it ended.
+    pub end: End,
+    /// What the stream was compressed with; [`Format::Auto`] if too little came to tell.
+    pub format: Format,
+    /// Bytes received, decrypted and still compressed.
+    pub received: u64,
+    /// Bytes handed to the output, decompressed.
+    pub delivered: u64,
+}
+
+pub(crate) enum Transport<IO> {
+    Tls(IO),
+    Plain(IO),
+}
+
+enum Phase<IO> {
+    /// All places are taken.
+    Waiting {
+        transport: Option<Transport<IO>>,
+        listener: Option<EventListener>,
+    },
+    Handshake {
+        // Boxed, like the stream that it becomes: a TLS session is large, and the phases before
+        // and after it need none.
+        accept: Box<tls::Accept<IO>>,
+        deadline: Deadline,
+    },
+    Open(Open<IO>),
+    /// The peer's close_notify is being answered.
+    Closing {
+        stream: Stream<IO>,
+        deadline: Option<Deadline>,
+    },
+    /// Nothing is left but to hear what the sink made of it.
+    Verdict,
+    /// Ended without the sink.
+    Unopened(End),
+    Done,
+}
+
+/// What outlives each phase. Its `Drop` sees to it that a stream's end is never lost.
+struct Guard {
+    id: ConnId,
+    peer: Peer,
+    shared: Arc<Shared>,
+    link: Arc<Link>,
+    events: Option<Sender<Event>>,
+    place: Option<Share>,
+    opened: bool,
+    closed: bool,
+    received: u64,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
+    pub(crate) fn new(
+        shared: &Arc<Shared>,
+        id: ConnId,
+        events: Option<Sender<Event>>,
+        transport: Transport<IO>,
+        peer: Peer,
+    ) -> Self {
+        let link = Link::new();
+        shared.register(id, &link);
+        Connection {
+            guard: Guard {
+                id,
+                peer,
+                shared: Arc::clone(shared),
+                link,
+                events,
+                place: shared.places.try_take(1, 0),
+                opened: false,
+                closed: false,
+                received: 0,
+            },
+            phase: Phase::Waiting {
+                transport: Some(transport),
+                listener: None,
+            },
+        }
+    }
+
+    /// Goes as far as it can within the phase; a phase that is over says which is next.
+    fn poll_phase(&mut self, cx: &mut Context<'_>) -> Poll<Phase<IO>> {
+        let guard = &mut self.guard;
+        let next = match &mut self.phase {
+            Phase::Waiting {
+                transport,
+                listener,
+            } => {
+                if guard.is_cut() {
+                    return Poll::Ready(Phase::Unopened(End::Cut(Cut::Server)));
+                }
+                if guard.place.is_none() {
+                    let share = ready!(guard.shared.places.poll_take(1, listener, cx));
+                    guard.place = Some(share);
+                }
+                match (transport.take(), &guard.shared.settings.tls) {
+                    (Some(Transport::Tls(io)), Some(tls)) => Phase::Handshake {
+                        accept: Box::new(tls.accept(io)),
+                        deadline: Deadline::after(guard.shared.settings.handshake_timeout),
+                    },
+                    (Some(Transport::Plain(io)), _) => guard.open(Stream::Plain(io)),
+                    (Some(Transport::Tls(_)), None) => Phase::Unopened(End::Refused {
+                        what: "this server has no certificate".to_owned(),
+                        hint: None,
+                    }),
+                    (None, _) => Phase::Done,
+                }
+            }
+            Phase::Handshake { accept, deadline } => {
+                if guard.is_cut() {
+                    return Poll::Ready(Phase::Unopened(End::Cut(Cut::Server)));
+                }
+                match accept.poll(cx) {
+                    Poll::Ready(Ok(stream)) => guard.open(Stream::Tls(Box::new(stream))),
+                    Poll::Ready(Err(error)) => Phase::Unopened(error.into()),
+                    Poll::Pending => {
+                        let limit = ready!(deadline.poll(cx));
+                        Phase::Unopened(End::Timeout(Timeout::Handshake(limit)))
+                    }
+                }
+            }
+            Phase::Open(open) => {
+                let end = ready!(open.poll_read(guard, cx));
+                let clean = end.is_clean();
+                guard.close(end);
+                let stream = std::mem::replace(&mut open.stream, Stream::Gone);
+                if clean {
+                    Phase::Closing {
+                        stream,
+                        deadline: None,
+                    }
+                } else {
+                    // Without a close_notify, so that the sender knows that it did not end well.
+                    Phase::Verdict
+                }
+            }
+            Phase::Closing { stream, deadline } => {
+                // Whether the answer could be sent changes nothing: all data has come.
+                if stream.poll_close(cx).is_pending() {
+                    let deadline =
+                        deadline.get_or_insert_with(|| Deadline::after(Some(CLOSE_TIMEOUT)));
+                    ready!(deadline.poll(cx));
+                }
+                Phase::Verdict
+            }
+            Phase::Verdict | Phase::Unopened(_) | Phase::Done => return Poll::Pending,
+        };
+        Poll::Ready(next)
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Connection<IO> {
+    type Output = Report;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
+        let this = &mut *self;
+        this.guard.link.register(cx);
+        loop {
+            let verdict = match &mut this.phase {
+                Phase::Verdict => match this.guard.link.take_verdict() {
+                    Some(verdict) => verdict,
+                    None => return Poll::Pending,
+                },
+                Phase::Unopened(end) => Verdict {
+                    end: end.clone(),
+                    format: Format::Auto,
+                    delivered: 0,
+                },
+                _ => {
+                    this.phase = ready!(this.poll_phase(cx));
+                    continue;
+                }
+            };
+            this.phase = Phase::Done;
+            return Poll::Ready(this.guard.report(verdict));
+        }
+    }
+}
+
+impl Guard {
+    fn is_cut(&self) -> bool {
+        self.events.is_none() || self.link.requested().is_some()
+    }
+
+    /// Announces the connection to the sink.
+    fn open<IO>(&mut self, stream: Stream<IO>) -> Phase<IO> {
+        if !self.shared.admit() {
+            return Phase::Unopened(End::Cut(Cut::Server));
+        }
+        let open = Kind::Open(Box::new(event::Open {
+            peer: self.peer.clone(),
+            link: SinkLink::new(&self.link),
+        }));
+        self.opened = true;
+        if self.send(open).is_err() {
+            self.closed = true;
+            return Phase::Verdict;
+        }
+        Phase::Open(Open {
+            stream,
+            lending: None,
+            idle: Idle::new(self.shared.settings.idle_timeout),
+        })
+    }
+
+    /// Tells the sink how the stream ended, once.
+    fn close(&mut self, end: End) {
+        if self.opened
+            && !self.closed
+            && let Some(place) = self.place.take()
+        {
+            self.closed = true;
+            // If it can't be sent, the sink is gone, and has left its verdict.
+            let _ = self.send(Kind::Close(Box::new(event::Close { end, _place: place })));
+        }
+    }
+
+    fn send(&self, kind: Kind) -> Result<(), SinkGone> {
+        let event = Event { id: self.id, kind };
+        match &self.events {
+            Some(events) => events.try_send(event).map_err(|_| SinkGone),
+            None => Err(SinkGone),
+        }
+    }
+
+    fn report(&mut self, verdict: Verdict) -> Report {
+        Report {
+            id: self.id,
+            peer: self.peer.clone(),
+            established: self.opened,
+            end: verdict.end,
+            format: verdict.format,
+            received: self.received,
+            delivered: verdict.delivered,
+        }
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.close(End::Cut(Cut::Dropped));
+        self.shared.forget(self.id);
+    }
+}
+
+struct SinkGone;
+
+/// A stream that is being read.
+struct Open<IO> {
+    stream: Stream<IO>,
+    /// Waiting for the memory of a read buffer.
+    lending: Option<EventListener>,
+    idle: Idle,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Open<IO> {
+    /// Reads and sends what there is, until the stream ends.
+    fn poll_read(&mut self, guard: &mut Guard, cx: &mut Context<'_>) -> Poll<End> {
+        match guard.link.requested() {
+            Some(Request::Cut) => return Poll::Ready(End::Cut(Cut::Server)),
+            // The sink has its own reason.
+            Some(Request::Refuse) => return Poll::Ready(End::Cut(Cut::SinkGone)),
+            None => {}
+        }
+        // A sender that is kept waiting is not idle.
+        let Poll::Ready(credit) = guard.link.poll_credit() else {
+            self.idle.restart();
+            return Poll::Pending;
+        };
+        let buffers: &Arc<Buffers> = &guard.shared.buffers;
+        let Poll::Ready(mut buffer) = buffers.poll_lend(&mut self.lending, cx) else {
+            self.idle.restart();
+            return Poll::Pending;
+        };
+        let (filled, end) = self.stream.fill(cx, &mut buffer, guard.received);
+        if filled > 0 {
+            let full = filled == buffer.len();
+            guard.received = guard.received.saturating_add(filled as u64);
+            self.idle.restart();
+            if guard
+                .send(Kind::Data(buffer.into_chunk(filled, credit)))
+                .is_err()
+            {
+                return Poll::Ready(End::Cut(Cut::SinkGone));
+            }
+            if full && end.is_none() {
+                // There may be more; the executor's other tasks come first.
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+        }
+        match end {
+            Some(end) => Poll::Ready(end),
+            None => self.idle.poll(cx),
+        }
+    }
+}
+
+enum Stream<IO> {
+    Tls(Box<tls::Stream<IO>>),
+    Plain(IO),
+    Gone,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
+    /// Reads until the buffer is full or nothing more is there. Small records arrive in groups:
+    /// one chunk, and one wake-up of the sink, serves them all.
+    /// `offset` is how much was read before.
+    fn fill(
+        &mut self,
+        cx: &mut Context<'_>,
+        buffer: &mut [u8],
+        offset: u64,
+    ) -> (usize, Option<End>) {
+        let mut filled = 0;
+        while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            match self.poll_read(cx, rest) {
+                Poll::Ready(Ok(0)) => return (filled, Some(End::Clean)),
+                Poll::Ready(Ok(n)) => filled += n.min(rest.len()),
+                Poll::Ready(Err(error)) => {
+                    let offset = offset.saturating_add(filled as u64);
+                    return (filled, Some(end_of(error, offset)));
+                }
+                Poll::Pending => break,
+            }
+        }
+        (filled, None)
+    }
+
+    fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize, tls::ReadError>> {
+        match self {
+            Stream::Tls(tls) => tls.poll_read(cx, buf),
+            Stream::Plain(io) => loop {
+                match ready!(Pin::new(&mut *io).poll_read(cx, buf)) {
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    result => {
+                        return Poll::Ready(
+                            result.map_err(|error| tls::ReadError::Reset(error.to_string())),
+                        );
+                    }
+                }
+            },
+            Stream::Gone => Poll::Ready(Ok(0)),
+        }
+    }
+
+    fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tls(tls) => tls.poll_close(cx),
+            Stream::Plain(io) => Pin::new(io).poll_close(cx),
+            Stream::Gone => Poll::Ready(Ok(())),
+        }
+    }
+}
+
+fn end_of(error: tls::ReadError, offset: u64) -> End {
+    match error {
+        tls::ReadError::NoCloseNotify => End::Truncated(Truncation::NoCloseNotify),
+        tls::ReadError::Reset(what) => End::Reset { what },
+        tls::ReadError::Tls(what) => End::Corrupt {
+            layer: "tls",
+            offset,
+            what,
+        },
+    }
+}
+
+impl From<tls::HandshakeError> for End {
+    fn from(error: tls::HandshakeError) -> Self {
+        match error {
+            tls::HandshakeError::Closed => End::Truncated(Truncation::Handshake),
+            tls::HandshakeError::Reset(what) => End::Reset { what },
+            tls::HandshakeError::Tls(what) => End::Refused { what, hint: None },
+        }
+    }
+}
+
+/// A point in time, or never.
+struct Deadline(Option<(Duration, Timer)>);
+
+impl Deadline {
+    fn after(limit: Option<Duration>) -> Self {
+        Deadline(limit.map(|limit| (limit, Timer::after(limit))))
+    }
+
+    /// Waits for it; yields how long that took.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
+        match &mut self.0 {
+            Some((limit, timer)) => Pin::new(timer).poll(cx).map(|_| *limit),
+            None => Poll::Pending,
+        }
+    }
+}
+
+/// How long nothing has come.
+struct Idle {
+    limit: Option<Duration>,
+    /// Since when the peer has been waited for; nothing while it is not its turn.
+    since: Option<Instant>,
+    /// Set once and moved on when it fires: moving it at each read would cost more than the read.
+    timer: Option<Timer>,
+}
+
+impl Idle {
+    fn new(limit: Option<Duration>) -> Self {
+        Idle {
+            limit,
+            since: None,
+            timer: None,
+        }
+    }
+
+    fn restart(&mut self) {
+        self.since = None;
+    }
+
+    /// Waits until the limit is reached.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<End> {
+        let Some(limit) = self.limit else {
+            return Poll::Pending;
+        };
+        let since = *self.since.get_or_insert_with(Instant::now);
+        let Some(deadline) = since.checked_add(limit) else {
+            return Poll::Pending;
+        };
+        let timer = self.timer.get_or_insert_with(|| Timer::at(deadline));
+        loop {
+            ready!(Pin::new(&mut *timer).poll(cx));
+            if Instant::now() >= deadline {
+                return Poll::Ready(End::Timeout(Timeout::Idle(limit)));
+            }
+            timer.set_at(deadline);
+        }
+    }
+}

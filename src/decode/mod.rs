@@ -1,0 +1,386 @@
+//! Decompression, without tasks and without IO: bytes are pushed in, decoded bytes come out.
+//!
+//! A [`Decoder`] is a state machine that is fed whatever has come and fills the buffer that it is
+//! given. It never waits, never holds back what it could decode, and never hides what it decoded
+//! behind the error that follows.
+//!
+//! ```
+//! use tlsink::decode::{Decoder, Format, Limits};
+//!
+//! let mut decoder = Decoder::new(Format::Auto, &Limits::default());
+//! let mut output = [0; 1024];
+//!
+//! let step = decoder.decode(b"plain text\n", &mut output);
+//! assert_eq!(&output[..step.written], b"plain text\n");
+//! assert!(step.fault.is_none());
+//!
+//! decoder.settle();
+//! assert_eq!(decoder.format(), Format::Plain);
+//! assert!(decoder.at_boundary());
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::budget::Memory;
+
+mod detect;
+#[cfg(feature = "gzip")]
+mod gzip;
+#[cfg(any(
+    feature = "gzip",
+    feature = "zlib",
+    feature = "deflate",
+    feature = "qt"
+))]
+mod inflate;
+#[cfg(feature = "qt")]
+mod qt;
+#[cfg(feature = "zstd")]
+mod zstd;
+
+use detect::{Detect, Verdict};
+#[cfg(any(
+    feature = "gzip",
+    feature = "zlib",
+    feature = "deflate",
+    feature = "qt"
+))]
+use inflate::{Inflate, Wrapper};
+
+/// What a stream is compressed with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Format {
+    /// Told from the first bytes; what is not recognised is plain.
+    #[default]
+    Auto,
+    /// Not compressed, or not to be decompressed.
+    Plain,
+    /// gzip (RFC 1952): any number of members, with zero padding between and after them.
+    Gzip,
+    /// zlib (RFC 1950): one stream.
+    Zlib,
+    /// Raw deflate (RFC 1951): one stream. It has no header, so it is never detected.
+    Deflate,
+    /// Zstandard (RFC 8878): any number of frames and skippable frames.
+    Zstd,
+    /// What Qt's `qCompress` makes, one block after another: a big-endian 32-bit size, then zlib.
+    Qt,
+}
+
+impl Format {
+    /// All formats, in the order in which they are documented.
+    pub const ALL: [Format; 7] = [
+        Format::Auto,
+        Format::Plain,
+        Format::Gzip,
+        Format::Zlib,
+        Format::Deflate,
+        Format::Zstd,
+        Format::Qt,
+    ];
+
+    /// The name of the format, as it is printed.
+    pub fn name(self) -> &'static str {
+        match self {
+            Format::Auto => "auto",
+            Format::Plain => "plain",
+            Format::Gzip => "gzip",
+            Format::Zlib => "zlib",
+            Format::Deflate => "deflate",
+            Format::Zstd => "zstd",
+            Format::Qt => "qt",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Takes the [name](Format::name), and `none` for plain.
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(name: &str) -> Result<Self, UnknownFormat> {
+        Format::ALL
+            .into_iter()
+            .find(|format| format.name() == name || (*format == Format::Plain && name == "none"))
+            .ok_or(UnknownFormat)
+    }
+}
+
+/// The name is no format's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownFormat;
+
+impl fmt::Display for UnknownFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("unknown format, expected auto, none, gzip, zlib, deflate, zstd or qt")
+    }
+}
+
+impl std::error::Error for UnknownFormat {}
+
+/// What a decoder may use.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// The largest zstd window, in bytes.
+    pub max_window: u64,
+    /// Where windows are counted.
+    pub memory: Memory,
+}
+
+/// A window of 8 MiB at most, which is what decoders must support (RFC 8878, section 3.1.1.1.2),
+/// and 1 GiB of memory.
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_window: 8 << 20,
+            memory: Memory::new(1 << 30),
+        }
+    }
+}
+
+/// What one call of [`Decoder::decode`] did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Step {
+    /// Bytes of the input that are done with.
+    pub read: usize,
+    /// Bytes of the output that were written. They are good, whatever `fault` says.
+    pub written: usize,
+    /// What stopped the decoder, for good.
+    pub fault: Option<Fault>,
+}
+
+/// Why a decoder stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The data is not valid.
+    Corrupt {
+        /// The format that it isn't valid in.
+        format: Format,
+        /// Where, in bytes from the start of the stream.
+        offset: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// The data needs more than the decoder may use.
+    Limit(String),
+    /// The format of this name is recognised, but not built in.
+    Unsupported(&'static str),
+}
+
+/// A decoder for one stream.
+#[derive(Debug)]
+pub struct Decoder {
+    codec: Codec,
+    /// What detection has seen and the codec hasn't, with how much of it is done with.
+    held: Vec<u8>,
+    replayed: usize,
+    limits: Limits,
+}
+
+#[derive(Debug)]
+enum Codec {
+    Detect(Detect),
+    Plain,
+    #[cfg(feature = "gzip")]
+    Gzip(Box<gzip::Gzip>),
+    #[cfg(any(feature = "zlib", feature = "deflate"))]
+    Inflate(Format, Box<Inflate>),
+    #[cfg(feature = "zstd")]
+    Zstd(Box<zstd::Zstd>),
+    #[cfg(feature = "qt")]
+    Qt(Box<qt::Qt>),
+    Failed(Format, Fault),
+}
+
+/// What a codec does with what it is given; the loops around it are written once, here.
+#[cfg(any(
+    feature = "gzip",
+    feature = "zlib",
+    feature = "deflate",
+    feature = "zstd",
+    feature = "qt"
+))]
+trait Decode {
+    /// Decodes until the input is used up, the output is full, or there is a fault.
+    fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Step;
+
+    /// Whether the input may end here.
+    fn at_boundary(&self) -> bool;
+}
+
+impl Decoder {
+    /// A decoder for a stream in this format, or in the one that is [detected](Format::Auto).
+    pub fn new(format: Format, limits: &Limits) -> Self {
+        Decoder {
+            codec: Codec::new(format, limits),
+            held: Vec::new(),
+            replayed: 0,
+            limits: limits.clone(),
+        }
+    }
+
+    /// The stream's format; [`Format::Auto`] until enough of it has come.
+    pub fn format(&self) -> Format {
+        match &self.codec {
+            Codec::Detect(_) => Format::Auto,
+            Codec::Plain => Format::Plain,
+            #[cfg(feature = "gzip")]
+            Codec::Gzip(_) => Format::Gzip,
+            #[cfg(any(feature = "zlib", feature = "deflate"))]
+            Codec::Inflate(format, _) => *format,
+            #[cfg(feature = "zstd")]
+            Codec::Zstd(_) => Format::Zstd,
+            #[cfg(feature = "qt")]
+            Codec::Qt(_) => Format::Qt,
+            Codec::Failed(format, _) => *format,
+        }
+    }
+
+    /// Whether the input is passed on as it is, so that no call of `decode` is needed.
+    pub fn is_transparent(&self) -> bool {
+        matches!(self.codec, Codec::Plain) && self.held.is_empty()
+    }
+
+    /// Decodes `input` into `output`.
+    ///
+    /// When all input is read and the output is not full, nothing more comes without more input;
+    /// otherwise call it again with the rest, which may be empty. After a fault it does nothing
+    /// but repeat the fault.
+    pub fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Step {
+        let mut step = Step::default();
+        if let Codec::Detect(detect) = &mut self.codec {
+            match detect.push(&mut self.held, input) {
+                (read, Verdict::Undecided) => {
+                    step.read = read;
+                    return step;
+                }
+                (read, verdict) => {
+                    step.read = read;
+                    self.decide(verdict);
+                }
+            }
+        }
+        if !self.held.is_empty() {
+            let held = std::mem::take(&mut self.held);
+            let replay = self.run(held.get(self.replayed..).unwrap_or_default(), output);
+            step.written = replay.written;
+            step.fault = replay.fault;
+            self.replayed += replay.read;
+            if self.replayed < held.len() {
+                self.held = held;
+                return step;
+            }
+            if step.fault.is_some() || step.written == output.len() {
+                return step;
+            }
+        }
+        let rest = self.run(
+            input.get(step.read..).unwrap_or_default(),
+            output.get_mut(step.written..).unwrap_or_default(),
+        );
+        step.read += rest.read;
+        step.written += rest.written;
+        step.fault = rest.fault;
+        step
+    }
+
+    /// Says that the input has ended, which decides what detection left open. Call
+    /// [`decode`](Self::decode) with empty input afterwards, until it writes nothing.
+    pub fn settle(&mut self) {
+        if let Codec::Detect(detect) = &self.codec {
+            let verdict = detect.settle(&self.held);
+            self.decide(verdict);
+        }
+    }
+
+    /// Whether the stream may end here. No bytes at all are a whole stream, in every format.
+    pub fn at_boundary(&self) -> bool {
+        match &self.codec {
+            Codec::Detect(_) | Codec::Plain => self.held.is_empty(),
+            #[cfg(feature = "gzip")]
+            Codec::Gzip(gzip) => gzip.at_boundary(),
+            #[cfg(any(feature = "zlib", feature = "deflate"))]
+            Codec::Inflate(_, inflate) => inflate.at_boundary(),
+            #[cfg(feature = "zstd")]
+            Codec::Zstd(zstd) => zstd.at_boundary(),
+            #[cfg(feature = "qt")]
+            Codec::Qt(qt) => qt.at_boundary(),
+            Codec::Failed(..) => false,
+        }
+    }
+
+    fn decide(&mut self, verdict: Verdict) {
+        self.codec = match verdict {
+            Verdict::Undecided => return,
+            Verdict::Format(format) => Codec::new(format, &self.limits),
+            Verdict::Foreign(name) => Codec::Failed(Format::Auto, Fault::Unsupported(name)),
+        };
+    }
+
+    fn run(&mut self, input: &[u8], output: &mut [u8]) -> Step {
+        let step = match &mut self.codec {
+            Codec::Detect(_) => Step::default(),
+            Codec::Plain => copy(input, output),
+            #[cfg(feature = "gzip")]
+            Codec::Gzip(gzip) => gzip.decode(input, output),
+            #[cfg(any(feature = "zlib", feature = "deflate"))]
+            Codec::Inflate(_, inflate) => inflate.decode(input, output),
+            #[cfg(feature = "zstd")]
+            Codec::Zstd(zstd) => zstd.decode(input, output),
+            #[cfg(feature = "qt")]
+            Codec::Qt(qt) => qt.decode(input, output),
+            Codec::Failed(_, fault) => Step {
+                fault: Some(fault.clone()),
+                ..Step::default()
+            },
+        };
+        if let Some(fault) = &step.fault {
+            // The codec and its window go now, not when the connection does.
+            self.codec = Codec::Failed(self.format(), fault.clone());
+        }
+        step
+    }
+}
+
+impl Codec {
+    fn new(format: Format, limits: &Limits) -> Self {
+        let codec = match format {
+            Format::Auto => Ok(Codec::Detect(Detect::default())),
+            Format::Plain => Ok(Codec::Plain),
+            #[cfg(feature = "gzip")]
+            Format::Gzip => gzip::Gzip::new(limits).map(|gzip| Codec::Gzip(Box::new(gzip))),
+            #[cfg(feature = "zlib")]
+            Format::Zlib => Inflate::new(Wrapper::Zlib, format, limits)
+                .map(|inflate| Codec::Inflate(format, Box::new(inflate))),
+            #[cfg(feature = "deflate")]
+            Format::Deflate => Inflate::new(Wrapper::Raw, format, limits)
+                .map(|inflate| Codec::Inflate(format, Box::new(inflate))),
+            #[cfg(feature = "zstd")]
+            Format::Zstd => zstd::Zstd::new(limits).map(|zstd| Codec::Zstd(Box::new(zstd))),
+            #[cfg(feature = "qt")]
+            Format::Qt => qt::Qt::new(limits).map(|qt| Codec::Qt(Box::new(qt))),
+            #[allow(unreachable_patterns)]
+            missing => Err(Fault::Unsupported(missing.name())),
+        };
+        codec.unwrap_or_else(|fault| Codec::Failed(format, fault))
+    }
+}
+
+fn copy(input: &[u8], output: &mut [u8]) -> Step {
+    let n = input.len().min(output.len());
+    output[..n].copy_from_slice(&input[..n]);
+    Step {
+        read: n,
+        written: n,
+        fault: None,
+    }
+}

@@ -1,0 +1,447 @@
+//! Zstandard (RFC 8878): frames and skippable frames, one after another.
+//!
+//! The library decodes; this walks along the frame structure beside it, for three reasons. The
+//! window is known, checked and accounted for before any memory is taken for it. The library is
+//! given one block at a time, and gives back all of it before it gets the next: it forgets what a
+//! call has written when that call fails, and what was decoded before an error must not be lost.
+//! And an error's offset is that of its block.
+
+use std::fmt;
+
+use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
+
+use super::{Decode, Fault, Format, Limits, Step};
+use crate::budget::{Memory, Share};
+
+pub(super) struct Zstd {
+    context: DCtx<'static>,
+    state: State,
+    /// The library may have more to give than fitted in the output.
+    pending: bool,
+    /// Bytes read of the whole stream.
+    offset: u64,
+    max_window: u64,
+    memory: Memory,
+    share: Share,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum State {
+    /// In a header; no byte of it has been given to the library.
+    Header(Header),
+    /// So many bytes of a block are left.
+    Block {
+        left: usize,
+        last: bool,
+        checksum: bool,
+    },
+    /// So many bytes of the frame's checksum are left.
+    Checksum { left: usize },
+    /// So many bytes of a skippable frame are left.
+    Skip { left: u32 },
+}
+
+/// The beginning of a frame or of a block, while it is incomplete.
+#[derive(Clone, Copy, Debug)]
+struct Header {
+    bytes: [u8; HEADER],
+    len: usize,
+    kind: HeaderKind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum HeaderKind {
+    Frame,
+    Block { checksum: bool },
+}
+
+/// The longest header: magic number 4, descriptor 1, window 1, dictionary 4, content size 8.
+const HEADER: usize = 18;
+
+/// RFC 8878, section 3.1.1.2.4: no block is larger, in either form.
+const BLOCK: u64 = 128 * 1024;
+
+/// What the library takes besides window and block buffers, in bytes (its entropy tables, and
+/// room for alignment).
+const CONTEXT: u64 = 192 * 1024;
+
+impl Zstd {
+    pub(super) fn new(limits: &Limits) -> Result<Self, Fault> {
+        let share = take(&limits.memory, CONTEXT)?;
+        let mut context = DCtx::try_create().ok_or_else(out_of_memory)?;
+        // The library's own limit is a power of two; the exact one is checked before.
+        let log = limits.max_window.max(1 << 10).ilog2() + 1;
+        context
+            .set_parameter(DParameter::WindowLogMax(log.min(MOST_WINDOW_LOG)))
+            .map_err(|code| Fault::Limit(get_error_name(code).to_owned()))?;
+        Ok(Zstd {
+            context,
+            state: State::Header(Header::new(HeaderKind::Frame)),
+            pending: false,
+            offset: 0,
+            max_window: limits.max_window,
+            memory: limits.memory.clone(),
+            share,
+        })
+    }
+
+    /// What comes next, given the complete header.
+    fn enter(&mut self, header: &Header, first: Entry) -> Result<State, Fault> {
+        match first {
+            Entry::Skippable { size } => Ok(after_skip(size)),
+            Entry::Dictionary => Err(Fault::Unsupported("zstd with a dictionary")),
+            Entry::Frame { window, checksum } => {
+                self.check_window(window)?;
+                self.feed(header.filled())?;
+                Ok(State::Header(Header::new(HeaderKind::Block { checksum })))
+            }
+            Entry::Block {
+                size,
+                last,
+                checksum,
+            } => {
+                self.feed(header.filled())?;
+                Ok(after_block(size, last, checksum))
+            }
+        }
+    }
+
+    fn check_window(&mut self, window: u64) -> Result<(), Fault> {
+        if window > self.max_window {
+            return Err(Fault::Limit(format!(
+                "zstd window of {window} bytes, the limit is {}",
+                self.max_window
+            )));
+        }
+        // The library keeps its buffers from frame to frame: the largest counts. It holds the
+        // window with a block behind it, and one block of input.
+        let needed = window
+            .saturating_add(2 * BLOCK + CONTEXT)
+            .try_into()
+            .unwrap_or(usize::MAX);
+        if needed > self.share.amount() && !self.memory.try_resize(&mut self.share, needed) {
+            return Err(out_of_memory_for(window));
+        }
+        Ok(())
+    }
+
+    /// Gives the library bytes from which it makes no output.
+    fn feed(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        let step = self.call(bytes, &mut []);
+        match step.fault {
+            Some(fault) => Err(fault),
+            None if step.read == bytes.len() => Ok(()),
+            None => Err(self.corrupt("invalid header")),
+        }
+    }
+
+    fn call(&mut self, input: &[u8], output: &mut [u8]) -> Step {
+        let mut from = InBuffer::around(input);
+        let mut to = OutBuffer::around(output);
+        match self.context.decompress_stream(&mut to, &mut from) {
+            Ok(_) => {
+                let (read, written) = (from.pos(), to.pos());
+                Step {
+                    read,
+                    written,
+                    fault: None,
+                }
+            }
+            Err(code) => Step {
+                fault: Some(self.corrupt(get_error_name(code))),
+                ..Step::default()
+            },
+        }
+    }
+
+    fn corrupt(&self, what: &str) -> Fault {
+        Fault::Corrupt {
+            format: Format::Zstd,
+            offset: self.offset,
+            what: what.to_owned(),
+        }
+    }
+}
+
+impl Decode for Zstd {
+    fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Step {
+        let mut step = Step::default();
+        loop {
+            let rest = input.get(step.read..).unwrap_or_default();
+            let room = output.get_mut(step.written..).unwrap_or_default();
+            if self.pending {
+                if room.is_empty() {
+                    return step;
+                }
+                let flushed = self.call(&[], room);
+                step.written += flushed.written;
+                step.fault = flushed.fault;
+                self.pending = step.written == output.len();
+                if self.pending || step.fault.is_some() {
+                    return step;
+                }
+                continue;
+            }
+            if rest.is_empty() {
+                return step;
+            }
+            let result = match self.state {
+                State::Header(mut header) => {
+                    let (read, entry) = header.push(rest);
+                    step.read += read;
+                    self.state = State::Header(header);
+                    let entered = match entry {
+                        Ok(None) => Ok(self.state),
+                        Ok(Some(entry)) => self.enter(&header, entry),
+                        Err(what) => Err(self.corrupt(what)),
+                    };
+                    self.offset = self.offset.saturating_add(read as u64);
+                    entered
+                }
+                State::Block {
+                    left,
+                    last,
+                    checksum,
+                } => {
+                    let body = rest.get(..left).unwrap_or(rest);
+                    let done = self.call(body, room);
+                    step.read += done.read;
+                    step.written += done.written;
+                    self.offset = self.offset.saturating_add(done.read as u64);
+                    self.pending = step.written == output.len();
+                    match done.fault {
+                        Some(fault) => Err(fault),
+                        None if done.read == 0 && !self.pending => {
+                            Err(self.corrupt("a block that does not end"))
+                        }
+                        None => Ok(after_block(left - done.read.min(left), last, checksum)),
+                    }
+                }
+                State::Checksum { left } => {
+                    let part = rest.get(..left).unwrap_or(rest);
+                    let checked = self.feed(part);
+                    step.read += part.len();
+                    self.offset = self.offset.saturating_add(part.len() as u64);
+                    checked.map(|()| after_checksum(left - part.len()))
+                }
+                State::Skip { left } => {
+                    let n = rest.len().min(left as usize);
+                    step.read += n;
+                    self.offset = self.offset.saturating_add(n as u64);
+                    Ok(after_skip(left - n as u32))
+                }
+            };
+            match result {
+                Ok(state) => self.state = state,
+                Err(fault) => {
+                    step.fault = Some(fault);
+                    return step;
+                }
+            }
+        }
+    }
+
+    fn at_boundary(&self) -> bool {
+        let between = matches!(
+            self.state,
+            State::Header(Header {
+                len: 0,
+                kind: HeaderKind::Frame,
+                ..
+            })
+        );
+        between && !self.pending
+    }
+}
+
+impl fmt::Debug for Zstd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Zstd")
+            .field("state", &self.state)
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a complete header announces.
+#[derive(Clone, Copy, Debug)]
+enum Entry {
+    Skippable {
+        size: u32,
+    },
+    /// A frame that can't be decoded without one.
+    Dictionary,
+    Frame {
+        window: u64,
+        checksum: bool,
+    },
+    Block {
+        size: usize,
+        last: bool,
+        checksum: bool,
+    },
+}
+
+impl Header {
+    fn new(kind: HeaderKind) -> Self {
+        Header {
+            bytes: [0; HEADER],
+            len: 0,
+            kind,
+        }
+    }
+
+    fn filled(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// Takes bytes of `input` until the header is complete or the input is used up.
+    fn push(&mut self, input: &[u8]) -> (usize, Result<Option<Entry>, &'static str>) {
+        for (i, byte) in input.iter().enumerate() {
+            let Some(place) = self.bytes.get_mut(self.len) else {
+                return (i, Err("invalid frame header"));
+            };
+            *place = *byte;
+            self.len += 1;
+            match self.parse() {
+                Ok(None) => {}
+                parsed => return (i + 1, parsed),
+            }
+        }
+        (input.len(), Ok(None))
+    }
+
+    fn parse(&self) -> Result<Option<Entry>, &'static str> {
+        match self.kind {
+            HeaderKind::Frame => parse_frame(self.filled()),
+            HeaderKind::Block { checksum } => parse_block(self.filled(), checksum),
+        }
+    }
+}
+
+/// RFC 8878, sections 3.1.1.1 and 3.1.2.
+fn parse_frame(bytes: &[u8]) -> Result<Option<Entry>, &'static str> {
+    let [a, b, c, d, rest @ ..] = bytes else {
+        return Ok(None);
+    };
+    match u32::from_le_bytes([*a, *b, *c, *d]) {
+        0xfd2f_b528 => {}
+        0x184d_2a50..=0x184d_2a5f => {
+            return Ok(rest.first_chunk().map(|size| Entry::Skippable {
+                size: u32::from_le_bytes(*size),
+            }));
+        }
+        _ => return Err("not a zstd frame"),
+    }
+    let Some((descriptor, rest)) = rest.split_first() else {
+        return Ok(None);
+    };
+    let single_segment = descriptor & (1 << 5) != 0;
+    let window_size = usize::from(!single_segment);
+    let dictionary_size = [0, 1, 2, 4][usize::from(descriptor & 3)];
+    let content_size = match descriptor >> 6 {
+        0 => usize::from(single_segment),
+        1 => 2,
+        2 => 4,
+        _ => 8,
+    };
+    if rest.len() < window_size + dictionary_size + content_size {
+        return Ok(None);
+    }
+    let (window, rest) = rest.split_at(window_size);
+    let (dictionary, content) = rest.split_at(dictionary_size);
+    if descriptor & (1 << 3) != 0 {
+        return Err("a reserved bit is set");
+    }
+    if little_endian(dictionary) != 0 {
+        return Ok(Some(Entry::Dictionary));
+    }
+    let window = match window {
+        [byte] => {
+            let base = 1u64 << (10 + (byte >> 3));
+            base + base / 8 * u64::from(byte & 7)
+        }
+        // Section 3.1.1.1.4: two bytes are offset by 256. It doesn't matter for a limit.
+        _ => little_endian(content),
+    };
+    Ok(Some(Entry::Frame {
+        window,
+        checksum: descriptor & (1 << 2) != 0,
+    }))
+}
+
+/// RFC 8878, section 3.1.1.2.
+fn parse_block(bytes: &[u8], checksum: bool) -> Result<Option<Entry>, &'static str> {
+    let [a, b, c] = bytes else {
+        return Ok(None);
+    };
+    let header = u32::from_le_bytes([*a, *b, *c, 0]);
+    let size = header >> 3;
+    if u64::from(size) > BLOCK {
+        return Err("a block is too large");
+    }
+    Ok(Some(Entry::Block {
+        size: match (header >> 1) & 3 {
+            // Raw and compressed blocks are as long as they say; of an RLE block, one byte comes.
+            0 | 2 => size as usize,
+            1 => 1,
+            _ => return Err("reserved block type"),
+        },
+        last: header & 1 != 0,
+        checksum,
+    }))
+}
+
+fn after_block(left: usize, last: bool, checksum: bool) -> State {
+    match (left, last, checksum) {
+        (0, false, _) => State::Header(Header::new(HeaderKind::Block { checksum })),
+        (0, true, true) => State::Checksum { left: 4 },
+        (0, true, false) => State::Header(Header::new(HeaderKind::Frame)),
+        (left, ..) => State::Block {
+            left,
+            last,
+            checksum,
+        },
+    }
+}
+
+fn after_checksum(left: usize) -> State {
+    match left {
+        0 => State::Header(Header::new(HeaderKind::Frame)),
+        left => State::Checksum { left },
+    }
+}
+
+fn after_skip(left: u32) -> State {
+    match left {
+        0 => State::Header(Header::new(HeaderKind::Frame)),
+        left => State::Skip { left },
+    }
+}
+
+fn little_endian(bytes: &[u8]) -> u64 {
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+}
+
+fn take(memory: &Memory, bytes: u64) -> Result<Share, Fault> {
+    usize::try_from(bytes)
+        .ok()
+        .and_then(|bytes| memory.try_take(bytes))
+        .ok_or_else(out_of_memory)
+}
+
+fn out_of_memory() -> Fault {
+    Fault::Limit("no memory left for a zstd decoder".to_owned())
+}
+
+fn out_of_memory_for(window: u64) -> Fault {
+    Fault::Limit(format!(
+        "no memory left for a zstd window of {window} bytes"
+    ))
+}
+
+/// The largest window that the library takes: 2 GiB.
+const MOST_WINDOW_LOG: u32 = 31;

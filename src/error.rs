@@ -1,0 +1,307 @@
+//! What can go wrong, grouped by who is at fault: the peer (`End`), the configuration
+//! (`BuildError`, `TlsError`), the output (`OutputError`).
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::decode::{Fault, Format};
+
+/// How a stream ended. Nothing but [`End::Clean`] may be taken for complete.
+///
+/// What was authenticated and decoded before the end has been delivered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// The sender's close_notify (RFC 8446, section 6.1) came, and what came before it is whole.
+    Clean,
+    /// The stream stopped before its end.
+    Truncated(Truncation),
+    /// What came is not valid: a TLS record or the compressed data.
+    Corrupt {
+        /// The layer that is damaged: `tls`, or a format.
+        layer: &'static str,
+        /// Where, in bytes of that stream's content: decrypted bytes, still compressed.
+        offset: u64,
+        /// What is wrong.
+        what: String,
+    },
+    /// The connection broke.
+    Reset {
+        /// What the system, or the peer's TLS alert, said. It may quote the peer.
+        what: String,
+    },
+    /// The peer took too long.
+    Timeout(Timeout),
+    /// The peer completed no handshake, or sent what this receiver does not take.
+    Refused {
+        /// Why. It may quote the peer.
+        what: String,
+        /// What the sender or the receiver can do about it.
+        hint: Option<&'static str>,
+    },
+    /// The stream went over one of the receiver's limits.
+    Limit {
+        /// Which one.
+        what: String,
+    },
+    /// This side ended the stream.
+    Cut(Cut),
+}
+
+/// What is missing from a [truncated](End::Truncated) stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Truncation {
+    /// The connection was closed during the handshake.
+    Handshake,
+    /// The connection was closed without a close_notify.
+    NoCloseNotify,
+    /// A close_notify came, in the middle of the compressed data.
+    Unfinished(Format),
+    /// The connection was closed without a close_notify, in the middle of the compressed data.
+    Both(Format),
+}
+
+/// Which time ran out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Timeout {
+    /// The handshake took longer than this.
+    Handshake(Duration),
+    /// Nothing came for this long.
+    Idle(Duration),
+}
+
+/// Why this side ended a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cut {
+    /// [`Server::cut`](crate::Server::cut), or a connection made after
+    /// [`Server::stop`](crate::Server::stop).
+    Server,
+    /// The [`Connection`](crate::Connection) was dropped before it was done.
+    Dropped,
+    /// The [`Sink`](crate::Sink) was dropped before it had handled the whole stream.
+    SinkGone,
+}
+
+impl End {
+    /// Whether the stream is known to be complete.
+    pub fn is_clean(&self) -> bool {
+        matches!(self, End::Clean)
+    }
+
+    /// The end in one word, as it begins when printed.
+    pub fn word(&self) -> &'static str {
+        match self {
+            End::Clean => "clean",
+            End::Truncated(_) => "truncated",
+            End::Corrupt { .. } => "corrupt",
+            End::Reset { .. } => "reset",
+            End::Timeout(_) => "timeout",
+            End::Refused { .. } => "refused",
+            End::Limit { .. } => "limit",
+            End::Cut(_) => "cut",
+        }
+    }
+
+    /// What the sender or the receiver can do about it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            End::Refused { hint, .. } => *hint,
+            _ => None,
+        }
+    }
+
+    /// The end of a stream that the network side takes for `self`, when the codec is in the middle
+    /// of `format`.
+    pub(crate) fn unfinished(self, format: Format) -> Self {
+        match self {
+            End::Clean => End::Truncated(Truncation::Unfinished(format)),
+            End::Truncated(Truncation::NoCloseNotify) => End::Truncated(Truncation::Both(format)),
+            other => other,
+        }
+    }
+}
+
+impl From<Fault> for End {
+    fn from(fault: Fault) -> Self {
+        match fault {
+            Fault::Corrupt {
+                format,
+                offset,
+                what,
+            } => End::Corrupt {
+                layer: format.name(),
+                offset,
+                what,
+            },
+            Fault::Limit(what) => End::Limit { what },
+            Fault::Unsupported(name) => End::Refused {
+                what: format!("{name} is not built in"),
+                hint: Some("-d none passes it on as it is"),
+            },
+        }
+    }
+}
+
+/// The [word](End::word), then the facts in parentheses. What it quotes from a peer is not
+/// escaped.
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.word())?;
+        match self {
+            End::Clean => Ok(()),
+            End::Truncated(what) => write!(f, " ({what})"),
+            End::Corrupt {
+                layer,
+                offset,
+                what,
+            } => write!(f, " ({layer}: {what} at byte {offset})"),
+            End::Reset { what } | End::Refused { what, .. } | End::Limit { what } => {
+                write!(f, " ({what})")
+            }
+            End::Timeout(Timeout::Handshake(limit)) => {
+                write!(f, " (no handshake within {})", Seconds(*limit))
+            }
+            End::Timeout(Timeout::Idle(limit)) => {
+                write!(f, " (nothing came for {})", Seconds(*limit))
+            }
+            End::Cut(Cut::Server) => f.write_str(" (the server is stopping)"),
+            End::Cut(Cut::Dropped) => f.write_str(" (the connection was dropped)"),
+            End::Cut(Cut::SinkGone) => f.write_str(" (the sink is gone)"),
+        }
+    }
+}
+
+impl fmt::Display for Truncation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Truncation::Handshake => f.write_str("closed during the handshake"),
+            Truncation::NoCloseNotify => f.write_str("no close_notify"),
+            Truncation::Unfinished(format) => write!(f, "{format} not finished"),
+            Truncation::Both(format) => write!(f, "no close_notify, {format} not finished"),
+        }
+    }
+}
+
+struct Seconds(Duration);
+
+impl fmt::Display for Seconds {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} s", self.0.as_secs_f64())
+    }
+}
+
+/// Why a [`Builder`](crate::Builder) made no server.
+#[derive(Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// A limit below what the server needs to work at all.
+    TooSmall {
+        /// The builder's method.
+        setting: &'static str,
+        /// The least that it takes, in the method's own unit.
+        least: usize,
+    },
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BuildError::TooSmall { setting, least } => {
+                write!(f, "{setting} must be at least {least}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+/// Why a certificate and its key can't be used.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TlsError {
+    /// A file could not be read.
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The PEM text is damaged.
+    Pem {
+        /// What was looked for: `certificate` or `private key`.
+        what: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The PEM text holds no such item.
+    Missing {
+        /// What was looked for: `certificate` or `private key`.
+        what: &'static str,
+    },
+    /// The private key is encrypted.
+    EncryptedKey,
+    /// The certificate or the key can't be used for TLS.
+    Unusable {
+        /// What the TLS library says.
+        reason: String,
+    },
+}
+
+impl fmt::Display for TlsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TlsError::Read { path, source } => {
+                write!(f, "can't read {}: {source}", path.display())
+            }
+            TlsError::Pem { what, reason } => write!(f, "the {what} is not valid PEM: {reason}"),
+            TlsError::Missing { what } => write!(f, "no {what} found"),
+            TlsError::EncryptedKey => f.write_str("the private key is encrypted"),
+            TlsError::Unusable { reason } => write!(f, "can't use the certificate: {reason}"),
+        }
+    }
+}
+
+impl std::error::Error for TlsError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            TlsError::Read { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+}
+
+/// An [`Output`](crate::Output) failed, and with it the sink that fed it.
+#[derive(Debug)]
+pub struct OutputError {
+    pub(crate) source: io::Error,
+    pub(crate) streams: usize,
+}
+
+impl OutputError {
+    /// What the output said.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
+    }
+
+    /// How many streams were open, or not yet accounted for, when it failed.
+    pub fn streams(&self) -> usize {
+        self.streams
+    }
+}
+
+impl fmt::Display for OutputError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "can't write the output: {}", self.source)
+    }
+}
+
+impl std::error::Error for OutputError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}

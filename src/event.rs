@@ -1,0 +1,161 @@
+//! What travels from a connection's task to its sink: `Open`, `Data`…, `Close`.
+
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use event_listener::EventListener;
+
+use crate::budget::{Budget, Share};
+use crate::error::End;
+use crate::link::{Credit, SinkLink};
+use crate::peer::{ConnId, Peer};
+
+/// The most that one chunk carries, in bytes: four full TLS records. Larger chunks would save few
+/// wake-ups and lose the cache; two of them bound what one connection has in flight.
+pub const CHUNK: usize = 64 * 1024;
+
+/// A chunk that is at most this full is copied to a buffer of its own size, so that short lines
+/// do not each hold 64 KiB.
+const COPY: usize = CHUNK / 4;
+
+/// Buffers that are kept for the next read, at most.
+const SPARE: usize = 16;
+
+#[derive(Debug)]
+pub(crate) struct Event {
+    pub(crate) id: ConnId,
+    pub(crate) kind: Kind,
+}
+
+/// A connection that completed its handshake sends one `Open`, any number of `Data`, one `Close`.
+#[derive(Debug)]
+pub(crate) enum Kind {
+    Open(Box<Open>),
+    Data(Chunk),
+    Close(Box<Close>),
+}
+
+#[derive(Debug)]
+pub(crate) struct Open {
+    pub(crate) peer: Peer,
+    pub(crate) link: SinkLink,
+}
+
+#[derive(Debug)]
+pub(crate) struct Close {
+    /// How the stream ended, as far as the network side can tell.
+    pub(crate) end: End,
+    /// The connection's place under the maximum: free once the sink is through with it.
+    pub(crate) _place: Share,
+}
+
+/// Decrypted bytes. The chunk is the credit: dropping it gives back the memory, the buffer, and
+/// the right to read more.
+#[derive(Debug)]
+pub(crate) struct Chunk {
+    bytes: Lent,
+    len: usize,
+    _credit: Credit,
+}
+
+impl Deref for Chunk {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+/// The buffers that connections read into. A connection that waits for its peer holds none.
+#[derive(Debug)]
+pub(crate) struct Buffers {
+    memory: Arc<Budget>,
+    spare: Mutex<Vec<Box<[u8]>>>,
+}
+
+impl Buffers {
+    pub(crate) fn new(memory: Arc<Budget>) -> Arc<Self> {
+        Arc::new(Buffers {
+            memory,
+            spare: Mutex::default(),
+        })
+    }
+
+    /// Lends a buffer of [`CHUNK`] bytes as soon as there is memory for it. What it holds is
+    /// unspecified.
+    pub(crate) fn poll_lend(
+        self: &Arc<Self>,
+        waiting: &mut Option<EventListener>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Lent> {
+        self.memory.poll_take(CHUNK, waiting, cx).map(|share| {
+            let spare = self.spare().pop();
+            Lent {
+                bytes: spare.unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice()),
+                buffers: Arc::clone(self),
+                share,
+            }
+        })
+    }
+
+    fn spare(&self) -> std::sync::MutexGuard<'_, Vec<Box<[u8]>>> {
+        self.spare.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A buffer that goes back where it came from when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Lent {
+    bytes: Box<[u8]>,
+    buffers: Arc<Buffers>,
+    share: Share,
+}
+
+impl Lent {
+    /// Makes a chunk of the first `len` bytes.
+    pub(crate) fn into_chunk(mut self, len: usize, credit: Credit) -> Chunk {
+        let len = len.min(self.bytes.len());
+        if len <= COPY {
+            let copy = self.bytes[..len].into();
+            let whole = std::mem::replace(&mut self.bytes, copy);
+            self.recycle(whole);
+            self.share.try_resize(len, 0);
+        }
+        Chunk {
+            bytes: self,
+            len,
+            _credit: credit,
+        }
+    }
+
+    fn recycle(&self, bytes: Box<[u8]>) {
+        if bytes.len() == CHUNK {
+            let mut spare = self.buffers.spare();
+            if spare.len() < SPARE {
+                spare.push(bytes);
+            }
+        }
+    }
+}
+
+impl Deref for Lent {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.recycle(bytes);
+    }
+}

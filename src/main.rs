@@ -1,0 +1,14 @@
+//! The program. Its command line is in `cli/args.rs`, what it does in `cli/listen.rs`.
+//!
+//! Exit status: 0 after a requested stop, or with `--once` after a clean stream; 1 when running
+//! failed; 2 for wrong arguments or unreadable configuration.
+
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+mod cli;
+
+fn main() -> ExitCode {
+    cli::run()
+}

@@ -1,0 +1,43 @@
+//! Bytes as they come.
+
+use std::io::{self, Write};
+
+use super::Output;
+use super::shared::Shared;
+use crate::peer::Conn;
+
+/// Writes every byte as soon as it is decoded, and nothing else.
+///
+/// With several connections their bytes alternate at arbitrary places. Clones share the writer:
+/// give one to each lane.
+#[derive(Debug)]
+pub struct Raw<W: Write> {
+    shared: Shared<W, ()>,
+}
+
+impl<W: Write> Raw<W> {
+    /// Prints to `writer`, which needs no buffer of its own.
+    pub fn new(writer: W) -> Self {
+        Raw {
+            shared: Shared::new(writer),
+        }
+    }
+}
+
+impl<W: Write> Clone for Raw<W> {
+    fn clone(&self) -> Self {
+        Raw {
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<W: Write> Output for Raw<W> {
+    fn data(&mut self, _: &Conn, bytes: &[u8]) -> io::Result<()> {
+        self.shared.lock().writer.write_all(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.shared.flush()
+    }
+}

@@ -1,0 +1,42 @@
+//! One writer that several lanes share.
+
+use std::io::{self, BufWriter, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// What is written at once when more and more comes, in bytes: one turn of the sink. Less makes
+/// more system calls, more leaves the processor's cache.
+const BUFFER: usize = 256 * 1024;
+
+/// A buffered writer with something that belongs to it; clones share both.
+#[derive(Debug)]
+pub(super) struct Shared<W: Write, T>(Arc<Mutex<Inner<W, T>>>);
+
+#[derive(Debug)]
+pub(super) struct Inner<W: Write, T> {
+    pub(super) writer: BufWriter<W>,
+    pub(super) state: T,
+}
+
+impl<W: Write, T: Default> Shared<W, T> {
+    pub(super) fn new(writer: W) -> Self {
+        Shared(Arc::new(Mutex::new(Inner {
+            writer: BufWriter::with_capacity(BUFFER, writer),
+            state: T::default(),
+        })))
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner<W, T>> {
+        // A lane that panicked was not in the middle of a write: nothing in here panics.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn flush(&self) -> io::Result<()> {
+        self.lock().writer.flush()
+    }
+}
+
+impl<W: Write, T> Clone for Shared<W, T> {
+    fn clone(&self) -> Self {
+        Shared(Arc::clone(&self.0))
+    }
+}

@@ -1,0 +1,154 @@
+//! Who is at the other end, and what is known of a connection.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::decode::Format;
+
+/// The number of a connection, unique within its [`Server`](crate::Server), counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub(crate) u64);
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<ConnId> for u64 {
+    fn from(id: ConnId) -> u64 {
+        id.0
+    }
+}
+
+/// Who is at the other end of a stream.
+///
+/// ```
+/// use tlsink::Peer;
+///
+/// let peer = Peer::from(std::net::SocketAddr::from(([192, 0, 2, 7], 40312)));
+/// assert_eq!(peer.to_string(), "192.0.2.7:40312");
+///
+/// // A name that the application itself verified travels with the connection.
+/// let peer = Peer::label("sensor bus").named("boiler");
+/// assert_eq!(peer.names(), ["boiler"]);
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Peer {
+    address: Address,
+    names: Arc<[String]>,
+}
+
+/// Where a stream comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Address {
+    /// An IP address and a port.
+    Ip(SocketAddr),
+    /// A Unix socket; most of its senders have no path of their own.
+    Unix(Option<PathBuf>),
+    /// Whatever the application calls it.
+    Label(String),
+}
+
+impl Peer {
+    /// A sender on a Unix socket, with its own path if it is bound to one.
+    pub fn unix(path: Option<&Path>) -> Self {
+        Address::Unix(path.map(Path::to_owned)).into()
+    }
+
+    /// A sender that the application gives a label.
+    pub fn label(label: impl Into<String>) -> Self {
+        Address::Label(label.into()).into()
+    }
+
+    /// Adds a name that the application has verified, for [`Server::plain`].
+    ///
+    /// [`Server::plain`]: crate::Server::plain
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.names = self.names.iter().cloned().chain([name.into()]).collect();
+        self
+    }
+
+    /// Where the stream comes from.
+    pub fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The verified names of this peer, the one to show first. Empty for an anonymous peer.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+}
+
+impl From<Address> for Peer {
+    fn from(address: Address) -> Self {
+        Peer {
+            address,
+            names: Arc::default(),
+        }
+    }
+}
+
+impl From<SocketAddr> for Peer {
+    fn from(address: SocketAddr) -> Self {
+        Address::Ip(address).into()
+    }
+}
+
+/// Prints the address alone. Names and labels come from outside: escape them before you print
+/// them to a terminal.
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.address {
+            Address::Ip(address) => address.fmt(f),
+            Address::Unix(Some(path)) => write!(f, "unix:{}", path.display()),
+            Address::Unix(None) => f.write_str("unix"),
+            Address::Label(label) => f.write_str(label),
+        }
+    }
+}
+
+/// What is known of a connection so far.
+#[derive(Clone, Debug)]
+pub struct Conn {
+    pub(crate) id: ConnId,
+    pub(crate) peer: Peer,
+    pub(crate) format: Format,
+    pub(crate) received: u64,
+    pub(crate) delivered: u64,
+}
+
+impl Conn {
+    /// The connection's number.
+    pub fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// Who is at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// The verified names of the peer, the one to show first. Empty for an anonymous peer.
+    pub fn names(&self) -> &[String] {
+        self.peer.names()
+    }
+
+    /// What the stream is compressed with; [`Format::Auto`] until enough of it has come.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Bytes that reached the sink so far, decrypted and still compressed.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Bytes handed on so far, decompressed.
+    pub fn delivered(&self) -> u64 {
+        self.delivered
+    }
+}

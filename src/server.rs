@@ -1,0 +1,424 @@
+//! The server: its limits, the accept loop, and the graceful stop.
+
+use std::collections::HashMap;
+use std::future;
+use std::io;
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_channel::Sender;
+use async_io::Timer;
+use futures_lite::{AsyncRead, AsyncWrite, Stream, StreamExt};
+
+use crate::budget::{Budget, Memory};
+use crate::connection::{Connection, Transport};
+use crate::decode::{Format, Limits};
+use crate::error::BuildError;
+use crate::event::{Buffers, CHUNK, Event};
+use crate::link::{Link, Request};
+use crate::peer::{ConnId, Peer};
+use crate::sink::Sink;
+use crate::tls::Tls;
+
+/// Receives streams and sends what arrives to its [`Sink`]s.
+///
+/// Clones are handles to the same server; when the last one is dropped, it [stops](Self::stop).
+#[derive(Clone, Debug)]
+pub struct Server {
+    handle: Arc<Handle>,
+}
+
+/// Settings of a [`Server`].
+///
+/// ```
+/// use std::time::Duration;
+/// use tlsink::Server;
+///
+/// let (server, sink) = Server::builder()
+///     .max_connections(500)
+///     .idle_timeout(Some(Duration::from_secs(60)))
+///     .build()?;
+/// # Ok::<(), tlsink::BuildError>(())
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing unless it is built"]
+pub struct Builder {
+    settings: Settings,
+    max_connections: usize,
+    max_memory: usize,
+    max_window: u64,
+    format: Format,
+    max_decoded: Option<u64>,
+    stop_after: Option<u64>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) tls: Option<Tls>,
+    pub(crate) handshake_timeout: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
+}
+
+/// What a server's connections share. They keep it alive; they do not keep the server going.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) buffers: Arc<Buffers>,
+    /// Places under the maximum.
+    pub(crate) places: Arc<Budget>,
+    /// One for each sink; none once the server is stopped. The sinks end when no connection has
+    /// one either.
+    lanes: Mutex<Vec<Sender<Event>>>,
+    stopped: AtomicBool,
+    stop: event_listener::Event,
+    next_id: AtomicU64,
+    /// How many more connections may complete their handshake.
+    admissions: AtomicU64,
+    /// All connections that have not been dropped.
+    links: Mutex<HashMap<ConnId, Arc<Link>>>,
+}
+
+#[derive(Debug)]
+struct Handle {
+    shared: Arc<Shared>,
+}
+
+/// Accept errors in a row double the pause, from the first to the second of these. Out of file
+/// descriptors is such an error: trying again at once would only burn the processor.
+const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// The least memory that a server works with, in bytes: enough for one connection to read while
+/// its last chunks are decoded with a window of the usual size.
+const LEAST_MEMORY: usize = 1 << 20;
+
+impl Server {
+    /// Starts with the default settings.
+    pub fn builder() -> Builder {
+        Builder {
+            settings: Settings {
+                tls: None,
+                handshake_timeout: Some(Duration::from_secs(10)),
+                idle_timeout: None,
+            },
+            max_connections: 10_000,
+            max_memory: 1 << 30,
+            max_window: 8 << 20,
+            format: Format::Auto,
+            max_decoded: None,
+            stop_after: None,
+        }
+    }
+
+    /// Receives one stream: TLS handshake, data, end. The future must be polled, on any executor.
+    ///
+    /// If all places are taken, it waits for one; see [`ready`](Self::ready). Without a
+    /// [certificate](Builder::tls) it ends at once with [`End::Refused`](crate::End::Refused).
+    pub fn connection<IO>(&self, io: IO, peer: impl Into<Peer>) -> Connection<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.connect(Transport::Tls(io), peer.into())
+    }
+
+    /// Receives one stream whose bytes are decrypted already, or were never encrypted. The peer
+    /// may carry [names](Peer::named) that the application has verified. The stream's end is a
+    /// clean end.
+    pub fn plain<IO>(&self, io: IO, peer: impl Into<Peer>) -> Connection<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        self.connect(Transport::Plain(io), peer.into())
+    }
+
+    /// The accept loop: takes streams as they come and passes each [`connection`](Self::connection)
+    /// to `spawn`, which is to spawn it on an executor. Returns when the server is stopped, or when
+    /// `incoming` ends.
+    ///
+    /// While all places are taken it accepts nothing, so further peers wait in the backlog. After
+    /// an error it goes on: at once when only that peer was concerned, else after a pause that
+    /// grows from 10 ms to 1 s, on a timer of async-io. To see the errors, look at them on the way
+    /// in ([`StreamExt::inspect`]).
+    pub async fn serve<IO, P>(
+        &self,
+        incoming: impl Stream<Item = io::Result<(IO, P)>>,
+        mut spawn: impl FnMut(Connection<IO>),
+    ) where
+        IO: AsyncRead + AsyncWrite + Unpin,
+        P: Into<Peer>,
+    {
+        let mut incoming = pin!(incoming);
+        let mut pause = ACCEPT_PAUSE.0;
+        while self.unless_stopped(self.ready()).await.is_some() {
+            match self.unless_stopped(incoming.next()).await.flatten() {
+                None => return,
+                Some(Ok((io, peer))) => {
+                    pause = ACCEPT_PAUSE.0;
+                    spawn(self.connection(io, peer));
+                }
+                Some(Err(error)) if concerns_one_peer(&error) => {}
+                Some(Err(_)) => {
+                    self.unless_stopped(Timer::after(pause)).await;
+                    pause = (pause * 2).min(ACCEPT_PAUSE.1);
+                }
+            }
+        }
+    }
+
+    /// Waits until there is a place for another connection.
+    pub async fn ready(&self) {
+        let mut waiting = None;
+        future::poll_fn(|cx| {
+            self.shared()
+                .places
+                .poll_take(1, &mut waiting, cx)
+                .map(drop)
+        })
+        .await;
+    }
+
+    /// Accepts nothing more: [`serve`](Self::serve) returns, further connections end at once. What
+    /// is open may finish; then the sinks end.
+    pub fn stop(&self) {
+        self.shared().stop();
+    }
+
+    /// Ends what is open, as [`Cut::Server`](crate::Cut::Server). What arrived before is delivered.
+    pub fn cut(&self) {
+        for link in self.shared().links().values() {
+            link.request(Request::Cut);
+        }
+    }
+
+    /// How many connections there are, those in the handshake included.
+    pub fn connections(&self) -> usize {
+        self.shared().links().len()
+    }
+
+    fn connect<IO>(&self, transport: Transport<IO>, peer: Peer) -> Connection<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let shared = self.shared();
+        let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
+        Connection::new(shared, ConnId(id), shared.lane(id), transport, peer)
+    }
+
+    async fn unless_stopped<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let stopped = async {
+            self.shared().until_stopped().await;
+            None
+        };
+        futures_lite::future::or(stopped, async { Some(future.await) }).await
+    }
+
+    fn shared(&self) -> &Arc<Shared> {
+        &self.handle.shared
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shared.stop();
+    }
+}
+
+/// Whether an accept error is about the one connection that was to be accepted (accept(2)).
+fn concerns_one_peer(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+impl Shared {
+    /// A new connection's way to its sink; none once the server is stopped.
+    fn lane(&self, id: u64) -> Option<Sender<Event>> {
+        let lanes = self.lanes();
+        let count = u64::try_from(lanes.len()).ok()?;
+        let lane = usize::try_from(id.checked_rem(count)?).ok()?;
+        lanes.get(lane).cloned()
+    }
+
+    pub(crate) fn register(&self, id: ConnId, link: &Arc<Link>) {
+        self.links().insert(id, Arc::clone(link));
+    }
+
+    pub(crate) fn forget(&self, id: ConnId) {
+        self.links().remove(&id);
+    }
+
+    /// Lets a connection in that has completed its handshake.
+    pub(crate) fn admit(&self) -> bool {
+        let left = self
+            .admissions
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
+        if left == Ok(1) {
+            self.stop();
+        }
+        left.is_ok()
+    }
+
+    fn stop(&self) {
+        self.lanes().clear();
+        self.stopped.store(true, Ordering::Release);
+        self.stop.notify(usize::MAX);
+    }
+
+    async fn until_stopped(&self) {
+        while !self.stopped.load(Ordering::Acquire) {
+            let stop = self.stop.listen();
+            if !self.stopped.load(Ordering::Acquire) {
+                stop.await;
+            }
+        }
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, Vec<Sender<Event>>> {
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn links(&self) -> MutexGuard<'_, HashMap<ConnId, Arc<Link>>> {
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Builder {
+    /// The certificate and key for [`Server::connection`]. None by default: then the server takes
+    /// only [plain](Server::plain) streams.
+    pub fn tls(mut self, tls: Tls) -> Self {
+        self.settings.tls = Some(tls);
+        self
+    }
+
+    /// What the streams are compressed with. [`Format::Auto`] by default.
+    pub fn decode(mut self, format: Format) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// How many connections there may be at once; further ones wait. 10,000 by default, at
+    /// least 1. A place is free when the sink is through with its connection.
+    pub fn max_connections(mut self, connections: usize) -> Self {
+        self.max_connections = connections;
+        self
+    }
+
+    /// How long a handshake may take; `None` is forever. 10 seconds by default.
+    pub fn handshake_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.settings.handshake_timeout = limit.into();
+        self
+    }
+
+    /// How long a sender may send nothing while it could; `None` is forever, and the default.
+    pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.settings.idle_timeout = limit.into();
+        self
+    }
+
+    /// The memory for chunks, windows, and what outputs keep, in bytes, all connections together.
+    /// 1 GiB by default, at least 1 MiB.
+    ///
+    /// When chunks find none, their connections wait. A window that finds none ends its stream
+    /// with [`End::Limit`](crate::End::Limit).
+    pub fn max_memory(mut self, bytes: usize) -> Self {
+        self.max_memory = bytes;
+        self
+    }
+
+    /// The largest zstd window, in bytes. 8 MiB by default.
+    pub fn max_window(mut self, bytes: u64) -> Self {
+        self.max_window = bytes;
+        self
+    }
+
+    /// The most that one stream may be decoded to, in bytes; `None` is no limit, and the default.
+    /// So much is delivered, then the stream ends with [`End::Limit`](crate::End::Limit).
+    pub fn max_decoded(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.max_decoded = bytes.into();
+        self
+    }
+
+    /// [Stops](Server::stop) as soon as so many connections have completed their handshake; those
+    /// that have not are let go. `None` is never, and the default.
+    pub fn stop_after(mut self, connections: impl Into<Option<u64>>) -> Self {
+        self.stop_after = connections.into();
+        self
+    }
+
+    /// Makes a server and its sink.
+    ///
+    /// # Errors
+    ///
+    /// When a limit is too small to work with.
+    pub fn build(self) -> Result<(Server, Sink), BuildError> {
+        let limits = self.limits()?;
+        let (lane, sink) = self.lane(&limits);
+        Ok((self.server(vec![lane], &limits), sink))
+    }
+
+    /// Makes a server and `lanes` sinks, which share its connections out among them, so that
+    /// decoding uses several cores. Each sink must be run.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build), and when `lanes` is 0.
+    pub fn build_lanes(self, lanes: usize) -> Result<(Server, Vec<Sink>), BuildError> {
+        at_least("lanes", lanes, 1)?;
+        let limits = self.limits()?;
+        let (lanes, sinks) = (0..lanes).map(|_| self.lane(&limits)).unzip();
+        Ok((self.server(lanes, &limits), sinks))
+    }
+
+    fn limits(&self) -> Result<Limits, BuildError> {
+        at_least("max_connections", self.max_connections, 1)?;
+        at_least("max_memory", self.max_memory, LEAST_MEMORY)?;
+        Ok(Limits {
+            max_window: self.max_window,
+            memory: Memory::new(self.max_memory),
+        })
+    }
+
+    fn lane(&self, limits: &Limits) -> (Sender<Event>, Sink) {
+        // Unbounded, and yet it holds little: each connection has one `Open`, one `Close`, and as
+        // many chunks as it has credits.
+        let (sender, receiver) = async_channel::unbounded();
+        let sink = Sink::new(receiver, self.format, limits.clone(), self.max_decoded);
+        (sender, sink)
+    }
+
+    fn server(self, lanes: Vec<Sender<Event>>, limits: &Limits) -> Server {
+        let shared = Shared {
+            settings: self.settings,
+            buffers: Buffers::new(Arc::clone(&limits.memory.0)),
+            places: Budget::new(self.max_connections),
+            lanes: Mutex::new(lanes),
+            stopped: AtomicBool::new(false),
+            stop: event_listener::Event::new(),
+            next_id: AtomicU64::new(1),
+            admissions: AtomicU64::new(self.stop_after.unwrap_or(u64::MAX)),
+            links: Mutex::default(),
+        };
+        let handle = Handle {
+            shared: Arc::new(shared),
+        };
+        Server {
+            handle: Arc::new(handle),
+        }
+    }
+}
+
+const _: () = assert!(
+    LEAST_MEMORY / 4 >= 2 * CHUNK,
+    "what is kept back for chunks must hold those of one connection"
+);
+
+fn at_least(setting: &'static str, value: usize, least: usize) -> Result<(), BuildError> {
+    if value < least {
+        return Err(BuildError::TooSmall { setting, least });
+    }
+    Ok(())
+}

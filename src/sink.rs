@@ -1,0 +1,453 @@
+//! The sink: receives events, decodes in turns, delivers.
+
+use std::collections::{HashMap, VecDeque};
+
+use async_channel::Receiver;
+use futures_lite::future;
+
+use crate::budget::Memory;
+use crate::decode::{Decoder, Format, Limits};
+use crate::error::{Cut, End, OutputError};
+use crate::event::{Chunk, Close, Event, Kind, Open};
+use crate::link::{SinkLink, Verdict};
+use crate::output::Output;
+use crate::peer::{Conn, ConnId};
+
+/// The most that one turn delivers, in bytes. A chunk that decodes to gigabytes has the sink for
+/// so long (a few hundred microseconds), then everyone else has a turn.
+pub const TURN: usize = 256 * 1024;
+
+/// Streams that may be through, but not yet flushed, at most; then their verdicts are due.
+const UNFLUSHED: usize = 64;
+
+/// Decodes and delivers what a [`Server`]'s connections receive.
+///
+/// It owns a queue and a decoder for each connection. Connections that have something to decode
+/// take turns, each of at most [`TURN`] bytes of output. What a connection sent is delivered in
+/// order, and before the error behind it.
+///
+/// Use it in one of two ways: pull with [`next`](Self::next), or push into an [`Output`] with
+/// [`run`](Self::run). Both end when the server is [stopped](crate::Server::stop) and all its
+/// connections are through. When a sink is dropped before that, its connections end as
+/// [`Cut::SinkGone`](crate::Cut::SinkGone).
+///
+/// [`Server`]: crate::Server
+#[derive(Debug)]
+pub struct Sink {
+    events: Receiver<Event>,
+    streams: HashMap<ConnId, Stream>,
+    /// Whose turn is next; each stream that has something to do is in here once.
+    turns: VecDeque<ConnId>,
+    output: Vec<u8>,
+    /// The chunk that the last step is done with: its credit returns with the next step.
+    spent: Option<Chunk>,
+    /// Streams that are through, whose connections are still to hear of it.
+    closed: Vec<Closed>,
+    totals: Totals,
+    settings: Settings,
+}
+
+/// What [`Sink::next`] found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Decoded<'a> {
+    /// A connection completed its handshake.
+    Open(&'a Conn),
+    /// Decoded bytes of a connection; never empty, and at most [`TURN`] of them.
+    Data(&'a Conn, &'a [u8]),
+    /// A connection is through: nothing more comes from it.
+    Close(&'a Conn, &'a End),
+}
+
+/// What a sink has handled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Totals {
+    /// Connections that completed their handshake.
+    pub connections: u64,
+    /// Those of them that ended clean.
+    pub clean: u64,
+    /// Bytes received, decrypted and still compressed.
+    pub received: u64,
+    /// Bytes handed on, decompressed.
+    pub delivered: u64,
+}
+
+#[derive(Debug)]
+struct Settings {
+    format: Format,
+    limits: Limits,
+    max_decoded: u64,
+}
+
+#[derive(Debug)]
+struct Stream {
+    conn: Conn,
+    link: SinkLink,
+    decoder: Decoder,
+    queue: VecDeque<Chunk>,
+    /// How much of the first chunk is decoded.
+    at: usize,
+    announced: bool,
+    /// It waits for its turn.
+    in_turn: bool,
+    /// Why the rest is thrown away.
+    refused: Option<End>,
+    close: Option<Box<Close>>,
+}
+
+#[derive(Debug)]
+struct Closed {
+    stream: Stream,
+    end: End,
+}
+
+/// What the sink found to do, by name, so that it can be looked up once nothing changes any more.
+#[derive(Clone, Copy)]
+enum Step {
+    Open(ConnId),
+    /// So many bytes of the output buffer.
+    Decoded(ConnId, usize),
+    /// The spent chunk.
+    Transparent(ConnId),
+    /// The last of the closed streams.
+    Close,
+    /// Nothing; events may bring more.
+    Idle,
+}
+
+/// What a stream did in its turn.
+enum Turn {
+    Open,
+    /// It wrote so many bytes to the output buffer.
+    Decoded(usize),
+    /// All of the spent chunk is output, as it is.
+    Transparent(usize),
+    Close(End),
+    Nothing,
+}
+
+impl Sink {
+    pub(crate) fn new(
+        events: Receiver<Event>,
+        format: Format,
+        limits: Limits,
+        max_decoded: Option<u64>,
+    ) -> Self {
+        Sink {
+            events,
+            streams: HashMap::new(),
+            turns: VecDeque::new(),
+            output: vec![0; TURN],
+            spent: None,
+            closed: Vec::new(),
+            totals: Totals::default(),
+            settings: Settings {
+                format,
+                limits,
+                max_decoded: max_decoded.unwrap_or(u64::MAX),
+            },
+        }
+    }
+
+    /// Waits for the next thing to happen; `None` when nothing will.
+    ///
+    /// Calling it again says that the last result is dealt with: only then does its chunk's credit
+    /// return, or does a closed connection hear how it ended and make place for another. Dropping
+    /// the future loses nothing.
+    pub async fn next(&mut self) -> Option<Decoded<'_>> {
+        self.settle();
+        let step = loop {
+            match self.step() {
+                Step::Idle if !self.wait().await => return None,
+                Step::Idle => {}
+                step => break step,
+            }
+        };
+        self.decoded(step)
+    }
+
+    /// Delivers everything to `output`, until nothing more comes.
+    ///
+    /// The output is flushed whenever there is nothing more to decode. A connection hears how it
+    /// ended after the flush that follows its end.
+    ///
+    /// # Errors
+    ///
+    /// When the output fails. What it was given last may be lost.
+    ///
+    /// # Blocking
+    ///
+    /// When the output blocks, the executor's thread does; see [`run_blocking`](Self::run_blocking).
+    pub async fn run(mut self, mut output: impl Output) -> Result<Totals, OutputError> {
+        loop {
+            let step = self.step();
+            let done = match self.decoded(step) {
+                Some(Decoded::Open(conn)) => output.open(conn),
+                Some(Decoded::Data(conn, bytes)) => output.data(conn, bytes),
+                Some(Decoded::Close(conn, end)) => output.close(conn, end),
+                None => Ok(()),
+            };
+            let idle = matches!(step, Step::Idle);
+            let flushed = match done {
+                Ok(()) if idle || self.closed.len() >= UNFLUSHED => output.flush(),
+                done => done,
+            };
+            if let Err(source) = flushed {
+                return Err(OutputError {
+                    source,
+                    streams: self.streams.len() + self.closed.len(),
+                });
+            }
+            if idle || self.closed.len() >= UNFLUSHED {
+                self.settle();
+            }
+            if idle && !self.wait().await {
+                return Ok(self.totals);
+            }
+        }
+    }
+
+    /// [`run`](Self::run) on the caller's thread, for outputs that block.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    ///
+    /// # Blocking
+    ///
+    /// Until nothing more comes.
+    pub fn run_blocking(self, output: impl Output) -> Result<Totals, OutputError> {
+        future::block_on(self.run(output))
+    }
+
+    /// The memory that this sink shares with its server, for outputs that keep bytes.
+    pub fn memory(&self) -> Memory {
+        self.settings.limits.memory.clone()
+    }
+
+    /// What this sink has handled so far.
+    pub fn totals(&self) -> Totals {
+        self.totals
+    }
+
+    /// Tells the closed connections how they ended.
+    fn settle(&mut self) {
+        for Closed { stream, end } in self.closed.drain(..) {
+            stream.link.deliver(Verdict {
+                end,
+                format: stream.conn.format,
+                delivered: stream.conn.delivered,
+            });
+        }
+    }
+
+    /// Waits for an event; `false` when none will come.
+    async fn wait(&mut self) -> bool {
+        let event = self.events.recv().await;
+        event.map(|event| self.receive(event)).is_ok()
+    }
+
+    fn step(&mut self) -> Step {
+        self.spent = None;
+        while let Ok(event) = self.events.try_recv() {
+            self.receive(event);
+        }
+        while let Some(id) = self.turns.pop_front() {
+            let Some(stream) = self.streams.get_mut(&id) else {
+                continue;
+            };
+            let turn = stream.turn(&mut self.output, &mut self.spent, &self.settings);
+            stream.in_turn = stream.has_more();
+            if stream.in_turn {
+                self.turns.push_back(id);
+            }
+            match turn {
+                Turn::Open => {
+                    self.totals.connections += 1;
+                    return Step::Open(id);
+                }
+                Turn::Decoded(len) => {
+                    self.totals.delivered = self.totals.delivered.saturating_add(len as u64);
+                    return Step::Decoded(id, len);
+                }
+                Turn::Transparent(len) => {
+                    self.totals.delivered = self.totals.delivered.saturating_add(len as u64);
+                    return Step::Transparent(id);
+                }
+                Turn::Close(end) => {
+                    self.totals.clean += u64::from(end.is_clean());
+                    if let Some(stream) = self.streams.remove(&id) {
+                        self.closed.push(Closed { stream, end });
+                        return Step::Close;
+                    }
+                }
+                // What was spent on nothing needs no hand-over.
+                Turn::Nothing => self.spent = None,
+            }
+        }
+        Step::Idle
+    }
+
+    fn decoded(&self, step: Step) -> Option<Decoded<'_>> {
+        let conn = |id| self.streams.get(id).map(|stream| &stream.conn);
+        Some(match &step {
+            Step::Open(id) => Decoded::Open(conn(id)?),
+            Step::Decoded(id, len) => Decoded::Data(conn(id)?, self.output.get(..*len)?),
+            Step::Transparent(id) => Decoded::Data(conn(id)?, self.spent.as_deref()?),
+            Step::Close => {
+                let closed = self.closed.last()?;
+                Decoded::Close(&closed.stream.conn, &closed.end)
+            }
+            Step::Idle => return None,
+        })
+    }
+
+    fn receive(&mut self, Event { id, kind }: Event) {
+        if let Kind::Open(open) = kind {
+            let stream = Stream::new(id, *open, &self.settings);
+            self.streams.insert(id, stream);
+            self.turns.push_back(id);
+            return;
+        }
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        match kind {
+            Kind::Open(_) => {}
+            Kind::Data(chunk) => {
+                let received = chunk.len() as u64;
+                stream.conn.received = stream.conn.received.saturating_add(received);
+                self.totals.received = self.totals.received.saturating_add(received);
+                stream.queue.push_back(chunk);
+            }
+            Kind::Close(close) => stream.close = Some(close),
+        }
+        if !std::mem::replace(&mut stream.in_turn, true) {
+            self.turns.push_back(id);
+        }
+    }
+}
+
+impl Drop for Sink {
+    /// Whatever is not settled by now never will be.
+    fn drop(&mut self) {
+        let open = self.streams.drain().map(|(_, stream)| stream);
+        let closed = self.closed.drain(..).map(|closed| closed.stream);
+        for stream in open.chain(closed) {
+            stream.link.refuse();
+            stream.link.deliver(Verdict {
+                end: End::Cut(Cut::SinkGone),
+                format: stream.conn.format,
+                delivered: stream.conn.delivered,
+            });
+        }
+    }
+}
+
+impl Stream {
+    fn new(id: ConnId, open: Open, settings: &Settings) -> Self {
+        Stream {
+            conn: Conn {
+                id,
+                peer: open.peer,
+                format: settings.format,
+                received: 0,
+                delivered: 0,
+            },
+            link: open.link,
+            decoder: Decoder::new(settings.format, &settings.limits),
+            queue: VecDeque::new(),
+            at: 0,
+            announced: false,
+            in_turn: true,
+            refused: None,
+            close: None,
+        }
+    }
+
+    fn has_more(&self) -> bool {
+        !self.queue.is_empty() || self.close.is_some()
+    }
+
+    /// Does the next thing. A chunk that is done with is left in `spent`.
+    fn turn(&mut self, output: &mut [u8], spent: &mut Option<Chunk>, settings: &Settings) -> Turn {
+        if !std::mem::replace(&mut self.announced, true) {
+            return Turn::Open;
+        }
+        if let Some(end) = &self.refused {
+            self.queue.clear();
+            return match &self.close {
+                Some(_) => Turn::Close(end.clone()),
+                None => Turn::Nothing,
+            };
+        }
+        let allowed = settings.max_decoded.saturating_sub(self.conn.delivered);
+        match self.queue.front() {
+            Some(chunk)
+                if self.at == 0
+                    && self.decoder.is_transparent()
+                    && chunk.len() as u64 <= allowed =>
+            {
+                let len = chunk.len();
+                self.conn.delivered += len as u64;
+                *spent = self.queue.pop_front();
+                Turn::Transparent(len)
+            }
+            Some(_) => self.decode(output, spent, allowed),
+            None => {
+                let Some(close) = &self.close else {
+                    return Turn::Nothing;
+                };
+                let end = close.end.clone();
+                self.decoder.settle();
+                match self.decode(output, spent, allowed) {
+                    Turn::Nothing if self.refused.is_some() => Turn::Nothing,
+                    Turn::Nothing if self.decoder.at_boundary() => Turn::Close(end),
+                    Turn::Nothing => Turn::Close(end.unfinished(self.conn.format)),
+                    turn => turn,
+                }
+            }
+        }
+    }
+
+    /// Decodes what is left of the first chunk, or of nothing, to at most `allowed` bytes.
+    fn decode(&mut self, output: &mut [u8], spent: &mut Option<Chunk>, allowed: u64) -> Turn {
+        let input = self.queue.front().map_or(&[][..], |chunk| chunk);
+        // One byte of room beyond the limit tells whether there is more than it allows.
+        let most = usize::try_from(allowed.saturating_add(1)).unwrap_or(usize::MAX);
+        let room = output.len().min(most);
+        let step = self.decoder.decode(
+            input.get(self.at..).unwrap_or_default(),
+            output.get_mut(..room).unwrap_or_default(),
+        );
+        self.at += step.read;
+        self.conn.format = self.decoder.format();
+        let mut written = step.written;
+        if let Some(fault) = step.fault {
+            self.refuse(fault.into());
+        } else if written as u64 > allowed {
+            written -= 1;
+            self.refuse(End::Limit {
+                what: format!(
+                    "more than {} bytes when decoded",
+                    self.conn.delivered + allowed
+                ),
+            });
+        } else if self.at >= input.len() && written < room {
+            *spent = self.queue.pop_front();
+            self.at = 0;
+        }
+        self.conn.delivered = self.conn.delivered.saturating_add(written as u64);
+        match written {
+            0 => Turn::Nothing,
+            written => Turn::Decoded(written),
+        }
+    }
+
+    /// Takes no more of this stream.
+    fn refuse(&mut self, end: End) {
+        self.link.refuse();
+        self.refused = Some(end);
+    }
+}

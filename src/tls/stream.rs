@@ -1,0 +1,189 @@
+//! The stream on which async-tls 0.13's peculiarities end. Each of them has a test in
+//! `tests/quirks.rs`:
+//!
+//! - After a TLS error, `poll_read` gives the error first and the good plaintext before it
+//!   afterwards. Here the plaintext comes first.
+//! - When that happens in the very bytes that complete the handshake, `Accept` fails with the
+//!   plaintext inside; polled once more it yields the stream.
+//! - A transport's `ConnectionAborted` becomes a clean end. Here it is a reset.
+//! - An end without close_notify is an error of its own kind, told apart from all others.
+//! - `Accept` panics when the session can't be made: [`Tls`](super::Tls) has made one before.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use async_tls::TlsAcceptor;
+use async_tls::server::TlsStream;
+use futures_lite::{AsyncRead, AsyncWrite};
+
+/// A handshake in progress.
+pub(crate) struct Accept<IO>(async_tls::Accept<Transport<IO>>);
+
+/// Why a handshake failed.
+#[derive(Debug)]
+pub(crate) enum HandshakeError {
+    /// The peer closed the connection.
+    Closed,
+    /// The connection broke.
+    Reset(String),
+    /// What came is not a handshake that this server takes.
+    Tls(String),
+}
+
+/// Why no more can be read.
+#[derive(Debug)]
+pub(crate) enum ReadError {
+    /// The connection was closed without a close_notify.
+    NoCloseNotify,
+    /// The connection broke, or the peer sent a fatal alert.
+    Reset(String),
+    /// A record is not valid.
+    Tls(String),
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
+    pub(super) fn new(acceptor: &TlsAcceptor, io: IO) -> Self {
+        Accept(acceptor.accept(Transport(io)))
+    }
+
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Stream<IO>, HandshakeError>> {
+        let error = match ready!(Pin::new(&mut self.0).poll(cx)) {
+            Ok(tls) => return Poll::Ready(Ok(Stream { tls, failed: None })),
+            Err(error) => error,
+        };
+        // The handshake may be complete, and only what came with its last message at fault.
+        if error.kind() == io::ErrorKind::InvalidData
+            && let Poll::Ready(Ok(tls)) = Pin::new(&mut self.0).poll(cx)
+        {
+            let failed = Some(ReadError::from(error));
+            return Poll::Ready(Ok(Stream { tls, failed }));
+        }
+        Poll::Ready(Err(error.into()))
+    }
+}
+
+/// A TLS stream after its handshake. What was authenticated is read before the error behind it.
+pub(crate) struct Stream<IO> {
+    tls: TlsStream<Transport<IO>>,
+    /// The first error, to be reported once everything before it has been read.
+    failed: Option<ReadError>,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
+    /// Reads into `buf`, which is untouched when this is pending; 0 says that a close_notify came.
+    pub(crate) fn poll_read(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<Result<usize, ReadError>> {
+        let mut result = Pin::new(&mut self.tls).poll_read(cx, buf);
+        if let Poll::Ready(Err(error)) = &result
+            && error.kind() == io::ErrorKind::InvalidData
+            && self.failed.is_none()
+        {
+            self.failed = Some(error.into());
+            result = Pin::new(&mut self.tls).poll_read(cx, buf);
+        }
+        match (result, self.failed.is_some()) {
+            (Poll::Ready(Ok(n)), true) if n > 0 => Poll::Ready(Ok(n)),
+            (_, true) => match self.failed.take() {
+                Some(first) => Poll::Ready(Err(first)),
+                None => Poll::Ready(Ok(0)),
+            },
+            (result, false) => result.map_err(|error| ReadError::from(&error)),
+        }
+    }
+
+    /// Sends a close_notify and closes the transport for writing.
+    pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tls).poll_close(cx)
+    }
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        ReadError::from(&error)
+    }
+}
+
+impl From<&io::Error> for ReadError {
+    fn from(error: &io::Error) -> Self {
+        match (error.kind(), tls_error(error)) {
+            (_, Some(alert @ rustls::Error::AlertReceived(_))) => {
+                ReadError::Reset(alert.to_string())
+            }
+            (_, Some(tls)) => ReadError::Tls(tls.to_string()),
+            (io::ErrorKind::InvalidData, None) => ReadError::Tls(error.to_string()),
+            (io::ErrorKind::UnexpectedEof, None) => ReadError::NoCloseNotify,
+            (_, None) => ReadError::Reset(error.to_string()),
+        }
+    }
+}
+
+impl From<io::Error> for HandshakeError {
+    fn from(error: io::Error) -> Self {
+        match (error.kind(), tls_error(&error)) {
+            (_, Some(tls)) => HandshakeError::Tls(tls.to_string()),
+            (io::ErrorKind::InvalidData, None) => HandshakeError::Tls(error.to_string()),
+            (io::ErrorKind::UnexpectedEof, None) => HandshakeError::Closed,
+            (_, None) => HandshakeError::Reset(error.to_string()),
+        }
+    }
+}
+
+fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+    error.get_ref()?.downcast_ref()
+}
+
+/// What is under the TLS. It tries again when it was interrupted, and never says that the
+/// connection was aborted.
+struct Transport<IO>(IO);
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Transport<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            match ready!(Pin::new(&mut self.0).poll_read(cx, buf)) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                result => return Poll::Ready(result.map_err(not_aborted)),
+            }
+        }
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Transport<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0)
+            .poll_write(cx, buf)
+            .map_err(not_aborted)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_close(cx)
+    }
+}
+
+/// async-tls takes `ConnectionAborted`, from a read or from a write, for the end of the stream.
+fn not_aborted(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::ConnectionAborted => {
+            io::Error::new(io::ErrorKind::ConnectionReset, error.to_string())
+        }
+        _ => error,
+    }
+}
