@@ -332,6 +332,9 @@ impl Sink {
 impl Drop for Sink {
     /// Whatever is not settled by now never will be.
     fn drop(&mut self) {
+        // What is in the channel would stay there for as long as anyone can send.
+        self.events.close();
+        while self.events.try_recv().is_ok() {}
         let open = self.streams.drain().map(|(_, stream)| stream);
         let closed = self.closed.drain(..).map(|closed| closed.stream);
         for stream in open.chain(closed) {

@@ -1,4 +1,6 @@
-//! What several test files use. Each of them uses a part of it.
+//! What several test files use.
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
+pub mod client;
+pub mod memory;
 pub mod program;

@@ -1,0 +1,171 @@
+//! async-tls 0.13 as it is: each of its peculiarities that `src/tls/stream.rs` makes up for.
+
+mod common;
+
+use std::io::ErrorKind;
+
+use common::client::{Client, TLS12, TLS13, tls};
+use common::memory::{Seen, Session, data, finish, the_end};
+use tlsink::{Cut, End, Server, Sink, Truncation};
+
+fn server() -> (Server, Sink) {
+    Server::builder().tls(tls()).build().unwrap()
+}
+
+#[test]
+fn good_records_before_a_bad_one_are_delivered_then_the_error() {
+    for version in [&TLS12, &TLS13] {
+        let (server, mut sink) = server();
+        let mut session = Session::open(&server, Client::new(version));
+        let batch = [
+            session.client.record(b"one\n"),
+            session.client.record(b"two\n"),
+            session.client.bad_record(),
+        ]
+        .concat();
+        session.remote.send(batch);
+        let (seen, report) = finish(&mut session, &mut sink);
+        assert_eq!(data(&seen), b"one\ntwo\n");
+        assert!(
+            matches!(
+                the_end(&seen),
+                End::Corrupt {
+                    layer: "tls",
+                    offset: 8,
+                    ..
+                }
+            ),
+            "{:?}",
+            report.end
+        );
+        assert_eq!(report.received, 8);
+    }
+}
+
+#[test]
+fn a_bad_record_batched_with_the_end_of_the_handshake_loses_nothing_before_it() {
+    let (server, mut sink) = server();
+    let mut session = Session::new(&server, Client::new(&TLS13));
+    session.shake_hands();
+    let batch = [
+        // The client's Finished comes first.
+        session.client.record(b"good\n"),
+        session.client.bad_record(),
+    ]
+    .concat();
+    session.remote.send(batch);
+    let (seen, report) = finish(&mut session, &mut sink);
+    assert!(report.established);
+    assert_eq!(data(&seen), b"good\n");
+    assert!(matches!(
+        the_end(&seen),
+        End::Corrupt {
+            layer: "tls",
+            offset: 5,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn a_bad_record_with_nothing_before_it_is_still_a_completed_handshake() {
+    let (server, mut sink) = server();
+    let mut session = Session::new(&server, Client::new(&TLS13));
+    session.shake_hands();
+    let finished = session.client.records();
+    let batch = [finished, session.client.bad_record()].concat();
+    session.remote.send(batch);
+    let (seen, report) = finish(&mut session, &mut sink);
+    assert!(report.established);
+    assert_eq!(data(&seen), b"");
+    assert!(matches!(
+        the_end(&seen),
+        End::Corrupt {
+            layer: "tls",
+            offset: 0,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn an_aborted_connection_is_a_reset_not_a_clean_end() {
+    let (server, mut sink) = server();
+    let mut session = Session::open(&server, Client::new(&TLS13));
+    let record = session.client.record(b"data\n");
+    session.remote.send(record);
+    session.remote.send_error(ErrorKind::ConnectionAborted);
+    let (seen, _) = finish(&mut session, &mut sink);
+    assert_eq!(data(&seen), b"data\n");
+    assert!(matches!(the_end(&seen), End::Reset { .. }), "{seen:?}");
+}
+
+#[test]
+fn an_end_without_close_notify_is_truncated() {
+    for version in [&TLS12, &TLS13] {
+        let (server, mut sink) = server();
+        let mut session = Session::open(&server, Client::new(version));
+        let record = session.client.record(b"data\n");
+        session.remote.send(record);
+        session.remote.send_eof();
+        let (seen, _) = finish(&mut session, &mut sink);
+        assert_eq!(data(&seen), b"data\n");
+        assert_eq!(the_end(&seen), &End::Truncated(Truncation::NoCloseNotify));
+    }
+}
+
+#[test]
+fn a_close_notify_is_answered_and_the_transport_closed() {
+    for version in [&TLS12, &TLS13] {
+        let (server, mut sink) = server();
+        let mut session = Session::open(&server, Client::new(version));
+        let end = session.client.close_notify();
+        session.remote.send(end);
+        let (seen, report) = finish(&mut session, &mut sink);
+        assert_eq!(seen, [Seen::Open, Seen::Close(End::Clean)]);
+        assert_eq!(report.end, End::Clean);
+        session.client.take(&session.remote.take());
+        assert!(session.client.was_closed());
+        assert!(session.remote.is_closed());
+    }
+}
+
+#[test]
+fn no_close_notify_is_sent_for_a_stream_that_did_not_end_well() {
+    let (server, mut sink) = server();
+    let mut session = Session::open(&server, Client::new(&TLS13));
+    server.cut();
+    let (seen, _) = finish(&mut session, &mut sink);
+    assert_eq!(the_end(&seen), &End::Cut(Cut::Server));
+    session.client.take(&session.remote.take());
+    assert!(
+        !session.client.was_closed(),
+        "the sender must not think that it was understood"
+    );
+    assert!(session.remote.is_dropped());
+}
+
+#[test]
+fn a_pending_read_leaves_nothing_in_the_buffer_that_was_lent_to_it() {
+    // Half a record has come: the read is pending, its buffer goes back, and the next read, into
+    // another buffer, gives all of the record.
+    let (server, mut sink) = server();
+    let mut session = Session::open(&server, Client::new(&TLS13));
+    let record = session.client.record(&[b'x'; 10_000]);
+    let (first, second) = record.split_at(5_000);
+    session.remote.send(first);
+    assert!(session.connection.run().is_none());
+    assert_eq!(common::memory::pull(&mut sink), [Seen::Open]);
+    session.remote.send(second);
+    session.remote.send(session.client.close_notify());
+    let (seen, report) = finish(&mut session, &mut sink);
+    assert_eq!(data(&seen), [b'x'; 10_000]);
+    assert_eq!(report.end, End::Clean);
+}
+
+#[test]
+fn no_ticket_is_sent_that_a_sender_would_leave_unread() {
+    let (server, _sink) = server();
+    let session = Session::open(&server, Client::new(&TLS13));
+    assert_eq!(session.remote.take(), b"");
+}

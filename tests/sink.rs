@@ -1,0 +1,492 @@
+//! Credits, turns, lanes and memory: what one connection can take from the others.
+
+mod common;
+
+use std::io::Write;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+
+use common::memory::{Driven, Pipe, Remote, Seen, pipe, pull, pull_one};
+use futures_lite::future::{block_on, poll_once};
+use tlsink::limits::{CHUNK, TURN};
+use tlsink::output::{Lines, Raw};
+use tlsink::{Connection, Cut, Decoded, End, Memory, Output, OutputError, Peer, Server, Totals};
+
+#[test]
+fn a_sender_that_never_stops_is_read_for_two_credits_and_no_more() {
+    let (server, mut sink) = Server::builder().build().unwrap();
+    let mut eager = Plain::new(&server);
+    let sent = numbered_lines(50_000);
+    for part in sent.chunks(10_000) {
+        eager.remote.send(part);
+    }
+    assert!(eager.connection.run().is_none());
+    assert_eq!(eager.remote.read(), 2 * CHUNK);
+
+    // The sink goes on: each chunk that is handed on lets one more in, and nothing is lost.
+    assert_eq!(pull_one(&mut sink), Some(Seen::Open));
+    let mut seen = Vec::new();
+    let mut handed_on = 0;
+    while let Some(Seen::Data(bytes)) = pull_one(&mut sink) {
+        assert!(eager.connection.run().is_none());
+        let read = eager.remote.read();
+        assert!(
+            read <= (handed_on + 2) * CHUNK,
+            "its credit is not back yet"
+        );
+        handed_on += 1;
+        seen.extend(bytes);
+        if seen.len() == sent.len() {
+            break;
+        }
+    }
+    assert!(seen == sent);
+}
+
+#[test]
+fn a_credit_returns_when_its_chunk_is_decoded_to_the_end() {
+    let (server, mut sink) = Server::builder().build().unwrap();
+    let mut sender = Plain::new(&server);
+    // Two chunks, each of which decodes to many turns.
+    sender.remote.send(bomb(CHUNK));
+    sender.remote.send(bomb(CHUNK));
+    sender.remote.send(*b"x");
+    assert!(sender.connection.run().is_none());
+    let two = sender.remote.read();
+    assert_eq!(pull_one(&mut sink), Some(Seen::Open));
+    for _ in 0..100 {
+        assert!(matches!(pull_one(&mut sink), Some(Seen::Data(_))));
+        assert!(sender.connection.run().is_none());
+        assert_eq!(sender.remote.read(), two);
+    }
+}
+
+#[test]
+fn what_decodes_to_gigabytes_shares_the_sink_in_turns() {
+    let (server, mut sink) = Server::builder().build().unwrap();
+    let mut bomber = Plain::new(&server);
+    let mut honest = Plain::new(&server);
+    bomber.remote.send(bomb(64 * 1024));
+    assert!(bomber.connection.run().is_none());
+    assert_eq!(pull_one(&mut sink), Some(Seen::Open));
+    assert_turn(pull_one(&mut sink));
+
+    honest.remote.send(*b"hello\n");
+    assert!(honest.connection.run().is_none());
+    // At most one turn of the other lies between any two steps of the honest sender.
+    let mut expected = vec![Seen::Open, Seen::Data(b"hello\n".to_vec())];
+    expected.reverse();
+    let mut between = 0;
+    while let Some(next) = expected.last() {
+        let seen = pull_one(&mut sink).unwrap();
+        if seen == *next {
+            expected.pop();
+            between = 0;
+        } else {
+            assert_turn(Some(seen));
+            between += 1;
+            assert!(between <= 1);
+        }
+    }
+    // While there is nobody else, it has all turns.
+    for _ in 0..100 {
+        assert_turn(pull_one(&mut sink));
+    }
+}
+
+#[test]
+fn two_hundred_connections_are_served_in_turn() {
+    let (server, mut sink) = Server::builder().build().unwrap();
+    let mut senders: Vec<Plain> = (0..200).map(|_| Plain::new(&server)).collect();
+    for sender in &mut senders {
+        sender.remote.send(vec![b'x'; 3 * CHUNK]);
+        sender.remote.send_eof();
+        assert!(sender.connection.run().is_none());
+    }
+    let mut order = Vec::new();
+    let mut ends = 0;
+    loop {
+        match block_on(poll_once(sink.next())).flatten() {
+            None => break,
+            Some(Decoded::Data(conn, _)) => order.push(u64::from(conn.id())),
+            Some(Decoded::Close(_, end)) => {
+                assert_eq!(end, &End::Clean);
+                ends += 1;
+            }
+            Some(_) => {}
+        }
+        for sender in &mut senders {
+            if !sender.done {
+                sender.done = sender.connection.run().is_some();
+            }
+        }
+    }
+    let all: Vec<u64> = (1..=200).collect();
+    for round in order.chunks(200) {
+        let mut round = round.to_vec();
+        round.sort_unstable();
+        assert_eq!(round, all);
+    }
+    assert_eq!((order.len(), ends), (600, 200));
+}
+
+#[test]
+fn memory_for_chunks_is_bounded_over_all_connections_and_none_starves() {
+    // Enough for 16 chunks, for 100 connections that have three each.
+    let (server, mut sink) = Server::builder().max_memory(1 << 20).build().unwrap();
+    let mut senders: Vec<Plain> = (0..100).map(|_| Plain::new(&server)).collect();
+    for sender in &mut senders {
+        sender.remote.send(vec![b'x'; 3 * CHUNK]);
+        sender.remote.send_eof();
+    }
+    let mut delivered = 0;
+    let mut ends = 0;
+    while ends < 100 {
+        for sender in &mut senders {
+            if !sender.done {
+                sender.done = sender.connection.run().is_some();
+            }
+        }
+        let read: usize = senders.iter().map(|sender| sender.remote.read()).sum();
+        assert!(
+            read - delivered <= 16 * CHUNK + CHUNK,
+            "one chunk may be in our hands"
+        );
+        match pull_one(&mut sink).expect("somebody is being read") {
+            Seen::Open => {}
+            Seen::Data(bytes) => delivered += bytes.len(),
+            Seen::Close(end) => {
+                assert_eq!(end, End::Clean);
+                ends += 1;
+            }
+        }
+    }
+    assert_eq!(delivered, 100 * 3 * CHUNK);
+}
+
+#[test]
+fn windows_that_find_no_memory_end_their_stream_and_no_other() {
+    let (server, mut sink) = Server::builder().max_memory(4 << 20).build().unwrap();
+    let zstd = with_window(&numbered_lines(100_000), 20);
+    let (first, second) = zstd.split_at(zstd.len() / 2);
+    let mut refused = Vec::new();
+    let mut senders = Vec::new();
+    for _ in 0..3 {
+        let mut sender = Plain::new(&server);
+        sender.remote.send(first);
+        let mut seen = Vec::new();
+        for _ in 0..2 {
+            sender.done = sender.connection.run().is_some();
+            seen.extend(pull(&mut sink));
+        }
+        match seen.last() {
+            Some(Seen::Close(end)) => refused.push(end.clone()),
+            _ => senders.push(sender),
+        }
+    }
+    // Two windows of 1 MiB fit into the three quarters of 4 MiB that are for windows.
+    assert_eq!((senders.len(), refused.len()), (2, 1));
+    assert!(matches!(refused[0], End::Limit { .. }), "{refused:?}");
+    for mut sender in senders {
+        sender.remote.send(second);
+        sender.remote.send_eof();
+        let mut rest = Vec::new();
+        while sender.connection.run().is_none() {
+            rest.extend(pull(&mut sink));
+        }
+        assert_eq!(rest.last(), Some(&Seen::Close(End::Clean)));
+    }
+}
+
+#[test]
+fn lanes_share_the_connections_out_and_each_stays_in_its_own() {
+    let (server, sinks) = Server::builder().build_lanes(2).unwrap();
+    let mut senders: Vec<Plain> = (0..10).map(|_| Plain::new(&server)).collect();
+    for (i, sender) in senders.iter_mut().enumerate() {
+        sender.remote.send(format!("sender {i}\n").repeat(1_000));
+        sender.remote.send_eof();
+        assert!(sender.connection.run().is_none());
+    }
+    server.stop();
+    for mut sink in sinks {
+        let seen = pull(&mut sink);
+        let opened = seen.iter().filter(|seen| **seen == Seen::Open).count();
+        assert_eq!(opened, 5);
+        assert_eq!(sink.totals().clean, 5);
+    }
+}
+
+#[test]
+fn lines_are_never_spliced() {
+    let mut press = Press::new(Lines::new);
+    press.a(*b"one, ");
+    press.b(*b"two\nthree, ");
+    press.a(*b"four\n");
+    press.b(*b"five\n");
+    assert_eq!(press.text(), "two\none, four\nthree, five\n");
+}
+
+#[test]
+fn an_unfinished_line_stays_back_until_its_connection_ends() {
+    let mut press = Press::new(Lines::new);
+    press.a(*b"finished\nunfinished");
+    assert_eq!(press.text(), "finished\n");
+    press.end_a();
+    assert_eq!(press.text(), "finished\nunfinished");
+}
+
+#[test]
+fn a_newline_is_added_only_where_another_connections_bytes_would_follow() {
+    let mut press = Press::new(Lines::new);
+    press.a(*b"no newline");
+    press.b(*b"another\nand more");
+    press.end_a();
+    press.end_b();
+    assert_eq!(press.text(), "another\nno newline\nand more");
+}
+
+#[test]
+fn an_overlong_line_is_written_in_pieces_and_others_begin_on_a_line_of_their_own() {
+    let mut press = Press::new(|writer| Lines::new(writer).max_line(8));
+    press.a(*b"0123456789");
+    press.a(*b"abcdef");
+    press.b(*b"short\n");
+    press.a(*b"the rest\n");
+    assert_eq!(press.text(), "0123456789\nshort\nabcdefthe rest\n");
+}
+
+#[test]
+fn an_overlong_line_that_nobody_comes_between_is_what_was_sent() {
+    let mut press = Press::new(|writer| Lines::new(writer).max_line(8));
+    for part in ["01234567", "8", "9abcdefghijkl", "\n", "next\n"] {
+        press.a(part);
+    }
+    assert_eq!(press.text(), "0123456789abcdefghijkl\nnext\n");
+}
+
+#[test]
+fn lines_up_to_the_longest_are_kept_whole() {
+    for len in [7, 8] {
+        let mut press = Press::new(|writer| Lines::new(writer).max_line(8));
+        press.a(vec![b'a'; len]);
+        press.b(*b"short\n");
+        press.a(*b"\n");
+        assert_eq!(press.text(), format!("short\n{}\n", "a".repeat(len)));
+    }
+}
+
+#[test]
+fn when_memory_is_used_up_the_longest_unfinished_line_is_written_out() {
+    // Thirty of the forty bytes are for lines: a quarter is kept back for chunks.
+    let mut press = Press::new(|writer| Lines::new(writer).memory(Memory::new(40)));
+    press.a([b'a'; 20]);
+    press.b([b'b'; 9]);
+    assert_eq!(press.text(), "");
+    press.b([b'c'; 9]);
+    assert_eq!(press.text(), "a".repeat(20));
+    press.a(*b"\n");
+    press.b(*b"\n");
+    let lines = [
+        "a".repeat(20),
+        "b".repeat(9) + &"c".repeat(9),
+        String::new(),
+    ];
+    assert_eq!(press.text(), lines.join("\n"));
+}
+
+#[test]
+fn raw_bytes_come_as_they_are() {
+    let mut press = Press::new(Raw::new);
+    press.a(*b"one, ");
+    press.b(*b"two, ");
+    press.a(*b"three");
+    assert_eq!(press.text(), "one, two, three");
+}
+
+#[test]
+fn the_output_is_flushed_whenever_there_is_nothing_more_to_decode() {
+    let (server, sink) = Server::builder().build().unwrap();
+    let page = Page::default();
+    let mut running = Driven::new(Box::pin(sink.run(Raw::new(page.clone()))));
+    let mut sender = Plain::new(&server);
+    for text in ["a", "b", "c\n"] {
+        sender.remote.send(text);
+        assert!(sender.connection.run().is_none());
+        assert!(running.run().is_none());
+        assert!(page.text().ends_with(text));
+    }
+}
+
+#[test]
+fn a_connection_hears_of_its_end_after_the_flush() {
+    let (server, sink) = Server::builder().build().unwrap();
+    let page = Page::default();
+    let mut running = Driven::new(Box::pin(sink.run(Raw::new(page.clone()))));
+    let mut sender = Plain::new(&server);
+    sender.remote.send("all of it");
+    sender.remote.send_eof();
+    assert!(sender.connection.run().is_none());
+    assert!(running.run().is_none());
+    assert_eq!(page.text(), "all of it");
+    let report = sender.connection.run().unwrap();
+    assert_eq!((report.end, report.delivered), (End::Clean, 9));
+}
+
+#[test]
+fn an_output_that_fails_ends_the_sink_and_its_connections() {
+    struct Full;
+    impl Output for Full {
+        fn data(&mut self, _: &tlsink::Conn, _: &[u8]) -> std::io::Result<()> {
+            Err(std::io::ErrorKind::StorageFull.into())
+        }
+    }
+    let (server, sink) = Server::builder().build().unwrap();
+    let mut sender = Plain::new(&server);
+    sender.remote.send("data");
+    assert!(sender.connection.run().is_none());
+    let error: OutputError = sink.run_blocking(Box::new(Full)).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    assert_eq!(error.streams(), 1);
+    let report = sender.connection.run().unwrap();
+    assert_eq!(report.end, End::Cut(Cut::SinkGone));
+}
+
+#[test]
+fn a_server_without_room_to_work_is_not_built() {
+    assert!(Server::builder().max_memory(1000).build().is_err());
+    assert!(Server::builder().max_connections(0).build().is_err());
+    assert!(Server::builder().build_lanes(0).is_err());
+}
+
+/// A connection over a pipe, without TLS.
+struct Plain {
+    connection: Driven<Connection<Pipe>>,
+    remote: Remote,
+    done: bool,
+}
+
+impl Plain {
+    fn new(server: &Server) -> Self {
+        let (pipe, remote) = pipe();
+        Plain {
+            connection: Driven::new(server.plain(pipe, Peer::label("test"))),
+            remote,
+            done: false,
+        }
+    }
+}
+
+/// Two connections and what they print. What one sends arrives, and is printed as far as it can
+/// be, before the next thing is sent.
+struct Press {
+    senders: [Plain; 2],
+    running: Driven<Pin<Box<dyn Future<Output = Result<Totals, OutputError>>>>>,
+    page: Page,
+}
+
+impl Press {
+    fn new<O: Output + 'static>(output: impl FnOnce(Page) -> O) -> Self {
+        let (server, sink) = Server::builder().build().unwrap();
+        let page = Page::default();
+        let senders = [(), ()].map(|()| Plain::new(&server));
+        Press {
+            senders,
+            running: Driven::new(Box::pin(sink.run(output(page.clone())))),
+            page,
+        }
+    }
+
+    fn a(&mut self, bytes: impl Into<Vec<u8>>) {
+        self.senders[0].remote.send(bytes);
+        self.drive(0);
+    }
+
+    fn b(&mut self, bytes: impl Into<Vec<u8>>) {
+        self.senders[1].remote.send(bytes);
+        self.drive(1);
+    }
+
+    fn end_a(&mut self) {
+        self.senders[0].remote.send_eof();
+        self.drive(0);
+    }
+
+    fn end_b(&mut self) {
+        self.senders[1].remote.send_eof();
+        self.drive(1);
+    }
+
+    fn drive(&mut self, sender: usize) {
+        let sender = &mut self.senders[sender];
+        for _ in 0..2 {
+            sender.done = sender.done || sender.connection.run().is_some();
+            self.running.run();
+        }
+    }
+
+    fn text(&self) -> String {
+        self.page.text()
+    }
+}
+
+/// A writer that keeps what was written.
+#[derive(Clone, Debug, Default)]
+struct Page(Arc<Mutex<Vec<u8>>>);
+
+impl Page {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Page {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn assert_turn(seen: Option<Seen>) {
+    assert!(
+        matches!(&seen, Some(Seen::Data(bytes)) if bytes.len() <= TURN && bytes[0] == 0),
+        "not a turn of the bomb"
+    );
+}
+
+fn numbered_lines(count: usize) -> Vec<u8> {
+    (0..count)
+        .flat_map(|i| format!("line number {i}\n").into_bytes())
+        .collect()
+}
+
+/// The beginning of a zstd frame of run-length blocks of zeros (RFC 8878, section 3.1.1.2.2), in
+/// so many bytes: four of them decode to 128 KiB.
+fn bomb(len: usize) -> Vec<u8> {
+    let magic = 0xfd2f_b528_u32.to_le_bytes();
+    // No content size, no checksum; a window of 128 KiB, as large as the blocks.
+    let descriptor = [0, 7 << 3];
+    let block = (((128 * 1024) << 3) | (1_u32 << 1)).to_le_bytes();
+    let block = [block[0], block[1], block[2], 0];
+    let mut frame = [&magic[..], &descriptor].concat();
+    while frame.len() + block.len() <= len {
+        frame.extend(block);
+    }
+    frame
+}
+
+fn with_window(bytes: &[u8], log: u32) -> Vec<u8> {
+    use zstd_safe::{CCtx, CParameter};
+    let mut context = CCtx::create();
+    context.set_parameter(CParameter::WindowLog(log)).unwrap();
+    // Without the content size in the header, the window is what was asked for.
+    context
+        .set_parameter(CParameter::ContentSizeFlag(false))
+        .unwrap();
+    let mut out = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
+    context.compress2(&mut out, bytes).unwrap();
+    out
+}
