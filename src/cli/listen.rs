@@ -11,6 +11,7 @@ use async_signal::{Signal, Signals};
 use futures_lite::{StreamExt, future, stream};
 use smol::net::{TcpListener, TcpStream};
 use smol::{Executor, Timer};
+use tlsink::decode::Format;
 use tlsink::output::{Lines, Raw};
 use tlsink::{Output, OutputError, Report, Server, Sink, Tls, Totals};
 
@@ -262,15 +263,24 @@ async fn serve(
 
 /// Says how a connection ended, in one line.
 fn say_end(report: &Report, say: &Say) {
-    let Report { peer, end, .. } = report;
-    if report.established {
-        say.line(&format!(
-            "{peer}: {} bytes received, {} delivered, {}, {end}",
-            report.received, report.delivered, report.format
-        ));
-    } else {
-        say.line(&format!("{peer}: {end}"));
-    }
+    let Report {
+        peer,
+        end,
+        received,
+        delivered,
+        format,
+        ..
+    } = report;
+    say.line(&match (report.established, format) {
+        (false, _) => format!("{peer}: {end}"),
+        // Too little came to tell.
+        (true, Format::Auto) => {
+            format!("{peer}: {received} bytes received, {delivered} delivered, {end}")
+        }
+        (true, _) => {
+            format!("{peer}: {received} bytes received, {delivered} delivered, {format}, {end}")
+        }
+    });
     if let Some(hint) = end.hint() {
         say.hint(hint);
     }

@@ -3,9 +3,9 @@
 use std::io::{self, BufWriter, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// What is written at once when more and more comes, in bytes: one turn of the sink. Less makes
-/// more system calls, more leaves the processor's cache.
-const BUFFER: usize = 256 * 1024;
+/// How much is gathered before it is written, in bytes. What is larger is written as it is: a full
+/// chunk, or a full turn, is not copied once more.
+const BUFFER: usize = 32 * 1024;
 
 /// A buffered writer with something that belongs to it; clones share both.
 #[derive(Debug)]
