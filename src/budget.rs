@@ -82,19 +82,22 @@ pub(crate) struct Share {
 }
 
 impl Share {
-    pub(crate) fn amount(&self) -> usize {
-        self.amount
+    /// Makes this share at least `amount` large, if at least `leaving` is left for others
+    /// afterwards.
+    fn try_grow(&mut self, amount: usize, leaving: usize) -> bool {
+        let more = amount.saturating_sub(self.amount);
+        let granted = more == 0 || self.budget.reserve(more, leaving);
+        if granted {
+            self.amount += more;
+        }
+        granted
     }
 
-    /// Makes this share `amount` large, if at least `leaving` is left for others afterwards.
-    pub(crate) fn try_resize(&mut self, amount: usize, leaving: usize) -> bool {
-        match amount.checked_sub(self.amount) {
-            Some(more) if !self.budget.reserve(more, leaving) => return false,
-            Some(_) => {}
-            None => self.budget.release(self.amount - amount),
-        }
-        self.amount = amount;
-        true
+    /// Makes this share at most `amount` large.
+    pub(crate) fn shrink(&mut self, amount: usize) {
+        let less = self.amount.saturating_sub(amount);
+        self.amount -= less;
+        self.budget.release(less);
     }
 }
 
@@ -127,8 +130,9 @@ impl Memory {
         self.0.try_take(bytes, self.transit())
     }
 
-    pub(crate) fn try_resize(&self, share: &mut Share, bytes: usize) -> bool {
-        share.try_resize(bytes, self.transit())
+    /// Makes a share at least so large, under the same condition.
+    pub(crate) fn try_grow(&self, share: &mut Share, bytes: usize) -> bool {
+        share.try_grow(bytes, self.transit())
     }
 
     fn transit(&self) -> usize {
@@ -158,10 +162,10 @@ mod tests {
         let budget = Budget::new(10);
         assert!(budget.try_take(8, 3).is_none());
         let mut share = budget.try_take(7, 3).unwrap();
-        assert!(!share.try_resize(8, 3));
-        assert!(share.try_resize(8, 2));
-        assert!(share.try_resize(1, 0));
-        assert_eq!(share.amount(), 1);
+        assert!(!share.try_grow(8, 3));
+        assert!(share.try_grow(8, 2));
+        assert!(budget.try_take(3, 0).is_none());
+        share.shrink(1);
         assert!(budget.try_take(9, 0).is_some());
     }
 

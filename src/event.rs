@@ -120,7 +120,7 @@ impl Lent {
             let copy = self.bytes[..len].into();
             let whole = std::mem::replace(&mut self.bytes, copy);
             self.recycle(whole);
-            self.share.try_resize(len, 0);
+            self.share.shrink(len);
         }
         Chunk {
             bytes: self,

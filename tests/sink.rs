@@ -376,11 +376,13 @@ impl Plain {
     }
 }
 
+type Running = Pin<Box<dyn Future<Output = Result<Totals, OutputError>>>>;
+
 /// Two connections and what they print. What one sends arrives, and is printed as far as it can
 /// be, before the next thing is sent.
 struct Press {
     senders: [Plain; 2],
-    running: Driven<Pin<Box<dyn Future<Output = Result<Totals, OutputError>>>>>,
+    running: Driven<Running>,
     page: Page,
 }
 

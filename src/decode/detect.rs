@@ -3,9 +3,9 @@
 //! A decision is made at the earliest byte that settles it, and depends on nothing but the bytes
 //! up to there: not on how they were split on their way.
 
-use super::Format;
 #[cfg(feature = "zlib")]
-use super::inflate::Trial;
+use super::trial::Trial;
+use super::{Format, Limits};
 
 /// What the first bytes say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,10 +18,6 @@ pub(super) enum Verdict {
     Foreign(&'static str),
 }
 
-/// The longest prefix that is looked at: text that begins like a zlib stream is taken for text
-/// when this many bytes of it are text.
-const LONGEST: usize = 64;
-
 #[derive(Debug, Default)]
 pub(super) struct Detect {
     #[cfg(feature = "zlib")]
@@ -31,11 +27,16 @@ pub(super) struct Detect {
 impl Detect {
     /// Looks at `input`, which follows what is `held`. What it takes of it, it adds to `held`;
     /// with a verdict on the very first input it takes nothing.
-    pub(super) fn push(&mut self, held: &mut Vec<u8>, input: &[u8]) -> (usize, Verdict) {
+    pub(super) fn push(
+        &mut self,
+        held: &mut Vec<u8>,
+        input: &[u8],
+        limits: &Limits,
+    ) -> (usize, Verdict) {
         let before = held.len();
         for (i, byte) in input.iter().enumerate() {
             held.push(*byte);
-            let verdict = self.look(held);
+            let verdict = self.look(held, limits);
             if verdict != Verdict::Undecided {
                 if before == 0 {
                     held.clear();
@@ -49,38 +50,33 @@ impl Detect {
 
     /// What to make of `held` when nothing follows it.
     pub(super) fn settle(&self, held: &[u8]) -> Verdict {
+        #[cfg(feature = "zlib")]
+        if self.trial.is_some() {
+            return Verdict::Format(Trial::settle(held));
+        }
         match held {
             [] => Verdict::Undecided,
-            #[cfg(feature = "zlib")]
-            [0x78, 0x01 | 0x5e | 0x9c | 0xda, ..] if !is_text(held) => {
-                Verdict::Format(Format::Zlib)
-            }
             _ => Verdict::Format(Format::Plain),
         }
     }
 
     /// What `held` says, whose last byte is new.
-    fn look(&mut self, held: &[u8]) -> Verdict {
-        match signature(held) {
-            #[cfg(feature = "zlib")]
-            Verdict::Format(Format::Zlib) => self.try_zlib(held),
-            verdict => verdict,
+    fn look(&mut self, held: &[u8], limits: &Limits) -> Verdict {
+        let verdict = signature(held);
+        // The two bytes of a zlib header are text as well (`x^2`).
+        #[cfg(feature = "zlib")]
+        if verdict == Verdict::Format(Format::Zlib) {
+            if self.trial.is_none() {
+                self.trial = Trial::new(limits);
+            }
+            // Without memory for a trial there is none for the decoder, which will say so.
+            return self
+                .trial
+                .as_mut()
+                .map_or(verdict, |trial| trial.push(held));
         }
-    }
-
-    /// The two bytes of a zlib header are text as well (`x^2`), so a trial decides.
-    #[cfg(feature = "zlib")]
-    fn try_zlib(&mut self, held: &[u8]) -> Verdict {
-        let trial = self.trial.get_or_insert_default();
-        let zlib = match trial.push(held) {
-            Err(()) => false,
-            Ok(progress) if progress.ended => true,
-            Ok(progress) if progress.decoded && !is_text(held) => true,
-            Ok(_) if held.len() >= LONGEST => !is_text(held),
-            Ok(_) => return Verdict::Undecided,
-        };
-        self.trial = None;
-        Verdict::Format(if zlib { Format::Zlib } else { Format::Plain })
+        let _ = limits;
+        verdict
     }
 }
 
@@ -163,24 +159,6 @@ fn is_zlib_flags(byte: u8) -> bool {
     matches!(byte, 0x01 | 0x5e | 0x9c | 0xda)
 }
 
-/// Whether this is printable UTF-8, or the beginning of it: no control characters but those that
-/// text files contain.
-#[cfg(feature = "zlib")]
-fn is_text(bytes: &[u8]) -> bool {
-    let valid = match std::str::from_utf8(bytes) {
-        Ok(text) => text,
-        // A character may be cut off at the end.
-        Err(error) if error.error_len().is_none() => {
-            let (whole, _) = bytes.split_at(error.valid_up_to());
-            std::str::from_utf8(whole).unwrap_or_default()
-        }
-        Err(_) => return false,
-    };
-    valid
-        .chars()
-        .all(|c| !c.is_control() || matches!(c, '\t' | '\n' | '\r' | '\x0c' | '\x1b'))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,7 +168,7 @@ mod tests {
         let mut detect = Detect::default();
         let mut held = Vec::new();
         for (i, byte) in bytes.iter().enumerate() {
-            let (_, verdict) = detect.push(&mut held, &[*byte]);
+            let (_, verdict) = detect.push(&mut held, &[*byte], &Limits::default());
             if verdict != Verdict::Undecided {
                 return (i + 1, verdict);
             }
@@ -246,17 +224,19 @@ mod tests {
             let line = [b"x^", &[third][..], &[b'a'; 200]].concat();
             let (at, verdict) = detect(&line);
             assert_eq!(verdict, PLAIN, "{third:#x}");
-            assert!(at <= LONGEST);
+            assert!(at <= 64);
         }
     }
 
     #[cfg(feature = "zlib")]
     #[test]
     fn a_cut_off_zlib_stream_is_not_taken_for_text() {
-        assert_eq!(
-            detect(&[0x78, 0x9c]).1,
-            Verdict::Format(Format::Zlib),
-            "so that its end is reported as truncated"
-        );
+        for flags in [0x01, 0x9c, 0xda] {
+            assert_eq!(
+                detect(&[0x78, flags]).1,
+                Verdict::Format(Format::Zlib),
+                "so that its end is reported as truncated"
+            );
+        }
     }
 }

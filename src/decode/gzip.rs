@@ -2,8 +2,8 @@
 
 use crc32fast::Hasher;
 
-use super::inflate::{Inflate, Wrapper};
-use super::{Decode, Fault, Format, Limits, Step};
+use super::inflate::Inflate;
+use super::{Codec, Fault, Format, Limits, Step};
 
 #[derive(Debug)]
 pub(super) struct Gzip {
@@ -34,7 +34,7 @@ enum State {
 impl Gzip {
     pub(super) fn new(limits: &Limits) -> Result<Self, Fault> {
         Ok(Gzip {
-            inflate: Inflate::new(Wrapper::Raw, Format::Gzip, limits)?,
+            inflate: Inflate::raw(Format::Gzip, limits)?,
             state: State::Between { first: true },
             offset: 0,
             crc: Hasher::new(),
@@ -96,7 +96,7 @@ impl Gzip {
     }
 }
 
-impl Decode for Gzip {
+impl Codec for Gzip {
     fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Step {
         let mut step = Step::default();
         loop {

@@ -2,24 +2,18 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::{Decode, Fault, Format, Limits, Step};
+use super::{Codec, Fault, Format, Limits, Step};
 use crate::budget::Share;
 
 /// What one inflate state takes, in bytes: the 32 KiB window with its padding, and the tables.
-const MEMORY: usize = 48 * 1024;
-
-/// What is around the deflate blocks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wrapper {
-    Raw,
-    Zlib,
-}
+pub(super) const MEMORY: usize = 48 * 1024;
 
 /// One deflate or zlib stream after another; each ends with [`Inflate::ended`].
 #[derive(Debug)]
 pub(super) struct Inflate {
     state: Decompress,
-    wrapper: Wrapper,
+    /// Whether the blocks are in a zlib wrapper.
+    zlib: bool,
     format: Format,
     /// Bytes read of all streams before this one.
     offset: u64,
@@ -28,14 +22,23 @@ pub(super) struct Inflate {
 }
 
 impl Inflate {
-    /// A decoder whose faults name `format`.
-    pub(super) fn new(wrapper: Wrapper, format: Format, limits: &Limits) -> Result<Self, Fault> {
+    /// A decoder for zlib streams, whose faults name `format`.
+    pub(super) fn zlib(format: Format, limits: &Limits) -> Result<Self, Fault> {
+        Self::new(true, format, limits)
+    }
+
+    /// A decoder for bare deflate streams, whose faults name `format`.
+    pub(super) fn raw(format: Format, limits: &Limits) -> Result<Self, Fault> {
+        Self::new(false, format, limits)
+    }
+
+    fn new(zlib: bool, format: Format, limits: &Limits) -> Result<Self, Fault> {
         let memory = limits.memory.try_take(MEMORY).ok_or_else(|| {
             Fault::Limit(format!("no memory left for a window of {MEMORY} bytes"))
         })?;
         Ok(Inflate {
-            state: Decompress::new(wrapper == Wrapper::Zlib),
-            wrapper,
+            state: Decompress::new(zlib),
+            zlib,
             format,
             offset: 0,
             ended: false,
@@ -50,7 +53,7 @@ impl Inflate {
 
     /// Makes ready for another stream, whose first byte is at `offset`.
     pub(super) fn restart(&mut self, offset: u64) {
-        self.state.reset(self.wrapper == Wrapper::Zlib);
+        self.state.reset(self.zlib);
         self.offset = offset;
         self.ended = false;
     }
@@ -78,7 +81,7 @@ impl Inflate {
                 Err(error) => {
                     step.fault = Some(match error.needs_dictionary() {
                         Some(_) => Fault::Unsupported("zlib with a preset dictionary"),
-                        None => self.corrupt(error.message().unwrap_or("invalid data")),
+                        None => self.corrupt(describe(error.message())),
                     });
                 }
             }
@@ -95,7 +98,7 @@ impl Inflate {
     }
 }
 
-impl Decode for Inflate {
+impl Codec for Inflate {
     fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Step {
         let mut step = self.advance(input, output);
         if self.ended && step.fault.is_none() && step.read < input.len() {
@@ -109,52 +112,12 @@ impl Decode for Inflate {
     }
 }
 
-/// Inflating what may be a zlib stream, only to see whether it is one.
-#[cfg(feature = "zlib")]
-#[derive(Debug)]
-pub(super) struct Trial {
-    state: Decompress,
-    progress: Progress,
-}
-
-#[cfg(feature = "zlib")]
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Progress {
-    /// Something was decoded.
-    pub(super) decoded: bool,
-    /// The stream ended, with its checksum right.
-    pub(super) ended: bool,
-}
-
-#[cfg(feature = "zlib")]
-impl Default for Trial {
-    fn default() -> Self {
-        Trial {
-            state: Decompress::new(true),
-            progress: Progress::default(),
-        }
-    }
-}
-
-#[cfg(feature = "zlib")]
-impl Trial {
-    /// Inflates what is new of `held`. An error says that this is no zlib stream.
-    pub(super) fn push(&mut self, held: &[u8]) -> Result<Progress, ()> {
-        // A single byte yields at most 258 bytes for each code of one bit.
-        let mut output = [0; 8 * 258];
-        loop {
-            let (before_in, before_out) = (self.state.total_in(), self.state.total_out());
-            let new = held.get(before_in as usize..).unwrap_or_default();
-            let status = self
-                .state
-                .decompress(new, &mut output, FlushDecompress::None)
-                .map_err(|_| ())?;
-            self.progress.decoded |= self.state.total_out() > 0;
-            self.progress.ended |= status == Status::StreamEnd;
-            let stuck = self.state.total_in() == before_in && self.state.total_out() == before_out;
-            if self.progress.ended || stuck {
-                return Ok(self.progress);
-            }
-        }
+/// Of what is wrong within a block, zlib-rs tells more or less, depending on how the input was
+/// split; so nothing of it is told.
+fn describe(message: Option<&str>) -> &'static str {
+    match message {
+        Some("incorrect header check") => "incorrect header check",
+        Some("incorrect data check") => "incorrect data check",
+        _ => "invalid data",
     }
 }

@@ -33,20 +33,24 @@ mod gzip;
     feature = "deflate",
     feature = "qt"
 ))]
+#[cfg_attr(
+    not(all(
+        feature = "gzip",
+        feature = "zlib",
+        feature = "deflate",
+        feature = "qt"
+    )),
+    allow(dead_code, reason = "each format uses a part of it")
+)]
 mod inflate;
 #[cfg(feature = "qt")]
 mod qt;
+#[cfg(feature = "zlib")]
+mod trial;
 #[cfg(feature = "zstd")]
 mod zstd;
 
 use detect::{Detect, Verdict};
-#[cfg(any(
-    feature = "gzip",
-    feature = "zlib",
-    feature = "deflate",
-    feature = "qt"
-))]
-use inflate::{Inflate, Wrapper};
 
 /// What a stream is compressed with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -179,7 +183,7 @@ pub enum Fault {
 /// A decoder for one stream.
 #[derive(Debug)]
 pub struct Decoder {
-    codec: Codec,
+    state: State,
     /// What detection has seen and the codec hasn't, with how much of it is done with.
     held: Vec<u8>,
     replayed: usize,
@@ -187,29 +191,17 @@ pub struct Decoder {
 }
 
 #[derive(Debug)]
-enum Codec {
-    Detect(Detect),
+enum State {
+    Detecting(Detect),
     Plain,
-    #[cfg(feature = "gzip")]
-    Gzip(Box<gzip::Gzip>),
-    #[cfg(any(feature = "zlib", feature = "deflate"))]
-    Inflate(Format, Box<Inflate>),
-    #[cfg(feature = "zstd")]
-    Zstd(Box<zstd::Zstd>),
-    #[cfg(feature = "qt")]
-    Qt(Box<qt::Qt>),
+    /// Nothing has come yet, and so nothing is needed for it.
+    Empty(Format),
+    Decoding(Format, Box<dyn Codec>),
     Failed(Format, Fault),
 }
 
-/// What a codec does with what it is given; the loops around it are written once, here.
-#[cfg(any(
-    feature = "gzip",
-    feature = "zlib",
-    feature = "deflate",
-    feature = "zstd",
-    feature = "qt"
-))]
-trait Decode {
+/// What each format does with its input; the loops around it are written once, in [`Decoder`].
+trait Codec: fmt::Debug + Send {
     /// Decodes until the input is used up, the output is full, or there is a fault.
     fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Step;
 
@@ -221,7 +213,7 @@ impl Decoder {
     /// A decoder for a stream in this format, or in the one that is [detected](Format::Auto).
     pub fn new(format: Format, limits: &Limits) -> Self {
         Decoder {
-            codec: Codec::new(format, limits),
+            state: State::new(format),
             held: Vec::new(),
             replayed: 0,
             limits: limits.clone(),
@@ -230,24 +222,16 @@ impl Decoder {
 
     /// The stream's format; [`Format::Auto`] until enough of it has come.
     pub fn format(&self) -> Format {
-        match &self.codec {
-            Codec::Detect(_) => Format::Auto,
-            Codec::Plain => Format::Plain,
-            #[cfg(feature = "gzip")]
-            Codec::Gzip(_) => Format::Gzip,
-            #[cfg(any(feature = "zlib", feature = "deflate"))]
-            Codec::Inflate(format, _) => *format,
-            #[cfg(feature = "zstd")]
-            Codec::Zstd(_) => Format::Zstd,
-            #[cfg(feature = "qt")]
-            Codec::Qt(_) => Format::Qt,
-            Codec::Failed(format, _) => *format,
+        match &self.state {
+            State::Detecting(_) => Format::Auto,
+            State::Plain => Format::Plain,
+            State::Empty(format) | State::Decoding(format, _) | State::Failed(format, _) => *format,
         }
     }
 
     /// Whether the input is passed on as it is, so that no call of `decode` is needed.
     pub fn is_transparent(&self) -> bool {
-        matches!(self.codec, Codec::Plain) && self.held.is_empty()
+        matches!(self.state, State::Plain) && self.held.is_empty()
     }
 
     /// Decodes `input` into `output`.
@@ -257,8 +241,8 @@ impl Decoder {
     /// but repeat the fault.
     pub fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Step {
         let mut step = Step::default();
-        if let Codec::Detect(detect) = &mut self.codec {
-            match detect.push(&mut self.held, input) {
+        if let State::Detecting(detect) = &mut self.state {
+            match detect.push(&mut self.held, input, &self.limits) {
                 (read, Verdict::Undecided) => {
                     step.read = read;
                     return step;
@@ -296,7 +280,7 @@ impl Decoder {
     /// Says that the input has ended, which decides what detection left open. Call
     /// [`decode`](Self::decode) with empty input afterwards, until it writes nothing.
     pub fn settle(&mut self) {
-        if let Codec::Detect(detect) = &self.codec {
+        if let State::Detecting(detect) = &self.state {
             let verdict = detect.settle(&self.held);
             self.decide(verdict);
         }
@@ -304,74 +288,72 @@ impl Decoder {
 
     /// Whether the stream may end here. No bytes at all are a whole stream, in every format.
     pub fn at_boundary(&self) -> bool {
-        match &self.codec {
-            Codec::Detect(_) | Codec::Plain => self.held.is_empty(),
-            #[cfg(feature = "gzip")]
-            Codec::Gzip(gzip) => gzip.at_boundary(),
-            #[cfg(any(feature = "zlib", feature = "deflate"))]
-            Codec::Inflate(_, inflate) => inflate.at_boundary(),
-            #[cfg(feature = "zstd")]
-            Codec::Zstd(zstd) => zstd.at_boundary(),
-            #[cfg(feature = "qt")]
-            Codec::Qt(qt) => qt.at_boundary(),
-            Codec::Failed(..) => false,
-        }
+        let at_boundary = match &self.state {
+            State::Detecting(_) | State::Plain | State::Empty(_) => true,
+            State::Decoding(_, codec) => codec.at_boundary(),
+            State::Failed(..) => false,
+        };
+        at_boundary && self.held.is_empty()
     }
 
     fn decide(&mut self, verdict: Verdict) {
-        self.codec = match verdict {
+        self.state = match verdict {
             Verdict::Undecided => return,
-            Verdict::Format(format) => Codec::new(format, &self.limits),
-            Verdict::Foreign(name) => Codec::Failed(Format::Auto, Fault::Unsupported(name)),
+            Verdict::Format(format) => State::new(format),
+            Verdict::Foreign(name) => State::Failed(Format::Auto, Fault::Unsupported(name)),
         };
     }
 
     fn run(&mut self, input: &[u8], output: &mut [u8]) -> Step {
-        let step = match &mut self.codec {
-            Codec::Detect(_) => Step::default(),
-            Codec::Plain => copy(input, output),
-            #[cfg(feature = "gzip")]
-            Codec::Gzip(gzip) => gzip.decode(input, output),
-            #[cfg(any(feature = "zlib", feature = "deflate"))]
-            Codec::Inflate(_, inflate) => inflate.decode(input, output),
-            #[cfg(feature = "zstd")]
-            Codec::Zstd(zstd) => zstd.decode(input, output),
-            #[cfg(feature = "qt")]
-            Codec::Qt(qt) => qt.decode(input, output),
-            Codec::Failed(_, fault) => Step {
+        if let State::Empty(format) = self.state
+            && !input.is_empty()
+        {
+            self.state = match codec(format, &self.limits) {
+                Ok(codec) => State::Decoding(format, codec),
+                Err(fault) => State::Failed(format, fault),
+            };
+        }
+        let step = match &mut self.state {
+            State::Detecting(_) | State::Empty(_) => Step::default(),
+            State::Plain => copy(input, output),
+            State::Decoding(_, codec) => codec.decode(input, output),
+            State::Failed(_, fault) => Step {
                 fault: Some(fault.clone()),
                 ..Step::default()
             },
         };
         if let Some(fault) = &step.fault {
             // The codec and its window go now, not when the connection does.
-            self.codec = Codec::Failed(self.format(), fault.clone());
+            self.state = State::Failed(self.format(), fault.clone());
         }
         step
     }
 }
 
-impl Codec {
-    fn new(format: Format, limits: &Limits) -> Self {
-        let codec = match format {
-            Format::Auto => Ok(Codec::Detect(Detect::default())),
-            Format::Plain => Ok(Codec::Plain),
-            #[cfg(feature = "gzip")]
-            Format::Gzip => gzip::Gzip::new(limits).map(|gzip| Codec::Gzip(Box::new(gzip))),
-            #[cfg(feature = "zlib")]
-            Format::Zlib => Inflate::new(Wrapper::Zlib, format, limits)
-                .map(|inflate| Codec::Inflate(format, Box::new(inflate))),
-            #[cfg(feature = "deflate")]
-            Format::Deflate => Inflate::new(Wrapper::Raw, format, limits)
-                .map(|inflate| Codec::Inflate(format, Box::new(inflate))),
-            #[cfg(feature = "zstd")]
-            Format::Zstd => zstd::Zstd::new(limits).map(|zstd| Codec::Zstd(Box::new(zstd))),
-            #[cfg(feature = "qt")]
-            Format::Qt => qt::Qt::new(limits).map(|qt| Codec::Qt(Box::new(qt))),
-            #[allow(unreachable_patterns)]
-            missing => Err(Fault::Unsupported(missing.name())),
-        };
-        codec.unwrap_or_else(|fault| Codec::Failed(format, fault))
+impl State {
+    fn new(format: Format) -> Self {
+        match format {
+            Format::Auto => State::Detecting(Detect::default()),
+            Format::Plain => State::Plain,
+            format => State::Empty(format),
+        }
+    }
+}
+
+fn codec(format: Format, limits: &Limits) -> Result<Box<dyn Codec>, Fault> {
+    let _ = limits; // Without any codec, nothing needs them.
+    match format {
+        #[cfg(feature = "gzip")]
+        Format::Gzip => Ok(Box::new(gzip::Gzip::new(limits)?)),
+        #[cfg(feature = "zlib")]
+        Format::Zlib => Ok(Box::new(inflate::Inflate::zlib(format, limits)?)),
+        #[cfg(feature = "deflate")]
+        Format::Deflate => Ok(Box::new(inflate::Inflate::raw(format, limits)?)),
+        #[cfg(feature = "zstd")]
+        Format::Zstd => Ok(Box::new(zstd::Zstd::new(limits)?)),
+        #[cfg(feature = "qt")]
+        Format::Qt => Ok(Box::new(qt::Qt::new(limits)?)),
+        missing => Err(Fault::Unsupported(missing.name())),
     }
 }
 

@@ -3,8 +3,8 @@
 //! The size is a hint: Qt's own `qUncompress` doesn't rely on it either. An empty block is its
 //! size alone, four zero bytes.
 
-use super::inflate::{Inflate, Wrapper};
-use super::{Decode, Fault, Format, Limits, Step};
+use super::inflate::Inflate;
+use super::{Codec, Fault, Format, Limits, Step};
 
 #[derive(Debug)]
 pub(super) struct Qt {
@@ -29,14 +29,14 @@ const BETWEEN: State = State::Size { len: 0, zero: true };
 impl Qt {
     pub(super) fn new(limits: &Limits) -> Result<Self, Fault> {
         Ok(Qt {
-            inflate: Inflate::new(Wrapper::Zlib, Format::Qt, limits)?,
+            inflate: Inflate::zlib(Format::Qt, limits)?,
             state: BETWEEN,
             offset: 0,
         })
     }
 }
 
-impl Decode for Qt {
+impl Codec for Qt {
     fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Step {
         let mut step = Step::default();
         loop {

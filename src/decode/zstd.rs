@@ -10,7 +10,7 @@ use std::fmt;
 
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
-use super::{Decode, Fault, Format, Limits, Step};
+use super::{Codec, Fault, Format, Limits, Step};
 use crate::budget::{Memory, Share};
 
 pub(super) struct Zstd {
@@ -20,6 +20,10 @@ pub(super) struct Zstd {
     pending: bool,
     /// Bytes read of the whole stream.
     offset: u64,
+    /// The offset at which the frame, block or checksum begins that is being read.
+    start: u64,
+    /// What the frame has announced to decode to, less what it has.
+    content: Option<u64>,
     max_window: u64,
     memory: Memory,
     share: Share,
@@ -61,9 +65,8 @@ const HEADER: usize = 18;
 /// RFC 8878, section 3.1.1.2.4: no block is larger, in either form.
 const BLOCK: u64 = 128 * 1024;
 
-/// What the library takes besides window and block buffers, in bytes (its entropy tables, and
-/// room for alignment).
-const CONTEXT: u64 = 192 * 1024;
+/// What the library takes besides the window and the blocks, in bytes: mostly entropy tables.
+const CONTEXT: u64 = 128 * 1024;
 
 impl Zstd {
     pub(super) fn new(limits: &Limits) -> Result<Self, Fault> {
@@ -79,6 +82,8 @@ impl Zstd {
             state: State::Header(Header::new(HeaderKind::Frame)),
             pending: false,
             offset: 0,
+            start: 0,
+            content: None,
             max_window: limits.max_window,
             memory: limits.memory.clone(),
             share,
@@ -90,16 +95,23 @@ impl Zstd {
         match first {
             Entry::Skippable { size } => Ok(after_skip(size)),
             Entry::Dictionary => Err(Fault::Unsupported("zstd with a dictionary")),
-            Entry::Frame { window, checksum } => {
+            Entry::Frame {
+                window,
+                content,
+                checksum,
+            } => {
                 self.check_window(window)?;
+                self.content = content;
                 self.feed(header.filled())?;
                 Ok(State::Header(Header::new(HeaderKind::Block { checksum })))
             }
             Entry::Block {
                 size,
+                decoded,
                 last,
                 checksum,
             } => {
+                self.check_content(decoded, last)?;
                 self.feed(header.filled())?;
                 Ok(after_block(size, last, checksum))
             }
@@ -114,15 +126,26 @@ impl Zstd {
             )));
         }
         // The library keeps its buffers from frame to frame: the largest counts. It holds the
-        // window with a block behind it, and one block of input.
+        // window with two blocks behind it, and one block of input.
         let needed = window
-            .saturating_add(2 * BLOCK + CONTEXT)
+            .saturating_add(3 * BLOCK + CONTEXT)
             .try_into()
             .unwrap_or(usize::MAX);
-        if needed > self.share.amount() && !self.memory.try_resize(&mut self.share, needed) {
+        if !self.memory.try_grow(&mut self.share, needed) {
             return Err(out_of_memory_for(window));
         }
         Ok(())
+    }
+
+    /// The library finds out about content of another size than announced while it writes it,
+    /// and how much of it depends on how the input was split. Here it ends before the block.
+    fn check_content(&self, decoded: Option<u32>, last: bool) -> Result<(), Fault> {
+        match (self.content, decoded.map(u64::from)) {
+            (Some(left), Some(size)) if size > left || (last && size < left) => {
+                Err(self.corrupt("the content is not as long as announced"))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Gives the library bytes from which it makes no output.
@@ -141,6 +164,7 @@ impl Zstd {
         match self.context.decompress_stream(&mut to, &mut from) {
             Ok(_) => {
                 let (read, written) = (from.pos(), to.pos());
+                self.content = self.content.map(|left| left.saturating_sub(written as u64));
                 Step {
                     read,
                     written,
@@ -157,13 +181,13 @@ impl Zstd {
     fn corrupt(&self, what: &str) -> Fault {
         Fault::Corrupt {
             format: Format::Zstd,
-            offset: self.offset,
+            offset: self.start,
             what: what.to_owned(),
         }
     }
 }
 
-impl Decode for Zstd {
+impl Codec for Zstd {
     fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Step {
         let mut step = Step::default();
         loop {
@@ -184,6 +208,9 @@ impl Decode for Zstd {
             }
             if rest.is_empty() {
                 return step;
+            }
+            if self.state.is_start() {
+                self.start = self.offset;
             }
             let result = match self.state {
                 State::Header(mut header) => {
@@ -254,6 +281,16 @@ impl Decode for Zstd {
     }
 }
 
+impl State {
+    /// Nothing of it has been read.
+    fn is_start(&self) -> bool {
+        matches!(
+            self,
+            State::Header(Header { len: 0, .. }) | State::Checksum { left: 4 }
+        )
+    }
+}
+
 impl fmt::Debug for Zstd {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Zstd")
@@ -273,10 +310,15 @@ enum Entry {
     Dictionary,
     Frame {
         window: u64,
+        /// What it decodes to, in bytes, if it says so.
+        content: Option<u64>,
         checksum: bool,
     },
     Block {
+        /// What follows, in bytes.
         size: usize,
+        /// What it decodes to, in bytes, if its header says so.
+        decoded: Option<u32>,
         last: bool,
         checksum: bool,
     },
@@ -356,16 +398,23 @@ fn parse_frame(bytes: &[u8]) -> Result<Option<Entry>, &'static str> {
     if little_endian(dictionary) != 0 {
         return Ok(Some(Entry::Dictionary));
     }
+    let content = match content.get(..content_size).unwrap_or_default() {
+        [] => None,
+        // Section 3.1.1.1.4: two bytes are offset by 256.
+        [a, b] => Some(u64::from(u16::from_le_bytes([*a, *b])) + 256),
+        bytes => Some(little_endian(bytes)),
+    };
     let window = match window {
         [byte] => {
             let base = 1u64 << (10 + (byte >> 3));
             base + base / 8 * u64::from(byte & 7)
         }
-        // Section 3.1.1.1.4: two bytes are offset by 256. It doesn't matter for a limit.
-        _ => little_endian(content),
+        // Section 3.1.1.1.2: a single segment is its own window.
+        _ => content.unwrap_or_default(),
     };
     Ok(Some(Entry::Frame {
         window,
+        content,
         checksum: descriptor & (1 << 2) != 0,
     }))
 }
@@ -380,13 +429,18 @@ fn parse_block(bytes: &[u8], checksum: bool) -> Result<Option<Entry>, &'static s
     if u64::from(size) > BLOCK {
         return Err("a block is too large");
     }
+    let (size, decoded) = match (header >> 1) & 3 {
+        // Raw.
+        0 => (size as usize, Some(size)),
+        // Run-length: one byte, so many times.
+        1 => (1, Some(size)),
+        // Compressed.
+        2 => (size as usize, None),
+        _ => return Err("reserved block type"),
+    };
     Ok(Some(Entry::Block {
-        size: match (header >> 1) & 3 {
-            // Raw and compressed blocks are as long as they say; of an RLE block, one byte comes.
-            0 | 2 => size as usize,
-            1 => 1,
-            _ => return Err("reserved block type"),
-        },
+        size,
+        decoded,
         last: header & 1 != 0,
         checksum,
     }))

@@ -98,7 +98,7 @@ impl<W: Write> Lines<W> {
             }
             // Doubled, as a vector does: a line that comes byte by byte is not copied each time.
             let room = len.max(partial.bytes.capacity() * 2).min(self.max_line);
-            if !self.memory.try_resize(&mut partial.share, room) {
+            if !self.memory.try_grow(&mut partial.share, room) {
                 return false;
             }
             partial.bytes.reserve_exact(room - partial.bytes.len());
