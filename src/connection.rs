@@ -17,7 +17,7 @@ use crate::error::{Cut, End, Timeout, Truncation};
 use crate::event::{self, Buffers, Event, Kind};
 use crate::link::{Link, Request, SinkLink, Verdict};
 use crate::peer::{ConnId, Peer};
-use crate::server::Shared;
+use crate::shared::Shared;
 use crate::tls;
 
 /// How long the answer to a close_notify may take to be sent. It is a few dozen bytes: only a
@@ -82,13 +82,17 @@ enum Phase<IO> {
     /// The peer's close_notify is being answered.
     Closing {
         stream: Stream<IO>,
-        deadline: Option<Deadline>,
+        deadline: Deadline,
     },
     /// Nothing is left but to hear what the sink made of it.
     Verdict,
-    /// Ended without the sink.
-    Unopened(End),
     Done,
+}
+
+/// What comes after a phase.
+enum Next<IO> {
+    Phase(Phase<IO>),
+    Done(Verdict),
 }
 
 /// What outlives each phase. Its `Drop` sees to it that a stream's end is never lost.
@@ -98,22 +102,17 @@ struct Guard {
     shared: Arc<Shared>,
     link: Arc<Link>,
     events: Option<Sender<Event>>,
+    /// Goes to the sink with the stream's `Close`.
     place: Option<Share>,
+    /// The sink has been told of the connection.
     opened: bool,
-    closed: bool,
     received: u64,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
-    pub(crate) fn new(
-        shared: &Arc<Shared>,
-        id: ConnId,
-        events: Option<Sender<Event>>,
-        transport: Transport<IO>,
-        peer: Peer,
-    ) -> Self {
+    pub(crate) fn new(shared: &Arc<Shared>, transport: Transport<IO>, peer: Peer) -> Self {
         let link = Link::new();
-        shared.register(id, &link);
+        let (id, events) = shared.register(&link);
         Connection {
             guard: Guard {
                 id,
@@ -123,7 +122,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 events,
                 place: shared.places.try_take(1, 0),
                 opened: false,
-                closed: false,
                 received: 0,
             },
             phase: Phase::Waiting {
@@ -133,72 +131,68 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
     }
 
-    /// Goes as far as it can within the phase; a phase that is over says which is next.
-    fn poll_phase(&mut self, cx: &mut Context<'_>) -> Poll<Phase<IO>> {
+    /// Goes as far as it can within the phase.
+    fn poll_phase(&mut self, cx: &mut Context<'_>) -> Poll<Next<IO>> {
         let guard = &mut self.guard;
         let next = match &mut self.phase {
+            Phase::Waiting { .. } | Phase::Handshake { .. } if guard.is_cut() => {
+                Next::unopened(End::Cut(Cut::Server))
+            }
             Phase::Waiting {
                 transport,
                 listener,
             } => {
-                if guard.is_cut() {
-                    return Poll::Ready(Phase::Unopened(End::Cut(Cut::Server)));
-                }
                 if guard.place.is_none() {
                     let share = ready!(guard.shared.places.poll_take(1, listener, cx));
                     guard.place = Some(share);
                 }
                 match (transport.take(), &guard.shared.settings.tls) {
-                    (Some(Transport::Tls(io)), Some(tls)) => Phase::Handshake {
+                    (Some(Transport::Tls(io)), Some(tls)) => Next::Phase(Phase::Handshake {
                         accept: Box::new(tls.accept(io)),
                         deadline: Deadline::after(guard.shared.settings.handshake_timeout),
-                    },
+                    }),
                     (Some(Transport::Plain(io)), _) => guard.open(Stream::Plain(io)),
-                    (Some(Transport::Tls(_)), None) => Phase::Unopened(End::Refused {
+                    (Some(Transport::Tls(_)), None) => Next::unopened(End::Refused {
                         what: "this server has no certificate".to_owned(),
                         hint: None,
                     }),
-                    (None, _) => Phase::Done,
+                    (None, _) => Next::Phase(Phase::Done),
                 }
             }
-            Phase::Handshake { accept, deadline } => {
-                if guard.is_cut() {
-                    return Poll::Ready(Phase::Unopened(End::Cut(Cut::Server)));
+            Phase::Handshake { accept, deadline } => match accept.poll(cx) {
+                Poll::Ready(Ok(stream)) => guard.open(Stream::Tls(Box::new(stream))),
+                Poll::Ready(Err(error)) => Next::unopened(error.into()),
+                Poll::Pending => {
+                    let limit = ready!(deadline.poll(cx));
+                    Next::unopened(End::Timeout(Timeout::Handshake(limit)))
                 }
-                match accept.poll(cx) {
-                    Poll::Ready(Ok(stream)) => guard.open(Stream::Tls(Box::new(stream))),
-                    Poll::Ready(Err(error)) => Phase::Unopened(error.into()),
-                    Poll::Pending => {
-                        let limit = ready!(deadline.poll(cx));
-                        Phase::Unopened(End::Timeout(Timeout::Handshake(limit)))
-                    }
-                }
-            }
+            },
             Phase::Open(open) => {
                 let end = ready!(open.poll_read(guard, cx));
                 let clean = end.is_clean();
                 guard.close(end);
                 let stream = std::mem::replace(&mut open.stream, Stream::Gone);
-                if clean {
-                    Phase::Closing {
+                // Without a close_notify, a sender knows that its stream did not end well.
+                Next::Phase(match clean {
+                    true => Phase::Closing {
                         stream,
-                        deadline: None,
-                    }
-                } else {
-                    // Without a close_notify, so that the sender knows that it did not end well.
-                    Phase::Verdict
-                }
+                        deadline: Deadline::after(Some(CLOSE_TIMEOUT)),
+                    },
+                    false => Phase::Verdict,
+                })
             }
             Phase::Closing { stream, deadline } => {
                 // Whether the answer could be sent changes nothing: all data has come.
-                if stream.poll_close(cx).is_pending() {
-                    let deadline =
-                        deadline.get_or_insert_with(|| Deadline::after(Some(CLOSE_TIMEOUT)));
+                if stream.poll_close(cx).is_pending() && !guard.is_cut() {
                     ready!(deadline.poll(cx));
                 }
-                Phase::Verdict
+                Next::Phase(Phase::Verdict)
             }
-            Phase::Verdict | Phase::Unopened(_) | Phase::Done => return Poll::Pending,
+            Phase::Verdict => match guard.link.take_verdict() {
+                Some(verdict) => Next::Done(verdict),
+                None => return Poll::Pending,
+            },
+            Phase::Done => return Poll::Pending,
         };
         Poll::Ready(next)
     }
@@ -208,27 +202,23 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Connection<IO> {
     type Output = Report;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
-        let this = &mut *self;
-        this.guard.link.register(cx);
+        self.guard.link.register(cx);
         loop {
-            let verdict = match &mut this.phase {
-                Phase::Verdict => match this.guard.link.take_verdict() {
-                    Some(verdict) => verdict,
-                    None => return Poll::Pending,
-                },
-                Phase::Unopened(end) => Verdict {
-                    end: end.clone(),
-                    format: Format::Auto,
-                    delivered: 0,
-                },
-                _ => {
-                    this.phase = ready!(this.poll_phase(cx));
-                    continue;
+            match ready!(self.poll_phase(cx)) {
+                Next::Phase(phase) => self.phase = phase,
+                Next::Done(verdict) => {
+                    self.phase = Phase::Done;
+                    return Poll::Ready(self.guard.report(verdict));
                 }
-            };
-            this.phase = Phase::Done;
-            return Poll::Ready(this.guard.report(verdict));
+            }
         }
+    }
+}
+
+impl<IO> Next<IO> {
+    /// The end of a connection that the sink never sees.
+    fn unopened(end: End) -> Self {
+        Next::Done(Verdict::on_nothing(end))
     }
 }
 
@@ -238,9 +228,9 @@ impl Guard {
     }
 
     /// Announces the connection to the sink.
-    fn open<IO>(&mut self, stream: Stream<IO>) -> Phase<IO> {
+    fn open<IO>(&mut self, stream: Stream<IO>) -> Next<IO> {
         if !self.shared.admit() {
-            return Phase::Unopened(End::Cut(Cut::Server));
+            return Next::unopened(End::Cut(Cut::Server));
         }
         let open = Kind::Open(Box::new(event::Open {
             peer: self.peer.clone(),
@@ -248,23 +238,22 @@ impl Guard {
         }));
         self.opened = true;
         if self.send(open).is_err() {
-            self.closed = true;
-            return Phase::Verdict;
+            // There is nobody to tell of its end.
+            self.place = None;
+            return Next::Phase(Phase::Verdict);
         }
-        Phase::Open(Open {
+        Next::Phase(Phase::Open(Open {
             stream,
             lending: None,
             idle: Idle::new(self.shared.settings.idle_timeout),
-        })
+        }))
     }
 
     /// Tells the sink how the stream ended, once.
     fn close(&mut self, end: End) {
         if self.opened
-            && !self.closed
             && let Some(place) = self.place.take()
         {
-            self.closed = true;
             // If it can't be sent, the sink is gone, and has left its verdict.
             let _ = self.send(Kind::Close(Box::new(event::Close { end, _place: place })));
         }
@@ -278,7 +267,7 @@ impl Guard {
         }
     }
 
-    fn report(&mut self, verdict: Verdict) -> Report {
+    fn report(&self, verdict: Verdict) -> Report {
         Report {
             id: self.id,
             peer: self.peer.clone(),

@@ -245,6 +245,8 @@ pub enum TlsError {
     },
     /// The private key is encrypted.
     EncryptedKey,
+    /// The private key is that of another certificate.
+    WrongKey,
     /// The certificate or the key can't be used for TLS.
     Unusable {
         /// What the TLS library says.
@@ -261,6 +263,7 @@ impl fmt::Display for TlsError {
             TlsError::Pem { what, reason } => write!(f, "the {what} is not valid PEM: {reason}"),
             TlsError::Missing { what } => write!(f, "no {what} found"),
             TlsError::EncryptedKey => f.write_str("the private key is encrypted"),
+            TlsError::WrongKey => f.write_str("the private key is not that of the certificate"),
             TlsError::Unusable { reason } => write!(f, "can't use the certificate: {reason}"),
         }
     }

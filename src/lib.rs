@@ -72,6 +72,7 @@ mod peer;
 
 mod connection;
 mod server;
+mod shared;
 mod tls;
 
 pub mod output;

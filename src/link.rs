@@ -43,6 +43,17 @@ pub(crate) struct Verdict {
     pub(crate) delivered: u64,
 }
 
+impl Verdict {
+    /// On a stream of which the sink has seen nothing.
+    pub(crate) fn on_nothing(end: End) -> Self {
+        Verdict {
+            end,
+            format: Format::Auto,
+            delivered: 0,
+        }
+    }
+}
+
 impl Link {
     pub(crate) fn new() -> Arc<Self> {
         Arc::new(Link {
@@ -152,11 +163,7 @@ impl SinkLink {
 impl Drop for SinkLink {
     fn drop(&mut self) {
         self.refuse();
-        self.send(Verdict {
-            end: End::Cut(Cut::SinkGone),
-            format: Format::Auto,
-            delivered: 0,
-        });
+        self.send(Verdict::on_nothing(End::Cut(Cut::SinkGone)));
     }
 }
 

@@ -1,24 +1,22 @@
 //! The server: its limits, the accept loop, and the graceful stop.
 
-use std::collections::HashMap;
 use std::future;
 use std::io;
 use std::pin::pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_channel::Sender;
 use async_io::Timer;
 use futures_lite::{AsyncRead, AsyncWrite, Stream, StreamExt};
 
-use crate::budget::{Budget, Memory};
+use crate::budget::Memory;
 use crate::connection::{Connection, Transport};
 use crate::decode::{Format, Limits};
 use crate::error::BuildError;
 use crate::event::{Buffers, CHUNK, Event};
-use crate::link::{Link, Request};
-use crate::peer::{ConnId, Peer};
+use crate::peer::Peer;
+use crate::shared::{Settings, Shared};
 use crate::sink::Sink;
 use crate::tls::Tls;
 
@@ -51,33 +49,6 @@ pub struct Builder {
     max_window: u64,
     format: Format,
     max_decoded: Option<u64>,
-    stop_after: Option<u64>,
-}
-
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    pub(crate) tls: Option<Tls>,
-    pub(crate) handshake_timeout: Option<Duration>,
-    pub(crate) idle_timeout: Option<Duration>,
-}
-
-/// What a server's connections share. They keep it alive; they do not keep the server going.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    pub(crate) settings: Settings,
-    pub(crate) buffers: Arc<Buffers>,
-    /// Places under the maximum.
-    pub(crate) places: Arc<Budget>,
-    /// One for each sink; none once the server is stopped. The sinks end when no connection has
-    /// one either.
-    lanes: Mutex<Vec<Sender<Event>>>,
-    stopped: AtomicBool,
-    stop: event_listener::Event,
-    next_id: AtomicU64,
-    /// How many more connections may complete their handshake.
-    admissions: AtomicU64,
-    /// All connections that have not been dropped.
-    links: Mutex<HashMap<ConnId, Arc<Link>>>,
 }
 
 #[derive(Debug)]
@@ -101,13 +72,13 @@ impl Server {
                 tls: None,
                 handshake_timeout: Some(Duration::from_secs(10)),
                 idle_timeout: None,
+                stop_after: None,
             },
             max_connections: 10_000,
             max_memory: 1 << 30,
             max_window: 8 << 20,
             format: Format::Auto,
             max_decoded: None,
-            stop_after: None,
         }
     }
 
@@ -186,23 +157,19 @@ impl Server {
 
     /// Ends what is open, as [`Cut::Server`](crate::Cut::Server). What arrived before is delivered.
     pub fn cut(&self) {
-        for link in self.shared().links().values() {
-            link.request(Request::Cut);
-        }
+        self.shared().cut();
     }
 
     /// How many connections there are, those in the handshake included.
     pub fn connections(&self) -> usize {
-        self.shared().links().len()
+        self.shared().connections()
     }
 
     fn connect<IO>(&self, transport: Transport<IO>, peer: Peer) -> Connection<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let shared = self.shared();
-        let id = shared.next_id.fetch_add(1, Ordering::Relaxed);
-        Connection::new(shared, ConnId(id), shared.lane(id), transport, peer)
+        Connection::new(self.shared(), transport, peer)
     }
 
     async fn unless_stopped<T>(&self, future: impl Future<Output = T>) -> Option<T> {
@@ -232,58 +199,6 @@ fn concerns_one_peer(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
     )
-}
-
-impl Shared {
-    /// A new connection's way to its sink; none once the server is stopped.
-    fn lane(&self, id: u64) -> Option<Sender<Event>> {
-        let lanes = self.lanes();
-        let count = u64::try_from(lanes.len()).ok()?;
-        let lane = usize::try_from(id.checked_rem(count)?).ok()?;
-        lanes.get(lane).cloned()
-    }
-
-    pub(crate) fn register(&self, id: ConnId, link: &Arc<Link>) {
-        self.links().insert(id, Arc::clone(link));
-    }
-
-    pub(crate) fn forget(&self, id: ConnId) {
-        self.links().remove(&id);
-    }
-
-    /// Lets a connection in that has completed its handshake.
-    pub(crate) fn admit(&self) -> bool {
-        let left = self
-            .admissions
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
-        if left == Ok(1) {
-            self.stop();
-        }
-        left.is_ok()
-    }
-
-    fn stop(&self) {
-        self.lanes().clear();
-        self.stopped.store(true, Ordering::Release);
-        self.stop.notify(usize::MAX);
-    }
-
-    async fn until_stopped(&self) {
-        while !self.stopped.load(Ordering::Acquire) {
-            let stop = self.stop.listen();
-            if !self.stopped.load(Ordering::Acquire) {
-                stop.await;
-            }
-        }
-    }
-
-    fn lanes(&self) -> MutexGuard<'_, Vec<Sender<Event>>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn links(&self) -> MutexGuard<'_, HashMap<ConnId, Arc<Link>>> {
-        self.links.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl Builder {
@@ -345,7 +260,7 @@ impl Builder {
     /// [Stops](Server::stop) as soon as so many connections have completed their handshake; those
     /// that have not are let go. `None` is never, and the default.
     pub fn stop_after(mut self, connections: impl Into<Option<u64>>) -> Self {
-        self.stop_after = connections.into();
+        self.settings.stop_after = connections.into();
         self
     }
 
@@ -391,19 +306,9 @@ impl Builder {
     }
 
     fn server(self, lanes: Vec<Sender<Event>>, limits: &Limits) -> Server {
-        let shared = Shared {
-            settings: self.settings,
-            buffers: Buffers::new(Arc::clone(&limits.memory.0)),
-            places: Budget::new(self.max_connections),
-            lanes: Mutex::new(lanes),
-            stopped: AtomicBool::new(false),
-            stop: event_listener::Event::new(),
-            next_id: AtomicU64::new(1),
-            admissions: AtomicU64::new(self.stop_after.unwrap_or(u64::MAX)),
-            links: Mutex::default(),
-        };
+        let buffers = Buffers::new(Arc::clone(&limits.memory.0));
         let handle = Handle {
-            shared: Arc::new(shared),
+            shared: Shared::new(self.settings, buffers, self.max_connections, lanes),
         };
         Server {
             handle: Arc::new(handle),

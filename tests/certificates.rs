@@ -69,12 +69,14 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 #[test]
-fn what_is_missing_damaged_or_encrypted_is_said() {
+fn what_is_missing_damaged_encrypted_or_mismatched_is_said() {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (cert, key) = (own.cert.pem(), own.signing_key.serialize_pem());
     let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\n\
                      MIGjMF8GCSqGSIb3DQEFDTBS\n\
                      -----END ENCRYPTED PRIVATE KEY-----\n";
+    let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let other = other.signing_key.serialize_pem();
     let cut = &cert[..cert.len() / 2];
     for (cert, key, said) in [
         ("", &*key, "no certificate found"),
@@ -82,6 +84,11 @@ fn what_is_missing_damaged_or_encrypted_is_said() {
         (&*cert, "", "no private key found"),
         (&*cert, &*cert, "no private key found"),
         (&*cert, encrypted, "the private key is encrypted"),
+        (
+            &*cert,
+            &*other,
+            "the private key is not that of the certificate",
+        ),
         (cut, &*key, "the certificate is not valid PEM: "),
     ] {
         let error = Tls::from_pem(cert.as_bytes(), key.as_bytes()).unwrap_err();

@@ -53,7 +53,7 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     let (events, inbox) = async_channel::unbounded();
     let (reports, reported) = async_channel::unbounded();
     let listeners = smol::block_on(bind(&args.addresses))?;
-    let tls = certificate(&args.certificate, &listeners, say)?;
+    let (tls, fresh) = certificate(&args.certificate, &listeners)?;
     let (server, sinks) = Server::builder()
         .tls(tls)
         .decode(args.decode)
@@ -68,6 +68,8 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
         .detach();
     start_lanes(sinks, args.format, stdout, &events)?;
     start_executor(&executor, args.threads)?;
+    // Whoever reads this may send, and stop us, right away.
+    say_ready(&listeners, fresh.as_deref(), say);
     for (listener, _) in listeners {
         let serving = serve(
             server.clone(),
@@ -102,21 +104,19 @@ async fn bind(addresses: &[String]) -> Result<Vec<(TcpListener, SocketAddr)>, Fa
     Ok(listeners)
 }
 
-/// Loads or makes the certificate, and says where we listen.
+/// Loads or makes the certificate; of a fresh one, its fingerprint is known.
 fn certificate(
     certificate: &Certificate,
     listeners: &[(TcpListener, SocketAddr)],
-    say: &Say,
-) -> Result<Tls, Failure> {
+) -> Result<(Tls, Option<String>), Failure> {
     let exposed = listeners
         .iter()
         .find(|(_, bound)| !bound.ip().is_loopback());
     let names: Vec<String> = match (certificate, exposed) {
         (Certificate::Files { certificate, key }, _) => {
-            let tls = Tls::from_pem_files(certificate, key)
-                .map_err(|error| Failure::misused(error.to_string()))?;
-            say_listening(listeners, say);
-            return Ok(tls);
+            return Tls::from_pem_files(certificate, key)
+                .map(|tls| (tls, None))
+                .map_err(|error| Failure::misused(error.to_string()));
         }
         (Certificate::SelfSigned(names), _) => names.clone(),
         (Certificate::Loopback, None) => {
@@ -132,20 +132,20 @@ fn certificate(
     let fresh = SelfSigned::new(&names).map_err(|error| {
         Failure::misused(format!("can't make a certificate for these names: {error}"))
     })?;
-    say_listening(listeners, say);
-    say.line(&format!(
-        "fresh self-signed certificate, sha256 {}",
-        fresh.fingerprint
-    ));
-    if let Some((_, bound)) = listeners.first() {
-        say.line(&format!("try: {}", example(*bound)));
-    }
-    Ok(fresh.tls)
+    Ok((fresh.tls, Some(fresh.fingerprint)))
 }
 
-fn say_listening(listeners: &[(TcpListener, SocketAddr)], say: &Say) {
+fn say_ready(listeners: &[(TcpListener, SocketAddr)], fresh: Option<&str>, say: &Say) {
     for (_, bound) in listeners {
         say.line(&format!("listening on {bound}"));
+    }
+    if let Some(fingerprint) = fresh {
+        say.line(&format!(
+            "fresh self-signed certificate, sha256 {fingerprint}"
+        ));
+        if let Some((_, bound)) = listeners.first() {
+            say.line(&format!("try: {}", example(*bound)));
+        }
     }
 }
 
@@ -337,8 +337,11 @@ impl Control<'_> {
                 (Event::Through, _) => through = true,
                 (Event::Late, Stop::Draining(_)) => stop = self.cut(),
                 (Event::Late, _) => {
+                    if let Err(before) = result {
+                        self.say.line(&before.what);
+                    }
                     let hanging = "the output hangs; what it was given last is lost";
-                    return result.and(Err(Failure::failed(hanging)));
+                    return Err(Failure::failed(hanging));
                 }
             }
         }

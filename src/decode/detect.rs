@@ -70,10 +70,10 @@ impl Detect {
                 self.trial = Trial::new(limits);
             }
             // Without memory for a trial there is none for the decoder, which will say so.
-            return self
-                .trial
-                .as_mut()
-                .map_or(verdict, |trial| trial.push(held));
+            return match &mut self.trial {
+                Some(trial) => trial.push(held).map_or(Verdict::Undecided, Verdict::Format),
+                None => verdict,
+            };
         }
         let _ = limits;
         verdict

@@ -5,7 +5,6 @@
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-use super::detect::Verdict;
 use super::{Format, Limits, inflate};
 use crate::budget::Share;
 
@@ -30,16 +29,16 @@ impl Trial {
         })
     }
 
-    /// Inflates what is new of `held`, and says what is known by then.
-    pub(super) fn push(&mut self, held: &[u8]) -> Verdict {
+    /// Inflates what is new of `held`, and says what it is, if that is known by then.
+    pub(super) fn push(&mut self, held: &[u8]) -> Option<Format> {
         let zlib = match self.inflate(held) {
             Err(Refuted) => false,
             Ok(Status::StreamEnd) => true,
             Ok(_) if self.state.total_out() > 0 && !begins_as_text(held) => true,
             Ok(_) if held.len() >= LONGEST => !begins_as_text(held),
-            Ok(_) => return Verdict::Undecided,
+            Ok(_) => return None,
         };
-        Verdict::Format(if zlib { Format::Zlib } else { Format::Plain })
+        Some(if zlib { Format::Zlib } else { Format::Plain })
     }
 
     /// What to make of `held`, which is not refuted, when nothing follows it.

@@ -10,11 +10,10 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use rustls::cipher_suite as suite;
 use rustls::server::NoServerSessionStorage;
 use rustls::{Certificate, PrivateKey, ServerConfig, ServerConnection, SupportedCipherSuite};
-use rustls_pki_types::pem::{self, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::TlsError;
 
+mod pem;
 mod stream;
 
 pub(crate) use stream::{Accept, HandshakeError, ReadError, Stream};
@@ -43,7 +42,10 @@ impl Tls {
         certificates: impl AsRef<Path>,
         key: impl AsRef<Path>,
     ) -> Result<Self, TlsError> {
-        Self::from_pem(&read(certificates.as_ref())?, &read(key.as_ref())?)
+        Self::from_pem(
+            &pem::read(certificates.as_ref())?,
+            &pem::read(key.as_ref())?,
+        )
     }
 
     /// Takes a certificate chain and its private key as PEM (RFC 7468). The key is PKCS#8, PKCS#1
@@ -52,27 +54,16 @@ impl Tls {
     /// # Errors
     ///
     /// When the text is not valid PEM, lacks a certificate or a key, or holds a key that can't be
-    /// used.
+    /// used or belongs to another certificate.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        let certificates = CertificateDer::pem_slice_iter(certificates)
-            .map(|certificate| certificate.map(|der| Certificate(der.to_vec())))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| pem_error("certificate", error))?;
-        if certificates.is_empty() {
-            return Err(TlsError::Missing {
-                what: "certificate",
-            });
-        }
-        let key = match PrivateKeyDer::from_pem_slice(key) {
-            Ok(key) => PrivateKey(key.secret_der().to_vec()),
-            Err(pem::Error::NoItemsFound) if is_encrypted(key) => {
-                return Err(TlsError::EncryptedKey);
-            }
-            Err(error) => return Err(pem_error("private key", error)),
-        };
-        Self::new(certificates, key).map_err(|error| TlsError::Unusable {
-            reason: error.to_string(),
-        })
+        let certificates = pem::certificates(certificates)?;
+        let key = pem::private_key(key)?;
+        pem::check_key(&certificates, &key)?;
+        let certificates = certificates
+            .into_iter()
+            .map(|der| Certificate(der.to_vec()))
+            .collect();
+        Self::new(certificates, PrivateKey(key.secret_der().to_vec())).map_err(pem::unusable)
     }
 
     fn new(certificates: Vec<Certificate>, key: PrivateKey) -> Result<Self, rustls::Error> {
@@ -145,27 +136,3 @@ static CHACHA_FIRST: &[SupportedCipherSuite] = &[
     suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
     suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
 ];
-
-fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Read {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-fn pem_error(what: &'static str, error: pem::Error) -> TlsError {
-    match error {
-        pem::Error::NoItemsFound => TlsError::Missing { what },
-        error => TlsError::Pem {
-            what,
-            reason: error.to_string(),
-        },
-    }
-}
-
-/// RFC 7468, section 11, and the older form that OpenSSL still writes.
-fn is_encrypted(key: &[u8]) -> bool {
-    [&b"ENCRYPTED PRIVATE KEY"[..], b"Proc-Type: 4,ENCRYPTED"]
-        .iter()
-        .any(|mark| memchr::memmem::find(key, mark).is_some())
-}

@@ -1,0 +1,129 @@
+//! What a server and its connections share: settings, limits, and who is connected.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_channel::Sender;
+
+use crate::budget::Budget;
+use crate::event::{Buffers, Event};
+use crate::link::{Link, Request};
+use crate::peer::ConnId;
+use crate::tls::Tls;
+
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) tls: Option<Tls>,
+    pub(crate) handshake_timeout: Option<Duration>,
+    pub(crate) idle_timeout: Option<Duration>,
+    /// How many connections may complete their handshake; then the server stops.
+    pub(crate) stop_after: Option<u64>,
+}
+
+/// Connections keep this alive; they do not keep the server going.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: Settings,
+    pub(crate) buffers: Arc<Buffers>,
+    /// Places under the maximum.
+    pub(crate) places: Arc<Budget>,
+    /// How many more connections may complete their handshake.
+    admissions: AtomicU64,
+    stopped: AtomicBool,
+    stop: event_listener::Event,
+    registry: Mutex<Registry>,
+}
+
+/// One lock for both: a connection that has a way to a sink can be cut.
+#[derive(Debug)]
+struct Registry {
+    /// The way to each sink; none once the server is stopped. The sinks end when no connection has
+    /// one either.
+    lanes: Vec<Sender<Event>>,
+    /// All connections that have not been dropped.
+    links: HashMap<ConnId, Arc<Link>>,
+    /// The last connection's number.
+    last: u64,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        settings: Settings,
+        buffers: Arc<Buffers>,
+        max_connections: usize,
+        lanes: Vec<Sender<Event>>,
+    ) -> Arc<Self> {
+        Arc::new(Shared {
+            admissions: AtomicU64::new(settings.stop_after.unwrap_or(u64::MAX)),
+            settings,
+            buffers,
+            places: Budget::new(max_connections),
+            stopped: AtomicBool::new(false),
+            stop: event_listener::Event::new(),
+            registry: Mutex::new(Registry {
+                lanes,
+                links: HashMap::new(),
+                last: 0,
+            }),
+        })
+    }
+
+    /// Gives a new connection its number and its way to a sink; none once the server is stopped.
+    pub(crate) fn register(&self, link: &Arc<Link>) -> (ConnId, Option<Sender<Event>>) {
+        let mut registry = self.registry();
+        registry.last += 1;
+        let id = ConnId(registry.last);
+        registry.links.insert(id, Arc::clone(link));
+        // In turn: which sink has less to do is known only afterwards.
+        let lane = (registry.last as usize).checked_rem(registry.lanes.len());
+        (id, lane.and_then(|lane| registry.lanes.get(lane)).cloned())
+    }
+
+    pub(crate) fn forget(&self, id: ConnId) {
+        self.registry().links.remove(&id);
+    }
+
+    /// How many connections have not been dropped.
+    pub(crate) fn connections(&self) -> usize {
+        self.registry().links.len()
+    }
+
+    /// Lets a connection in that has completed its handshake, or not.
+    pub(crate) fn admit(&self) -> bool {
+        let left = self
+            .admissions
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1));
+        if left == Ok(1) {
+            self.stop();
+        }
+        left.is_ok()
+    }
+
+    pub(crate) fn cut(&self) {
+        for link in self.registry().links.values() {
+            link.request(Request::Cut);
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        self.registry().lanes.clear();
+        self.stopped.store(true, Ordering::Release);
+        self.stop.notify(usize::MAX);
+    }
+
+    pub(crate) async fn until_stopped(&self) {
+        while !self.stopped.load(Ordering::Acquire) {
+            // Listen first, then look once more: a stop in between is not missed.
+            let stop = self.stop.listen();
+            if !self.stopped.load(Ordering::Acquire) {
+                stop.await;
+            }
+        }
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
