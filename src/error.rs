@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::decode::{Fault, Format};
@@ -231,6 +231,13 @@ pub enum TlsError {
         /// Why.
         source: io::Error,
     },
+    /// What is in a file can't be used.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: Box<TlsError>,
+    },
     /// The PEM text is damaged.
     Pem {
         /// What was looked for: `certificate` or `private key`.
@@ -254,12 +261,22 @@ pub enum TlsError {
     },
 }
 
+impl TlsError {
+    pub(crate) fn in_file(self, path: &Path) -> Self {
+        TlsError::File {
+            path: path.to_owned(),
+            source: Box::new(self),
+        }
+    }
+}
+
 impl fmt::Display for TlsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TlsError::Read { path, source } => {
                 write!(f, "can't read {}: {source}", path.display())
             }
+            TlsError::File { path, source } => write!(f, "{}: {source}", path.display()),
             TlsError::Pem { what, reason } => write!(f, "the {what} is not valid PEM: {reason}"),
             TlsError::Missing { what } => write!(f, "no {what} found"),
             TlsError::EncryptedKey => f.write_str("the private key is encrypted"),
@@ -273,6 +290,7 @@ impl std::error::Error for TlsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             TlsError::Read { source, .. } => Some(source),
+            TlsError::File { source, .. } => Some(source.as_ref()),
             _ => None,
         }
     }

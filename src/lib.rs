@@ -15,8 +15,8 @@
 //! [`Report`] that the connection resolves to.
 //!
 //! ```no_run
-//! use async_executor::Executor;
 //! use futures_lite::stream;
+//! use smol::Executor;
 //! use tlsink::output::Lines;
 //! use tlsink::{Server, Tls};
 //!

@@ -69,6 +69,20 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 #[test]
+fn a_file_without_what_is_needed_is_named() {
+    let directory = tempfile::tempdir().unwrap();
+    let empty = directory.path().join("empty.pem");
+    std::fs::write(&empty, "").unwrap();
+    let error = Tls::from_pem_files(&empty, &empty).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .ends_with("/empty.pem: no certificate found"),
+        "{error}"
+    );
+}
+
+#[test]
 fn what_is_missing_damaged_encrypted_or_mismatched_is_said() {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (cert, key) = (own.cert.pem(), own.signing_key.serialize_pem());

@@ -1,6 +1,8 @@
 //! One connection and its sink, in memory: whatever happens, what was authenticated is delivered,
 //! and the end tells the truth.
 
+#![cfg(feature = "gzip")]
+
 mod common;
 
 use std::io::{ErrorKind, Write};

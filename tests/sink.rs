@@ -1,5 +1,7 @@
 //! Credits, turns, lanes and memory: what one connection can take from the others.
 
+#![cfg(feature = "zstd")]
+
 mod common;
 
 use std::io::Write;

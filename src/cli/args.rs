@@ -62,6 +62,9 @@ impl FromStr for Printer {
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:4433";
 
+/// More than any machine has use for.
+const MOST_THREADS: usize = 1024;
+
 const HELP: &str = "\
 tlsink receives streams over TLS, decompresses them, and prints the plain bytes
 
@@ -123,18 +126,14 @@ fn parse_listen(args: &mut Arguments) -> Result<Listen, Failure> {
         addresses.push(DEFAULT_ADDRESS.to_owned());
     }
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let count = |args: &mut Arguments, name, default: usize| {
-        let given = args.opt_value_from_str(name).map_err(wrong)?;
-        Ok::<_, Failure>(given.map_or(default, NonZeroUsize::get))
-    };
     Ok(Listen {
         addresses,
         certificate,
         decode: option(args, ["-d", "--decode"])?.unwrap_or(Format::Auto),
         format: option(args, ["-f", "--format"])?.unwrap_or(Printer::Lines),
         once: args.contains("--once"),
-        threads: count(args, "--threads", cores)?,
-        lanes: count(args, "--lanes", (cores / 2).max(1))?,
+        threads: threads(args, "--threads")?.unwrap_or(cores),
+        lanes: threads(args, "--lanes")?.unwrap_or((cores / 2).max(1)),
     })
 }
 
@@ -169,6 +168,16 @@ where
     T: FromStr<Err: std::fmt::Display>,
 {
     args.opt_value_from_str(names).map_err(wrong)
+}
+
+fn threads(args: &mut Arguments, name: &'static str) -> Result<Option<usize>, Failure> {
+    let parse = |text: &str| {
+        let count = text.parse().ok();
+        count
+            .filter(|count| (1..=MOST_THREADS).contains(count))
+            .ok_or_else(|| format!("expected a number from 1 to {MOST_THREADS}"))
+    };
+    args.opt_value_from_fn(name, parse).map_err(wrong)
 }
 
 fn wrong(error: pico_args::Error) -> Failure {

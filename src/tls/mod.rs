@@ -10,6 +10,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use rustls::cipher_suite as suite;
 use rustls::server::NoServerSessionStorage;
 use rustls::{Certificate, PrivateKey, ServerConfig, ServerConnection, SupportedCipherSuite};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::TlsError;
 
@@ -42,10 +43,11 @@ impl Tls {
         certificates: impl AsRef<Path>,
         key: impl AsRef<Path>,
     ) -> Result<Self, TlsError> {
-        Self::from_pem(
-            &pem::read(certificates.as_ref())?,
-            &pem::read(key.as_ref())?,
-        )
+        let (certificates, key) = (certificates.as_ref(), key.as_ref());
+        let chain = pem::certificates(&pem::read(certificates)?)
+            .map_err(|error| error.in_file(certificates))?;
+        let private_key = pem::private_key(&pem::read(key)?).map_err(|error| error.in_file(key))?;
+        Self::from_der(chain, private_key).map_err(|error| error.in_file(key))
     }
 
     /// Takes a certificate chain and its private key as PEM (RFC 7468). The key is PKCS#8, PKCS#1
@@ -56,8 +58,13 @@ impl Tls {
     /// When the text is not valid PEM, lacks a certificate or a key, or holds a key that can't be
     /// used or belongs to another certificate.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        let certificates = pem::certificates(certificates)?;
-        let key = pem::private_key(key)?;
+        Self::from_der(pem::certificates(certificates)?, pem::private_key(key)?)
+    }
+
+    fn from_der(
+        certificates: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, TlsError> {
         pem::check_key(&certificates, &key)?;
         let certificates = certificates
             .into_iter()

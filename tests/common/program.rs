@@ -1,1 +1,516 @@
+//! The program as its users have it: the real binary, real signals, and a TLS client that can also
+//! misbehave. Nothing here sleeps; whatever is waited for has an event and a time limit.
 
+#![cfg(all(
+    feature = "cli",
+    feature = "gzip",
+    feature = "zlib",
+    feature = "deflate",
+    feature = "zstd",
+    feature = "qt"
+))]
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use flate2::Compression;
+use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+use rustix::process::{Pid, Signal, kill_process};
+use rustls::client::{ServerCertVerified, ServerCertVerifier};
+use rustls::{Certificate, ClientConfig, ClientConnection, ServerName};
+
+/// What a test waits for comes within this time, or never. Only a failing test takes so long.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// Any free port.
+pub const FREE: &str = "127.0.0.1:0";
+
+/// The program, running. It is killed when this is dropped.
+pub struct Program {
+    child: Child,
+    addresses: Vec<SocketAddr>,
+    stderr: Arc<Collected>,
+    stdout: Arc<Collected>,
+    unread: Option<ChildStdout>,
+}
+
+/// Where the program's standard output goes.
+pub enum Stdout {
+    /// Read as it comes, for [`Program::wait_for_stdout`].
+    Collected,
+    /// A pipe that nobody reads unless the test does, by way of [`Program::unread`].
+    Unread,
+    File(File),
+}
+
+/// What is left of the program when it has ended.
+#[derive(Debug)]
+pub struct Outcome {
+    /// The exit status; a signal's negative number if that was what ended it.
+    pub status: i32,
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+/// The line that says how a connection ended, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    pub peer: String,
+    pub received: u64,
+    pub delivered: u64,
+    /// Nothing if too little came to tell.
+    pub format: String,
+    pub end: String,
+}
+
+impl Program {
+    /// Starts it on a free port, with its standard output collected.
+    pub fn start(args: &[&str]) -> Program {
+        Program::start_into(args, Stdout::Collected)
+    }
+
+    pub fn start_into(args: &[&str], stdout: Stdout) -> Program {
+        Program::start_on(&[FREE], args, stdout)
+    }
+
+    /// Starts it on these addresses, and waits until it listens on all of them.
+    pub fn start_on(listen: &[&str], args: &[&str], stdout: Stdout) -> Program {
+        let listen = listen.iter().flat_map(|&address| ["--listen", address]);
+        let all: Vec<&str> = listen.clone().chain(args.iter().copied()).collect();
+        let mut program = Program::launch(&all, stdout);
+        let count = listen.count() / 2;
+        program.addresses = program.stderr.wait("to be listening", |said, _| {
+            let said = String::from_utf8_lossy(said);
+            let addresses: Vec<SocketAddr> = whole_lines(&said)
+                .filter_map(|line| line.strip_prefix("tlsink: listening on ")?.parse().ok())
+                .collect();
+            (addresses.len() >= count).then_some(addresses)
+        });
+        program
+    }
+
+    /// Runs it with exactly these arguments, with which it must end before it listens.
+    pub fn run(args: &[&str]) -> Outcome {
+        let program = Program::launch(args, Stdout::Collected);
+        program.stderr.wait("to end", |said, ended| {
+            let said = String::from_utf8_lossy(said);
+            assert!(!said.contains("tlsink: listening on "), "{args:?} runs");
+            ended.then_some(())
+        });
+        program.outcome()
+    }
+
+    fn launch(args: &[&str], stdout: Stdout) -> Program {
+        let unread = matches!(stdout, Stdout::Unread);
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tlsink"))
+            .args(args)
+            .stdin(Stdio::null())
+            .stdout(match stdout {
+                Stdout::Collected | Stdout::Unread => Stdio::piped(),
+                Stdout::File(file) => Stdio::from(file),
+            })
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program starts");
+        let pipe = child.stdout.take();
+        let (unread, stdout) = match pipe {
+            Some(pipe) if unread => (Some(pipe), Collected::nothing()),
+            Some(pipe) => (None, Collected::from(pipe)),
+            None => (None, Collected::nothing()),
+        };
+        Program {
+            stderr: Collected::from(child.stderr.take().expect("standard error is piped")),
+            child,
+            addresses: Vec::new(),
+            stdout,
+            unread,
+        }
+    }
+
+    /// The first address that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.addresses[0]
+    }
+
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// Takes the standard output of [`Stdout::Unread`].
+    pub fn unread(&mut self) -> ChildStdout {
+        self.unread.take().expect("standard output is unread")
+    }
+
+    /// Waits for a line on standard error.
+    pub fn wait_for_line(&self, wanted: impl Fn(&str) -> bool) -> String {
+        self.stderr.wait("to say a certain line", |said, _| {
+            let said = String::from_utf8_lossy(said);
+            whole_lines(&said)
+                .find(|line| wanted(line))
+                .map(str::to_owned)
+        })
+    }
+
+    /// Waits until so many connections that had completed their handshake have ended.
+    pub fn wait_for_ends(&self, count: usize) -> Vec<Ended> {
+        self.stderr.wait("to say how connections ended", |said, _| {
+            let ends = ends(&String::from_utf8_lossy(said));
+            (ends.len() >= count).then_some(ends)
+        })
+    }
+
+    /// The one connection that has ended, or will.
+    pub fn wait_for_end(&self) -> Ended {
+        self.wait_for_ends(1).swap_remove(0)
+    }
+
+    /// Waits until standard output holds at least as much as `expected`, which it must begin with.
+    pub fn wait_for_stdout(&self, expected: impl AsRef<[u8]>) {
+        let expected = expected.as_ref();
+        self.stdout.wait("to print", |printed, _| {
+            let common = printed.len().min(expected.len());
+            assert_eq!(
+                String::from_utf8_lossy(&printed[..common]),
+                String::from_utf8_lossy(&expected[..common]),
+            );
+            (printed.len() >= expected.len()).then_some(())
+        });
+    }
+
+    /// Everything that it has said so far.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.stderr.lock().bytes).into_owned()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the program can be signalled");
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub fn stop(self) -> Outcome {
+        self.signal(Signal::TERM);
+        self.outcome()
+    }
+
+    /// Waits until it has ended.
+    pub fn outcome(mut self) -> Outcome {
+        // Their other ends are closed when the program is gone.
+        self.stderr.wait("to end", |_, ended| ended.then_some(()));
+        self.stdout.wait("to end", |_, ended| ended.then_some(()));
+        let status = self.child.wait().expect("the program can be waited for");
+        let outcome = Outcome {
+            status: code(status),
+            stdout: self.stdout.lock().bytes.clone(),
+            stderr: self.stderr(),
+        };
+        // For whoever looks into a failing test; it is shown with no other.
+        let Outcome { status, stderr, .. } = &outcome;
+        eprintln!("the program ended with {status}, and said:\n{stderr}");
+        outcome
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("the program said:\n{}", self.stderr());
+        }
+        // Both fail only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Outcome {
+    /// How the connections ended that had completed their handshake.
+    pub fn ends(&self) -> Vec<Ended> {
+        ends(&self.stderr)
+    }
+
+    pub fn stdout_text(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+}
+
+/// Which version of TLS a client speaks.
+#[derive(Clone, Copy, Debug)]
+pub enum Version {
+    Tls12,
+    Tls13,
+}
+
+/// A TLS client that trusts everybody. It reads only where that is said.
+pub struct Client {
+    tls: ClientConnection,
+    tcp: TcpStream,
+}
+
+impl Client {
+    /// Connects with TLS 1.3 and completes the handshake.
+    pub fn connect(address: SocketAddr) -> Client {
+        Client::connect_as(address, Version::Tls13).expect("the handshake succeeds")
+    }
+
+    pub fn connect_as(address: SocketAddr, version: Version) -> io::Result<Client> {
+        let mut tcp = tcp(address)?;
+        let mut tls = session(version);
+        while tls.is_handshaking() {
+            tls.complete_io(&mut tcp)?;
+        }
+        Ok(Client { tls, tcp })
+    }
+
+    pub fn local_address(&self) -> SocketAddr {
+        self.tcp.local_addr().expect("the socket is bound")
+    }
+
+    /// The server's certificate, DER.
+    pub fn certificate(&self) -> &[u8] {
+        let chain = self.tls.peer_certificates().expect("the server has one");
+        chain[0].as_ref()
+    }
+
+    /// Sends all of it, and reads nothing.
+    pub fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let taken = self.tls.writer().write(bytes)?;
+            bytes = &bytes[taken..];
+            self.send_records()?;
+        }
+        Ok(())
+    }
+
+    /// Says close_notify and waits for the server's.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.close_notify()?;
+        let mut none = [0; 64];
+        loop {
+            match self.tls.reader().read(&mut none) {
+                Ok(0) => return Ok(()),
+                Ok(_) => return Err(io::Error::other("the server sent data")),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                // The server went without a close_notify.
+                Err(error) => return Err(error),
+            }
+            self.tls.read_tls(&mut self.tcp)?;
+            self.tls.process_new_packets().map_err(io::Error::other)?;
+        }
+    }
+
+    /// Says close_notify and closes the socket, whatever has come or still comes.
+    pub fn finish_without_reading(mut self) -> io::Result<()> {
+        self.close_notify()
+    }
+
+    /// Closes the socket without a close_notify.
+    pub fn abandon(self) -> io::Result<()> {
+        self.tcp.shutdown(Shutdown::Write)
+    }
+
+    fn close_notify(&mut self) -> io::Result<()> {
+        self.tls.send_close_notify();
+        self.send_records()
+    }
+
+    fn send_records(&mut self) -> io::Result<()> {
+        while self.tls.wants_write() {
+            self.tls.write_tls(&mut self.tcp)?;
+        }
+        Ok(())
+    }
+}
+
+/// Connects without TLS.
+pub fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
+    let tcp = TcpStream::connect_timeout(&address, LIMIT)?;
+    tcp.set_nodelay(true)?;
+    tcp.set_read_timeout(Some(LIMIT))?;
+    tcp.set_write_timeout(Some(LIMIT))?;
+    Ok(tcp)
+}
+
+/// The first record of a handshake.
+pub fn client_hello() -> Vec<u8> {
+    let mut hello = Vec::new();
+    let mut tls = session(Version::Tls13);
+    tls.write_tls(&mut hello).expect("a Vec takes everything");
+    hello
+}
+
+/// Connects, sends `bytes`, ends cleanly.
+pub fn send(address: SocketAddr, bytes: &[u8]) {
+    let mut client = Client::connect(address);
+    client.write(bytes).expect("the server reads");
+    client.finish().expect("the server answers close_notify");
+}
+
+pub fn gzip(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).expect("a Vec takes everything");
+    encoder.finish().expect("a Vec takes everything")
+}
+
+pub fn zlib(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).expect("a Vec takes everything");
+    encoder.finish().expect("a Vec takes everything")
+}
+
+pub fn deflate(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).expect("a Vec takes everything");
+    encoder.finish().expect("a Vec takes everything")
+}
+
+pub fn zstd(bytes: &[u8]) -> Vec<u8> {
+    let mut frame = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
+    zstd_safe::compress(&mut frame, bytes, 3).expect("there is room");
+    frame
+}
+
+/// One block of what Qt's `qCompress` makes.
+pub fn qt(bytes: &[u8]) -> Vec<u8> {
+    let size = u32::try_from(bytes.len()).expect("a block is small");
+    [&size.to_be_bytes()[..], &zlib(bytes)].concat()
+}
+
+/// What a thread reads, and others wait for.
+struct Collected {
+    so_far: Mutex<SoFar>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct SoFar {
+    bytes: Vec<u8>,
+    ended: bool,
+}
+
+impl Collected {
+    fn from(mut pipe: impl Read + Send + 'static) -> Arc<Self> {
+        let collected = Arc::new(Collected {
+            so_far: Mutex::default(),
+            more: Condvar::new(),
+        });
+        let filled = Arc::clone(&collected);
+        thread::spawn(move || {
+            let mut piece = vec![0; 64 * 1024];
+            loop {
+                let read = pipe.read(&mut piece).unwrap_or(0);
+                let mut so_far = filled.lock();
+                so_far.bytes.extend_from_slice(&piece[..read]);
+                so_far.ended = read == 0;
+                filled.more.notify_all();
+                if so_far.ended {
+                    return;
+                }
+            }
+        });
+        collected
+    }
+
+    fn nothing() -> Arc<Self> {
+        Collected::from(io::empty())
+    }
+
+    /// A failed assertion in [`wait`](Self::wait) leaves the bytes as whole as they were.
+    fn lock(&self) -> MutexGuard<'_, SoFar> {
+        self.so_far.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at everything so far, and whether that was all, until `look` has seen enough.
+    fn wait<T>(&self, what: &str, mut look: impl FnMut(&[u8], bool) -> Option<T>) -> T {
+        let deadline = Instant::now() + LIMIT;
+        let mut so_far = self.lock();
+        loop {
+            if let Some(seen) = look(&so_far.bytes, so_far.ended) {
+                return seen;
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(
+                !so_far.ended && !left.is_zero(),
+                "waited for the program {what}, but there was only this:\n{}",
+                String::from_utf8_lossy(&so_far.bytes)
+            );
+            so_far = match self.more.wait_timeout(so_far, left) {
+                Ok((so_far, _)) => so_far,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+    }
+}
+
+/// The lines that are complete.
+fn whole_lines(text: &str) -> impl Iterator<Item = &str> {
+    let whole = text.rfind('\n').map_or("", |at| &text[..at]);
+    whole.lines()
+}
+
+fn ends(said: &str) -> Vec<Ended> {
+    whole_lines(said).filter_map(Ended::parse).collect()
+}
+
+impl Ended {
+    /// Takes `tlsink: PEER: N bytes received, N delivered, FORMAT, END` apart. The format may be
+    /// missing, and the end may hold commas too, but only in its parentheses.
+    fn parse(line: &str) -> Option<Self> {
+        let (peer, facts) = line.strip_prefix("tlsink: ")?.split_once(": ")?;
+        let (received, facts) = facts.split_once(" bytes received, ")?;
+        let (delivered, facts) = facts.split_once(" delivered, ")?;
+        let (format, end) = match facts.split_once(", ") {
+            Some((format, end)) if !format.contains('(') => (format, end),
+            _ => ("", facts),
+        };
+        Some(Ended {
+            peer: peer.to_owned(),
+            received: received.parse().ok()?,
+            delivered: delivered.parse().ok()?,
+            format: format.to_owned(),
+            end: end.to_owned(),
+        })
+    }
+}
+
+fn code(status: ExitStatus) -> i32 {
+    use std::os::unix::process::ExitStatusExt;
+    let signal = status.signal().map(|signal| -signal);
+    status.code().or(signal).expect("it has ended")
+}
+
+fn session(version: Version) -> ClientConnection {
+    let versions: &[&rustls::SupportedProtocolVersion] = match version {
+        Version::Tls12 => &[&rustls::version::TLS12],
+        Version::Tls13 => &[&rustls::version::TLS13],
+    };
+    let config = ClientConfig::builder()
+        .with_safe_default_cipher_suites()
+        .with_safe_default_kx_groups()
+        .with_protocol_versions(versions)
+        .expect("the versions fit the cipher suites")
+        .with_custom_certificate_verifier(Arc::new(Anybody))
+        .with_no_client_auth();
+    let name = ServerName::try_from("localhost").expect("it is a name");
+    ClientConnection::new(Arc::new(config), name).expect("the configuration is complete")
+}
+
+/// Takes any certificate: whom these clients talk to is certain, and is not what is tested.
+struct Anybody;
+
+impl ServerCertVerifier for Anybody {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &Certificate,
+        _intermediates: &[Certificate],
+        _server_name: &ServerName,
+        _scts: &mut dyn Iterator<Item = &[u8]>,
+        _ocsp_response: &[u8],
+        _now: std::time::SystemTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+}

@@ -1,0 +1,901 @@
+//! The command line's contract, through the real binary.
+
+#![cfg(all(
+    feature = "cli",
+    feature = "gzip",
+    feature = "zlib",
+    feature = "deflate",
+    feature = "zstd",
+    feature = "qt"
+))]
+
+mod common;
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{ChildStdout, Command, Stdio};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use common::program::{
+    Client, FREE, Outcome, Program, Stdout, Version, client_hello, deflate, gzip, qt, send, tcp,
+    zlib, zstd,
+};
+use flate2::Compression;
+use flate2::write::ZlibEncoder;
+use rustix::process::Signal;
+
+const NO_CLOSE_NOTIFY: &str = "truncated (no close_notify)";
+
+/// How a stream ends that the program did not wait for.
+const CUT: &str = "cut (the server is stopping)";
+
+// What it says when it is ready.
+
+#[test]
+fn says_where_it_listens_its_certificates_fingerprint_and_a_command_to_try() {
+    let program = Program::start(&[]);
+    let address = program.address();
+    assert_ne!(address.port(), 0);
+
+    let fingerprint = program.wait_for_line(|line| line.contains("sha256"));
+    let client = Client::connect(address);
+    let digest = ring::digest::digest(&ring::digest::SHA256, client.certificate());
+    let hex: Vec<String> = digest.as_ref().iter().map(|b| format!("{b:02X}")).collect();
+    assert!(fingerprint.ends_with(&hex.join(":")), "{fingerprint}");
+
+    let example = program.wait_for_line(|line| line.starts_with("tlsink: try: "));
+    assert!(example.contains(&address.to_string()), "{example}");
+}
+
+#[test]
+fn the_command_to_try_delivers_hello_and_ends_clean() {
+    if !is_installed("openssl") {
+        return;
+    }
+    let program = Program::start(&[]);
+    let said = program.wait_for_line(|line| line.starts_with("tlsink: try: "));
+    let command = said.trim_start_matches("tlsink: try: ");
+    let tried = Command::new("sh").args(["-c", command]).output();
+    assert!(tried.expect("there is a shell").status.success());
+
+    let sent = Command::new("sh")
+        .args(["-c", "echo hello | gzip"])
+        .output();
+    let sent = sent.expect("there is a shell").stdout.len() as u64;
+    let ended = program.wait_for_end();
+    assert_eq!(ended.end, "clean");
+    assert_eq!(ended.format, "gzip");
+    assert_eq!((ended.received, ended.delivered), (sent, 6));
+    let outcome = program.stop();
+    assert_eq!(outcome.stdout_text(), "hello\n");
+    assert_eq!(outcome.status, 0);
+}
+
+// One option after the other.
+
+#[test]
+fn listen_can_be_repeated_and_all_addresses_serve() {
+    let program = Program::start_on(&[FREE, FREE], &[], Stdout::Collected);
+    let addresses = program.addresses();
+    assert_eq!(addresses.len(), 2);
+    assert_ne!(addresses[0], addresses[1]);
+    send(addresses[0], b"first\n");
+    program.wait_for_stdout("first\n");
+    send(addresses[1], b"second\n");
+    program.wait_for_stdout("first\nsecond\n");
+    assert_eq!(program.stop().status, 0);
+}
+
+#[test]
+fn listens_on_ipv6() {
+    if let Err(error) = TcpListener::bind("[::1]:0") {
+        eprintln!("skipped: no IPv6 here: {error}");
+        return;
+    }
+    let program = Program::start_on(&["[::1]:0"], &[], Stdout::Collected);
+    send(program.address(), b"six\n");
+    let ended = program.wait_for_end();
+    assert!(ended.peer.starts_with("[::1]:"), "{}", ended.peer);
+    assert_eq!(program.stop().stdout_text(), "six\n");
+}
+
+#[test]
+fn the_subcommand_listen_may_be_spelled_out() {
+    let outcome = Program::run(&["listen", "--bogus"]);
+    assert!(outcome.stderr.contains("--bogus"), "{}", outcome.stderr);
+    assert!(!outcome.stderr.contains("listen\n"), "{}", outcome.stderr);
+}
+
+#[test]
+fn shows_the_certificate_that_it_is_given() {
+    let files = Files::new();
+    for args in [
+        ["--cert", &files.certificate, "--key", &files.key],
+        ["-c", &files.certificate, "-k", &files.key],
+        // Both are in one file.
+        ["-c", &files.both, "-k", &files.both],
+    ] {
+        let program = Program::start(&args);
+        let mut client = Client::connect(program.address());
+        assert_eq!(client.certificate(), files.der);
+        client.write(b"given\n").unwrap();
+        client.finish().unwrap();
+        program.wait_for_stdout("given\n");
+        let outcome = program.stop();
+        assert!(!outcome.stderr.contains("fresh"), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn makes_a_certificate_for_the_names_it_is_given_on_any_address() {
+    let args = ["--self-signed", "sink.example,10.1.2.3"];
+    let program = Program::start_on(&["0.0.0.0:0"], &args, Stdout::Collected);
+    let address = format!("127.0.0.1:{}", program.address().port());
+    let mut client = Client::connect(address.parse().unwrap());
+    let certificate = client.certificate();
+    let holds = |name: &[u8]| certificate.windows(name.len()).any(|part| part == name);
+    assert!(holds(b"sink.example"));
+    assert!(holds(&[10, 1, 2, 3]));
+    client.write(b"named\n").unwrap();
+    client.finish().unwrap();
+    program.wait_for_stdout("named\n");
+    // What is said must be of use: nobody can connect to the unspecified address.
+    let example = program.wait_for_line(|line| line.starts_with("tlsink: try: "));
+    assert!(example.contains(&address), "{example}");
+}
+
+#[test]
+fn decodes_each_format_that_is_named() {
+    for (name, encode) in FORMATS {
+        let sent = encode(TEXT.as_bytes());
+        let program = Program::start(&["-d", name]);
+        send(program.address(), &sent);
+        let ended = program.wait_for_end();
+        assert_eq!(ended.end, "clean", "{name}");
+        assert_eq!(ended.format, said_format(name));
+        assert_eq!(ended.received, sent.len() as u64, "{name}");
+        assert_eq!(ended.delivered, TEXT.len() as u64, "{name}");
+        assert_eq!(program.stop().stdout_text(), TEXT, "{name}");
+    }
+}
+
+#[test]
+fn auto_tells_the_formats_apart_one_sender_at_a_time() {
+    // Bare deflate has nothing to tell it by.
+    let formats = FORMATS.iter().filter(|(name, _)| *name != "deflate");
+    for args in [&[][..], &["--decode", "auto"]] {
+        let program = Program::start(args);
+        let mut expected = String::new();
+        for (done, (name, encode)) in formats.clone().enumerate() {
+            send(program.address(), &encode(TEXT.as_bytes()));
+            let ended = program.wait_for_ends(done + 1).swap_remove(done);
+            assert_eq!(ended.end, "clean", "{name}");
+            assert_eq!(ended.format, said_format(name));
+            expected += TEXT;
+        }
+        assert_eq!(program.stop().stdout_text(), expected);
+    }
+}
+
+#[test]
+fn a_stream_without_any_bytes_is_clean_in_every_format() {
+    for name in FORMATS.map(|(name, _)| name).into_iter().chain(["auto"]) {
+        let program = Program::start(&["-d", name]);
+        send(program.address(), b"");
+        let ended = program.wait_for_end();
+        assert_eq!(ended.end, "clean", "{name}");
+        assert_eq!((ended.received, ended.delivered), (0, 0), "{name}");
+        assert!(program.stop().stdout.is_empty(), "{name}");
+    }
+}
+
+#[test]
+fn decode_none_passes_compressed_bytes_on_as_they_are() {
+    let sent = gzip(TEXT.as_bytes());
+    let program = Program::start(&["-d", "none", "-f", "raw"]);
+    send(program.address(), &sent);
+    assert_eq!(program.wait_for_end().end, "clean");
+    assert_eq!(program.stop().stdout, sent);
+}
+
+#[test]
+fn a_named_format_takes_nothing_else() {
+    let program = Program::start(&["-d", "gzip"]);
+    let mut client = Client::connect(program.address());
+    client.write(TEXT.as_bytes()).unwrap();
+    // The server may be gone before it is told.
+    let _ = client.finish_without_reading();
+    let ended = program.wait_for_end();
+    assert!(ended.end.starts_with("corrupt (gzip: "), "{}", ended.end);
+    assert!(program.stop().stdout.is_empty());
+}
+
+#[test]
+fn a_format_that_is_not_built_in_is_refused_by_name_with_a_hint() {
+    let program = Program::start(&[]);
+    let mut client = Client::connect(program.address());
+    client.write(b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46").unwrap();
+    // The server may be gone before it is told.
+    let _ = client.finish_without_reading();
+    let ended = program.wait_for_end();
+    assert_eq!(ended.end, "refused (xz is not built in)");
+    assert_eq!((ended.received, ended.delivered), (12, 0));
+    let hint = program.wait_for_line(|line| line.starts_with("hint: "));
+    assert!(hint.contains("-d none"), "{hint}");
+    assert!(program.stop().stdout.is_empty());
+}
+
+#[test]
+fn an_unfinished_line_is_kept_back_until_it_is_finished() {
+    for args in [&["--lanes", "1"][..], &["--lanes", "1", "-f", "lines"]] {
+        let program = Program::start(args);
+        let mut slow = Client::connect(program.address());
+        slow.write(b"first\nunfin").unwrap();
+        program.wait_for_stdout("first\n");
+        send(program.address(), b"whole\n");
+        // Had the beginning been printed, it would stand before this.
+        program.wait_for_stdout("first\nwhole\n");
+        slow.write(b"ished\n").unwrap();
+        program.wait_for_stdout("first\nwhole\nunfinished\n");
+        slow.finish().unwrap();
+        program.wait_for_ends(2);
+        let outcome = program.stop();
+        assert_eq!(outcome.stdout_text(), "first\nwhole\nunfinished\n");
+    }
+}
+
+#[test]
+fn a_last_line_without_a_newline_is_printed_as_it_was_sent() {
+    let program = Program::start(&[]);
+    send(program.address(), b"first\nlast");
+    program.wait_for_end();
+    assert_eq!(program.stop().stdout_text(), "first\nlast");
+}
+
+#[test]
+fn raw_prints_an_unfinished_line_at_once() {
+    // In every spelling that an option and its value can have.
+    for args in [
+        &["-f", "raw"][..],
+        &["-f=raw"],
+        &["--format", "raw"],
+        &["--format=raw"],
+    ] {
+        let program = Program::start(args);
+        let mut client = Client::connect(program.address());
+        client.write(b"unfin").unwrap();
+        program.wait_for_stdout("unfin");
+        client.write(b"ished\n").unwrap();
+        program.wait_for_stdout("unfinished\n");
+        client.finish().unwrap();
+    }
+}
+
+#[test]
+fn values_may_follow_an_equals_sign() {
+    let program = Program::start(&[
+        "--decode=zlib",
+        "--threads=1",
+        "--lanes=1",
+        "-l=127.0.0.1:0",
+    ]);
+    send(program.address(), &zlib(b"equal\n"));
+    program.wait_for_stdout("equal\n");
+    let outcome = program.stop();
+    assert_eq!(outcome.stderr.matches("listening on").count(), 2);
+}
+
+#[test]
+fn any_number_of_threads_and_lanes_serves() {
+    for threads in ["1", "3"] {
+        for lanes in ["1", "3"] {
+            let program = Program::start(&["--threads", threads, "--lanes", lanes]);
+            let senders: Vec<_> = (0..6)
+                .map(|_| {
+                    let address = program.address();
+                    thread::spawn(move || send(address, &gzip(TEXT.as_bytes())))
+                })
+                .collect();
+            for sender in senders {
+                sender.join().unwrap();
+            }
+            let ends = program.wait_for_ends(6);
+            assert!(ends.iter().all(|ended| ended.end == "clean"), "{ends:?}");
+            let mut printed: Vec<_> = program.stop().stdout_text().lines().map(str::len).collect();
+            let mut sent: Vec<_> = TEXT.repeat(6).lines().map(str::len).collect();
+            printed.sort_unstable();
+            sent.sort_unstable();
+            assert_eq!(printed, sent);
+        }
+    }
+}
+
+#[test]
+fn once_ends_with_0_after_a_clean_stream() {
+    let program = Program::start(&["--once"]);
+    send(program.address(), &gzip(b"the one\n"));
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 0);
+    assert_eq!(outcome.stdout_text(), "the one\n");
+    assert_eq!(outcome.ends().len(), 1);
+}
+
+#[test]
+fn once_ends_with_1_after_a_stream_that_is_not_clean() {
+    let unfinished = &gzip(TEXT.as_bytes())[..40];
+    for (sent, close_notify, end) in [
+        (&b"part\n"[..], false, NO_CLOSE_NOTIFY),
+        (unfinished, true, "truncated (gzip not finished)"),
+        (
+            unfinished,
+            false,
+            "truncated (no close_notify, gzip not finished)",
+        ),
+    ] {
+        let program = Program::start(&["--once"]);
+        let mut client = Client::connect(program.address());
+        client.write(sent).unwrap();
+        if close_notify {
+            client.finish().unwrap();
+        } else {
+            client.abandon().unwrap();
+        }
+        let outcome = program.outcome();
+        assert_eq!(outcome.status, 1, "{end}");
+        assert_eq!(outcome.ends()[0].end, end);
+        // What came is delivered all the same.
+        assert_ne!(outcome.ends()[0].delivered, 0, "{end}");
+        let delivered = outcome.ends()[0].delivered as usize;
+        assert_eq!(outcome.stdout.len(), delivered, "{end}");
+    }
+}
+
+#[test]
+fn once_reports_probes_and_does_not_count_them() {
+    let program = Program::start(&["--once"]);
+    drop(tcp(program.address()).unwrap());
+    program.wait_for_line(|line| line.ends_with(": truncated (closed during the handshake)"));
+    let mut browser = tcp(program.address()).unwrap();
+    browser.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    program.wait_for_line(|line| line.contains(": refused ("));
+    send(program.address(), b"the one\n");
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 0);
+    assert_eq!(outcome.stdout_text(), "the one\n");
+    assert_eq!(outcome.ends().len(), 1);
+}
+
+#[test]
+fn once_serves_no_second_stream_while_the_first_is_open() {
+    let program = Program::start(&["--once"]);
+    let mut first = Client::connect(program.address());
+    first.write(b"first\n").unwrap();
+    program.wait_for_stdout("first\n");
+    // How far it comes makes no difference.
+    if let Ok(mut second) = Client::connect_as(program.address(), Version::Tls13) {
+        let _ = second.write(b"second\n");
+        let _ = second.finish();
+    }
+    first.write(b"last\n").unwrap();
+    first.finish().unwrap();
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 0);
+    assert_eq!(outcome.stdout_text(), "first\nlast\n");
+}
+
+#[test]
+fn help_names_every_option_on_standard_output() {
+    for spelling in ["--help", "-h"] {
+        let outcome = Program::run(&[spelling]);
+        assert_eq!(outcome.status, 0);
+        assert_eq!(outcome.stderr, "");
+        let help = outcome.stdout_text();
+        for option in [
+            "-l, --listen",
+            "-c, --cert",
+            "-k, --key",
+            "--self-signed",
+            "-d, --decode",
+            "-f, --format",
+            "--once",
+            "--threads",
+            "--lanes",
+            "-h, --help",
+            "-V, --version",
+        ] {
+            assert!(help.contains(option), "{option} is missing from:\n{help}");
+        }
+    }
+}
+
+#[test]
+fn version_is_the_crates() {
+    for spelling in ["--version", "-V"] {
+        let outcome = Program::run(&[spelling]);
+        let expected = format!("tlsink {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!(outcome.stdout_text(), expected);
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+    }
+}
+
+// What can't be run.
+
+#[test]
+fn an_unknown_option_is_named() {
+    is_misuse(&["--bogus"], &["--bogus"]);
+    is_misuse(&["--listen", FREE, "--bogus=1"], &["--bogus"]);
+    is_misuse(&["-x"], &["-x"]);
+}
+
+#[test]
+fn a_leftover_argument_is_named() {
+    is_misuse(&["leftover"], &["leftover"]);
+    is_misuse(&["listen", "leftover"], &["leftover"]);
+    is_misuse(&["--once", "leftover"], &["leftover"]);
+    is_misuse(&["-d", "gzip", "-d", "zstd"], &["-d"]);
+}
+
+#[test]
+fn a_missing_value_is_named() {
+    for option in [
+        "--listen",
+        "--cert",
+        "--key",
+        "--self-signed",
+        "--decode",
+        "--format",
+        "--threads",
+        "--lanes",
+        "-l",
+        "-d",
+    ] {
+        is_misuse(&[option], &[option]);
+    }
+}
+
+#[test]
+fn a_value_that_makes_no_sense_is_named() {
+    is_misuse(&["-d", "rar"], &["rar"]);
+    is_misuse(&["-f", "yaml"], &["yaml", "lines", "raw"]);
+    is_misuse(&["--threads", "many"], &["many"]);
+    is_misuse(&["--threads", "0"], &["0"]);
+    is_misuse(&["--lanes", "-1"], &["-1"]);
+    is_misuse(&["--listen", "127.0.0.1"], &["127.0.0.1"]);
+    is_misuse(&["--listen", "127.0.0.1:65536"], &["127.0.0.1:65536"]);
+}
+
+#[test]
+fn half_a_certificate_is_no_certificate() {
+    let files = Files::new();
+    is_misuse(&["--cert", &files.certificate], &["--cert", "--key"]);
+    is_misuse(&["--key", &files.key], &["--cert", "--key"]);
+}
+
+#[test]
+fn a_self_signed_certificate_goes_with_no_other() {
+    let files = Files::new();
+    let both = ["-c", &files.certificate, "-k", &files.key];
+    is_misuse(
+        &[&both[..], &["--self-signed", "a"]].concat(),
+        &["--self-signed", "--cert"],
+    );
+    is_misuse(
+        &["--self-signed", "a", "-k", &files.key],
+        &["--self-signed", "--key"],
+    );
+}
+
+#[test]
+fn a_file_that_is_missing_is_named() {
+    let files = Files::new();
+    let missing = files.path("missing.pem");
+    is_misuse(&["-c", &missing, "-k", &files.key], &[&missing]);
+    is_misuse(&["-c", &files.certificate, "-k", &missing], &[&missing]);
+}
+
+#[test]
+fn a_file_that_holds_no_certificate_or_key_is_an_error() {
+    let files = Files::new();
+    let listen = ["-l", FREE];
+    let empty = files.path("empty.pem");
+    fs::write(&empty, "").unwrap();
+    is_misuse(
+        &[&listen[..], &["-c", &empty, "-k", &files.key]].concat(),
+        &["certificate"],
+    );
+    is_misuse(
+        &[&listen[..], &["-c", &files.certificate, "-k", &empty]].concat(),
+        &["private key"],
+    );
+}
+
+#[test]
+fn a_key_that_belongs_to_another_certificate_is_an_error() {
+    // Not one sender could complete a handshake with these.
+    let (files, other) = (Files::new(), Files::new());
+    is_misuse(
+        &["-l", FREE, "-c", &files.certificate, "-k", &other.key],
+        &["certificate"],
+    );
+}
+
+#[test]
+fn an_address_that_others_can_reach_needs_a_certificate() {
+    let outcome = is_misuse(&["--listen", "0.0.0.0:0"], &["0.0.0.0", "certificate"]);
+    assert!(outcome.stderr.contains("\nhint: "), "{}", outcome.stderr);
+    is_misuse(&["-l", FREE, "-l", "0.0.0.0:0"], &["0.0.0.0"]);
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let holder = TcpListener::bind(FREE).unwrap();
+    let address = holder.local_addr().unwrap().to_string();
+    is_misuse(&["--listen", &address], &[&address]);
+}
+
+// Stopping.
+
+#[test]
+fn an_idle_program_stops_with_0() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let program = Program::start(&[]);
+        // Once a stream is through, it has been running for a while.
+        send(program.address(), b"done\n");
+        program.wait_for_end();
+        program.signal(signal);
+        let outcome = program.outcome();
+        assert_eq!(outcome.status, 0);
+        assert!(outcome.stderr.contains("tlsink: stopping\n"));
+        assert_eq!(outcome.stdout_text(), "done\n");
+    }
+}
+
+#[test]
+fn a_program_that_says_it_listens_is_ready_for_signals() {
+    // Several times: what happens just after the line is a matter of luck.
+    for _ in 0..10 {
+        for signal in [Signal::TERM, Signal::INT] {
+            let program = Program::start(&[]);
+            program.signal(signal);
+            assert_eq!(program.outcome().status, 0);
+        }
+    }
+}
+
+#[test]
+fn an_open_stream_may_be_finished_after_a_signal() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let program = Program::start(&[]);
+        let mut client = Client::connect(program.address());
+        client.write(b"before\n").unwrap();
+        program.wait_for_stdout("before\n");
+        program.signal(signal);
+        program.wait_for_line(|line| {
+            line == "tlsink: stopping: 1 streams open, up to 10 s; again to stop now"
+        });
+        // Nobody else is served any more.
+        if let Ok(mut late) = Client::connect_as(program.address(), Version::Tls13) {
+            let _ = late.write(b"late\n");
+            let _ = late.finish();
+        }
+        client.write(b"after\n").unwrap();
+        client.finish().unwrap();
+        let outcome = program.outcome();
+        assert_eq!(outcome.status, 0);
+        assert_eq!(outcome.stdout_text(), "before\nafter\n");
+        assert_eq!(outcome.ends()[0].end, "clean");
+    }
+}
+
+#[test]
+fn a_stream_that_goes_on_for_too_long_after_a_signal_is_cut_and_the_rest_is_in_order() {
+    let program = Program::start(&[]);
+    let mut client = Client::connect(program.address());
+    client.write(b"whole\npart").unwrap();
+    program.wait_for_stdout("whole\n");
+    program.signal(Signal::TERM);
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 0);
+    assert_eq!(outcome.stdout_text(), "whole\npart");
+    assert_eq!(outcome.ends()[0].end, CUT);
+}
+
+#[test]
+fn a_second_signal_stops_at_once_with_1() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let program = Program::start(&[]);
+        let mut client = Client::connect(program.address());
+        client.write(b"whole\npart").unwrap();
+        program.wait_for_stdout("whole\n");
+        program.signal(signal);
+        program.wait_for_line(|line| line.starts_with("tlsink: stopping: "));
+        let second = Instant::now();
+        program.signal(signal);
+        let outcome = program.outcome();
+        // Far from the 10 s that an open stream has after the first.
+        assert!(second.elapsed() < Duration::from_secs(5));
+        assert_eq!(outcome.status, 1);
+        assert_eq!(outcome.stdout_text(), "whole\npart");
+        assert_eq!(outcome.ends()[0].end, CUT);
+    }
+}
+
+#[test]
+fn a_second_signal_ends_even_a_program_whose_output_hangs() {
+    let mut program = Program::start_into(&[], Stdout::Unread);
+    let mut output = program.unread();
+    let mut client = Client::connect(program.address());
+    client.write(&numbered_lines()[..1_000_000]).unwrap();
+    // Once the first line is there, the program is writing, and the pipe holds less than the rest.
+    let mut first = [0; 8];
+    output.read_exact(&mut first).unwrap();
+    program.signal(Signal::TERM);
+    program.wait_for_line(|line| line.starts_with("tlsink: stopping: "));
+    program.signal(Signal::TERM);
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 1);
+    assert!(outcome.stderr.contains("hangs"), "{}", outcome.stderr);
+    drop((client, output));
+}
+
+// Standard output.
+
+#[test]
+fn standard_output_carries_data_and_nothing_else() {
+    let program = Program::start(&[]);
+    let address = program.address();
+    drop(tcp(address).unwrap());
+    let mut corrupt = gzip(TEXT.as_bytes());
+    let last = corrupt.len() - 1;
+    corrupt[last] ^= 1;
+    let mut client = Client::connect(address);
+    client.write(&corrupt).unwrap();
+    // The server may be gone before it is told.
+    let _ = client.finish_without_reading();
+    let ended = program.wait_for_end();
+    assert!(ended.end.starts_with("corrupt (gzip: "), "{}", ended.end);
+    send(address, b"data\n");
+    program.wait_for_ends(2);
+    let outcome = program.stop();
+    // The damage is behind the last byte, so all the text came before the error.
+    assert_eq!(outcome.stdout_text(), format!("{TEXT}data\n"));
+    for line in outcome.stderr.lines() {
+        assert!(line.starts_with("tlsink: "), "{line}");
+        assert!(!line.ends_with('.'), "{line}");
+    }
+}
+
+#[test]
+fn standard_output_may_be_a_file() {
+    let mut file = tempfile::tempfile().unwrap();
+    let program = Program::start_into(&["--once"], Stdout::File(file.try_clone().unwrap()));
+    send(program.address(), &gzip(TEXT.as_bytes()));
+    assert_eq!(program.outcome().status, 0);
+    let mut written = String::new();
+    std::io::Seek::rewind(&mut file).unwrap();
+    file.read_to_string(&mut written).unwrap();
+    assert_eq!(written, TEXT);
+}
+
+#[test]
+fn a_reader_that_is_gone_ends_it_with_1_and_a_line_that_says_so() {
+    let mut program = Program::start_into(&[], Stdout::Unread);
+    drop(program.unread());
+    let mut client = Client::connect(program.address());
+    client.write(b"for nobody\n").unwrap();
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 1);
+    let said = "tlsink: can't write the output: Broken pipe";
+    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    drop(client);
+}
+
+#[test]
+fn a_full_disk_ends_it_with_1_and_a_line_that_says_so() {
+    let Ok(full) = File::options().write(true).open("/dev/full") else {
+        eprintln!("skipped: there is no /dev/full");
+        return;
+    };
+    let program = Program::start_into(&[], Stdout::File(full));
+    let mut client = Client::connect(program.address());
+    client.write(b"for nobody\n").unwrap();
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 1);
+    let said = "tlsink: can't write the output: No space left";
+    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    drop(client);
+}
+
+// Senders as they are.
+
+#[test]
+fn a_tls_1_3_sender_that_never_reads_loses_nothing_to_a_slow_reader() {
+    nothing_is_lost_to_a_slow_reader(Version::Tls13);
+}
+
+#[test]
+fn a_tls_1_2_sender_that_never_reads_loses_nothing_to_a_slow_reader() {
+    nothing_is_lost_to_a_slow_reader(Version::Tls12);
+}
+
+fn nothing_is_lost_to_a_slow_reader(version: Version) {
+    let sent = &numbered_lines()[..3_000_000];
+    let mut program = Program::start_into(&[], Stdout::Unread);
+    let reader = read_slowly(program.unread());
+    let mut client = Client::connect_as(program.address(), version).unwrap();
+    client.write(sent).unwrap();
+    client.finish_without_reading().unwrap();
+    let ended = program.wait_for_end();
+    assert_eq!(ended.end, "clean");
+    assert_eq!((ended.received, ended.delivered), (3_000_000, 3_000_000));
+    assert_eq!(program.stop().status, 0);
+    assert!(reader.join().unwrap() == sent, "what was read differs");
+}
+
+#[test]
+fn stalled_handshakes_hold_up_nobody() {
+    let program = Program::start(&[]);
+    let hello = client_hello();
+    let stalled: Vec<_> = (0..300)
+        .map(|number| {
+            let mut peer = tcp(program.address()).unwrap();
+            if number % 2 == 0 {
+                peer.write_all(&hello[..hello.len() / 2]).unwrap();
+            }
+            peer
+        })
+        .collect();
+    send(program.address(), b"honest\n");
+    assert_eq!(program.wait_for_end().end, "clean");
+    // It did not have to wait until they were given up.
+    assert!(!program.stderr().contains("timeout"));
+    program.wait_for_stdout("honest\n");
+    drop(stalled);
+}
+
+#[test]
+fn each_flush_of_an_open_zlib_stream_is_printed_at_once() {
+    for args in [&[][..], &["-d", "zlib"]] {
+        let program = Program::start(args);
+        let mut client = Client::connect(program.address());
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+        let mut expected = String::new();
+        for number in 0..10 {
+            let line = format!("flushed {number}\n");
+            encoder.write_all(line.as_bytes()).unwrap();
+            encoder.flush().unwrap();
+            client.write(&std::mem::take(encoder.get_mut())).unwrap();
+            expected += &line;
+            program.wait_for_stdout(&expected);
+        }
+        client.write(&encoder.finish().unwrap()).unwrap();
+        client.finish().unwrap();
+        let ended = program.wait_for_end();
+        assert_eq!(
+            (ended.end.as_str(), ended.format.as_str()),
+            ("clean", "zlib")
+        );
+        assert_eq!(program.stop().stdout_text(), expected);
+    }
+}
+
+#[test]
+fn both_versions_of_tls_are_answered_with_close_notify() {
+    for version in [Version::Tls12, Version::Tls13] {
+        let program = Program::start(&[]);
+        let mut client = Client::connect_as(program.address(), version).unwrap();
+        client.write(b"asked\n").unwrap();
+        client.finish().unwrap();
+        assert_eq!(program.wait_for_end().end, "clean");
+    }
+}
+
+const TEXT: &str = "a line\nanother line\n\nand the last one, which is a little longer\n";
+
+type Encode = fn(&[u8]) -> Vec<u8>;
+
+const FORMATS: [(&str, Encode); 6] = [
+    ("none", <[u8]>::to_vec),
+    ("gzip", gzip),
+    ("zlib", zlib),
+    ("deflate", deflate),
+    ("zstd", zstd),
+    ("qt", qt),
+];
+
+/// How an end line calls what `-d` calls `name`.
+fn said_format(name: &str) -> &str {
+    if name == "none" { "plain" } else { name }
+}
+
+/// Runs it with arguments that are wrong: it must say so, and name what is.
+fn is_misuse(args: &[&str], named: &[&str]) -> Outcome {
+    let outcome = Program::run(args);
+    let said = &outcome.stderr;
+    assert_eq!(outcome.status, 2, "{args:?}: {said}");
+    assert!(outcome.stdout.is_empty(), "{args:?}");
+    let mut lines = said.lines();
+    let error = lines.next().unwrap_or_default();
+    assert!(error.starts_with("tlsink: "), "{args:?}: {said}");
+    for name in named {
+        assert!(error.contains(name), "{args:?}: no {name} in {error}");
+    }
+    assert!(lines.all(|line| line.starts_with("hint: ")), "{said}");
+    outcome
+}
+
+/// A certificate and its key, in files.
+struct Files {
+    folder: tempfile::TempDir,
+    certificate: String,
+    key: String,
+    both: String,
+    der: Vec<u8>,
+}
+
+impl Files {
+    fn new() -> Self {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let write = |name: &str, text: String| {
+            let path = in_folder(folder.path(), name);
+            fs::write(&path, text).unwrap();
+            path
+        };
+        Files {
+            both: write("both.pem", format!("{key}{certificate}")),
+            certificate: write("certificate.pem", certificate),
+            key: write("key.pem", key),
+            der: made.cert.der().to_vec(),
+            folder,
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        in_folder(self.folder.path(), name)
+    }
+}
+
+fn in_folder(folder: &Path, name: &str) -> String {
+    let path = folder.join(name);
+    path.to_str()
+        .expect("temporary folders are named in ASCII")
+        .to_owned()
+}
+
+/// More than 3,000,000 bytes.
+fn numbered_lines() -> Vec<u8> {
+    let lines = (0..250_000).flat_map(|number| format!("line {number:07}\n").into_bytes());
+    lines.collect()
+}
+
+/// Reads to the end, in small pieces with pauses, which make it slow and decide nothing.
+fn read_slowly(mut pipe: ChildStdout) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut all = Vec::new();
+        let mut piece = [0; 16 * 1024];
+        loop {
+            match pipe.read(&mut piece).expect("the pipe can be read") {
+                0 => return all,
+                read => all.extend_from_slice(&piece[..read]),
+            }
+            thread::sleep(Duration::from_millis(3));
+        }
+    })
+}
+
+fn is_installed(name: &str) -> bool {
+    let mut command = Command::new(name);
+    let run = command.arg("version").stdout(Stdio::null()).status();
+    match run {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            eprintln!("skipped: {name} is not installed");
+            false
+        }
+        _ => true,
+    }
+}
