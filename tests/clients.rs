@@ -17,7 +17,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use common::program::{LIMIT, Program, gzip};
+use common::pack::gzip;
+use common::program::{LIMIT, Program};
 use rustix::process::{Pid, Signal, kill_process};
 
 const NO_CLOSE_NOTIFY: &str = "truncated (no close_notify)";

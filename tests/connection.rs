@@ -1,15 +1,22 @@
 //! One connection and its sink, in memory: whatever happens, what was authenticated is delivered,
 //! and the end tells the truth.
 
-#![cfg(feature = "gzip")]
+#![cfg(all(
+    feature = "gzip",
+    feature = "zlib",
+    feature = "deflate",
+    feature = "zstd",
+    feature = "qt"
+))]
 
 mod common;
 
-use std::io::{ErrorKind, Write};
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use common::client::{Client, TLS12, TLS13, tls};
 use common::memory::{Driven, Seen, Session, data, finish, pipe, pull, pull_one, the_end};
+use common::pack::gzip;
 use futures_lite::future::{block_on, or, poll_once};
 use tlsink::decode::Format;
 use tlsink::{Builder, Cut, End, Peer, Server, Sink, Timeout, Truncation};
@@ -501,12 +508,6 @@ fn numbered_lines(count: usize) -> Vec<u8> {
     (0..count)
         .flat_map(|i| format!("line number {i}\n").into_bytes())
         .collect()
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
 }
 
 /// An output that keeps everything.

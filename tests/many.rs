@@ -17,7 +17,8 @@ use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::thread;
 
-use common::program::{Client, Program, Version, gzip, zstd};
+use common::pack::{gzip, zstd};
+use common::program::{Client, Program, Version};
 
 const SENDERS: usize = 200;
 

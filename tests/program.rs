@@ -19,10 +19,8 @@ use std::process::{ChildStdout, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use common::program::{
-    Client, FREE, Outcome, Program, Stdout, Version, client_hello, deflate, gzip, qt, send, tcp,
-    zlib, zstd,
-};
+use common::pack::{deflate, gzip, qt, zlib, zstd};
+use common::program::{Client, FREE, Outcome, Program, Stdout, Version, client_hello, send, tcp};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use rustix::process::Signal;

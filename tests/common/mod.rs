@@ -3,4 +3,5 @@
 
 pub mod client;
 pub mod memory;
+pub mod pack;
 pub mod program;

@@ -1,14 +1,7 @@
 //! The program as its users have it: the real binary, real signals, and a TLS client that can also
 //! misbehave. Nothing here sleeps; whatever is waited for has an event and a time limit.
 
-#![cfg(all(
-    feature = "cli",
-    feature = "gzip",
-    feature = "zlib",
-    feature = "deflate",
-    feature = "zstd",
-    feature = "qt"
-))]
+#![cfg(feature = "cli")]
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -18,11 +11,10 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use flate2::Compression;
-use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use rustix::process::{Pid, Signal, kill_process};
-use rustls::client::{ServerCertVerified, ServerCertVerifier};
-use rustls::{Certificate, ClientConfig, ClientConnection, ServerName};
+use rustls::{ClientConnection, ServerName};
+
+use super::client::{TLS12, TLS13, config};
 
 /// What a test waits for comes within this time, or never. Only a failing test takes so long.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -349,36 +341,6 @@ pub fn send(address: SocketAddr, bytes: &[u8]) {
     client.finish().expect("the server answers close_notify");
 }
 
-pub fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).expect("a Vec takes everything");
-    encoder.finish().expect("a Vec takes everything")
-}
-
-pub fn zlib(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).expect("a Vec takes everything");
-    encoder.finish().expect("a Vec takes everything")
-}
-
-pub fn deflate(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).expect("a Vec takes everything");
-    encoder.finish().expect("a Vec takes everything")
-}
-
-pub fn zstd(bytes: &[u8]) -> Vec<u8> {
-    let mut frame = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
-    zstd_safe::compress(&mut frame, bytes, 3).expect("there is room");
-    frame
-}
-
-/// One block of what Qt's `qCompress` makes.
-pub fn qt(bytes: &[u8]) -> Vec<u8> {
-    let size = u32::try_from(bytes.len()).expect("a block is small");
-    [&size.to_be_bytes()[..], &zlib(bytes)].concat()
-}
-
 /// What a thread reads, and others wait for.
 struct Collected {
     so_far: Mutex<SoFar>,
@@ -483,34 +445,10 @@ fn code(status: ExitStatus) -> i32 {
 }
 
 fn session(version: Version) -> ClientConnection {
-    let versions: &[&rustls::SupportedProtocolVersion] = match version {
-        Version::Tls12 => &[&rustls::version::TLS12],
-        Version::Tls13 => &[&rustls::version::TLS13],
-    };
-    let config = ClientConfig::builder()
-        .with_safe_default_cipher_suites()
-        .with_safe_default_kx_groups()
-        .with_protocol_versions(versions)
-        .expect("the versions fit the cipher suites")
-        .with_custom_certificate_verifier(Arc::new(Anybody))
-        .with_no_client_auth();
+    let config = config(match version {
+        Version::Tls12 => &TLS12,
+        Version::Tls13 => &TLS13,
+    });
     let name = ServerName::try_from("localhost").expect("it is a name");
     ClientConnection::new(Arc::new(config), name).expect("the configuration is complete")
-}
-
-/// Takes any certificate: whom these clients talk to is certain, and is not what is tested.
-struct Anybody;
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _end_entity: &Certificate,
-        _intermediates: &[Certificate],
-        _server_name: &ServerName,
-        _scts: &mut dyn Iterator<Item = &[u8]>,
-        _ocsp_response: &[u8],
-        _now: std::time::SystemTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
 }
