@@ -79,7 +79,7 @@ usage: tlsink [listen] [OPTIONS]
   -f, --format FORMAT      lines: whole lines, never spliced; raw: bytes as they come [lines]
       --once               stop after the first connection that completed its handshake
       --threads N          threads that shake hands and decrypt [as many as there are cores]
-      --lanes N            threads that decompress and print [half as many]
+      --lanes N            threads that decompress and print [as many as there are cores]
   -h, --help               print this
   -V, --version            print the version
 
@@ -133,7 +133,7 @@ fn parse_listen(args: &mut Arguments) -> Result<Listen, Failure> {
         format: option(args, ["-f", "--format"])?.unwrap_or(Printer::Lines),
         once: args.contains("--once"),
         threads: threads(args, "--threads")?.unwrap_or(cores),
-        lanes: threads(args, "--lanes")?.unwrap_or((cores / 2).max(1)),
+        lanes: threads(args, "--lanes")?.unwrap_or(cores),
     })
 }
 
