@@ -102,6 +102,8 @@ struct Guard {
     shared: Arc<Shared>,
     link: Arc<Link>,
     events: Option<Sender<Event>>,
+    /// The limit that the peer's address is over, if it is.
+    too_many: Option<usize>,
     /// Goes to the sink with the stream's `Close`.
     place: Option<Share>,
     /// The sink has been told of the connection.
@@ -112,14 +114,15 @@ struct Guard {
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     pub(crate) fn new(shared: &Arc<Shared>, transport: Transport<IO>, peer: Peer) -> Self {
         let link = Link::new();
-        let (id, events) = shared.register(&link);
+        let registration = shared.register(&link, &peer);
         Connection {
             guard: Guard {
-                id,
+                id: registration.id,
                 peer,
                 shared: Arc::clone(shared),
                 link,
-                events,
+                events: registration.lane,
+                too_many: registration.too_many,
                 place: shared.places.try_take(1, 0),
                 opened: false,
                 received: 0,
@@ -142,6 +145,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 transport,
                 listener,
             } => {
+                if let Some(limit) = guard.too_many {
+                    return Poll::Ready(Next::unopened(End::Limit {
+                        what: format!("{limit} connections are open from this address"),
+                    }));
+                }
                 if guard.place.is_none() {
                     let share = ready!(guard.shared.places.poll_take(1, listener, cx));
                     guard.place = Some(share);
@@ -283,7 +291,7 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.close(End::Cut(Cut::Dropped));
-        self.shared.forget(self.id);
+        self.shared.forget(self.id, &self.peer);
     }
 }
 

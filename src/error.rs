@@ -41,7 +41,7 @@ pub enum End {
         /// What the sender or the receiver can do about it.
         hint: Option<&'static str>,
     },
-    /// The stream went over one of the receiver's limits.
+    /// The stream, or the number of them, went over one of the receiver's limits.
     Limit {
         /// Which one.
         what: String,
@@ -301,23 +301,34 @@ impl std::error::Error for TlsError {
 pub struct OutputError {
     pub(crate) source: io::Error,
     pub(crate) streams: usize,
+    pub(crate) unflushed: u64,
 }
 
 impl OutputError {
-    /// What the output said.
+    /// What kind of error the output's medium gave.
     pub fn kind(&self) -> io::ErrorKind {
         self.source.kind()
     }
 
-    /// How many streams were open, or not yet accounted for, when it failed.
+    /// How many streams were open, or not yet flushed, when it failed.
     pub fn streams(&self) -> usize {
         self.streams
+    }
+
+    /// How many bytes the output was given since it last flushed, at most so many of which are
+    /// lost.
+    pub fn unflushed(&self) -> u64 {
+        self.unflushed
     }
 }
 
 impl fmt::Display for OutputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "can't write the output: {}", self.source)
+        write!(
+            f,
+            "can't write the output: {}; up to {} bytes are lost, and what else comes from {} streams",
+            self.source, self.unflushed, self.streams
+        )
     }
 }
 

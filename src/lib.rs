@@ -77,6 +77,7 @@ mod tls;
 
 pub mod output;
 mod sink;
+mod totals;
 
 pub use budget::Memory;
 pub use connection::{Connection, Report};
@@ -84,8 +85,9 @@ pub use error::{BuildError, Cut, End, OutputError, Timeout, TlsError, Truncation
 pub use output::Output;
 pub use peer::{Address, Conn, ConnId, Peer};
 pub use server::{Builder, Server};
-pub use sink::{Decoded, Sink, Totals};
-pub use tls::Tls;
+pub use sink::{Decoded, Sink};
+pub use tls::{Tls, TlsBuilder, TlsVersion};
+pub use totals::Totals;
 
 /// Sizes that are fixed.
 pub mod limits {

@@ -19,6 +19,7 @@ use crate::peer::Peer;
 use crate::shared::{Settings, Shared};
 use crate::sink::Sink;
 use crate::tls::Tls;
+use crate::totals::{Counters, Totals};
 
 /// Receives streams and sends what arrives to its [`Sink`]s.
 ///
@@ -72,6 +73,7 @@ impl Server {
                 tls: None,
                 handshake_timeout: Some(Duration::from_secs(10)),
                 idle_timeout: None,
+                max_per_ip: None,
                 stop_after: None,
             },
             max_connections: 10_000,
@@ -165,6 +167,11 @@ impl Server {
         self.shared().connections()
     }
 
+    /// What the sinks have handled so far, all together.
+    pub fn totals(&self) -> Totals {
+        self.shared().totals()
+    }
+
     fn connect<IO>(&self, transport: Transport<IO>, peer: Peer) -> Connection<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -222,6 +229,13 @@ impl Builder {
         self
     }
 
+    /// How many connections one IP address may have at once; further ones end at once, with
+    /// [`End::Limit`](crate::End::Limit). `None` is no limit, and the default.
+    pub fn max_per_ip(mut self, connections: impl Into<Option<usize>>) -> Self {
+        self.settings.max_per_ip = connections.into();
+        self
+    }
+
     /// How long a handshake may take; `None` is forever. 10 seconds by default.
     pub fn handshake_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.settings.handshake_timeout = limit.into();
@@ -272,7 +286,8 @@ impl Builder {
     pub fn build(self) -> Result<(Server, Sink), BuildError> {
         let limits = self.limits()?;
         let (lane, sink) = self.lane(&limits);
-        Ok((self.server(vec![lane], &limits), sink))
+        let counters = vec![sink.counters()];
+        Ok((self.server(vec![lane], counters, &limits), sink))
     }
 
     /// Makes a server and `lanes` sinks, which share its connections out among them, so that
@@ -284,8 +299,9 @@ impl Builder {
     pub fn build_lanes(self, lanes: usize) -> Result<(Server, Vec<Sink>), BuildError> {
         at_least("lanes", lanes, 1)?;
         let limits = self.limits()?;
-        let (lanes, sinks) = (0..lanes).map(|_| self.lane(&limits)).unzip();
-        Ok((self.server(lanes, &limits), sinks))
+        let (lanes, sinks): (_, Vec<Sink>) = (0..lanes).map(|_| self.lane(&limits)).unzip();
+        let counters = sinks.iter().map(Sink::counters).collect();
+        Ok((self.server(lanes, counters, &limits), sinks))
     }
 
     fn limits(&self) -> Result<Limits, BuildError> {
@@ -305,10 +321,21 @@ impl Builder {
         (sender, sink)
     }
 
-    fn server(self, lanes: Vec<Sender<Event>>, limits: &Limits) -> Server {
+    fn server(
+        self,
+        lanes: Vec<Sender<Event>>,
+        counters: Vec<Arc<Counters>>,
+        limits: &Limits,
+    ) -> Server {
         let buffers = Buffers::new(Arc::clone(&limits.memory.0));
         let handle = Handle {
-            shared: Shared::new(self.settings, buffers, self.max_connections, lanes),
+            shared: Shared::new(
+                self.settings,
+                buffers,
+                self.max_connections,
+                lanes,
+                counters,
+            ),
         };
         Server {
             handle: Arc::new(handle),

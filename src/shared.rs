@@ -1,6 +1,8 @@
 //! What a server and its connections share: settings, limits, and who is connected.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,14 +12,17 @@ use async_channel::Sender;
 use crate::budget::Budget;
 use crate::event::{Buffers, Event};
 use crate::link::{Link, Request};
-use crate::peer::ConnId;
+use crate::peer::{Address, ConnId, Peer};
 use crate::tls::Tls;
+use crate::totals::{Counters, Totals};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
     pub(crate) tls: Option<Tls>,
     pub(crate) handshake_timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
+    /// How many connections one IP address may have.
+    pub(crate) max_per_ip: Option<usize>,
     /// How many connections may complete their handshake; then the server stops.
     pub(crate) stop_after: Option<u64>,
 }
@@ -34,6 +39,16 @@ pub(crate) struct Shared {
     stopped: AtomicBool,
     stop: event_listener::Event,
     registry: Mutex<Registry>,
+    counters: Vec<Arc<Counters>>,
+}
+
+/// A connection's part in what is shared.
+pub(crate) struct Registration {
+    pub(crate) id: ConnId,
+    /// The way to a sink; none once the server is stopped.
+    pub(crate) lane: Option<Sender<Event>>,
+    /// The limit that the peer's address is over, if it is.
+    pub(crate) too_many: Option<usize>,
 }
 
 /// One lock for both: a connection that has a way to a sink can be cut.
@@ -44,6 +59,8 @@ struct Registry {
     lanes: Vec<Sender<Event>>,
     /// All connections that have not been dropped.
     links: HashMap<ConnId, Arc<Link>>,
+    /// How many of them come from each address, while that is limited.
+    per_ip: HashMap<IpAddr, usize>,
     /// The last connection's number.
     last: u64,
 }
@@ -54,6 +71,7 @@ impl Shared {
         buffers: Arc<Buffers>,
         max_connections: usize,
         lanes: Vec<Sender<Event>>,
+        counters: Vec<Arc<Counters>>,
     ) -> Arc<Self> {
         Arc::new(Shared {
             admissions: AtomicU64::new(settings.stop_after.unwrap_or(u64::MAX)),
@@ -65,24 +83,56 @@ impl Shared {
             registry: Mutex::new(Registry {
                 lanes,
                 links: HashMap::new(),
+                per_ip: HashMap::new(),
                 last: 0,
             }),
+            counters,
         })
     }
 
-    /// Gives a new connection its number and its way to a sink; none once the server is stopped.
-    pub(crate) fn register(&self, link: &Arc<Link>) -> (ConnId, Option<Sender<Event>>) {
+    /// Enters a new connection. It leaves with [`forget`](Self::forget).
+    pub(crate) fn register(&self, link: &Arc<Link>, peer: &Peer) -> Registration {
         let mut registry = self.registry();
         registry.last += 1;
         let id = ConnId(registry.last);
         registry.links.insert(id, Arc::clone(link));
         // In turn: which sink has less to do is known only afterwards.
         let lane = (registry.last as usize).checked_rem(registry.lanes.len());
-        (id, lane.and_then(|lane| registry.lanes.get(lane)).cloned())
+        let lane = lane.and_then(|lane| registry.lanes.get(lane)).cloned();
+        let too_many = self.limited(peer).and_then(|(ip, limit)| {
+            let count = registry.per_ip.entry(ip).or_default();
+            *count += 1;
+            (*count > limit).then_some(limit)
+        });
+        Registration { id, lane, too_many }
     }
 
-    pub(crate) fn forget(&self, id: ConnId) {
-        self.registry().links.remove(&id);
+    pub(crate) fn forget(&self, id: ConnId, peer: &Peer) {
+        let mut registry = self.registry();
+        registry.links.remove(&id);
+        if let Some((ip, _)) = self.limited(peer)
+            && let Entry::Occupied(mut count) = registry.per_ip.entry(ip)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
+    /// The address under which connections are counted, and how many it may have.
+    fn limited(&self, peer: &Peer) -> Option<(IpAddr, usize)> {
+        match (peer.address(), self.settings.max_per_ip) {
+            (Address::Ip(address), Some(limit)) => Some((address.ip().to_canonical(), limit)),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn totals(&self) -> Totals {
+        self.counters
+            .iter()
+            .map(|counters| counters.totals())
+            .fold(Totals::default(), std::ops::Add::add)
     }
 
     /// How many connections have not been dropped.

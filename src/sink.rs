@@ -1,6 +1,8 @@
 //! The sink: receives events, decodes in turns, delivers.
 
 use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::sync::Arc;
 
 use async_channel::Receiver;
 use futures_lite::future;
@@ -12,6 +14,7 @@ use crate::event::{Chunk, Close, Event, Kind, Open};
 use crate::link::{SinkLink, Verdict};
 use crate::output::Output;
 use crate::peer::{Conn, ConnId};
+use crate::totals::{Counters, Totals};
 
 /// The most that one turn delivers, in bytes. A chunk that decodes to gigabytes has the sink for
 /// so long (a few hundred microseconds), then everyone else has a turn.
@@ -43,7 +46,7 @@ pub struct Sink {
     spent: Option<Chunk>,
     /// Streams that are through, whose connections are still to hear of it.
     closed: Vec<Closed>,
-    totals: Totals,
+    counters: Arc<Counters>,
     settings: Settings,
 }
 
@@ -57,20 +60,6 @@ pub enum Decoded<'a> {
     Data(&'a Conn, &'a [u8]),
     /// A connection is through: nothing more comes from it.
     Close(&'a Conn, &'a End),
-}
-
-/// What a sink has handled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Totals {
-    /// Connections that completed their handshake.
-    pub connections: u64,
-    /// Those of them that ended clean.
-    pub clean: u64,
-    /// Bytes received, decrypted and still compressed.
-    pub received: u64,
-    /// Bytes handed on, decompressed.
-    pub delivered: u64,
 }
 
 #[derive(Debug)]
@@ -141,7 +130,7 @@ impl Sink {
             output: vec![0; TURN],
             spent: None,
             closed: Vec::new(),
-            totals: Totals::default(),
+            counters: Arc::default(),
             settings: Settings {
                 format,
                 limits,
@@ -189,21 +178,15 @@ impl Sink {
                 None => Ok(()),
             };
             let idle = matches!(step, Step::Idle);
-            let flushed = match done {
-                Ok(()) if idle || self.closed.len() >= UNFLUSHED => output.flush(),
-                done => done,
-            };
-            if let Err(source) = flushed {
-                return Err(OutputError {
-                    source,
-                    streams: self.streams.len() + self.closed.len(),
-                });
-            }
-            if idle || self.closed.len() >= UNFLUSHED {
+            let flush = idle || self.closed.len() >= UNFLUSHED;
+            done.and_then(|()| if flush { output.flush() } else { Ok(()) })
+                .map_err(|source| self.failed(source))?;
+            if flush {
+                self.counters.flushed.set(self.counters.delivered.value());
                 self.settle();
             }
             if idle && !self.wait().await {
-                return Ok(self.totals);
+                return Ok(self.totals());
             }
         }
     }
@@ -228,7 +211,20 @@ impl Sink {
 
     /// What this sink has handled so far.
     pub fn totals(&self) -> Totals {
-        self.totals
+        self.counters.totals()
+    }
+
+    pub(crate) fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    fn failed(&self, source: io::Error) -> OutputError {
+        let totals = self.totals();
+        OutputError {
+            source,
+            streams: self.streams.len() + self.closed.len(),
+            unflushed: totals.delivered.saturating_sub(totals.flushed),
+        }
     }
 
     /// Tells the closed connections how they ended.
@@ -264,19 +260,19 @@ impl Sink {
             }
             match turn {
                 Turn::Open => {
-                    self.totals.connections += 1;
+                    self.counters.connections.add(1);
                     return Step::Open(id);
                 }
                 Turn::Decoded(len) => {
-                    self.totals.delivered = self.totals.delivered.saturating_add(len as u64);
+                    self.counters.delivered.add(len as u64);
                     return Step::Decoded(id, len);
                 }
                 Turn::Transparent(len) => {
-                    self.totals.delivered = self.totals.delivered.saturating_add(len as u64);
+                    self.counters.delivered.add(len as u64);
                     return Step::Transparent(id);
                 }
                 Turn::Close(end) => {
-                    self.totals.clean += u64::from(end.is_clean());
+                    self.counters.clean.add(u64::from(end.is_clean()));
                     if let Some(stream) = self.streams.remove(&id) {
                         self.closed.push(Closed { stream, end });
                         return Step::Close;
@@ -318,7 +314,7 @@ impl Sink {
             Kind::Data(chunk) => {
                 let received = chunk.len() as u64;
                 stream.conn.received = stream.conn.received.saturating_add(received);
-                self.totals.received = self.totals.received.saturating_add(received);
+                self.counters.received.add(received);
                 stream.queue.push_back(chunk);
             }
             Kind::Close(close) => stream.close = Some(close),

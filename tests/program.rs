@@ -386,27 +386,50 @@ fn once_serves_no_second_stream_while_the_first_is_open() {
 
 #[test]
 fn help_names_every_option_on_standard_output() {
-    for spelling in ["--help", "-h"] {
-        let outcome = Program::run(&[spelling]);
-        assert_eq!(outcome.status, 0);
-        assert_eq!(outcome.stderr, "");
-        let help = outcome.stdout_text();
-        for option in [
-            "-l, --listen",
-            "-c, --cert",
-            "-k, --key",
-            "--self-signed",
-            "-d, --decode",
-            "-f, --format",
-            "--once",
-            "--threads",
-            "--lanes",
-            "-h, --help",
-            "-V, --version",
-        ] {
-            assert!(help.contains(option), "{option} is missing from:\n{help}");
-        }
+    let outcome = Program::run(&["--help"]);
+    assert_eq!(outcome.status, 0);
+    assert_eq!(outcome.stderr, "");
+    let help = outcome.stdout_text();
+    for option in [
+        "-l, --listen",
+        "-c, --cert",
+        "-k, --key",
+        "--self-signed",
+        "--tls-min",
+        "--key-log",
+        "-d, --decode",
+        "--max-decoded",
+        "--max-window",
+        "--max-memory",
+        "-f, --format",
+        "--label",
+        "--max-line",
+        "-o, --output",
+        "--max-connections",
+        "--max-per-ip",
+        "--handshake-timeout",
+        "--idle-timeout",
+        "--once",
+        "--threads",
+        "--lanes",
+        "--drain",
+        "--stats",
+        "-v, --verbose",
+        "-q, --quiet",
+        "-h, --help",
+        "-V, --version",
+    ] {
+        assert!(help.contains(option), "{option} is missing from:\n{help}");
     }
+}
+
+#[test]
+fn the_short_help_fits_on_one_screen_and_names_the_long_one() {
+    let outcome = Program::run(&["-h"]);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+    let help = outcome.stdout_text();
+    assert!(help.lines().count() <= 24);
+    assert!(help.contains("--listen") && help.contains("--help"));
 }
 
 #[test]

@@ -1,14 +1,17 @@
 //! The command line, parsed: what comes out of here can be run.
 
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
-use pico_args::Arguments;
+use pico_args::{Arguments, Error, Keys};
+use tlsink::TlsVersion;
 use tlsink::decode::Format;
 
-use super::Failure;
+use super::say::Level;
+use super::{Failure, help, value};
 
 /// What the program is to do.
 pub(crate) enum Command {
@@ -16,15 +19,29 @@ pub(crate) enum Command {
     Listen(Box<Listen>),
 }
 
-/// How to receive.
+/// How to receive. What is not given is for the library to choose.
 #[derive(Debug)]
 pub(crate) struct Listen {
     /// `HOST:PORT` each, at least one.
     pub(crate) addresses: Vec<String>,
     pub(crate) certificate: Certificate,
+    pub(crate) tls_min: TlsVersion,
+    pub(crate) key_log: bool,
     pub(crate) decode: Format,
-    pub(crate) format: Printer,
+    pub(crate) printer: Printer,
+    pub(crate) max_line: Option<usize>,
+    pub(crate) output: Option<PathBuf>,
+    pub(crate) max_connections: Option<usize>,
+    pub(crate) max_per_ip: Option<usize>,
+    pub(crate) handshake_timeout: Option<Option<Duration>>,
+    pub(crate) idle_timeout: Option<Option<Duration>>,
+    pub(crate) max_decoded: Option<u64>,
+    pub(crate) max_window: Option<u64>,
+    pub(crate) max_memory: Option<usize>,
+    pub(crate) drain: Duration,
     pub(crate) once: bool,
+    pub(crate) stats: bool,
+    pub(crate) level: Level,
     pub(crate) threads: usize,
     pub(crate) lanes: usize,
 }
@@ -44,56 +61,13 @@ pub(crate) enum Certificate {
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Printer {
-    Lines,
+    Lines { label: bool },
     Raw,
-}
-
-impl FromStr for Printer {
-    type Err = &'static str;
-
-    fn from_str(name: &str) -> Result<Self, Self::Err> {
-        match name {
-            "lines" => Ok(Printer::Lines),
-            "raw" => Ok(Printer::Raw),
-            _ => Err("unknown format, expected lines or raw"),
-        }
-    }
 }
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:4433";
 
-/// More than any machine has use for.
-const MOST_THREADS: usize = 1024;
-
-const HELP: &str = "\
-tlsink receives streams over TLS, decompresses them, and prints the plain bytes
-
-usage: tlsink [listen] [OPTIONS]
-
-  -l, --listen ADDR        HOST:PORT; repeatable; port 0 takes a free one [127.0.0.1:4433]
-  -c, --cert FILE          certificate chain, PEM
-  -k, --key FILE           its private key, PEM: PKCS#8, PKCS#1 or SEC1
-      --self-signed NAMES  a fresh certificate for these names, separated by commas
-                           [without --cert: one for localhost, on loopback addresses only]
-  -d, --decode FORMAT      auto, none, gzip, zlib, deflate, zstd, qt [auto]
-  -f, --format FORMAT      lines: whole lines, never spliced; raw: bytes as they come [lines]
-      --once               stop after the first connection that completed its handshake
-      --threads N          threads that shake hands and decrypt [as many as there are cores]
-      --lanes N            threads that decompress and print [as many as there are cores]
-  -h, --help               print this
-  -V, --version            print the version
-
-example:
-  tlsink >received.txt
-  gzip -c notes.txt |
-    openssl s_client -connect 127.0.0.1:4433 -quiet -no_ign_eof -nocommands
-
-Data goes to standard output, everything else to standard error.
-Exit status: 0 after a requested stop, or a clean stream with --once; 1 when running failed;
-2 for wrong arguments.
-";
-
-const VERSION: &str = concat!("tlsink ", env!("CARGO_PKG_VERSION"), "\n");
+const DRAIN: Duration = Duration::from_secs(10);
 
 /// Takes the program's arguments apart.
 ///
@@ -101,13 +75,16 @@ const VERSION: &str = concat!("tlsink ", env!("CARGO_PKG_VERSION"), "\n");
 ///
 /// With what is wrong with them, for the user.
 pub(crate) fn parse(mut args: Arguments) -> Result<Command, Failure> {
-    if args.contains(["-h", "--help"]) {
-        return Ok(Command::Print(HELP));
+    if args.contains("--help") {
+        return Ok(Command::Print(help::LONG));
+    }
+    if args.contains("-h") {
+        return Ok(Command::Print(help::SHORT));
     }
     if args.contains(["-V", "--version"]) {
-        return Ok(Command::Print(VERSION));
+        return Ok(Command::Print(help::VERSION));
     }
-    match args.subcommand().map_err(wrong)?.as_deref() {
+    match args.subcommand().map_err(not_unicode)?.as_deref() {
         None | Some("listen") => {
             let listen = parse_listen(&mut args)?;
             match args.finish().first() {
@@ -115,37 +92,71 @@ pub(crate) fn parse(mut args: Arguments) -> Result<Command, Failure> {
                 Some(left) => Err(unexpected(left)),
             }
         }
-        Some(other) => Err(unexpected(&OsString::from(other))),
+        Some(other) => Err(unexpected(OsStr::new(other))),
     }
 }
 
 fn parse_listen(args: &mut Arguments) -> Result<Listen, Failure> {
-    let certificate = parse_certificate(args)?;
-    let mut addresses: Vec<String> = args.values_from_str(["-l", "--listen"]).map_err(wrong)?;
+    let mut addresses = Vec::new();
+    while let Some(address) = option(args, ["-l", "--listen"], value::address)? {
+        addresses.push(address);
+    }
     if addresses.is_empty() {
         addresses.push(DEFAULT_ADDRESS.to_owned());
     }
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     Ok(Listen {
         addresses,
-        certificate,
-        decode: option(args, ["-d", "--decode"])?.unwrap_or(Format::Auto),
-        format: option(args, ["-f", "--format"])?.unwrap_or(Printer::Lines),
+        certificate: parse_certificate(args)?,
+        tls_min: option(args, "--tls-min", tls_version)?.unwrap_or(TlsVersion::Tls12),
+        key_log: args.contains("--key-log"),
+        decode: option(args, ["-d", "--decode"], format)?.unwrap_or(Format::Auto),
+        printer: parse_printer(args)?,
+        max_line: option(args, "--max-line", value::memory)?,
+        output: path(args, ["-o", "--output"])?,
+        max_connections: option(args, "--max-connections", value::count)?,
+        max_per_ip: option(args, "--max-per-ip", value::count)?,
+        handshake_timeout: option(args, "--handshake-timeout", value::seconds)?,
+        idle_timeout: option(args, "--idle-timeout", value::seconds)?,
+        max_decoded: option(args, "--max-decoded", value::size)?,
+        max_window: option(args, "--max-window", value::size)?,
+        max_memory: option(args, "--max-memory", value::memory)?,
+        drain: option(args, "--drain", value::duration)?.unwrap_or(DRAIN),
         once: args.contains("--once"),
-        threads: threads(args, "--threads")?.unwrap_or(cores),
-        lanes: threads(args, "--lanes")?.unwrap_or(cores),
+        stats: args.contains("--stats"),
+        level: parse_level(args)?,
+        threads: option(args, "--threads", value::threads)?.unwrap_or(cores),
+        lanes: option(args, "--lanes", value::threads)?.unwrap_or(cores),
     })
 }
 
+fn parse_printer(args: &mut Arguments) -> Result<Printer, Failure> {
+    let parse = |name: &str| match name {
+        "lines" | "raw" => Ok(name.to_owned()),
+        _ => Err("expected lines or raw".to_owned()),
+    };
+    let raw = option(args, ["-f", "--format"], parse)?.is_some_and(|name| name == "raw");
+    match (raw, args.contains("--label")) {
+        (true, true) => Err(Failure::misused("--label needs --format lines")),
+        (true, false) => Ok(Printer::Raw),
+        (false, label) => Ok(Printer::Lines { label }),
+    }
+}
+
+fn parse_level(args: &mut Arguments) -> Result<Level, Failure> {
+    let verbose = args.contains(["-v", "--verbose"]);
+    match (verbose, args.contains(["-q", "--quiet"])) {
+        (true, true) => Err(Failure::misused("-v and -q can't be combined")),
+        (true, false) => Ok(Level::Detail),
+        (false, true) => Ok(Level::Error),
+        (false, false) => Ok(Level::Info),
+    }
+}
+
 fn parse_certificate(args: &mut Arguments) -> Result<Certificate, Failure> {
-    let path = |path: &std::ffi::OsStr| Ok::<_, &str>(PathBuf::from(path));
-    let file = args
-        .opt_value_from_os_str(["-c", "--cert"], path)
-        .map_err(wrong)?;
-    let key = args
-        .opt_value_from_os_str(["-k", "--key"], path)
-        .map_err(wrong)?;
-    let names: Option<String> = args.opt_value_from_str("--self-signed").map_err(wrong)?;
+    let file = path(args, ["-c", "--cert"])?;
+    let key = path(args, ["-k", "--key"])?;
+    let names = option(args, "--self-signed", text)?;
     match (file, key, names) {
         (None, None, None) => Ok(Certificate::Loopback),
         (None, None, Some(names)) => Ok(Certificate::SelfSigned(
@@ -163,31 +174,91 @@ fn parse_certificate(args: &mut Arguments) -> Result<Certificate, Failure> {
     }
 }
 
-fn option<T>(args: &mut Arguments, names: [&'static str; 2]) -> Result<Option<T>, Failure>
-where
-    T: FromStr<Err: std::fmt::Display>,
-{
-    args.opt_value_from_str(names).map_err(wrong)
+fn text(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
 }
 
-fn threads(args: &mut Arguments, name: &'static str) -> Result<Option<usize>, Failure> {
-    let parse = |text: &str| {
-        let count = text.parse().ok();
-        count
-            .filter(|count| (1..=MOST_THREADS).contains(count))
-            .ok_or_else(|| format!("expected a number from 1 to {MOST_THREADS}"))
-    };
-    args.opt_value_from_fn(name, parse).map_err(wrong)
+fn format(name: &str) -> Result<Format, String> {
+    Format::from_str(name)
+        .map_err(|_| "expected auto, none, gzip, zlib, deflate, zstd or qt".to_owned())
 }
 
-fn wrong(error: pico_args::Error) -> Failure {
+fn tls_version(name: &str) -> Result<TlsVersion, String> {
+    match name {
+        "1.2" => Ok(TlsVersion::Tls12),
+        "1.3" => Ok(TlsVersion::Tls13),
+        _ => Err("expected 1.2 or 1.3".to_owned()),
+    }
+}
+
+/// The value of an option, if it is given.
+fn option<T>(
+    args: &mut Arguments,
+    name: impl Name,
+    parse: fn(&str) -> Result<T, String>,
+) -> Result<Option<T>, Failure> {
+    args.opt_value_from_fn(name, parse)
+        .map_err(|error| match error {
+            Error::Utf8ArgumentParsingFailed { value, cause } => {
+                Failure::misused(format!("{} {value}: {cause}", name.long()))
+            }
+            error => no_value(name, error),
+        })
+}
+
+fn path(args: &mut Arguments, name: impl Name) -> Result<Option<PathBuf>, Failure> {
+    let parse = |path: &OsStr| Ok::<_, String>(PathBuf::from(path));
+    args.opt_value_from_os_str(name, parse)
+        .map_err(|error| no_value(name, error))
+}
+
+/// The name of an option: a long one, or a short one and a long one.
+trait Name: Copy + Into<Keys> {
+    fn long(self) -> &'static str;
+}
+
+impl Name for &'static str {
+    fn long(self) -> &'static str {
+        self
+    }
+}
+
+impl Name for [&'static str; 2] {
+    fn long(self) -> &'static str {
+        let [_, long] = self;
+        long
+    }
+}
+
+fn no_value(name: impl Name, error: Error) -> Failure {
+    match error {
+        Error::OptionWithoutAValue(_) => Failure::misused(format!("{} needs a value", name.long())),
+        error => not_unicode(error),
+    }
+}
+
+fn not_unicode(error: Error) -> Failure {
     Failure::misused(error.to_string())
 }
 
-fn unexpected(argument: &OsString) -> Failure {
-    Failure::misused(format!(
-        "unexpected argument {}",
-        argument.to_string_lossy()
-    ))
-    .hint("see tlsink --help")
+fn unexpected(argument: &OsStr) -> Failure {
+    let argument = argument.to_string_lossy();
+    let given = argument.split('=').next().unwrap_or(&argument);
+    if !argument.starts_with('-') {
+        return Failure::misused(format!("unexpected argument {argument}"))
+            .hint("see tlsink --help");
+    }
+    if help::options().any(|option| option == given) {
+        return Failure::misused(format!("{given} is given twice, or takes no value"));
+    }
+    let unknown = Failure::misused(format!("unknown option {given}"));
+    let nearest = help::options()
+        .map(|option| (strsim::damerau_levenshtein(option, given), option))
+        .min();
+    match nearest {
+        Some((distance, option)) if distance <= given.len() / 3 => {
+            unknown.hint(format!("did you mean {option}?"))
+        }
+        _ => unknown.hint("see tlsink --help"),
+    }
 }

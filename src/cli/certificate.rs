@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use rcgen::{CertificateParams, KeyPair};
-use tlsink::{Tls, TlsError};
+use tlsink::{Tls, TlsBuilder, TlsError};
 
 /// A certificate that signs itself, made for this run.
 pub(crate) struct SelfSigned {
@@ -18,12 +18,13 @@ impl SelfSigned {
     /// # Errors
     ///
     /// With a text for the user, when a name can't be in a certificate.
-    pub(crate) fn new(names: &[String]) -> Result<Self, String> {
+    pub(crate) fn new(tls: TlsBuilder, names: &[String]) -> Result<Self, String> {
         let key = KeyPair::generate().map_err(|error| error.to_string())?;
         let certificate = CertificateParams::new(names)
             .and_then(|params| params.self_signed(&key))
             .map_err(|error| error.to_string())?;
-        let tls = Tls::from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes())
+        let tls = tls
+            .from_pem(certificate.pem().as_bytes(), key.serialize_pem().as_bytes())
             .map_err(|error: TlsError| error.to_string())?;
         Ok(SelfSigned {
             tls,

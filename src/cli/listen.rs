@@ -4,41 +4,25 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant};
 
-use async_channel::{Receiver, Sender};
-use async_signal::{Signal, Signals};
-use futures_lite::{StreamExt, future, stream};
-use smol::net::{TcpListener, TcpStream};
-use smol::{Executor, Timer};
-use tlsink::decode::Format;
+use async_channel::Sender;
+use futures_lite::future;
+use smol::Executor;
 use tlsink::output::{Lines, Raw};
-use tlsink::{Output, OutputError, Report, Server, Sink, Tls, Totals};
+use tlsink::{BuildError, Builder, Conn, End, Output, Server, Sink, Tls, TlsBuilder, TlsError};
 
 use super::Failure;
+use super::accept::{self, Acceptor, Listener};
 use super::args::{Certificate, Listen, Printer};
 use super::certificate::SelfSigned;
-use super::say::Say;
-use super::stdout::Stdout;
+use super::control::{Control, Event, stop_signals};
+use super::output::Target;
+use super::probes::Probes;
+use super::say::{Level, Say};
+use super::stats::Stats;
 
-/// How long open streams may go on after the first signal to stop.
-const DRAIN: Duration = Duration::from_secs(10);
-
-/// How long the output may take to be flushed after everything was cut.
-const FLUSH: Duration = Duration::from_secs(1);
-
-/// What the one that is in charge hears of.
-enum Event {
-    Signal,
-    /// A lane ended.
-    Lane(Result<Totals, OutputError>),
-    /// A connection ended.
-    Report(Report),
-    /// No connection is left, and none will come.
-    Through,
-    /// The stop takes too long.
-    Late,
-}
+/// Descriptors that are not for connections: standard ones, listeners, the reactor's.
+const RESERVED_FILES: u64 = 32;
 
 /// Receives until it is told to stop.
 ///
@@ -46,105 +30,187 @@ enum Event {
 ///
 /// With what keeps it from running, or what ended it.
 pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
-    raise_file_limit();
-    let stdout = Stdout::open()
-        .map_err(|error| Failure::failed(format!("can't use standard output: {error}")))?;
+    let say = say.with_level(args.level);
+    let files = raise_file_limit();
+    let target = open_target(&args)?;
+    let listeners = smol::block_on(async {
+        let mut listeners = Vec::new();
+        for address in &args.addresses {
+            listeners.push(Listener::bind(address).await?);
+        }
+        Ok(listeners)
+    })?;
+    let (tls, fresh) = certificate(&args, &listeners)?;
+    warn(&args, &tls, &say)?;
+    let (server, sinks) = settings(&args, files)
+        .tls(tls)
+        .build_lanes(args.lanes)
+        .map_err(unbuildable)?;
+
     let executor = Arc::new(Executor::new());
     let (events, inbox) = async_channel::unbounded();
     let (reports, reported) = async_channel::unbounded();
-    let listeners = smol::block_on(bind(&args.addresses))?;
-    let (tls, fresh) = certificate(&args.certificate, &listeners)?;
-    let (server, sinks) = Server::builder()
-        .tls(tls)
-        .decode(args.decode)
-        .stop_after(args.once.then_some(1))
-        .build_lanes(args.lanes)
-        .map_err(|error| Failure::misused(error.to_string()))?;
-
-    let signals = Signals::new([Signal::Term, Signal::Int])
-        .map_err(|error| Failure::failed(format!("can't handle signals: {error}")))?;
-    executor
-        .spawn(forward_signals(signals, events.clone()))
-        .detach();
-    start_lanes(sinks, args.format, stdout, &events)?;
+    executor.spawn(stop_signals(events.clone())?).detach();
+    start_lanes(sinks, &args, target, &say, &events)?;
     start_executor(&executor, args.threads)?;
     // Whoever reads this may send, and stop us, right away.
-    say_ready(&listeners, fresh.as_deref(), say);
-    for (listener, _) in listeners {
-        let serving = serve(
-            server.clone(),
-            listener,
-            Arc::clone(&executor),
-            say.clone(),
-            reports.clone(),
-        );
-        executor.spawn(serving).detach();
+    say_ready(&listeners, fresh.as_deref(), &say);
+    let probes = Probes::new(say.clone(), Arc::clone(&executor));
+    let acceptor = Acceptor {
+        server: server.clone(),
+        executor: Arc::clone(&executor),
+        say: say.clone(),
+        probes: probes.clone(),
+        reports,
+    };
+    for listener in listeners {
+        executor.spawn(acceptor.clone().serve(listener)).detach();
     }
-    drop(reports);
+    drop(acceptor);
     let control = Control {
+        stats: args.stats.then(|| Stats::new(say.clone(), server.clone())),
         server,
         inbox,
         reported,
         say,
         once: args.once,
+        drain: args.drain,
         lanes: args.lanes,
     };
-    smol::block_on(executor.run(control.run()))
+    let result = smol::block_on(executor.run(control.run()));
+    probes.finish();
+    result
 }
 
-async fn bind(addresses: &[String]) -> Result<Vec<(TcpListener, SocketAddr)>, Failure> {
-    let mut listeners = Vec::new();
-    for address in addresses {
-        let failure =
-            |error: io::Error| Failure::misused(format!("can't listen on {address}: {error}"));
-        let listener = TcpListener::bind(address.as_str()).await.map_err(failure)?;
-        let bound = listener.local_addr().map_err(failure)?;
-        listeners.push((listener, bound));
+fn open_target(args: &Listen) -> Result<Target, Failure> {
+    match &args.output {
+        Some(path) => Target::append(path)
+            .map_err(|error| Failure::misused(format!("can't open {}: {error}", path.display()))),
+        None => Target::stdout()
+            .map_err(|error| Failure::failed(format!("can't use standard output: {error}"))),
     }
-    Ok(listeners)
+}
+
+/// What was given; the library's defaults for what was not.
+fn settings(args: &Listen, files: Option<u64>) -> Builder {
+    let mut builder = Server::builder()
+        .decode(args.decode)
+        .max_per_ip(args.max_per_ip)
+        .max_decoded(args.max_decoded)
+        .stop_after(args.once.then_some(1));
+    if let Some(connections) = args.max_connections {
+        builder = builder.max_connections(connections);
+    } else if let Some(files) = files {
+        let allowed = files.saturating_sub(RESERVED_FILES).clamp(1, 10_000);
+        builder = builder.max_connections(allowed as usize);
+    }
+    if let Some(limit) = args.handshake_timeout {
+        builder = builder.handshake_timeout(limit);
+    }
+    if let Some(limit) = args.idle_timeout {
+        builder = builder.idle_timeout(limit);
+    }
+    if let Some(bytes) = args.max_window {
+        builder = builder.max_window(bytes);
+    }
+    if let Some(bytes) = args.max_memory {
+        builder = builder.max_memory(bytes);
+    }
+    builder
+}
+
+fn unbuildable(error: BuildError) -> Failure {
+    match error {
+        BuildError::TooSmall { setting, least } => {
+            let option = setting.replace('_', "-");
+            Failure::misused(format!("--{option} must be at least {least}"))
+        }
+        error => Failure::misused(error.to_string()),
+    }
 }
 
 /// Loads or makes the certificate; of a fresh one, its fingerprint is known.
-fn certificate(
-    certificate: &Certificate,
-    listeners: &[(TcpListener, SocketAddr)],
-) -> Result<(Tls, Option<String>), Failure> {
+fn certificate(args: &Listen, listeners: &[Listener]) -> Result<(Tls, Option<String>), Failure> {
+    let tls = Tls::builder()
+        .min_version(args.tls_min)
+        .key_log(args.key_log);
     let exposed = listeners
         .iter()
-        .find(|(_, bound)| !bound.ip().is_loopback());
-    let names: Vec<String> = match (certificate, exposed) {
-        (Certificate::Files { certificate, key }, _) => {
-            return Tls::from_pem_files(certificate, key)
-                .map(|tls| (tls, None))
-                .map_err(|error| Failure::misused(error.to_string()));
-        }
-        (Certificate::SelfSigned(names), _) => names.clone(),
+        .find(|listener| !listener.address.ip().is_loopback());
+    match (&args.certificate, exposed) {
+        (Certificate::Files { certificate, key }, _) => tls
+            .from_pem_files(certificate, key)
+            .map(|tls| (tls, None))
+            .map_err(unusable),
+        (Certificate::SelfSigned(names), _) => self_signed(tls, names),
         (Certificate::Loopback, None) => {
-            ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into()
+            self_signed(tls, &["localhost", "127.0.0.1", "::1"].map(str::to_owned))
         }
-        (Certificate::Loopback, Some((_, bound))) => {
-            return Err(Failure::misused(format!(
-                "{bound} is not a loopback address, so it needs a certificate"
-            ))
-            .hint("give --cert and --key, or --self-signed with the names senders will use"));
-        }
-    };
-    let fresh = SelfSigned::new(&names).map_err(|error| {
-        Failure::misused(format!("can't make a certificate for these names: {error}"))
-    })?;
-    Ok((fresh.tls, Some(fresh.fingerprint)))
+        (Certificate::Loopback, Some(listener)) => Err(Failure::misused(format!(
+            "{} is not a loopback address, so it needs a certificate",
+            listener.address
+        ))
+        .hint("give --cert and --key, or --self-signed with the names senders will use")),
+    }
 }
 
-fn say_ready(listeners: &[(TcpListener, SocketAddr)], fresh: Option<&str>, say: &Say) {
-    for (_, bound) in listeners {
-        say.line(&format!("listening on {bound}"));
+fn self_signed(tls: TlsBuilder, names: &[String]) -> Result<(Tls, Option<String>), Failure> {
+    SelfSigned::new(tls, names)
+        .map(|fresh| (fresh.tls, Some(fresh.fingerprint)))
+        .map_err(|error| {
+            Failure::misused(format!("can't make a certificate for these names: {error}"))
+        })
+}
+
+fn unusable(error: TlsError) -> Failure {
+    let failure = Failure::misused(error.to_string());
+    let mut cause = &error;
+    while let TlsError::File { source, .. } = cause {
+        cause = source;
+    }
+    match cause {
+        TlsError::EncryptedKey => {
+            failure.hint("decrypt it first: openssl pkey -in KEY -out PLAIN-KEY")
+        }
+        TlsError::Missing { .. } | TlsError::Pem { .. } => failure
+            .hint("certificates and keys are PEM files, with lines that begin with -----BEGIN"),
+        TlsError::WrongKey => failure
+            .hint("--cert and --key must belong together, the server's own certificate first"),
+        _ => failure,
+    }
+}
+
+/// Says what is allowed, but better known.
+fn warn(args: &Listen, tls: &Tls, say: &Say) -> Result<(), Failure> {
+    if let Some(end) = tls.expired() {
+        let end = time::OffsetDateTime::from(end).date();
+        say.line(
+            Level::Error,
+            &format!("the certificate expired on {end}"),
+            Some("senders that verify it will refuse it"),
+        );
+    }
+    if args.key_log {
+        let file = std::env::var_os("SSLKEYLOGFILE")
+            .ok_or_else(|| Failure::misused("--key-log needs a file's name in SSLKEYLOGFILE"))?;
+        say.error(&format!(
+            "the secrets of all connections are written to {}",
+            file.to_string_lossy()
+        ));
+    }
+    Ok(())
+}
+
+fn say_ready(listeners: &[Listener], fresh: Option<&str>, say: &Say) {
+    for listener in listeners {
+        say.info(&format!("listening on {}", listener.address));
     }
     if let Some(fingerprint) = fresh {
-        say.line(&format!(
+        say.info(&format!(
             "fresh self-signed certificate, sha256 {fingerprint}"
         ));
-        if let Some((_, bound)) = listeners.first() {
-            say.line(&format!("try: {}", example(*bound)));
+        if let Some(listener) = listeners.first() {
+            say.info(&format!("try: {}", example(listener.address)));
         }
     }
 }
@@ -161,33 +227,31 @@ fn example(bound: SocketAddr) -> String {
     )
 }
 
-async fn forward_signals(mut signals: Signals, events: Sender<Event>) {
-    while signals.next().await.is_some() {
-        if events.send(Event::Signal).await.is_err() {
-            return;
-        }
-    }
-}
-
 /// Starts a thread for each sink: printing blocks.
 fn start_lanes(
     sinks: Vec<Sink>,
-    printer: Printer,
-    stdout: Stdout,
+    args: &Listen,
+    target: Target,
+    say: &Say,
     events: &Sender<Event>,
 ) -> Result<(), Failure> {
-    match printer {
+    match args.printer {
         Printer::Raw => {
-            let raw = Raw::new(stdout);
+            let raw = Raw::new(target);
             sinks
                 .into_iter()
-                .try_for_each(|sink| start_lane(sink, raw.clone(), events))
+                .try_for_each(|sink| start_lane(sink, raw.clone(), say, events))
         }
-        Printer::Lines => {
-            let lines = Lines::new(stdout);
+        Printer::Lines { label } => {
+            let escape = target.is_terminal();
+            let mut lines = Lines::new(target);
+            let _ = (label, escape);
+            if let Some(bytes) = args.max_line {
+                lines = lines.max_line(bytes);
+            }
             sinks.into_iter().try_for_each(|sink| {
                 let lines = lines.clone().memory(sink.memory());
-                start_lane(sink, lines, events)
+                start_lane(sink, lines, say, events)
             })
         }
     }
@@ -196,13 +260,44 @@ fn start_lanes(
 fn start_lane(
     sink: Sink,
     output: impl Output + Send + 'static,
+    say: &Say,
     events: &Sender<Event>,
 ) -> Result<(), Failure> {
     let events = events.clone();
+    let output = Announcing {
+        output,
+        say: say.clone(),
+    };
     start_thread("lane", move || {
         // Nobody is left to tell once the program is ending.
         let _ = events.try_send(Event::Lane(sink.run_blocking(output)));
     })
+}
+
+/// An output that says each open.
+struct Announcing<O> {
+    output: O,
+    say: Say,
+}
+
+impl<O: Output> Output for Announcing<O> {
+    fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+        self.output.data(connection, bytes)
+    }
+
+    fn open(&mut self, connection: &Conn) -> io::Result<()> {
+        self.say
+            .detail(&format!("{}: open", accept::name(connection.peer())));
+        self.output.open(connection)
+    }
+
+    fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
+        self.output.close(connection, end)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
 }
 
 /// Starts all executor threads but the one that calls this.
@@ -223,183 +318,18 @@ fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), 
         .map_err(|error| Failure::failed(format!("can't start a thread: {error}")))
 }
 
-/// Accepts until the server is stopped.
-async fn serve(
-    server: Server,
-    listener: TcpListener,
-    executor: Arc<Executor<'static>>,
-    say: Say,
-    reports: Sender<Report>,
-) {
-    let mut failing = false;
-    let incoming = stream::unfold(listener, |listener| async {
-        Some((listener.accept().await, listener))
-    })
-    .inspect(
-        |accepted: &io::Result<(TcpStream, SocketAddr)>| match accepted {
-            Ok(_) => failing = false,
-            Err(error) => {
-                if !std::mem::replace(&mut failing, true) {
-                    say.line(&format!("can't accept: {error}"));
-                }
-            }
-        },
-    );
-    let task_say = say.clone();
-    server
-        .serve(incoming, |connection| {
-            let (say, reports) = (task_say.clone(), reports.clone());
-            executor
-                .spawn(async move {
-                    let report = connection.await;
-                    say_end(&report, &say);
-                    // Nobody is left to tell once the program is ending.
-                    let _ = reports.try_send(report);
-                })
-                .detach();
-        })
-        .await;
-}
-
-/// Says how a connection ended, in one line.
-fn say_end(report: &Report, say: &Say) {
-    let Report {
-        peer,
-        end,
-        received,
-        delivered,
-        format,
-        ..
-    } = report;
-    say.line(&match (report.established, format) {
-        (false, _) => format!("{peer}: {end}"),
-        // Too little came to tell.
-        (true, Format::Auto) => {
-            format!("{peer}: {received} bytes received, {delivered} delivered, {end}")
-        }
-        (true, _) => {
-            format!("{peer}: {received} bytes received, {delivered} delivered, {format}, {end}")
-        }
-    });
-    if let Some(hint) = end.hint() {
-        say.hint(hint);
-    }
-}
-
-/// Waits for what ends the program, and ends it in order.
-struct Control<'a> {
-    server: Server,
-    inbox: Receiver<Event>,
-    /// Closed once no connection is left, and none will come.
-    reported: Receiver<Report>,
-    say: &'a Say,
-    once: bool,
-    lanes: usize,
-}
-
-/// How far a stop has come.
-#[derive(Clone, Copy)]
-enum Stop {
-    /// Nobody asked for one.
-    Not,
-    /// Open streams may go on until then.
-    Draining(Instant),
-    /// Everything is cut; the output may be flushed until then.
-    Cut(Instant),
-}
-
-impl Control<'_> {
-    async fn run(mut self) -> Result<(), Failure> {
-        let mut stop = Stop::Not;
-        let mut result = Ok(());
-        let mut through = false;
-        while self.lanes > 0 || !through {
-            match (self.next(stop, through).await, stop) {
-                (Event::Signal, Stop::Not) => stop = self.stop(),
-                (Event::Signal, _) => {
-                    result = result.and(Err(Failure::failed("stopped at once")));
-                    stop = self.cut();
-                }
-                (Event::Lane(Ok(_)), _) => self.lanes -= 1,
-                (Event::Lane(Err(error)), _) => {
-                    self.lanes -= 1;
-                    result = result.and(Err(Failure::failed(error.to_string())));
-                    self.server.stop();
-                    stop = self.cut();
-                }
-                (Event::Report(report), _) if self.once && report.established => {
-                    if !report.end.is_clean() {
-                        result = result.and(Err(Failure::failed("the stream was not clean")));
-                    }
-                    stop = self.cut();
-                }
-                (Event::Report(_), _) => {}
-                (Event::Through, _) => through = true,
-                (Event::Late, Stop::Draining(_)) => stop = self.cut(),
-                (Event::Late, _) => {
-                    if let Err(before) = result {
-                        self.say.line(&before.what);
-                    }
-                    let hanging = "the output hangs; what it was given last is lost";
-                    return Err(Failure::failed(hanging));
-                }
-            }
-        }
-        result
-    }
-
-    async fn next(&self, stop: Stop, through: bool) -> Event {
-        let inbox = async {
-            match self.inbox.recv().await {
-                Ok(event) => event,
-                Err(_) => future::pending().await,
-            }
-        };
-        let report = async {
-            match self.reported.recv().await {
-                Ok(report) => Event::Report(report),
-                Err(_) if through => future::pending().await,
-                Err(_) => Event::Through,
-            }
-        };
-        let late = async {
-            match stop {
-                Stop::Not => future::pending().await,
-                Stop::Draining(until) | Stop::Cut(until) => Timer::at(until).await,
-            };
-            Event::Late
-        };
-        future::or(inbox, future::or(report, late)).await
-    }
-
-    fn stop(&self) -> Stop {
-        self.server.stop();
-        match self.server.connections() {
-            0 => self.say.line("stopping"),
-            open => self.say.line(&format!(
-                "stopping: {open} streams open, up to {} s; again to stop now",
-                DRAIN.as_secs()
-            )),
-        }
-        Stop::Draining(Instant::now() + DRAIN)
-    }
-
-    fn cut(&self) -> Stop {
-        self.server.cut();
-        Stop::Cut(Instant::now() + FLUSH)
-    }
-}
-
-/// Each connection takes a descriptor, and the usual soft limit of 1024 is soon used up.
-fn raise_file_limit() {
+/// Each connection takes a descriptor, and the usual soft limit of 1024 is soon used up. Returns
+/// how many there may be, if that is limited.
+fn raise_file_limit() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
-    // Where it can't be raised, what there is has to do.
-    let _ = setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: limit.maximum,
-            maximum: limit.maximum,
-        },
-    );
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        // What there is has to do.
+        Err(_) => limit.current,
+    }
 }

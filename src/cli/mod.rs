@@ -3,14 +3,20 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+mod accept;
 mod args;
 mod certificate;
+mod control;
+mod help;
 mod listen;
+mod output;
+mod probes;
 mod say;
-mod stdout;
+mod stats;
+mod value;
 
 use args::Command;
-use say::Say;
+use say::{Level, Say};
 
 /// Something that the user must mend before the program can run, or that ended it.
 #[derive(Debug)]
@@ -58,10 +64,7 @@ pub(crate) fn run() -> ExitCode {
     let status = match result {
         Ok(()) => 0,
         Err(failure) => {
-            say.line(&failure.what);
-            if let Some(hint) = &failure.hint {
-                say.hint(hint);
-            }
+            say.line(Level::Error, &failure.what, failure.hint.as_deref());
             failure.status
         }
     };

@@ -2,7 +2,7 @@
 //! standard error that nobody reads blocks nothing but itself.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{self, Receiver, SyncSender};
@@ -15,15 +15,30 @@ const WAITING: usize = 1024;
 /// How long the end of the program waits for its last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
+/// How much is said: lines of this level and of those above it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Level {
+    /// What went wrong.
+    Error,
+    /// What people want to know.
+    Info,
+    /// What they want to know only when they look closely.
+    Detail,
+}
+
 /// Says lines, from any thread; clones say to the same place.
 #[derive(Clone)]
 pub(crate) struct Say {
+    level: Level,
+    terminal: bool,
     lines: SyncSender<Line>,
     missed: Arc<AtomicU64>,
 }
 
 enum Line {
     Text(String),
+    /// A line that stays at the bottom of a terminal until the next one takes its place.
+    Live(String),
     /// Everything before this has been written; tell so.
     Finish(SyncSender<()>),
 }
@@ -33,6 +48,8 @@ impl Say {
         let (lines, queue) = mpsc::sync_channel(WAITING);
         let missed = Arc::new(AtomicU64::new(0));
         let say = Say {
+            level: Level::Info,
+            terminal: io::stderr().is_terminal(),
             lines,
             missed: Arc::clone(&missed),
         };
@@ -43,14 +60,45 @@ impl Say {
         say
     }
 
-    /// Says one line. What it quotes is made harmless: control characters are escaped.
-    pub(crate) fn line(&self, text: &str) {
-        self.send(format!("tlsink: {}\n", escape(text)));
+    /// The same, saying only what is of this level or above it.
+    pub(crate) fn with_level(&self, level: Level) -> Self {
+        let mut say = self.clone();
+        say.level = level;
+        say
     }
 
-    /// Says what can be done about the line before.
-    pub(crate) fn hint(&self, text: &str) {
-        self.send(format!("hint: {}\n", escape(text)));
+    /// Whether standard error is a terminal.
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.terminal
+    }
+
+    pub(crate) fn error(&self, text: &str) {
+        self.line(Level::Error, text, None);
+    }
+
+    pub(crate) fn info(&self, text: &str) {
+        self.line(Level::Info, text, None);
+    }
+
+    pub(crate) fn detail(&self, text: &str) {
+        self.line(Level::Detail, text, None);
+    }
+
+    /// Says one line, and with a hint another one, about what can be done. What they quote is made
+    /// harmless: control characters are escaped.
+    pub(crate) fn line(&self, level: Level, text: &str, hint: Option<&str>) {
+        if level <= self.level {
+            let mut line = format!("tlsink: {}\n", escape(text));
+            if let Some(hint) = hint {
+                let _ = writeln!(line, "hint: {}", escape(hint));
+            }
+            self.send(Line::Text(line));
+        }
+    }
+
+    /// Shows a line at the bottom of the terminal.
+    pub(crate) fn live(&self, text: &str) {
+        self.send(Line::Live(format!("tlsink: {}", escape(text))));
     }
 
     /// Waits, for a while, until everything has been written.
@@ -61,30 +109,49 @@ impl Say {
         }
     }
 
-    fn send(&self, line: String) {
-        if self.lines.try_send(Line::Text(line)).is_err() {
+    fn send(&self, line: Line) {
+        if self.lines.try_send(line).is_err() {
             self.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
+/// Goes to the beginning of the line and erases it (ECMA-48, EL).
+const ERASE: &str = "\r\x1b[K";
+
 fn write_lines(queue: &Receiver<Line>, missed: &AtomicU64) {
-    // Standard error may be closed, and then there is nobody to say it to.
-    let mut stderr = io::stderr();
+    let mut live = String::new();
     for line in queue {
-        match line {
-            Line::Text(text) => {
-                let _ = stderr.write_all(text.as_bytes());
+        let mut text = match line {
+            Line::Text(text) => text,
+            Line::Live(text) => {
+                say(&format!("{ERASE}{text}"));
+                live = text;
+                continue;
             }
             Line::Finish(done) => {
+                if !live.is_empty() {
+                    say(ERASE);
+                }
                 let _ = done.try_send(());
+                continue;
             }
-        }
+        };
         let missed = missed.swap(0, Ordering::Relaxed);
         if missed > 0 {
-            let _ = writeln!(stderr, "tlsink: {missed} lines were not said in time");
+            let _ = writeln!(text, "tlsink: {missed} lines were not said in time");
+        }
+        if live.is_empty() {
+            say(&text);
+        } else {
+            say(&format!("{ERASE}{text}{live}"));
         }
     }
+}
+
+fn say(text: &str) {
+    // Standard error may be closed, and then there is nobody to say it to.
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// Replaces what could change the terminal, or begin another line.

@@ -4,12 +4,17 @@
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use async_tls::TlsAcceptor;
 use futures_lite::{AsyncRead, AsyncWrite};
 use rustls::cipher_suite as suite;
 use rustls::server::NoServerSessionStorage;
-use rustls::{Certificate, PrivateKey, ServerConfig, ServerConnection, SupportedCipherSuite};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    Certificate, KeyLogFile, PrivateKey, ServerConfig, ServerConnection, SupportedCipherSuite,
+    SupportedProtocolVersion,
+};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::TlsError;
@@ -27,9 +32,89 @@ pub(crate) use stream::{Accept, HandshakeError, ReadError, Stream};
 #[derive(Clone)]
 pub struct Tls {
     acceptor: TlsAcceptor,
+    expired: Option<SystemTime>,
+}
+
+/// Settings of a [`Tls`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing unless it is given a certificate"]
+pub struct TlsBuilder {
+    min_version: TlsVersion,
+    key_log: bool,
+}
+
+/// A version of TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum TlsVersion {
+    /// TLS 1.2 (RFC 5246).
+    Tls12,
+    /// TLS 1.3 (RFC 8446).
+    Tls13,
 }
 
 impl Tls {
+    /// Starts with the default settings.
+    pub fn builder() -> TlsBuilder {
+        TlsBuilder {
+            min_version: TlsVersion::Tls12,
+            key_log: false,
+        }
+    }
+
+    /// [`TlsBuilder::from_pem_files`] with the default settings.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Blocking
+    ///
+    /// Reads two files.
+    pub fn from_pem_files(
+        certificates: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<Self, TlsError> {
+        Self::builder().from_pem_files(certificates, key)
+    }
+
+    /// [`TlsBuilder::from_pem`] with the default settings.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        Self::builder().from_pem(certificates, key)
+    }
+
+    /// When the certificate ended, if it has: senders that verify it won't take it.
+    pub fn expired(&self) -> Option<SystemTime> {
+        self.expired
+    }
+
+    pub(crate) fn accept<IO>(&self, io: IO) -> Accept<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        Accept::new(&self.acceptor, io)
+    }
+}
+
+impl TlsBuilder {
+    /// The oldest version that is accepted. [`TlsVersion::Tls12`] by default.
+    pub fn min_version(mut self, version: TlsVersion) -> Self {
+        self.min_version = version;
+        self
+    }
+
+    /// Whether the secrets of each connection are appended to the file that the environment
+    /// variable `SSLKEYLOGFILE` names, so that a capture of its traffic can be decrypted. Off by
+    /// default.
+    pub fn key_log(mut self, on: bool) -> Self {
+        self.key_log = on;
+        self
+    }
+
     /// Reads a certificate chain, the server's own certificate first, and its private key.
     ///
     /// # Errors
@@ -40,14 +125,16 @@ impl Tls {
     ///
     /// Reads two files.
     pub fn from_pem_files(
+        self,
         certificates: impl AsRef<Path>,
         key: impl AsRef<Path>,
-    ) -> Result<Self, TlsError> {
+    ) -> Result<Tls, TlsError> {
         let (certificates, key) = (certificates.as_ref(), key.as_ref());
         let chain = pem::certificates(&pem::read(certificates)?)
             .map_err(|error| error.in_file(certificates))?;
         let private_key = pem::private_key(&pem::read(key)?).map_err(|error| error.in_file(key))?;
-        Self::from_der(chain, private_key).map_err(|error| error.in_file(key))
+        self.build(chain, private_key)
+            .map_err(|error| error.in_file(key))
     }
 
     /// Takes a certificate chain and its private key as PEM (RFC 7468). The key is PKCS#8, PKCS#1
@@ -57,45 +144,55 @@ impl Tls {
     ///
     /// When the text is not valid PEM, lacks a certificate or a key, or holds a key that can't be
     /// used or belongs to another certificate.
-    pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        Self::from_der(pem::certificates(certificates)?, pem::private_key(key)?)
+    pub fn from_pem(self, certificates: &[u8], key: &[u8]) -> Result<Tls, TlsError> {
+        self.build(pem::certificates(certificates)?, pem::private_key(key)?)
     }
 
-    fn from_der(
+    fn build(
+        self,
         certificates: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
-    ) -> Result<Self, TlsError> {
+    ) -> Result<Tls, TlsError> {
         pem::check_key(&certificates, &key)?;
+        let expired = certificates.first().and_then(pem::expired);
         let certificates = certificates
             .into_iter()
             .map(|der| Certificate(der.to_vec()))
             .collect();
-        Self::new(certificates, PrivateKey(key.secret_der().to_vec())).map_err(pem::unusable)
+        let config = self
+            .config(certificates, PrivateKey(key.secret_der().to_vec()))
+            .map_err(pem::unusable)?;
+        Ok(Tls {
+            acceptor: config.into(),
+            expired,
+        })
     }
 
-    fn new(certificates: Vec<Certificate>, key: PrivateKey) -> Result<Self, rustls::Error> {
+    fn config(
+        &self,
+        certificates: Vec<Certificate>,
+        key: PrivateKey,
+    ) -> Result<Arc<ServerConfig>, rustls::Error> {
+        let versions: &[&SupportedProtocolVersion] = match self.min_version {
+            TlsVersion::Tls12 => &[&TLS13, &TLS12],
+            TlsVersion::Tls13 => &[&TLS13],
+        };
         let mut config = ServerConfig::builder()
             .with_cipher_suites(suites())
             .with_safe_default_kx_groups()
-            .with_safe_default_protocol_versions()?
+            .with_protocol_versions(versions)?
             .with_no_client_auth()
             .with_single_cert(certificates, key)?;
         config.ignore_client_order = true;
         config.send_tls13_tickets = 0;
         config.session_storage = Arc::new(NoServerSessionStorage {});
+        if self.key_log {
+            config.key_log = Arc::new(KeyLogFile::new());
+        }
         let config = Arc::new(config);
         // async-tls panics where this fails: it never sees a configuration that does.
         ServerConnection::new(Arc::clone(&config))?;
-        Ok(Tls {
-            acceptor: config.into(),
-        })
-    }
-
-    pub(crate) fn accept<IO>(&self, io: IO) -> Accept<IO>
-    where
-        IO: AsyncRead + AsyncWrite + Unpin,
-    {
-        Accept::new(&self.acceptor, io)
+        Ok(config)
     }
 }
 

@@ -1,11 +1,12 @@
 //! Certificates and keys as people keep them: PEM (RFC 7468).
 
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use rustls::{PrivateKey, SignatureScheme, sign};
 use rustls_pki_types::pem::{Error, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use webpki::EndEntityCert;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
+use webpki::{EndEntityCert, KeyUsage};
 
 use crate::error::TlsError;
 
@@ -66,6 +67,27 @@ pub(super) fn check_key(
     match belongs {
         true => Ok(()),
         false => Err(TlsError::WrongKey),
+    }
+}
+
+/// When the certificate ended, if it has.
+pub(super) fn expired(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    let certificate = EndEntityCert::try_from(certificate).ok()?;
+    // A certificate's own dates are checked before a path is looked for, of which there is none.
+    let verified = certificate.verify_for_usage(
+        webpki::ALL_VERIFICATION_ALGS,
+        &[],
+        &[],
+        UnixTime::now(),
+        KeyUsage::server_auth(),
+        None,
+        None,
+    );
+    match verified {
+        Err(webpki::Error::CertExpired { not_after, .. }) => {
+            Some(SystemTime::UNIX_EPOCH + Duration::from_secs(not_after.as_secs()))
+        }
+        _ => None,
     }
 }
 

@@ -127,11 +127,37 @@ impl From<&io::Error> for ReadError {
 impl From<io::Error> for HandshakeError {
     fn from(error: io::Error) -> Self {
         match (error.kind(), tls_error(&error)) {
-            (_, Some(tls)) => HandshakeError::Tls(tls.to_string()),
+            (_, Some(tls)) => HandshakeError::Tls(describe(tls)),
             (io::ErrorKind::InvalidData, None) => HandshakeError::Tls(error.to_string()),
             (io::ErrorKind::UnexpectedEof, None) => HandshakeError::Closed,
             (_, None) => HandshakeError::Reset(error.to_string()),
         }
+    }
+}
+
+/// Why a handshake failed, in words that a person can act on.
+fn describe(error: &rustls::Error) -> String {
+    use rustls::Error::{AlertReceived, DecryptError, InvalidMessage, PeerIncompatible};
+    use rustls::PeerIncompatible as Peer;
+    match error {
+        InvalidMessage(rustls::InvalidMessage::InvalidContentType) => "this is not TLS".to_owned(),
+        PeerIncompatible(
+            Peer::Tls12NotOffered
+            | Peer::Tls12NotOfferedOrEnabled
+            | Peer::SupportedVersionsExtensionRequired
+            | Peer::ServerDoesNotSupportTls12Or13
+            // TLS 1.1 had no such extension, and this is missed first.
+            | Peer::SignatureAlgorithmsExtensionRequired,
+        ) => "no version of TLS in common".to_owned(),
+        PeerIncompatible(Peer::NoCipherSuitesInCommon) => "no cipher suite in common".to_owned(),
+        PeerIncompatible(Peer::NoKxGroupsInCommon) => "no key exchange in common".to_owned(),
+        PeerIncompatible(Peer::NoSignatureSchemesInCommon) => {
+            "no kind of signature in common".to_owned()
+        }
+        AlertReceived(alert) => format!("the sender gave up: {alert:?}"),
+        // In TLS 1.3, OpenSSL's alert about a certificate comes before it encrypts.
+        DecryptError => "the sender gave up, perhaps as it does not trust our certificate".to_owned(),
+        error => error.to_string(),
     }
 }
 

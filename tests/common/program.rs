@@ -19,6 +19,9 @@ use super::client::{TLS12, TLS13, config};
 /// What a test waits for comes within this time, or never. Only a failing test takes so long.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
+/// The program itself.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_tlsink");
+
 /// Any free port.
 pub const FREE: &str = "127.0.0.1:0";
 
@@ -70,12 +73,36 @@ impl Program {
         Program::start_on(&[FREE], args, stdout)
     }
 
+    /// Starts it after these shell commands: `umask`, `ulimit`, `export`.
+    pub fn start_after(commands: &str, args: &[&str]) -> Program {
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &format!("{commands}; exec \"$@\"")])
+            .args(["sh", BINARY, "--listen", FREE])
+            .args(args);
+        let program = Program::launch(command, Stdout::Collected);
+        program.listening(1)
+    }
+
+    /// Starts it with exactly these arguments, and doesn't wait for what it says.
+    pub fn start_unheard(args: &[&str]) -> Program {
+        let mut command = Command::new(BINARY);
+        command.args(args);
+        Program::launch(command, Stdout::Collected)
+    }
+
     /// Starts it on these addresses, and waits until it listens on all of them.
     pub fn start_on(listen: &[&str], args: &[&str], stdout: Stdout) -> Program {
-        let listen = listen.iter().flat_map(|&address| ["--listen", address]);
-        let all: Vec<&str> = listen.clone().chain(args.iter().copied()).collect();
-        let mut program = Program::launch(&all, stdout);
-        let count = listen.count() / 2;
+        let mut command = Command::new(BINARY);
+        for address in listen {
+            command.args(["--listen", address]);
+        }
+        command.args(args);
+        Program::launch(command, stdout).listening(listen.len())
+    }
+
+    fn listening(mut self, count: usize) -> Program {
+        let program = &mut self;
         program.addresses = program.stderr.wait("to be listening", |said, _| {
             let said = String::from_utf8_lossy(said);
             let addresses: Vec<SocketAddr> = whole_lines(&said)
@@ -83,12 +110,14 @@ impl Program {
                 .collect();
             (addresses.len() >= count).then_some(addresses)
         });
-        program
+        self
     }
 
     /// Runs it with exactly these arguments, with which it must end before it listens.
     pub fn run(args: &[&str]) -> Outcome {
-        let program = Program::launch(args, Stdout::Collected);
+        let mut command = Command::new(BINARY);
+        command.args(args);
+        let program = Program::launch(command, Stdout::Collected);
         program.stderr.wait("to end", |said, ended| {
             let said = String::from_utf8_lossy(said);
             assert!(!said.contains("tlsink: listening on "), "{args:?} runs");
@@ -97,10 +126,9 @@ impl Program {
         program.outcome()
     }
 
-    fn launch(args: &[&str], stdout: Stdout) -> Program {
+    fn launch(mut command: Command, stdout: Stdout) -> Program {
         let unread = matches!(stdout, Stdout::Unread);
-        let mut child = Command::new(env!("CARGO_BIN_EXE_tlsink"))
-            .args(args)
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(match stdout {
                 Stdout::Collected | Stdout::Unread => Stdio::piped(),
@@ -172,6 +200,10 @@ impl Program {
             );
             (printed.len() >= expected.len()).then_some(())
         });
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Everything that it has said so far.

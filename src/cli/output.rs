@@ -1,26 +1,46 @@
-//! Standard output as a descriptor of our own: `std`'s is line-buffered.
+//! Where the data goes: standard output, or a file.
 
-use std::fs::File;
-use std::io::{self, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// Standard output, unbuffered.
+/// An open descriptor, unbuffered.
 #[derive(Debug)]
-pub(crate) struct Stdout(File);
+pub(crate) struct Target(File);
 
-impl Stdout {
+impl Target {
+    /// Standard output, as a descriptor of our own: `std`'s is line-buffered.
+    ///
     /// # Errors
     ///
-    /// When standard output is closed.
-    pub(crate) fn open() -> io::Result<Self> {
+    /// When there is no descriptor left.
+    pub(crate) fn stdout() -> io::Result<Self> {
         let own = io::stdout().as_fd().try_clone_to_owned()?;
-        Ok(Stdout(own.into()))
+        Ok(Target(own.into()))
+    }
+
+    /// A file, which is made if there is none, and appended to.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be opened.
+    pub(crate) fn append(path: &Path) -> io::Result<Self> {
+        OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(path)
+            .map(Target)
+    }
+
+    pub(crate) fn is_terminal(&self) -> bool {
+        self.0.is_terminal()
     }
 }
 
-impl Write for Stdout {
+impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match self.0.write(bytes) {

@@ -1,0 +1,211 @@
+//! The one that is in charge while the program runs: signals, statistics, and how it all ends.
+
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender};
+use async_signal::{Signal, Signals};
+use futures_lite::{StreamExt, future};
+use smol::Timer;
+use tlsink::{OutputError, Report, Server, Totals};
+
+use super::Failure;
+use super::say::Say;
+use super::stats::Stats;
+
+/// After everything was cut, the output hangs when nothing of it gets on for so long.
+const FLUSH: Duration = Duration::from_secs(10);
+
+/// How long it may take to be flushed when somebody is in a hurry.
+const FLUSH_AT_ONCE: Duration = Duration::from_secs(1);
+
+/// What the one that is in charge hears of.
+pub(crate) enum Event {
+    Signal,
+    /// A lane ended.
+    Lane(Result<Totals, OutputError>),
+    /// A connection ended.
+    Report(Report),
+    /// No connection is left, and none will come.
+    Through,
+    /// It is time to say what goes on.
+    Stats,
+    /// The stop takes too long.
+    Late,
+}
+
+/// Passes on the signals that ask the program to stop.
+///
+/// # Errors
+///
+/// When they can't be handled.
+pub(crate) fn stop_signals(
+    events: Sender<Event>,
+) -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
+    let mut signals = Signals::new([Signal::Term, Signal::Int])
+        .map_err(|error| Failure::failed(format!("can't handle signals: {error}")))?;
+    Ok(async move {
+        while signals.next().await.is_some() {
+            if events.send(Event::Signal).await.is_err() {
+                return;
+            }
+        }
+    })
+}
+
+/// Waits for what ends the program, and ends it in order.
+pub(crate) struct Control {
+    pub(crate) server: Server,
+    pub(crate) inbox: Receiver<Event>,
+    /// Closed once no connection is left, and none will come.
+    pub(crate) reported: Receiver<Report>,
+    pub(crate) say: Say,
+    pub(crate) stats: Option<Stats>,
+    pub(crate) once: bool,
+    pub(crate) drain: Duration,
+    /// How many lanes are running.
+    pub(crate) lanes: usize,
+}
+
+/// How far a stop has come.
+#[derive(Clone, Copy)]
+enum Stop {
+    /// Nobody asked for one.
+    Not,
+    /// Open streams may go on until then.
+    Draining(Instant),
+    /// Everything is cut. The output may be flushed until then, or for longer if it gets on.
+    Cut { until: Instant, before: Totals },
+    /// Somebody is in a hurry: the output may be flushed until then.
+    AtOnce(Instant),
+}
+
+impl Control {
+    /// Runs until all lanes have ended and all connections have said how they ended.
+    ///
+    /// # Errors
+    ///
+    /// With what went wrong first.
+    pub(crate) async fn run(mut self) -> Result<(), Failure> {
+        let result = self.until_the_end().await;
+        if let Some(stats) = &self.stats {
+            stats.finish();
+        }
+        result
+    }
+
+    async fn until_the_end(&mut self) -> Result<(), Failure> {
+        let mut stop = Stop::Not;
+        let mut result = Ok(());
+        let mut through = false;
+        while self.lanes > 0 || !through {
+            match (self.next(stop, through).await, stop) {
+                (Event::Signal, Stop::Not) => stop = self.stop(),
+                (Event::Signal, _) => {
+                    result = result.and(Err(Failure::failed("stopped at once")));
+                    stop = self.cut_at_once();
+                }
+                (Event::Lane(Ok(_)), _) => self.lanes -= 1,
+                (Event::Lane(Err(error)), _) => {
+                    self.lanes -= 1;
+                    result = result.and(Err(Failure::failed(error.to_string())));
+                    self.server.stop();
+                    stop = self.cut_at_once();
+                }
+                (Event::Report(report), _) if self.once && report.established => {
+                    if !report.end.is_clean() {
+                        result = result.and(Err(Failure::failed("the stream was not clean")));
+                    }
+                    stop = self.cut();
+                }
+                (Event::Report(_), _) => {}
+                (Event::Through, _) => through = true,
+                (Event::Stats, _) => {
+                    if let Some(stats) = &mut self.stats {
+                        stats.tick();
+                    }
+                }
+                (Event::Late, Stop::Draining(_)) => stop = self.cut(),
+                (Event::Late, Stop::Cut { before, .. }) if self.server.totals() != before => {
+                    stop = self.cut();
+                }
+                (Event::Late, _) => {
+                    if let Err(before) = result {
+                        self.say.error(&before.what);
+                    }
+                    return Err(self.hanging());
+                }
+            }
+        }
+        result
+    }
+
+    async fn next(&self, stop: Stop, through: bool) -> Event {
+        let inbox = async {
+            match self.inbox.recv().await {
+                Ok(event) => event,
+                Err(_) => future::pending().await,
+            }
+        };
+        let report = async {
+            match self.reported.recv().await {
+                Ok(report) => Event::Report(report),
+                Err(_) if through => future::pending().await,
+                Err(_) => Event::Through,
+            }
+        };
+        let late = async {
+            match stop {
+                Stop::Not => future::pending().await,
+                Stop::Draining(until) | Stop::Cut { until, .. } | Stop::AtOnce(until) => {
+                    Timer::at(until).await
+                }
+            };
+            Event::Late
+        };
+        let stats = async {
+            match &self.stats {
+                Some(stats) => Timer::at(stats.due()).await,
+                None => future::pending().await,
+            };
+            Event::Stats
+        };
+        future::or(future::or(inbox, report), future::or(late, stats)).await
+    }
+
+    fn stop(&self) -> Stop {
+        self.server.stop();
+        match self.server.connections() {
+            0 => self.say.info("stopping"),
+            open => self.say.info(&format!(
+                "stopping: {open} streams open, up to {} s; again to stop now",
+                self.drain.as_secs_f64()
+            )),
+        }
+        // So far away that it can't be told is never.
+        match Instant::now().checked_add(self.drain) {
+            Some(until) => Stop::Draining(until),
+            None => Stop::Not,
+        }
+    }
+
+    fn cut(&self) -> Stop {
+        self.server.cut();
+        Stop::Cut {
+            until: Instant::now() + FLUSH,
+            before: self.server.totals(),
+        }
+    }
+
+    fn cut_at_once(&self) -> Stop {
+        self.server.cut();
+        Stop::AtOnce(Instant::now() + FLUSH_AT_ONCE)
+    }
+
+    fn hanging(&self) -> Failure {
+        let totals = self.server.totals();
+        let unflushed = totals.delivered.saturating_sub(totals.flushed);
+        Failure::failed(format!(
+            "the output hangs; up to {unflushed} bytes are lost, and what else has come"
+        ))
+    }
+}

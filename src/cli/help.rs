@@ -1,0 +1,131 @@
+//! What `-h`, `--help` and `--version` print.
+
+/// `-h`: what most people look for, on one screen of 24 lines.
+pub(super) const SHORT: &str = "\
+tlsink receives streams over TLS, decompresses them, and prints the plain bytes
+
+usage: tlsink [listen] [OPTIONS]
+
+  -l, --listen ADDR     HOST:PORT; repeatable [127.0.0.1:4433]
+  -c, --cert FILE       certificate chain, PEM
+  -k, --key FILE        its private key, PEM
+      --self-signed NAMES  a fresh certificate for these names
+  -d, --decode FORMAT   auto, none, gzip, zlib, deflate, zstd, qt [auto]
+  -f, --format FORMAT   lines or raw [lines]
+  -o, --output FILE     append to FILE [standard output]
+      --label           put the sender before each line
+      --once            stop after the first stream
+      --stats           show what goes on
+  -v, -q                say more; say only errors
+  -h, --help            this; all options and examples
+
+example:
+  tlsink >received.txt
+  gzip -c notes.txt |
+    openssl s_client -connect 127.0.0.1:4433 -quiet -no_ign_eof -nocommands
+";
+
+/// `--help`: everything.
+pub(super) const LONG: &str = "\
+tlsink receives streams over TLS from many senders, decompresses them, and
+prints the plain bytes.
+
+usage: tlsink [listen] [OPTIONS]       receive (the default command)
+       tlsink --help | --version
+
+Listening:
+  -l, --listen ADDR        HOST:PORT; repeatable; port 0 takes a free one
+                           [127.0.0.1:4433]
+      --max-connections N  further ones wait in the backlog
+                           [10000, or what the file limit allows]
+      --max-per-ip N       of them from one address [no limit]
+      --handshake-timeout SECS  0 is never [10]
+      --idle-timeout SECS  0 is never (TCP keep-alive is always on) [0]
+      --once               stop after the first connection that completed its
+                           handshake
+
+TLS:
+  -c, --cert FILE          certificate chain, PEM
+  -k, --key FILE           its private key, PEM: PKCS#8, PKCS#1 or SEC1
+      --self-signed NAMES  a fresh certificate for these names, separated by
+                           commas [without --cert: one for localhost, on
+                           loopback addresses]
+      --tls-min VERSION    1.2 or 1.3 [1.2]
+      --key-log            write secrets to the file that SSLKEYLOGFILE names
+
+Decoding:
+  -d, --decode FORMAT      auto, none, gzip, zlib, deflate, zstd, qt [auto]
+      --max-decoded BYTES  most output from one connection [no limit]
+      --max-window BYTES   largest zstd window [8M]
+      --max-memory BYTES   windows, unfinished lines and chunks together [1G]
+
+Output:
+  -f, --format FORMAT      lines: whole lines, never spliced; raw: bytes as they
+                           come [lines]
+      --label              put the sender before each line
+      --max-line BYTES     longest line that is kept whole [1M]
+  -o, --output FILE        append to FILE [standard output]
+
+Running:
+      --threads N          threads that shake hands and decrypt [one per core]
+      --lanes N            threads that decompress and print [one per core]
+      --drain SECS         how long open streams may go on after a signal [10]
+      --stats              a live line on standard error, and totals at the end
+  -v, --verbose            also say each open
+  -q, --quiet              say only errors
+  -h, --help               -h is shorter
+  -V, --version
+
+Sizes take k, M and G, powers of 1024.
+
+Data goes to standard output, everything else to standard error. SIGTERM and
+SIGINT stop it: open streams may go on for the time of --drain, a second signal
+ends them.
+
+Exit status: 0 after a requested stop, or with --once after a clean stream;
+1 when running failed; 2 for wrong arguments or unreadable configuration.
+
+Examples:
+  Receive on this machine:
+    tlsink
+  Send something to it, and end cleanly:
+    gzip -c notes.txt |
+      openssl s_client -connect 127.0.0.1:4433 -quiet -no_ign_eof -nocommands
+  Collect the logs of several machines:
+    tlsink -l 0.0.0.0:4433 -c chain.pem -k key.pem --label -o all.log --stats
+  Receive one file, and know whether it came whole:
+    tlsink --once -f raw >received.tar && echo complete
+";
+
+pub(super) const VERSION: &str = concat!("tlsink ", env!("CARGO_PKG_VERSION"), "\n");
+
+/// The names of all options: `--help` is their list.
+pub(super) fn options() -> impl Iterator<Item = &'static str> {
+    LONG.lines()
+        .filter_map(|line| line.strip_prefix("  "))
+        .filter(|line| line.starts_with('-') || line.starts_with("    --"))
+        .flat_map(|line| line.split([' ', ',']))
+        .filter(|word| word.starts_with('-'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_short_help_fits_on_one_screen() {
+        assert!(SHORT.lines().count() <= 24);
+        assert!(SHORT.lines().all(|line| line.len() <= 80));
+        assert!(LONG.lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn the_short_help_names_only_options_that_the_long_one_lists() {
+        let all: Vec<_> = options().collect();
+        assert!(all.contains(&"--listen") && all.contains(&"-q") && all.contains(&"--key-log"));
+        let words = SHORT.split([' ', ',', '\n']);
+        for option in words.filter(|word| word.starts_with("--")) {
+            assert!(all.contains(&option), "{option}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `--stats`: what goes on, while it goes on.
+
+use std::time::{Duration, Instant};
+
+use tlsink::{Server, Totals};
+
+use super::say::Say;
+
+/// How often a terminal shows what goes on.
+const LIVE: Duration = Duration::from_millis(500);
+
+/// How often a file or a pipe is told.
+const PLAIN: Duration = Duration::from_secs(10);
+
+pub(crate) struct Stats {
+    say: Say,
+    server: Server,
+    last: Totals,
+    at: Instant,
+}
+
+impl Stats {
+    pub(crate) fn new(say: Say, server: Server) -> Self {
+        Stats {
+            say,
+            server,
+            last: Totals::default(),
+            at: Instant::now(),
+        }
+    }
+
+    /// When it is time for the next line.
+    pub(crate) fn due(&self) -> Instant {
+        self.at + if self.say.is_terminal() { LIVE } else { PLAIN }
+    }
+
+    /// Says how many are connected, how fast data comes and goes, and how much there was.
+    pub(crate) fn tick(&mut self) {
+        let totals = self.server.totals();
+        let seconds = self.at.elapsed().as_secs_f64().max(f64::EPSILON);
+        let rate = |now: u64, before: u64| {
+            format!("{}/s", Bytes(now.saturating_sub(before) as f64 / seconds))
+        };
+        let text = format!(
+            "{} connected, {} in, {} out, {} connections, {} received, {} delivered",
+            self.server.connections(),
+            rate(totals.received, self.last.received),
+            rate(totals.delivered, self.last.delivered),
+            totals.connections,
+            Bytes(totals.received as f64),
+            Bytes(totals.delivered as f64),
+        );
+        if self.say.is_terminal() {
+            self.say.live(&text);
+        } else {
+            self.say.info(&text);
+        }
+        self.last = totals;
+        self.at = Instant::now();
+    }
+
+    /// Says what there was in all.
+    pub(crate) fn finish(&self) {
+        let totals = self.server.totals();
+        self.say.info(&format!(
+            "{} connections, {} of them clean, {} bytes received, {} delivered",
+            totals.connections, totals.clean, totals.received, totals.delivered
+        ));
+    }
+}
+
+/// A number of bytes in the largest unit that leaves something before the point.
+struct Bytes(f64);
+
+impl std::fmt::Display for Bytes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mut value = self.0;
+        for unit in ["B", "KiB", "MiB", "GiB"] {
+            if value < 1024.0 {
+                return match unit {
+                    "B" => write!(f, "{value:.0} {unit}"),
+                    _ => write!(f, "{value:.1} {unit}"),
+                };
+            }
+            value /= 1024.0;
+        }
+        write!(f, "{value:.1} TiB")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Bytes;
+
+    #[test]
+    fn bytes_are_shown_in_the_unit_that_fits() {
+        for (bytes, shown) in [
+            (0.0, "0 B"),
+            (1023.0, "1023 B"),
+            (1024.0, "1.0 KiB"),
+            (1536.0, "1.5 KiB"),
+            (5e12, "4.5 TiB"),
+        ] {
+            assert_eq!(Bytes(bytes).to_string(), shown);
+        }
+    }
+}
