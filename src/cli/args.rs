@@ -14,6 +14,7 @@ use super::Failure;
 pub(crate) enum Command {
     Print(&'static str),
     Listen(Box<Listen>),
+    Cert(Cert),
 }
 
 /// How to receive.
@@ -69,6 +70,7 @@ const HELP: &str = "\
 tlsink receives streams over TLS, decompresses them, and prints the plain bytes
 
 usage: tlsink [listen] [OPTIONS]
+       tlsink cert [NAMES...] DIR
 
   -l, --listen ADDR        HOST:PORT; repeatable; port 0 takes a free one [127.0.0.1:4433]
   -c, --cert FILE          certificate chain, PEM
@@ -82,6 +84,9 @@ usage: tlsink [listen] [OPTIONS]
       --lanes N            threads that decompress and print [as many as there are cores]
   -h, --help               print this
   -V, --version            print the version
+
+cert writes ca.pem ca.key server.pem server.key client.pem client.key into DIR, the server's for
+NAMES: DNS names and IP addresses [localhost 127.0.0.1 ::1]
 
 example:
   tlsink >received.txt
@@ -115,6 +120,7 @@ pub(crate) fn parse(mut args: Arguments) -> Result<Command, Failure> {
                 Some(left) => Err(unexpected(left)),
             }
         }
+        Some("cert") => parse_cert(args.finish()).map(Command::Cert),
         Some(other) => Err(unexpected(&OsString::from(other))),
     }
 }
@@ -190,4 +196,35 @@ fn unexpected(argument: &OsString) -> Failure {
         argument.to_string_lossy()
     ))
     .hint("see tlsink --help")
+}
+
+/// What certificates to make, and where.
+#[derive(Debug)]
+pub(crate) struct Cert {
+    /// The server's.
+    pub(crate) names: Vec<String>,
+    pub(crate) directory: PathBuf,
+}
+
+fn parse_cert(mut free: Vec<OsString>) -> Result<Cert, Failure> {
+    let option = |argument: &&OsString| argument.as_encoded_bytes().starts_with(b"-");
+    if let Some(option) = free.iter().find(option) {
+        return Err(unexpected(option));
+    }
+    let directory = match free.pop() {
+        Some(directory) if !directory.is_empty() => PathBuf::from(directory),
+        _ => {
+            return Err(Failure::misused("cert needs a directory to write into")
+                .hint("tlsink cert DIR, or tlsink cert NAMES... DIR"));
+        }
+    };
+    // What is not UTF-8 is no name, and neither is what it becomes here.
+    let mut names: Vec<String> = free
+        .iter()
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    if names.is_empty() {
+        names = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
+    }
+    Ok(Cert { names, directory })
 }

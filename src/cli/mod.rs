@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 mod args;
+mod cert;
 mod certificate;
 mod listen;
 mod say;
@@ -54,6 +55,7 @@ pub(crate) fn run() -> ExitCode {
     let result = args::parse(pico_args::Arguments::from_env()).and_then(|command| match command {
         Command::Print(text) => print(text),
         Command::Listen(args) => listen::run(*args, &say),
+        Command::Cert(args) => cert::run(&args, &say),
     });
     let status = match result {
         Ok(()) => 0,
