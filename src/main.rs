@@ -1,4 +1,5 @@
-//! The program. Its command line is in `cli/args.rs`, what it does in `cli/listen.rs`.
+//! The program. Its command line is in `cli/args.rs`, what it does in `cli/listen.rs`
+//! and `cli/cert.rs`.
 //!
 //! Exit status: 0 after a requested stop, or with `--once` after a clean stream; 1 when running
 //! failed; 2 for wrong arguments or unreadable configuration.

@@ -1,6 +1,6 @@
 //! The command line, parsed: what comes out of here can be run.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -17,6 +17,7 @@ use super::{Failure, help, value};
 pub(crate) enum Command {
     Print(&'static str),
     Listen(Box<Listen>),
+    Cert(Cert),
 }
 
 /// How to receive. What is not given is for the library to choose.
@@ -67,6 +68,9 @@ pub(crate) enum Printer {
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:4433";
 
+/// What this machine calls itself.
+pub(crate) const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Takes the program's arguments apart.
@@ -92,6 +96,7 @@ pub(crate) fn parse(mut args: Arguments) -> Result<Command, Failure> {
                 Some(left) => Err(unexpected(left)),
             }
         }
+        Some("cert") => parse_cert(args.finish()).map(Command::Cert),
         Some(other) => Err(unexpected(OsStr::new(other))),
     }
 }
@@ -261,4 +266,35 @@ fn unexpected(argument: &OsStr) -> Failure {
         }
         _ => unknown.hint("see tlsink --help"),
     }
+}
+
+/// What certificates to make, and where.
+#[derive(Debug)]
+pub(crate) struct Cert {
+    /// The server's.
+    pub(crate) names: Vec<String>,
+    pub(crate) directory: PathBuf,
+}
+
+fn parse_cert(mut free: Vec<OsString>) -> Result<Cert, Failure> {
+    let option = |argument: &&OsString| argument.as_encoded_bytes().starts_with(b"-");
+    if let Some(option) = free.iter().find(option) {
+        return Err(unexpected(option));
+    }
+    let directory = match free.pop() {
+        Some(directory) if !directory.is_empty() => PathBuf::from(directory),
+        _ => {
+            return Err(Failure::misused("cert needs a directory to write into")
+                .hint("tlsink cert DIR, or tlsink cert NAMES... DIR"));
+        }
+    };
+    // What is not UTF-8 is no name, and neither is what it becomes here.
+    let mut names: Vec<String> = free
+        .iter()
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    if names.is_empty() {
+        names = LOCAL_NAMES.map(str::to_owned).into();
+    }
+    Ok(Cert { names, directory })
 }

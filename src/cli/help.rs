@@ -4,7 +4,8 @@
 pub(super) const SHORT: &str = "\
 tlsink receives streams over TLS, decompresses them, and prints the plain bytes
 
-usage: tlsink [listen] [OPTIONS]
+usage: tlsink [listen] [OPTIONS]    receive
+       tlsink cert [NAMES...] DIR   make certificates
 
   -l, --listen ADDR     HOST:PORT; repeatable [127.0.0.1:4433]
   -c, --cert FILE       certificate chain, PEM
@@ -31,6 +32,10 @@ tlsink receives streams over TLS from many senders, decompresses them, and
 prints the plain bytes.
 
 usage: tlsink [listen] [OPTIONS]       receive (the default command)
+       tlsink cert [NAMES...] DIR      write ca.pem ca.key server.pem server.key
+                                       client.pem client.key into DIR, the
+                                       server's for NAMES: DNS names and IP
+                                       addresses [localhost 127.0.0.1 ::1]
        tlsink --help | --version
 
 Listening:

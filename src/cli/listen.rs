@@ -13,7 +13,7 @@ use tlsink::{BuildError, Builder, Conn, End, Output, Server, Sink, Tls, TlsBuild
 
 use super::Failure;
 use super::accept::{self, Acceptor, Listener};
-use super::args::{Certificate, Listen, Printer};
+use super::args::{Certificate, LOCAL_NAMES, Listen, Printer};
 use super::certificate::SelfSigned;
 use super::control::{Control, Event, stop_signals};
 use super::output::Target;
@@ -143,9 +143,7 @@ fn certificate(args: &Listen, listeners: &[Listener]) -> Result<(Tls, Option<Str
             .map(|tls| (tls, None))
             .map_err(unusable),
         (Certificate::SelfSigned(names), _) => self_signed(tls, names),
-        (Certificate::Loopback, None) => {
-            self_signed(tls, &["localhost", "127.0.0.1", "::1"].map(str::to_owned))
-        }
+        (Certificate::Loopback, None) => self_signed(tls, &LOCAL_NAMES.map(str::to_owned)),
         (Certificate::Loopback, Some(listener)) => Err(Failure::misused(format!(
             "{} is not a loopback address, so it needs a certificate",
             listener.address

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 mod accept;
 mod args;
+mod cert;
 mod certificate;
 mod control;
 mod help;
@@ -60,6 +61,7 @@ pub(crate) fn run() -> ExitCode {
     let result = args::parse(pico_args::Arguments::from_env()).and_then(|command| match command {
         Command::Print(text) => print(text),
         Command::Listen(args) => listen::run(*args, &say),
+        Command::Cert(args) => cert::run(&args, &say),
     });
     let status = match result {
         Ok(()) => 0,
