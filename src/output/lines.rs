@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
 
-use memchr::memrchr;
+use memchr::{memchr_iter, memrchr};
 
 use super::Output;
+use super::escape::{Held, escaped, write_escaped};
 use super::shared::{Inner, Shared};
 use crate::budget::{Memory, Share};
 use crate::error::End;
@@ -16,13 +17,18 @@ use crate::peer::{Conn, ConnId};
 /// An unfinished line stays with its connection until it is finished, the connection ends, or it
 /// outgrows [`max_line`](Self::max_line) and is written in pieces. With one connection the output
 /// is, byte for byte, what it sent; a newline is added only where another connection's bytes would
-/// otherwise follow on the same line.
+/// otherwise follow on the same line. [`labels`](Self::labels) and [`escape`](Self::escape) add to
+/// that what they say.
 ///
 /// Clones share the writer, and have unfinished lines of their own: give one to each lane.
 #[derive(Debug)]
 pub struct Lines<W: Write> {
     shared: Shared<W, Tail>,
     partial: HashMap<ConnId, Partial>,
+    /// Empty if lines are printed as they are.
+    shown: HashMap<ConnId, Shown>,
+    labels: bool,
+    escape: bool,
     max_line: usize,
     memory: Memory,
 }
@@ -37,15 +43,49 @@ struct Partial {
     share: Share,
 }
 
+/// How an open connection's lines are shown, where they are not printed as they are. Too small to
+/// be counted.
+#[derive(Debug)]
+struct Shown {
+    /// What each line begins with; empty without labels.
+    label: String,
+    /// What comes before the partial line, and can't be escaped yet; empty without escaping.
+    held: Held,
+}
+
 impl<W: Write> Lines<W> {
     /// Prints to `writer`, which needs no buffer of its own.
     pub fn new(writer: W) -> Self {
         Lines {
             shared: Shared::new(writer),
             partial: HashMap::new(),
+            shown: HashMap::new(),
+            labels: false,
+            escape: false,
             max_line: 1 << 20,
             memory: Memory::new(1 << 30),
         }
+    }
+
+    /// Whether each line begins with its sender: `NAME@ADDRESS ` with the first of its verified
+    /// [names](Conn::names), `ADDRESS ` without one. Off by default.
+    ///
+    /// Either is one word, [escaped](super::escaped), whatever is in it; of a longer one, the
+    /// first 256 bytes are shown. When an overlong line is written in pieces and another sender
+    /// came between, the next piece begins a line of the output, and has the label again.
+    pub fn labels(mut self, on: bool) -> Self {
+        self.labels = on;
+        self
+    }
+
+    /// Whether lines are made harmless, as they should be where they go to a terminal:
+    /// [escaped](super::escaped), but for tabs, newlines, and a CR directly before a newline. Off
+    /// by default.
+    ///
+    /// How a line is escaped does not depend on the pieces that it comes or is written in.
+    pub fn escape(mut self, on: bool) -> Self {
+        self.escape = on;
+        self
     }
 
     /// The longest line that is kept whole, in bytes. 1 MiB by default.
@@ -74,7 +114,7 @@ impl<W: Write> Lines<W> {
             let len = partial.map_or(0, |partial| partial.bytes.len());
             let total = len.saturating_add(bytes.len());
             if total > self.max_line {
-                return self.write(id, bytes);
+                return self.write(id, bytes, false);
             }
             if self.reserve(id, total) {
                 if let Some(partial) = self.partial.get_mut(&id) {
@@ -84,8 +124,8 @@ impl<W: Write> Lines<W> {
             }
             let longest = self.partial.iter().max_by_key(|(_, p)| p.bytes.len());
             match longest.map(|(longest, _)| *longest) {
-                Some(longest) if longest != id => self.write(longest, b"")?,
-                _ => return self.write(id, bytes),
+                Some(longest) if longest != id => self.write(longest, b"", false)?,
+                _ => return self.write(id, bytes, false),
             }
         }
     }
@@ -112,32 +152,34 @@ impl<W: Write> Lines<W> {
         true
     }
 
-    /// Writes what is kept of this connection's line, and `bytes` behind it.
-    fn write(&mut self, id: ConnId, bytes: &[u8]) -> io::Result<()> {
+    /// Writes what is kept of this connection's line, and `bytes` behind it. Unless they are its
+    /// last, an end that can't be escaped yet is held back.
+    fn write(&mut self, id: ConnId, bytes: &[u8], last: bool) -> io::Result<()> {
         let partial = self.partial.remove(&id);
         let kept = partial.as_ref().map_or(&[][..], |partial| &partial.bytes);
+        let (label, held) = match self.shown.get_mut(&id) {
+            Some(shown) => (shown.label.as_str(), Some(&mut shown.held)),
+            None => ("", None),
+        };
         let Inner { writer, state } = &mut *self.shared.lock();
-        write_pieces(writer, state, id, [kept, bytes])
-    }
-}
-
-fn write_pieces<W: Write>(
-    writer: &mut BufWriter<W>,
-    tail: &mut Tail,
-    id: ConnId,
-    pieces: [&[u8]; 2],
-) -> io::Result<()> {
-    if tail.is_some_and(|last| last != id) {
-        writer.write_all(b"\n")?;
-        *tail = None;
-    }
-    for piece in pieces {
-        if let Some(last) = piece.last() {
-            writer.write_all(piece)?;
-            *tail = (*last != b'\n').then_some(id);
+        let mut pen = Pen {
+            writer,
+            tail: state,
+            id,
+            label,
+            escape: self.escape,
+        };
+        let Some(held) = held.filter(|_| self.escape) else {
+            pen.write(kept)?;
+            return pen.write(bytes);
+        };
+        held.settle(kept, |settled| pen.write(settled))?;
+        held.settle(bytes, |settled| pen.write(settled))?;
+        if last {
+            pen.write(&held.take())?;
         }
+        Ok(())
     }
-    Ok(())
 }
 
 impl<W: Write> Clone for Lines<W> {
@@ -145,6 +187,9 @@ impl<W: Write> Clone for Lines<W> {
         Lines {
             shared: self.shared.clone(),
             partial: HashMap::new(),
+            shown: HashMap::new(),
+            labels: self.labels,
+            escape: self.escape,
             max_line: self.max_line,
             memory: self.memory.clone(),
         }
@@ -154,19 +199,123 @@ impl<W: Write> Clone for Lines<W> {
 impl<W: Write> Output for Lines<W> {
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
         let id = connection.id();
-        let end = memrchr(b'\n', bytes).map_or(0, |newline| newline + 1);
-        let (lines, rest) = bytes.split_at(end);
+        if self.labels || self.escape {
+            let labels = self.labels;
+            self.shown
+                .entry(id)
+                .or_insert_with(|| Shown::new(connection, labels));
+        }
+        let end = memrchr(b'\n', bytes).map_or(0, |newline| newline.saturating_add(1));
+        let (lines, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
         if !lines.is_empty() {
-            self.write(id, lines)?;
+            self.write(id, lines, false)?;
         }
         self.keep(id, rest)
     }
 
     fn close(&mut self, connection: &Conn, _: &End) -> io::Result<()> {
-        self.write(connection.id(), b"")
+        let id = connection.id();
+        self.write(id, b"", true)?;
+        self.shown.remove(&id);
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         self.shared.flush()
     }
+}
+
+impl Shown {
+    fn new(connection: &Conn, labels: bool) -> Self {
+        Shown {
+            label: match labels {
+                true => label(connection),
+                false => String::new(),
+            },
+            held: Held::default(),
+        }
+    }
+}
+
+/// Writes for one connection.
+struct Pen<'a, W: Write> {
+    writer: &'a mut BufWriter<W>,
+    tail: &'a mut Tail,
+    id: ConnId,
+    label: &'a str,
+    escape: bool,
+}
+
+impl<W: Write> Pen<'_, W> {
+    /// Writes any number of lines, and the beginning of one; the first may go on where this
+    /// connection's last one stopped.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        if self.tail.is_some_and(|last| last != self.id) {
+            self.writer.write_all(b"\n")?;
+            *self.tail = None;
+        }
+        if self.label.is_empty() {
+            return self.print(bytes);
+        }
+        let mut from = 0;
+        let ends = memchr_iter(b'\n', bytes).map(|newline| newline.saturating_add(1));
+        for end in ends.chain([bytes.len()]) {
+            let line = bytes.get(from..end).unwrap_or_default();
+            from = end;
+            if !line.is_empty() && self.tail.is_none() {
+                self.writer.write_all(self.label.as_bytes())?;
+            }
+            self.print(line)?;
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let Some(last) = bytes.last() else {
+            return Ok(());
+        };
+        if self.escape {
+            write_escaped(self.writer, bytes)?;
+        } else {
+            self.writer.write_all(bytes)?;
+        }
+        *self.tail = (*last != b'\n').then_some(self.id);
+        Ok(())
+    }
+}
+
+/// The most that a label shows of a name or an address, in bytes: what comes before each line
+/// should not be longer than the lines.
+const LABEL: usize = 256;
+
+/// What each line of a connection begins with.
+fn label(connection: &Conn) -> String {
+    let address = word(&connection.peer().to_string());
+    match connection.names().first() {
+        Some(name) => format!("{}@{address} ", word(name)),
+        None => format!("{address} "),
+    }
+}
+
+/// Makes one word of text from outside, so that a label ends where it seems to.
+fn word(text: &str) -> String {
+    let end = (0..=LABEL).rev().find(|at| text.is_char_boundary(*at));
+    let (text, rest) = text
+        .split_at_checked(end.unwrap_or(0))
+        .unwrap_or((text, ""));
+    let mut word = String::with_capacity(text.len());
+    for c in escaped(text).to_string().chars() {
+        match c {
+            ' ' => word.push_str("\\x20"),
+            c if c.is_whitespace() => word.extend(c.escape_unicode()),
+            c => word.push(c),
+        }
+    }
+    if !rest.is_empty() {
+        word.push('…');
+    }
+    word
 }

@@ -5,10 +5,12 @@ use std::io;
 use crate::error::End;
 use crate::peer::Conn;
 
+mod escape;
 mod lines;
 mod raw;
 mod shared;
 
+pub use escape::{Escaped, escaped};
 pub use lines::Lines;
 pub use raw::Raw;
 

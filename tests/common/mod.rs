@@ -4,4 +4,5 @@
 pub mod client;
 pub mod memory;
 pub mod pack;
+pub mod press;
 pub mod program;

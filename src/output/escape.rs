@@ -1,0 +1,408 @@
+//! Text from outside, made harmless: nothing in it moves a cursor, sets a colour, turns text
+//! around or begins another line.
+
+use std::fmt;
+use std::io::{self, Write};
+use std::str;
+
+/// Shows text from outside on one line: for names and labels in messages.
+///
+/// Escaped are control characters (tab, CR and LF among them) and each byte that is not UTF-8, as
+/// `\xNN`, and the characters that end a line or set the direction of text in Unicode, as
+/// `\u{NNNN}`. Everything else stays as it is, a backslash too.
+///
+/// ```
+/// use tlsink::output::escaped;
+///
+/// assert_eq!(escaped("naïve\u{1b}[2J\n").to_string(), r"naïve\x1b[2J\x0a");
+/// assert_eq!(escaped(b"\xff \xe2\x80\xae").to_string(), r"\xff \u{202e}");
+/// ```
+pub fn escaped<T: AsRef<[u8]> + ?Sized>(text: &T) -> Escaped<'_> {
+    Escaped(text.as_ref())
+}
+
+/// What [`escaped`] makes of a text.
+#[derive(Clone, Copy, Debug)]
+pub struct Escaped<'a>(&'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for piece in Pieces::new(self.0, Extent::Line) {
+            match piece {
+                Piece::Harmless(text) => f.write_str(text)?,
+                Piece::Bytes(bytes) => {
+                    for byte in bytes {
+                        write!(f, "\\x{byte:02x}")?;
+                    }
+                }
+                Piece::Char(c) => write!(f, "{}", c.escape_unicode())?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes text of many lines, escaped as [`escaped`] does it, but with its tabs, its newlines, and
+/// each CR directly before one.
+pub(super) fn write_escaped(writer: &mut impl Write, text: &[u8]) -> io::Result<()> {
+    for piece in Pieces::new(text, Extent::Text) {
+        match piece {
+            Piece::Harmless(text) => writer.write_all(text.as_bytes())?,
+            // Not by way of `fmt`: all of a stream may be such bytes.
+            Piece::Bytes(bytes) => {
+                for byte in bytes {
+                    writer.write_all(&[b'\\', b'x', hex(byte >> 4), hex(byte & 0xf)])?;
+                }
+            }
+            Piece::Char(c) => write!(writer, "{}", c.escape_unicode())?,
+        }
+    }
+    Ok(())
+}
+
+/// The end of a text that comes in parts, while it is open what it is: a CR, which may stand
+/// before LF, or the first bytes of a character.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// At most three bytes between calls.
+    bytes: Vec<u8>,
+}
+
+impl Held {
+    /// Passes on what is settled now that `part` has come, in order, and holds back what is not.
+    /// What is passed on together or apart makes no difference to how it is escaped.
+    pub(super) fn settle(
+        &mut self,
+        mut part: &[u8],
+        mut settled: impl FnMut(&[u8]) -> io::Result<()>,
+    ) -> io::Result<()> {
+        // Four bytes settle any beginning, so this is done after a few rounds.
+        while !self.bytes.is_empty() {
+            let Some((first, rest)) = part.split_first() else {
+                return Ok(());
+            };
+            part = rest;
+            self.bytes.push(*first);
+            let (now, later) = split_settled(&self.bytes);
+            settled(now)?;
+            self.bytes = later.to_vec();
+        }
+        let (now, later) = split_settled(part);
+        settled(now)?;
+        self.bytes.extend_from_slice(later);
+        Ok(())
+    }
+
+    /// What is left when nothing more comes.
+    pub(super) fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.bytes)
+    }
+}
+
+/// How much text belongs together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// Lines: tab, LF and CR-LF are part of it.
+    Text,
+    /// One line.
+    Line,
+}
+
+/// A part of a text, by what is to be done with it.
+enum Piece<'a> {
+    /// Written as it is.
+    Harmless(&'a str),
+    /// Escaped byte by byte.
+    Bytes(&'a [u8]),
+    /// Escaped by its number: it has no other name.
+    Char(char),
+}
+
+/// Takes a text apart.
+struct Pieces<'a> {
+    extent: Extent,
+    /// What comes first: valid.
+    valid: &'a str,
+    /// What comes then: not valid.
+    invalid: &'a [u8],
+    /// What comes last: not looked at.
+    rest: &'a [u8],
+}
+
+impl<'a> Pieces<'a> {
+    fn new(text: &'a [u8], extent: Extent) -> Self {
+        Pieces {
+            extent,
+            valid: "",
+            invalid: &[],
+            rest: text,
+        }
+    }
+
+    /// Finds the next character to escape in what is valid: where it begins and ends.
+    fn harmful(&self) -> Option<(usize, usize, char)> {
+        let bytes = self.valid.as_bytes();
+        let mut from = 0;
+        loop {
+            let rest = bytes.get(from..)?;
+            let at = from.saturating_add(rest.iter().position(|byte| self.is_suspect(*byte))?);
+            let after = self.valid.get(at..)?;
+            let c = after.chars().next()?;
+            from = at.saturating_add(c.len_utf8());
+            let keep = match c {
+                '\r' => self.extent == Extent::Text && after.starts_with("\r\n"),
+                c => !c.is_control() && !directs(c),
+            };
+            if !keep {
+                return Some((at, from, c));
+            }
+        }
+    }
+
+    /// Whether a valid character that begins with this byte needs a look.
+    fn is_suspect(&self, byte: u8) -> bool {
+        match byte {
+            b'\t' | b'\n' => self.extent == Extent::Line,
+            0x00..0x20 | 0x7f => true,
+            // The first bytes of C1, of U+061C, and of those around U+2028 and U+2066.
+            0xc2 | 0xd8 | 0xe2 => true,
+            _ => false,
+        }
+    }
+}
+
+impl<'a> Iterator for Pieces<'a> {
+    type Item = Piece<'a>;
+
+    fn next(&mut self) -> Option<Piece<'a>> {
+        if self.valid.is_empty() && self.invalid.is_empty() {
+            match str::from_utf8(self.rest) {
+                Ok(rest) => {
+                    self.valid = rest;
+                    self.rest = &[];
+                }
+                Err(_) => {
+                    let chunk = self.rest.utf8_chunks().next()?;
+                    self.valid = chunk.valid();
+                    self.invalid = chunk.invalid();
+                    let len = self.valid.len().saturating_add(self.invalid.len());
+                    self.rest = self.rest.get(len..).unwrap_or_default();
+                }
+            }
+        }
+        let valid = self.valid;
+        match self.harmful() {
+            _ if valid.is_empty() => {
+                let invalid = std::mem::take(&mut self.invalid);
+                (!invalid.is_empty()).then_some(Piece::Bytes(invalid))
+            }
+            None => {
+                self.valid = "";
+                Some(Piece::Harmless(valid))
+            }
+            Some((0, end, c)) => {
+                let (escape, rest) = valid.split_at_checked(end)?;
+                self.valid = rest;
+                Some(match c.is_control() {
+                    true => Piece::Bytes(escape.as_bytes()),
+                    false => Piece::Char(c),
+                })
+            }
+            Some((at, ..)) => {
+                let (harmless, rest) = valid.split_at_checked(at)?;
+                self.valid = rest;
+                Some(Piece::Harmless(harmless))
+            }
+        }
+    }
+}
+
+/// Whether a character sets the direction of the text around it (UAX #9, section 2), or ends a
+/// line or paragraph as far as Unicode is concerned.
+fn directs(c: char) -> bool {
+    matches!(
+        c,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'
+    )
+}
+
+/// Splits off the end that can't be judged before more comes.
+fn split_settled(text: &[u8]) -> (&[u8], &[u8]) {
+    let open = match text.last() {
+        Some(b'\r') => 1,
+        _ => incomplete(text),
+    };
+    let at = text.len().saturating_sub(open);
+    text.split_at_checked(at).unwrap_or((text, &[]))
+}
+
+/// How many bytes at the end are the beginning of a character.
+fn incomplete(text: &[u8]) -> usize {
+    // The longest character has four bytes.
+    let end = text.get(text.len().saturating_sub(3)..).unwrap_or_default();
+    let is_first = |byte: &u8| byte & 0xc0 != 0x80;
+    let last = end
+        .iter()
+        .rposition(is_first)
+        .and_then(|first| end.get(first..));
+    match last.map(|last| (last.len(), str::from_utf8(last))) {
+        Some((len, Err(error))) if error.error_len().is_none() => len,
+        _ => 0,
+    }
+}
+
+fn hex(digit: u8) -> u8 {
+    match digit {
+        0..10 => digit.wrapping_add(b'0'),
+        _ => digit.wrapping_sub(10).wrapping_add(b'a'),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::{Index, select};
+
+    use super::*;
+
+    #[test]
+    fn harmless_text_is_left_alone() {
+        for text in [
+            "",
+            "plain",
+            r"C:\x1b",
+            "naïve “quotes” €",
+            "العربية",
+            "日本語",
+            "🦀",
+        ] {
+            assert_eq!(text_escaped(text), text);
+            assert_eq!(escaped(text).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn control_characters_are_shown_byte_by_byte() {
+        assert_eq!(text_escaped("\x1b]0;title\x07"), r"\x1b]0;title\x07");
+        assert_eq!(text_escaped("\0\x08\x7f"), r"\x00\x08\x7f");
+        assert_eq!(
+            text_escaped("\u{80}\u{9b}2J\u{9f}\u{a0}"),
+            "\\xc2\\x80\\xc2\\x9b2J\\xc2\\x9f\u{a0}"
+        );
+    }
+
+    #[test]
+    fn each_byte_that_is_not_utf8_is_shown() {
+        let cases: [(&[u8], &str); 7] = [
+            (b"\xff", r"\xff"),
+            (b"a\x9bb", r"a\x9bb"),
+            (b"\xe2\x82", r"\xe2\x82"),
+            (b"\xe2\x82A", r"\xe2\x82A"),
+            (b"\xc0\x80", r"\xc0\x80"),
+            (b"\xed\xa0\x80", r"\xed\xa0\x80"),
+            (b"\xf4\x90\x80\x80", r"\xf4\x90\x80\x80"),
+        ];
+        for (bytes, shown) in cases {
+            assert_eq!(text_escaped(bytes), shown);
+            assert_eq!(escaped(bytes).to_string(), shown);
+        }
+    }
+
+    #[test]
+    fn characters_that_direct_text_are_shown_by_number() {
+        let directing = ('\u{202a}'..='\u{202e}')
+            .chain('\u{2066}'..='\u{2069}')
+            .chain(['\u{200e}', '\u{200f}', '\u{61c}', '\u{2028}', '\u{2029}']);
+        for c in directing {
+            let shown = format!("a\\u{{{:x}}}b", u32::from(c));
+            assert_eq!(text_escaped(format!("a{c}b")), shown);
+            assert_eq!(escaped(&format!("a{c}b")).to_string(), shown);
+        }
+        for c in [
+            '\u{200d}', '\u{2010}', '\u{2027}', '\u{202f}', '\u{2065}', '\u{206a}', '\u{61b}',
+        ] {
+            assert_eq!(text_escaped(c.to_string()), c.to_string());
+        }
+    }
+
+    #[test]
+    fn text_keeps_its_lines_and_a_line_stays_one() {
+        assert_eq!(text_escaped("a\tb\r\nc\n"), "a\tb\r\nc\n");
+        assert_eq!(text_escaped("a\rb\r\r\n\r"), "a\\x0db\\x0d\r\n\\x0d");
+        assert_eq!(text_escaped(b"\r\xff\n"), "\\x0d\\xff\n");
+        assert_eq!(escaped("a\tb\r\nc\n").to_string(), r"a\x09b\x0d\x0ac\x0a");
+    }
+
+    #[test]
+    fn no_more_is_held_back_than_the_beginning_of_a_character_or_a_cr() {
+        let cases: [(&[u8], usize); 12] = [
+            (b"", 0),
+            (b"a", 0),
+            (b"a\r", 1),
+            (b"\r\r", 1),
+            (b"\r\n", 0),
+            (b"\xc3", 1),
+            ("é".as_bytes(), 0),
+            (b"a\xe2\x82", 2),
+            (b"\xf0\x9f\xa6", 3),
+            ("🦀".as_bytes(), 0),
+            (b"\xed\xa0", 0),
+            (b"\x80\x80\x80\x80", 0),
+        ];
+        for (text, held) in cases {
+            assert_eq!(split_settled(text).1.len(), held, "{text:x?}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_split_is_escaped_the_same(text in text(), cuts in vec(any::<Index>(), 0..8)) {
+            let mut cuts: Vec<usize> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+            cuts.sort_unstable();
+            cuts.push(text.len());
+            let mut held = Held::default();
+            let mut out = Vec::new();
+            let mut from = 0;
+            for cut in cuts {
+                held.settle(&text[from..cut], |bytes| write_escaped(&mut out, bytes)).unwrap();
+                prop_assert!(held.bytes.len() <= 3);
+                from = cut;
+            }
+            write_escaped(&mut out, &held.take()).unwrap();
+            prop_assert_eq!(String::from_utf8(out).unwrap(), text_escaped(&text));
+        }
+
+        #[test]
+        fn what_is_escaped_holds_nothing_that_needs_it(text in text()) {
+            let shown = text_escaped(&text);
+            for (at, c) in shown.char_indices() {
+                let kept = matches!(c, '\t' | '\n') || shown[at..].starts_with("\r\n");
+                prop_assert!(kept || !(c.is_control() || directs(c)), "{c:?}");
+            }
+            let shown = escaped(&text).to_string();
+            prop_assert!(!shown.chars().any(|c| c.is_control() || directs(c)));
+        }
+    }
+
+    fn text_escaped(text: impl AsRef<[u8]>) -> String {
+        let mut out = Vec::new();
+        write_escaped(&mut out, text.as_ref()).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    /// Bytes of which many are the parts of characters, or lines' ends.
+    fn text() -> impl Strategy<Value = Vec<u8>> {
+        let part = prop_oneof![
+            select(vec!["a", "\r", "\n", "\t", "\x1b", "\u{9b}", "\u{202e}"])
+                .prop_map(|part| part.as_bytes().to_vec()),
+            any::<char>().prop_map(|c| c.to_string().into_bytes()),
+            any::<u8>().prop_map(|byte| vec![byte]),
+            // The beginning of a character.
+            any::<char>().prop_map(|c| c.to_string().as_bytes()[..c.len_utf8() - 1].to_vec()),
+        ];
+        vec(part, 0..24).prop_map(|parts| parts.concat())
+    }
+}
