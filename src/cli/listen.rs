@@ -242,8 +242,7 @@ fn start_lanes(
         }
         Printer::Lines { label } => {
             let escape = target.is_terminal();
-            let mut lines = Lines::new(target);
-            let _ = (label, escape);
+            let mut lines = Lines::new(target).labels(label).escape(escape);
             if let Some(bytes) = args.max_line {
                 lines = lines.max_line(bytes);
             }

@@ -9,6 +9,8 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
 
+use tlsink::output::escaped;
+
 /// Lines that wait to be written, at most; further ones are counted instead.
 const WAITING: usize = 1024;
 
@@ -88,9 +90,9 @@ impl Say {
     /// harmless: control characters are escaped.
     pub(crate) fn line(&self, level: Level, text: &str, hint: Option<&str>) {
         if level <= self.level {
-            let mut line = format!("tlsink: {}\n", escape(text));
+            let mut line = format!("tlsink: {}\n", escaped(text));
             if let Some(hint) = hint {
-                let _ = writeln!(line, "hint: {}", escape(hint));
+                let _ = writeln!(line, "hint: {}", escaped(hint));
             }
             self.send(Line::Text(line));
         }
@@ -98,7 +100,7 @@ impl Say {
 
     /// Shows a line at the bottom of the terminal.
     pub(crate) fn live(&self, text: &str) {
-        self.send(Line::Live(format!("tlsink: {}", escape(text))));
+        self.send(Line::Live(format!("tlsink: {}", escaped(text))));
     }
 
     /// Waits, for a while, until everything has been written.
@@ -152,27 +154,4 @@ fn write_lines(queue: &Receiver<Line>, missed: &AtomicU64) {
 fn say(text: &str) {
     // Standard error may be closed, and then there is nobody to say it to.
     let _ = io::stderr().write_all(text.as_bytes());
-}
-
-/// Replaces what could change the terminal, or begin another line.
-fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for c in text.chars() {
-        if c.is_control() {
-            let _ = write!(escaped, "{}", c.escape_default());
-        } else {
-            escaped.push(c);
-        }
-    }
-    escaped
-}
-
-#[cfg(test)]
-mod tests {
-    use super::escape;
-
-    #[test]
-    fn what_is_said_stays_on_its_line_and_leaves_the_terminal_alone() {
-        assert_eq!(escape("a\nb\x1b[2J\u{9b}é"), "a\\nb\\u{1b}[2J\\u{9b}é");
-    }
 }

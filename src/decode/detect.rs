@@ -207,7 +207,6 @@ mod tests {
         assert_eq!(detect(&[0x1f, 0x8b]), (2, PLAIN));
         assert_eq!(detect(&[0, 0, 0, 0, 0x78, 0x9c]), (4, PLAIN));
         assert_eq!(detect(b"x"), (1, PLAIN));
-        assert_eq!(detect(b"xylophone"), (2, PLAIN));
     }
 
     #[test]
@@ -226,6 +225,12 @@ mod tests {
             assert_eq!(verdict, PLAIN, "{third:#x}");
             assert!(at <= 64);
         }
+    }
+
+    #[cfg(feature = "zlib")]
+    #[test]
+    fn a_word_that_begins_with_x_is_held_back_for_one_letter() {
+        assert_eq!(detect(b"xylophone"), (2, PLAIN));
     }
 
     #[cfg(feature = "zlib")]
