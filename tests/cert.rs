@@ -337,7 +337,7 @@ fn no_command_is_said_that_could_not_be_pasted() {
     let outcome = cert(&[], &folder.path().join("two\nlines"));
     assert!(!outcome.stderr.contains("try: "), "{}", outcome.stderr);
     assert!(
-        outcome.stderr.contains("two\\nlines\n"),
+        outcome.stderr.contains("two\\x0alines\n"),
         "{}",
         outcome.stderr
     );

@@ -261,7 +261,7 @@ fn unexpected(argument: &OsStr) -> Failure {
         .map(|option| (strsim::damerau_levenshtein(option, given), option))
         .min();
     match nearest {
-        Some((distance, option)) if distance <= given.len() / 3 => {
+        Some((distance, option)) if distance <= given.trim_start_matches('-').len() / 3 => {
             unknown.hint(format!("did you mean {option}?"))
         }
         _ => unknown.hint("see tlsink --help"),
@@ -279,7 +279,9 @@ pub(crate) struct Cert {
 fn parse_cert(mut free: Vec<OsString>) -> Result<Cert, Failure> {
     let option = |argument: &&OsString| argument.as_encoded_bytes().starts_with(b"-");
     if let Some(option) = free.iter().find(option) {
-        return Err(unexpected(option));
+        let option = option.to_string_lossy();
+        return Err(Failure::misused(format!("unexpected argument {option}"))
+            .hint("cert takes names and a directory; one that begins with - is given as ./-"));
     }
     let directory = match free.pop() {
         Some(directory) if !directory.is_empty() => PathBuf::from(directory),
