@@ -587,6 +587,17 @@ fn a_program_that_says_it_listens_is_ready_for_signals() {
 }
 
 #[test]
+fn a_signal_that_comes_twice_stops_an_idle_program_with_0() {
+    for _ in 0..20 {
+        let program = Program::start(&[]);
+        program.signal(Signal::INT);
+        program.signal(Signal::INT);
+        let outcome = program.outcome();
+        assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    }
+}
+
+#[test]
 fn an_open_stream_may_be_finished_after_a_signal() {
     for signal in [Signal::TERM, Signal::INT] {
         let program = Program::start(&[]);
