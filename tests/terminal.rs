@@ -203,6 +203,21 @@ fn stats_on_a_terminal_are_one_line_that_is_redrawn_below_all_others() {
 }
 
 #[test]
+fn a_live_line_never_needs_more_than_one_line_of_the_terminal() {
+    // What has wrapped can't be erased: each redrawing would leave a line behind.
+    for columns in [COLUMNS, 40] {
+        let program = Program::start_saying_to(Terminal::of_columns(columns), &["--stats"]);
+        program.wait_for_live_line(|live| live.starts_with("tlsink: 0 connected, "));
+        let outcome = program.stop();
+        let (_, lives) = taken_apart(&outcome.stderr);
+        for live in lives {
+            // Many terminals wrap only when one more character comes, but not all.
+            assert!(live.chars().count() < usize::from(columns), "{live}");
+        }
+    }
+}
+
+#[test]
 fn stats_in_a_pipe_are_plain_lines() {
     let program = Program::start(&["--stats"]);
     let client = Client::connect(program.address());
