@@ -15,7 +15,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -906,7 +906,7 @@ fn numbered_lines() -> Vec<u8> {
 }
 
 /// Reads to the end, in small pieces with pauses, which make it slow and decide nothing.
-fn read_slowly(mut pipe: ChildStdout) -> JoinHandle<Vec<u8>> {
+fn read_slowly(mut pipe: File) -> JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut all = Vec::new();
         let mut piece = [0; 16 * 1024];

@@ -9,6 +9,7 @@ use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
 
+use rustix::termios::tcgetwinsize;
 use tlsink::output::escaped;
 
 /// Lines that wait to be written, at most; further ones are counted instead.
@@ -127,8 +128,8 @@ fn write_lines(queue: &Receiver<Line>, missed: &AtomicU64) {
         let mut text = match line {
             Line::Text(text) => text,
             Line::Live(text) => {
-                say(&format!("{ERASE}{text}"));
                 live = text;
+                say(&format!("{ERASE}{}", fitting(&live)));
                 continue;
             }
             Line::Finish(done) => {
@@ -146,8 +147,23 @@ fn write_lines(queue: &Receiver<Line>, missed: &AtomicU64) {
         if live.is_empty() {
             say(&text);
         } else {
-            say(&format!("{ERASE}{text}{live}"));
+            say(&format!("{ERASE}{text}{}", fitting(&live)));
         }
+    }
+}
+
+/// As much of the text as fits on one line of the terminal. What wraps to the next one can't be
+/// erased, and would stay behind each time.
+fn fitting(text: &str) -> &str {
+    // A terminal that doesn't know its size says 0.
+    let columns = match tcgetwinsize(io::stderr()) {
+        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
+        _ => return text,
+    };
+    // Some terminals wrap as soon as the last column is taken.
+    match text.char_indices().nth(columns.saturating_sub(1)) {
+        Some((end, _)) => text.get(..end).unwrap_or(text),
+        None => text,
     }
 }
 

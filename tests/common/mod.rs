@@ -6,3 +6,4 @@ pub mod memory;
 pub mod pack;
 pub mod press;
 pub mod program;
+pub mod terminal;

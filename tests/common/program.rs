@@ -6,7 +6,8 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -15,6 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustls::{ClientConnection, ServerName};
 
 use super::client::{TLS12, TLS13, config};
+use super::terminal::{Terminal, as_shown};
 
 /// What a test waits for comes within this time, or never. Only a failing test takes so long.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -31,7 +33,7 @@ pub struct Program {
     addresses: Vec<SocketAddr>,
     stderr: Arc<Collected>,
     stdout: Arc<Collected>,
-    unread: Option<ChildStdout>,
+    unread: Option<File>,
 }
 
 /// Where the program's standard output goes.
@@ -40,7 +42,17 @@ pub enum Stdout {
     Collected,
     /// A pipe that nobody reads unless the test does, by way of [`Program::unread`].
     Unread,
+    /// A terminal that is read as it comes.
+    Terminal(Terminal),
+    /// A terminal that is read like [`Stdout::Unread`].
+    UnreadTerminal(Terminal),
     File(File),
+}
+
+/// Where the program's standard error goes. It is always read as it comes.
+pub enum Stderr {
+    Pipe,
+    Terminal(Terminal),
 }
 
 /// What is left of the program when it has ended.
@@ -80,7 +92,7 @@ impl Program {
             .args(["-c", &format!("{commands}; exec \"$@\"")])
             .args(["sh", BINARY, "--listen", FREE])
             .args(args);
-        let program = Program::launch(command, Stdout::Collected);
+        let program = Program::launch(command, Stdout::Collected, Stderr::Pipe);
         program.listening(1)
     }
 
@@ -88,7 +100,14 @@ impl Program {
     pub fn start_unheard(args: &[&str]) -> Program {
         let mut command = Command::new(BINARY);
         command.args(args);
-        Program::launch(command, Stdout::Collected)
+        Program::launch(command, Stdout::Collected, Stderr::Pipe)
+    }
+
+    /// Starts it on a free port, with a terminal as its standard error.
+    pub fn start_saying_to(terminal: Terminal, args: &[&str]) -> Program {
+        let mut command = Command::new(BINARY);
+        command.args(["--listen", FREE]).args(args);
+        Program::launch(command, Stdout::Collected, Stderr::Terminal(terminal)).listening(1)
     }
 
     /// Starts it on these addresses, and waits until it listens on all of them.
@@ -98,7 +117,7 @@ impl Program {
             command.args(["--listen", address]);
         }
         command.args(args);
-        Program::launch(command, stdout).listening(listen.len())
+        Program::launch(command, stdout, Stderr::Pipe).listening(listen.len())
     }
 
     fn listening(mut self, count: usize) -> Program {
@@ -115,9 +134,13 @@ impl Program {
 
     /// Runs it with exactly these arguments, with which it must end before it listens.
     pub fn run(args: &[&str]) -> Outcome {
+        Program::run_on(args, Stdout::Collected, Stderr::Pipe)
+    }
+
+    pub fn run_on(args: &[&str], stdout: Stdout, stderr: Stderr) -> Outcome {
         let mut command = Command::new(BINARY);
         command.args(args);
-        let program = Program::launch(command, Stdout::Collected);
+        let program = Program::launch(command, stdout, stderr);
         program.stderr.wait("to end", |said, ended| {
             let said = String::from_utf8_lossy(said);
             assert!(!said.contains("tlsink: listening on "), "{args:?} runs");
@@ -126,25 +149,41 @@ impl Program {
         program.outcome()
     }
 
-    fn launch(mut command: Command, stdout: Stdout) -> Program {
-        let unread = matches!(stdout, Stdout::Unread);
+    fn launch(mut command: Command, stdout: Stdout, stderr: Stderr) -> Program {
+        let is_unread = matches!(stdout, Stdout::Unread | Stdout::UnreadTerminal(_));
+        let (stdout, output) = match stdout {
+            Stdout::Collected | Stdout::Unread => (Stdio::piped(), None),
+            Stdout::Terminal(Terminal { user, controller })
+            | Stdout::UnreadTerminal(Terminal { user, controller }) => {
+                (Stdio::from(user), Some(controller))
+            }
+            Stdout::File(file) => (Stdio::from(file), None),
+        };
+        let (stderr, said) = match stderr {
+            Stderr::Pipe => (Stdio::piped(), None),
+            Stderr::Terminal(Terminal { user, controller }) => {
+                (Stdio::from(user), Some(controller))
+            }
+        };
         let mut child = command
             .stdin(Stdio::null())
-            .stdout(match stdout {
-                Stdout::Collected | Stdout::Unread => Stdio::piped(),
-                Stdout::File(file) => Stdio::from(file),
-            })
-            .stderr(Stdio::piped())
+            .stdout(stdout)
+            .stderr(stderr)
             .spawn()
             .expect("the program starts");
-        let pipe = child.stdout.take();
-        let (unread, stdout) = match pipe {
-            Some(pipe) if unread => (Some(pipe), Collected::nothing()),
-            Some(pipe) => (None, Collected::from(pipe)),
+        // It holds the users' sides of terminals, which end when the last one is closed.
+        drop(command);
+        let output = output.or_else(|| Some(File::from(OwnedFd::from(child.stdout.take()?))));
+        let said = said
+            .or_else(|| Some(File::from(OwnedFd::from(child.stderr.take()?))))
+            .expect("standard error is a pipe or a terminal");
+        let (unread, stdout) = match output {
+            Some(output) if is_unread => (Some(output), Collected::nothing()),
+            Some(output) => (None, Collected::from(output)),
             None => (None, Collected::nothing()),
         };
         Program {
-            stderr: Collected::from(child.stderr.take().expect("standard error is piped")),
+            stderr: Collected::from(said),
             child,
             addresses: Vec::new(),
             stdout,
@@ -161,8 +200,8 @@ impl Program {
         &self.addresses
     }
 
-    /// Takes the standard output of [`Stdout::Unread`].
-    pub fn unread(&mut self) -> ChildStdout {
+    /// Takes the standard output of [`Stdout::Unread`] or [`Stdout::UnreadTerminal`].
+    pub fn unread(&mut self) -> File {
         self.unread.take().expect("standard output is unread")
     }
 
@@ -173,6 +212,15 @@ impl Program {
             whole_lines(&said)
                 .find(|line| wanted(line))
                 .map(str::to_owned)
+        })
+    }
+
+    /// Waits until an unfinished line is all that a terminal shows after the last newline.
+    pub fn wait_for_live_line(&self, wanted: impl Fn(&str) -> bool) -> String {
+        self.stderr.wait("to show a certain live line", |said, _| {
+            let said = String::from_utf8_lossy(said);
+            let live = as_shown(said.rsplit('\n').next()?);
+            wanted(live).then(|| live.to_owned())
         })
     }
 
@@ -439,10 +487,10 @@ impl Collected {
     }
 }
 
-/// The lines that are complete.
+/// The lines that are complete, as a terminal shows them.
 fn whole_lines(text: &str) -> impl Iterator<Item = &str> {
     let whole = text.rfind('\n').map_or("", |at| &text[..at]);
-    whole.lines()
+    whole.lines().map(as_shown)
 }
 
 fn ends(said: &str) -> Vec<Ended> {
