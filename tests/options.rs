@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use common::pack::{gzip, zstd};
-use common::program::{Client, Program, Stdout, Version, client_hello, send, tcp};
+use common::program::{Client, Program, Stderr, Stdout, Version, client_hello, send, tcp};
 use rustix::process::Signal;
 
 #[test]
@@ -214,12 +214,8 @@ fn verbose_says_each_open_and_quiet_only_what_went_wrong() {
     client.finish().unwrap();
     program.wait_for_end();
 
-    // Quiet, it doesn't even say where it listens: the port is one that was free just now.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = free.local_addr().unwrap();
-    drop(free);
-    let program = Program::start_unheard(&["-q", "-l", &address.to_string()]);
-    send_when_it_listens(address, b"clean\n");
+    let (program, address) = Program::start_quiet(&[], Stderr::Pipe);
+    send(address, b"clean\n");
     drop(tcp(address).unwrap());
     let client = Client::connect(address);
     let peer = client.local_address();
@@ -320,15 +316,6 @@ fn a_closed_output_ends_the_program_and_says_how_much_was_lost() {
         "{}",
         outcome.stderr
     );
-}
-
-fn send_when_it_listens(address: SocketAddr, bytes: &[u8]) {
-    let deadline = Instant::now() + common::program::LIMIT;
-    while tcp(address).is_err() {
-        assert!(Instant::now() < deadline, "it never listens");
-        std::thread::yield_now();
-    }
-    send(address, bytes);
 }
 
 /// The timer of the program's end of a connection, from the kernel's table.

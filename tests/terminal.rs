@@ -203,6 +203,30 @@ fn stats_on_a_terminal_are_one_line_that_is_redrawn_below_all_others() {
 }
 
 #[test]
+fn there_is_no_live_line_where_the_data_would_run_into_it() {
+    let program = Program::start_on_terminals(Terminal::open(), Terminal::open(), &["--stats"]);
+    send(program.address(), b"data\n");
+    program.wait_for_end();
+    let outcome = program.stop();
+    assert_eq!(outcome.stdout_text(), "data\n");
+    assert!(!outcome.stderr.contains('\x1b'), "{}", outcome.stderr);
+    assert!(
+        outcome
+            .stderr
+            .ends_with("1 of them clean, 5 bytes received, 5 delivered\n")
+    );
+}
+
+#[test]
+fn quiet_silences_the_live_line_and_the_totals() {
+    let stderr = Stderr::Terminal(Terminal::open());
+    let (program, address) = Program::start_quiet(&["--stats"], stderr);
+    send(address, b"data\n");
+    program.wait_for_stdout("data\n");
+    assert_eq!(program.stop().stderr, "");
+}
+
+#[test]
 fn a_live_line_never_needs_more_than_one_line_of_the_terminal() {
     // What has wrapped can't be erased: each redrawing would leave a line behind.
     for columns in [COLUMNS, 40] {

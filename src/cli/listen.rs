@@ -51,6 +51,9 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     let (events, inbox) = async_channel::unbounded();
     let (reports, reported) = async_channel::unbounded();
     executor.spawn(stop_signals(events.clone())?).detach();
+    let stats = args
+        .stats
+        .then(|| Stats::new(say.clone(), server.clone(), &target));
     start_lanes(sinks, &args, target, &say, &events)?;
     start_executor(&executor, args.threads)?;
     // Whoever reads this may send, and stop us, right away.
@@ -68,7 +71,7 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     }
     drop(acceptor);
     let control = Control {
-        stats: args.stats.then(|| Stats::new(say.clone(), server.clone())),
+        stats,
         server,
         inbox,
         reported,

@@ -42,9 +42,22 @@ impl Target {
 
 impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        Waiting(&mut self.0).write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// A descriptor to which a write waits until there is room. Whoever we share a terminal or a pipe
+/// with may have made it non-blocking.
+pub(crate) struct Waiting<W>(pub(crate) W);
+
+impl<W: Write + AsFd> Write for Waiting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match self.0.write(bytes) {
-                // Whoever we share the terminal or the pipe with may have made it non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     wait_for_room(self.0.as_fd())?;
                 }
@@ -54,7 +67,7 @@ impl Write for Target {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.0.flush()
     }
 }
 

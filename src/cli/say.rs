@@ -12,6 +12,8 @@ use std::time::Duration;
 use rustix::termios::tcgetwinsize;
 use tlsink::output::escaped;
 
+use super::output::Waiting;
+
 /// Lines that wait to be written, at most; further ones are counted instead.
 const WAITING: usize = 1024;
 
@@ -101,7 +103,9 @@ impl Say {
 
     /// Shows a line at the bottom of the terminal.
     pub(crate) fn live(&self, text: &str) {
-        self.send(Line::Live(format!("tlsink: {}", escaped(text))));
+        if Level::Info <= self.level {
+            self.send(Line::Live(format!("tlsink: {}", escaped(text))));
+        }
     }
 
     /// Waits, for a while, until everything has been written.
@@ -169,5 +173,5 @@ fn fitting(text: &str) -> &str {
 
 fn say(text: &str) {
     // Standard error may be closed, and then there is nobody to say it to.
-    let _ = io::stderr().write_all(text.as_bytes());
+    let _ = Waiting(io::stderr()).write_all(text.as_bytes());
 }

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tlsink::{Server, Totals};
 
+use super::output::Target;
 use super::say::Say;
 
 /// How often a terminal shows what goes on.
@@ -15,13 +16,18 @@ const PLAIN: Duration = Duration::from_secs(10);
 pub(crate) struct Stats {
     say: Say,
     server: Server,
+    /// Whether there is a live line.
+    live: bool,
     last: Totals,
     at: Instant,
 }
 
 impl Stats {
-    pub(crate) fn new(say: Say, server: Server) -> Self {
+    /// With a live line if standard error is a terminal, unless `data` goes to a terminal too: it
+    /// would run into that line.
+    pub(crate) fn new(say: Say, server: Server, data: &Target) -> Self {
         Stats {
+            live: say.is_terminal() && !data.is_terminal(),
             say,
             server,
             last: Totals::default(),
@@ -31,7 +37,7 @@ impl Stats {
 
     /// When it is time for the next line.
     pub(crate) fn due(&self) -> Instant {
-        self.at + if self.say.is_terminal() { LIVE } else { PLAIN }
+        self.at + if self.live { LIVE } else { PLAIN }
     }
 
     /// Says how many are connected, how fast data comes and goes, and how much there was.
@@ -50,7 +56,7 @@ impl Stats {
             Bytes(totals.received as f64),
             Bytes(totals.delivered as f64),
         );
-        if self.say.is_terminal() {
+        if self.live {
             self.say.live(&text);
         } else {
             self.say.info(&text);

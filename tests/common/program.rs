@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -96,11 +96,21 @@ impl Program {
         program.listening(1)
     }
 
-    /// Starts it with exactly these arguments, and doesn't wait for what it says.
-    pub fn start_unheard(args: &[&str]) -> Program {
+    /// Starts it quiet, so that it doesn't say where it listens, and returns where that is: a port
+    /// that was free just now.
+    pub fn start_quiet(args: &[&str], stderr: Stderr) -> (Program, SocketAddr) {
+        let address = TcpListener::bind(FREE).and_then(|free| free.local_addr());
+        let address = address.expect("a port is free");
         let mut command = Command::new(BINARY);
+        command.args(["--quiet", "--listen", &address.to_string()]);
         command.args(args);
-        Program::launch(command, Stdout::Collected, Stderr::Pipe)
+        let program = Program::launch(command, Stdout::Collected, stderr);
+        let deadline = Instant::now() + LIMIT;
+        while tcp(address).is_err() {
+            assert!(Instant::now() < deadline, "it never listens");
+            thread::yield_now();
+        }
+        (program, address)
     }
 
     /// Starts it on a free port, with a terminal as its standard error.
@@ -108,6 +118,14 @@ impl Program {
         let mut command = Command::new(BINARY);
         command.args(["--listen", FREE]).args(args);
         Program::launch(command, Stdout::Collected, Stderr::Terminal(terminal)).listening(1)
+    }
+
+    /// Starts it with both its standard output and its standard error on terminals.
+    pub fn start_on_terminals(stdout: Terminal, stderr: Terminal, args: &[&str]) -> Program {
+        let mut command = Command::new(BINARY);
+        command.args(["--listen", FREE]).args(args);
+        let (stdout, stderr) = (Stdout::Terminal(stdout), Stderr::Terminal(stderr));
+        Program::launch(command, stdout, stderr).listening(1)
     }
 
     /// Starts it on these addresses, and waits until it listens on all of them.
