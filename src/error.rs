@@ -252,6 +252,8 @@ pub enum TlsError {
     },
     /// The private key is encrypted.
     EncryptedKey,
+    /// The private key is damaged, or of a kind that is not built in.
+    UnusableKey,
     /// The private key is that of another certificate.
     WrongKey,
     /// The certificate or the key can't be used for TLS.
@@ -280,6 +282,9 @@ impl fmt::Display for TlsError {
             TlsError::Pem { what, reason } => write!(f, "the {what} is not valid PEM: {reason}"),
             TlsError::Missing { what } => write!(f, "no {what} found"),
             TlsError::EncryptedKey => f.write_str("the private key is encrypted"),
+            TlsError::UnusableKey => {
+                f.write_str("the private key is damaged, or of a kind that can't be used")
+            }
             TlsError::WrongKey => f.write_str("the private key is not that of the certificate"),
             TlsError::Unusable { reason } => write!(f, "can't use the certificate: {reason}"),
         }

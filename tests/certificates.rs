@@ -89,6 +89,13 @@ fn what_is_missing_damaged_encrypted_or_mismatched_is_said() {
     let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\n\
                      MIGjMF8GCSqGSIb3DQEFDTBS\n\
                      -----END ENCRYPTED PRIVATE KEY-----\n";
+    let encrypted_as_of_old = "-----BEGIN EC PRIVATE KEY-----\n\
+                               Proc-Type: 4,ENCRYPTED\n\
+                               DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\n\
+                               MIGjMF8GCSqGSIb3DQEFDTBS\n\
+                               -----END EC PRIVATE KEY-----\n";
+    let both = encrypted_as_of_old.to_owned() + &cert;
+    let no_key = "-----BEGIN PRIVATE KEY-----\nMAMCAQA=\n-----END PRIVATE KEY-----\n";
     let other = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let other = other.signing_key.serialize_pem();
     let cut = &cert[..cert.len() / 2];
@@ -98,12 +105,23 @@ fn what_is_missing_damaged_encrypted_or_mismatched_is_said() {
         (&*cert, "", "no private key found"),
         (&*cert, &*cert, "no private key found"),
         (&*cert, encrypted, "the private key is encrypted"),
+        (&*cert, encrypted_as_of_old, "the private key is encrypted"),
+        (&*both, &*both, "the private key is encrypted"),
+        (
+            &*cert,
+            no_key,
+            "the private key is damaged, or of a kind that can't be used",
+        ),
         (
             &*cert,
             &*other,
             "the private key is not that of the certificate",
         ),
-        (cut, &*key, "the certificate is not valid PEM: "),
+        (
+            cut,
+            &*key,
+            "the certificate is not valid PEM: its line that begins with -----END is missing",
+        ),
     ] {
         let error = Tls::from_pem(cert.as_bytes(), key.as_bytes()).unwrap_err();
         assert!(error.to_string().starts_with(said), "{error}");

@@ -53,7 +53,11 @@ impl Listener {
                 _ => failure,
             }
         };
-        let socket = TcpListener::bind(address).await.map_err(failure)?;
+        let resolved = smol::net::resolve(address).await.map_err(|error| {
+            Failure::misused(format!("can't resolve {address}: {error}"))
+                .hint("give --listen an address of this machine, or a name that stands for one")
+        })?;
+        let socket = TcpListener::bind(&*resolved).await.map_err(failure)?;
         let address = socket.local_addr().map_err(failure)?;
         Ok(Listener { socket, address })
     }

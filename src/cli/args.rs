@@ -66,6 +66,8 @@ pub(crate) enum Printer {
     Raw,
 }
 
+const COMMANDS: [&str; 2] = ["listen", "cert"];
+
 const DEFAULT_ADDRESS: &str = "127.0.0.1:4433";
 
 /// What this machine calls itself.
@@ -97,7 +99,9 @@ pub(crate) fn parse(mut args: Arguments) -> Result<Command, Failure> {
             }
         }
         Some("cert") => parse_cert(args.finish()).map(Command::Cert),
-        Some(other) => Err(unexpected(OsStr::new(other))),
+        Some(other) => {
+            Err(Failure::misused(format!("unknown command {other}")).hint(nearest(other, COMMANDS)))
+        }
     }
 }
 
@@ -161,12 +165,10 @@ fn parse_level(args: &mut Arguments) -> Result<Level, Failure> {
 fn parse_certificate(args: &mut Arguments) -> Result<Certificate, Failure> {
     let file = path(args, ["-c", "--cert"])?;
     let key = path(args, ["-k", "--key"])?;
-    let names = option(args, "--self-signed", text)?;
+    let names = option(args, "--self-signed", names)?;
     match (file, key, names) {
         (None, None, None) => Ok(Certificate::Loopback),
-        (None, None, Some(names)) => Ok(Certificate::SelfSigned(
-            names.split(',').map(str::to_owned).collect(),
-        )),
+        (None, None, Some(names)) => Ok(Certificate::SelfSigned(names)),
         (Some(certificate), Some(key), None) => Ok(Certificate::Files { certificate, key }),
         (_, _, Some(_)) => Err(Failure::misused(
             "--self-signed can't be combined with --cert and --key",
@@ -175,12 +177,18 @@ fn parse_certificate(args: &mut Arguments) -> Result<Certificate, Failure> {
             Err(Failure::misused("--cert needs --key")
                 .hint("if both are in one file, name it twice"))
         }
-        (None, Some(_), None) => Err(Failure::misused("--key needs --cert")),
+        (None, Some(_), None) => {
+            Err(Failure::misused("--key needs --cert")
+                .hint("if both are in one file, name it twice"))
+        }
     }
 }
 
-fn text(text: &str) -> Result<String, String> {
-    Ok(text.to_owned())
+fn names(text: &str) -> Result<Vec<String>, String> {
+    match is_missing(text) {
+        true => Err("expected names, separated by commas".to_owned()),
+        false => Ok(text.split(',').map(str::to_owned).collect()),
+    }
 }
 
 fn format(name: &str) -> Result<Format, String> {
@@ -204,6 +212,9 @@ fn option<T>(
 ) -> Result<Option<T>, Failure> {
     args.opt_value_from_fn(name, parse)
         .map_err(|error| match error {
+            Error::Utf8ArgumentParsingFailed { value, .. } if is_missing(&value) => {
+                needs_value(name)
+            }
             Error::Utf8ArgumentParsingFailed { value, cause } => {
                 Failure::misused(format!("{} {value}: {cause}", name.long()))
             }
@@ -212,7 +223,10 @@ fn option<T>(
 }
 
 fn path(args: &mut Arguments, name: impl Name) -> Result<Option<PathBuf>, Failure> {
-    let parse = |path: &OsStr| Ok::<_, String>(PathBuf::from(path));
+    let parse = |path: &OsStr| match path.to_str() {
+        Some(text) if is_missing(text) => Err(String::new()),
+        _ => Ok(PathBuf::from(path)),
+    };
     args.opt_value_from_os_str(name, parse)
         .map_err(|error| no_value(name, error))
 }
@@ -235,9 +249,22 @@ impl Name for [&'static str; 2] {
     }
 }
 
+/// Whether what stands in a value's place is none: in `--cert --key FILE`, the file's name was
+/// forgotten.
+fn is_missing(value: &str) -> bool {
+    value.is_empty() || help::options().any(|option| option == value)
+}
+
+fn needs_value(name: impl Name) -> Failure {
+    Failure::misused(format!("{} needs a value", name.long()))
+}
+
 fn no_value(name: impl Name, error: Error) -> Failure {
     match error {
-        Error::OptionWithoutAValue(_) => Failure::misused(format!("{} needs a value", name.long())),
+        Error::OptionWithoutAValue(_) | Error::ArgumentParsingFailed { .. } => needs_value(name),
+        Error::NonUtf8Argument => {
+            Failure::misused(format!("the value of {} is not UTF-8", name.long()))
+        }
         error => not_unicode(error),
     }
 }
@@ -254,17 +281,27 @@ fn unexpected(argument: &OsStr) -> Failure {
             .hint("see tlsink --help");
     }
     if help::options().any(|option| option == given) {
-        return Failure::misused(format!("{given} is given twice, or takes no value"));
+        let wrong = match (argument.split_once('='), help::takes_value(given)) {
+            (Some(_), false) => "takes no value",
+            (Some((_, "")), true) => "needs a value",
+            _ => "is given twice",
+        };
+        return Failure::misused(format!("{given} {wrong}"));
     }
-    let unknown = Failure::misused(format!("unknown option {given}"));
-    let nearest = help::options()
-        .map(|option| (strsim::damerau_levenshtein(option, given), option))
+    Failure::misused(format!("unknown option {given}")).hint(nearest(given, help::options()))
+}
+
+/// A hint to the name that was probably meant, or else to all of them.
+fn nearest(given: &str, names: impl IntoIterator<Item = &'static str>) -> String {
+    let nearest = names
+        .into_iter()
+        .map(|name| (strsim::damerau_levenshtein(name, given), name))
         .min();
     match nearest {
-        Some((distance, option)) if distance <= given.trim_start_matches('-').len() / 3 => {
-            unknown.hint(format!("did you mean {option}?"))
+        Some((distance, name)) if distance <= given.trim_start_matches('-').len() / 3 => {
+            format!("did you mean {name}?")
         }
-        _ => unknown.hint("see tlsink --help"),
+        _ => "see tlsink --help".to_owned(),
     }
 }
 

@@ -106,11 +106,23 @@ pub(super) const VERSION: &str = concat!("tlsink ", env!("CARGO_PKG_VERSION"), "
 
 /// The names of all options: `--help` is their list.
 pub(super) fn options() -> impl Iterator<Item = &'static str> {
+    option_lines().flat_map(|words| words.filter(|word| word.starts_with('-')))
+}
+
+/// Whether a value follows the option: `--help` names it in capitals.
+pub(super) fn takes_value(option: &str) -> bool {
+    let is_value = |word: &str| word.bytes().all(|byte| byte.is_ascii_uppercase());
+    option_lines()
+        .filter(|words| words.clone().any(|word| word == option))
+        .filter_map(|mut words| words.find(|word| !word.starts_with('-')))
+        .any(is_value)
+}
+
+fn option_lines() -> impl Iterator<Item = impl Iterator<Item = &'static str> + Clone> {
     LONG.lines()
         .filter_map(|line| line.strip_prefix("  "))
         .filter(|line| line.starts_with('-') || line.starts_with("    --"))
-        .flat_map(|line| line.split([' ', ',']))
-        .filter(|word| word.starts_with('-'))
+        .map(|line| line.split([' ', ',']).filter(|word| !word.is_empty()))
 }
 
 #[cfg(test)]
@@ -122,6 +134,16 @@ mod tests {
         assert!(SHORT.lines().count() <= 24);
         assert!(SHORT.lines().all(|line| line.len() <= 80));
         assert!(LONG.lines().all(|line| line.len() <= 80));
+    }
+
+    #[test]
+    fn the_help_tells_which_options_take_a_value() {
+        for option in ["-l", "--listen", "--max-per-ip", "--idle-timeout", "-o"] {
+            assert!(takes_value(option), "{option}");
+        }
+        for option in ["--once", "--label", "-v", "--quiet", "-h", "-V", "--bogus"] {
+            assert!(!takes_value(option), "{option}");
+        }
     }
 
     #[test]

@@ -87,8 +87,16 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
 
 fn open_target(args: &Listen) -> Result<Target, Failure> {
     match &args.output {
-        Some(path) => Target::append(path)
-            .map_err(|error| Failure::misused(format!("can't open {}: {error}", path.display()))),
+        Some(path) => Target::append(path).map_err(|error| {
+            let failure = Failure::misused(format!("can't open {}: {error}", path.display()));
+            match error.kind() {
+                io::ErrorKind::NotFound => {
+                    failure.hint("--output makes the file, but not the folder that it is in")
+                }
+                io::ErrorKind::IsADirectory => failure.hint("give --output a file in it"),
+                _ => failure,
+            }
+        }),
         None => Target::stdout()
             .map_err(|error| Failure::failed(format!("can't use standard output: {error}"))),
     }
@@ -149,7 +157,7 @@ fn certificate(args: &Listen, listeners: &[Listener]) -> Result<(Tls, Option<Str
         (Certificate::Loopback, None) => self_signed(tls, &LOCAL_NAMES.map(str::to_owned)),
         (Certificate::Loopback, Some(listener)) => Err(Failure::misused(format!(
             "{} is not a loopback address, so it needs a certificate",
-            listener.address
+            listener.address.ip()
         ))
         .hint("give --cert and --key, or --self-signed with the names senders will use")),
     }
@@ -159,7 +167,10 @@ fn self_signed(tls: TlsBuilder, names: &[String]) -> Result<(Tls, Option<String>
     SelfSigned::new(tls, names)
         .map(|fresh| (fresh.tls, Some(fresh.fingerprint)))
         .map_err(|error| {
-            Failure::misused(format!("can't make a certificate for these names: {error}"))
+            Failure::misused(format!("can't make a certificate for these names: {error}")).hint(
+                "give --self-signed names such as sink.example or *.sink.example, and addresses \
+                 without port, separated by commas",
+            )
         })
 }
 
@@ -173,8 +184,17 @@ fn unusable(error: TlsError) -> Failure {
         TlsError::EncryptedKey => {
             failure.hint("decrypt it first: openssl pkey -in KEY -out PLAIN-KEY")
         }
-        TlsError::Missing { .. } | TlsError::Pem { .. } => failure
+        TlsError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            failure.hint("the user who runs tlsink must be allowed to read it")
+        }
+        TlsError::Missing { .. } => failure
             .hint("certificates and keys are PEM files, with lines that begin with -----BEGIN"),
+        TlsError::Pem { .. } => {
+            failure.hint("the file is damaged, or not all of it was copied: get it anew")
+        }
+        TlsError::UnusableKey => {
+            failure.hint("keys are RSA, ECDSA on P-256 or P-384, or Ed25519, and not damaged")
+        }
         TlsError::WrongKey => failure
             .hint("--cert and --key must belong together, the server's own certificate first"),
         _ => failure,
@@ -193,7 +213,11 @@ fn warn(args: &Listen, tls: &Tls, say: &Say) -> Result<(), Failure> {
     }
     if args.key_log {
         let file = std::env::var_os("SSLKEYLOGFILE")
-            .ok_or_else(|| Failure::misused("--key-log needs a file's name in SSLKEYLOGFILE"))?;
+            .filter(|file| !file.is_empty())
+            .ok_or_else(|| {
+                Failure::misused("--key-log needs a file's name in SSLKEYLOGFILE")
+                    .hint("SSLKEYLOGFILE=FILE tlsink --key-log writes the secrets to FILE")
+            })?;
         say.error(&format!(
             "the secrets of all connections are written to {}",
             file.to_string_lossy()

@@ -24,7 +24,11 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let certificates = CertificateDer::pem_slice_iter(pem)
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|error| malformed(CERTIFICATE, error))?;
+        .map_err(|error| match error {
+            // Items that are not looked for must be valid too, and this one can't be.
+            Error::Base64Decode(_) if is_encrypted(pem) => TlsError::EncryptedKey,
+            error => malformed(CERTIFICATE, error),
+        })?;
     match certificates.is_empty() {
         true => Err(TlsError::Missing { what: CERTIFICATE }),
         false => Ok(certificates),
@@ -34,7 +38,8 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, T
 /// The first private key in the text.
 pub(super) fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| match error {
-        Error::NoItemsFound if is_encrypted(pem) => TlsError::EncryptedKey,
+        // The older form has header lines, which are taken for damaged base64.
+        Error::NoItemsFound | Error::Base64Decode(_) if is_encrypted(pem) => TlsError::EncryptedKey,
         error => malformed(PRIVATE_KEY, error),
     })
 }
@@ -45,7 +50,8 @@ pub(super) fn check_key(
     key: &PrivateKeyDer<'_>,
 ) -> Result<(), TlsError> {
     const MESSAGE: &[u8] = b"signed to see whether key and certificate belong together";
-    let key = sign::any_supported_type(&PrivateKey(key.secret_der().to_vec())).map_err(unusable)?;
+    let key = sign::any_supported_type(&PrivateKey(key.secret_der().to_vec()))
+        .map_err(|_| TlsError::UnusableKey)?;
     let schemes = SCHEMES.map(|(scheme, _)| scheme);
     let (Some(signer), Some(certificate)) = (key.choose_scheme(&schemes), certificates.first())
     else {
@@ -122,8 +128,18 @@ fn malformed(what: &'static str, error: Error) -> TlsError {
         Error::NoItemsFound => TlsError::Missing { what },
         error => TlsError::Pem {
             what,
-            reason: error.to_string(),
+            reason: reason(&error),
         },
+    }
+}
+
+/// The parser's own words are for programmers: they show lines as lists of numbers.
+fn reason(error: &Error) -> String {
+    match error {
+        Error::MissingSectionEnd { .. } => "its line that begins with -----END is missing".into(),
+        Error::IllegalSectionStart { .. } => "a line that begins with -----BEGIN is damaged".into(),
+        Error::Base64Decode(_) => "its base64 is damaged".into(),
+        error => error.to_string(),
     }
 }
 

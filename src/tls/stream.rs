@@ -141,7 +141,9 @@ fn describe(error: &rustls::Error) -> String {
     use rustls::PeerIncompatible as Peer;
     match error {
         InvalidMessage(rustls::InvalidMessage::InvalidContentType) => "this is not TLS".to_owned(),
-        PeerIncompatible(
+        // A hello without any extensions, as before TLS 1.2, is taken for a damaged one.
+        InvalidMessage(rustls::InvalidMessage::MissingData("ClientHelloPayload"))
+        | PeerIncompatible(
             Peer::Tls12NotOffered
             | Peer::Tls12NotOfferedOrEnabled
             | Peer::SupportedVersionsExtensionRequired

@@ -158,10 +158,16 @@ impl Program {
     pub fn run_on(args: &[&str], stdout: Stdout, stderr: Stderr) -> Outcome {
         let mut command = Command::new(BINARY);
         command.args(args);
+        Program::run_by(command, stdout, stderr)
+    }
+
+    /// Runs it by a command of the test's own, with which it must end before it listens.
+    pub fn run_by(command: Command, stdout: Stdout, stderr: Stderr) -> Outcome {
+        let shown = format!("{command:?}");
         let program = Program::launch(command, stdout, stderr);
         program.stderr.wait("to end", |said, ended| {
             let said = String::from_utf8_lossy(said);
-            assert!(!said.contains("tlsink: listening on "), "{args:?} runs");
+            assert!(!said.contains("tlsink: listening on "), "{shown} runs");
             ended.then_some(())
         });
         program.outcome()
@@ -373,6 +379,21 @@ impl Client {
             self.send_records()?;
         }
         Ok(())
+    }
+
+    /// Sends a record that the server can't authenticate.
+    pub fn write_forged(&mut self) -> io::Result<()> {
+        self.tls.writer().write_all(b"forged")?;
+        let mut record = Vec::new();
+        self.tls.write_tls(&mut record)?;
+        *record.last_mut().expect("a record has bytes") ^= 1;
+        self.tcp.write_all(&record)
+    }
+
+    /// Closes the socket with a reset, which overtakes what is still on its way.
+    pub fn reset(self) -> io::Result<()> {
+        let no_time = Some(Duration::ZERO);
+        Ok(rustix::net::sockopt::set_socket_linger(&self.tcp, no_time)?)
     }
 
     /// Says close_notify and waits for the server's.

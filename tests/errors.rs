@@ -1,0 +1,745 @@
+//! What the program says when it can't run, and how a stream ended: every word of it, through the
+//! real binary.
+
+#![cfg(all(
+    feature = "cli",
+    feature = "gzip",
+    feature = "zlib",
+    feature = "deflate",
+    feature = "zstd",
+    feature = "qt"
+))]
+
+mod common;
+
+use std::any::Any;
+use std::fs;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use common::pack::gzip;
+use common::program::{BINARY, Client, FREE, Outcome, Program, Stderr, Stdout, client_hello, tcp};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rustix::io::Errno;
+use rustix::process::{Signal, geteuid};
+
+#[test]
+fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
+    let files = Files::new();
+    let holder = TcpListener::bind(FREE).unwrap();
+    let taken = holder.local_addr().unwrap().to_string();
+    let fill = |text: &str| {
+        let os_errors = OS_ERRORS.iter();
+        os_errors
+            .fold(text.to_owned(), |text, (name, error)| {
+                text.replace(name, &os_error(*error))
+            })
+            .replace("DIR", files.folder.path().to_str().unwrap())
+            .replace("TAKEN", &taken)
+    };
+    for (args, error, hint) in WRONG {
+        let args = fill(args);
+        let said = said(&fill(error), hint);
+        is_refused(run(Command::new(BINARY), &args), &args, &said);
+    }
+    for option in VALUE_OPTIONS {
+        let long = option.rsplit(' ').next().unwrap();
+        let said = said(&format!("{long} needs a value"), "");
+        for given in option.split(' ') {
+            is_refused(run(Command::new(BINARY), given), given, &said);
+        }
+        // Neither is the option behind it a value, nor nothing at all.
+        for args in [format!("{long} --once"), format!("{long}=")] {
+            is_refused(run(Command::new(BINARY), &args), &args, &said);
+        }
+    }
+
+    // No query can hold a label of 64 bytes (RFC 1035, section 2.3.4), so that none is sent.
+    let host = format!("{}.invalid:0", "x".repeat(64));
+    let outcome = run(Command::new(BINARY), &format!("--listen {host}"));
+    let (error, hint) = outcome.stderr.split_once('\n').unwrap();
+    // The rest is the resolver's.
+    let ours = format!("tlsink: can't resolve {host}: ");
+    assert!(error.starts_with(&ours), "{error}");
+    let hint_said =
+        "hint: give --listen an address of this machine, or a name that stands for one\n";
+    assert_eq!((hint, outcome.status), (hint_said, 2));
+
+    if !can_be_unprivileged(&files) {
+        eprintln!("skipped: can't run as a user without rights here");
+        return;
+    }
+    for (args, error, hint) in FORBIDDEN {
+        if args.contains(PRIVILEGED) && !has_privileged_ports() {
+            eprintln!("skipped: every port is free for everyone here");
+            continue;
+        }
+        let args = fill(args);
+        let said = said(&fill(error), hint);
+        is_refused(run(unprivileged(BINARY), &args), &args, &said);
+    }
+}
+
+#[test]
+fn each_end_of_a_stream_is_said_exactly_and_an_honest_sender_goes_on() {
+    let half = half_a_gzip();
+    let half_len = half.len();
+    let damaged = damaged_gzip();
+    let (damaged_len, last) = (damaged.len(), damaged.len() - 1);
+    let lines = b"1234567\n".repeat(1 << 18);
+    let (much, limit) = (gzip(&lines), &lines[..1 << 20]);
+    let much_len = much.len();
+
+    is_end(
+        &["--idle-timeout", "2"],
+        |program| {
+            let mut client = Client::connect(program.address());
+            client.write(&half).unwrap();
+            held(client)
+        },
+        HALF,
+        &format!(
+            "PEER: {half_len} bytes received, 5 delivered, gzip, timeout (nothing came for 2 s)"
+        ),
+    );
+    is_end(
+        &[],
+        |program| abandoned(program, b"text\n"),
+        b"text\n",
+        "PEER: 5 bytes received, 5 delivered, plain, truncated (no close_notify)",
+    );
+    is_end(
+        &[],
+        |program| {
+            let mut client = Client::connect(program.address());
+            let peer = client.local_address();
+            client.write(&half).unwrap();
+            client.finish().unwrap();
+            gone(peer)
+        },
+        HALF,
+        &format!(
+            "PEER: {half_len} bytes received, 5 delivered, gzip, truncated (gzip not finished)"
+        ),
+    );
+    is_end(
+        &[],
+        |program| abandoned(program, &half),
+        HALF,
+        &format!(
+            "PEER: {half_len} bytes received, 5 delivered, gzip, \
+             truncated (no close_notify, gzip not finished)"
+        ),
+    );
+    is_end(
+        &[],
+        |program| {
+            let mut client = Client::connect(program.address());
+            let peer = client.local_address();
+            client.write(b"text\n").unwrap();
+            // What has been printed, the reset can't overtake.
+            program.wait_for_stdout([HONEST, b"text\n"].concat());
+            client.reset().unwrap();
+            gone(peer)
+        },
+        b"text\n",
+        &format!(
+            "PEER: 5 bytes received, 5 delivered, plain, reset ({})",
+            os_error(Errno::CONNRESET)
+        ),
+    );
+    is_end(
+        &[],
+        |program| {
+            let mut client = Client::connect(program.address());
+            client.write(&damaged).unwrap();
+            held(client)
+        },
+        b"text\n",
+        &format!(
+            "PEER: {damaged_len} bytes received, 5 delivered, gzip, \
+             corrupt (gzip: wrong checksum at byte {last})"
+        ),
+    );
+    is_end(
+        &[],
+        |program| {
+            let mut client = Client::connect(program.address());
+            client.write(b"text\n").unwrap();
+            client.write_forged().unwrap();
+            held(client)
+        },
+        b"text\n",
+        "PEER: 5 bytes received, 5 delivered, plain, \
+         corrupt (tls: cannot decrypt peer's message at byte 5)",
+    );
+    is_end(
+        &[],
+        |program| held_plain(program, b"GET / HTTP/1.1\r\n\r\n"),
+        b"",
+        "PEER: refused (this is not TLS)",
+    );
+    is_end(
+        &[],
+        |program| held_plain(program, &tls_1_1_hello()),
+        b"",
+        "PEER: refused (no version of TLS in common)",
+    );
+    is_end(
+        &[],
+        |program| gone(tcp(program.address()).unwrap().local_addr().unwrap()),
+        b"",
+        "PEER: truncated (closed during the handshake)",
+    );
+    is_end(
+        &["--handshake-timeout", "2"],
+        |program| held_plain(program, &client_hello()[..20]),
+        b"",
+        "PEER: timeout (no handshake within 2 s)",
+    );
+    is_end(
+        &[],
+        |program| {
+            let mut client = Client::connect(program.address());
+            client.write(b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46").unwrap();
+            held(client)
+        },
+        b"",
+        "PEER: 12 bytes received, 0 delivered, refused (xz is not built in)\n\
+         hint: -d none passes it on as it is",
+    );
+    is_end(
+        &["--max-decoded", "1M"],
+        |program| {
+            let mut client = Client::connect(program.address());
+            client.write(&much).unwrap();
+            held(client)
+        },
+        limit,
+        &format!(
+            "PEER: {much_len} bytes received, 1048576 delivered, gzip, \
+             limit (more than 1048576 bytes when decoded)"
+        ),
+    );
+}
+
+#[test]
+fn a_cut_by_a_second_signal_is_said_exactly_and_until_then_lines_arrive() {
+    let program = Program::start(&[]);
+    let mut honest = Client::connect(program.address());
+    honest.write(b"before\n").unwrap();
+    program.wait_for_stdout("before\n");
+    program.signal(Signal::TERM);
+    program.wait_for_line(|line| line.starts_with("tlsink: stopping: "));
+    honest.write(b"after\n").unwrap();
+    program.wait_for_stdout("before\nafter\n");
+    program.signal(Signal::TERM);
+    let peer = honest.local_address();
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 1);
+    let said = said(
+        &format!("{peer}: 13 bytes received, 13 delivered, plain, cut (the server is stopping)"),
+        "",
+    );
+    assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
+}
+
+/// Arguments, the error, and the hint, if there is one. `DIR` is the folder of [`Files`], `TAKEN`
+/// an address in use; the system's errors are in [`OS_ERRORS`].
+const WRONG: &[(&str, &str, &str)] = &[
+    (
+        "--lisen 127.0.0.1:0",
+        "unknown option --lisen",
+        "did you mean --listen?",
+    ),
+    ("--bogus", "unknown option --bogus", SEE_HELP),
+    ("--bogus=1", "unknown option --bogus", SEE_HELP),
+    ("-x", "unknown option -x", SEE_HELP),
+    ("listen --bogus", "unknown option --bogus", SEE_HELP),
+    ("lisen", "unknown command lisen", "did you mean listen?"),
+    ("crt DIR", "unknown command crt", "did you mean cert?"),
+    ("leftover", "unknown command leftover", SEE_HELP),
+    ("listen leftover", "unexpected argument leftover", SEE_HELP),
+    ("--once leftover", "unexpected argument leftover", SEE_HELP),
+    ("--once --once", "--once is given twice", ""),
+    ("-v --verbose", "--verbose is given twice", ""),
+    ("-d gzip -d zstd", "-d is given twice", ""),
+    (
+        "--max-line=1k --max-line=2k",
+        "--max-line is given twice",
+        "",
+    ),
+    ("--once=1", "--once takes no value", ""),
+    ("-v=1", "-v takes no value", ""),
+    (
+        "--listen 127.0.0.1",
+        "--listen 127.0.0.1: expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433",
+        "",
+    ),
+    (
+        "--listen ::1:4433",
+        "--listen ::1:4433: expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:65536",
+        "--listen 127.0.0.1:65536: expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433",
+        "",
+    ),
+    (
+        "--max-line 1T",
+        "--max-line 1T: expected a number of bytes, such as 65536, 64k, 8M or 1G",
+        "",
+    ),
+    (
+        "--max-memory -1",
+        "--max-memory -1: expected a number of bytes, such as 65536, 64k, 8M or 1G",
+        "",
+    ),
+    (
+        "--idle-timeout 1s",
+        "--idle-timeout 1s: expected a number of seconds, such as 30 or 0.5",
+        "",
+    ),
+    (
+        "--drain soon",
+        "--drain soon: expected a number of seconds, such as 30 or 0.5",
+        "",
+    ),
+    (
+        "--max-connections 0",
+        "--max-connections 0: expected a number of at least 1",
+        "",
+    ),
+    (
+        "--max-per-ip few",
+        "--max-per-ip few: expected a number of at least 1",
+        "",
+    ),
+    (
+        "--threads 0",
+        "--threads 0: expected a number from 1 to 1024",
+        "",
+    ),
+    (
+        "--lanes 1025",
+        "--lanes 1025: expected a number from 1 to 1024",
+        "",
+    ),
+    (
+        "-d rar",
+        "--decode rar: expected auto, none, gzip, zlib, deflate, zstd or qt",
+        "",
+    ),
+    ("-f yaml", "--format yaml: expected lines or raw", ""),
+    ("--tls-min 1.1", "--tls-min 1.1: expected 1.2 or 1.3", ""),
+    ("--label -f raw", "--label needs --format lines", ""),
+    ("-v -q", "-v and -q can't be combined", ""),
+    (
+        "--cert DIR/own.pem",
+        "--cert needs --key",
+        "if both are in one file, name it twice",
+    ),
+    (
+        "--key DIR/own.key",
+        "--key needs --cert",
+        "if both are in one file, name it twice",
+    ),
+    (
+        "--self-signed a -c DIR/own.pem -k DIR/own.key",
+        "--self-signed can't be combined with --cert and --key",
+        "",
+    ),
+    (
+        "--self-signed a -k DIR/own.key",
+        "--self-signed can't be combined with --cert and --key",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --key-log",
+        "--key-log needs a file's name in SSLKEYLOGFILE",
+        "SSLKEYLOGFILE=FILE tlsink --key-log writes the secrets to FILE",
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/none.pem -k DIR/own.key",
+        "can't read DIR/none.pem: ENOENT",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR -k DIR/own.key",
+        "can't read DIR: EISDIR",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/empty.pem -k DIR/own.key",
+        "DIR/empty.pem: no certificate found",
+        PEM,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.key -k DIR/own.key",
+        "DIR/own.key: no certificate found",
+        PEM,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/damaged.pem -k DIR/own.key",
+        "DIR/damaged.pem: the certificate is not valid PEM: its base64 is damaged",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/cut.pem -k DIR/own.key",
+        "DIR/cut.pem: the certificate is not valid PEM: its line that begins with -----END is missing",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/none.key",
+        "can't read DIR/none.key: ENOENT",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/own.pem",
+        "DIR/own.pem: no private key found",
+        PEM,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/encrypted.key",
+        "DIR/encrypted.key: the private key is encrypted",
+        DECRYPT,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/encrypted-as-of-old.key",
+        "DIR/encrypted-as-of-old.key: the private key is encrypted",
+        DECRYPT,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/other.key",
+        "DIR/other.key: the private key is not that of the certificate",
+        "--cert and --key must belong together, the server's own certificate first",
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/garbage.key",
+        "DIR/garbage.key: the private key is damaged, or of a kind that can't be used",
+        "keys are RSA, ECDSA on P-256 or P-384, or Ed25519, and not damaged",
+    ),
+    (
+        "-l 127.0.0.1:0 --self-signed localhost:4433",
+        "can't make a certificate for these names: \"localhost:4433\" is neither a DNS name nor an IP address",
+        NAMES,
+    ),
+    (
+        "-l 127.0.0.1:0 --self-signed a,*.net",
+        "can't make a certificate for these names: no client takes a wildcard as wide as \"*.net\"",
+        NAMES,
+    ),
+    (
+        "-l 0.0.0.0:0",
+        "0.0.0.0 is not a loopback address, so it needs a certificate",
+        "give --cert and --key, or --self-signed with the names senders will use",
+    ),
+    (
+        "-l 127.0.0.1:0 -l 0.0.0.0:0",
+        "0.0.0.0 is not a loopback address, so it needs a certificate",
+        "give --cert and --key, or --self-signed with the names senders will use",
+    ),
+    (
+        "-l TAKEN",
+        "can't listen on TAKEN: EADDRINUSE",
+        "another program listens there; give --listen another port, or stop it",
+    ),
+    (
+        "-l 192.0.2.1:0",
+        "can't listen on 192.0.2.1:0: EADDRNOTAVAIL",
+        "this machine has no such address; 0.0.0.0 and [::] are all of its own",
+    ),
+    (
+        "-l 127.0.0.1:0 --max-memory 1023k",
+        "--max-memory must be at least 1048576",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 -o DIR/none/out",
+        "can't open DIR/none/out: ENOENT",
+        "--output makes the file, but not the folder that it is in",
+    ),
+    (
+        "-l 127.0.0.1:0 --output DIR",
+        "can't open DIR: EISDIR",
+        "give --output a file in it",
+    ),
+];
+
+/// The same for a user without rights.
+const FORBIDDEN: &[(&str, &str, &str)] = &[
+    (
+        PRIVILEGED,
+        "can't listen on 127.0.0.1:1: EACCES",
+        "ports below 1024 are for root; give --listen a higher one",
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/unreadable.key",
+        "can't read DIR/unreadable.key: EACCES",
+        "the user who runs tlsink must be allowed to read it",
+    ),
+    (
+        "-l 127.0.0.1:0 -o DIR/unreadable.key",
+        "can't open DIR/unreadable.key: EACCES",
+        "",
+    ),
+];
+
+const PRIVILEGED: &str = "-l 127.0.0.1:1";
+
+const VALUE_OPTIONS: [&str; 19] = [
+    "-l --listen",
+    "-c --cert",
+    "-k --key",
+    "--self-signed",
+    "--tls-min",
+    "-d --decode",
+    "-f --format",
+    "-o --output",
+    "--max-connections",
+    "--max-per-ip",
+    "--handshake-timeout",
+    "--idle-timeout",
+    "--max-line",
+    "--max-decoded",
+    "--max-window",
+    "--max-memory",
+    "--drain",
+    "--threads",
+    "--lanes",
+];
+
+const SEE_HELP: &str = "see tlsink --help";
+const PEM: &str = "certificates and keys are PEM files, with lines that begin with -----BEGIN";
+const DAMAGED: &str = "the file is damaged, or not all of it was copied: get it anew";
+const DECRYPT: &str = "decrypt it first: openssl pkey -in KEY -out PLAIN-KEY";
+const NAMES: &str = "give --self-signed names such as sink.example or *.sink.example, and \
+                     addresses without port, separated by commas";
+
+/// Their texts are the C library's.
+const OS_ERRORS: [(&str, Errno); 5] = [
+    ("ENOENT", Errno::NOENT),
+    ("EISDIR", Errno::ISDIR),
+    ("EACCES", Errno::ACCESS),
+    ("EADDRINUSE", Errno::ADDRINUSE),
+    ("EADDRNOTAVAIL", Errno::ADDRNOTAVAIL),
+];
+
+fn os_error(error: Errno) -> String {
+    io::Error::from(error).to_string()
+}
+
+fn said(error: &str, hint: &str) -> String {
+    match hint {
+        "" => format!("tlsink: {error}\n"),
+        hint => format!("tlsink: {error}\nhint: {hint}\n"),
+    }
+}
+
+fn run(mut command: Command, args: &str) -> Outcome {
+    command.args(args.split(' ')).env_remove("SSLKEYLOGFILE");
+    Program::run_by(command, Stdout::Collected, Stderr::Pipe)
+}
+
+fn is_refused(outcome: Outcome, args: &str, said: &str) {
+    assert_eq!(outcome.stderr, said, "{args}");
+    assert_eq!(outcome.status, 2, "{args}");
+    assert_eq!(outcome.stdout_text(), "", "{args}");
+}
+
+/// Runs a program as a user without rights.
+fn unprivileged(program: &str) -> Command {
+    if !geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--clear-groups"])
+        .args(["--bounding-set=-all", "--inh-caps=-all"])
+        .arg(program);
+    command
+}
+
+/// Whether such a user can be had, and reaches the program and the files.
+fn can_be_unprivileged(files: &Files) -> bool {
+    let tried = unprivileged("test")
+        .args(["-x", BINARY, "-a", "-r"])
+        .arg(files.folder.path().join("own.pem"))
+        .stderr(Stdio::null())
+        .status();
+    tried.is_ok_and(|status| status.success())
+}
+
+fn has_privileged_ports() -> bool {
+    let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    first.map_or(true, |first| first.trim() != "0" && first.trim() != "1")
+}
+
+/// Certificates and keys, and what is wrong with most of them.
+struct Files {
+    folder: tempfile::TempDir,
+}
+
+impl Files {
+    fn new() -> Self {
+        let [own, other] = [(), ()]
+            .map(|()| rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap());
+        let (certificate, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        // A user without rights is to be kept from a file, not from all of them.
+        set_mode(path, 0o755);
+        for (name, text) in [
+            ("own.pem", &*certificate),
+            ("own.key", &*key),
+            ("other.key", &*other.signing_key.serialize_pem()),
+            ("empty.pem", ""),
+            ("damaged.pem", &*certificate.replacen("\nMII", "\nMI!", 1)),
+            ("cut.pem", &certificate[..certificate.len() / 2]),
+            ("encrypted.key", ENCRYPTED),
+            ("encrypted-as-of-old.key", ENCRYPTED_AS_OF_OLD),
+            ("garbage.key", GARBAGE),
+            ("unreadable.key", &*key),
+        ] {
+            fs::write(path.join(name), text).unwrap();
+        }
+        set_mode(&path.join("unreadable.key"), 0o000);
+        Files { folder }
+    }
+}
+
+/// PKCS#8 (RFC 5958, section 3).
+const ENCRYPTED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----\n\
+                         MIGjMF8GCSqGSIb3DQEFDTBS\n\
+                         -----END ENCRYPTED PRIVATE KEY-----\n";
+
+/// What `openssl ec -aes128` writes (RFC 1421, section 4.6).
+const ENCRYPTED_AS_OF_OLD: &str = "-----BEGIN EC PRIVATE KEY-----\n\
+                                   Proc-Type: 4,ENCRYPTED\n\
+                                   DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\n\
+                                   MIGjMF8GCSqGSIb3DQEFDTBS\n\
+                                   -----END EC PRIVATE KEY-----\n";
+
+/// DER of something else.
+const GARBAGE: &str = "-----BEGIN PRIVATE KEY-----\nMAMCAQA=\n-----END PRIVATE KEY-----\n";
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// What the honest sender sends first.
+const HONEST: &[u8] = b"before\n";
+
+/// What [`half_a_gzip`] decodes to.
+const HALF: &[u8] = b"half\n";
+
+/// Lets a sender misbehave while an honest one is connected, whose lines must keep arriving. Both
+/// ends must be said as they are here, and nothing else.
+fn is_end(
+    args: &[&str],
+    misbehave: impl FnOnce(&Program) -> Misbehaved,
+    delivered: &[u8],
+    end: &str,
+) {
+    let program = Program::start(args);
+    let mut honest = Client::connect(program.address());
+    honest.write(HONEST).unwrap();
+    program.wait_for_stdout(HONEST);
+    let Misbehaved { peer, held } = misbehave(&program);
+    let mut expected = [HONEST, delivered].concat();
+    program.wait_for_stdout(&expected);
+    let mut sent = HONEST.len();
+    let ended = format!("tlsink: {peer}: ");
+    loop {
+        let over = program.stderr().contains(&ended);
+        honest.write(b"meanwhile\n").unwrap();
+        sent += b"meanwhile\n".len();
+        expected.extend_from_slice(b"meanwhile\n");
+        program.wait_for_stdout(&expected);
+        if over {
+            break;
+        }
+    }
+    let honest_peer = honest.local_address();
+    honest.finish().unwrap();
+    program.wait_for_line(|line| line.ends_with(", clean"));
+    let outcome = program.stop();
+    drop(held);
+    assert_eq!(outcome.status, 0);
+    assert!(outcome.stdout == expected, "{end}: more was printed");
+    let said: Vec<&str> = outcome.stderr.lines().skip(3).collect();
+    let expected = format!(
+        "tlsink: {}\n\
+         tlsink: {honest_peer}: {sent} bytes received, {sent} delivered, plain, clean\n\
+         tlsink: stopping",
+        end.replace("PEER", &peer.to_string())
+    );
+    assert_eq!(said.join("\n"), expected);
+}
+
+/// A sender that did its worst.
+struct Misbehaved {
+    peer: SocketAddr,
+    /// Its connection, if that stays open.
+    held: Option<Box<dyn Any>>,
+}
+
+fn held(client: Client) -> Misbehaved {
+    Misbehaved {
+        peer: client.local_address(),
+        held: Some(Box::new(client)),
+    }
+}
+
+fn gone(peer: SocketAddr) -> Misbehaved {
+    Misbehaved { peer, held: None }
+}
+
+/// Sends bytes without TLS.
+fn held_plain(program: &Program, bytes: &[u8]) -> Misbehaved {
+    let mut socket = tcp(program.address()).unwrap();
+    socket.write_all(bytes).unwrap();
+    Misbehaved {
+        peer: socket.local_addr().unwrap(),
+        held: Some(Box::new(socket)),
+    }
+}
+
+/// Sends bytes, and closes without a close_notify.
+fn abandoned(program: &Program, bytes: &[u8]) -> Misbehaved {
+    let mut client = Client::connect(program.address());
+    let peer = client.local_address();
+    client.write(bytes).unwrap();
+    client.abandon().unwrap();
+    gone(peer)
+}
+
+/// A gzip stream without its end, flushed so that it is known what can be decoded.
+fn half_a_gzip() -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(HALF).unwrap();
+    encoder.flush().unwrap();
+    std::mem::take(encoder.get_mut())
+}
+
+/// All of the text, and then the wrong checksum.
+fn damaged_gzip() -> Vec<u8> {
+    let mut damaged = gzip(b"text\n");
+    let checksum = damaged.len() - 8;
+    damaged[checksum] ^= 1;
+    damaged
+}
+
+/// What a client says that knows nothing newer than TLS 1.1 (RFC 4346, section 7.4.1.2).
+fn tls_1_1_hello() -> Vec<u8> {
+    let mut hello = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
+    hello.extend([7; 32]);
+    // No session, TLS_RSA_WITH_AES_128_CBC_SHA, no compression.
+    hello.extend([0, 0, 2, 0, 0x2f, 1, 0]);
+    hello
+}
