@@ -450,6 +450,19 @@ fn a_program_that_says_it_listens_is_ready_for_signals() {
 }
 
 #[test]
+fn a_hangup_stops_it_unless_it_was_to_outlive_its_terminal() {
+    let program = Program::start(&[]);
+    program.signal(Signal::HUP);
+    assert_eq!(program.outcome().status, 0);
+
+    let program = Program::start_after("trap '' HUP", &[]);
+    program.signal(Signal::HUP);
+    send(program.address(), b"still there\n");
+    program.wait_for_stdout("still there\n");
+    assert_eq!(program.stop().status, 0);
+}
+
+#[test]
 fn a_signal_that_comes_twice_stops_an_idle_program_with_0() {
     for _ in 0..20 {
         let program = Program::start(&[]);

@@ -41,7 +41,12 @@ pub(crate) enum Event {
 pub(crate) fn stop_signals(
     events: Sender<Event>,
 ) -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
-    let mut signals = Signals::new([Signal::Term, Signal::Int])
+    // There is nothing that SIGHUP could reload, so it stops as well.
+    let mut wanted = vec![Signal::Term, Signal::Int];
+    if !ignores_hangup() {
+        wanted.push(Signal::Hup);
+    }
+    let mut signals = Signals::new(wanted)
         .map_err(|error| Failure::failed(format!("can't handle signals: {error}")))?;
     Ok(async move {
         while signals.next().await.is_some() {
@@ -50,6 +55,18 @@ pub(crate) fn stop_signals(
             }
         }
     })
+}
+
+/// Whether whoever started the program wants it to outlive the terminal, as nohup(1) does. Where
+/// that can't be told, it does not.
+fn ignores_hangup() -> bool {
+    const SIGHUP: u64 = 1;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    ignored.is_some_and(|mask| mask & SIGHUP != 0)
 }
 
 /// Waits for what ends the program, and ends it in order.

@@ -83,9 +83,9 @@ Running:
 
 Sizes take k, M and G, powers of 1024.
 
-Data goes to standard output, everything else to standard error. SIGTERM and
-SIGINT stop it: open streams may go on for the time of --drain, a second signal
-ends them.
+Data goes to standard output, everything else to standard error. SIGTERM, SIGINT
+and SIGHUP stop it: open streams may go on for the time of --drain, a second
+signal ends them.
 
 Exit status: 0 after a requested stop, or with --once after a clean stream;
 1 when running failed; 2 for wrong arguments or unreadable configuration.
