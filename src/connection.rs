@@ -159,7 +159,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                         accept: Box::new(tls.accept(io)),
                         deadline: Deadline::after(guard.shared.settings.handshake_timeout),
                     }),
-                    (Some(Transport::Plain(io)), _) => guard.open(Stream::Plain(io)),
+                    (Some(Transport::Plain(io)), _) => {
+                        guard.open(Stream::Plain(tls::Transport(io)))
+                    }
                     (Some(Transport::Tls(_)), None) => Next::unopened(End::Refused {
                         what: "this server has no certificate".to_owned(),
                         hint: None,
@@ -350,7 +352,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Open<IO> {
 
 enum Stream<IO> {
     Tls(Box<tls::Stream<IO>>),
-    Plain(IO),
+    Plain(tls::Transport<IO>),
     Gone,
 }
 
@@ -386,16 +388,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
     ) -> Poll<Result<usize, tls::ReadError>> {
         match self {
             Stream::Tls(tls) => tls.poll_read(cx, buf),
-            Stream::Plain(io) => loop {
-                match ready!(Pin::new(&mut *io).poll_read(cx, buf)) {
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    result => {
-                        return Poll::Ready(
-                            result.map_err(|error| tls::ReadError::Reset(error.to_string())),
-                        );
-                    }
-                }
-            },
+            Stream::Plain(io) => Pin::new(io)
+                .poll_read(cx, buf)
+                .map_err(|error| tls::ReadError::Reset(error.to_string())),
             Stream::Gone => Poll::Ready(Ok(0)),
         }
     }

@@ -89,8 +89,9 @@ pub use sink::{Decoded, Sink};
 pub use tls::{Tls, TlsBuilder, TlsVersion};
 pub use totals::Totals;
 
-/// Sizes that are fixed.
+/// Sizes that are fixed, and defaults.
 pub mod limits {
     pub use crate::event::CHUNK;
+    pub use crate::server::MAX_CONNECTIONS;
     pub use crate::sink::TURN;
 }

@@ -57,6 +57,10 @@ struct Handle {
     shared: Arc<Shared>,
 }
 
+/// The default of [`Builder::max_connections`]. An idle sender takes some 9 KiB, so all of them stay
+/// well below what windows may take.
+pub const MAX_CONNECTIONS: usize = 10_000;
+
 /// Accept errors in a row double the pause, from the first to the second of these. Out of file
 /// descriptors is such an error: trying again at once would only burn the processor.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
@@ -76,7 +80,7 @@ impl Server {
                 max_per_ip: None,
                 stop_after: None,
             },
-            max_connections: 10_000,
+            max_connections: MAX_CONNECTIONS,
             max_memory: 1 << 30,
             max_window: 8 << 20,
             format: Format::Auto,

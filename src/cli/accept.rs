@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use async_channel::Sender;
 use futures_lite::{StreamExt, stream};
+use rustix::io::Errno;
 use rustix::net::sockopt;
 use smol::Executor;
 use smol::net::{TcpListener, TcpStream};
@@ -108,12 +109,10 @@ impl Acceptor {
 
     /// Says that connections can't be accepted.
     fn say_failing(&self, error: &io::Error) {
-        let out_of_files = [
-            rustix::io::Errno::MFILE.raw_os_error(),
-            rustix::io::Errno::NFILE.raw_os_error(),
-        ]
-        .map(Some)
-        .contains(&error.raw_os_error());
+        let out_of_files = matches!(
+            Errno::from_io_error(error),
+            Some(Errno::MFILE | Errno::NFILE)
+        );
         let hint = "allow more open files (ulimit -Hn), or give --max-connections less";
         self.say.line(
             Level::Error,

@@ -8,6 +8,7 @@ use std::thread;
 use async_channel::Sender;
 use futures_lite::future;
 use smol::Executor;
+use tlsink::limits::MAX_CONNECTIONS;
 use tlsink::output::{Lines, Raw};
 use tlsink::{BuildError, Builder, Conn, End, Output, Server, Sink, Tls, TlsBuilder, TlsError};
 
@@ -112,8 +113,8 @@ fn settings(args: &Listen, files: Option<u64>) -> Builder {
     if let Some(connections) = args.max_connections {
         builder = builder.max_connections(connections);
     } else if let Some(files) = files {
-        let allowed = files.saturating_sub(RESERVED_FILES).clamp(1, 10_000);
-        builder = builder.max_connections(allowed as usize);
+        let allowed = usize::try_from(files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX);
+        builder = builder.max_connections(allowed.clamp(1, MAX_CONNECTIONS));
     }
     if let Some(limit) = args.handshake_timeout {
         builder = builder.handshake_timeout(limit);
@@ -311,7 +312,7 @@ impl<O: Output> Output for Announcing<O> {
 
     fn open(&mut self, connection: &Conn) -> io::Result<()> {
         self.say
-            .detail(&format!("{}: open", accept::name(connection.peer())));
+            .detail(|| format!("{}: open", accept::name(connection.peer())));
         self.output.open(connection)
     }
 

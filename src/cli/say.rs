@@ -85,8 +85,11 @@ impl Say {
         self.line(Level::Info, text, None);
     }
 
-    pub(crate) fn detail(&self, text: &str) {
-        self.line(Level::Detail, text, None);
+    /// Says what `text` makes, which is not asked for when nobody wants to know.
+    pub(crate) fn detail(&self, text: impl FnOnce() -> String) {
+        if Level::Detail <= self.level {
+            self.line(Level::Detail, &text(), None);
+        }
     }
 
     /// Says one line, and with a hint another one, about what can be done. What they quote is made

@@ -22,7 +22,7 @@ use crate::error::TlsError;
 mod pem;
 mod stream;
 
-pub(crate) use stream::{Accept, HandshakeError, ReadError, Stream};
+pub(crate) use stream::{Accept, HandshakeError, ReadError, Stream, Transport};
 
 /// The server's side of TLS: its certificate, its key, and what it accepts.
 ///

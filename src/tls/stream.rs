@@ -167,9 +167,9 @@ fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 
-/// What is under the TLS. It tries again when it was interrupted, and never says that the
-/// connection was aborted.
-struct Transport<IO>(IO);
+/// What bytes come from, below TLS or without it. It tries again when it was interrupted, and never
+/// says that the connection was aborted.
+pub(crate) struct Transport<IO>(pub(crate) IO);
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Transport<IO> {
     fn poll_read(
