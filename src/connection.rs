@@ -170,7 +170,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 }
             }
             Phase::Handshake { accept, deadline } => match accept.poll(cx) {
-                Poll::Ready(Ok(stream)) => guard.open(Stream::Tls(Box::new(stream))),
+                Poll::Ready(Ok(accepted)) => {
+                    guard.peer.verified(accepted.names);
+                    guard.open(Stream::Tls(Box::new(accepted.stream)))
+                }
                 Poll::Ready(Err(error)) => Next::unopened(error.into()),
                 Poll::Pending => {
                     let limit = ready!(deadline.poll(cx));
@@ -421,7 +424,7 @@ impl From<tls::HandshakeError> for End {
         match error {
             tls::HandshakeError::Closed => End::Truncated(Truncation::Handshake),
             tls::HandshakeError::Reset(what) => End::Reset { what },
-            tls::HandshakeError::Tls(what) => End::Refused { what, hint: None },
+            tls::HandshakeError::Refused { what, hint } => End::Refused { what, hint },
         }
     }
 }

@@ -240,21 +240,33 @@ pub enum TlsError {
     },
     /// The PEM text is damaged.
     Pem {
-        /// What was looked for: `certificate` or `private key`.
+        /// What was looked for: `certificate`, `private key` or `CRL`.
         what: &'static str,
         /// What is wrong.
         reason: String,
     },
-    /// The PEM text holds no such item.
+    /// The text holds no such item.
     Missing {
-        /// What was looked for: `certificate` or `private key`.
+        /// What was looked for: `certificate`, `private key`, `CA certificate` or `CRL`.
         what: &'static str,
+    },
+    /// What the text holds can't be read, or is of a kind that is not supported.
+    Damaged {
+        /// What it is: `CA certificate` or `CRL`.
+        what: &'static str,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Neither a name nor `*.` and a DNS name.
+    Pattern {
+        /// What was given.
+        name: String,
     },
     /// The private key is encrypted.
     EncryptedKey,
     /// The private key is damaged, or of a kind that is not built in.
     UnusableKey,
-    /// The private key is that of another certificate.
+    /// The private key belongs to none of the certificates.
     WrongKey,
     /// The certificate or the key can't be used for TLS.
     Unusable {
@@ -281,6 +293,8 @@ impl fmt::Display for TlsError {
             TlsError::File { path, source } => write!(f, "{}: {source}", path.display()),
             TlsError::Pem { what, reason } => write!(f, "the {what} is not valid PEM: {reason}"),
             TlsError::Missing { what } => write!(f, "no {what} found"),
+            TlsError::Damaged { what, reason } => write!(f, "the {what} can't be used: {reason}"),
+            TlsError::Pattern { name } => write!(f, "{name:?} is not a name"),
             TlsError::EncryptedKey => f.write_str("the private key is encrypted"),
             TlsError::UnusableKey => {
                 f.write_str("the private key is damaged, or of a kind that can't be used")

@@ -86,7 +86,7 @@ pub use output::Output;
 pub use peer::{Address, Conn, ConnId, Peer};
 pub use server::{Builder, Server};
 pub use sink::{Decoded, Sink};
-pub use tls::{Tls, TlsBuilder, TlsVersion};
+pub use tls::{Clients, Identity, Tls, TlsBuilder, TlsVersion, TlsWarning};
 pub use totals::Totals;
 
 /// Sizes that are fixed, and defaults.

@@ -72,6 +72,16 @@ impl Peer {
         self
     }
 
+    /// Adds names that the handshake has verified; they come first.
+    pub(crate) fn verified(&mut self, names: Vec<String>) {
+        if !names.is_empty() {
+            self.names = names
+                .into_iter()
+                .chain(self.names.iter().cloned())
+                .collect();
+        }
+    }
+
     /// Where the stream comes from.
     pub fn address(&self) -> &Address {
         &self.address

@@ -12,7 +12,8 @@ use rustix::net::sockopt;
 use smol::Executor;
 use smol::net::{TcpListener, TcpStream};
 use tlsink::decode::Format;
-use tlsink::{Peer, Report, Server};
+use tlsink::output::label;
+use tlsink::{Report, Server};
 
 use super::Failure;
 use super::probes::Probes;
@@ -130,7 +131,7 @@ impl Acceptor {
             format,
             ..
         } = report;
-        let peer = name(&report.peer);
+        let peer = label(&report.peer);
         if !report.established {
             self.probes.line(&format!("{peer}: {end}"), end.hint());
             return;
@@ -149,14 +150,6 @@ impl Acceptor {
             &format!("{peer}: {received} bytes received, {delivered} delivered, {format}{end}"),
             end.hint(),
         );
-    }
-}
-
-/// A peer as it is said: its verified name, if it has one, and its address.
-pub(crate) fn name(peer: &Peer) -> String {
-    match peer.names() {
-        [name, ..] => format!("{name}@{peer}"),
-        [] => peer.to_string(),
     }
 }
 

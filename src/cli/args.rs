@@ -1,5 +1,6 @@
 //! The command line, parsed: what comes out of here can be run.
 
+use std::cmp::Ordering;
 use std::ffi::{OsStr, OsString};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -25,9 +26,7 @@ pub(crate) enum Command {
 pub(crate) struct Listen {
     /// `HOST:PORT` each, at least one.
     pub(crate) addresses: Vec<String>,
-    pub(crate) certificate: Certificate,
-    pub(crate) tls_min: TlsVersion,
-    pub(crate) key_log: bool,
+    pub(crate) tls: Tls,
     pub(crate) decode: Format,
     pub(crate) printer: Printer,
     pub(crate) max_line: Option<usize>,
@@ -47,16 +46,32 @@ pub(crate) struct Listen {
     pub(crate) lanes: usize,
 }
 
-#[derive(Debug)]
+/// What is presented to senders, and asked of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Tls {
+    pub(crate) certificate: Certificate,
+    pub(crate) clients: Option<Clients>,
+    pub(crate) min: TlsVersion,
+    pub(crate) key_log: bool,
+}
+
+#[derive(Clone, Debug)]
 pub(crate) enum Certificate {
-    Files {
-        certificate: PathBuf,
-        key: PathBuf,
-    },
+    /// A chain and its key each, at least one.
+    Files(Vec<(PathBuf, PathBuf)>),
     /// For these names, on any address.
     SelfSigned(Vec<String>),
     /// For this machine, on loopback addresses alone.
     Loopback,
+}
+
+/// How senders are verified.
+#[derive(Clone, Debug)]
+pub(crate) struct Clients {
+    pub(crate) ca: PathBuf,
+    pub(crate) optional: bool,
+    pub(crate) allow: Vec<String>,
+    pub(crate) crls: Vec<PathBuf>,
 }
 
 /// How to print.
@@ -106,19 +121,19 @@ pub(crate) fn parse(mut args: Arguments) -> Result<Command, Failure> {
 }
 
 fn parse_listen(args: &mut Arguments) -> Result<Listen, Failure> {
-    let mut addresses = Vec::new();
-    while let Some(address) = option(args, ["-l", "--listen"], value::address)? {
-        addresses.push(address);
-    }
+    let mut addresses = all(|| option(args, ["-l", "--listen"], value::address))?;
     if addresses.is_empty() {
         addresses.push(DEFAULT_ADDRESS.to_owned());
     }
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     Ok(Listen {
         addresses,
-        certificate: parse_certificate(args)?,
-        tls_min: option(args, "--tls-min", tls_version)?.unwrap_or(TlsVersion::Tls12),
-        key_log: args.contains("--key-log"),
+        tls: Tls {
+            certificate: parse_certificate(args)?,
+            clients: parse_clients(args)?,
+            min: option(args, "--tls-min", tls_version)?.unwrap_or(TlsVersion::Tls12),
+            key_log: args.contains("--key-log"),
+        },
         decode: option(args, ["-d", "--decode"], format)?.unwrap_or(Format::Auto),
         printer: parse_printer(args)?,
         max_line: option(args, "--max-line", value::memory)?,
@@ -163,25 +178,69 @@ fn parse_level(args: &mut Arguments) -> Result<Level, Failure> {
 }
 
 fn parse_certificate(args: &mut Arguments) -> Result<Certificate, Failure> {
-    let file = path(args, ["-c", "--cert"])?;
-    let key = path(args, ["-k", "--key"])?;
+    let chains = all(|| path(args, ["-c", "--cert"]))?;
+    let keys = all(|| path(args, ["-k", "--key"]))?;
     let names = option(args, "--self-signed", names)?;
-    match (file, key, names) {
-        (None, None, None) => Ok(Certificate::Loopback),
-        (None, None, Some(names)) => Ok(Certificate::SelfSigned(names)),
-        (Some(certificate), Some(key), None) => Ok(Certificate::Files { certificate, key }),
-        (_, _, Some(_)) => Err(Failure::misused(
+    let unpaired = |option: &str, missing: &str| {
+        Failure::misused(format!("{option} needs {missing}"))
+            .hint("if both are in one file, name it twice")
+    };
+    match (chains.len().cmp(&keys.len()), names) {
+        (_, Some(_)) if !chains.is_empty() || !keys.is_empty() => Err(Failure::misused(
             "--self-signed can't be combined with --cert and --key",
         )),
-        (Some(_), None, None) => {
-            Err(Failure::misused("--cert needs --key")
-                .hint("if both are in one file, name it twice"))
-        }
-        (None, Some(_), None) => {
-            Err(Failure::misused("--key needs --cert")
-                .hint("if both are in one file, name it twice"))
-        }
+        (_, Some(names)) => Ok(Certificate::SelfSigned(names)),
+        (Ordering::Greater, None) if keys.is_empty() => Err(unpaired("--cert", "--key")),
+        (Ordering::Less, None) if chains.is_empty() => Err(unpaired("--key", "--cert")),
+        (Ordering::Greater, None) => Err(unpaired("each --cert", "its --key")),
+        (Ordering::Less, None) => Err(unpaired("each --key", "its --cert")),
+        (Ordering::Equal, None) if chains.is_empty() => Ok(Certificate::Loopback),
+        (Ordering::Equal, None) => Ok(Certificate::Files(chains.into_iter().zip(keys).collect())),
     }
+}
+
+fn parse_clients(args: &mut Arguments) -> Result<Option<Clients>, Failure> {
+    let ca = path(args, "--client-ca")?;
+    let optional = option(args, "--client-auth", client_auth)?;
+    let allow = all(|| option(args, "--allow-client", text))?;
+    let crls = all(|| path(args, "--crl"))?;
+    let Some(ca) = ca else {
+        let alone = [
+            ("--client-auth", optional.is_some()),
+            ("--allow-client", !allow.is_empty()),
+            ("--crl", !crls.is_empty()),
+        ];
+        return match alone.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Failure::misused(format!("{option} needs --client-ca"))),
+            None => Ok(None),
+        };
+    };
+    let optional = optional.unwrap_or(false);
+    if optional && !allow.is_empty() {
+        return Err(Failure::misused(
+            "--allow-client can't be combined with --client-auth optional",
+        )
+        .hint("who presents no certificate would be let in without any name"));
+    }
+    Ok(Some(Clients {
+        ca,
+        optional,
+        allow,
+        crls,
+    }))
+}
+
+/// Whether a certificate is optional.
+fn client_auth(mode: &str) -> Result<bool, String> {
+    match mode {
+        "require" => Ok(false),
+        "optional" => Ok(true),
+        _ => Err("expected require or optional".to_owned()),
+    }
+}
+
+fn text(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
 }
 
 fn names(text: &str) -> Result<Vec<String>, String> {
@@ -220,6 +279,11 @@ fn option<T>(
             }
             error => no_value(name, error),
         })
+}
+
+/// All values of an option that may be given several times, in their order.
+fn all<T>(mut next: impl FnMut() -> Result<Option<T>, Failure>) -> Result<Vec<T>, Failure> {
+    std::iter::from_fn(|| next().transpose()).collect()
 }
 
 fn path(args: &mut Arguments, name: impl Name) -> Result<Option<PathBuf>, Failure> {

@@ -9,11 +9,11 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 use rustls_pki_types::DnsName;
-use tlsink::{Tls, TlsBuilder, TlsError};
+use tlsink::Identity;
 
 /// A certificate that signs itself, made for this run.
 pub(crate) struct SelfSigned {
-    pub(crate) tls: Tls,
+    pub(crate) identity: Identity,
     /// SHA-256 of the certificate (what `openssl x509 -fingerprint -sha256` prints).
     pub(crate) fingerprint: String,
 }
@@ -25,15 +25,14 @@ impl SelfSigned {
     /// # Errors
     ///
     /// With a text for the user, when a name can't be in a certificate.
-    pub(crate) fn new(tls: TlsBuilder, names: &[String]) -> Result<Self, String> {
+    pub(crate) fn new(names: &[String]) -> Result<Self, String> {
         let params = params("tlsink", subject_names(names)?);
-        let own =
-            Identity::new(|key| params.self_signed(key)).map_err(|error| error.to_string())?;
-        let tls = tls
-            .from_pem(own.certificate_pem().as_bytes(), own.key_pem().as_bytes())
-            .map_err(|error: TlsError| error.to_string())?;
+        let own = Keyed::new(|key| params.self_signed(key)).map_err(|error| error.to_string())?;
+        let identity =
+            Identity::from_pem(own.certificate_pem().as_bytes(), own.key_pem().as_bytes())
+                .map_err(|error| error.to_string())?;
         Ok(SelfSigned {
-            tls,
+            identity,
             fingerprint: own.fingerprint(),
         })
     }
@@ -41,9 +40,9 @@ impl SelfSigned {
 
 /// A CA of its own, and what a server and a client need that trust it.
 pub(crate) struct Authority {
-    pub(crate) ca: Identity,
-    pub(crate) server: Identity,
-    pub(crate) client: Identity,
+    pub(crate) ca: Keyed,
+    pub(crate) server: Keyed,
+    pub(crate) client: Keyed,
 }
 
 impl Authority {
@@ -65,14 +64,13 @@ impl Authority {
         let ca_key = KeyPair::generate()?;
         let ca_params = ca_params(now, &ca_key);
         let issuer = Issuer::from_params(&ca_params, &ca_key);
-        let signed =
-            |params: CertificateParams| Identity::new(|key| params.signed_by(key, &issuer));
+        let signed = |params: CertificateParams| Keyed::new(|key| params.signed_by(key, &issuer));
         let client_names = vec![SanType::DnsName("client".try_into()?)];
         let server = params("tlsink server", names);
         let client = params("client", client_names);
         let server = signed(leaf(server, now, ExtendedKeyUsagePurpose::ServerAuth))?;
         let client = signed(leaf(client, now, ExtendedKeyUsagePurpose::ClientAuth))?;
-        let ca = Identity {
+        let ca = Keyed {
             certificate: ca_params.self_signed(&ca_key)?,
             key: ca_key,
         };
@@ -81,19 +79,19 @@ impl Authority {
 }
 
 /// A certificate and its key.
-pub(crate) struct Identity {
+pub(crate) struct Keyed {
     certificate: Certificate,
     key: KeyPair,
 }
 
-impl Identity {
+impl Keyed {
     /// Makes a key, and has a certificate made for it.
     fn new(
         certify: impl FnOnce(&KeyPair) -> Result<Certificate, rcgen::Error>,
     ) -> Result<Self, rcgen::Error> {
         let key = KeyPair::generate()?;
         let certificate = certify(&key)?;
-        Ok(Identity { certificate, key })
+        Ok(Keyed { certificate, key })
     }
 
     pub(crate) fn certificate_pem(&self) -> String {

@@ -9,6 +9,7 @@ use smol::Timer;
 use tlsink::{OutputError, Report, Server, Totals};
 
 use super::Failure;
+use super::reload::Reload;
 use super::say::Say;
 use super::stats::Stats;
 
@@ -20,7 +21,10 @@ const FLUSH_AT_ONCE: Duration = Duration::from_secs(1);
 
 /// What the one that is in charge hears of.
 pub(crate) enum Event {
+    /// One that asks the program to stop.
     Signal,
+    /// SIGHUP, where there is something to load again.
+    Reload,
     /// A lane ended.
     Lane(Result<Totals, OutputError>),
     /// A connection ended.
@@ -33,24 +37,28 @@ pub(crate) enum Event {
     Late,
 }
 
-/// Passes on the signals that ask the program to stop.
+/// Passes on the signals that ask the program to stop, or to reload, if it `reloads` anything.
 ///
 /// # Errors
 ///
 /// When they can't be handled.
-pub(crate) fn stop_signals(
+pub(crate) fn signals(
     events: Sender<Event>,
+    reloads: bool,
 ) -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
-    // There is nothing that SIGHUP could reload, so it stops as well.
     let mut wanted = vec![Signal::Term, Signal::Int];
-    if !ignores_hangup() {
+    if reloads || !ignores_hangup() {
         wanted.push(Signal::Hup);
     }
     let mut signals = Signals::new(wanted)
         .map_err(|error| Failure::failed(format!("can't handle signals: {error}")))?;
     Ok(async move {
-        while signals.next().await.is_some() {
-            if events.send(Event::Signal).await.is_err() {
+        while let Some(signal) = signals.next().await {
+            let event = match signal {
+                Ok(Signal::Hup) if reloads => Event::Reload,
+                _ => Event::Signal,
+            };
+            if events.send(event).await.is_err() {
                 return;
             }
         }
@@ -76,6 +84,8 @@ pub(crate) struct Control {
     /// Closed once no connection is left, and none will come.
     pub(crate) reported: Receiver<Report>,
     pub(crate) say: Say,
+    /// Where to ask for a reload, if there is anything to load again.
+    pub(crate) reload: Option<Reload>,
     pub(crate) stats: Option<Stats>,
     pub(crate) once: bool,
     pub(crate) drain: Duration,
@@ -116,6 +126,11 @@ impl Control {
         let mut through = false;
         while self.lanes > 0 || !through {
             match (self.next(stop, through).await, stop) {
+                (Event::Reload, _) => {
+                    if let Some(reload) = &self.reload {
+                        reload.request();
+                    }
+                }
                 (Event::Signal, Stop::Not) => stop = self.stop(),
                 // Nothing is left to hurry: timeout(1), for one, sends its signal twice.
                 (Event::Signal, _) if self.server.connections() == 0 => {}

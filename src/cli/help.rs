@@ -11,6 +11,7 @@ usage: tlsink [listen] [OPTIONS]    receive
   -c, --cert FILE       certificate chain, PEM
   -k, --key FILE        its private key, PEM
       --self-signed NAMES  a fresh certificate for these names
+      --client-ca FILE  verify senders by the CA in FILE
   -d, --decode FORMAT   auto, none, gzip, zlib, deflate, zstd, qt [auto]
   -f, --format FORMAT   lines or raw [lines]
   -o, --output FILE     append to FILE [standard output]
@@ -50,11 +51,19 @@ Listening:
                            handshake
 
 TLS:
-  -c, --cert FILE          certificate chain, PEM
-  -k, --key FILE           its private key, PEM: PKCS#8, PKCS#1 or SEC1
+  -c, --cert FILE          certificate chain, PEM; repeatable: further ones are
+                           chosen by the name that a sender asks for
+  -k, --key FILE           its private key, PEM: PKCS#8, PKCS#1 or SEC1; one for
+                           each --cert
       --self-signed NAMES  a fresh certificate for these names, separated by
                            commas [without --cert: one for localhost, on
                            loopback addresses]
+      --client-ca FILE     verify senders by the CA certificates in FILE
+                           [senders are anonymous]
+      --client-auth MODE   require or optional [require, with --client-ca]
+      --allow-client NAME  let in only this name; repeatable; *.SUFFIX is every
+                           DNS name below SUFFIX [every verified sender]
+      --crl FILE           refuse what this list revokes, PEM or DER; repeatable
       --tls-min VERSION    1.2 or 1.3 [1.2]
       --key-log            write secrets to the file that SSLKEYLOGFILE names
 
@@ -83,9 +92,10 @@ Running:
 
 Sizes take k, M and G, powers of 1024.
 
-Data goes to standard output, everything else to standard error. SIGTERM, SIGINT
-and SIGHUP stop it: open streams may go on for the time of --drain, a second
-signal ends them.
+Data goes to standard output, everything else to standard error. SIGTERM and
+SIGINT stop it: open streams may go on for the time of --drain, a second signal
+ends them. Certificates, keys and CRLs are loaded again when their files change,
+and on SIGHUP; where there are none, SIGHUP stops it too.
 
 Exit status: 0 after a requested stop, or with --once after a clean stream;
 1 when running failed; 2 for wrong arguments or unreadable configuration.
@@ -98,6 +108,9 @@ Examples:
       openssl s_client -connect 127.0.0.1:4433 -quiet -no_ign_eof -nocommands
   Collect the logs of several machines:
     tlsink -l 0.0.0.0:4433 -c chain.pem -k key.pem --label -o all.log --stats
+  Let in only senders with a certificate from a CA of your own:
+    tlsink cert tls
+    tlsink -c tls/server.pem -k tls/server.key --client-ca tls/ca.pem --label
   Receive one file, and know whether it came whole:
     tlsink --once -f raw >received.tar && echo complete
 ";

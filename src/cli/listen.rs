@@ -1,5 +1,6 @@
 //! Receiving: listeners, threads, signals, and how it all ends.
 
+use std::fs::OpenOptions;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,17 +10,18 @@ use async_channel::Sender;
 use futures_lite::future;
 use smol::Executor;
 use tlsink::limits::MAX_CONNECTIONS;
-use tlsink::output::{Lines, Raw};
-use tlsink::{BuildError, Builder, Conn, End, Output, Server, Sink, Tls, TlsBuilder, TlsError};
+use tlsink::output::{Lines, Raw, label};
+use tlsink::{BuildError, Builder, Conn, End, Output, Server, Sink};
 
 use super::Failure;
-use super::accept::{self, Acceptor, Listener};
-use super::args::{Certificate, LOCAL_NAMES, Listen, Printer};
-use super::certificate::SelfSigned;
-use super::control::{Control, Event, stop_signals};
+use super::accept::{Acceptor, Listener};
+use super::args::{Listen, Printer};
+use super::control::{Control, Event, signals};
+use super::material::Material;
 use super::output::Target;
 use super::probes::Probes;
-use super::say::{Level, Say};
+use super::reload::Reload;
+use super::say::Say;
 use super::stats::Stats;
 
 /// Descriptors that are not for connections: standard ones, listeners, the reactor's.
@@ -41,8 +43,12 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
         }
         Ok(listeners)
     })?;
-    let (tls, fresh) = certificate(&args, &listeners)?;
-    warn(&args, &tls, &say)?;
+    let material = Material::new(args.tls.clone(), &listeners)?;
+    let fresh = material.fingerprint().map(str::to_owned);
+    let (tls, reload) = Reload::start(material, &say)?;
+    if args.tls.key_log {
+        announce_key_log(&say)?;
+    }
     let (server, sinks) = settings(&args, files)
         .tls(tls)
         .build_lanes(args.lanes)
@@ -51,7 +57,9 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     let executor = Arc::new(Executor::new());
     let (events, inbox) = async_channel::unbounded();
     let (reports, reported) = async_channel::unbounded();
-    executor.spawn(stop_signals(events.clone())?).detach();
+    executor
+        .spawn(signals(events.clone(), reload.is_some())?)
+        .detach();
     let stats = args
         .stats
         .then(|| Stats::new(say.clone(), server.clone(), &target));
@@ -77,6 +85,7 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
         inbox,
         reported,
         say,
+        reload,
         once: args.once,
         drain: args.drain,
         lanes: args.lanes,
@@ -141,89 +150,21 @@ fn unbuildable(error: BuildError) -> Failure {
     }
 }
 
-/// Loads or makes the certificate; of a fresh one, its fingerprint is known.
-fn certificate(args: &Listen, listeners: &[Listener]) -> Result<(Tls, Option<String>), Failure> {
-    let tls = Tls::builder()
-        .min_version(args.tls_min)
-        .key_log(args.key_log);
-    let exposed = listeners
-        .iter()
-        .find(|listener| !listener.address.ip().is_loopback());
-    match (&args.certificate, exposed) {
-        (Certificate::Files { certificate, key }, _) => tls
-            .from_pem_files(certificate, key)
-            .map(|tls| (tls, None))
-            .map_err(unusable),
-        (Certificate::SelfSigned(names), _) => self_signed(tls, names),
-        (Certificate::Loopback, None) => self_signed(tls, &LOCAL_NAMES.map(str::to_owned)),
-        (Certificate::Loopback, Some(listener)) => Err(Failure::misused(format!(
-            "{} is not a loopback address, so it needs a certificate",
-            listener.address.ip()
-        ))
-        .hint("give --cert and --key, or --self-signed with the names senders will use")),
-    }
-}
-
-fn self_signed(tls: TlsBuilder, names: &[String]) -> Result<(Tls, Option<String>), Failure> {
-    SelfSigned::new(tls, names)
-        .map(|fresh| (fresh.tls, Some(fresh.fingerprint)))
-        .map_err(|error| {
-            Failure::misused(format!("can't make a certificate for these names: {error}")).hint(
-                "give --self-signed names such as sink.example or *.sink.example, and addresses \
-                 without port, separated by commas",
-            )
-        })
-}
-
-fn unusable(error: TlsError) -> Failure {
-    let failure = Failure::misused(error.to_string());
-    let mut cause = &error;
-    while let TlsError::File { source, .. } = cause {
-        cause = source;
-    }
-    match cause {
-        TlsError::EncryptedKey => {
-            failure.hint("decrypt it first: openssl pkey -in KEY -out PLAIN-KEY")
-        }
-        TlsError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-            failure.hint("the user who runs tlsink must be allowed to read it")
-        }
-        TlsError::Missing { .. } => failure
-            .hint("certificates and keys are PEM files, with lines that begin with -----BEGIN"),
-        TlsError::Pem { .. } => {
-            failure.hint("the file is damaged, or not all of it was copied: get it anew")
-        }
-        TlsError::UnusableKey => {
-            failure.hint("keys are RSA, ECDSA on P-256 or P-384, or Ed25519, and not damaged")
-        }
-        TlsError::WrongKey => failure
-            .hint("--cert and --key must belong together, the server's own certificate first"),
-        _ => failure,
-    }
-}
-
-/// Says what is allowed, but better known.
-fn warn(args: &Listen, tls: &Tls, say: &Say) -> Result<(), Failure> {
-    if let Some(end) = tls.expired() {
-        let end = time::OffsetDateTime::from(end).date();
-        say.line(
-            Level::Error,
-            &format!("the certificate expired on {end}"),
-            Some("senders that verify it will refuse it"),
-        );
-    }
-    if args.key_log {
-        let file = std::env::var_os("SSLKEYLOGFILE")
-            .filter(|file| !file.is_empty())
-            .ok_or_else(|| {
-                Failure::misused("--key-log needs a file's name in SSLKEYLOGFILE")
-                    .hint("SSLKEYLOGFILE=FILE tlsink --key-log writes the secrets to FILE")
-            })?;
-        say.error(&format!(
-            "the secrets of all connections are written to {}",
-            file.to_string_lossy()
-        ));
-    }
+/// Says that the secrets are written down, which needs a place to write them.
+fn announce_key_log(say: &Say) -> Result<(), Failure> {
+    let file = std::env::var_os("SSLKEYLOGFILE")
+        .filter(|file| !file.is_empty())
+        .ok_or_else(|| {
+            Failure::misused("--key-log needs a file's name in SSLKEYLOGFILE")
+                .hint("SSLKEYLOGFILE=FILE tlsink --key-log writes the secrets to FILE")
+        })?;
+    let shown = file.to_string_lossy();
+    // What can't be opened is passed over in silence otherwise.
+    let opened = OpenOptions::new().append(true).create(true).open(&file);
+    opened.map_err(|error| Failure::misused(format!("can't open {shown}: {error}")))?;
+    say.error(&format!(
+        "the secrets of all connections are written to {shown}"
+    ));
     Ok(())
 }
 
@@ -312,7 +253,7 @@ impl<O: Output> Output for Announcing<O> {
 
     fn open(&mut self, connection: &Conn) -> io::Result<()> {
         self.say
-            .detail(|| format!("{}: open", accept::name(connection.peer())));
+            .detail(|| format!("{}: open", label(connection.peer())));
         self.output.open(connection)
     }
 
@@ -335,7 +276,10 @@ fn start_executor(executor: &Arc<Executor<'static>>, threads: usize) -> Result<(
     })
 }
 
-fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+pub(super) fn start_thread(
+    name: &str,
+    body: impl FnOnce() + Send + 'static,
+) -> Result<(), Failure> {
     thread::Builder::new()
         .name(name.to_owned())
         .spawn(body)

@@ -6,7 +6,8 @@ use std::io::{self, BufWriter, Write};
 use memchr::{memchr_iter, memrchr};
 
 use super::Output;
-use super::escape::{Held, escaped, write_escaped};
+use super::escape::{Held, write_escaped};
+use super::label::label;
 use super::shared::{Inner, Shared};
 use crate::budget::{Memory, Share};
 use crate::error::End;
@@ -229,7 +230,7 @@ impl Shown {
     fn new(connection: &Conn, labels: bool) -> Self {
         Shown {
             label: match labels {
-                true => label(connection),
+                true => format!("{} ", label(connection.peer())),
                 false => String::new(),
             },
             held: Held::default(),
@@ -285,37 +286,4 @@ impl<W: Write> Pen<'_, W> {
         *self.tail = (*last != b'\n').then_some(self.id);
         Ok(())
     }
-}
-
-/// The most that a label shows of a name or an address, in bytes: what comes before each line
-/// should not be longer than the lines.
-const LABEL: usize = 256;
-
-/// What each line of a connection begins with.
-fn label(connection: &Conn) -> String {
-    let address = word(&connection.peer().to_string());
-    match connection.names().first() {
-        Some(name) => format!("{}@{address} ", word(name)),
-        None => format!("{address} "),
-    }
-}
-
-/// Makes one word of text from outside, so that a label ends where it seems to.
-fn word(text: &str) -> String {
-    let end = (0..=LABEL).rev().find(|at| text.is_char_boundary(*at));
-    let (text, rest) = text
-        .split_at_checked(end.unwrap_or(0))
-        .unwrap_or((text, ""));
-    let mut word = String::with_capacity(text.len());
-    for c in escaped(text).to_string().chars() {
-        match c {
-            ' ' => word.push_str("\\x20"),
-            c if c.is_whitespace() => word.extend(c.escape_unicode()),
-            c => word.push(c),
-        }
-    }
-    if !rest.is_empty() {
-        word.push('…');
-    }
-    word
 }

@@ -6,11 +6,13 @@ use crate::error::End;
 use crate::peer::Conn;
 
 mod escape;
+mod label;
 mod lines;
 mod raw;
 mod shared;
 
 pub use escape::{Escaped, escaped};
+pub use label::label;
 pub use lines::Lines;
 pub use raw::Raw;
 

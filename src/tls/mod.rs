@@ -3,44 +3,58 @@
 
 use std::fmt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::SystemTime;
 
 use async_tls::TlsAcceptor;
 use futures_lite::{AsyncRead, AsyncWrite};
-use rustls::cipher_suite as suite;
-use rustls::server::NoServerSessionStorage;
+use rustls::server::{ClientCertVerifier, NoClientAuth, NoServerSessionStorage};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    Certificate, KeyLogFile, PrivateKey, ServerConfig, ServerConnection, SupportedCipherSuite,
-    SupportedProtocolVersion,
+    ConfigBuilder, KeyLog, KeyLogFile, NoKeyLog, ServerConfig, ServerConnection,
+    SupportedProtocolVersion, WantsVerifier,
 };
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use crate::error::TlsError;
 
+mod clients;
+mod facts;
+mod identity;
 mod pem;
+mod schemes;
 mod stream;
+mod suites;
+mod warning;
 
+pub use clients::Clients;
+pub use identity::Identity;
 pub(crate) use stream::{Accept, HandshakeError, ReadError, Stream, Transport};
+pub use warning::TlsWarning;
 
-/// The server's side of TLS: its certificate, its key, and what it accepts.
+use clients::{Seen, Verifier};
+use identity::Resolver;
+
+/// The server's side of TLS: its certificates, and what it accepts.
 ///
 /// TLS 1.2 and 1.3. Session tickets are off, and no session is stored: a sender that writes and
 /// closes without reading would find the tickets in its unread buffer, its close would become a
-/// reset, and its own system would throw away what it still had to send.
+/// reset, and its own system would throw away what it still had to send. Nor could a sender be
+/// verified anew.
+///
+/// Clones are handles to the same: [`replace`](Self::replace) concerns them all.
 #[derive(Clone)]
 pub struct Tls {
-    acceptor: TlsAcceptor,
-    expired: Option<SystemTime>,
+    current: Arc<RwLock<Arc<Config>>>,
 }
 
 /// Settings of a [`Tls`].
 #[derive(Clone, Debug)]
-#[must_use = "a builder does nothing unless it is given a certificate"]
+#[must_use = "a builder does nothing unless it is built"]
 pub struct TlsBuilder {
     min_version: TlsVersion,
     key_log: bool,
+    identities: Vec<Identity>,
+    clients: Option<Clients>,
 }
 
 /// A version of TLS.
@@ -59,10 +73,13 @@ impl Tls {
         TlsBuilder {
             min_version: TlsVersion::Tls12,
             key_log: false,
+            identities: Vec::new(),
+            clients: None,
         }
     }
 
-    /// [`TlsBuilder::from_pem_files`] with the default settings.
+    /// One certificate chain and its key, and the default settings; see
+    /// [`Identity::from_pem_files`].
     ///
     /// # Errors
     ///
@@ -75,28 +92,55 @@ impl Tls {
         certificates: impl AsRef<Path>,
         key: impl AsRef<Path>,
     ) -> Result<Self, TlsError> {
-        Self::builder().from_pem_files(certificates, key)
+        let identity = Identity::from_pem_files(certificates, key)?;
+        Self::builder().identity(identity).build()
     }
 
-    /// [`TlsBuilder::from_pem`] with the default settings.
+    /// One certificate chain and its key, and the default settings; see [`Identity::from_pem`].
     ///
     /// # Errors
     ///
     /// As there.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        Self::builder().from_pem(certificates, key)
+        let identity = Identity::from_pem(certificates, key)?;
+        Self::builder().identity(identity).build()
     }
 
-    /// When the certificate ended, if it has: senders that verify it won't take it.
-    pub fn expired(&self) -> Option<SystemTime> {
-        self.expired
+    /// From now on, handshakes are made as `other` would make them. Those that have begun, and
+    /// connections that are open, go on as they are.
+    pub fn replace(&self, other: &Tls) {
+        let config = other.config();
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// What should be known of the certificates and CRLs: those that have ended, that will within
+    /// 14 days, or that are of no use.
+    pub fn warnings(&self) -> Vec<TlsWarning> {
+        let config = self.config();
+        let now = SystemTime::now();
+        let identities = config.recipe.resolver.0.iter();
+        identities
+            .flat_map(|identity| identity.warnings(now))
+            .chain(
+                config
+                    .clients
+                    .iter()
+                    .flat_map(|clients| clients.warnings(now)),
+            )
+            .collect()
     }
 
     pub(crate) fn accept<IO>(&self, io: IO) -> Accept<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        Accept::new(&self.acceptor, io)
+        let (acceptor, seen) = self.config().acceptor();
+        Accept::new(&acceptor, seen, io)
+    }
+
+    fn config(&self) -> Arc<Config> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&current)
     }
 }
 
@@ -115,84 +159,56 @@ impl TlsBuilder {
         self
     }
 
-    /// Reads a certificate chain, the server's own certificate first, and its private key.
-    ///
+    /// Adds a certificate and its key. Of several, the one is shown that is for the name that a
+    /// sender asks for (SNI), and for which it has a signature scheme; the first one to everyone
+    /// else.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identities.push(identity);
+        self
+    }
+
+    /// How senders are verified. By default they are not, and have no names.
+    pub fn clients(mut self, clients: Clients) -> Self {
+        self.clients = Some(clients);
+        self
+    }
+
     /// # Errors
     ///
-    /// When a file can't be read, and as [`from_pem`](Self::from_pem).
-    ///
-    /// # Blocking
-    ///
-    /// Reads two files.
-    pub fn from_pem_files(
-        self,
-        certificates: impl AsRef<Path>,
-        key: impl AsRef<Path>,
-    ) -> Result<Tls, TlsError> {
-        let (certificates, key) = (certificates.as_ref(), key.as_ref());
-        let chain = pem::certificates(&pem::read(certificates)?)
-            .map_err(|error| error.in_file(certificates))?;
-        let private_key = pem::private_key(&pem::read(key)?).map_err(|error| error.in_file(key))?;
-        self.build(chain, private_key)
-            .map_err(|error| error.in_file(key))
-    }
-
-    /// Takes a certificate chain and its private key as PEM (RFC 7468). The key is PKCS#8, PKCS#1
-    /// or SEC1; anything else in either text is passed over, so both may be the same.
-    ///
-    /// # Errors
-    ///
-    /// When the text is not valid PEM, lacks a certificate or a key, or holds a key that can't be
-    /// used or belongs to another certificate.
-    pub fn from_pem(self, certificates: &[u8], key: &[u8]) -> Result<Tls, TlsError> {
-        self.build(pem::certificates(certificates)?, pem::private_key(key)?)
-    }
-
-    fn build(
-        self,
-        certificates: Vec<CertificateDer<'static>>,
-        key: PrivateKeyDer<'static>,
-    ) -> Result<Tls, TlsError> {
-        pem::check_key(&certificates, &key)?;
-        let expired = certificates.first().and_then(pem::expired);
-        let certificates = certificates
-            .into_iter()
-            .map(|der| Certificate(der.to_vec()))
-            .collect();
-        let config = self
-            .config(certificates, PrivateKey(key.secret_der().to_vec()))
-            .map_err(pem::unusable)?;
-        Ok(Tls {
-            acceptor: config.into(),
-            expired,
-        })
-    }
-
-    fn config(
-        &self,
-        certificates: Vec<Certificate>,
-        key: PrivateKey,
-    ) -> Result<Arc<ServerConfig>, rustls::Error> {
+    /// [`TlsError::Missing`] without an [identity](Self::identity).
+    pub fn build(self) -> Result<Tls, TlsError> {
+        if self.identities.is_empty() {
+            return Err(TlsError::Missing {
+                what: "certificate",
+            });
+        }
         let versions: &[&SupportedProtocolVersion] = match self.min_version {
             TlsVersion::Tls12 => &[&TLS13, &TLS12],
             TlsVersion::Tls13 => &[&TLS13],
         };
-        let mut config = ServerConfig::builder()
-            .with_cipher_suites(suites())
-            .with_safe_default_kx_groups()
-            .with_protocol_versions(versions)?
-            .with_no_client_auth()
-            .with_single_cert(certificates, key)?;
-        config.ignore_client_order = true;
-        config.send_tls13_tickets = 0;
-        config.session_storage = Arc::new(NoServerSessionStorage {});
-        if self.key_log {
-            config.key_log = Arc::new(KeyLogFile::new());
-        }
-        let config = Arc::new(config);
+        let recipe = Recipe {
+            start: ServerConfig::builder()
+                .with_cipher_suites(suites::in_order())
+                .with_safe_default_kx_groups()
+                .with_protocol_versions(versions)
+                .map_err(pem::unusable)?,
+            resolver: Arc::new(Resolver(self.identities)),
+            key_log: match self.key_log {
+                true => Arc::new(KeyLogFile::new()),
+                false => Arc::new(NoKeyLog {}),
+            },
+        };
+        let anyone = recipe.with_verifier(NoClientAuth::boxed());
         // async-tls panics where this fails: it never sees a configuration that does.
-        ServerConnection::new(Arc::clone(&config))?;
-        Ok(config)
+        ServerConnection::new(Arc::clone(&anyone)).map_err(pem::unusable)?;
+        let config = Config {
+            recipe,
+            anyone: anyone.into(),
+            clients: self.clients.map(Arc::new),
+        };
+        Ok(Tls {
+            current: Arc::new(RwLock::new(Arc::new(config))),
+        })
     }
 }
 
@@ -202,41 +218,49 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// The suites, in the server's order: AES-128 first, which opens faster than AES-256 and whose
-/// handshake hashes with SHA-256, where the processor has AES; ChaCha20 first where it has not.
-fn suites() -> &'static [SupportedCipherSuite] {
-    if has_aes() { AES_FIRST } else { CHACHA_FIRST }
+/// What a [`Tls`] is at one time.
+struct Config {
+    recipe: Recipe,
+    /// For all connections whose senders are not verified.
+    anyone: TlsAcceptor,
+    clients: Option<Arc<Clients>>,
 }
 
-fn has_aes() -> bool {
-    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
-    return std::arch::is_x86_feature_detected!("aes");
-    #[cfg(target_arch = "aarch64")]
-    return std::arch::is_aarch64_feature_detected!("aes");
-    #[allow(unreachable_code)]
-    false
+impl Config {
+    /// What shakes hands with the next connection, and where it keeps what it saw of the sender's
+    /// certificate. That is why each connection has a configuration of its own then.
+    fn acceptor(&self) -> (TlsAcceptor, Option<Arc<Seen>>) {
+        let Some(clients) = &self.clients else {
+            return (self.anyone.clone(), None);
+        };
+        let seen = Arc::new(Seen::default());
+        let verifier = Verifier {
+            clients: Arc::clone(clients),
+            seen: Arc::clone(&seen),
+        };
+        let config = self.recipe.with_verifier(Arc::new(verifier));
+        (config.into(), Some(seen))
+    }
 }
 
-static AES_FIRST: &[SupportedCipherSuite] = &[
-    suite::TLS13_AES_128_GCM_SHA256,
-    suite::TLS13_AES_256_GCM_SHA384,
-    suite::TLS13_CHACHA20_POLY1305_SHA256,
-    suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-    suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-    suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-    suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-    suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-    suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-];
+/// All of a configuration but how senders are verified.
+struct Recipe {
+    start: ConfigBuilder<ServerConfig, WantsVerifier>,
+    resolver: Arc<Resolver>,
+    key_log: Arc<dyn KeyLog>,
+}
 
-static CHACHA_FIRST: &[SupportedCipherSuite] = &[
-    suite::TLS13_CHACHA20_POLY1305_SHA256,
-    suite::TLS13_AES_128_GCM_SHA256,
-    suite::TLS13_AES_256_GCM_SHA384,
-    suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
-    suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
-    suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
-    suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-    suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
-    suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-];
+impl Recipe {
+    fn with_verifier(&self, verifier: Arc<dyn ClientCertVerifier>) -> Arc<ServerConfig> {
+        let mut config = self
+            .start
+            .clone()
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::clone(&self.resolver) as _);
+        config.ignore_client_order = true;
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.key_log = Arc::clone(&self.key_log);
+        Arc::new(config)
+    }
+}

@@ -1,17 +1,15 @@
 //! Certificates and keys as people keep them: PEM (RFC 7468).
 
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
-use rustls::{PrivateKey, SignatureScheme, sign};
 use rustls_pki_types::pem::{Error, PemObject};
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use webpki::{EndEntityCert, KeyUsage};
+use rustls_pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 
 use crate::error::TlsError;
 
 const CERTIFICATE: &str = "certificate";
 const PRIVATE_KEY: &str = "private key";
+const CRL: &str = "CRL";
 
 pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|source| TlsError::Read {
@@ -44,56 +42,20 @@ pub(super) fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError
     })
 }
 
-/// Whether the key is that of the first certificate: what the one signs, the other verifies.
-pub(super) fn check_key(
-    certificates: &[CertificateDer<'_>],
-    key: &PrivateKeyDer<'_>,
-) -> Result<(), TlsError> {
-    const MESSAGE: &[u8] = b"signed to see whether key and certificate belong together";
-    let key = sign::any_supported_type(&PrivateKey(key.secret_der().to_vec()))
-        .map_err(|_| TlsError::UnusableKey)?;
-    let schemes = SCHEMES.map(|(scheme, _)| scheme);
-    let (Some(signer), Some(certificate)) = (key.choose_scheme(&schemes), certificates.first())
-    else {
-        return Ok(());
-    };
-    // What can't be parsed here, such as a version 1 certificate, senders may take all the same.
-    let Ok(certificate) = EndEntityCert::try_from(certificate) else {
-        return Ok(());
-    };
-    let signature = signer.sign(MESSAGE).map_err(unusable)?;
-    let belongs = SCHEMES
-        .iter()
-        .filter(|(scheme, _)| *scheme == signer.scheme())
-        .any(|(_, algorithm)| {
-            certificate
-                .verify_signature(*algorithm, MESSAGE, &signature)
-                .is_ok()
-        });
-    match belongs {
-        true => Ok(()),
-        false => Err(TlsError::WrongKey),
+/// All certificate revocation lists in the text, of which there is at least one; what is not text
+/// is taken for one in DER.
+pub(super) fn crls(
+    pem_or_der: &[u8],
+) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+    if memchr::memmem::find(pem_or_der, b"-----BEGIN").is_none() {
+        return Ok(vec![pem_or_der.to_vec().into()]);
     }
-}
-
-/// When the certificate ended, if it has.
-pub(super) fn expired(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
-    let certificate = EndEntityCert::try_from(certificate).ok()?;
-    // A certificate's own dates are checked before a path is looked for, of which there is none.
-    let verified = certificate.verify_for_usage(
-        webpki::ALL_VERIFICATION_ALGS,
-        &[],
-        &[],
-        UnixTime::now(),
-        KeyUsage::server_auth(),
-        None,
-        None,
-    );
-    match verified {
-        Err(webpki::Error::CertExpired { not_after, .. }) => {
-            Some(SystemTime::UNIX_EPOCH + Duration::from_secs(not_after.as_secs()))
-        }
-        _ => None,
+    let lists = CertificateRevocationListDer::pem_slice_iter(pem_or_der)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| malformed(CRL, error))?;
+    match lists.is_empty() {
+        true => Err(TlsError::Missing { what: CRL }),
+        false => Ok(lists),
     }
 }
 
@@ -102,26 +64,6 @@ pub(super) fn unusable(error: impl std::fmt::Display) -> TlsError {
         reason: error.to_string(),
     }
 }
-
-/// One scheme for each kind of key.
-const SCHEMES: [(
-    SignatureScheme,
-    &dyn rustls_pki_types::SignatureVerificationAlgorithm,
-); 4] = [
-    (
-        SignatureScheme::ECDSA_NISTP256_SHA256,
-        webpki::ring::ECDSA_P256_SHA256,
-    ),
-    (
-        SignatureScheme::ECDSA_NISTP384_SHA384,
-        webpki::ring::ECDSA_P384_SHA384,
-    ),
-    (SignatureScheme::ED25519, webpki::ring::ED25519),
-    (
-        SignatureScheme::RSA_PSS_SHA256,
-        webpki::ring::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
-    ),
-];
 
 fn malformed(what: &'static str, error: Error) -> TlsError {
     match error {

@@ -11,14 +11,28 @@
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use async_tls::TlsAcceptor;
 use async_tls::server::TlsStream;
 use futures_lite::{AsyncRead, AsyncWrite};
 
+use super::clients::{Refusal, Seen};
+
 /// A handshake in progress.
-pub(crate) struct Accept<IO>(async_tls::Accept<Transport<IO>>);
+pub(crate) struct Accept<IO> {
+    tls: async_tls::Accept<Transport<IO>>,
+    /// What is seen of the sender's certificate, if it is verified.
+    seen: Option<Arc<Seen>>,
+}
+
+/// What a handshake that was completed yields.
+pub(crate) struct Accepted<IO> {
+    pub(crate) stream: Stream<IO>,
+    /// The names that the sender has proved to have, the one to show first.
+    pub(crate) names: Vec<String>,
+}
 
 /// Why a handshake failed.
 #[derive(Debug)]
@@ -28,7 +42,10 @@ pub(crate) enum HandshakeError {
     /// The connection broke.
     Reset(String),
     /// What came is not a handshake that this server takes.
-    Tls(String),
+    Refused {
+        what: String,
+        hint: Option<&'static str>,
+    },
 }
 
 /// Why no more can be read.
@@ -43,26 +60,42 @@ pub(crate) enum ReadError {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
-    pub(super) fn new(acceptor: &TlsAcceptor, io: IO) -> Self {
-        Accept(acceptor.accept(Transport(io)))
+    pub(super) fn new(acceptor: &TlsAcceptor, seen: Option<Arc<Seen>>, io: IO) -> Self {
+        Accept {
+            tls: acceptor.accept(Transport(io)),
+            seen,
+        }
     }
 
     pub(crate) fn poll(
         &mut self,
         cx: &mut Context<'_>,
-    ) -> Poll<Result<Stream<IO>, HandshakeError>> {
-        let error = match ready!(Pin::new(&mut self.0).poll(cx)) {
-            Ok(tls) => return Poll::Ready(Ok(Stream { tls, failed: None })),
-            Err(error) => error,
+    ) -> Poll<Result<Accepted<IO>, HandshakeError>> {
+        let result = match ready!(Pin::new(&mut self.tls).poll(cx)) {
+            Ok(tls) => Ok(Stream { tls, failed: None }),
+            // The handshake may be complete, and only what came with its last message at fault.
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                match Pin::new(&mut self.tls).poll(cx) {
+                    Poll::Ready(Ok(tls)) => Ok(Stream {
+                        tls,
+                        failed: Some(error.into()),
+                    }),
+                    _ => Err(error.into()),
+                }
+            }
+            Err(error) => Err(error.into()),
         };
-        // The handshake may be complete, and only what came with its last message at fault.
-        if error.kind() == io::ErrorKind::InvalidData
-            && let Poll::Ready(Ok(tls)) = Pin::new(&mut self.0).poll(cx)
-        {
-            let failed = Some(ReadError::from(error));
-            return Poll::Ready(Ok(Stream { tls, failed }));
-        }
-        Poll::Ready(Err(error.into()))
+        let seen = self.seen.as_ref().and_then(|seen| seen.take());
+        Poll::Ready(match (result, seen) {
+            (_, Some(Err(Refusal { what, hint, .. }))) => {
+                Err(HandshakeError::Refused { what, hint })
+            }
+            (Ok(stream), seen) => Ok(Accepted {
+                stream,
+                names: seen.and_then(Result::ok).unwrap_or_default(),
+            }),
+            (Err(error), _) => Err(error),
+        })
     }
 }
 
@@ -104,6 +137,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
     }
 }
 
+impl HandshakeError {
+    fn refused(what: String) -> Self {
+        HandshakeError::Refused { what, hint: None }
+    }
+}
+
 impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
         ReadError::from(&error)
@@ -127,8 +166,12 @@ impl From<&io::Error> for ReadError {
 impl From<io::Error> for HandshakeError {
     fn from(error: io::Error) -> Self {
         match (error.kind(), tls_error(&error)) {
-            (_, Some(tls)) => HandshakeError::Tls(describe(tls)),
-            (io::ErrorKind::InvalidData, None) => HandshakeError::Tls(error.to_string()),
+            (_, Some(rustls::Error::NoCertificatesPresented)) => HandshakeError::Refused {
+                what: "no certificate".to_owned(),
+                hint: Some("senders must present one that a CA trusted here has signed"),
+            },
+            (_, Some(tls)) => HandshakeError::refused(describe(tls)),
+            (io::ErrorKind::InvalidData, None) => HandshakeError::refused(error.to_string()),
             (io::ErrorKind::UnexpectedEof, None) => HandshakeError::Closed,
             (_, None) => HandshakeError::Reset(error.to_string()),
         }

@@ -1,0 +1,133 @@
+//! Loading certificates, keys, CAs and CRLs again: when asked to, and when a file changes.
+
+use std::fs::{self, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
+use std::time::{Duration, Instant};
+
+use tlsink::Tls;
+
+use super::Failure;
+use super::listen::start_thread;
+use super::material::Material;
+use super::say::{Level, Say};
+
+/// How often the files are looked at. This sees what notifications do not tell of, such as a link
+/// to a folder that is made to lead elsewhere, and works on every file system.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long a change may go on before what there is then is loaded. A key is seldom written in the
+/// same moment as its certificate.
+const SETTLE: Duration = Duration::from_secs(3);
+
+/// Asks for everything to be loaded again.
+pub(crate) struct Reload(SyncSender<()>);
+
+impl Reload {
+    /// Loads everything; with files, it is loaded again whenever one of them changes, and when
+    /// that is [requested](Self::request).
+    ///
+    /// # Errors
+    ///
+    /// With what can't be used.
+    pub(crate) fn start(material: Material, say: &Say) -> Result<(Tls, Option<Self>), Failure> {
+        // Looked at first: what changes from here on is loaded again.
+        let stamps = stamps(&material);
+        let tls = material.load()?;
+        warn(&tls, say);
+        if stamps.is_empty() {
+            return Ok((tls, None));
+        }
+        // One that is waiting is as good as two.
+        let (requests, requested) = mpsc::sync_channel(1);
+        let watcher = Watcher {
+            material,
+            tls: tls.clone(),
+            say: say.clone(),
+            loaded: stamps,
+        };
+        start_thread("reload", move || watcher.run(&requested))?;
+        Ok((tls, Some(Reload(requests))))
+    }
+
+    pub(crate) fn request(&self) {
+        let _ = self.0.try_send(());
+    }
+}
+
+struct Watcher {
+    material: Material,
+    tls: Tls,
+    say: Say,
+    /// The files as they were when they were last loaded.
+    loaded: Vec<Stamp>,
+}
+
+/// What shows that a file is another one, or was written to; `None` if there is none.
+type Stamp = Option<(u64, u64, u64, [i64; 4])>;
+
+impl Watcher {
+    fn run(mut self, requested: &Receiver<()>) {
+        let mut last = self.loaded.clone();
+        let mut changing: Option<Instant> = None;
+        loop {
+            let asked = match requested.recv_timeout(INTERVAL) {
+                Ok(()) => true,
+                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let now = stamps(&self.material);
+            let settled = now == last;
+            last.clone_from(&now);
+            if now == self.loaded && !asked {
+                changing = None;
+                continue;
+            }
+            let since = *changing.get_or_insert_with(Instant::now);
+            if asked || settled || since.elapsed() >= SETTLE {
+                changing = None;
+                self.loaded = now;
+                self.load();
+            }
+        }
+    }
+
+    fn load(&self) {
+        match self.material.load() {
+            Ok(tls) => {
+                self.tls.replace(&tls);
+                self.say.info("certificates reloaded");
+                warn(&tls, &self.say);
+            }
+            Err(failure) => self.say.line(
+                Level::Error,
+                &format!("{}; what was loaded before stays in use", failure.what),
+                failure.hint.as_deref(),
+            ),
+        }
+    }
+}
+
+/// Says what is allowed, but better known.
+fn warn(tls: &Tls, say: &Say) {
+    for warning in tls.warnings() {
+        say.line(Level::Error, &warning.to_string(), warning.hint());
+    }
+}
+
+fn stamps(material: &Material) -> Vec<Stamp> {
+    material
+        .files()
+        .map(|path| fs::metadata(path).ok().as_ref().map(stamp))
+        .collect()
+}
+
+fn stamp(file: &Metadata) -> (u64, u64, u64, [i64; 4]) {
+    let times = [
+        file.mtime(),
+        file.mtime_nsec(),
+        file.ctime(),
+        file.ctime_nsec(),
+    ];
+    (file.dev(), file.ino(), file.size(), times)
+}

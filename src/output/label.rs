@@ -1,0 +1,40 @@
+//! What a sender is called in front of what it sent.
+
+use super::escape::escaped;
+use crate::peer::Peer;
+
+/// The most that a label shows of a name or an address, in bytes: what comes before each line
+/// should not be longer than the lines.
+const LABEL: usize = 256;
+
+/// A peer as one word: `NAME@ADDRESS` with the first of its verified [names](Peer::names),
+/// `ADDRESS` without one.
+///
+/// What either holds is [escaped], spaces too; of a longer one, the first 256 bytes are shown.
+pub fn label(peer: &Peer) -> String {
+    let address = word(&peer.to_string());
+    match peer.names().first() {
+        Some(name) => format!("{}@{address}", word(name)),
+        None => address,
+    }
+}
+
+/// Makes one word of text from outside, so that a label ends where it seems to.
+fn word(text: &str) -> String {
+    let end = (0..=LABEL).rev().find(|at| text.is_char_boundary(*at));
+    let (text, rest) = text
+        .split_at_checked(end.unwrap_or(0))
+        .unwrap_or((text, ""));
+    let mut word = String::with_capacity(text.len());
+    for c in escaped(text).to_string().chars() {
+        match c {
+            ' ' => word.push_str("\\x20"),
+            c if c.is_whitespace() => word.extend(c.escape_unicode()),
+            c => word.push(c),
+        }
+    }
+    if !rest.is_empty() {
+        word.push('…');
+    }
+    word
+}

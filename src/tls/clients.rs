@@ -1,0 +1,512 @@
+//! Verified senders: their certificates, whether those were revoked, and which names are let in.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use rustls::client::HandshakeSignatureValid;
+use rustls::server::{ClientCertVerified, ClientCertVerifier};
+use rustls::{
+    Certificate, CertificateError, DigitallySignedStruct, DistinguishedName, Error,
+    OwnedTrustAnchor, SignatureScheme,
+};
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use webpki::{
+    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
+    RevocationOptionsBuilder, VerifiedPath,
+};
+
+use super::facts::{self, CommonName, Day, Facts, Name, Pattern, system_time};
+use super::warning::{TlsWarning, ending};
+use super::{pem, schemes};
+use crate::error::TlsError;
+
+/// How senders are verified: by certificates that a CA signed.
+///
+/// Paths, name constraints and dates are checked as RFC 5280 has it, signatures as TLS does. The
+/// CA's own certificate is trusted whatever its dates.
+///
+/// ```no_run
+/// use tlsink::{Clients, Identity, Tls};
+///
+/// let clients = Clients::from_ca_pem_file("ca.pem")?
+///     .crl_file("ca.crl")?
+///     .allow("*.sensors.example.net")?;
+/// let tls = Tls::builder()
+///     .identity(Identity::from_pem_files("cert.pem", "key.pem")?)
+///     .clients(clients)
+///     .build()?;
+/// # Ok::<(), tlsink::TlsError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Clients {
+    anchors: Vec<TrustAnchor<'static>>,
+    /// What senders are told that we trust.
+    subjects: Vec<DistinguishedName>,
+    authorities: Vec<Facts>,
+    /// The newest of each issuer first.
+    crls: Vec<Crl>,
+    /// Everyone, if there are none.
+    allowed: Vec<Pattern>,
+    optional: bool,
+}
+
+#[derive(Clone, Debug)]
+struct Crl {
+    list: Arc<CertRevocationList<'static>>,
+    facts: Facts,
+}
+
+impl Clients {
+    /// Verifies senders by the CAs in this file; see [`from_ca_pem`](Self::from_ca_pem).
+    ///
+    /// # Errors
+    ///
+    /// When the file can't be read, and as there.
+    ///
+    /// # Blocking
+    ///
+    /// Reads a file.
+    pub fn from_ca_pem_file(path: impl AsRef<Path>) -> Result<Self, TlsError> {
+        let path = path.as_ref();
+        Self::from_ca_pem(&pem::read(path)?).map_err(|error| error.in_file(path))
+    }
+
+    /// Verifies senders by the CA certificates in this PEM text (RFC 7468). Anything else in it is
+    /// passed over, certificates of servers and clients too; one that only itself signed is taken.
+    ///
+    /// # Errors
+    ///
+    /// When the text is not valid PEM, or holds no certificate of a CA.
+    pub fn from_ca_pem(pem: &[u8]) -> Result<Self, TlsError> {
+        let certificates: Vec<_> = pem::certificates(pem)?
+            .into_iter()
+            .filter(facts::can_be_anchor)
+            .collect();
+        if certificates.is_empty() {
+            return Err(TlsError::Missing {
+                what: "CA certificate",
+            });
+        }
+        let anchors = certificates
+            .iter()
+            .map(|der| webpki::anchor_from_trusted_cert(der).map(|anchor| anchor.to_owned()))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| TlsError::Damaged {
+                what: "CA certificate",
+                reason: error.to_string(),
+            })?;
+        Ok(Clients {
+            subjects: anchors.iter().map(subject).collect(),
+            authorities: certificates.iter().map(Facts::of_certificate).collect(),
+            anchors,
+            crls: Vec::new(),
+            allowed: Vec::new(),
+            optional: false,
+        })
+    }
+
+    /// Adds the CRLs in this file; see [`crl`](Self::crl).
+    ///
+    /// # Errors
+    ///
+    /// When the file can't be read, and as there.
+    ///
+    /// # Blocking
+    ///
+    /// Reads a file.
+    pub fn crl_file(self, path: impl AsRef<Path>) -> Result<Self, TlsError> {
+        let path = path.as_ref();
+        self.crl(&pem::read(path)?)
+            .map_err(|error| error.in_file(path))
+    }
+
+    /// Adds certificate revocation lists (RFC 5280, section 5): one as DER, or any number as PEM.
+    ///
+    /// With the first one, revocation is checked for the whole path of each sender. Then every
+    /// issuer in that path must have a list that has not ended.
+    ///
+    /// # Errors
+    ///
+    /// When the text is not valid, holds no list, or one of a kind that is not supported: delta and
+    /// indirect lists, and those for some reasons only.
+    pub fn crl(mut self, pem_or_der: &[u8]) -> Result<Self, TlsError> {
+        for der in pem::crls(pem_or_der)? {
+            let list =
+                OwnedCertRevocationList::from_der(&der).map_err(|error| TlsError::Damaged {
+                    what: "CRL",
+                    reason: error.to_string(),
+                })?;
+            self.crls.push(Crl {
+                list: Arc::new(list.into()),
+                facts: Facts::of_crl(&der),
+            });
+        }
+        // The first one of an issuer is the one that is asked.
+        self.crls
+            .sort_by_key(|crl| std::cmp::Reverse(crl.facts.end));
+        Ok(self)
+    }
+
+    /// Lets senders in only with such a name: an exact one, or any below a DNS name as
+    /// `*.example.net`. Each further call allows another name. Without any, every verified sender
+    /// is let in.
+    ///
+    /// Names are DNS names (in any case), URIs, e-mail addresses, and the subject's common name,
+    /// unless name constraints leave it unchecked. A wildcard in a sender's certificate matches
+    /// nothing.
+    ///
+    /// # Errors
+    ///
+    /// When this is no such name.
+    pub fn allow(mut self, name: &str) -> Result<Self, TlsError> {
+        let pattern = Pattern::parse(name).ok_or_else(|| TlsError::Pattern {
+            name: name.to_owned(),
+        })?;
+        self.allowed.push(pattern);
+        Ok(self)
+    }
+
+    /// Also lets senders in that present no certificate at all; they have no names.
+    pub fn optional(mut self) -> Self {
+        self.optional = true;
+        self
+    }
+
+    pub(super) fn warnings(&self, now: SystemTime) -> impl Iterator<Item = TlsWarning> {
+        let authorities = self
+            .authorities
+            .iter()
+            .filter_map(move |facts| ending("CA certificate", facts, now));
+        let crls = self
+            .crls
+            .iter()
+            .filter_map(move |crl| ending("CRL", &crl.facts, now));
+        let strangers = self.crls.iter().filter(|crl| {
+            let issuer = crl.list.issuer();
+            !self.anchors.iter().any(|anchor| &*anchor.subject == issuer)
+        });
+        let strangers = strangers.map(|crl| TlsWarning::UnknownCrlIssuer {
+            issuer: crl.facts.title.clone(),
+        });
+        authorities.chain(crls).chain(strangers)
+    }
+
+    /// Verifies a sender's certificate; yields its names, the one to show first.
+    fn verify(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: SystemTime,
+    ) -> Result<Vec<String>, Refusal> {
+        let certificate =
+            EndEntityCert::try_from(end_entity).map_err(|error| Refusal::damaged(&error))?;
+        let lists: Vec<_> = self.crls.iter().map(|crl| &*crl.list).collect();
+        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
+            options
+                .with_expiration_policy(ExpirationPolicy::Enforce)
+                .build()
+        });
+        let time = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let path = certificate
+            .verify_for_usage(
+                webpki::ALL_VERIFICATION_ALGS,
+                &self.anchors,
+                intermediates,
+                UnixTime::since_unix_epoch(time),
+                KeyUsage::client_auth(),
+                revocation,
+                None,
+            )
+            .map_err(|error| self.refusal(error, &certificate, intermediates))?;
+        let mut names = facts::names(&certificate, common_name(&path));
+        if !self.allowed.is_empty() {
+            let allowed = names
+                .iter()
+                .position(|name| self.allowed.iter().any(|pattern| pattern.matches(name)))
+                .ok_or_else(|| Refusal::not_allowed(&certificate))?;
+            names
+                .get_mut(..=allowed)
+                .unwrap_or_default()
+                .rotate_right(1);
+        }
+        Ok(names.into_iter().map(|name| name.text).collect())
+    }
+
+    /// Puts into words why a certificate is not taken.
+    fn refusal(
+        &self,
+        error: webpki::Error,
+        certificate: &EndEntityCert<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Refusal {
+        use webpki::Error as Fault;
+        let der = certificate.der();
+        let whose = |end| match facts::not_after(&der) {
+            Some(own) if own != end => "a CA certificate above it",
+            _ => "the certificate",
+        };
+        let (what, reason, hint) = match &error {
+            Fault::UnknownIssuer => {
+                let issuer = facts::issuer(&der).unwrap_or_default();
+                (
+                    format!("unknown CA {}", quoted(&issuer)),
+                    CertificateError::UnknownIssuer,
+                    None,
+                )
+            }
+            Fault::CertExpired { not_after, .. } => {
+                let end = system_time(*not_after);
+                (
+                    format!("{} expired on {}", whose(end), Day(end)),
+                    CertificateError::Expired,
+                    None,
+                )
+            }
+            Fault::CertNotValidYet { not_before, .. } => (
+                format!(
+                    "the certificate is not valid before {}",
+                    Day(system_time(*not_before))
+                ),
+                CertificateError::NotValidYet,
+                Some("if that day has come, a clock is wrong"),
+            ),
+            Fault::CertRevoked => (
+                "the certificate is revoked".to_owned(),
+                CertificateError::Revoked,
+                None,
+            ),
+            Fault::UnknownRevocationStatus => {
+                let issuer = self.issuer_without_crl(certificate, intermediates);
+                (
+                    format!("CRL missing for {}", quoted(&issuer)),
+                    other(error),
+                    Some("once there is one list, each CA above a sender needs its own"),
+                )
+            }
+            Fault::CrlExpired { next_update, .. } => {
+                let end = system_time(*next_update);
+                let list = self.crls.iter().find(|crl| crl.facts.end == Some(end));
+                let issuer = list.map_or("unknown", |crl| &crl.facts.title);
+                (
+                    format!("the CRL of {} expired on {}", quoted(issuer), Day(end)),
+                    other(error),
+                    Some("get the CA's new list"),
+                )
+            }
+            Fault::RequiredEkuNotFoundContext(_) => (
+                "the certificate is not for clients".to_owned(),
+                CertificateError::InvalidPurpose,
+                Some("its extended key usage must include clientAuth"),
+            ),
+            Fault::NameConstraintViolation => (
+                "a CA above the certificate may not sign for its names".to_owned(),
+                other(error),
+                None,
+            ),
+            Fault::CaUsedAsEndEntity => (
+                "the certificate is a CA's own".to_owned(),
+                CertificateError::InvalidPurpose,
+                Some("senders need one that a CA signed for them"),
+            ),
+            _ => (
+                format!("the certificate can't be used: {error}"),
+                other(error),
+                None,
+            ),
+        };
+        Refusal {
+            what: format!("{what}; {}", claim(certificate)),
+            hint,
+            reason,
+        }
+    }
+
+    /// The first issuer on the way up that has no list here.
+    fn issuer_without_crl(
+        &self,
+        certificate: &EndEntityCert<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> String {
+        let mut der = certificate.der();
+        let mut issuer = certificate.issuer().to_vec();
+        // One step for each certificate: they might go round in a circle.
+        for _ in intermediates {
+            if !self.crls.iter().any(|crl| crl.list.issuer() == issuer) {
+                break;
+            }
+            let above = intermediates.iter().find_map(|der| {
+                let parsed = EndEntityCert::try_from(der).ok()?;
+                (parsed.subject() == issuer).then(|| (der.clone(), parsed.issuer().to_vec()))
+            });
+            match above {
+                Some(above) => (der, issuer) = above,
+                None => break,
+            }
+        }
+        facts::issuer(&der).unwrap_or_default()
+    }
+}
+
+/// How rustls 0.21 is told of a trust anchor's name.
+fn subject(anchor: &TrustAnchor<'_>) -> DistinguishedName {
+    OwnedTrustAnchor::from_subject_spki_name_constraints(
+        &*anchor.subject,
+        &*anchor.subject_public_key_info,
+        None::<&[u8]>,
+    )
+    .subject()
+    .clone()
+}
+
+fn common_name(path: &VerifiedPath<'_>) -> CommonName {
+    let constrained = path.anchor().name_constraints.is_some()
+        || path
+            .intermediate_certificates()
+            .any(|certificate| facts::has_name_constraints(&certificate.der()));
+    match constrained {
+        true => CommonName::Unchecked,
+        false => CommonName::Counts,
+    }
+}
+
+/// Why a sender was turned away.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    pub(super) what: String,
+    pub(super) hint: Option<&'static str>,
+    /// What the sender is told.
+    reason: CertificateError,
+}
+
+impl Refusal {
+    fn damaged(error: &webpki::Error) -> Self {
+        Refusal {
+            what: format!("the certificate is damaged: {error}"),
+            hint: None,
+            reason: CertificateError::BadEncoding,
+        }
+    }
+
+    fn not_allowed(certificate: &EndEntityCert<'_>) -> Self {
+        Refusal {
+            what: format!("name not allowed; {}", claim(certificate)),
+            hint: None,
+            reason: CertificateError::ApplicationVerificationFailure,
+        }
+    }
+}
+
+fn other(error: webpki::Error) -> CertificateError {
+    CertificateError::Other(Arc::new(error))
+}
+
+/// How many names, and how many bytes of each, are quoted from a certificate that nobody verified.
+const QUOTED: (usize, usize) = (3, 128);
+
+/// Who the certificate says that it is for.
+fn claim(certificate: &EndEntityCert<'_>) -> String {
+    let names = facts::names(certificate, CommonName::Counts);
+    let mut claim = String::new();
+    for Name { text, .. } in names.iter().take(QUOTED.0) {
+        let before = if claim.is_empty() {
+            "it claims to be "
+        } else {
+            ", "
+        };
+        let _ = write!(claim, "{before}{}", quoted(text));
+    }
+    match names.len() {
+        0 => "it has no name".to_owned(),
+        count if count > QUOTED.0 => format!("{claim} and more"),
+        _ => claim,
+    }
+}
+
+/// Text from a certificate, in quotation marks that it can't end itself.
+fn quoted(text: &str) -> String {
+    let end = (0..=QUOTED.1.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at));
+    let (shown, rest) = text
+        .split_at_checked(end.unwrap_or(0))
+        .unwrap_or((text, ""));
+    let more = if rest.is_empty() { "" } else { "…" };
+    format!("\"{}{more}\"", shown.replace('"', "'"))
+}
+
+/// What came of verifying one sender.
+#[derive(Debug, Default)]
+pub(super) struct Seen(Mutex<Option<Result<Vec<String>, Refusal>>>);
+
+impl Seen {
+    pub(super) fn take(&self) -> Option<Result<Vec<String>, Refusal>> {
+        self.lock().take()
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Result<Vec<String>, Refusal>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The verifier of one connection: async-tls hides the session, so what the certificate says is
+/// kept when rustls shows it.
+pub(super) struct Verifier {
+    pub(super) clients: Arc<Clients>,
+    pub(super) seen: Arc<Seen>,
+}
+
+impl ClientCertVerifier for Verifier {
+    fn client_auth_mandatory(&self) -> bool {
+        !self.clients.optional
+    }
+
+    fn client_auth_root_subjects(&self) -> &[DistinguishedName] {
+        &self.clients.subjects
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &Certificate,
+        intermediates: &[Certificate],
+        now: SystemTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let der = |certificate: &'_ Certificate| CertificateDer::from(certificate.0.clone());
+        let intermediates: Vec<_> = intermediates.iter().map(der).collect();
+        let verified = self.clients.verify(&der(end_entity), &intermediates, now);
+        let refused = verified
+            .as_ref()
+            .err()
+            .map(|refusal| refusal.reason.clone());
+        *self.seen.lock() = Some(verified);
+        match refused {
+            None => Ok(ClientCertVerified::assertion()),
+            Some(reason) => Err(reason.into()),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &Certificate,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        schemes::verify_tls12(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &Certificate,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        schemes::verify_tls13(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        schemes::supported()
+    }
+}

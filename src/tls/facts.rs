@@ -1,0 +1,266 @@
+//! What a certificate or a CRL says of itself, for people to read. What is decided on is decided by
+//! rustls-webpki; only names are read here that it does not give.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use rustls_pki_types::{CertificateDer, DnsName, UnixTime};
+use webpki::EndEntityCert;
+use x509_cert::Version;
+use x509_cert::certificate::{Certificate, TbsCertificate};
+use x509_cert::crl::CertificateList;
+use x509_cert::der::{DateTime, Decode};
+use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{BasicConstraints, NameConstraints, SubjectAltName};
+
+/// A name in a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Name {
+    pub(super) text: String,
+    pub(super) is_dns: bool,
+}
+
+/// The names in a certificate: DNS names, URIs, e-mail addresses, the common name.
+///
+/// DNS names and URIs are those that rustls-webpki sees, so that what it checked is what is shown.
+pub(super) fn names(certificate: &EndEntityCert<'_>, common_name: CommonName) -> Vec<Name> {
+    let mut names: Vec<Name> = dns_names(certificate).collect();
+    let mut add = |text: &str| {
+        if !text.is_empty() && !names.iter().any(|name| name.text == text) {
+            names.push(Name {
+                text: text.to_owned(),
+                is_dns: false,
+            });
+        }
+    };
+    certificate.valid_uri_names().for_each(&mut add);
+    // What this parser is too strict for has the other names all the same.
+    let Ok(parsed) = Certificate::from_der(&certificate.der()) else {
+        return names;
+    };
+    let parsed = parsed.tbs_certificate();
+    if let Ok(Some((_, SubjectAltName(alternatives)))) = parsed.get_extension() {
+        for name in &alternatives {
+            if let GeneralName::Rfc822Name(mail) = name {
+                add(mail.as_str());
+            }
+        }
+    }
+    if let (CommonName::Counts, Ok(Some(name))) = (common_name, parsed.subject().common_name()) {
+        add(&name.value());
+    }
+    names
+}
+
+/// Whether the common name is a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommonName {
+    Counts,
+    /// Name constraints (RFC 5280, section 4.2.1.10) say nothing of it: a CA that is held by them
+    /// could give any.
+    Unchecked,
+}
+
+/// The DNS names among the alternative ones.
+pub(super) fn dns_names(certificate: &EndEntityCert<'_>) -> impl Iterator<Item = Name> {
+    certificate.valid_dns_names().map(|name| Name {
+        text: name.to_owned(),
+        is_dns: true,
+    })
+}
+
+/// Whether the certificate limits the names that certificates below it may have. If that can't be
+/// told, it does.
+pub(super) fn has_name_constraints(der: &CertificateDer<'_>) -> bool {
+    Certificate::from_der(der).map_or(true, |certificate| {
+        certificate
+            .tbs_certificate()
+            .filter_extensions::<NameConstraints>()
+            .next()
+            .is_some()
+    })
+}
+
+/// A certificate's or a CRL's own account of itself.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    /// The name that people know it by: a DNS name, or else the subject or the issuer
+    /// (RFC 4514).
+    pub(super) title: String,
+    /// When it ends, if it says so.
+    pub(super) end: Option<SystemTime>,
+}
+
+impl Facts {
+    pub(super) fn of_certificate(der: &CertificateDer<'_>) -> Self {
+        let name = EndEntityCert::try_from(der)
+            .ok()
+            .and_then(|certificate| names(&certificate, CommonName::Counts).into_iter().next());
+        let parsed = Certificate::from_der(der).ok();
+        let parsed = parsed.as_ref().map(|parsed| parsed.tbs_certificate());
+        let subject = parsed.map(|parsed| parsed.subject().to_string());
+        Facts {
+            title: name
+                .map(|name| name.text)
+                .or(subject)
+                .filter(|title| !title.is_empty())
+                .unwrap_or_else(|| "unknown".to_owned()),
+            end: parsed.and_then(end),
+        }
+    }
+
+    pub(super) fn of_crl(der: &[u8]) -> Self {
+        let parsed = CertificateList::from_der(der).ok();
+        let parsed = parsed.map(|parsed: CertificateList| parsed.tbs_cert_list);
+        Facts {
+            title: parsed
+                .as_ref()
+                .map_or_else(|| "unknown".to_owned(), |list| list.issuer.to_string()),
+            end: parsed
+                .and_then(|list| list.next_update)
+                .map(|time| time.to_system_time()),
+        }
+    }
+}
+
+/// The issuer of a certificate (RFC 4514), if it can be read.
+pub(super) fn issuer(der: &CertificateDer<'_>) -> Option<String> {
+    let parsed = Certificate::from_der(der).ok()?;
+    Some(parsed.tbs_certificate().issuer().to_string())
+}
+
+/// When the certificate ends, if it can be read.
+pub(super) fn not_after(der: &CertificateDer<'_>) -> Option<SystemTime> {
+    end(Certificate::from_der(der).ok()?.tbs_certificate())
+}
+
+fn end(parsed: &TbsCertificate) -> Option<SystemTime> {
+    Some(parsed.validity().not_after.to_system_time())
+}
+
+/// Whether others can be verified with this certificate: it is a CA's, or nobody but itself signed
+/// it, or it is so old that it can't say.
+pub(super) fn can_be_anchor(der: &CertificateDer<'_>) -> bool {
+    Certificate::from_der(der).map_or(true, |certificate| {
+        let parsed = certificate.tbs_certificate();
+        let is_ca = matches!(
+            parsed.get_extension::<BasicConstraints>(),
+            Ok(Some((_, BasicConstraints { ca: true, .. })))
+        );
+        is_ca || parsed.version() == Version::V1 || parsed.issuer() == parsed.subject()
+    })
+}
+
+/// A day (UTC), as `2026-11-23`.
+pub(crate) struct Day(pub(crate) SystemTime);
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match DateTime::from_system_time(self.0) {
+            Ok(date) => write!(f, "{}-{:02}-{:02}", date.year(), date.month(), date.day()),
+            Err(_) => f.write_str("an unknown day"),
+        }
+    }
+}
+
+/// The same time as `std` has it.
+pub(super) fn system_time(time: UnixTime) -> SystemTime {
+    let since = Duration::from_secs(time.as_secs());
+    SystemTime::UNIX_EPOCH
+        .checked_add(since)
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}
+
+/// Which names are let in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Pattern {
+    Exact(String),
+    /// Begins with a dot.
+    Suffix(String),
+}
+
+impl Pattern {
+    /// A name, or `*.` and a DNS name; `None` for anything else with a `*`, and for nothing.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        match text.strip_prefix("*.") {
+            Some(suffix) => DnsName::try_from(suffix)
+                .is_ok()
+                .then(|| Pattern::Suffix(format!(".{suffix}"))),
+            None => {
+                (!text.is_empty() && !text.contains('*')).then(|| Pattern::Exact(text.to_owned()))
+            }
+        }
+    }
+
+    /// DNS names match without regard to case. A wildcard in a certificate matches nothing.
+    pub(super) fn matches(&self, name: &Name) -> bool {
+        if name.text.contains('*') {
+            return false;
+        }
+        match self {
+            Pattern::Exact(exact) if name.is_dns => name.text.eq_ignore_ascii_case(exact),
+            Pattern::Exact(exact) => name.text == *exact,
+            Pattern::Suffix(suffix) => {
+                let at = name.text.len().checked_sub(suffix.len());
+                let end = at.filter(|at| *at > 0).and_then(|at| name.text.get(at..));
+                name.is_dns && end.is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn dns(text: &str) -> Name {
+        Name {
+            text: text.to_owned(),
+            is_dns: true,
+        }
+    }
+
+    #[test]
+    fn a_suffix_matches_whole_labels_of_dns_names() {
+        let pattern = Pattern::parse("*.example.net").unwrap();
+        for name in ["a.example.net", "A.B.Example.NET"] {
+            assert!(pattern.matches(&dns(name)), "{name}");
+        }
+        for name in [
+            "example.net",
+            ".example.net",
+            "badexample.net",
+            "*.example.net",
+            "net",
+        ] {
+            assert!(!pattern.matches(&dns(name)), "{name}");
+        }
+        let common_name = Name {
+            text: "a.example.net".to_owned(),
+            is_dns: false,
+        };
+        assert!(!pattern.matches(&common_name));
+    }
+
+    #[test]
+    fn an_exact_name_matches_dns_names_in_any_case_and_others_as_they_are() {
+        let pattern = Pattern::parse("Web.example").unwrap();
+        assert!(pattern.matches(&dns("web.EXAMPLE")));
+        let mut name = dns("web.example");
+        name.is_dns = false;
+        assert!(!pattern.matches(&name));
+    }
+
+    #[test]
+    fn nothing_else_with_an_asterisk_is_a_pattern() {
+        for text in ["", "*", "*.", "a.*.net", "*a.net", "*.*.net", "*.a b"] {
+            assert_eq!(Pattern::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn days_are_written_in_order() {
+        let second_of_january = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
+        assert_eq!(Day(second_of_january).to_string(), "1970-01-02");
+    }
+}

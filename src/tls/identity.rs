@@ -1,0 +1,157 @@
+//! The server's own certificates, and which of them a sender is shown.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::{self, CertifiedKey, SigningKey};
+use rustls::{Certificate, PrivateKey};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use webpki::EndEntityCert;
+
+use super::facts::{self, Facts};
+use super::warning::{TlsWarning, ending};
+use super::{pem, schemes};
+use crate::error::TlsError;
+
+/// A server's certificate chain and its private key.
+#[derive(Clone)]
+pub struct Identity {
+    key: Arc<CertifiedKey>,
+    /// DNS names, among them such as `*.example.net`.
+    names: Vec<String>,
+    chain: Vec<Facts>,
+}
+
+impl Identity {
+    /// Reads a certificate chain, the server's own certificate first, and its private key.
+    ///
+    /// # Errors
+    ///
+    /// When a file can't be read, and as [`from_pem`](Self::from_pem).
+    ///
+    /// # Blocking
+    ///
+    /// Reads two files.
+    pub fn from_pem_files(
+        certificates: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<Self, TlsError> {
+        let (certificates, key) = (certificates.as_ref(), key.as_ref());
+        let chain = pem::certificates(&pem::read(certificates)?)
+            .map_err(|error| error.in_file(certificates))?;
+        let private_key = pem::private_key(&pem::read(key)?).map_err(|error| error.in_file(key))?;
+        Self::new(chain, &private_key).map_err(|error| error.in_file(key))
+    }
+
+    /// Takes a certificate chain and its private key as PEM (RFC 7468). The key is PKCS#8, PKCS#1
+    /// or SEC1: RSA from 2048 bits on, ECDSA on P-256 or P-384, or Ed25519. Anything else in either
+    /// text is passed over, so both may be the same, and hold a CA's certificate too.
+    ///
+    /// # Errors
+    ///
+    /// When the text is not valid PEM, lacks a certificate or a key, or holds a key that can't be
+    /// used or belongs to none of the certificates.
+    pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        Self::new(pem::certificates(certificates)?, &pem::private_key(key)?)
+    }
+
+    fn new(
+        mut chain: Vec<CertificateDer<'static>>,
+        key: &PrivateKeyDer<'_>,
+    ) -> Result<Self, TlsError> {
+        let key = sign::any_supported_type(&PrivateKey(key.secret_der().to_vec()))
+            .map_err(|_| TlsError::UnusableKey)?;
+        // In a file that holds everything, a CA's certificate may be the first.
+        let own = own_certificate(&chain, &*key)?;
+        chain.get_mut(..=own).unwrap_or_default().rotate_right(1);
+        let names = match chain.first().map(EndEntityCert::try_from) {
+            Some(Ok(certificate)) => facts::dns_names(&certificate)
+                .map(|name| name.text)
+                .collect(),
+            _ => Vec::new(),
+        };
+        let facts = chain.iter().map(Facts::of_certificate).collect();
+        let chain = chain
+            .into_iter()
+            .map(|der| Certificate(der.to_vec()))
+            .collect();
+        Ok(Identity {
+            key: Arc::new(CertifiedKey::new(chain, key)),
+            names,
+            chain: facts,
+        })
+    }
+
+    pub(super) fn warnings(&self, now: SystemTime) -> impl Iterator<Item = TlsWarning> {
+        self.chain
+            .iter()
+            .filter_map(move |facts| ending("certificate", facts, now))
+    }
+
+    /// Whether it is for this name (RFC 6125, section 6.4.3).
+    fn is_for(&self, wanted: &str) -> bool {
+        self.names.iter().any(|name| match name.strip_prefix('*') {
+            Some(parent) => wanted
+                .find('.')
+                .and_then(|at| wanted.get(at..))
+                .is_some_and(|end| end.eq_ignore_ascii_case(parent)),
+            None => name.eq_ignore_ascii_case(wanted),
+        })
+    }
+
+    fn suits(&self, hello: &ClientHello<'_>) -> bool {
+        self.key
+            .key
+            .choose_scheme(hello.signature_schemes())
+            .is_some()
+    }
+}
+
+impl std::fmt::Debug for Identity {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity")
+            .field("names", &self.names)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Which of the certificates is the key's: what the one signs, the other verifies.
+fn own_certificate(chain: &[CertificateDer<'_>], key: &dyn SigningKey) -> Result<usize, TlsError> {
+    const MESSAGE: &[u8] = b"signed to see whether key and certificate belong together";
+    let Some(signer) = key.choose_scheme(&schemes::supported()) else {
+        return Err(TlsError::UnusableKey);
+    };
+    let signature = signer.sign(MESSAGE).map_err(pem::unusable)?;
+    let belongs = |certificate: &CertificateDer<'_>| match EndEntityCert::try_from(certificate) {
+        Ok(certificate) => schemes::belongs(signer.scheme(), &certificate, MESSAGE, &signature),
+        // What can't be parsed here, such as a version 1 certificate, senders may take all the same.
+        Err(_) => true,
+    };
+    chain.iter().position(belongs).ok_or(TlsError::WrongKey)
+}
+
+/// Chooses among the server's certificates by the name that a sender asks for (SNI, RFC 6066,
+/// section 3). The first one is for everyone else.
+pub(super) struct Resolver(pub(super) Vec<Identity>);
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let named = |identity: &&Identity| {
+            hello
+                .server_name()
+                .is_some_and(|name| identity.is_for(name))
+        };
+        // One name may have certificates with several kinds of key.
+        let suits = |identity: &&Identity| identity.suits(&hello);
+        let mut all = self.0.iter();
+        let chosen = all
+            .clone()
+            .filter(named)
+            .find(suits)
+            .or_else(|| all.clone().find(suits))
+            .or_else(|| all.next())?;
+        Some(Arc::clone(&chosen.key))
+    }
+}

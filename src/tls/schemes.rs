@@ -1,0 +1,161 @@
+//! The signatures that a peer may prove its key with, checked by rustls-webpki 0.103. The one that
+//! rustls 0.21 carries is never asked: RUSTSEC-2026-0098, -0099 and -0104 are in it.
+
+use rustls::client::HandshakeSignatureValid;
+use rustls::{Certificate, CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm};
+use webpki::EndEntityCert;
+use webpki::ring;
+
+type Algorithm = &'static dyn SignatureVerificationAlgorithm;
+
+/// Which versions of TLS a scheme may sign a handshake in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Since {
+    Tls12,
+    Tls13,
+}
+
+struct Scheme {
+    scheme: SignatureScheme,
+    /// What the scheme means in TLS 1.3, where it names the curve as well.
+    algorithm: Algorithm,
+    /// What else it may mean in TLS 1.2, where it does not.
+    other_curve: Option<Algorithm>,
+    /// TLS 1.3 no longer takes PKCS#1 here (RFC 8446, section 4.2.3).
+    until: Since,
+}
+
+const fn scheme(scheme: SignatureScheme, algorithm: Algorithm, until: Since) -> Scheme {
+    Scheme {
+        scheme,
+        algorithm,
+        other_curve: None,
+        until,
+    }
+}
+
+/// The preferred ones first.
+static SCHEMES: [Scheme; 9] = [
+    Scheme {
+        scheme: SignatureScheme::ECDSA_NISTP256_SHA256,
+        algorithm: ring::ECDSA_P256_SHA256,
+        other_curve: Some(ring::ECDSA_P384_SHA256),
+        until: Since::Tls13,
+    },
+    Scheme {
+        scheme: SignatureScheme::ECDSA_NISTP384_SHA384,
+        algorithm: ring::ECDSA_P384_SHA384,
+        other_curve: Some(ring::ECDSA_P256_SHA384),
+        until: Since::Tls13,
+    },
+    scheme(SignatureScheme::ED25519, ring::ED25519, Since::Tls13),
+    scheme(
+        SignatureScheme::RSA_PSS_SHA256,
+        ring::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
+        Since::Tls13,
+    ),
+    scheme(
+        SignatureScheme::RSA_PSS_SHA384,
+        ring::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
+        Since::Tls13,
+    ),
+    scheme(
+        SignatureScheme::RSA_PSS_SHA512,
+        ring::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
+        Since::Tls13,
+    ),
+    scheme(
+        SignatureScheme::RSA_PKCS1_SHA256,
+        ring::RSA_PKCS1_2048_8192_SHA256,
+        Since::Tls12,
+    ),
+    scheme(
+        SignatureScheme::RSA_PKCS1_SHA384,
+        ring::RSA_PKCS1_2048_8192_SHA384,
+        Since::Tls12,
+    ),
+    scheme(
+        SignatureScheme::RSA_PKCS1_SHA512,
+        ring::RSA_PKCS1_2048_8192_SHA512,
+        Since::Tls12,
+    ),
+];
+
+/// All schemes, the preferred ones first.
+pub(super) fn supported() -> Vec<SignatureScheme> {
+    SCHEMES.iter().map(|known| known.scheme).collect()
+}
+
+/// Whether the certificate's key made this signature in a TLS 1.2 handshake.
+pub(super) fn verify_tls12(
+    message: &[u8],
+    certificate: &Certificate,
+    signed: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let known = known(signed.scheme)?;
+    let algorithms = [Some(known.algorithm), known.other_curve];
+    verify(
+        algorithms.into_iter().flatten(),
+        message,
+        certificate,
+        signed,
+    )
+}
+
+/// Whether the certificate's key made this signature in a TLS 1.3 handshake.
+pub(super) fn verify_tls13(
+    message: &[u8],
+    certificate: &Certificate,
+    signed: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let known = known(signed.scheme)?;
+    if known.until == Since::Tls12 {
+        return Err(CertificateError::BadSignature.into());
+    }
+    verify([known.algorithm].into_iter(), message, certificate, signed)
+}
+
+/// Whether what the key signed by `scheme` is what the certificate verifies.
+pub(super) fn belongs(
+    scheme: SignatureScheme,
+    certificate: &EndEntityCert<'_>,
+    message: &[u8],
+    signature: &[u8],
+) -> bool {
+    known(scheme).is_ok_and(|known| {
+        [Some(known.algorithm), known.other_curve]
+            .into_iter()
+            .flatten()
+            .any(|algorithm| {
+                certificate
+                    .verify_signature(algorithm, message, signature)
+                    .is_ok()
+            })
+    })
+}
+
+fn known(scheme: SignatureScheme) -> Result<&'static Scheme, Error> {
+    SCHEMES
+        .iter()
+        .find(|known| known.scheme == scheme)
+        .ok_or_else(|| CertificateError::BadSignature.into())
+}
+
+fn verify(
+    mut algorithms: impl Iterator<Item = Algorithm>,
+    message: &[u8],
+    certificate: &Certificate,
+    signed: &DigitallySignedStruct,
+) -> Result<HandshakeSignatureValid, Error> {
+    let der = CertificateDer::from(certificate.0.as_slice());
+    let certificate = EndEntityCert::try_from(&der).map_err(|_| CertificateError::BadEncoding)?;
+    match algorithms.any(|algorithm| {
+        certificate
+            .verify_signature(algorithm, message, signed.signature())
+            .is_ok()
+    }) {
+        true => Ok(HandshakeSignatureValid::assertion()),
+        false => Err(CertificateError::BadSignature.into()),
+    }
+}

@@ -1,0 +1,86 @@
+//! What can be used, but would better be looked at.
+
+use std::fmt;
+use std::time::{Duration, SystemTime};
+
+use super::facts::{Day, Facts};
+
+/// How long before its end a certificate or a CRL is spoken of.
+const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
+
+/// Something about a [`Tls`](crate::Tls) that should be known. It works all the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TlsWarning {
+    /// A certificate or a CRL ends within 14 days.
+    Ending {
+        /// What it is: `certificate`, `CA certificate`, `CRL`.
+        what: &'static str,
+        /// Whose it is.
+        name: String,
+        /// When it ends.
+        end: SystemTime,
+    },
+    /// A certificate or a CRL has ended.
+    Ended {
+        /// What it is: `certificate`, `CA certificate`, `CRL`.
+        what: &'static str,
+        /// Whose it is.
+        name: String,
+        /// When it ended.
+        end: SystemTime,
+    },
+    /// A CRL was not issued by any of the CAs that senders are verified by. It is of use only if
+    /// senders present its issuer's certificate.
+    UnknownCrlIssuer {
+        /// The issuer (RFC 4514).
+        issuer: String,
+    },
+}
+
+impl TlsWarning {
+    /// What follows from it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            TlsWarning::Ended {
+                what: "certificate",
+                ..
+            } => Some("senders that verify it will refuse it"),
+            TlsWarning::Ended { what: "CRL", .. } => {
+                Some("senders below its issuer are refused until there is a new one")
+            }
+            TlsWarning::UnknownCrlIssuer { .. } => {
+                Some("it counts only for senders that present its issuer's certificate")
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The names in it come from certificates, and are not escaped.
+impl fmt::Display for TlsWarning {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TlsWarning::Ending { what, name, end } => {
+                write!(f, "the {what} of {name} ends on {}", Day(*end))
+            }
+            TlsWarning::Ended { what, name, end } => {
+                write!(f, "the {what} of {name} expired on {}", Day(*end))
+            }
+            TlsWarning::UnknownCrlIssuer { issuer } => {
+                write!(f, "the CRL of {issuer} is from none of the CAs")
+            }
+        }
+    }
+}
+
+/// Whether this has ended, or will soon.
+pub(super) fn ending(what: &'static str, facts: &Facts, now: SystemTime) -> Option<TlsWarning> {
+    let end = facts.end?;
+    let name = facts.title.clone();
+    if end < now {
+        return Some(TlsWarning::Ended { what, name, end });
+    }
+    let soon = now.checked_add(SOON).is_some_and(|soon| end < soon);
+    soon.then_some(TlsWarning::Ending { what, name, end })
+}
