@@ -20,8 +20,8 @@ use crate::peer::{ConnId, Peer};
 use crate::shared::Shared;
 use crate::tls;
 
-/// How long the answer to a close_notify may take to be sent. It is a few dozen bytes: only a
-/// peer that has stopped reading altogether makes it wait.
+/// How long the answer to a close_notify, or a receipt, may take to be sent, and what still comes
+/// is thrown away. Either is short: only a peer that has stopped reading altogether makes it wait.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A future that receives one stream, from the handshake to the sink's verdict.
@@ -84,8 +84,10 @@ enum Phase<IO> {
         stream: Stream<IO>,
         deadline: Deadline,
     },
-    /// Nothing is left but to hear what the sink made of it.
-    Verdict,
+    /// What the sink made of it is waited for, and is told to the peer if the stream is still
+    /// there.
+    Verdict(Stream<IO>),
+    Answering(Answer<IO>),
     Done,
 }
 
@@ -183,15 +185,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             Phase::Open(open) => {
                 let end = ready!(open.poll_read(guard, cx));
                 let clean = end.is_clean();
+                let can_answer = !matches!(end, End::Reset { .. } | End::Corrupt { .. });
                 guard.close(end);
                 let stream = std::mem::replace(&mut open.stream, Stream::Gone);
-                // Without a close_notify, a sender knows that its stream did not end well.
-                Next::Phase(match clean {
-                    true => Phase::Closing {
+                Next::Phase(if guard.shared.settings.receipts && can_answer {
+                    Phase::Verdict(stream)
+                } else if clean {
+                    Phase::Closing {
                         stream,
                         deadline: Deadline::after(Some(CLOSE_TIMEOUT)),
-                    },
-                    false => Phase::Verdict,
+                    }
+                } else {
+                    // Without a close_notify, a sender knows that its stream did not end well.
+                    Phase::Verdict(Stream::Gone)
                 })
             }
             Phase::Closing { stream, deadline } => {
@@ -199,12 +205,26 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 if stream.poll_close(cx).is_pending() && !guard.is_cut() {
                     ready!(deadline.poll(cx));
                 }
-                Next::Phase(Phase::Verdict)
+                Next::Phase(Phase::Verdict(Stream::Gone))
             }
-            Phase::Verdict => match guard.link.take_verdict() {
-                Some(verdict) => Next::Done(verdict),
-                None => return Poll::Pending,
+            Phase::Verdict(stream) => match (guard.link.take_verdict(), stream) {
+                (Some(verdict), Stream::Gone) => Next::Done(verdict),
+                (Some(verdict), stream) => Next::Phase(Phase::Answering(Answer::new(
+                    std::mem::replace(stream, Stream::Gone),
+                    guard.received,
+                    verdict,
+                ))),
+                (None, _) => return Poll::Pending,
             },
+            Phase::Answering(answer) => {
+                // Who cuts everything does not wait for the peer. That the sink refused the stream
+                // is what the peer is being told.
+                let hurry = guard.link.requested() == Some(Request::Cut);
+                if answer.poll(cx).is_pending() && !hurry {
+                    ready!(answer.deadline.poll(cx));
+                }
+                Next::Done(answer.verdict.clone())
+            }
             Phase::Done => return Poll::Pending,
         };
         Poll::Ready(next)
@@ -253,7 +273,7 @@ impl Guard {
         if self.send(open).is_err() {
             // There is nobody to tell of its end.
             self.place = None;
-            return Next::Phase(Phase::Verdict);
+            return Next::Phase(Phase::Verdict(Stream::Gone));
         }
         Next::Phase(Phase::Open(Open {
             stream,
@@ -353,6 +373,104 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Open<IO> {
     }
 }
 
+/// A peer that is being told what became of its stream.
+struct Answer<IO> {
+    stream: Stream<IO>,
+    verdict: Verdict,
+    receipt: Vec<u8>,
+    /// How much of the receipt is sent.
+    sent: usize,
+    closed: bool,
+    deadline: Deadline,
+}
+
+/// Reads in a row that are thrown away before the executor's other tasks come first.
+const DISCARDS: usize = 16;
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
+    fn new(stream: Stream<IO>, received: u64, verdict: Verdict) -> Self {
+        Answer {
+            stream,
+            receipt: receipt(received, &verdict).into_bytes(),
+            verdict,
+            sent: 0,
+            closed: false,
+            deadline: Deadline::after(Some(CLOSE_TIMEOUT)),
+        }
+    }
+
+    /// Sends the receipt and a close_notify. After a stream that was not clean, reads on: to close
+    /// with something unread is a reset, which would destroy the receipt on its way.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(rest) = self
+            .receipt
+            .get(self.sent..)
+            .filter(|rest| !rest.is_empty())
+        {
+            match ready!(self.stream.poll_write(cx, rest)) {
+                Ok(n) if n > 0 => self.sent = self.sent.saturating_add(n),
+                // It can't be told, which changes nothing about the stream.
+                _ => return Poll::Ready(()),
+            }
+        }
+        if !self.closed {
+            if ready!(self.stream.poll_close(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            self.closed = true;
+        }
+        if self.verdict.end.is_clean() {
+            return Poll::Ready(());
+        }
+        let mut discarded = [0; 4096];
+        for _ in 0..DISCARDS {
+            match ready!(self.stream.poll_read(cx, &mut discarded)) {
+                Ok(n) if n > 0 => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// What a sender is told: a line of JSON (RFC 8259).
+fn receipt(received: u64, verdict: &Verdict) -> String {
+    let Verdict {
+        end,
+        delivered,
+        crc32c,
+        ..
+    } = verdict;
+    match end {
+        End::Clean => format!(
+            "{{\"ok\":true,\"received\":{received},\"delivered\":{delivered},\"crc32c\":\"{crc32c:08x}\"}}\n"
+        ),
+        end => format!(
+            "{{\"ok\":false,\"received\":{received},\"delivered\":{delivered},\"reason\":{}}}\n",
+            Quoted(&end.to_string())
+        ),
+    }
+}
+
+/// Text as a JSON string (RFC 8259, section 7).
+struct Quoted<'a>(&'a str);
+
+impl std::fmt::Display for Quoted<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        use std::fmt::Write;
+        f.write_char('"')?;
+        for c in self.0.chars() {
+            match c {
+                '"' | '\\' => write!(f, "\\{c}")?,
+                c if c.is_control() => write!(f, "\\u{:04x}", u32::from(c))?,
+                c => f.write_char(c)?,
+            }
+        }
+        f.write_char('"')
+    }
+}
+
 enum Stream<IO> {
     Tls(Box<tls::Stream<IO>>),
     Plain(tls::Transport<IO>),
@@ -394,6 +512,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
             Stream::Plain(io) => Pin::new(io)
                 .poll_read(cx, buf)
                 .map_err(|error| tls::ReadError::Reset(error.to_string())),
+            Stream::Gone => Poll::Ready(Ok(0)),
+        }
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        match self {
+            Stream::Tls(tls) => tls.poll_write(cx, bytes),
+            Stream::Plain(io) => Pin::new(io).poll_write(cx, bytes),
             Stream::Gone => Poll::Ready(Ok(0)),
         }
     }

@@ -41,6 +41,8 @@ pub(crate) struct Verdict {
     pub(crate) end: End,
     pub(crate) format: Format,
     pub(crate) delivered: u64,
+    /// CRC-32C (RFC 3720, appendix B.4) of what was delivered, if there are to be receipts.
+    pub(crate) crc32c: u32,
 }
 
 impl Verdict {
@@ -50,6 +52,7 @@ impl Verdict {
             end,
             format: Format::Auto,
             delivered: 0,
+            crc32c: 0,
         }
     }
 }
@@ -94,10 +97,8 @@ impl Link {
     }
 
     pub(crate) fn request(&self, request: Request) {
-        // The first request stands.
-        let _ =
-            self.request
-                .compare_exchange(0, request as u8, Ordering::AcqRel, Ordering::Acquire);
+        // A cut is the stronger one: it waits for nobody.
+        self.request.fetch_max(request as u8, Ordering::AcqRel);
         self.waker.wake();
     }
 
@@ -192,10 +193,12 @@ mod tests {
     }
 
     #[test]
-    fn the_first_request_stands() {
+    fn a_cut_outweighs_a_refusal() {
         let link = Link::new();
         link.request(Request::Refuse);
-        link.request(Request::Cut);
         assert_eq!(link.requested(), Some(Request::Refuse));
+        link.request(Request::Cut);
+        link.request(Request::Refuse);
+        assert_eq!(link.requested(), Some(Request::Cut));
     }
 }

@@ -17,7 +17,7 @@ use crate::error::BuildError;
 use crate::event::{Buffers, CHUNK, Event};
 use crate::peer::Peer;
 use crate::shared::{Settings, Shared};
-use crate::sink::Sink;
+use crate::sink::{self, Sink};
 use crate::tls::Tls;
 use crate::totals::{Counters, Totals};
 
@@ -79,6 +79,7 @@ impl Server {
                 idle_timeout: None,
                 max_per_ip: None,
                 stop_after: None,
+                receipts: false,
             },
             max_connections: MAX_CONNECTIONS,
             max_memory: 1 << 30,
@@ -282,6 +283,25 @@ impl Builder {
         self
     }
 
+    /// Whether each sender is sent a receipt when its stream is through: one line of JSON, then
+    /// close_notify. Off by default.
+    ///
+    /// After a clean stream, when the output has flushed it:
+    ///
+    /// ```json
+    /// {"ok":true,"received":26,"delivered":6,"crc32c":"e3069283"}
+    /// ```
+    ///
+    /// `received` and `delivered` are in bytes, as in the [`Report`](crate::Report); `crc32c` is
+    /// the CRC-32C (RFC 3720, appendix B.4) of the decoded bytes. After any other end `ok` is
+    /// `false`, and a `reason` says how the stream ended. Then what still comes is read and thrown
+    /// away until the sender closes too, for at most 10 seconds, lest a reset overtake the receipt.
+    /// There is none when the connection or its TLS is broken.
+    pub fn receipts(mut self, on: bool) -> Self {
+        self.settings.receipts = on;
+        self
+    }
+
     /// Makes a server and its sink.
     ///
     /// # Errors
@@ -321,8 +341,13 @@ impl Builder {
         // Unbounded, and yet it holds little: each connection has one `Open`, one `Close`, and as
         // many chunks as it has credits.
         let (sender, receiver) = async_channel::unbounded();
-        let sink = Sink::new(receiver, self.format, limits.clone(), self.max_decoded);
-        (sender, sink)
+        let settings = sink::Settings {
+            format: self.format,
+            limits: limits.clone(),
+            max_decoded: self.max_decoded.unwrap_or(u64::MAX),
+            checksums: self.settings.receipts,
+        };
+        (sender, Sink::new(receiver, settings))
     }
 
     fn server(

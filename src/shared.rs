@@ -25,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) max_per_ip: Option<usize>,
     /// How many connections may complete their handshake; then the server stops.
     pub(crate) stop_after: Option<u64>,
+    /// Whether senders are told what became of their streams.
+    pub(crate) receipts: bool,
 }
 
 /// Connections keep this alive; they do not keep the server going.

@@ -63,10 +63,13 @@ pub enum Decoded<'a> {
 }
 
 #[derive(Debug)]
-struct Settings {
-    format: Format,
-    limits: Limits,
-    max_decoded: u64,
+pub(crate) struct Settings {
+    pub(crate) format: Format,
+    pub(crate) limits: Limits,
+    /// The most that one stream may be decoded to, in bytes.
+    pub(crate) max_decoded: u64,
+    /// Whether checksums are taken, for receipts.
+    pub(crate) checksums: bool,
 }
 
 #[derive(Debug)]
@@ -77,6 +80,8 @@ struct Stream {
     queue: VecDeque<Chunk>,
     /// How much of the first chunk is decoded.
     at: usize,
+    /// CRC-32C of what was handed over, if that is wanted.
+    crc32c: u32,
     announced: bool,
     /// It waits for its turn.
     in_turn: bool,
@@ -117,12 +122,7 @@ enum Turn {
 }
 
 impl Sink {
-    pub(crate) fn new(
-        events: Receiver<Event>,
-        format: Format,
-        limits: Limits,
-        max_decoded: Option<u64>,
-    ) -> Self {
+    pub(crate) fn new(events: Receiver<Event>, settings: Settings) -> Self {
         Sink {
             events,
             streams: HashMap::new(),
@@ -131,11 +131,7 @@ impl Sink {
             spent: None,
             closed: Vec::new(),
             counters: Arc::default(),
-            settings: Settings {
-                format,
-                limits,
-                max_decoded: max_decoded.unwrap_or(u64::MAX),
-            },
+            settings,
         }
     }
 
@@ -153,7 +149,7 @@ impl Sink {
                 step => break step,
             }
         };
-        self.decoded(step)
+        self.hand_over(step)
     }
 
     /// Delivers everything to `output`, until nothing more comes.
@@ -171,7 +167,7 @@ impl Sink {
     pub async fn run(mut self, mut output: impl Output) -> Result<Totals, OutputError> {
         loop {
             let step = self.step();
-            let done = match self.decoded(step) {
+            let done = match self.hand_over(step) {
                 Some(Decoded::Open(conn)) => output.open(conn),
                 Some(Decoded::Data(conn, bytes)) => output.data(conn, bytes),
                 Some(Decoded::Close(conn, end)) => output.close(conn, end),
@@ -234,6 +230,7 @@ impl Sink {
                 end,
                 format: stream.conn.format,
                 delivered: stream.conn.delivered,
+                crc32c: stream.crc32c,
             });
         }
     }
@@ -283,6 +280,21 @@ impl Sink {
             }
         }
         Step::Idle
+    }
+
+    /// Shows what a step found, and takes its checksum: what is shown is what counts.
+    fn hand_over(&mut self, step: Step) -> Option<Decoded<'_>> {
+        if self.settings.checksums {
+            let (id, bytes) = match &step {
+                Step::Decoded(id, len) => (id, self.output.get(..*len)),
+                Step::Transparent(id) => (id, self.spent.as_deref()),
+                _ => (&ConnId(0), None),
+            };
+            if let (Some(stream), Some(bytes)) = (self.streams.get_mut(id), bytes) {
+                stream.crc32c = crc32c::crc32c_append(stream.crc32c, bytes);
+            }
+        }
+        self.decoded(step)
     }
 
     fn decoded(&self, step: Step) -> Option<Decoded<'_>> {
@@ -339,6 +351,7 @@ impl Drop for Sink {
                 end: End::Cut(Cut::SinkGone),
                 format: stream.conn.format,
                 delivered: stream.conn.delivered,
+                crc32c: stream.crc32c,
             });
         }
     }
@@ -358,6 +371,7 @@ impl Stream {
             decoder: Decoder::new(settings.format, &settings.limits),
             queue: VecDeque::new(),
             at: 0,
+            crc32c: 0,
             announced: false,
             in_turn: true,
             refused: None,

@@ -79,6 +79,7 @@ Output:
       --label              put the sender before each line
       --max-line BYTES     longest line that is kept whole [1M]
   -o, --output FILE        append to FILE [standard output]
+      --receipt            answer each stream with a receipt: a line of JSON
 
 Running:
       --threads N          threads that shake hands and decrypt [one per core]

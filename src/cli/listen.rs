@@ -118,6 +118,7 @@ fn settings(args: &Listen, files: Option<u64>) -> Builder {
         .decode(args.decode)
         .max_per_ip(args.max_per_ip)
         .max_decoded(args.max_decoded)
+        .receipts(args.receipt)
         .stop_after(args.once.then_some(1));
     if let Some(connections) = args.max_connections {
         builder = builder.max_connections(connections);
