@@ -464,3 +464,29 @@ impl Stream {
         self.refused = Some(end);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future::{block_on, poll_once};
+    use futures_lite::io::Cursor;
+
+    use super::*;
+    use crate::{Peer, Server};
+
+    #[test]
+    fn the_checksum_is_of_what_is_handed_over_not_of_what_was_decoded() {
+        let (server, mut sink) = Server::builder().receipts(true).build().unwrap();
+        let io = Cursor::new(b"hello\n".to_vec());
+        let mut connection = server.plain(io, Peer::label("test"));
+        assert!(block_on(poll_once(&mut connection)).is_none());
+        block_on(sink.wait());
+        assert!(matches!(sink.step(), Step::Open(_)));
+        let step = sink.step();
+        let Step::Decoded(id, 6) = step else {
+            panic!("it was not decoded");
+        };
+        sink.output[0] ^= 1;
+        sink.hand_over(step);
+        assert_eq!(sink.streams[&id].crc32c, crc32c::crc32c(b"iello\n"));
+    }
+}

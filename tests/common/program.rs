@@ -397,20 +397,40 @@ impl Client {
     }
 
     /// Says close_notify and waits for the server's.
-    pub fn finish(mut self) -> io::Result<()> {
+    pub fn finish(self) -> io::Result<()> {
+        match self.finish_for_receipt()?.as_str() {
+            "" => Ok(()),
+            _ => Err(io::Error::other("the server sent data")),
+        }
+    }
+
+    /// Says close_notify and reads what the server says before its own.
+    pub fn finish_for_receipt(mut self) -> io::Result<String> {
         self.close_notify()?;
-        let mut none = [0; 64];
+        self.read_to_close_notify()
+    }
+
+    /// Reads what the server says before its close_notify.
+    pub fn read_to_close_notify(&mut self) -> io::Result<String> {
+        let mut text = Vec::new();
         loop {
-            match self.tls.reader().read(&mut none) {
-                Ok(0) => return Ok(()),
-                Ok(_) => return Err(io::Error::other("the server sent data")),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            let mut piece = [0; 64];
+            match self.tls.reader().read(&mut piece) {
+                Ok(0) => return String::from_utf8(text).map_err(io::Error::other),
+                Ok(n) => text.extend(&piece[..n]),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.tls.read_tls(&mut self.tcp)?;
+                    self.tls.process_new_packets().map_err(io::Error::other)?;
+                }
                 // The server went without a close_notify.
                 Err(error) => return Err(error),
             }
-            self.tls.read_tls(&mut self.tcp)?;
-            self.tls.process_new_packets().map_err(io::Error::other)?;
         }
+    }
+
+    /// Sends no more, without a close_notify, but still reads.
+    pub fn stop_sending(&mut self) -> io::Result<()> {
+        self.tcp.shutdown(Shutdown::Write)
     }
 
     /// Says close_notify and closes the socket, whatever has come or still comes.
