@@ -6,13 +6,18 @@ use crate::error::End;
 use crate::peer::Conn;
 
 mod escape;
+mod files;
 mod lines;
 mod raw;
 mod shared;
+mod template;
+mod time;
 
 pub use escape::{Escaped, escaped};
+pub use files::Files;
 pub use lines::Lines;
 pub use raw::Raw;
+pub use template::Template;
 
 /// Takes what a [`Sink`](crate::Sink) delivers.
 ///
