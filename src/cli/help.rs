@@ -70,6 +70,12 @@ Output:
       --label              put the sender before each line
       --max-line BYTES     longest line that is kept whole [1M]
   -o, --output FILE        append to FILE [standard output]
+      --output-dir DIR     write each stream to a file of its own in DIR, which
+                           is NAME.part until the stream ended clean
+      --name TEMPLATE      what these are called; {time}, {peer}, {port},
+                           {client} and {conn} are filled in
+                           [{time}-{peer}-{conn}]
+      --sync               sync each to the disk before its stream is clean
 
 Running:
       --threads N          threads that shake hands and decrypt [one per core]
@@ -100,6 +106,8 @@ Examples:
     tlsink -l 0.0.0.0:4433 -c chain.pem -k key.pem --label -o all.log --stats
   Receive one file, and know whether it came whole:
     tlsink --once -f raw >received.tar && echo complete
+  Receive many, a file each, and keep them through a crash of the machine:
+    tlsink --output-dir incoming --sync
 ";
 
 pub(super) const VERSION: &str = concat!("tlsink ", env!("CARGO_PKG_VERSION"), "\n");
