@@ -620,6 +620,25 @@ fn a_full_disk_ends_it_with_1_and_a_line_that_says_so() {
     drop(client);
 }
 
+#[test]
+fn with_once_a_failing_output_is_what_is_said_to_have_failed() {
+    // Several times: whether the stream's end or its cause is heard of first is a matter of luck.
+    for _ in 0..20 {
+        let Ok(full) = File::options().write(true).open("/dev/full") else {
+            eprintln!("skipped: there is no /dev/full");
+            return;
+        };
+        let program = Program::start_into(&["--once"], Stdout::File(full));
+        let mut client = Client::connect(program.address());
+        client.write(b"for nobody\n").unwrap();
+        let outcome = program.outcome();
+        assert_eq!(outcome.status, 1);
+        let said = "tlsink: can't write the output: No space left";
+        assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+        drop(client);
+    }
+}
+
 // Senders as they are.
 
 #[test]
