@@ -106,8 +106,10 @@ struct Guard {
     events: Option<Sender<Event>>,
     /// The limit that the peer's address is over, if it is.
     too_many: Option<usize>,
-    /// Goes to the sink with the stream's `Close`.
-    place: Option<Share>,
+    /// Shared with the stream's `Close`: free once the sink is through with it, and the peer too.
+    place: Option<Arc<Share>>,
+    /// The sink has been told of the end, or is not there to be told.
+    closed: bool,
     /// The sink has been told of the connection.
     opened: bool,
     received: u64,
@@ -125,7 +127,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 link,
                 events: registration.lane,
                 too_many: registration.too_many,
-                place: shared.places.try_take(1, 0),
+                place: shared.places.try_take(1, 0).map(Arc::new),
+                closed: false,
                 opened: false,
                 received: 0,
             },
@@ -154,7 +157,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 }
                 if guard.place.is_none() {
                     let share = ready!(guard.shared.places.poll_take(1, listener, cx));
-                    guard.place = Some(share);
+                    guard.place = Some(Arc::new(share));
                 }
                 match (transport.take(), &guard.shared.settings.tls) {
                     (Some(Transport::Tls(io)), Some(tls)) => Next::Phase(Phase::Handshake {
@@ -241,6 +244,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Connection<IO> {
                 Next::Phase(phase) => self.phase = phase,
                 Next::Done(verdict) => {
                     self.phase = Phase::Done;
+                    self.guard.place = None;
                     return Poll::Ready(self.guard.report(verdict));
                 }
             }
@@ -272,7 +276,7 @@ impl Guard {
         self.opened = true;
         if self.send(open).is_err() {
             // There is nobody to tell of its end.
-            self.place = None;
+            self.closed = true;
             return Next::Phase(Phase::Verdict(Stream::Gone));
         }
         Next::Phase(Phase::Open(Open {
@@ -285,7 +289,8 @@ impl Guard {
     /// Tells the sink how the stream ended, once.
     fn close(&mut self, end: End) {
         if self.opened
-            && let Some(place) = self.place.take()
+            && let Some(place) = self.place.clone()
+            && !std::mem::replace(&mut self.closed, true)
         {
             // If it can't be sent, the sink is gone, and has left its verdict.
             let _ = self.send(Kind::Close(Box::new(event::Close { end, _place: place })));

@@ -1,5 +1,5 @@
 //! What can go wrong, grouped by who is at fault: the peer (`End`), the configuration
-//! (`BuildError`, `TlsError`), the output (`OutputError`).
+//! (`BuildError`, `TemplateError`, `TlsError`), the output (`OutputError`).
 
 use std::fmt;
 use std::io;
@@ -219,6 +219,59 @@ impl fmt::Display for BuildError {
 }
 
 impl std::error::Error for BuildError {}
+
+/// Why a text is no [`Template`](crate::output::Template) for the names of files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TemplateError {
+    /// There is nothing in it.
+    Empty,
+    /// A brace without the other one, or within a token.
+    Unbalanced,
+    /// There is no such token.
+    UnknownToken(String),
+    /// No name of a file in a directory can hold this character: `/`, or a control character.
+    Forbidden(char),
+    /// It begins as a hidden file, or as an option, does: with `.` or `-`.
+    Beginning,
+    /// It ends as an incomplete file does, in `.part`.
+    End,
+    /// There is too much text besides the tokens.
+    TooLong {
+        /// The most that there may be, in bytes.
+        most: usize,
+    },
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const TOKENS: &str = "{time}, {peer}, {port}, {client} and {conn}";
+        match self {
+            TemplateError::Empty => f.write_str("expected a name, such as {time}-{peer}-{conn}"),
+            TemplateError::Unbalanced => {
+                write!(f, "expected braces around tokens alone, which are {TOKENS}")
+            }
+            TemplateError::UnknownToken(token) => {
+                write!(f, "unknown token {{{token}}}; there are {TOKENS}")
+            }
+            TemplateError::Forbidden('/') => {
+                f.write_str("names can't hold /, as all files are in one directory")
+            }
+            TemplateError::Forbidden(c) => write!(f, "names can't hold {}", c.escape_default()),
+            TemplateError::Beginning => {
+                f.write_str("names can't begin with . or -, as hidden files and options do")
+            }
+            TemplateError::End => {
+                f.write_str("names can't end in .part, as those of incomplete files do")
+            }
+            TemplateError::TooLong { most } => {
+                write!(f, "expected at most {most} bytes besides the tokens")
+            }
+        }
+    }
+}
+
+impl std::error::Error for TemplateError {}
 
 /// Why a certificate and its key can't be used.
 #[derive(Debug)]

@@ -46,8 +46,8 @@ pub(crate) struct Open {
 pub(crate) struct Close {
     /// How the stream ended, as far as the network side can tell.
     pub(crate) end: End,
-    /// The connection's place under the maximum: free once the sink is through with it.
-    pub(crate) _place: Share,
+    /// The connection's place under the maximum, which it has for as long as this is there.
+    pub(crate) _place: Arc<Share>,
 }
 
 /// Decrypted bytes. The chunk is the credit: dropping it gives back the memory, the buffer, and

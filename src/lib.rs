@@ -3,7 +3,7 @@
 //! ```text
 //!  sender ──TLS──▶ accept ──▶ Connection ──▶ async-channel ──▶ Sink ──▶ Output
 //!                  yours      handshake,     open, data,       decoder   lines, raw,
-//!                             read           close             each      or your own
+//!                             read           close             each      files, your own
 //!                               ▲                                │
 //!                               └────── credits, verdict ◀───────┘
 //! ```
@@ -58,7 +58,8 @@
 //!
 //! # What it does not do
 //!
-//! It sends no data back, resumes no TLS session, and keeps nothing on disk.
+//! It sends no data back, resumes no TLS session, and keeps nothing on disk but what
+//! [`Files`](output::Files) is given.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
@@ -81,7 +82,7 @@ mod totals;
 
 pub use budget::Memory;
 pub use connection::{Connection, Report};
-pub use error::{BuildError, Cut, End, OutputError, Timeout, TlsError, Truncation};
+pub use error::{BuildError, Cut, End, OutputError, TemplateError, Timeout, TlsError, Truncation};
 pub use output::Output;
 pub use peer::{Address, Conn, ConnId, Peer};
 pub use server::{Builder, Server};

@@ -338,6 +338,55 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("-f yaml", "--format yaml: expected lines or raw", ""),
     ("--tls-min 1.1", "--tls-min 1.1: expected 1.2 or 1.3", ""),
     ("--label -f raw", "--label needs --format lines", ""),
+    (
+        "-o DIR/all --output-dir DIR",
+        "--output can't be combined with --output-dir",
+        "",
+    ),
+    ("--name {conn}", "--name needs --output-dir", ""),
+    ("-o DIR/all --name {conn}", "--name needs --output-dir", ""),
+    ("--sync", "--sync needs --output-dir", ""),
+    (
+        "--output-dir DIR --label",
+        "--label can't be combined with --output-dir",
+        AS_THEY_ARE,
+    ),
+    (
+        "--output-dir DIR -f raw --label",
+        "--label can't be combined with --output-dir",
+        AS_THEY_ARE,
+    ),
+    (
+        "--output-dir DIR -f lines",
+        "--format lines can't be combined with --output-dir",
+        AS_THEY_ARE,
+    ),
+    (
+        "--output-dir DIR --name {when}",
+        "--name {when}: unknown token {when}; there are {time}, {peer}, {port}, {client} and {conn}",
+        "",
+    ),
+    (
+        "--name {conn",
+        "--name {conn: expected braces around tokens alone, which are {time}, {peer}, {port}, \
+         {client} and {conn}",
+        "",
+    ),
+    (
+        "--name ../{conn}",
+        "--name ../{conn}: names can't hold /, as all files are in one directory",
+        "",
+    ),
+    (
+        "--name ..",
+        "--name ..: names can't begin with . or -, as hidden files and options do",
+        "",
+    ),
+    (
+        "--name {conn}.part",
+        "--name {conn}.part: names can't end in .part, as those of incomplete files do",
+        "",
+    ),
     ("-v -q", "-v and -q can't be combined", ""),
     (
         "--cert DIR/own.pem",
@@ -467,7 +516,17 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "-l 127.0.0.1:0 --output DIR",
         "can't open DIR: EISDIR",
-        "give --output a file in it",
+        "give --output a file in it, or --output-dir the directory",
+    ),
+    (
+        "-l 127.0.0.1:0 --output-dir DIR/none",
+        "can't make files in DIR/none: ENOENT",
+        "--output-dir must exist: make it first",
+    ),
+    (
+        "-l 127.0.0.1:0 --output-dir DIR/own.pem",
+        "can't make files in DIR/own.pem: ENOTDIR",
+        "give --output-dir a directory; --output takes one file for all",
     ),
 ];
 
@@ -488,11 +547,16 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
         "can't open DIR/unreadable.key: EACCES",
         "",
     ),
+    (
+        "-l 127.0.0.1:0 --output-dir DIR/closed",
+        "can't make files in DIR/closed: EACCES",
+        "the user who runs tlsink must be allowed to write there",
+    ),
 ];
 
 const PRIVILEGED: &str = "-l 127.0.0.1:1";
 
-const VALUE_OPTIONS: [&str; 19] = [
+const VALUE_OPTIONS: [&str; 21] = [
     "-l --listen",
     "-c --cert",
     "-k --key",
@@ -501,6 +565,8 @@ const VALUE_OPTIONS: [&str; 19] = [
     "-d --decode",
     "-f --format",
     "-o --output",
+    "--output-dir",
+    "--name",
     "--max-connections",
     "--max-per-ip",
     "--handshake-timeout",
@@ -518,12 +584,14 @@ const SEE_HELP: &str = "see tlsink --help";
 const PEM: &str = "certificates and keys are PEM files, with lines that begin with -----BEGIN";
 const DAMAGED: &str = "the file is damaged, or not all of it was copied: get it anew";
 const DECRYPT: &str = "decrypt it first: openssl pkey -in KEY -out PLAIN-KEY";
+const AS_THEY_ARE: &str = "each file holds the bytes of one sender as they are";
 const NAMES: &str = "give --self-signed names such as sink.example or *.sink.example, and \
                      addresses without port, separated by commas";
 
 /// Their texts are the C library's.
-const OS_ERRORS: [(&str, Errno); 5] = [
+const OS_ERRORS: [(&str, Errno); 6] = [
     ("ENOENT", Errno::NOENT),
+    ("ENOTDIR", Errno::NOTDIR),
     ("EISDIR", Errno::ISDIR),
     ("EACCES", Errno::ACCESS),
     ("EADDRINUSE", Errno::ADDRINUSE),
@@ -609,6 +677,8 @@ impl Files {
             fs::write(path.join(name), text).unwrap();
         }
         set_mode(&path.join("unreadable.key"), 0o000);
+        fs::create_dir(path.join("closed")).unwrap();
+        set_mode(&path.join("closed"), 0o555);
         Files { folder }
     }
 }

@@ -20,7 +20,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use common::pack::{deflate, gzip, qt, zlib, zstd};
-use common::program::{Client, FREE, Program, Stdout, Version, client_hello, send, tcp};
+use common::program::{Client, FREE, LIMIT, Program, Stdout, Version, client_hello, send, tcp};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use rustix::process::Signal;
@@ -383,6 +383,9 @@ fn help_names_every_option_on_standard_output() {
         "--label",
         "--max-line",
         "-o, --output",
+        "--output-dir",
+        "--name",
+        "--sync",
         "--max-connections",
         "--max-per-ip",
         "--handshake-timeout",
@@ -617,6 +620,25 @@ fn a_full_disk_ends_it_with_1_and_a_line_that_says_so() {
     drop(client);
 }
 
+#[test]
+fn with_once_a_failing_output_is_what_is_said_to_have_failed() {
+    // Several times: whether the stream's end or its cause is heard of first is a matter of luck.
+    for _ in 0..20 {
+        let Ok(full) = File::options().write(true).open("/dev/full") else {
+            eprintln!("skipped: there is no /dev/full");
+            return;
+        };
+        let program = Program::start_into(&["--once"], Stdout::File(full));
+        let mut client = Client::connect(program.address());
+        client.write(b"for nobody\n").unwrap();
+        let outcome = program.outcome();
+        assert_eq!(outcome.status, 1);
+        let said = "tlsink: can't write the output: No space left";
+        assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+        drop(client);
+    }
+}
+
 // Senders as they are.
 
 #[test]
@@ -785,5 +807,46 @@ fn is_installed(name: &str) -> bool {
             false
         }
         _ => true,
+    }
+}
+
+#[test]
+fn sighup_opens_the_output_anew_so_that_logs_can_be_rotated() {
+    let folder = tempfile::tempdir().unwrap();
+    let (log, rotated) = (folder.path().join("log"), folder.path().join("log.1"));
+    let program = Program::start(&["--output", log.to_str().unwrap()]);
+    let mut client = Client::connect(program.address());
+    client.write(b"before\nbeg").unwrap();
+    wait_for_file(&log, "before\n");
+    fs::rename(&log, &rotated).unwrap();
+    program.signal(Signal::HUP);
+    let shown = log.display();
+    program.wait_for_line(|line| line == format!("tlsink: {shown} reopened"));
+    // What was not printed yet goes to the new file, whole.
+    client.write(b"un\n").unwrap();
+    client.finish().unwrap();
+    wait_for_file(&log, "begun\n");
+    assert_eq!(fs::read_to_string(&rotated).unwrap(), "before\n");
+
+    // Where it can't be opened, nothing is lost.
+    fs::remove_file(&log).unwrap();
+    fs::create_dir(&log).unwrap();
+    program.signal(Signal::HUP);
+    program.wait_for_line(|line| line.starts_with(&format!("tlsink: can't reopen {shown}: ")));
+    send(program.address(), b"still taken\n");
+    let outcome = program.stop();
+    assert_eq!(outcome.status, 0);
+    assert!(outcome.ends().iter().all(|end| end.end == "clean"));
+}
+
+fn wait_for_file(path: &Path, expected: &str) {
+    let deadline = Instant::now() + LIMIT;
+    while fs::read_to_string(path).unwrap_or_default() != expected {
+        assert!(
+            Instant::now() < deadline,
+            "{} never holds it",
+            path.display()
+        );
+        thread::yield_now();
     }
 }

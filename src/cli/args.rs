@@ -8,8 +8,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use pico_args::{Arguments, Error, Keys};
-use tlsink::TlsVersion;
 use tlsink::decode::Format;
+use tlsink::output::Template;
+use tlsink::{TemplateError, TlsVersion};
 
 use super::say::Level;
 use super::{Failure, help, value};
@@ -30,7 +31,7 @@ pub(crate) struct Listen {
     pub(crate) decode: Format,
     pub(crate) printer: Printer,
     pub(crate) max_line: Option<usize>,
-    pub(crate) output: Option<PathBuf>,
+    pub(crate) destination: Destination,
     pub(crate) max_connections: Option<usize>,
     pub(crate) max_per_ip: Option<usize>,
     pub(crate) handshake_timeout: Option<Option<Duration>>,
@@ -73,6 +74,23 @@ pub(crate) struct Clients {
     pub(crate) optional: bool,
     pub(crate) allow: Vec<String>,
     pub(crate) crls: Vec<PathBuf>,
+}
+
+/// Where the data goes.
+#[derive(Debug)]
+pub(crate) enum Destination {
+    Stdout,
+    /// Appended to.
+    File(PathBuf),
+    Directory(Directory),
+}
+
+/// Where each connection has a file of its own.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    pub(crate) path: PathBuf,
+    pub(crate) name: Template,
+    pub(crate) sync: bool,
 }
 
 /// How to print.
@@ -126,6 +144,7 @@ fn parse_listen(args: &mut Arguments) -> Result<Listen, Failure> {
     if addresses.is_empty() {
         addresses.push(DEFAULT_ADDRESS.to_owned());
     }
+    let destination = parse_destination(args)?;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     Ok(Listen {
         addresses,
@@ -136,9 +155,9 @@ fn parse_listen(args: &mut Arguments) -> Result<Listen, Failure> {
             key_log: args.contains("--key-log"),
         },
         decode: option(args, ["-d", "--decode"], format)?.unwrap_or(Format::Auto),
-        printer: parse_printer(args)?,
+        printer: parse_printer(args, &destination)?,
         max_line: option(args, "--max-line", value::memory)?,
-        output: path(args, ["-o", "--output"])?,
+        destination,
         max_connections: option(args, "--max-connections", value::count)?,
         max_per_ip: option(args, "--max-per-ip", value::count)?,
         handshake_timeout: option(args, "--handshake-timeout", value::seconds)?,
@@ -156,13 +175,50 @@ fn parse_listen(args: &mut Arguments) -> Result<Listen, Failure> {
     })
 }
 
-fn parse_printer(args: &mut Arguments) -> Result<Printer, Failure> {
+fn parse_destination(args: &mut Arguments) -> Result<Destination, Failure> {
+    let output = path(args, ["-o", "--output"])?;
+    let directory = path(args, "--output-dir")?;
+    let name = option(args, "--name", template)?;
+    let sync = args.contains("--sync");
+    let needs_directory = |option| Err(Failure::misused(format!("{option} needs --output-dir")));
+    match (output, directory) {
+        (Some(_), Some(_)) => Err(Failure::misused(
+            "--output can't be combined with --output-dir",
+        )),
+        (None, Some(path)) => Ok(Destination::Directory(Directory {
+            path,
+            name: name.unwrap_or_default(),
+            sync,
+        })),
+        _ if name.is_some() => needs_directory("--name"),
+        _ if sync => needs_directory("--sync"),
+        (Some(path), None) => Ok(Destination::File(path)),
+        (None, None) => Ok(Destination::Stdout),
+    }
+}
+
+fn parse_printer(args: &mut Arguments, destination: &Destination) -> Result<Printer, Failure> {
     let parse = |name: &str| match name {
         "lines" | "raw" => Ok(name.to_owned()),
         _ => Err("expected lines or raw".to_owned()),
     };
-    let raw = option(args, ["-f", "--format"], parse)?.is_some_and(|name| name == "raw");
-    match (raw, args.contains("--label")) {
+    let format = option(args, ["-f", "--format"], parse)?;
+    let label = args.contains("--label");
+    if let Destination::Directory(_) = destination {
+        let combined = |option: &str| {
+            Err(
+                Failure::misused(format!("{option} can't be combined with --output-dir"))
+                    .hint("each file holds the bytes of one sender as they are"),
+            )
+        };
+        return match format.as_deref() {
+            None | Some("raw") if label => combined("--label"),
+            None | Some("raw") => Ok(Printer::Raw),
+            Some(format) => combined(&format!("--format {format}")),
+        };
+    }
+    let raw = format.is_some_and(|name| name == "raw");
+    match (raw, label) {
         (true, true) => Err(Failure::misused("--label needs --format lines")),
         (true, false) => Ok(Printer::Raw),
         (false, label) => Ok(Printer::Lines { label }),
@@ -255,6 +311,11 @@ fn names(text: &str) -> Result<Vec<String>, String> {
 fn format(name: &str) -> Result<Format, String> {
     Format::from_str(name)
         .map_err(|_| "expected auto, none, gzip, zlib, deflate, zstd or qt".to_owned())
+}
+
+fn template(text: &str) -> Result<Template, String> {
+    text.parse()
+        .map_err(|error: TemplateError| error.to_string())
 }
 
 fn tls_version(name: &str) -> Result<TlsVersion, String> {

@@ -6,7 +6,7 @@ use async_channel::{Receiver, Sender};
 use async_signal::{Signal, Signals};
 use futures_lite::{StreamExt, future};
 use smol::Timer;
-use tlsink::{OutputError, Report, Server, Totals};
+use tlsink::{Cut, End, OutputError, Report, Server, Totals};
 
 use super::Failure;
 use super::reload::Reload;
@@ -146,7 +146,9 @@ impl Control {
                     stop = self.cut_at_once();
                 }
                 (Event::Report(report), _) if self.once && report.established => {
-                    if !report.end.is_clean() {
+                    // When the sink is gone, its lane has failed, and says why.
+                    let failed = report.end == End::Cut(Cut::SinkGone);
+                    if !report.end.is_clean() && !failed {
                         result = result.and(Err(Failure::failed("the stream was not clean")));
                     }
                     stop = self.cut();

@@ -80,6 +80,12 @@ Output:
       --max-line BYTES     longest line that is kept whole [1M]
   -o, --output FILE        append to FILE [standard output]
       --receipt            answer each stream with a receipt: a line of JSON
+      --output-dir DIR     write each stream to a file of its own in DIR, which
+                           is NAME.part until the stream ended clean
+      --name TEMPLATE      what these are called; {time}, {peer}, {port},
+                           {client} and {conn} are filled in
+                           [{time}-{peer}-{conn}]
+      --sync               sync each to the disk before its stream is clean
 
 Running:
       --threads N          threads that shake hands and decrypt [one per core]
@@ -96,7 +102,8 @@ Sizes take k, M and G, powers of 1024.
 Data goes to standard output, everything else to standard error. SIGTERM and
 SIGINT stop it: open streams may go on for the time of --drain, a second signal
 ends them. Certificates, keys and CRLs are loaded again when their files change,
-and on SIGHUP; where there are none, SIGHUP stops it too.
+and on SIGHUP, which also opens the file of --output anew. Where there are no
+such files, SIGHUP stops it too.
 
 Exit status: 0 after a requested stop, or with --once after a clean stream;
 1 when running failed; 2 for wrong arguments or unreadable configuration.
@@ -114,6 +121,8 @@ Examples:
     tlsink -c tls/server.pem -k tls/server.key --client-ca tls/ca.pem --label
   Receive one file, and know whether it came whole:
     tlsink --once -f raw >received.tar && echo complete
+  Receive many, a file each, and keep them through a crash of the machine:
+    tlsink --output-dir incoming --sync
 ";
 
 pub(super) const VERSION: &str = concat!("tlsink ", env!("CARGO_PKG_VERSION"), "\n");

@@ -10,15 +10,16 @@ use async_channel::Sender;
 use futures_lite::future;
 use smol::Executor;
 use tlsink::limits::MAX_CONNECTIONS;
-use tlsink::output::{Lines, Raw, label};
+use tlsink::output::{Files, Lines, Raw, label};
 use tlsink::{BuildError, Builder, Conn, End, Output, Server, Sink};
 
 use super::Failure;
 use super::accept::{Acceptor, Listener};
-use super::args::{Listen, Printer};
+use super::args::{Destination, Listen, Printer};
 use super::control::{Control, Event, signals};
+use super::files::{self, Naming};
 use super::material::Material;
-use super::output::Target;
+use super::output::{Reopen, Target};
 use super::probes::Probes;
 use super::reload::Reload;
 use super::say::Say;
@@ -34,8 +35,8 @@ const RESERVED_FILES: u64 = 32;
 /// With what keeps it from running, or what ended it.
 pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     let say = say.with_level(args.level);
-    let files = raise_file_limit();
-    let target = open_target(&args)?;
+    let file_limit = raise_file_limit();
+    let outlet = open_outlet(&args)?;
     let listeners = smol::block_on(async {
         let mut listeners = Vec::new();
         for address in &args.addresses {
@@ -45,11 +46,11 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     })?;
     let material = Material::new(args.tls.clone(), &listeners)?;
     let fresh = material.fingerprint().map(str::to_owned);
-    let (tls, reload) = Reload::start(material, &say)?;
+    let (tls, reload) = Reload::start(material, outlet.reopen(), &say)?;
     if args.tls.key_log {
         announce_key_log(&say)?;
     }
-    let (server, sinks) = settings(&args, files)
+    let (server, sinks) = settings(&args, file_limit)?
         .tls(tls)
         .build_lanes(args.lanes)
         .map_err(unbuildable)?;
@@ -62,8 +63,8 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
         .detach();
     let stats = args
         .stats
-        .then(|| Stats::new(say.clone(), server.clone(), &target));
-    start_lanes(sinks, &args, target, &say, &events)?;
+        .then(|| Stats::new(say.clone(), server.clone(), outlet.is_terminal()));
+    start_lanes(sinks, &args, outlet, &say, &events)?;
     start_executor(&executor, args.threads)?;
     // Whoever reads this may send, and stop us, right away.
     say_ready(&listeners, fresh.as_deref(), &say);
@@ -95,36 +96,60 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     result
 }
 
-fn open_target(args: &Listen) -> Result<Target, Failure> {
-    match &args.output {
-        Some(path) => Target::append(path).map_err(|error| {
+/// Where the data goes, opened.
+enum Outlet {
+    /// All of it to the same place.
+    Target(Target),
+    Files(Files),
+}
+
+impl Outlet {
+    fn is_terminal(&self) -> bool {
+        match self {
+            Outlet::Target(target) => target.is_terminal(),
+            Outlet::Files(_) => false,
+        }
+    }
+
+    fn reopen(&self) -> Option<Reopen> {
+        match self {
+            Outlet::Target(target) => target.reopen(),
+            Outlet::Files(_) => None,
+        }
+    }
+}
+
+fn open_outlet(args: &Listen) -> Result<Outlet, Failure> {
+    match &args.destination {
+        Destination::Directory(directory) => files::open(directory).map(Outlet::Files),
+        Destination::File(path) => Target::append(path).map(Outlet::Target).map_err(|error| {
             let failure = Failure::misused(format!("can't open {}: {error}", path.display()));
             match error.kind() {
                 io::ErrorKind::NotFound => {
                     failure.hint("--output makes the file, but not the folder that it is in")
                 }
-                io::ErrorKind::IsADirectory => failure.hint("give --output a file in it"),
+                io::ErrorKind::IsADirectory => {
+                    failure.hint("give --output a file in it, or --output-dir the directory")
+                }
                 _ => failure,
             }
         }),
-        None => Target::stdout()
+        Destination::Stdout => Target::stdout()
+            .map(Outlet::Target)
             .map_err(|error| Failure::failed(format!("can't use standard output: {error}"))),
     }
 }
 
 /// What was given; the library's defaults for what was not.
-fn settings(args: &Listen, files: Option<u64>) -> Builder {
+fn settings(args: &Listen, file_limit: Option<u64>) -> Result<Builder, Failure> {
     let mut builder = Server::builder()
         .decode(args.decode)
         .max_per_ip(args.max_per_ip)
         .max_decoded(args.max_decoded)
         .receipts(args.receipt)
         .stop_after(args.once.then_some(1));
-    if let Some(connections) = args.max_connections {
+    if let Some(connections) = max_connections(args, file_limit)? {
         builder = builder.max_connections(connections);
-    } else if let Some(files) = files {
-        let allowed = usize::try_from(files.saturating_sub(RESERVED_FILES)).unwrap_or(usize::MAX);
-        builder = builder.max_connections(allowed.clamp(1, MAX_CONNECTIONS));
     }
     if let Some(limit) = args.handshake_timeout {
         builder = builder.handshake_timeout(limit);
@@ -138,7 +163,33 @@ fn settings(args: &Listen, files: Option<u64>) -> Builder {
     if let Some(bytes) = args.max_memory {
         builder = builder.max_memory(bytes);
     }
-    builder
+    Ok(builder)
+}
+
+/// What was given; else as many as there can be files for, if that is limited.
+fn max_connections(args: &Listen, file_limit: Option<u64>) -> Result<Option<usize>, Failure> {
+    let Some(limit) = file_limit else {
+        return Ok(args.max_connections);
+    };
+    let (lanes, each) = match &args.destination {
+        // A lane that syncs opens the directory; a connection has a socket and a file.
+        Destination::Directory(_) => (args.lanes as u64, 2),
+        Destination::Stdout | Destination::File(_) => (0, 1),
+    };
+    let free = limit.saturating_sub(RESERVED_FILES).saturating_sub(lanes);
+    let allowed = usize::try_from(free / each).unwrap_or(usize::MAX).max(1);
+    match args.max_connections {
+        // A socket too many just has to wait, but a file that can't be made ends the program.
+        Some(given) if each > 1 && given > allowed => Err(Failure::misused(format!(
+            "--max-connections {given} with --output-dir takes more open files than the {limit} \
+             that are allowed"
+        ))
+        .hint(format!(
+            "allow more open files (ulimit -Hn), or give --max-connections at most {allowed}"
+        ))),
+        Some(given) => Ok(Some(given)),
+        None => Ok(Some(allowed.min(MAX_CONNECTIONS))),
+    }
 }
 
 fn unbuildable(error: BuildError) -> Failure {
@@ -199,10 +250,20 @@ fn example(bound: SocketAddr) -> String {
 fn start_lanes(
     sinks: Vec<Sink>,
     args: &Listen,
-    target: Target,
+    outlet: Outlet,
     say: &Say,
     events: &Sender<Event>,
 ) -> Result<(), Failure> {
+    let target = match outlet {
+        Outlet::Target(target) => target,
+        Outlet::Files(files) => {
+            let say = say.clone();
+            let naming = Naming { files, say };
+            return sinks
+                .into_iter()
+                .try_for_each(|sink| start_lane(sink, naming.clone(), &naming.say, events));
+        }
+    };
     match args.printer {
         Printer::Raw => {
             let raw = Raw::new(target);

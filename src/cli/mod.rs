@@ -8,6 +8,7 @@ mod args;
 mod cert;
 mod certificate;
 mod control;
+mod files;
 mod help;
 mod listen;
 mod material;

@@ -1,4 +1,5 @@
-//! Loading certificates, keys, CAs and CRLs again: when asked to, and when a file changes.
+//! Loading certificates, keys, CAs and CRLs again, when asked to and when a file changes; and opening
+//! the output file anew, when asked to.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -10,6 +11,7 @@ use tlsink::Tls;
 use super::Failure;
 use super::listen::start_thread;
 use super::material::Material;
+use super::output::Reopen;
 use super::say::{Level, Say};
 
 /// How often the files are looked at. This sees what notifications do not tell of, such as a link
@@ -20,28 +22,33 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// same moment as its certificate.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// Asks for everything to be loaded again.
+/// Asks for everything to be loaded and opened again.
 pub(crate) struct Reload(SyncSender<()>);
 
 impl Reload {
-    /// Loads everything; with files, it is loaded again whenever one of them changes, and when
-    /// that is [requested](Self::request).
+    /// Loads what TLS is made of. If there are files, they are loaded again whenever one of them
+    /// changes, and when that is [requested](Self::request); then the output is opened anew too.
     ///
     /// # Errors
     ///
     /// With what can't be used.
-    pub(crate) fn start(material: Material, say: &Say) -> Result<(Tls, Option<Self>), Failure> {
+    pub(crate) fn start(
+        material: Material,
+        output: Option<Reopen>,
+        say: &Say,
+    ) -> Result<(Tls, Option<Self>), Failure> {
         // Looked at first: what changes from here on is loaded again.
         let stamps = stamps(&material);
         let tls = material.load()?;
         warn(&tls, say);
-        if stamps.is_empty() {
+        if stamps.is_empty() && output.is_none() {
             return Ok((tls, None));
         }
         // One that is waiting is as good as two.
         let (requests, requested) = mpsc::sync_channel(1);
         let watcher = Watcher {
             material,
+            output,
             tls: tls.clone(),
             say: say.clone(),
             loaded: stamps,
@@ -57,6 +64,7 @@ impl Reload {
 
 struct Watcher {
     material: Material,
+    output: Option<Reopen>,
     tls: Tls,
     say: Say,
     /// The files as they were when they were last loaded.
@@ -72,7 +80,10 @@ impl Watcher {
         let mut changing: Option<Instant> = None;
         loop {
             let asked = match requested.recv_timeout(INTERVAL) {
-                Ok(()) => true,
+                Ok(()) => {
+                    self.reopen();
+                    true
+                }
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
@@ -92,7 +103,23 @@ impl Watcher {
         }
     }
 
+    fn reopen(&self) {
+        let Some(output) = &self.output else { return };
+        let shown = output.path().display();
+        match output.request() {
+            Ok(()) => self.say.info(&format!("{shown} reopened")),
+            Err(error) => self.say.line(
+                Level::Error,
+                &format!("can't reopen {shown}: {error}"),
+                Some("what was open before stays in use, whatever it is called now"),
+            ),
+        }
+    }
+
     fn load(&self) {
+        if self.loaded.is_empty() {
+            return;
+        }
         match self.material.load() {
             Ok(tls) => {
                 self.tls.replace(&tls);

@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use tlsink::{Server, Totals};
 
-use super::output::Target;
 use super::say::Say;
 
 /// How often a terminal shows what goes on.
@@ -23,11 +22,11 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    /// With a live line if standard error is a terminal, unless `data` goes to a terminal too: it
+    /// With a live line if standard error is a terminal, unless the data goes to a terminal too: it
     /// would run into that line.
-    pub(crate) fn new(say: Say, server: Server, data: &Target) -> Self {
+    pub(crate) fn new(say: Say, server: Server, data_on_terminal: bool) -> Self {
         Stats {
-            live: say.is_terminal() && !data.is_terminal(),
+            live: say.is_terminal() && !data_on_terminal,
             say,
             server,
             last: Totals::default(),

@@ -6,15 +6,20 @@ use crate::error::End;
 use crate::peer::Conn;
 
 mod escape;
+mod files;
 mod label;
 mod lines;
 mod raw;
 mod shared;
+mod template;
+mod time;
 
 pub use escape::{Escaped, escaped};
+pub use files::Files;
 pub use label::label;
 pub use lines::Lines;
 pub use raw::Raw;
+pub use template::Template;
 
 /// Takes what a [`Sink`](crate::Sink) delivers.
 ///

@@ -1,0 +1,73 @@
+//! A file for each connection: opening the directory, and saying which file it is.
+
+use std::fs::File;
+use std::io;
+
+use tlsink::output::{Files, label};
+use tlsink::{Conn, End, Output};
+
+use super::Failure;
+use super::args::Directory;
+use super::say::Say;
+
+/// Makes files in a directory, which can be written to, and synced if that is wanted.
+///
+/// # Errors
+///
+/// With what is in the way, for the user.
+pub(crate) fn open(directory: &Directory) -> Result<Files, Failure> {
+    let path = &directory.path;
+    let files = Files::new(path).map_err(|error| {
+        let failure = Failure::misused(format!("can't make files in {}: {error}", path.display()));
+        match error.kind() {
+            io::ErrorKind::NotFound => failure.hint("--output-dir must exist: make it first"),
+            io::ErrorKind::NotADirectory => {
+                failure.hint("give --output-dir a directory; --output takes one file for all")
+            }
+            io::ErrorKind::PermissionDenied => {
+                failure.hint("the user who runs tlsink must be allowed to write there")
+            }
+            _ => failure,
+        }
+    })?;
+    if directory.sync {
+        // Better now than when the first stream is there.
+        let synced = File::open(path).and_then(|opened| opened.sync_all());
+        synced.map_err(|error| {
+            Failure::misused(format!("can't sync {}: {error}", path.display()))
+                .hint("--sync needs a directory that can be read, on a file system that can do it")
+        })?;
+    }
+    Ok(files.name(directory.name.clone()).sync(directory.sync))
+}
+
+/// Files of which each is named when it is made.
+#[derive(Clone)]
+pub(crate) struct Naming {
+    pub(crate) files: Files,
+    pub(crate) say: Say,
+}
+
+impl Output for Naming {
+    fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+        self.files.data(connection, bytes)
+    }
+
+    fn open(&mut self, connection: &Conn) -> io::Result<()> {
+        self.files.open(connection)?;
+        self.say.detail(|| {
+            let path = self.files.path(connection.id()).unwrap_or_default();
+            let peer = label(connection.peer());
+            format!("{peer}: into {}", path.display())
+        });
+        Ok(())
+    }
+
+    fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
+        self.files.close(connection, end)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.files.flush()
+    }
+}

@@ -1,0 +1,345 @@
+//! A file for each connection.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use super::Output;
+use super::template::{PART, Template};
+use crate::error::End;
+use crate::peer::{Conn, ConnId};
+
+/// Writes what each connection sends to a file of its own, which gets its name only when it is
+/// complete.
+///
+/// While a stream runs its file is `NAME.part`, of a name that a [template](Self::name) makes. Only
+/// a [clean](End::Clean) end makes it `NAME`; what ends otherwise stays `NAME.part`, and holds what
+/// came before that end. Nothing is ever overwritten: where either name is taken, `NAME-1` is
+/// tried, and so on.
+///
+/// A file gets its name by a hard link; then its first name is removed. On file systems without
+/// hard links, an empty file takes the name, and `NAME.part` then its place: a crash in between
+/// leaves both of them.
+///
+/// Bytes are written as they come, without a buffer, to files with the permissions that the process
+/// gives by default. Errors begin with the path that they concern. Clones have open files of their
+/// own: give one to each lane.
+///
+/// ```no_run
+/// use tlsink::Server;
+/// use tlsink::output::Files;
+///
+/// let files = Files::new("incoming")?.name("{client}-{time}".parse()?).sync(true);
+/// let (server, sink) = Server::builder().build()?;
+/// sink.run_blocking(files)?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Files {
+    directory: PathBuf,
+    template: Template,
+    sync: bool,
+    incoming: HashMap<ConnId, Incoming>,
+}
+
+/// The file of an open connection.
+#[derive(Debug)]
+struct Incoming {
+    file: File,
+    /// What it is to be called, but for the number.
+    name: String,
+    number: u32,
+}
+
+/// What is made and removed to see whether files can be made. It is hidden, and incomplete.
+const PROBE: &str = ".tlsink";
+
+/// How often another number is tried when somebody else took the last one just before: more often
+/// than that is no accident.
+const TRIES: u32 = 100;
+
+impl Files {
+    /// Makes files in `directory`, which must exist. Whether it can is tried at once.
+    ///
+    /// # Errors
+    ///
+    /// When no file can be made there.
+    pub fn new(directory: impl Into<PathBuf>) -> io::Result<Self> {
+        let files = Files {
+            directory: directory.into(),
+            template: Template::default(),
+            sync: false,
+            incoming: HashMap::new(),
+        };
+        let (number, _) = files.create(PROBE)?;
+        fs::remove_file(files.path_of(PROBE, number, PART))?;
+        Ok(files)
+    }
+
+    /// What the files are called. `{time}-{peer}-{conn}` by default.
+    pub fn name(mut self, template: Template) -> Self {
+        self.template = template;
+        self
+    }
+
+    /// Whether complete files are made to outlive a crash of the system: the file is synced
+    /// (fsync(2)) before it gets its name, and the directory before [`close`](Output::close)
+    /// returns. Off by default.
+    ///
+    /// A connection is told that it ended clean after that. Incomplete files are not synced.
+    ///
+    /// # Blocking
+    ///
+    /// Each clean end takes as long as the disk does.
+    pub fn sync(mut self, on: bool) -> Self {
+        self.sync = on;
+        self
+    }
+
+    /// The file that an open connection is written to: `NAME.part`, in the directory.
+    pub fn path(&self, connection: ConnId) -> Option<PathBuf> {
+        let incoming = self.incoming.get(&connection)?;
+        Some(self.path_of(&incoming.name, incoming.number, PART))
+    }
+
+    /// Makes `NAME.part` where `NAME` is free as well.
+    fn create(&self, name: &str) -> io::Result<(u32, File)> {
+        let is_taken = |number| {
+            let mut ends = ["", PART].into_iter();
+            ends.any(|end| is_there(&self.path_of(name, number, end)))
+        };
+        take_number(0, is_taken, |number| {
+            File::create_new(self.path_of(name, number, PART))
+        })
+    }
+
+    /// Gives a complete file its name, with the number that it has, if that is still free.
+    fn publish(&self, incoming: &Incoming) -> io::Result<()> {
+        let Incoming { file, name, number } = incoming;
+        let part = self.path_of(name, *number, PART);
+        if self.sync {
+            file.sync_all().map_err(|error| about(&part, error))?;
+        }
+        let is_taken = |number| is_there(&self.path_of(name, number, ""));
+        let rename = |number| {
+            let name = self.path_of(name, number, "");
+            rename_new(&part, &name, |from, to| fs::hard_link(from, to))
+        };
+        take_number(*number, is_taken, rename).map_err(|error| about(&part, error))?;
+        if self.sync {
+            File::open(&self.directory)
+                .and_then(|directory| directory.sync_all())
+                .map_err(|error| about(&self.directory, error))?;
+        }
+        Ok(())
+    }
+
+    fn path_of(&self, name: &str, number: u32, end: &str) -> PathBuf {
+        self.directory.join(match number {
+            0 => format!("{name}{end}"),
+            number => format!("{name}-{number}{end}"),
+        })
+    }
+}
+
+impl Clone for Files {
+    fn clone(&self) -> Self {
+        Files {
+            directory: self.directory.clone(),
+            template: self.template.clone(),
+            sync: self.sync,
+            incoming: HashMap::new(),
+        }
+    }
+}
+
+impl Output for Files {
+    fn open(&mut self, connection: &Conn) -> io::Result<()> {
+        let name = self.template.name(connection, SystemTime::now());
+        let (number, file) = self
+            .create(&name)
+            .map_err(|error| about(&self.path_of(&name, 0, PART), error))?;
+        let incoming = Incoming { file, name, number };
+        self.incoming.insert(connection.id(), incoming);
+        Ok(())
+    }
+
+    fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+        let incoming = self.incoming.get(&connection.id());
+        // What is thrown away here, nobody else would miss.
+        let Incoming { file, name, number } =
+            incoming.ok_or_else(|| io::Error::other("a connection that was not opened"))?;
+        let mut file = file;
+        file.write_all(bytes)
+            .map_err(|error| about(&self.path_of(name, *number, PART), error))
+    }
+
+    fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
+        match self.incoming.remove(&connection.id()) {
+            Some(incoming) if end.is_clean() => self.publish(&incoming),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Takes a free number, from `first` on: the next one, unless there are gaps.
+fn take_number<T>(
+    first: u32,
+    is_taken: impl Fn(u32) -> bool,
+    take: impl Fn(u32) -> io::Result<T>,
+) -> io::Result<(u32, T)> {
+    let mut number = first;
+    for _ in 0..TRIES {
+        let Some(free) = free_number(number, &is_taken) else {
+            break;
+        };
+        match take(free) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => number = free,
+            taken => return Ok((free, taken?)),
+        }
+    }
+    Err(ErrorKind::AlreadyExists.into())
+}
+
+/// Finds a free number with few looks, however many are taken: with a template without tokens, each
+/// stream of a sender that goes on and on would otherwise take longer than the one before.
+fn free_number(first: u32, is_taken: impl Fn(u32) -> bool) -> Option<u32> {
+    if !is_taken(first) {
+        return Some(first);
+    }
+    let (mut taken, mut step) = (first, 1);
+    let mut free = loop {
+        let next = taken.checked_add(step)?;
+        if !is_taken(next) {
+            break next;
+        }
+        taken = next;
+        step = step.saturating_mul(2);
+    };
+    while free.abs_diff(taken) > 1 {
+        let middle = taken.midpoint(free);
+        if is_taken(middle) {
+            taken = middle;
+        } else {
+            free = middle;
+        }
+    }
+    Some(free)
+}
+
+/// Gives a file another name, unless that is taken.
+fn rename_new(
+    from: &Path,
+    to: &Path,
+    link: impl Fn(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
+    match link(from, to) {
+        Ok(()) => fs::remove_file(from),
+        // What Linux says of vfat is EPERM; others say ENOTSUP or ENOSYS.
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::PermissionDenied | ErrorKind::Unsupported
+            ) =>
+        {
+            // A rename replaces what has the name: an empty file that is ours, and nothing else.
+            File::create_new(to)?;
+            fs::rename(from, to).inspect_err(|_| {
+                // It must not be taken for a stream of no bytes.
+                let _ = fs::remove_file(to);
+            })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a name is taken, if only by a link that leads nowhere.
+fn is_there(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_ok()
+}
+
+fn about(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_free_number_is_found_in_few_looks() {
+        for first in [0, 1, 7] {
+            for count in [0, 1, 2, 3, 4, 5, 100, 1023, 1024, 1025, 1_000_000] {
+                let looks = Cell::new(0);
+                let is_taken = |number| {
+                    looks.set(looks.get() + 1);
+                    (first..first + count).contains(&number)
+                };
+                assert_eq!(free_number(first, is_taken), Some(first + count));
+                assert!(looks.get() <= 45, "{} looks for {count}", looks.get());
+            }
+        }
+    }
+
+    #[test]
+    fn a_gap_is_as_good_and_all_numbers_taken_are_too_many() {
+        let taken = HashSet::from([0, 1, 2, 4, 5, 6, 7]);
+        let free = free_number(0, |number| taken.contains(&number)).unwrap();
+        assert!(!taken.contains(&free));
+        assert_eq!(free_number(0, |_| true), None);
+        assert_eq!(free_number(u32::MAX, |_| false), Some(u32::MAX));
+    }
+
+    #[test]
+    fn a_number_that_somebody_else_takes_first_is_left_to_them() {
+        let takes = Cell::new(0);
+        let take = |number| {
+            takes.set(takes.get() + 1);
+            match number {
+                0..5 => Err(ErrorKind::AlreadyExists.into()),
+                number => Ok(number),
+            }
+        };
+        // Nothing is there when it is looked for, and all of it a moment later.
+        let seen = |number| number < takes.get();
+        assert_eq!(take_number(0, seen, take).unwrap(), (5, 5));
+
+        let always = |_| Err::<(), _>(ErrorKind::AlreadyExists.into());
+        let error = take_number(0, |_| false, always).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+        let full = |_| Err::<(), _>(ErrorKind::StorageFull.into());
+        let error = take_number(0, |_| false, full).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn without_hard_links_a_file_is_renamed_and_none_is_overwritten() {
+        for kind in [ErrorKind::PermissionDenied, ErrorKind::Unsupported] {
+            let unsupported = |_: &Path, _: &Path| Err(kind.into());
+            let folder = tempfile::tempdir().unwrap();
+            let [part, name] = ["a.part", "a"].map(|name| folder.path().join(name));
+            fs::write(&part, "new").unwrap();
+            rename_new(&part, &name, unsupported).unwrap();
+            assert!(!is_there(&part));
+            assert_eq!(fs::read(&name).unwrap(), b"new");
+
+            fs::write(&part, "newer").unwrap();
+            let error = rename_new(&part, &name, unsupported).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::AlreadyExists);
+            assert_eq!(fs::read(&part).unwrap(), b"newer");
+            assert_eq!(fs::read(&name).unwrap(), b"new");
+
+            // What is gone leaves no empty file that looks complete.
+            fs::remove_file(&part).unwrap();
+            fs::remove_file(&name).unwrap();
+            let error = rename_new(&part, &name, unsupported).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::NotFound);
+            assert!(!is_there(&name));
+        }
+    }
+}

@@ -1,0 +1,437 @@
+//! How files are named.
+
+use std::fmt::Write;
+use std::net::IpAddr;
+use std::str::FromStr;
+use std::time::SystemTime;
+
+use super::time;
+use crate::error::TemplateError;
+use crate::peer::{Address, Conn};
+
+/// What [`Files`](super::Files) calls the file of a connection: text, with tokens in braces.
+///
+/// | token | stands for |
+/// |---|---|
+/// | `{time}` | when the connection opened, in UTC: `20261123T193201.123456Z`, so that names sort by it |
+/// | `{peer}` | the sender's address without its port, or what a Unix peer or a label is called |
+/// | `{port}` | its port; `0` if it has none |
+/// | `{client}` | the first of its verified [names](Conn::names); `anonymous` if it has none |
+/// | `{conn}` | the connection's [number](crate::ConnId) |
+///
+/// The default is `{time}-{peer}-{conn}`. A template without tokens is one too: what else would
+/// have the same name is numbered.
+///
+/// ```
+/// use tlsink::TemplateError;
+/// use tlsink::output::Template;
+///
+/// let template: Template = "{client}-{time}.log".parse()?;
+///
+/// let wrong = "{when}".parse::<Template>();
+/// assert_eq!(wrong, Err(TemplateError::UnknownToken("when".to_owned())));
+/// # Ok::<(), TemplateError>(())
+/// ```
+///
+/// # What comes from outside
+///
+/// A client's name, a label and the path of a Unix peer are part of a file's name and nothing
+/// else. ASCII letters and digits stay as they are, and so do `_`, and behind the first character
+/// `-`, `.`, `@` and `+`; all other bytes are percent-encoded (RFC 3986, section 2.1), so that
+/// different names stay different. After 128 bytes they are cut off; an empty one is `unnamed`. In
+/// IPv6 addresses, `_` stands for `:`.
+///
+/// A whole name has at most 237 bytes, so that there is room for what may be added to it. Where it
+/// would end in `.part`, as that of an incomplete file does, the dot is percent-encoded as well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    parts: Vec<Part>,
+}
+
+/// What is added to the name of a file until it is complete.
+pub(super) const PART: &str = ".part";
+
+/// The longest name, in bytes. File systems take 255 (NAME_MAX): there is room for a number of ten
+/// digits and its hyphen, for `.part`, and for what the encoding of one dot adds.
+const MOST: usize = 255 - 11 - PART.len() - 2;
+
+/// The most that a name shows of one that comes from outside, in bytes: enough for nearly all, and
+/// a time and a number still fit beside it.
+const MOST_OF_VALUE: usize = 128;
+
+/// Stands for the name of a client that has none.
+const ANONYMOUS: &str = "anonymous";
+
+/// Stands for a name without any characters.
+const UNNAMED: &str = "unnamed";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Text(String),
+    Time,
+    Peer,
+    Port,
+    Client,
+    Conn,
+}
+
+impl Template {
+    /// The name of the file of a connection, not ending in `.part`.
+    pub(super) fn name(&self, connection: &Conn, opened: SystemTime) -> String {
+        let mut name = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Text(text) => name.push_str(text),
+                Part::Time => name.push_str(&time::compact(opened)),
+                Part::Peer => name.push_str(&peer(connection.peer().address())),
+                Part::Port => name.push_str(&port(connection.peer().address()).to_string()),
+                Part::Client => match connection.names().first() {
+                    Some(client) => name.push_str(&safe(client.as_bytes())),
+                    None => name.push_str(ANONYMOUS),
+                },
+                Part::Conn => name.push_str(&connection.id().to_string()),
+            }
+        }
+        let end = (0..=MOST).rev().find(|at| name.is_char_boundary(*at));
+        name.truncate(end.unwrap_or(0));
+        // Only now: a name may come to that in parts, or by being cut off.
+        if ends_in_part(&name) {
+            let dot = name.len().saturating_sub(PART.len());
+            name.replace_range(dot..=dot, "%2E");
+        }
+        name
+    }
+}
+
+/// `{time}-{peer}-{conn}`
+impl Default for Template {
+    fn default() -> Self {
+        let hyphen = || Part::Text("-".to_owned());
+        Template {
+            parts: vec![Part::Time, hyphen(), Part::Peer, hyphen(), Part::Conn],
+        }
+    }
+}
+
+impl FromStr for Template {
+    type Err = TemplateError;
+
+    fn from_str(template: &str) -> Result<Self, TemplateError> {
+        let mut parts = Vec::new();
+        let mut rest = template;
+        while let Some((text, more)) = rest.split_once('{') {
+            let (token, more) = more.split_once('}').ok_or(TemplateError::Unbalanced)?;
+            parts.extend(parse_text(text)?);
+            parts.push(parse_token(token)?);
+            rest = more;
+        }
+        parts.extend(parse_text(rest)?);
+
+        let texts = || parts.iter().filter_map(Part::text);
+        if let Some(wrong) = texts().flat_map(str::chars).find(|c| is_forbidden(*c)) {
+            return Err(TemplateError::Forbidden(wrong));
+        }
+        if texts().map(str::len).sum::<usize>() > MOST {
+            return Err(TemplateError::TooLong { most: MOST });
+        }
+        let first = parts.first().ok_or(TemplateError::Empty)?;
+        if first
+            .text()
+            .is_some_and(|text| text.starts_with(['.', '-']))
+        {
+            return Err(TemplateError::Beginning);
+        }
+        let last = parts.last().and_then(Part::text);
+        if last.is_some_and(ends_in_part) {
+            return Err(TemplateError::End);
+        }
+        Ok(Template { parts })
+    }
+}
+
+impl Part {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Part::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+}
+
+fn parse_text(text: &str) -> Result<Option<Part>, TemplateError> {
+    match text.contains('}') {
+        true => Err(TemplateError::Unbalanced),
+        false => Ok((!text.is_empty()).then(|| Part::Text(text.to_owned()))),
+    }
+}
+
+fn parse_token(token: &str) -> Result<Part, TemplateError> {
+    match token {
+        "time" => Ok(Part::Time),
+        "peer" => Ok(Part::Peer),
+        "port" => Ok(Part::Port),
+        "client" => Ok(Part::Client),
+        "conn" => Ok(Part::Conn),
+        token if token.contains('{') => Err(TemplateError::Unbalanced),
+        token => Err(TemplateError::UnknownToken(token.to_owned())),
+    }
+}
+
+fn is_forbidden(c: char) -> bool {
+    c == '/' || c.is_control()
+}
+
+/// Whether a name looks like that of an incomplete file, where file systems ignore case too.
+fn ends_in_part(name: &str) -> bool {
+    let end = name.len().checked_sub(PART.len());
+    let end = end.and_then(|end| name.get(end..));
+    end.is_some_and(|end| end.eq_ignore_ascii_case(PART))
+}
+
+fn peer(address: &Address) -> String {
+    match address {
+        Address::Ip(address) => match address.ip().to_canonical() {
+            IpAddr::V4(address) => address.to_string(),
+            // A colon means something to rsync and tar, and vfat knows none.
+            IpAddr::V6(address) => address.to_string().replace(':', "_"),
+        },
+        Address::Unix(Some(path)) => {
+            safe(&[b"unix:", path.as_os_str().as_encoded_bytes()].concat())
+        }
+        Address::Unix(None) => "unix".to_owned(),
+        Address::Label(label) => safe(label.as_bytes()),
+    }
+}
+
+fn port(address: &Address) -> u16 {
+    match address {
+        Address::Ip(address) => address.port(),
+        Address::Unix(_) | Address::Label(_) => 0,
+    }
+}
+
+/// Makes part of a name of what comes from outside.
+fn safe(value: &[u8]) -> String {
+    let mut safe = String::new();
+    for byte in value {
+        let len = safe.len();
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => safe.push(char::from(*byte)),
+            // The beginning may be that of the name: of a hidden file, or of an option.
+            b'-' | b'.' | b'@' | b'+' if len > 0 => safe.push(char::from(*byte)),
+            // Writing to a string does not fail.
+            _ => _ = write!(safe, "%{byte:02X}"),
+        }
+        if safe.len() > MOST_OF_VALUE {
+            safe.truncate(len);
+            break;
+        }
+    }
+    match safe.is_empty() {
+        true => UNNAMED.to_owned(),
+        false => safe,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::path::Path;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::*;
+    use crate::decode::Format;
+    use crate::peer::{ConnId, Peer};
+
+    #[test]
+    fn each_token_stands_for_what_it_says() {
+        let opened = UNIX_EPOCH + Duration::from_micros(1_795_462_321_123_456);
+        let address: SocketAddr = "192.0.2.7:40312".parse().unwrap();
+        let connection = conn(Peer::from(address).named("web.example").named("other"));
+        for (template, name) in [
+            ("{time}", "20261123T193201.123456Z"),
+            ("{peer}", "192.0.2.7"),
+            ("{port}", "40312"),
+            ("{client}", "web.example"),
+            ("{conn}", "7"),
+            ("all", "all"),
+            ("{conn}{port}", "740312"),
+            ("от {peer}, {client}.log", "от 192.0.2.7, web.example.log"),
+        ] {
+            assert_eq!(
+                template
+                    .parse::<Template>()
+                    .unwrap()
+                    .name(&connection, opened),
+                name
+            );
+        }
+        let name = Template::default().name(&connection, opened);
+        assert_eq!(name, "20261123T193201.123456Z-192.0.2.7-7");
+        assert_eq!("{time}-{peer}-{conn}".parse(), Ok(Template::default()));
+    }
+
+    #[test]
+    fn every_kind_of_peer_can_be_named() {
+        let address = |address: &str| Peer::from(address.parse::<SocketAddr>().unwrap());
+        for (peer, name) in [
+            (address("[2001:db8::1]:9"), "2001_db8__1 9 anonymous"),
+            (address("[::1]:9"), "__1 9 anonymous"),
+            (address("[::ffff:192.0.2.7]:9"), "192.0.2.7 9 anonymous"),
+            (Peer::unix(None), "unix 0 anonymous"),
+            (
+                Peer::unix(Some(Path::new("/run/a b.sock"))),
+                "unix%3A%2Frun%2Fa%20b.sock 0 anonymous",
+            ),
+            (Peer::label("bus").named("boiler"), "bus 0 boiler"),
+            (Peer::label("").named(""), "unnamed 0 unnamed"),
+        ] {
+            assert_eq!(name_of("{peer} {port} {client}", peer), name);
+        }
+    }
+
+    #[test]
+    fn what_comes_from_outside_is_encoded_where_it_is_more_than_a_part_of_a_name() {
+        for (client, name) in [
+            ("../../etc/passwd", "%2E.%2F..%2Fetc%2Fpasswd"),
+            ("..", "%2E."),
+            (".", "%2E"),
+            (".profile", "%2Eprofile"),
+            ("-rf", "%2Drf"),
+            ("a\\b", "a%5Cb"),
+            ("a b\0\n", "a%20b%00%0A"),
+            ("100%", "100%25"),
+            ("a@b.example", "a@b.example"),
+            ("*.example", "%2A.example"),
+            ("\u{202e}gpj", "%E2%80%AEgpj"),
+            ("é", "%C3%A9"),
+        ] {
+            assert_eq!(name_of("{client}", Peer::label("").named(client)), name);
+        }
+    }
+
+    #[test]
+    fn no_name_ends_as_that_of_an_incomplete_file_does() {
+        for (template, client, name) in [
+            ("{client}", "con.part", "con%2Epart"),
+            ("{client}", "con.PaRt", "con%2EPaRt"),
+            ("{client}", ".part", "%2Epart"),
+            ("{client}", "con.part.part", "con.part%2Epart"),
+            ("x.{client}", "part", "x%2Epart"),
+            ("{client}rt", "x.pa", "x%2Epart"),
+            ("{client}", "con.part-1", "con.part-1"),
+            ("{client}", "part", "part"),
+        ] {
+            assert_eq!(name_of(template, Peer::label("").named(client)), name);
+        }
+        let long = format!("{}.part", "x".repeat(MOST_OF_VALUE - 5));
+        let name = name_of("{client}", Peer::label("").named(format!("{long}ly")));
+        assert_eq!(name, long.replace(".part", "%2Epart"));
+    }
+
+    #[test]
+    fn long_names_are_cut_off_and_what_is_encoded_stays_whole() {
+        let name = |client: String| name_of("{client}", Peer::label("").named(client));
+        assert_eq!(name("x".repeat(128)), "x".repeat(128));
+        assert_eq!(name("x".repeat(129)), "x".repeat(128));
+        assert_eq!(name("x".repeat(126) + "/"), "x".repeat(126));
+        assert_eq!(name("x".repeat(125) + "//"), "x".repeat(125) + "%2F");
+        assert_eq!(name("/".repeat(10_000)), "%2F".repeat(42));
+        let text = "é".repeat(118);
+        let long = name_of(&format!("{text}{{client}}"), Peer::label("").named("/"));
+        assert_eq!(long, text + "%");
+    }
+
+    #[test]
+    fn wrong_templates_are_refused_with_what_is_wrong() {
+        use TemplateError::*;
+        let unknown = |token: &str| UnknownToken(token.to_owned());
+        for (template, error) in [
+            ("", Empty),
+            ("{", Unbalanced),
+            ("}", Unbalanced),
+            ("a}b", Unbalanced),
+            ("{time", Unbalanced),
+            ("time}", Unbalanced),
+            ("{ti{me}", Unbalanced),
+            ("{{time}}", Unbalanced),
+            ("{time}}", Unbalanced),
+            ("{}", unknown("")),
+            ("{when}", unknown("when")),
+            ("{Time}", unknown("Time")),
+            ("{time }", unknown("time ")),
+            ("logs/{time}", Forbidden('/')),
+            ("/", Forbidden('/')),
+            ("a\0{time}", Forbidden('\0')),
+            ("a\n", Forbidden('\n')),
+            (".", Beginning),
+            ("..", Beginning),
+            (".{client}", Beginning),
+            ("-{client}", Beginning),
+            ("{time}.part", End),
+            ("a.PART", End),
+            (".part", Beginning),
+        ] {
+            assert_eq!(template.parse::<Template>(), Err(error), "{template:?}");
+        }
+        let longest = "é".repeat(MOST / 2) + "x{conn}";
+        assert!(longest.parse::<Template>().is_ok());
+        let longer = format!("{longest}y");
+        assert_eq!(longer.parse::<Template>(), Err(TooLong { most: MOST }));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_the_names_a_file_has_a_safe_one(
+            template in select(vec!["{client}", "{peer}", "{client}{peer}", "x.{peer}", "{peer}.pa{client}"]),
+            client in value(),
+            peer in value(),
+        ) {
+            let name = name_of(template, Peer::label(peer).named(client));
+            prop_assert!(!name.is_empty() && name.len() <= MOST + 2);
+            prop_assert!(!name.starts_with(['.', '-']) && !ends_in_part(&name), "{name}");
+            let harmless = |c: char| c.is_ascii_alphanumeric() || "_-.@+%".contains(c);
+            prop_assert!(name.chars().all(harmless), "{name}");
+        }
+
+        #[test]
+        fn names_that_differ_are_encoded_differently(a in value(), b in value()) {
+            prop_assert_eq!(safe(a.as_bytes()) == safe(b.as_bytes()), a == b);
+        }
+    }
+
+    fn name_of(template: &str, peer: Peer) -> String {
+        template
+            .parse::<Template>()
+            .unwrap()
+            .name(&conn(peer), UNIX_EPOCH)
+    }
+
+    fn conn(peer: Peer) -> Conn {
+        Conn {
+            id: ConnId(7),
+            peer,
+            format: Format::Auto,
+            received: 0,
+            delivered: 0,
+        }
+    }
+
+    /// At most 36 bytes, of which many mean something.
+    fn value() -> impl Strategy<Value = String> {
+        let part = prop_oneof![
+            select(vec![
+                ".", "-", "/", "\\", ".part", "a", "%2E", "\0", " ", "\u{202e}"
+            ])
+            .prop_map(str::to_owned),
+            any::<char>().prop_map(String::from),
+        ];
+        vec(part, 1..7).prop_map(|parts| parts.concat())
+    }
+}
