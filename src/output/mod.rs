@@ -7,6 +7,7 @@ use crate::peer::Conn;
 
 mod escape;
 mod lines;
+mod partial;
 mod raw;
 mod shared;
 
