@@ -3,7 +3,7 @@
 //! ```text
 //!  sender ──TLS──▶ accept ──▶ Connection ──▶ async-channel ──▶ Sink ──▶ Output
 //!                  yours      handshake,     open, data,       decoder   lines, raw,
-//!                             read           close             each      or your own
+//!                             read           close             each      json, yours
 //!                               ▲                                │
 //!                               └────── credits, verdict ◀───────┘
 //! ```

@@ -64,6 +64,7 @@ pub(crate) enum Certificate {
 pub(crate) enum Printer {
     Lines { label: bool },
     Raw,
+    Json,
 }
 
 const COMMANDS: [&str; 2] = ["listen", "cert"];
@@ -141,14 +142,17 @@ fn parse_listen(args: &mut Arguments) -> Result<Listen, Failure> {
 
 fn parse_printer(args: &mut Arguments) -> Result<Printer, Failure> {
     let parse = |name: &str| match name {
-        "lines" | "raw" => Ok(name.to_owned()),
-        _ => Err("expected lines or raw".to_owned()),
+        "lines" => Ok(Printer::Lines { label: false }),
+        "raw" => Ok(Printer::Raw),
+        "json" => Ok(Printer::Json),
+        _ => Err("expected lines, raw or json".to_owned()),
     };
-    let raw = option(args, ["-f", "--format"], parse)?.is_some_and(|name| name == "raw");
-    match (raw, args.contains("--label")) {
-        (true, true) => Err(Failure::misused("--label needs --format lines")),
-        (true, false) => Ok(Printer::Raw),
-        (false, label) => Ok(Printer::Lines { label }),
+    let printer =
+        option(args, ["-f", "--format"], parse)?.unwrap_or(Printer::Lines { label: false });
+    match (printer, args.contains("--label")) {
+        (Printer::Lines { .. }, label) => Ok(Printer::Lines { label }),
+        (_, true) => Err(Failure::misused("--label needs --format lines")),
+        (printer, false) => Ok(printer),
     }
 }
 

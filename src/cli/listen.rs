@@ -9,7 +9,7 @@ use async_channel::Sender;
 use futures_lite::future;
 use smol::Executor;
 use tlsink::limits::MAX_CONNECTIONS;
-use tlsink::output::{Lines, Raw};
+use tlsink::output::{Json, Lines, Raw};
 use tlsink::{BuildError, Builder, Conn, End, Output, Server, Sink, Tls, TlsBuilder, TlsError};
 
 use super::Failure;
@@ -277,6 +277,16 @@ fn start_lanes(
             sinks.into_iter().try_for_each(|sink| {
                 let lines = lines.clone().memory(sink.memory());
                 start_lane(sink, lines, say, events)
+            })
+        }
+        Printer::Json => {
+            let mut json = Json::new(target);
+            if let Some(bytes) = args.max_line {
+                json = json.max_line(bytes);
+            }
+            sinks.into_iter().try_for_each(|sink| {
+                let json = json.clone().memory(sink.memory());
+                start_lane(sink, json, say, events)
             })
         }
     }

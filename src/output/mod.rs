@@ -6,12 +6,15 @@ use crate::error::End;
 use crate::peer::Conn;
 
 mod escape;
+mod json;
 mod lines;
 mod partial;
 mod raw;
 mod shared;
+mod timestamp;
 
 pub use escape::{Escaped, escaped};
+pub use json::Json;
 pub use lines::Lines;
 pub use raw::Raw;
 

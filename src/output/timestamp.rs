@@ -1,0 +1,118 @@
+//! Points in time, as text.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// The last second that four digits of a year can tell.
+const LAST: u64 = 253_402_300_799;
+
+/// The length of a timestamp, in bytes.
+pub(super) const LEN: usize = 27;
+
+/// Shows a time as RFC 3339 has it, in UTC, with microseconds. What is before 1970 or after 9999 is
+/// shown as the first or last second in between.
+pub(super) fn timestamp(time: SystemTime) -> [u8; LEN] {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = since.as_secs().min(LAST);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+
+    // Counted from a 1 March, the leap day is the last of its year, and every fifth month begins
+    // 153 days after the one five before it. 719,468 days before 1970 was such a day of year 0.
+    let days = days + 719_468;
+    let (era, day) = (days / 146_097, days % 146_097);
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
+    let day = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * day + 2) / 153;
+    let day = day - (153 * month + 2) / 5 + 1;
+    let year = era * 400 + year + u64::from(month >= 10);
+    let month = if month < 10 { month + 3 } else { month - 9 };
+
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    for (digits, mut number) in [
+        (0..4, year),
+        (5..7, month),
+        (8..10, day),
+        (11..13, second / 3_600),
+        (14..16, second / 60 % 60),
+        (17..19, second % 60),
+        (20..26, u64::from(since.subsec_micros())),
+    ] {
+        for digit in text.get_mut(digits).into_iter().flatten().rev() {
+            *digit += (number % 10) as u8;
+            number /= 10;
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn times_are_shown_as_rfc_3339_has_them() {
+        // From GNU date.
+        for (seconds, shown) in [
+            (0, "1970-01-01T00:00:00"),
+            (68_169_599, "1972-02-28T23:59:59"),
+            (68_169_600, "1972-02-29T00:00:00"),
+            (951_782_400, "2000-02-29T00:00:00"),
+            (951_868_800, "2000-03-01T00:00:00"),
+            (978_307_199, "2000-12-31T23:59:59"),
+            (1_795_462_321, "2026-11-23T19:32:01"),
+            (4_107_542_399, "2100-02-28T23:59:59"),
+            (4_107_542_400, "2100-03-01T00:00:00"),
+            (LAST, "9999-12-31T23:59:59"),
+        ] {
+            let time = UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(text(time), format!("{shown}.000000Z"));
+        }
+    }
+
+    #[test]
+    fn microseconds_are_cut_off_not_rounded() {
+        let time = UNIX_EPOCH + Duration::new(1, 999_999_999);
+        assert_eq!(text(time), "1970-01-01T00:00:01.999999Z");
+        let time = UNIX_EPOCH + Duration::new(1, 1_000);
+        assert_eq!(text(time), "1970-01-01T00:00:01.000001Z");
+    }
+
+    #[test]
+    fn a_clock_that_is_far_off_still_has_a_time() {
+        let before = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(text(before), "1970-01-01T00:00:00.000000Z");
+        let after = UNIX_EPOCH + Duration::from_secs(LAST + 1);
+        assert_eq!(text(after), "9999-12-31T23:59:59.000000Z");
+    }
+
+    #[test]
+    fn every_day_follows_the_one_before_it() {
+        // Whatever is wrong with a year shows within 400 of them.
+        let mut expected = (1970, 1, 1);
+        for days in 0..146_097 {
+            let time = UNIX_EPOCH + Duration::from_secs(days * 86_400);
+            let (year, month, day) = expected;
+            assert_eq!(
+                text(time),
+                format!("{year}-{month:02}-{day:02}T00:00:00.000000Z")
+            );
+            let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+            let last = match month {
+                2 if leap => 29,
+                2 => 28,
+                4 | 6 | 9 | 11 => 30,
+                _ => 31,
+            };
+            expected = match (month, day) {
+                (12, 31) => (year + 1, 1, 1),
+                (_, day) if day == last => (year, month + 1, 1),
+                _ => (year, month, day + 1),
+            };
+        }
+    }
+
+    fn text(time: SystemTime) -> String {
+        String::from_utf8(timestamp(time).to_vec()).unwrap()
+    }
+}
