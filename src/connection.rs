@@ -17,6 +17,7 @@ use crate::error::{Cut, End, Timeout, Truncation};
 use crate::event::{self, Buffers, Event, Kind};
 use crate::link::{Link, Request, SinkLink, Verdict};
 use crate::peer::{ConnId, Peer};
+use crate::receipt;
 use crate::shared::Shared;
 use crate::tls;
 
@@ -396,7 +397,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
     fn new(stream: Stream<IO>, received: u64, verdict: Verdict) -> Self {
         Answer {
             stream,
-            receipt: receipt(received, &verdict).into_bytes(),
+            receipt: receipt::line(received, &verdict),
             verdict,
             sent: 0,
             closed: false,
@@ -436,43 +437,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
-    }
-}
-
-/// What a sender is told: a line of JSON (RFC 8259).
-fn receipt(received: u64, verdict: &Verdict) -> String {
-    let Verdict {
-        end,
-        delivered,
-        crc32c,
-        ..
-    } = verdict;
-    match end {
-        End::Clean => format!(
-            "{{\"ok\":true,\"received\":{received},\"delivered\":{delivered},\"crc32c\":\"{crc32c:08x}\"}}\n"
-        ),
-        end => format!(
-            "{{\"ok\":false,\"received\":{received},\"delivered\":{delivered},\"reason\":{}}}\n",
-            Quoted(&end.to_string())
-        ),
-    }
-}
-
-/// Text as a JSON string (RFC 8259, section 7).
-struct Quoted<'a>(&'a str);
-
-impl std::fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        use std::fmt::Write;
-        f.write_char('"')?;
-        for c in self.0.chars() {
-            match c {
-                '"' | '\\' => write!(f, "\\{c}")?,
-                c if c.is_control() => write!(f, "\\u{:04x}", u32::from(c))?,
-                c => f.write_char(c)?,
-            }
-        }
-        f.write_char('"')
     }
 }
 

@@ -115,6 +115,11 @@ impl End {
         }
     }
 
+    /// What is known of it beyond the word; nothing of a clean end.
+    pub(crate) fn facts(&self) -> Option<Facts<'_>> {
+        (!self.is_clean()).then_some(Facts(self))
+    }
+
     /// The end of a stream that the network side takes for `self`, when the codec is in the middle
     /// of `format`.
     pub(crate) fn unfinished(self, format: Format) -> Self {
@@ -151,27 +156,38 @@ impl From<Fault> for End {
 /// escaped.
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.word())?;
-        match self {
+        match self.facts() {
+            None => f.write_str(self.word()),
+            Some(facts) => write!(f, "{} ({facts})", self.word()),
+        }
+    }
+}
+
+/// What stands in the parentheses.
+pub(crate) struct Facts<'a>(&'a End);
+
+impl fmt::Display for Facts<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
             End::Clean => Ok(()),
-            End::Truncated(what) => write!(f, " ({what})"),
+            End::Truncated(what) => what.fmt(f),
             End::Corrupt {
                 layer,
                 offset,
                 what,
-            } => write!(f, " ({layer}: {what} at byte {offset})"),
+            } => write!(f, "{layer}: {what} at byte {offset}"),
             End::Reset { what } | End::Refused { what, .. } | End::Limit { what } => {
-                write!(f, " ({what})")
+                f.write_str(what)
             }
             End::Timeout(Timeout::Handshake(limit)) => {
-                write!(f, " (no handshake within {})", Seconds(*limit))
+                write!(f, "no handshake within {}", Seconds(*limit))
             }
             End::Timeout(Timeout::Idle(limit)) => {
-                write!(f, " (nothing came for {})", Seconds(*limit))
+                write!(f, "nothing came for {}", Seconds(*limit))
             }
-            End::Cut(Cut::Server) => f.write_str(" (the server is stopping)"),
-            End::Cut(Cut::Dropped) => f.write_str(" (the connection was dropped)"),
-            End::Cut(Cut::SinkGone) => f.write_str(" (the sink is gone)"),
+            End::Cut(Cut::Server) => f.write_str("the server is stopping"),
+            End::Cut(Cut::Dropped) => f.write_str("the connection was dropped"),
+            End::Cut(Cut::SinkGone) => f.write_str("the sink is gone"),
         }
     }
 }

@@ -3,8 +3,8 @@
 //! ```text
 //!  sender ──TLS──▶ accept ──▶ Connection ──▶ async-channel ──▶ Sink ──▶ Output
 //!                  yours      handshake,     open, data,       decoder   lines, raw,
-//!                             read           close             each      files, your own
-//!                               ▲                                │
+//!                             read           close             each      json, files,
+//!                               ▲                                │      your own
 //!                               └────── credits, verdict ◀───────┘
 //! ```
 //!
@@ -72,6 +72,7 @@ mod link;
 mod peer;
 
 mod connection;
+mod receipt;
 mod server;
 mod shared;
 mod tls;

@@ -335,7 +335,7 @@ const WRONG: &[(&str, &str, &str)] = &[
         "--decode rar: expected auto, none, gzip, zlib, deflate, zstd or qt",
         "",
     ),
-    ("-f yaml", "--format yaml: expected lines or raw", ""),
+    ("-f yaml", "--format yaml: expected lines, raw or json", ""),
     ("--tls-min 1.1", "--tls-min 1.1: expected 1.2 or 1.3", ""),
     ("--label -f raw", "--label needs --format lines", ""),
     (
@@ -387,6 +387,7 @@ const WRONG: &[(&str, &str, &str)] = &[
         "--name {conn}.part: names can't end in .part, as those of incomplete files do",
         "",
     ),
+    ("--label -f json", "--label needs --format lines", ""),
     ("-v -q", "-v and -q can't be combined", ""),
     (
         "--cert DIR/own.pem",

@@ -98,6 +98,7 @@ pub(crate) struct Directory {
 pub(crate) enum Printer {
     Lines { label: bool },
     Raw,
+    Json,
 }
 
 const COMMANDS: [&str; 2] = ["listen", "cert"];
@@ -199,29 +200,31 @@ fn parse_destination(args: &mut Arguments) -> Result<Destination, Failure> {
 
 fn parse_printer(args: &mut Arguments, destination: &Destination) -> Result<Printer, Failure> {
     let parse = |name: &str| match name {
-        "lines" | "raw" => Ok(name.to_owned()),
-        _ => Err("expected lines or raw".to_owned()),
+        "lines" => Ok(Printer::Lines { label: false }),
+        "raw" => Ok(Printer::Raw),
+        "json" => Ok(Printer::Json),
+        _ => Err("expected lines, raw or json".to_owned()),
     };
     let format = option(args, ["-f", "--format"], parse)?;
     let label = args.contains("--label");
     if let Destination::Directory(_) = destination {
-        let combined = |option: &str| {
+        let combined = |option| {
             Err(
                 Failure::misused(format!("{option} can't be combined with --output-dir"))
                     .hint("each file holds the bytes of one sender as they are"),
             )
         };
-        return match format.as_deref() {
-            None | Some("raw") if label => combined("--label"),
-            None | Some("raw") => Ok(Printer::Raw),
-            Some(format) => combined(&format!("--format {format}")),
+        return match format {
+            Some(Printer::Lines { .. }) => combined("--format lines"),
+            Some(Printer::Json) => combined("--format json"),
+            None | Some(Printer::Raw) if label => combined("--label"),
+            None | Some(Printer::Raw) => Ok(Printer::Raw),
         };
     }
-    let raw = format.is_some_and(|name| name == "raw");
-    match (raw, label) {
-        (true, true) => Err(Failure::misused("--label needs --format lines")),
-        (true, false) => Ok(Printer::Raw),
-        (false, label) => Ok(Printer::Lines { label }),
+    match (format.unwrap_or(Printer::Lines { label: false }), label) {
+        (Printer::Lines { .. }, label) => Ok(Printer::Lines { label }),
+        (_, true) => Err(Failure::misused("--label needs --format lines")),
+        (printer, false) => Ok(printer),
     }
 }
 

@@ -13,7 +13,7 @@ usage: tlsink [listen] [OPTIONS]    receive
       --self-signed NAMES  a fresh certificate for these names
       --client-ca FILE  verify senders by the CA in FILE
   -d, --decode FORMAT   auto, none, gzip, zlib, deflate, zstd, qt [auto]
-  -f, --format FORMAT   lines or raw [lines]
+  -f, --format FORMAT   lines, raw or json [lines]
   -o, --output FILE     append to FILE [standard output]
       --label           put the sender before each line
       --once            stop after the first stream
@@ -75,7 +75,7 @@ Decoding:
 
 Output:
   -f, --format FORMAT      lines: whole lines, never spliced; raw: bytes as they
-                           come [lines]
+                           come; json: an object for each line [lines]
       --label              put the sender before each line
       --max-line BYTES     longest line that is kept whole [1M]
   -o, --output FILE        append to FILE [standard output]

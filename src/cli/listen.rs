@@ -10,7 +10,7 @@ use async_channel::Sender;
 use futures_lite::future;
 use smol::Executor;
 use tlsink::limits::MAX_CONNECTIONS;
-use tlsink::output::{Files, Lines, Raw, label};
+use tlsink::output::{Files, Json, Lines, Raw, label};
 use tlsink::{BuildError, Builder, Conn, End, Output, Server, Sink};
 
 use super::Failure;
@@ -280,6 +280,16 @@ fn start_lanes(
             sinks.into_iter().try_for_each(|sink| {
                 let lines = lines.clone().memory(sink.memory());
                 start_lane(sink, lines, say, events)
+            })
+        }
+        Printer::Json => {
+            let mut json = Json::new(target);
+            if let Some(bytes) = args.max_line {
+                json = json.max_line(bytes);
+            }
+            sinks.into_iter().try_for_each(|sink| {
+                let json = json.clone().memory(sink.memory());
+                start_lane(sink, json, say, events)
             })
         }
     }

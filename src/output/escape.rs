@@ -60,6 +60,95 @@ pub(super) fn write_escaped(writer: &mut impl Write, text: &[u8]) -> io::Result<
     Ok(())
 }
 
+/// The longest that one byte of text becomes in JSON, in bytes.
+pub(super) const LONGEST_IN_JSON: usize = 6;
+
+/// Adds what stands between the quotes of a JSON string (RFC 8259, section 7).
+///
+/// Beyond what JSON asks for, everything is escaped that [`escaped`] would escape, and what is not
+/// seen at all: it is harmless on a terminal, and whoever parses it gets back the text.
+pub(crate) fn push_json(json: &mut Vec<u8>, text: &str) {
+    let bytes = text.as_bytes();
+    let mut done = 0;
+    let mut at = 0;
+    while let Some(found) = bytes.get(at..).and_then(first_not_plain) {
+        at = at.saturating_add(found);
+        let rest = text.get(at..).unwrap_or_default();
+        let harmless = rest.bytes().take_while(|byte| is_harmless(*byte)).count();
+        if harmless > 0 {
+            at = at.saturating_add(harmless);
+            continue;
+        }
+        let Some(c) = rest.chars().next() else {
+            break;
+        };
+        let end = at.saturating_add(c.len_utf8());
+        if matches!(c, '"' | '\\') {
+            json.extend_from_slice(bytes.get(done..at).unwrap_or_default());
+            json.push(b'\\');
+            // What comes next begins with the character itself.
+            done = at;
+        } else if c.is_control() || directs(c) || formats(c) {
+            json.extend_from_slice(bytes.get(done..at).unwrap_or_default());
+            push_json_escape(json, c);
+            done = end;
+        }
+        at = end;
+    }
+    json.extend_from_slice(bytes.get(done..).unwrap_or_default());
+}
+
+fn push_json_escape(json: &mut Vec<u8>, c: char) {
+    match c {
+        '\n' => json.extend_from_slice(b"\\n"),
+        '\r' => json.extend_from_slice(b"\\r"),
+        '\t' => json.extend_from_slice(b"\\t"),
+        c => {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let [high, low] = unit.to_be_bytes();
+                let digits = [high >> 4, high & 0xf, low >> 4, low & 0xf];
+                json.extend_from_slice(b"\\u");
+                json.extend_from_slice(&digits.map(hex));
+            }
+        }
+    }
+}
+
+/// Finds the first byte that is not a character of its own that JSON keeps as it is.
+fn first_not_plain(text: &[u8]) -> Option<usize> {
+    const EACH: u64 = u64::from_ne_bytes([1; 8]);
+    let (words, rest) = text.as_chunks::<8>();
+    for (at, word) in words.iter().enumerate() {
+        // Eight bytes at once: the highest bit of each says whether it is found. Subtraction
+        // borrows only from what is behind a byte that is, so the first one is right.
+        let word = u64::from_le_bytes(*word);
+        let is = |byte: u8| {
+            let zero = word ^ (EACH * u64::from(byte));
+            zero.wrapping_sub(EACH) & !zero
+        };
+        let control = word.wrapping_sub(EACH * 0x20) & !word;
+        let found = (word | control | is(b'"') | is(b'\\') | is(0x7f)) & (EACH * 0x80);
+        if found != 0 {
+            let first = found.trailing_zeros() / 8;
+            return Some(at.saturating_mul(8).saturating_add(first as usize));
+        }
+    }
+    let is_plain = |byte: &u8| matches!(byte, b' '..0x7f) && !matches!(byte, b'"' | b'\\');
+    let found = rest.iter().position(|byte| !is_plain(byte))?;
+    Some(words.len().saturating_mul(8).saturating_add(found))
+}
+
+/// Whether a byte is part of a character beyond ASCII that is never escaped in JSON.
+fn is_harmless(byte: u8) -> bool {
+    match byte {
+        0x00..0x80 => false,
+        // The first bytes of C1 and U+00AD, of U+061C, of U+180E, of those around U+2028 and
+        // U+2066, of U+FEFF, and of U+E0001.
+        0xc2 | 0xd8 | 0xe1 | 0xe2 | 0xef | 0xf3 => false,
+        _ => true,
+    }
+}
+
 /// The end of a text that comes in parts, while it is open what it is: a CR, which may stand
 /// before LF, or the first bytes of a character.
 #[derive(Debug, Default)]
@@ -226,6 +315,18 @@ fn directs(c: char) -> bool {
     )
 }
 
+/// Whether a character shows nothing itself (of Unicode's format characters, those that don't
+/// [direct](directs) text): soft hyphens, zero-width and invisible characters, byte order marks,
+/// annotations, tags. Text can differ in them and look the same.
+fn formats(c: char) -> bool {
+    matches!(
+        c,
+        '\u{ad}' | '\u{180e}' | '\u{200b}'..='\u{200d}' | '\u{2060}'..='\u{2065}'
+            | '\u{206a}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
+            | '\u{e0000}'..='\u{e007f}'
+    )
+}
+
 /// Splits off the end that can't be judged before more comes.
 fn split_settled(text: &[u8]) -> (&[u8], &[u8]) {
     let open = match text.last() {
@@ -237,7 +338,7 @@ fn split_settled(text: &[u8]) -> (&[u8], &[u8]) {
 }
 
 /// How many bytes at the end are the beginning of a character.
-fn incomplete(text: &[u8]) -> usize {
+pub(super) fn incomplete(text: &[u8]) -> usize {
     // The longest character has four bytes.
     let end = text.get(text.len().saturating_sub(3)..).unwrap_or_default();
     let is_first = |byte: &u8| byte & 0xc0 != 0x80;

@@ -3,13 +3,14 @@
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
 
-use memchr::{memchr_iter, memrchr};
+use memchr::memchr_iter;
 
 use super::Output;
 use super::escape::{Held, write_escaped};
 use super::label::label;
+use super::partial::{Partials, split_lines};
 use super::shared::{Inner, Shared};
-use crate::budget::{Memory, Share};
+use crate::budget::Memory;
 use crate::error::End;
 use crate::peer::{Conn, ConnId};
 
@@ -24,25 +25,22 @@ use crate::peer::{Conn, ConnId};
 /// Clones share the writer, and have unfinished lines of their own: give one to each lane.
 #[derive(Debug)]
 pub struct Lines<W: Write> {
+    partials: Partials,
+    printer: Printer<W>,
+}
+
+/// Prints lines, and pieces of them.
+#[derive(Debug)]
+struct Printer<W: Write> {
     shared: Shared<W, Tail>,
-    partial: HashMap<ConnId, Partial>,
     /// Empty if lines are printed as they are.
     shown: HashMap<ConnId, Shown>,
     labels: bool,
     escape: bool,
-    max_line: usize,
-    memory: Memory,
 }
 
 /// The connection whose unfinished line is the last thing in the output.
 type Tail = Option<ConnId>;
-
-/// The beginning of a line.
-#[derive(Debug)]
-struct Partial {
-    bytes: Vec<u8>,
-    share: Share,
-}
 
 /// How an open connection's lines are shown, where they are not printed as they are. Too small to
 /// be counted.
@@ -58,13 +56,13 @@ impl<W: Write> Lines<W> {
     /// Prints to `writer`, which needs no buffer of its own.
     pub fn new(writer: W) -> Self {
         Lines {
-            shared: Shared::new(writer),
-            partial: HashMap::new(),
-            shown: HashMap::new(),
-            labels: false,
-            escape: false,
-            max_line: 1 << 20,
-            memory: Memory::new(1 << 30),
+            partials: Partials::new(),
+            printer: Printer {
+                shared: Shared::new(writer),
+                shown: HashMap::new(),
+                labels: false,
+                escape: false,
+            },
         }
     }
 
@@ -75,7 +73,7 @@ impl<W: Write> Lines<W> {
     /// first 256 bytes are shown. When an overlong line is written in pieces and another sender
     /// came between, the next piece begins a line of the output, and has the label again.
     pub fn labels(mut self, on: bool) -> Self {
-        self.labels = on;
+        self.printer.labels = on;
         self
     }
 
@@ -85,13 +83,13 @@ impl<W: Write> Lines<W> {
     ///
     /// How a line is escaped does not depend on the pieces that it comes or is written in.
     pub fn escape(mut self, on: bool) -> Self {
-        self.escape = on;
+        self.printer.escape = on;
         self
     }
 
     /// The longest line that is kept whole, in bytes. 1 MiB by default.
     pub fn max_line(mut self, bytes: usize) -> Self {
-        self.max_line = bytes;
+        self.partials.max_line = bytes;
         self
     }
 
@@ -101,63 +99,15 @@ impl<W: Write> Lines<W> {
     ///
     /// [`Sink::memory`]: crate::Sink::memory
     pub fn memory(mut self, memory: Memory) -> Self {
-        self.memory = memory;
+        self.partials.memory = memory;
         self
     }
+}
 
-    /// Keeps the beginning of a line, or of the next piece of one.
-    fn keep(&mut self, id: ConnId, bytes: &[u8]) -> io::Result<()> {
-        if bytes.is_empty() {
-            return Ok(());
-        }
-        loop {
-            let partial = self.partial.get(&id);
-            let len = partial.map_or(0, |partial| partial.bytes.len());
-            let total = len.saturating_add(bytes.len());
-            if total > self.max_line {
-                return self.write(id, bytes, false);
-            }
-            if self.reserve(id, total) {
-                if let Some(partial) = self.partial.get_mut(&id) {
-                    partial.bytes.extend_from_slice(bytes);
-                }
-                return Ok(());
-            }
-            let longest = self.partial.iter().max_by_key(|(_, p)| p.bytes.len());
-            match longest.map(|(longest, _)| *longest) {
-                Some(longest) if longest != id => self.write(longest, b"", false)?,
-                _ => return self.write(id, bytes, false),
-            }
-        }
-    }
-
-    /// Makes room for a partial line of `len` bytes; `false` if there is no memory for it.
-    fn reserve(&mut self, id: ConnId, len: usize) -> bool {
-        if let Some(partial) = self.partial.get_mut(&id) {
-            if len <= partial.bytes.capacity() {
-                return true;
-            }
-            // Doubled, as a vector does: a line that comes byte by byte is not copied each time.
-            let room = len.max(partial.bytes.capacity() * 2).min(self.max_line);
-            if !self.memory.try_grow(&mut partial.share, room) {
-                return false;
-            }
-            partial.bytes.reserve_exact(room - partial.bytes.len());
-            return true;
-        }
-        let Some(share) = self.memory.try_take(len) else {
-            return false;
-        };
-        let bytes = Vec::with_capacity(len);
-        self.partial.insert(id, Partial { bytes, share });
-        true
-    }
-
-    /// Writes what is kept of this connection's line, and `bytes` behind it. Unless they are its
+impl<W: Write> Printer<W> {
+    /// Writes what was kept of this connection's line, and `bytes` behind it. Unless they are its
     /// last, an end that can't be escaped yet is held back.
-    fn write(&mut self, id: ConnId, bytes: &[u8], last: bool) -> io::Result<()> {
-        let partial = self.partial.remove(&id);
-        let kept = partial.as_ref().map_or(&[][..], |partial| &partial.bytes);
+    fn write(&mut self, id: ConnId, kept: &[u8], bytes: &[u8], last: bool) -> io::Result<()> {
         let (label, held) = match self.shown.get_mut(&id) {
             Some(shown) => (shown.label.as_str(), Some(&mut shown.held)),
             None => ("", None),
@@ -186,43 +136,53 @@ impl<W: Write> Lines<W> {
 impl<W: Write> Clone for Lines<W> {
     fn clone(&self) -> Self {
         Lines {
-            shared: self.shared.clone(),
-            partial: HashMap::new(),
-            shown: HashMap::new(),
-            labels: self.labels,
-            escape: self.escape,
-            max_line: self.max_line,
-            memory: self.memory.clone(),
+            partials: self.partials.another(),
+            printer: Printer {
+                shared: self.printer.shared.clone(),
+                shown: HashMap::new(),
+                labels: self.printer.labels,
+                escape: self.printer.escape,
+            },
         }
     }
 }
 
 impl<W: Write> Output for Lines<W> {
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+        let Lines { partials, printer } = self;
         let id = connection.id();
-        if self.labels || self.escape {
-            let labels = self.labels;
-            self.shown
+        if printer.labels || printer.escape {
+            let labels = printer.labels;
+            printer
+                .shown
                 .entry(id)
                 .or_insert_with(|| Shown::new(connection, labels));
         }
-        let end = memrchr(b'\n', bytes).map_or(0, |newline| newline.saturating_add(1));
-        let (lines, rest) = bytes.split_at_checked(end).unwrap_or((bytes, &[]));
+        let (lines, rest) = split_lines(bytes);
         if !lines.is_empty() {
-            self.write(id, lines, false)?;
+            let kept = partials.take(id);
+            printer.write(id, &kept, lines, false)?;
         }
-        self.keep(id, rest)
+        let kept = partials.keep(id, rest, |id, line| {
+            printer.write(id, line, b"", false).map(|()| 0)
+        })?;
+        if !kept {
+            let kept = partials.take(id);
+            printer.write(id, &kept, rest, false)?;
+        }
+        Ok(())
     }
 
     fn close(&mut self, connection: &Conn, _: &End) -> io::Result<()> {
         let id = connection.id();
-        self.write(id, b"", true)?;
-        self.shown.remove(&id);
+        let kept = self.partials.take(id);
+        self.printer.write(id, &kept, b"", true)?;
+        self.printer.shown.remove(&id);
         Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.shared.flush()
+        self.printer.shared.flush()
     }
 }
 

@@ -7,15 +7,19 @@ use crate::peer::Conn;
 
 mod escape;
 mod files;
+mod json;
 mod label;
 mod lines;
+mod partial;
 mod raw;
 mod shared;
 mod template;
 mod time;
 
+pub(crate) use escape::push_json;
 pub use escape::{Escaped, escaped};
 pub use files::Files;
+pub use json::Json;
 pub use label::label;
 pub use lines::Lines;
 pub use raw::Raw;

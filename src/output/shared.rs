@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// How much is gathered before it is written, in bytes. What is larger is written as it is: a full
 /// chunk, or a full turn, is not copied once more.
-const BUFFER: usize = 32 * 1024;
+pub(super) const BUFFER: usize = 32 * 1024;
 
 /// A buffered writer with something that belongs to it; clones share both.
 #[derive(Debug)]

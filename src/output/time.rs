@@ -2,33 +2,56 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-/// A point in time in UTC, to the microsecond, in the basic format of ISO 8601, of which each text
-/// sorts behind all earlier ones: `20261123T193201.123456Z`. What is before 1970 is 1970.
-pub(super) fn compact(time: SystemTime) -> String {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (days, second) = (since.as_secs() / 86_400, since.as_secs() % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    let micros = since.subsec_micros();
-    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}.{micros:06}Z")
-}
+/// The last second that four digits of a year can tell.
+const LAST: u64 = 253_402_300_799;
 
-/// Year, month and day of a day that is counted from 1970-01-01, in the Gregorian calendar. No
-/// number of days that a clock can tell overflows.
-pub(super) fn civil(days: u64) -> (u64, u64, u64) {
-    // The calendar repeats itself after 400 years, of 146,097 days in all. Years begin with March
-    // here, so that the day which not all of them have is their last.
+/// The length of a timestamp, in bytes.
+pub(super) const LEN: usize = 27;
+
+/// Shows a time as RFC 3339 has it, in UTC, with microseconds. What is before 1970 or after 9999 is
+/// shown as the first or last second in between.
+pub(super) fn timestamp(time: SystemTime) -> [u8; LEN] {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    let seconds = since.as_secs().min(LAST);
+    let (days, second) = (seconds / 86_400, seconds % 86_400);
+
+    // Counted from a 1 March, the leap day is the last of its year, and every fifth month begins
+    // 153 days after the one five before it. 719,468 days before 1970 was such a day of year 0.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
     let day = day - (365 * year + year / 4 - year / 100);
-    // From March on, five months in a row have 153 days.
     let month = (5 * day + 2) / 153;
     let day = day - (153 * month + 2) / 5 + 1;
-    match month {
-        0..10 => (era * 400 + year, month + 3, day),
-        _ => (era * 400 + year + 1, month - 9, day),
+    let year = era * 400 + year + u64::from(month >= 10);
+    let month = if month < 10 { month + 3 } else { month - 9 };
+
+    let mut text = *b"0000-00-00T00:00:00.000000Z";
+    for (digits, mut number) in [
+        (0..4, year),
+        (5..7, month),
+        (8..10, day),
+        (11..13, second / 3_600),
+        (14..16, second / 60 % 60),
+        (17..19, second % 60),
+        (20..26, u64::from(since.subsec_micros())),
+    ] {
+        for digit in text.get_mut(digits).into_iter().flatten().rev() {
+            *digit += (number % 10) as u8;
+            number /= 10;
+        }
     }
+    text
+}
+
+/// The same in the basic format of ISO 8601, which can be part of a file's name:
+/// `20261123T193201.123456Z`. Each text sorts behind all earlier ones.
+pub(super) fn compact(time: SystemTime) -> String {
+    timestamp(time)
+        .map(char::from)
+        .into_iter()
+        .filter(|c| !matches!(c, '-' | ':'))
+        .collect()
 }
 
 #[cfg(test)]
@@ -38,27 +61,58 @@ mod tests {
     use super::*;
 
     #[test]
-    fn times_are_shown_in_utc_to_the_microsecond() {
-        for (seconds, micros, shown) in [
-            (0, 0, "19700101T000000.000000Z"),
-            (951_827_696, 7, "20000229T123456.000007Z"),
-            (1_795_462_321, 123_456, "20261123T193201.123456Z"),
-            (4_107_542_399, 999_999, "21000228T235959.999999Z"),
-            (253_402_300_799, 0, "99991231T235959.000000Z"),
+    fn times_are_shown_as_rfc_3339_has_them() {
+        // From GNU date.
+        for (seconds, shown) in [
+            (0, "1970-01-01T00:00:00"),
+            (68_169_599, "1972-02-28T23:59:59"),
+            (68_169_600, "1972-02-29T00:00:00"),
+            (951_782_400, "2000-02-29T00:00:00"),
+            (951_868_800, "2000-03-01T00:00:00"),
+            (978_307_199, "2000-12-31T23:59:59"),
+            (1_795_462_321, "2026-11-23T19:32:01"),
+            (4_107_542_399, "2100-02-28T23:59:59"),
+            (4_107_542_400, "2100-03-01T00:00:00"),
+            (LAST, "9999-12-31T23:59:59"),
         ] {
-            let time = UNIX_EPOCH + Duration::new(seconds, micros * 1000 + 999);
-            assert_eq!(compact(time), shown);
+            let time = UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(text(time), format!("{shown}.000000Z"));
         }
-        let before = UNIX_EPOCH - Duration::from_secs(1);
-        assert_eq!(compact(before), "19700101T000000.000000Z");
     }
 
     #[test]
-    fn each_day_of_a_thousand_years_follows_the_one_before() {
+    fn a_compact_time_has_no_marks_but_a_point() {
+        let time = UNIX_EPOCH + Duration::new(951_827_696, 7_999);
+        assert_eq!(compact(time), "20000229T123456.000007Z");
+    }
+
+    #[test]
+    fn microseconds_are_cut_off_not_rounded() {
+        let time = UNIX_EPOCH + Duration::new(1, 999_999_999);
+        assert_eq!(text(time), "1970-01-01T00:00:01.999999Z");
+        let time = UNIX_EPOCH + Duration::new(1, 1_000);
+        assert_eq!(text(time), "1970-01-01T00:00:01.000001Z");
+    }
+
+    #[test]
+    fn a_clock_that_is_far_off_still_has_a_time() {
+        let before = UNIX_EPOCH - Duration::from_secs(1);
+        assert_eq!(text(before), "1970-01-01T00:00:00.000000Z");
+        let after = UNIX_EPOCH + Duration::from_secs(LAST + 1);
+        assert_eq!(text(after), "9999-12-31T23:59:59.000000Z");
+    }
+
+    #[test]
+    fn every_day_follows_the_one_before_it() {
+        // Whatever is wrong with a year shows within 400 of them.
         let mut expected = (1970, 1, 1);
-        for days in 0..365_250 {
-            assert_eq!(civil(days), expected);
+        for days in 0..146_097 {
+            let time = UNIX_EPOCH + Duration::from_secs(days * 86_400);
             let (year, month, day) = expected;
+            assert_eq!(
+                text(time),
+                format!("{year}-{month:02}-{day:02}T00:00:00.000000Z")
+            );
             let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
             let last = match month {
                 2 if leap => 29,
@@ -72,5 +126,9 @@ mod tests {
                 _ => (year, month, day + 1),
             };
         }
+    }
+
+    fn text(time: SystemTime) -> String {
+        String::from_utf8(timestamp(time).to_vec()).unwrap()
     }
 }

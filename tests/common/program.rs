@@ -4,11 +4,11 @@
 #![cfg(feature = "cli")]
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -274,6 +274,15 @@ impl Program {
         });
     }
 
+    /// Waits until standard output holds so many lines, and returns them.
+    pub fn wait_for_printed_lines(&self, count: usize) -> String {
+        self.stdout.wait("to print lines", |printed, _| {
+            let printed = String::from_utf8_lossy(printed);
+            let (end, _) = printed.match_indices('\n').nth(count.checked_sub(1)?)?;
+            Some(printed[..=end].to_owned())
+        })
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }
@@ -478,6 +487,38 @@ pub fn send(address: SocketAddr, bytes: &[u8]) {
     let mut client = Client::connect(address);
     client.write(bytes).expect("the server reads");
     client.finish().expect("the server answers close_notify");
+}
+
+/// Runs another program with these bytes on its standard input; says so and returns nothing if it
+/// is not installed.
+pub fn run_if_installed(command: &mut Command, bytes: &[u8]) -> Option<Output> {
+    let child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child: Child = match child {
+        Ok(child) => child,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let name = command.get_program().to_string_lossy();
+            eprintln!("skipped: {name} is not installed");
+            return None;
+        }
+        Err(error) => panic!("can't start {command:?}: {error}"),
+    };
+    let pid = Pid::from_child(&child);
+    let mut stdin = child.stdin.take().expect("standard input is piped");
+    let bytes = bytes.to_vec();
+    // Beside reading its output, as it may say much before it has read everything. A program that
+    // ends too early fails by its exit status.
+    thread::spawn(move || stdin.write_all(&bytes));
+    let (done, output) = mpsc::channel();
+    thread::spawn(move || done.send(child.wait_with_output()));
+    let Ok(output) = output.recv_timeout(LIMIT) else {
+        kill_process(pid, Signal::KILL).expect("it can be killed");
+        panic!("{command:?} did not end");
+    };
+    Some(output.expect("it can be run"))
 }
 
 /// What a thread reads, and others wait for.

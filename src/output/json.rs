@@ -1,0 +1,488 @@
+//! An object for each line.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::str;
+use std::sync::MutexGuard;
+use std::time::SystemTime;
+
+use base64::engine::general_purpose::STANDARD;
+use base64::write::EncoderWriter;
+use memchr::{memchr, memchr_iter};
+
+use super::Output;
+use super::escape::{LONGEST_IN_JSON, incomplete, push_json};
+use super::partial::{Partials, split_lines};
+use super::shared::{BUFFER, Inner, Shared};
+use super::time::{LEN, timestamp};
+use crate::budget::Memory;
+use crate::error::End;
+use crate::peer::{Conn, ConnId};
+
+/// Writes JSON (RFC 8259): an object for each line, and for each connection that opens or closes,
+/// every object on a line of its own.
+///
+/// ```text
+/// {"type":"open","conn":1,"time":"2026-11-23T19:32:01.123456Z","peer":"192.0.2.7:40312"}
+/// {"type":"data","conn":1,"time":"2026-11-23T19:32:01.130021Z","peer":"192.0.2.7:40312","text":"hello"}
+/// {"type":"close","conn":1,"time":"2026-11-23T19:32:01.130377Z","peer":"192.0.2.7:40312","received":26,"delivered":6,"format":"gzip","end":"clean"}
+/// ```
+///
+/// The fields, in the order in which they come:
+///
+/// | field | in | meaning |
+/// |---|---|---|
+/// | `type` | all | `open`, `data` or `close` |
+/// | `conn` | all | the connection's [number](Conn::id) |
+/// | `time` | all | when it was printed: RFC 3339, in UTC, with microseconds |
+/// | `peer` | all | the sender's [address](crate::Peer) |
+/// | `client` | all | the first of its verified [names](Conn::names); absent if it has none |
+/// | `text` | data | the line without its newline; a CR before that is part of it |
+/// | `base64` | data | the same, in place of `text`, if it is not UTF-8 (RFC 4648, section 4) |
+/// | `partial` | data | `true` if the line goes on in this connection's next data object; else absent |
+/// | `received` | close | bytes received, decrypted and still compressed |
+/// | `delivered` | close | bytes handed on, decompressed, newlines among them |
+/// | `format` | close | what the stream was [compressed with](Conn::format); `auto` if too little came to tell |
+/// | `end` | close | how it ended, in [one word](End::word): only `clean` is complete |
+/// | `error` | close | what else is known of the end; absent if it is `clean` |
+///
+/// A line is written as soon as it is finished; what is left of one when its connection ends is an
+/// object like all others. A line that outgrows [`max_line`](Self::max_line) comes in pieces, all
+/// of them `partial` but the last: their bytes, joined, are the line. They are cut between
+/// characters, and each is `text` or `base64` by itself.
+///
+/// In strings, whatever a terminal could obey is escaped, and so is what turns text around or is
+/// not seen at all.
+///
+/// Clones share the writer, and have unfinished lines of their own: give one to each lane.
+#[derive(Debug)]
+pub struct Json<W: Write> {
+    partials: Partials,
+    printer: Printer<W>,
+}
+
+/// The longest character in UTF-8, in bytes. No piece of a line is shorter, so that it can be cut
+/// between characters.
+const CHARACTER: usize = 4;
+
+impl<W: Write> Json<W> {
+    /// Prints to `writer`, which needs no buffer of its own.
+    pub fn new(writer: W) -> Self {
+        Json {
+            partials: Partials::new(),
+            printer: Printer {
+                shared: Shared::new(writer),
+                heads: HashMap::new(),
+                page: Vec::with_capacity(PAGE),
+                now: timestamp(SystemTime::now()),
+            },
+        }
+    }
+
+    /// The longest line that is kept whole, in bytes, and the longest piece of one that is not. At
+    /// least 4; 1 MiB by default.
+    pub fn max_line(mut self, bytes: usize) -> Self {
+        self.partials.max_line = bytes.max(CHARACTER);
+        self
+    }
+
+    /// Where unfinished lines are counted; see [`Sink::memory`]. 1 GiB of their own by default.
+    /// When it is used up, the longest of them is written out as if it had outgrown
+    /// [`max_line`](Self::max_line).
+    ///
+    /// [`Sink::memory`]: crate::Sink::memory
+    pub fn memory(mut self, memory: Memory) -> Self {
+        self.partials.memory = memory;
+        self
+    }
+
+    /// Writes the first of these lines, which has begun earlier or is overlong, and returns the
+    /// others.
+    fn line<'a>(&mut self, id: ConnId, lines: &'a [u8]) -> io::Result<&'a [u8]> {
+        let Some(newline) = memchr(b'\n', lines) else {
+            return Ok(lines);
+        };
+        let line = lines.get(..newline).unwrap_or_default();
+        let last = self.keep(id, line)?;
+        self.finish(id, last)?;
+        Ok(lines.get(newline.saturating_add(1)..).unwrap_or_default())
+    }
+
+    /// Ends a line with what is kept of it, or with `last` if that could not be kept.
+    fn finish(&mut self, id: ConnId, last: &[u8]) -> io::Result<()> {
+        let kept = self.partials.take(id);
+        let line = if last.is_empty() { &kept } else { last };
+        self.printer.write_line(id, line, false)
+    }
+
+    /// Keeps the beginning of a line, or of the next piece of one.
+    fn begin(&mut self, id: ConnId, bytes: &[u8]) -> io::Result<()> {
+        let left = self.keep(id, bytes)?;
+        let (whole, open) = split_characters(left);
+        self.printer.write_piece(id, whole)?;
+        let left = self.keep(id, open)?;
+        self.printer.write_piece(id, left)
+    }
+
+    /// Keeps these bytes behind what is kept of this connection's line, and writes it piece by
+    /// piece as it outgrows the limit. Bytes that there is no memory for are written too, but for
+    /// the last piece, which is returned, and then nothing is kept.
+    fn keep<'a>(&mut self, id: ConnId, mut bytes: &'a [u8]) -> io::Result<&'a [u8]> {
+        let Json { partials, printer } = self;
+        loop {
+            let room = partials.max_line.saturating_sub(partials.kept(id).len());
+            let (now, later) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
+            if !partials.keep(id, now, |id, line| printer.write_characters(id, line))? {
+                break;
+            }
+            bytes = later;
+            if bytes.is_empty() {
+                return Ok(bytes);
+            }
+            let left = printer.write_characters(id, partials.kept(id))?;
+            partials.shorten(id, left);
+        }
+        let kept = partials.take(id);
+        let (whole, open) = split_characters(&kept);
+        printer.write_piece(id, whole)?;
+        // The character that is cut here: too small to be counted.
+        let mut cut = open.to_vec();
+        while incomplete(&cut) > 0
+            && let Some((first @ 0x80..0xc0, rest)) = bytes.split_first()
+        {
+            cut.push(*first);
+            bytes = rest;
+        }
+        printer.write_piece(id, &cut)?;
+        while let Some((piece, rest)) = bytes.split_at_checked(partials.max_line)
+            && !rest.is_empty()
+        {
+            let left = printer.write_characters(id, piece)?;
+            let written = piece.len().saturating_sub(left);
+            bytes = bytes.get(written..).unwrap_or_default();
+        }
+        Ok(bytes)
+    }
+}
+
+impl<W: Write> Clone for Json<W> {
+    fn clone(&self) -> Self {
+        Json {
+            partials: self.partials.another(),
+            printer: Printer {
+                shared: self.printer.shared.clone(),
+                heads: HashMap::new(),
+                page: Vec::with_capacity(PAGE),
+                now: self.printer.now,
+            },
+        }
+    }
+}
+
+impl<W: Write> Output for Json<W> {
+    fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+        let id = connection.id();
+        self.printer.now = timestamp(SystemTime::now());
+        let goes_on = self.printer.head(connection).goes_on;
+        let (mut lines, rest) = split_lines(bytes);
+        if goes_on || !self.partials.kept(id).is_empty() {
+            lines = self.line(id, lines)?;
+        }
+        // Looked at all together: nearly always, all of it is text.
+        let mut text = str::from_utf8(lines).ok();
+        while !lines.is_empty() {
+            let longest = self.partials.max_line;
+            let overlong = self.printer.write_lines(id, lines, text, longest)?;
+            let left = self.line(id, overlong)?;
+            let done = lines.len().saturating_sub(left.len());
+            text = text.and_then(|text| text.get(done..));
+            lines = left;
+        }
+        self.begin(id, rest)?;
+        self.printer.finish()
+    }
+
+    fn open(&mut self, connection: &Conn) -> io::Result<()> {
+        let (object, _) = begin_object("open", connection);
+        self.printer.write_event(object)
+    }
+
+    fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
+        let id = connection.id();
+        self.printer.now = timestamp(SystemTime::now());
+        let goes_on = self.printer.heads.get(&id).is_some_and(|head| head.goes_on);
+        if goes_on || !self.partials.kept(id).is_empty() {
+            self.finish(id, b"")?;
+        }
+        self.printer.finish()?;
+        self.printer.heads.remove(&id);
+
+        let (mut object, _) = begin_object("close", connection);
+        let totals = format!(
+            r#","received":{},"delivered":{}"#,
+            connection.received(),
+            connection.delivered()
+        );
+        object.extend_from_slice(totals.as_bytes());
+        push_field(&mut object, "format", connection.format().name());
+        push_field(&mut object, "end", end.word());
+        if let Some(facts) = end.facts() {
+            push_field(&mut object, "error", &facts.to_string());
+        }
+        self.printer.write_event(object)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.printer.shared.flush()
+    }
+}
+
+/// Prints objects.
+#[derive(Debug)]
+struct Printer<W: Write> {
+    shared: Shared<W, ()>,
+    /// One for each open connection. Hardly more than what is known of it anyway, so it is counted
+    /// nowhere.
+    heads: HashMap<ConnId, Head>,
+    /// Objects that are still to be handed on; none between calls of the output.
+    page: Vec<u8>,
+    /// The time of what is being printed.
+    now: [u8; LEN],
+}
+
+/// How a connection's data objects begin.
+#[derive(Debug)]
+struct Head {
+    /// Up to the text itself.
+    bytes: Vec<u8>,
+    /// Where the time stands in it.
+    time: usize,
+    /// Whether the last of them was partial.
+    goes_on: bool,
+}
+
+impl<W: Write> Printer<W> {
+    /// Writes whole lines up to the first that is overlong, and returns that one and what follows
+    /// it. `text` are the same lines, if they are text.
+    fn write_lines<'a>(
+        &mut self,
+        id: ConnId,
+        lines: &'a [u8],
+        text: Option<&str>,
+        longest: usize,
+    ) -> io::Result<&'a [u8]> {
+        let Some((head, mut pen)) = self.pen(id) else {
+            return Ok(lines);
+        };
+        let mut from = 0;
+        for newline in memchr_iter(b'\n', lines) {
+            let line = lines.get(from..newline).unwrap_or_default();
+            if line.len() > longest {
+                break;
+            }
+            let text = match text {
+                Some(text) => text.get(from..newline),
+                None => str::from_utf8(line).ok(),
+            };
+            pen.write_object(head, line, text, false)?;
+            from = newline.saturating_add(1);
+        }
+        Ok(lines.get(from..).unwrap_or_default())
+    }
+
+    /// Writes a line, or a piece of one that goes on.
+    fn write_line(&mut self, id: ConnId, line: &[u8], goes_on: bool) -> io::Result<()> {
+        let Some((head, mut pen)) = self.pen(id) else {
+            return Ok(());
+        };
+        head.goes_on = goes_on;
+        pen.write_object(head, line, str::from_utf8(line).ok(), goes_on)
+    }
+
+    /// Writes a piece of a line, unless there is nothing in it.
+    fn write_piece(&mut self, id: ConnId, piece: &[u8]) -> io::Result<()> {
+        match piece {
+            [] => Ok(()),
+            piece => self.write_line(id, piece, true),
+        }
+    }
+
+    /// Writes a piece of a line up to the end of its last whole character, and returns how many
+    /// bytes are left.
+    fn write_characters(&mut self, id: ConnId, piece: &[u8]) -> io::Result<usize> {
+        let (whole, open) = split_characters(piece);
+        self.write_piece(id, whole)?;
+        Ok(open.len())
+    }
+
+    /// Writes an object that has begun.
+    fn write_event(&self, mut object: Vec<u8>) -> io::Result<()> {
+        object.extend_from_slice(b"}\n");
+        self.shared.lock().writer.write_all(&object)
+    }
+
+    /// What is known of a connection. There is some from its first data to its end.
+    fn head(&mut self, connection: &Conn) -> &mut Head {
+        self.heads
+            .entry(connection.id())
+            .or_insert_with(|| Head::new(connection))
+    }
+
+    /// Gets ready to write for a connection.
+    fn pen(&mut self, id: ConnId) -> Option<(&mut Head, Pen<'_, W>)> {
+        let head = self.heads.get_mut(&id)?;
+        let time = head.time..head.time.saturating_add(LEN);
+        if let Some(time) = head.bytes.get_mut(time) {
+            time.copy_from_slice(&self.now);
+        }
+        let pen = Pen {
+            shared: &self.shared,
+            page: &mut self.page,
+            lock: None,
+        };
+        Some((head, pen))
+    }
+
+    /// Hands on what has been written.
+    fn finish(&mut self) -> io::Result<()> {
+        if !self.page.is_empty() {
+            self.shared.lock().writer.write_all(&self.page)?;
+            self.page.clear();
+        }
+        Ok(())
+    }
+}
+
+impl Head {
+    fn new(connection: &Conn) -> Self {
+        let (mut bytes, time) = begin_object("data", connection);
+        bytes.extend_from_slice(TEXT);
+        Head {
+            bytes,
+            time,
+            goes_on: false,
+        }
+    }
+}
+
+/// Begins an object with what all of them have. Also returns where the time stands.
+fn begin_object(kind: &str, connection: &Conn) -> (Vec<u8>, usize) {
+    let begin = format!(r#"{{"type":"{kind}","conn":{},"time":""#, connection.id());
+    let mut object = begin.into_bytes();
+    let time = object.len();
+    object.extend_from_slice(&timestamp(SystemTime::now()));
+    object.push(b'"');
+    push_field(&mut object, "peer", &connection.peer().to_string());
+    if let Some(client) = connection.names().first() {
+        push_field(&mut object, "client", client);
+    }
+    (object, time)
+}
+
+/// Adds a field that is a string.
+fn push_field(object: &mut Vec<u8>, name: &str, value: &str) {
+    object.extend_from_slice(format!(r#","{name}":""#).as_bytes());
+    push_json(object, value);
+    object.push(b'"');
+}
+
+/// Splits off the beginning of a character that is cut.
+fn split_characters(text: &[u8]) -> (&[u8], &[u8]) {
+    let whole = text.len().saturating_sub(incomplete(text));
+    text.split_at_checked(whole).unwrap_or((text, &[]))
+}
+
+/// Writes objects, on a page of its lane's own, so that lanes do it side by side; what is on the
+/// page is handed on in one go.
+struct Pen<'a, W: Write> {
+    shared: &'a Shared<W, ()>,
+    page: &'a mut Vec<u8>,
+    /// Held from where an object outgrows the page to the object's end: nothing comes in between.
+    lock: Option<MutexGuard<'a, Inner<W, ()>>>,
+}
+
+/// The size of a page, in bytes. It is handed on when half of it is used, at the end of an object;
+/// the other half is for that object, and few are longer.
+const PAGE: usize = 2 * BUFFER;
+
+/// The most text that is put on the page at a time, in bytes. All of it fits on an empty page, even
+/// if every byte has to be escaped.
+const PART: usize = PAGE / LONGEST_IN_JSON;
+
+const TEXT: &[u8] = br#","text":""#;
+const BASE64: &[u8] = br#","base64":""#;
+
+impl<W: Write> Pen<'_, W> {
+    fn write_object(
+        &mut self,
+        head: &Head,
+        line: &[u8],
+        text: Option<&str>,
+        partial: bool,
+    ) -> io::Result<()> {
+        if let Some(text) = text {
+            self.put(&head.bytes)?;
+            self.put_text(text)?;
+        } else {
+            let common = head.bytes.strip_suffix(TEXT).unwrap_or_default();
+            self.put(common)?;
+            self.put(BASE64)?;
+            let mut encoder = EncoderWriter::new(&mut *self, &STANDARD);
+            encoder.write_all(line)?;
+            encoder.finish()?;
+        }
+        self.put(match partial {
+            true => b"\",\"partial\":true}\n",
+            false => b"\"}\n",
+        })?;
+        if self.lock.is_some() || self.page.len() >= BUFFER {
+            self.hand_on()?;
+            self.lock = None;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if bytes.len() > PAGE.saturating_sub(self.page.len()) {
+            let inner = self.hand_on()?;
+            if bytes.len() > PAGE {
+                return inner.writer.write_all(bytes);
+            }
+        }
+        self.page.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn put_text(&mut self, mut text: &str) -> io::Result<()> {
+        while !text.is_empty() {
+            let (part, rest) = text
+                .split_at_checked(text.floor_char_boundary(PART))
+                .unwrap_or((text, ""));
+            if PAGE.saturating_sub(self.page.len()) < part.len().saturating_mul(LONGEST_IN_JSON) {
+                self.hand_on()?;
+            }
+            push_json(self.page, part);
+            text = rest;
+        }
+        Ok(())
+    }
+
+    /// Hands on what is on the page, under the lock, which is then held.
+    fn hand_on(&mut self) -> io::Result<&mut Inner<W, ()>> {
+        let inner = self.lock.get_or_insert_with(|| self.shared.lock());
+        inner.writer.write_all(self.page)?;
+        self.page.clear();
+        Ok(inner)
+    }
+}
+
+impl<W: Write> Write for Pen<'_, W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.put(bytes)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,149 @@
+//! Unfinished lines.
+
+use std::collections::HashMap;
+use std::io;
+use std::ops::Deref;
+
+use memchr::memrchr;
+
+use crate::budget::{Memory, Share};
+use crate::peer::ConnId;
+
+/// The beginnings of lines, one for each connection that is in the middle of one.
+///
+/// They are counted where everything else is, and none is longer than a limit; what to do with a
+/// line that is kept no longer is its printer's business.
+#[derive(Debug)]
+pub(super) struct Partials {
+    lines: HashMap<ConnId, Partial>,
+    /// The longest line that is kept, in bytes.
+    pub(super) max_line: usize,
+    pub(super) memory: Memory,
+}
+
+/// The beginning of a line.
+#[derive(Debug)]
+struct Partial {
+    bytes: Vec<u8>,
+    share: Share,
+}
+
+/// What was kept of a line, if anything was.
+#[derive(Debug)]
+pub(super) struct Taken(Option<Partial>);
+
+/// Splits off what follows the last newline.
+pub(super) fn split_lines(bytes: &[u8]) -> (&[u8], &[u8]) {
+    let end = memrchr(b'\n', bytes).map_or(0, |newline| newline.saturating_add(1));
+    bytes.split_at_checked(end).unwrap_or((bytes, &[]))
+}
+
+impl Partials {
+    pub(super) fn new() -> Self {
+        Partials {
+            lines: HashMap::new(),
+            max_line: 1 << 20,
+            memory: Memory::new(1 << 30),
+        }
+    }
+
+    /// None, within the same limits: for another lane.
+    pub(super) fn another(&self) -> Self {
+        Partials {
+            lines: HashMap::new(),
+            max_line: self.max_line,
+            memory: self.memory.clone(),
+        }
+    }
+
+    /// What is kept of this connection's line.
+    pub(super) fn kept(&self, id: ConnId) -> &[u8] {
+        self.lines.get(&id).map_or(&[], |line| &line.bytes)
+    }
+
+    /// Gives out what is kept of this connection's line; its memory is free again when that is
+    /// dropped.
+    pub(super) fn take(&mut self, id: ConnId) -> Taken {
+        Taken(self.lines.remove(&id))
+    }
+
+    /// Keeps these bytes behind what is kept of this connection's line. `false` if the line
+    /// outgrows the limit, or if there is no memory for it: then nothing has changed for it.
+    ///
+    /// When memory is used up, the longest line has to go: `write` is called for lines of other
+    /// connections and writes them, or all but the end that it returns the length of, which is
+    /// still kept.
+    pub(super) fn keep(
+        &mut self,
+        id: ConnId,
+        bytes: &[u8],
+        mut write: impl FnMut(ConnId, &[u8]) -> io::Result<usize>,
+    ) -> io::Result<bool> {
+        if bytes.is_empty() {
+            return Ok(true);
+        }
+        loop {
+            let len = self.kept(id).len().saturating_add(bytes.len());
+            if len > self.max_line {
+                return Ok(false);
+            }
+            if self.reserve(id, len) {
+                if let Some(line) = self.lines.get_mut(&id) {
+                    line.bytes.extend_from_slice(bytes);
+                }
+                return Ok(true);
+            }
+            let longest = self.lines.iter().max_by_key(|(_, line)| line.bytes.len());
+            let Some((longest, line)) = longest.filter(|(longest, _)| **longest != id) else {
+                return Ok(false);
+            };
+            let (longest, len) = (*longest, line.bytes.len());
+            let left = write(longest, &line.bytes)?;
+            if left >= len {
+                return Ok(false);
+            }
+            self.shorten(longest, left);
+        }
+    }
+
+    /// Gives up all but the last `left` bytes of what is kept of a line.
+    pub(super) fn shorten(&mut self, id: ConnId, left: usize) {
+        if left == 0 {
+            self.lines.remove(&id);
+        } else if let Some(line) = self.lines.get_mut(&id) {
+            line.bytes.drain(..line.bytes.len().saturating_sub(left));
+            line.bytes.shrink_to_fit();
+            line.share.shrink(line.bytes.capacity());
+        }
+    }
+
+    /// Makes room for a line of `len` bytes; `false` if there is no memory for it.
+    fn reserve(&mut self, id: ConnId, len: usize) -> bool {
+        if let Some(line) = self.lines.get_mut(&id) {
+            if len <= line.bytes.capacity() {
+                return true;
+            }
+            // Doubled, as a vector does: a line that comes byte by byte is not copied each time.
+            let room = len.max(line.bytes.capacity() * 2).min(self.max_line);
+            if !self.memory.try_grow(&mut line.share, room) {
+                return false;
+            }
+            line.bytes.reserve_exact(room - line.bytes.len());
+            return true;
+        }
+        let Some(share) = self.memory.try_take(len) else {
+            return false;
+        };
+        let bytes = Vec::with_capacity(len);
+        self.lines.insert(id, Partial { bytes, share });
+        true
+    }
+}
+
+impl Deref for Taken {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.as_ref().map_or(&[], |line| &line.bytes)
+    }
+}

@@ -1,0 +1,54 @@
+//! What a sender is told when its stream is through.
+
+use std::io::Write;
+
+use crate::error::End;
+use crate::link::Verdict;
+use crate::output::push_json;
+
+/// A line of JSON (RFC 8259); see [`Builder::receipts`](crate::Builder::receipts).
+pub(crate) fn line(received: u64, verdict: &Verdict) -> Vec<u8> {
+    let Verdict {
+        end,
+        delivered,
+        crc32c,
+        ..
+    } = verdict;
+    let ok = end.is_clean();
+    let mut line = Vec::new();
+    // A Vec takes everything.
+    let _ = write!(
+        line,
+        r#"{{"ok":{ok},"received":{received},"delivered":{delivered},"#
+    );
+    match end {
+        End::Clean => {
+            let _ = write!(line, r#""crc32c":"{crc32c:08x}""#);
+        }
+        end => {
+            line.extend_from_slice(br#""reason":""#);
+            push_json(&mut line, &end.to_string());
+            line.push(b'"');
+        }
+    }
+    line.extend_from_slice(b"}\n");
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_is_quoted_whatever_it_quotes() {
+        let verdict = Verdict::on_nothing(End::Refused {
+            what: "a \"b\"\n\u{1b}".to_owned(),
+            hint: None,
+        });
+        assert_eq!(
+            String::from_utf8(line(7, &verdict)).unwrap(),
+            "{\"ok\":false,\"received\":7,\"delivered\":0,\
+             \"reason\":\"refused (a \\\"b\\\"\\n\\u001b)\"}\n"
+        );
+    }
+}
