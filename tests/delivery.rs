@@ -1,0 +1,182 @@
+//! What a sender is told is delivered is delivered, whatever happens to the receiver.
+
+#![cfg(all(
+    feature = "cli",
+    feature = "gzip",
+    feature = "zlib",
+    feature = "deflate",
+    feature = "zstd",
+    feature = "qt"
+))]
+
+mod common;
+
+use std::fs;
+use std::io::Read;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::program::{BINARY, LIMIT, Program, Stdout};
+use rustix::process::Signal;
+use tempfile::TempDir;
+
+#[test]
+fn killed_at_any_time_the_receiver_has_on_disk_what_it_receipted() {
+    const ROUNDS: u64 = 10;
+    const AT_ONCE: u64 = 5;
+    let folder = tempfile::tempdir().unwrap();
+    let received = folder.path().join("received");
+    fs::create_dir(&received).unwrap();
+    let mut told = 0;
+    for round in 0..ROUNDS {
+        let program = Program::start(&[
+            "--output-dir",
+            received.to_str().unwrap(),
+            "--sync",
+            "--receipt",
+        ]);
+        let senders: Vec<_> = (0..AT_ONCE)
+            .map(|n| {
+                let file = numbered_file(&folder, round * AT_ONCE + n);
+                let child = send(program.address(), &["--receipt"], Some(&file));
+                (file, child)
+            })
+            .collect();
+        // Somewhere between the first handshake and the last receipt, most often.
+        thread::sleep(Duration::from_millis(20 * round));
+        program.signal(Signal::KILL);
+        drop(program);
+        for (file, child) in senders {
+            let delivered = outcome(child).0 == 0;
+            let content = fs::read(&file).unwrap();
+            let copies = complete(&received)
+                .iter()
+                .filter(|copy| fs::read(copy).unwrap() == content)
+                .count();
+            if delivered {
+                told += 1;
+                assert_eq!(copies, 1, "{} was receipted", file.display());
+            }
+        }
+    }
+    // Whatever has its name is whole, receipted or not.
+    let sent: Vec<_> = (0..ROUNDS * AT_ONCE)
+        .map(|n| fs::read(numbered_file(&folder, n)).unwrap())
+        .collect();
+    for copy in complete(&received) {
+        let copy = fs::read(copy).unwrap();
+        assert!(sent.contains(&copy));
+    }
+    eprintln!("{told} of {} transfers were receipted", sent.len());
+}
+
+#[test]
+fn what_does_not_fit_on_the_disk_is_not_receipted_and_stays_a_part() {
+    let folder = tempfile::tempdir().unwrap();
+    let received = folder.path().join("received");
+    fs::create_dir(&received).unwrap();
+    // In blocks of 512 bytes. The signal that comes with it would kill the program.
+    let program = Program::start_after(
+        "trap '' XFSZ; ulimit -f 100",
+        &["--output-dir", received.to_str().unwrap(), "--receipt"],
+    );
+    let file = numbered_file(&folder, 1);
+    let (status, said) = outcome(send(program.address(), &["--receipt"], Some(&file)));
+    assert_eq!(status, 1, "{said}");
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 1);
+    assert!(outcome.stderr.contains("can't write"), "{}", outcome.stderr);
+    assert!(complete(&received).is_empty());
+    let parts: Vec<_> = fs::read_dir(&received).unwrap().collect();
+    assert_eq!(parts.len(), 1);
+}
+
+#[test]
+fn with_an_output_that_takes_nothing_both_sides_keep_their_size() {
+    const SENT: usize = 256 << 20;
+    const MOST: u64 = 64 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("large");
+    fs::write(&file, vec![b'x'; SENT]).unwrap();
+    let mut program = Program::start_into(&["--format", "raw", "--receipt"], Stdout::Unread);
+    let mut output = program.unread();
+    let mut sender = send(
+        program.address(),
+        &["--receipt", "--encode", "none"],
+        Some(&file),
+    );
+    // The first byte shows that it flows; the rest stays where it is until it is asked for.
+    let mut piece = vec![0; 1 << 20];
+    let mut total = output.read(&mut piece[..1]).unwrap();
+    let mut largest = 0;
+    while total < SENT {
+        total += output.read(&mut piece).unwrap();
+        for id in [program.id(), sender.id()] {
+            largest = largest.max(peak_memory(id).unwrap_or(0));
+        }
+    }
+    assert!(largest > 0 && largest < MOST, "{largest} bytes were in use");
+    assert!(sender.wait().unwrap().success());
+}
+
+/// A file whose content no other number has, large enough to take a while.
+fn numbered_file(folder: &TempDir, number: u64) -> PathBuf {
+    let path = folder.path().join(format!("{number}"));
+    if !path.exists() {
+        let mut state = number + 1;
+        let content: Vec<u8> = (0..1 << 20)
+            .map(|_| {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                state as u8
+            })
+            .collect();
+        fs::write(&path, content).unwrap();
+    }
+    path
+}
+
+/// The files that are not called parts.
+fn complete(folder: &Path) -> Vec<PathBuf> {
+    let files = fs::read_dir(folder).unwrap();
+    let paths = files.map(|file| file.unwrap().path());
+    paths
+        .filter(|path| path.extension().is_none_or(|end| end != "part"))
+        .collect()
+}
+
+fn send(address: SocketAddr, args: &[&str], file: Option<&Path>) -> Child {
+    let mut command = Command::new(BINARY);
+    command
+        .args(["send", "--insecure"])
+        .args(args)
+        .arg(address.to_string())
+        .args(file)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped());
+    command.spawn().expect("the program starts")
+}
+
+/// How a sender ended, and what it said.
+fn outcome(mut child: Child) -> (i32, String) {
+    let deadline = Instant::now() + LIMIT;
+    while child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < deadline, "the sender never ends");
+        thread::yield_now();
+    }
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().unwrap_or(-1), said)
+}
+
+/// The most memory that a process has used, in bytes.
+fn peak_memory(id: u32) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
+    Some(kib * 1024)
+}
