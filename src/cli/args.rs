@@ -151,9 +151,13 @@ pub(crate) fn parse(mut args: Arguments) -> Result<Command, Failure> {
         }
         Some("send") => parse_send(args).map(|send| Command::Send(Box::new(send))),
         Some("cert") => parse_cert(args.finish()).map(Command::Cert),
-        Some(other) => {
-            Err(Failure::misused(format!("unknown command {other}")).hint(nearest(other, COMMANDS)))
-        }
+        Some(other) => Err(
+            Failure::misused(format!("unknown command {other}")).hint(nearest(
+                other,
+                COMMANDS,
+                help::LISTENING.see,
+            )),
+        ),
     }
 }
 
@@ -513,13 +517,13 @@ fn unexpected(argument: &OsStr, options: Options) -> Failure {
         .into_iter()
         .find(|other| other.names().any(|option| option == given));
     Failure::misused(format!("unknown option {given}")).hint(match elsewhere {
-        Some(other) => format!("{} has it", other.command()),
-        None => nearest(given, options.names()),
+        Some(other) => format!("{} has it", other.command),
+        None => nearest(given, options.names(), options.see),
     })
 }
 
 /// A hint to the name that was probably meant, or else to all of them.
-fn nearest(given: &str, names: impl IntoIterator<Item = &'static str>) -> String {
+fn nearest(given: &str, names: impl IntoIterator<Item = &'static str>, all: &str) -> String {
     let nearest = names
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(name, given), name))
@@ -528,7 +532,7 @@ fn nearest(given: &str, names: impl IntoIterator<Item = &'static str>) -> String
         Some((distance, name)) if distance <= given.trim_start_matches('-').len() / 3 => {
             format!("did you mean {name}?")
         }
-        _ => "see tlsink --help".to_owned(),
+        _ => all.to_owned(),
     }
 }
 

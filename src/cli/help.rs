@@ -175,17 +175,22 @@ pub(super) const VERSION: &str = concat!("tlsink ", env!("CARGO_PKG_VERSION"), "
 /// The options of one command: its help is their list.
 #[derive(Clone, Copy)]
 pub(super) struct Options {
-    command: &'static str,
+    /// Which one.
+    pub(super) command: &'static str,
+    /// What prints them.
+    pub(super) see: &'static str,
     help: &'static str,
 }
 
 pub(super) const LISTENING: Options = Options {
     command: "tlsink listen",
+    see: "see tlsink --help",
     help: LONG,
 };
 
 pub(super) const SENDING: Options = Options {
     command: "tlsink send",
+    see: "see tlsink send --help",
     help: SEND,
 };
 
@@ -195,11 +200,6 @@ pub(super) fn options() -> impl Iterator<Item = &'static str> {
 }
 
 impl Options {
-    /// The command that has them.
-    pub(super) fn command(self) -> &'static str {
-        self.command
-    }
-
     pub(super) fn names(self) -> impl Iterator<Item = &'static str> {
         self.lines()
             .flat_map(|words| words.filter(|word| word.starts_with('-')))
