@@ -337,6 +337,12 @@ pub enum TlsError {
     UnusableKey,
     /// The private key belongs to none of the certificates.
     WrongKey,
+    /// This system has no CA certificates, or none that can be read.
+    #[cfg(feature = "cli")]
+    NoRoots {
+        /// What kept them from being read, if there was anything.
+        reason: Option<String>,
+    },
     /// The certificate or the key can't be used for TLS.
     Unusable {
         /// What the TLS library says.
@@ -369,6 +375,12 @@ impl fmt::Display for TlsError {
                 f.write_str("the private key is damaged, or of a kind that can't be used")
             }
             TlsError::WrongKey => f.write_str("the private key is not that of the certificate"),
+            #[cfg(feature = "cli")]
+            TlsError::NoRoots { reason: None } => f.write_str("this system has no CA certificates"),
+            #[cfg(feature = "cli")]
+            TlsError::NoRoots {
+                reason: Some(reason),
+            } => write!(f, "can't read the CA certificates of this system: {reason}"),
             TlsError::Unusable { reason } => write!(f, "can't use the certificate: {reason}"),
         }
     }

@@ -56,10 +56,15 @@
 //! The crate spawns nothing. Its futures run on any executor; they are `Send` if the streams are.
 //! Deadlines are timers of async-io.
 //!
+//! # Sending
+//!
+//! With the feature `cli` there is also a [`Connector`], which verifies a server and makes a
+//! [`Sender`]: the other end of the stream, uncompressed as yet.
+//!
 //! # What it does not do
 //!
-//! It sends no data back, resumes no TLS session, and keeps nothing on disk but what
-//! [`Files`](output::Files) is given.
+//! But for [receipts](Builder::receipts), a [`Server`] sends no data back. It resumes no TLS session,
+//! and keeps nothing on disk but what [`Files`](output::Files) is given.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
@@ -88,6 +93,11 @@ pub use output::Output;
 pub use peer::{Address, Conn, ConnId, Peer};
 pub use server::{Builder, Server};
 pub use sink::{Decoded, Sink};
+#[cfg(feature = "cli")]
+pub use tls::{
+    Alert, ConnectError, Connector, Distrust, Fingerprint, NoFingerprint, SendError, Sender,
+    Servers,
+};
 pub use tls::{Clients, Identity, Tls, TlsBuilder, TlsVersion, TlsWarning};
 pub use totals::Totals;
 
@@ -96,4 +106,6 @@ pub mod limits {
     pub use crate::event::CHUNK;
     pub use crate::server::MAX_CONNECTIONS;
     pub use crate::sink::TURN;
+    #[cfg(feature = "cli")]
+    pub use crate::tls::ANSWER;
 }

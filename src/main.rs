@@ -1,8 +1,8 @@
-//! The program. Its command line is in `cli/args.rs`, what it does in `cli/listen.rs`
-//! and `cli/cert.rs`.
+//! The program. Its command line is in `cli/args.rs`, what it does in `cli/listen.rs`,
+//! `cli/send/` and `cli/cert.rs`.
 //!
-//! Exit status: 0 after a requested stop, or with `--once` after a clean stream; 1 when running
-//! failed; 2 for wrong arguments or unreadable configuration.
+//! Exit status: 0 after a requested stop, with `--once` after a clean stream, and after `send` when
+//! the server has everything; 1 when running failed; 2 for wrong arguments or unreadable configuration.
 
 #![forbid(unsafe_code)]
 

@@ -155,7 +155,7 @@ impl Acceptor {
 
 /// Without it, the place of a peer that vanished would never be free again. Where it can't be set,
 /// the connection is none the worse for it.
-fn keep_alive(stream: &TcpStream) {
+pub(super) fn keep_alive(stream: &TcpStream) {
     let _ = sockopt::set_socket_keepalive(stream, true);
     let _ = sockopt::set_tcp_keepidle(stream, KEEP_ALIVE_IDLE);
     let _ = sockopt::set_tcp_keepintvl(stream, KEEP_ALIVE_INTERVAL);

@@ -10,15 +10,18 @@ use std::time::Duration;
 use pico_args::{Arguments, Error, Keys};
 use tlsink::decode::Format;
 use tlsink::output::Template;
-use tlsink::{TemplateError, TlsVersion};
+use tlsink::{Fingerprint, TemplateError, TlsVersion};
 
+use super::help::Options;
 use super::say::Level;
+use super::send::encode::Encoding;
 use super::{Failure, help, value};
 
 /// What the program is to do.
 pub(crate) enum Command {
     Print(&'static str),
     Listen(Box<Listen>),
+    Send(Box<Send>),
     Cert(Cert),
 }
 
@@ -101,7 +104,39 @@ pub(crate) enum Printer {
     Json,
 }
 
-const COMMANDS: [&str; 2] = ["listen", "cert"];
+/// What to send, and to whom.
+#[derive(Debug)]
+pub(crate) struct Send {
+    /// `HOST:PORT`.
+    pub(crate) to: String,
+    /// Standard input, if there is none.
+    pub(crate) file: Option<PathBuf>,
+    pub(crate) encode: Encoding,
+    /// The encoding's usual one, if there is none.
+    pub(crate) compression: Option<i32>,
+    pub(crate) trust: Trust,
+    /// A chain and its key.
+    pub(crate) identity: Option<(PathBuf, PathBuf)>,
+    /// The server's.
+    pub(crate) name: String,
+    pub(crate) receipt: bool,
+    /// How many further tries there are.
+    pub(crate) retry: u64,
+    pub(crate) level: Level,
+}
+
+/// How the server is verified.
+#[derive(Clone, Debug)]
+pub(crate) enum Trust {
+    /// By the CAs that this system trusts.
+    System,
+    Ca(PathBuf),
+    Fingerprint(Fingerprint),
+    /// Not at all.
+    Anyone,
+}
+
+const COMMANDS: [&str; 3] = ["listen", "send", "cert"];
 
 const DEFAULT_ADDRESS: &str = "127.0.0.1:4433";
 
@@ -116,27 +151,33 @@ const DRAIN: Duration = Duration::from_secs(10);
 ///
 /// With what is wrong with them, for the user.
 pub(crate) fn parse(mut args: Arguments) -> Result<Command, Failure> {
-    if args.contains("--help") {
-        return Ok(Command::Print(help::LONG));
+    let (long, short) = (args.contains("--help"), args.contains("-h"));
+    let version = args.contains(["-V", "--version"]);
+    let command = args.subcommand().map_err(not_unicode)?;
+    match (long || short, command.as_deref()) {
+        (true, Some("send")) => return Ok(Command::Print(help::SEND)),
+        (true, _) if long => return Ok(Command::Print(help::LONG)),
+        (true, _) => return Ok(Command::Print(help::SHORT)),
+        (false, _) if version => return Ok(Command::Print(help::VERSION)),
+        (false, _) => {}
     }
-    if args.contains("-h") {
-        return Ok(Command::Print(help::SHORT));
-    }
-    if args.contains(["-V", "--version"]) {
-        return Ok(Command::Print(help::VERSION));
-    }
-    match args.subcommand().map_err(not_unicode)?.as_deref() {
+    match command.as_deref() {
         None | Some("listen") => {
             let listen = parse_listen(&mut args)?;
             match args.finish().first() {
                 None => Ok(Command::Listen(Box::new(listen))),
-                Some(left) => Err(unexpected(left)),
+                Some(left) => Err(unexpected(left, help::LISTENING)),
             }
         }
+        Some("send") => parse_send(args).map(|send| Command::Send(Box::new(send))),
         Some("cert") => parse_cert(args.finish()).map(Command::Cert),
-        Some(other) => {
-            Err(Failure::misused(format!("unknown command {other}")).hint(nearest(other, COMMANDS)))
-        }
+        Some(other) => Err(
+            Failure::misused(format!("unknown command {other}")).hint(nearest(
+                other,
+                COMMANDS,
+                help::LISTENING.see,
+            )),
+        ),
     }
 }
 
@@ -174,6 +215,124 @@ fn parse_listen(args: &mut Arguments) -> Result<Listen, Failure> {
         threads: option(args, "--threads", value::threads)?.unwrap_or(cores),
         lanes: option(args, "--lanes", value::threads)?.unwrap_or(cores),
     })
+}
+
+fn parse_send(mut given: Arguments) -> Result<Send, Failure> {
+    let args = &mut given;
+    let encode = option(args, ["-e", "--encode"], encoding)?.unwrap_or(Encoding::Zstd);
+    let compression = parse_compression(args, encode)?;
+    let trust = parse_trust(args)?;
+    let identity = parse_identity(args)?;
+    let name = option(args, "--name", server_name)?;
+    let receipt = args.contains("--receipt");
+    let retry = option(args, "--retry", value::tries)?.unwrap_or(0);
+    let level = parse_level(args)?;
+    let (to, file) = parse_places(&given.finish())?;
+    Ok(Send {
+        name: name.unwrap_or_else(|| value::host(&to).to_owned()),
+        to,
+        file,
+        encode,
+        compression,
+        trust,
+        identity,
+        receipt,
+        retry,
+        level,
+    })
+}
+
+/// Where to send, and which file, if it is not standard input: `-` stands for that too.
+fn parse_places(free: &[OsString]) -> Result<(String, Option<PathBuf>), Failure> {
+    const USAGE: &str = "tlsink send [OPTIONS] HOST:PORT [FILE]";
+    let is_option = |argument: &&OsString| {
+        argument.as_encoded_bytes().starts_with(b"-") && argument.as_os_str() != "-"
+    };
+    if let Some(option) = free.iter().find(is_option) {
+        return Err(unexpected(option, help::SENDING));
+    }
+    let (to, file) = match free {
+        [] => return Err(Failure::misused("send needs to know where to").hint(USAGE)),
+        [to] => (to, None),
+        [_, file] if file.is_empty() => {
+            return Err(Failure::misused("FILE has no name").hint(USAGE));
+        }
+        [to, file] => (to, (file.as_os_str() != "-").then(|| PathBuf::from(file))),
+        [_, _, more, ..] => {
+            let more = more.to_string_lossy();
+            return Err(Failure::misused(format!("unexpected argument {more}")).hint(USAGE));
+        }
+    };
+    let to = to.to_string_lossy();
+    let to = value::address(&to)
+        .map_err(|error| Failure::misused(format!("{to}: {error}")).hint(USAGE))?;
+    Ok((to, file))
+}
+
+fn parse_compression(args: &mut Arguments, encode: Encoding) -> Result<Option<i32>, Failure> {
+    let Some(given) = option(args, "--level", text)? else {
+        return Ok(None);
+    };
+    let name = encode.name();
+    let Some(levels) = encode.levels() else {
+        return Err(Failure::misused(format!(
+            "--level can't be combined with --encode {name}"
+        )));
+    };
+    let level = given.parse().ok().filter(|level| levels.contains(level));
+    match level {
+        Some(level) => Ok(Some(level)),
+        None => Err(Failure::misused(format!(
+            "--level {given}: expected a number from {} to {} for {name}",
+            levels.start(),
+            levels.end()
+        ))),
+    }
+}
+
+fn parse_trust(args: &mut Arguments) -> Result<Trust, Failure> {
+    let ca = path(args, "--ca")?;
+    let fingerprint = option(args, "--fingerprint", fingerprint)?;
+    let insecure = args.contains("--insecure");
+    match (ca, fingerprint, insecure) {
+        (None, None, false) => Ok(Trust::System),
+        (Some(ca), None, false) => Ok(Trust::Ca(ca)),
+        (None, Some(fingerprint), false) => Ok(Trust::Fingerprint(fingerprint)),
+        (None, None, true) => Ok(Trust::Anyone),
+        (Some(_), Some(_), _) => Err(Failure::misused("--ca and --fingerprint can't be combined")
+            .hint("--fingerprint alone decides")),
+        (Some(_), None, true) => Err(Failure::misused("--insecure and --ca can't be combined")),
+        (None, Some(_), true) => Err(Failure::misused(
+            "--insecure and --fingerprint can't be combined",
+        )),
+    }
+}
+
+fn parse_identity(args: &mut Arguments) -> Result<Option<(PathBuf, PathBuf)>, Failure> {
+    let chain = path(args, ["-c", "--cert"])?;
+    let key = path(args, ["-k", "--key"])?;
+    match (chain, key) {
+        (Some(chain), Some(key)) => Ok(Some((chain, key))),
+        (None, None) => Ok(None),
+        (Some(_), None) => Err(unpaired("--cert", "--key")),
+        (None, Some(_)) => Err(unpaired("--key", "--cert")),
+    }
+}
+
+fn encoding(name: &str) -> Result<Encoding, String> {
+    Encoding::parse(name).ok_or_else(|| "expected zstd, gzip, zlib or none".to_owned())
+}
+
+fn fingerprint(text: &str) -> Result<Fingerprint, String> {
+    text.parse()
+        .map_err(|_| "expected 64 hexadecimal digits, with or without colons".to_owned())
+}
+
+fn server_name(name: &str) -> Result<String, String> {
+    match is_missing(name) {
+        true => Err("expected a DNS name or an IP address".to_owned()),
+        false => Ok(name.to_owned()),
+    }
 }
 
 fn parse_destination(args: &mut Arguments) -> Result<Destination, Failure> {
@@ -242,10 +401,6 @@ fn parse_certificate(args: &mut Arguments) -> Result<Certificate, Failure> {
     let chains = all(|| path(args, ["-c", "--cert"]))?;
     let keys = all(|| path(args, ["-k", "--key"]))?;
     let names = option(args, "--self-signed", names)?;
-    let unpaired = |option: &str, missing: &str| {
-        Failure::misused(format!("{option} needs {missing}"))
-            .hint("if both are in one file, name it twice")
-    };
     match (chains.len().cmp(&keys.len()), names) {
         (_, Some(_)) if !chains.is_empty() || !keys.is_empty() => Err(Failure::misused(
             "--self-signed can't be combined with --cert and --key",
@@ -258,6 +413,11 @@ fn parse_certificate(args: &mut Arguments) -> Result<Certificate, Failure> {
         (Ordering::Equal, None) if chains.is_empty() => Ok(Certificate::Loopback),
         (Ordering::Equal, None) => Ok(Certificate::Files(chains.into_iter().zip(keys).collect())),
     }
+}
+
+fn unpaired(option: &str, missing: &str) -> Failure {
+    Failure::misused(format!("{option} needs {missing}"))
+        .hint("if both are in one file, name it twice")
 }
 
 fn parse_clients(args: &mut Arguments) -> Result<Option<Clients>, Failure> {
@@ -403,26 +563,33 @@ fn not_unicode(error: Error) -> Failure {
     Failure::misused(error.to_string())
 }
 
-fn unexpected(argument: &OsStr) -> Failure {
+/// What is wrong with an argument that is left over, where these are the options.
+fn unexpected(argument: &OsStr, options: Options) -> Failure {
     let argument = argument.to_string_lossy();
     let given = argument.split('=').next().unwrap_or(&argument);
     if !argument.starts_with('-') {
         return Failure::misused(format!("unexpected argument {argument}"))
             .hint("see tlsink --help");
     }
-    if help::options().any(|option| option == given) {
-        let wrong = match (argument.split_once('='), help::takes_value(given)) {
+    if options.names().any(|option| option == given) {
+        let wrong = match (argument.split_once('='), options.takes_value(given)) {
             (Some(_), false) => "takes no value",
             (Some((_, "")), true) => "needs a value",
             _ => "is given twice",
         };
         return Failure::misused(format!("{given} {wrong}"));
     }
-    Failure::misused(format!("unknown option {given}")).hint(nearest(given, help::options()))
+    let elsewhere = [help::LISTENING, help::SENDING]
+        .into_iter()
+        .find(|other| other.names().any(|option| option == given));
+    Failure::misused(format!("unknown option {given}")).hint(match elsewhere {
+        Some(other) => format!("{} has it", other.command),
+        None => nearest(given, options.names(), options.see),
+    })
 }
 
 /// A hint to the name that was probably meant, or else to all of them.
-fn nearest(given: &str, names: impl IntoIterator<Item = &'static str>) -> String {
+fn nearest(given: &str, names: impl IntoIterator<Item = &'static str>, all: &str) -> String {
     let nearest = names
         .into_iter()
         .map(|name| (strsim::damerau_levenshtein(name, given), name))
@@ -431,7 +598,7 @@ fn nearest(given: &str, names: impl IntoIterator<Item = &'static str>) -> String
         Some((distance, name)) if distance <= given.trim_start_matches('-').len() / 3 => {
             format!("did you mean {name}?")
         }
-        _ => "see tlsink --help".to_owned(),
+        _ => all.to_owned(),
     }
 }
 

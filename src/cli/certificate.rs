@@ -9,7 +9,7 @@ use rcgen::{
     ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 use rustls_pki_types::DnsName;
-use tlsink::Identity;
+use tlsink::{Fingerprint, Identity};
 
 /// A certificate that signs itself, made for this run.
 pub(crate) struct SelfSigned {
@@ -105,7 +105,7 @@ impl Keyed {
 
     /// SHA-256 of the certificate (what `openssl x509 -fingerprint -sha256` prints).
     pub(crate) fn fingerprint(&self) -> String {
-        fingerprint(self.certificate.der())
+        Fingerprint::of(self.certificate.der()).to_string()
     }
 }
 
@@ -192,16 +192,6 @@ fn params(common_name: &str, names: Vec<SanType>) -> CertificateParams {
         .push(DnType::CommonName, common_name);
     params.subject_alt_names = names;
     params
-}
-
-fn fingerprint(der: &[u8]) -> String {
-    let digest = ring::digest::digest(&ring::digest::SHA256, der);
-    let mut text = String::new();
-    for (i, byte) in digest.as_ref().iter().enumerate() {
-        let colon = if i == 0 { "" } else { ":" };
-        let _ = write!(text, "{colon}{byte:02X}");
-    }
-    text
 }
 
 #[cfg(test)]

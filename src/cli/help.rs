@@ -5,6 +5,7 @@ pub(super) const SHORT: &str = "\
 tlsink receives streams over TLS, decompresses them, and prints the plain bytes
 
 usage: tlsink [listen] [OPTIONS]    receive
+       tlsink send HOST:PORT [FILE] send; see tlsink send --help
        tlsink cert [NAMES...] DIR   make certificates
 
   -l, --listen ADDR     HOST:PORT; repeatable [127.0.0.1:4433]
@@ -23,8 +24,7 @@ usage: tlsink [listen] [OPTIONS]    receive
 
 example:
   tlsink >received.txt
-  gzip -c notes.txt |
-    openssl s_client -connect 127.0.0.1:4433 -quiet -no_ign_eof -nocommands
+  tlsink send --insecure 127.0.0.1:4433 notes.txt
 ";
 
 /// `--help`: everything.
@@ -33,6 +33,9 @@ tlsink receives streams over TLS from many senders, decompresses them, and
 prints the plain bytes.
 
 usage: tlsink [listen] [OPTIONS]       receive (the default command)
+       tlsink send [OPTIONS] HOST:PORT [FILE]
+                                       compress and send FILE or standard input;
+                                       see tlsink send --help
        tlsink cert [NAMES...] DIR      write ca.pem ca.key server.pem server.key
                                        client.pem client.key into DIR, the
                                        server's for NAMES: DNS names and IP
@@ -112,6 +115,8 @@ Examples:
   Receive on this machine:
     tlsink
   Send something to it, and end cleanly:
+    tlsink send --insecure 127.0.0.1:4433 notes.txt
+  Or with other programs:
     gzip -c notes.txt |
       openssl s_client -connect 127.0.0.1:4433 -quiet -no_ign_eof -nocommands
   Collect the logs of several machines:
@@ -125,27 +130,110 @@ Examples:
     tlsink --output-dir incoming --sync
 ";
 
+/// `send --help`: everything about sending.
+pub(super) const SEND: &str = "\
+tlsink send compresses FILE or standard input, sends it over TLS, and waits
+until the server has all of it.
+
+usage: tlsink send [OPTIONS] HOST:PORT [FILE]
+
+Encoding:
+  -e, --encode FORMAT      zstd, gzip, zlib or none [zstd]
+      --level N            zstd 1 to 19, gzip and zlib 1 to 9 [its usual one]
+
+The server:
+      --ca FILE            verify it by the CA certificates in FILE
+                           [by those that this system trusts]
+      --fingerprint SHA256 take the one certificate with this fingerprint, as
+                           tlsink and openssl x509 print it, and no other
+      --insecure           verify nothing
+      --name NAME          its name, where its certificate has another [HOST]
+
+Our certificate:
+  -c, --cert FILE          certificate chain, PEM, for servers that want one
+  -k, --key FILE           its private key, PEM: PKCS#8, PKCS#1 or SEC1
+
+Sending:
+      --receipt            wait for the server's receipt, and compare it with
+                           what was sent; needs a server with --receipt
+      --retry N            further tries to connect, before anything is sent [0]
+  -v, --verbose            also say which address was connected to
+  -q, --quiet              say only errors
+  -h, --help
+  -V, --version
+
+A FILE is sent as fast as it goes. Standard input is also sent whenever nothing
+comes for 50 ms, so that a line of a log that grows arrives at once.
+
+Exit status: 0 when the server has everything: its close_notify came, and with
+--receipt all numbers are the same; 1 when that is not so; 2 for wrong arguments
+or unreadable configuration. After 1 or a signal, the receiver knows that the
+stream is not whole.
+
+Examples:
+  Send a file to this machine, whose server said its fingerprint:
+    tlsink send --fingerprint 44:02:9B:... 127.0.0.1:4433 notes.txt
+  Send each line of a log as it comes, and show who sends it:
+    tail -f app.log | tlsink send --ca tls/ca.pem --cert tls/client.pem \\
+      --key tls/client.key logs.example.net:4433
+  Send a folder, and know that it arrived whole:
+    tar -c folder | tlsink send --ca ca.pem --receipt logs.example.net:4433
+";
+
 pub(super) const VERSION: &str = concat!("tlsink ", env!("CARGO_PKG_VERSION"), "\n");
 
-/// The names of all options: `--help` is their list.
+/// The options of one command: its help is their list.
+#[derive(Clone, Copy)]
+pub(super) struct Options {
+    /// Which one.
+    pub(super) command: &'static str,
+    /// What prints them.
+    pub(super) see: &'static str,
+    help: &'static str,
+}
+
+pub(super) const LISTENING: Options = Options {
+    command: "tlsink listen",
+    see: "see tlsink --help",
+    help: LONG,
+};
+
+pub(super) const SENDING: Options = Options {
+    command: "tlsink send",
+    see: "see tlsink send --help",
+    help: SEND,
+};
+
+/// The names of all options, of whichever command.
 pub(super) fn options() -> impl Iterator<Item = &'static str> {
-    option_lines().flat_map(|words| words.filter(|word| word.starts_with('-')))
+    LISTENING.names().chain(SENDING.names())
 }
 
-/// Whether a value follows the option: `--help` names it in capitals.
-pub(super) fn takes_value(option: &str) -> bool {
-    let is_value = |word: &str| word.bytes().all(|byte| byte.is_ascii_uppercase());
-    option_lines()
-        .filter(|words| words.clone().any(|word| word == option))
-        .filter_map(|mut words| words.find(|word| !word.starts_with('-')))
-        .any(is_value)
-}
+impl Options {
+    pub(super) fn names(self) -> impl Iterator<Item = &'static str> {
+        self.lines()
+            .flat_map(|words| words.filter(|word| word.starts_with('-')))
+    }
 
-fn option_lines() -> impl Iterator<Item = impl Iterator<Item = &'static str> + Clone> {
-    LONG.lines()
-        .filter_map(|line| line.strip_prefix("  "))
-        .filter(|line| line.starts_with('-') || line.starts_with("    --"))
-        .map(|line| line.split([' ', ',']).filter(|word| !word.is_empty()))
+    /// Whether a value follows the option: the help names it in capitals.
+    pub(super) fn takes_value(self, option: &str) -> bool {
+        let is_value = |word: &str| {
+            word.bytes()
+                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+        };
+        self.lines()
+            .filter(|words| words.clone().any(|word| word == option))
+            .filter_map(|mut words| words.find(|word| !word.starts_with('-')))
+            .any(is_value)
+    }
+
+    fn lines(self) -> impl Iterator<Item = impl Iterator<Item = &'static str> + Clone> {
+        self.help
+            .lines()
+            .filter_map(|line| line.strip_prefix("  "))
+            .filter(|line| line.starts_with('-') || line.starts_with("    --"))
+            .map(|line| line.split([' ', ',']).filter(|word| !word.is_empty()))
+    }
 }
 
 #[cfg(test)]
@@ -157,15 +245,38 @@ mod tests {
         assert!(SHORT.lines().count() <= 24);
         assert!(SHORT.lines().all(|line| line.len() <= 80));
         assert!(LONG.lines().all(|line| line.len() <= 80));
+        assert!(SEND.lines().all(|line| line.len() <= 80));
     }
 
     #[test]
     fn the_help_tells_which_options_take_a_value() {
         for option in ["-l", "--listen", "--max-per-ip", "--idle-timeout", "-o"] {
-            assert!(takes_value(option), "{option}");
+            assert!(LISTENING.takes_value(option), "{option}");
+        }
+        for option in ["-e", "--encode", "--level", "--ca", "--fingerprint", "-k"] {
+            assert!(SENDING.takes_value(option), "{option}");
         }
         for option in ["--once", "--label", "-v", "--quiet", "-h", "-V", "--bogus"] {
-            assert!(!takes_value(option), "{option}");
+            assert!(!LISTENING.takes_value(option), "{option}");
+        }
+        for option in ["--insecure", "--receipt", "-q", "--verbose", "--listen"] {
+            assert!(!SENDING.takes_value(option), "{option}");
+        }
+    }
+
+    #[test]
+    fn each_command_has_options_of_its_own() {
+        let [listening, sending] = [LISTENING, SENDING].map(|of| of.names().collect::<Vec<_>>());
+        for (option, listens, sends) in [
+            ("--listen", true, false),
+            ("--label", true, false),
+            ("--encode", false, true),
+            ("--fingerprint", false, true),
+            ("--cert", true, true),
+            ("-q", true, true),
+        ] {
+            assert_eq!(listening.contains(&option), listens, "{option}");
+            assert_eq!(sending.contains(&option), sends, "{option}");
         }
     }
 

@@ -117,7 +117,8 @@ fn self_signed(names: &[String]) -> Result<SelfSigned, Failure> {
     })
 }
 
-fn unusable(error: TlsError) -> Failure {
+/// What is to be done about a file that can't be used.
+pub(super) fn unusable(error: TlsError) -> Failure {
     let failure = Failure::misused(error.to_string());
     let mut cause = &error;
     while let TlsError::File { source, .. } = cause {

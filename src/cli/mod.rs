@@ -16,6 +16,7 @@ mod output;
 mod probes;
 mod reload;
 mod say;
+mod send;
 mod stats;
 mod value;
 
@@ -64,6 +65,7 @@ pub(crate) fn run() -> ExitCode {
     let result = args::parse(pico_args::Arguments::from_env()).and_then(|command| match command {
         Command::Print(text) => print(text),
         Command::Listen(args) => listen::run(*args, &say),
+        Command::Send(args) => send::run(&args, &say),
         Command::Cert(args) => cert::run(&args, &say),
     });
     let status = match result {

@@ -20,6 +20,9 @@ const WAITING: usize = 1024;
 /// How long the end of the program waits for its last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
+/// What a live line begins with.
+pub(super) const LIVE_START: &str = "tlsink: ";
+
 /// How much is said: lines of this level and of those above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
@@ -107,7 +110,14 @@ impl Say {
     /// Shows a line at the bottom of the terminal.
     pub(crate) fn live(&self, text: &str) {
         if Level::Info <= self.level {
-            self.send(Line::Live(format!("tlsink: {}", escaped(text))));
+            self.send(Line::Live(format!("{LIVE_START}{}", escaped(text))));
+        }
+    }
+
+    /// Takes that line away again.
+    pub(crate) fn live_over(&self) {
+        if Level::Info <= self.level {
+            self.send(Line::Live(String::new()));
         }
     }
 

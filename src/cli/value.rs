@@ -12,6 +12,18 @@ pub(super) fn address(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+/// The host of `HOST:PORT`, without what is not part of its name: brackets, and an IPv6 zone.
+pub(super) fn host(address: &str) -> &str {
+    let (host, _) = address.rsplit_once(':').unwrap_or((address, ""));
+    let bare = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
+    match bare {
+        Some(bare) => bare.split('%').next().unwrap_or(bare),
+        None => host,
+    }
+}
+
 /// A number of bytes; `k`, `M` and `G` stand for powers of 1024.
 pub(super) fn size(text: &str) -> Result<u64, String> {
     let (digits, factor) = match text.char_indices().last() {
@@ -56,6 +68,11 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "expected a number of at least 1".to_owned())
 }
 
+/// A number of further tries, which may be none.
+pub(super) fn tries(text: &str) -> Result<u64, String> {
+    number(text).ok_or_else(|| "expected a number".to_owned())
+}
+
 /// More than any machine has use for.
 const MOST_THREADS: usize = 1024;
 
@@ -95,6 +112,18 @@ mod tests {
             "h:x",
         ] {
             assert!(address(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_known_by_its_bare_name() {
+        for (address, name) in [
+            ("sink.example:4433", "sink.example"),
+            ("127.0.0.1:1", "127.0.0.1"),
+            ("[::1]:4433", "::1"),
+            ("[fe80::1%eth0]:4433", "fe80::1"),
+        ] {
+            assert_eq!(host(address), name);
         }
     }
 

@@ -400,12 +400,12 @@ impl Refusal {
     }
 }
 
-fn other(error: webpki::Error) -> CertificateError {
+pub(super) fn other(error: webpki::Error) -> CertificateError {
     CertificateError::Other(Arc::new(error))
 }
 
 /// How many names, and how many bytes of each, are quoted from a certificate that nobody verified.
-const QUOTED: (usize, usize) = (3, 128);
+pub(super) const QUOTED: (usize, usize) = (3, 128);
 
 /// Who the certificate says that it is for.
 fn claim(certificate: &EndEntityCert<'_>) -> String {
@@ -427,7 +427,7 @@ fn claim(certificate: &EndEntityCert<'_>) -> String {
 }
 
 /// Text from a certificate, in quotation marks that it can't end itself.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let end = (0..=QUOTED.1.min(text.len()))
         .rev()
         .find(|at| text.is_char_boundary(*at));

@@ -2,6 +2,8 @@
 //! rustls-webpki; only names are read here that it does not give.
 
 use std::fmt;
+#[cfg(feature = "cli")]
+use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use rustls_pki_types::{CertificateDer, DnsName, UnixTime};
@@ -66,6 +68,39 @@ pub(super) fn dns_names(certificate: &EndEntityCert<'_>) -> impl Iterator<Item =
     certificate.valid_dns_names().map(|name| Name {
         text: name.to_owned(),
         is_dns: true,
+    })
+}
+
+/// The DNS names and IP addresses in a certificate: what a server can be reached by.
+#[cfg(feature = "cli")]
+pub(super) fn host_names(der: &CertificateDer<'_>) -> Vec<String> {
+    let mut names = Vec::new();
+    if let Ok(certificate) = EndEntityCert::try_from(der) {
+        names.extend(dns_names(&certificate).map(|name| name.text));
+    }
+    // What this parser is too strict for has its DNS names all the same.
+    let Ok(parsed) = Certificate::from_der(der) else {
+        return names;
+    };
+    if let Ok(Some((_, SubjectAltName(alternatives)))) = parsed.tbs_certificate().get_extension() {
+        for name in &alternatives {
+            if let GeneralName::IpAddress(address) = name {
+                let address = address.as_bytes();
+                let v4 = <[u8; 4]>::try_from(address).map(IpAddr::from);
+                let address = v4.or_else(|_| <[u8; 16]>::try_from(address).map(IpAddr::from));
+                names.extend(address.map(|address| address.to_string()));
+            }
+        }
+    }
+    names
+}
+
+/// Whether the certificate names itself as its issuer.
+#[cfg(feature = "cli")]
+pub(super) fn is_self_issued(der: &CertificateDer<'_>) -> bool {
+    Certificate::from_der(der).is_ok_and(|certificate| {
+        let parsed = certificate.tbs_certificate();
+        parsed.issuer() == parsed.subject()
     })
 }
 

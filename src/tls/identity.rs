@@ -1,4 +1,4 @@
-//! The server's own certificates, and which of them a sender is shown.
+//! Certificates of our own, and which of a server's a sender is shown.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use super::warning::{TlsWarning, ending};
 use super::{pem, schemes};
 use crate::error::TlsError;
 
-/// A server's certificate chain and its private key.
+/// A certificate chain and its private key: a server's, or a client's.
 #[derive(Clone)]
 pub struct Identity {
     key: Arc<CertifiedKey>,
@@ -25,7 +25,7 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads a certificate chain, the server's own certificate first, and its private key.
+    /// Reads a certificate chain, the own certificate first, and its private key.
     ///
     /// # Errors
     ///
@@ -82,6 +82,11 @@ impl Identity {
             names,
             chain: facts,
         })
+    }
+
+    #[cfg(feature = "cli")]
+    pub(super) fn key(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.key)
     }
 
     pub(super) fn warnings(&self, now: SystemTime) -> impl Iterator<Item = TlsWarning> {

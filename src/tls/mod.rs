@@ -17,17 +17,29 @@ use rustls::{
 
 use crate::error::TlsError;
 
+#[cfg(feature = "cli")]
+mod client;
 mod clients;
 mod facts;
+#[cfg(feature = "cli")]
+mod fingerprint;
 mod identity;
 mod pem;
 mod schemes;
+#[cfg(feature = "cli")]
+mod servers;
 mod stream;
 mod suites;
 mod warning;
 
+#[cfg(feature = "cli")]
+pub use client::{ANSWER, Alert, ConnectError, Connector, SendError, Sender};
 pub use clients::Clients;
+#[cfg(feature = "cli")]
+pub use fingerprint::{Fingerprint, NoFingerprint};
 pub use identity::Identity;
+#[cfg(feature = "cli")]
+pub use servers::{Distrust, Servers};
 pub(crate) use stream::{Accept, HandshakeError, ReadError, Stream, Transport};
 pub use warning::TlsWarning;
 

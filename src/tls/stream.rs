@@ -215,7 +215,7 @@ fn describe(error: &rustls::Error) -> String {
     }
 }
 
-fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+pub(super) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 

@@ -7,7 +7,7 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -173,7 +173,18 @@ impl Program {
         program.outcome()
     }
 
-    fn launch(mut command: Command, stdout: Stdout, stderr: Stderr) -> Program {
+    /// Runs a command that does not listen, with this for its standard input.
+    pub fn start_command(args: &[&str], stdin: Stdio, stderr: Stderr) -> Program {
+        let mut command = Command::new(BINARY);
+        command.args(args);
+        Program::launch_with(command, stdin, Stdout::Collected, stderr)
+    }
+
+    fn launch(command: Command, stdout: Stdout, stderr: Stderr) -> Program {
+        Program::launch_with(command, Stdio::null(), stdout, stderr)
+    }
+
+    fn launch_with(mut command: Command, stdin: Stdio, stdout: Stdout, stderr: Stderr) -> Program {
         let is_unread = matches!(stdout, Stdout::Unread | Stdout::UnreadTerminal(_));
         let (stdout, output) = match stdout {
             Stdout::Collected | Stdout::Unread => (Stdio::piped(), None),
@@ -190,7 +201,7 @@ impl Program {
             }
         };
         let mut child = command
-            .stdin(Stdio::null())
+            .stdin(stdin)
             .stdout(stdout)
             .stderr(stderr)
             .spawn()
@@ -222,6 +233,11 @@ impl Program {
 
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Takes the other end of its standard input, if that is a pipe.
+    pub fn stdin(&mut self) -> ChildStdin {
+        self.child.stdin.take().expect("standard input is a pipe")
     }
 
     /// Takes the standard output of [`Stdout::Unread`] or [`Stdout::UnreadTerminal`].

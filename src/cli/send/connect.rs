@@ -1,0 +1,219 @@
+//! Reaching the server: addresses, deadlines, and trying again.
+
+use std::io;
+use std::time::Duration;
+
+use futures_lite::{FutureExt, future};
+use smol::Timer;
+use smol::net::TcpStream;
+use tlsink::{Alert, ConnectError, Connector, Distrust, Identity, Sender, Servers, TlsError};
+
+use super::super::accept::keep_alive;
+use super::super::args::{Send, Trust};
+use super::super::say::Say;
+use super::super::{Failure, material};
+
+/// How long a server may take to accept a connection. There is another try for each address that
+/// its name stands for.
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// How long it may then take to shake hands: what receivers give to senders.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// How long it is until the second try. Each time it is twice as long, up to the longest.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// Reads what the server is verified by, and what is shown to it.
+///
+/// # Errors
+///
+/// With the first file that can't be used.
+pub(super) fn connector(args: &Send, answer: usize) -> Result<Connector, Failure> {
+    let servers = match &args.trust {
+        Trust::System => Servers::from_system(),
+        Trust::Ca(path) => Servers::from_ca_pem_file(path),
+        Trust::Fingerprint(fingerprint) => Ok(Servers::from_fingerprint(*fingerprint)),
+        Trust::Anyone => Ok(Servers::anyone()),
+    };
+    let mut connector = servers
+        .and_then(Connector::new)
+        .map_err(unusable)?
+        .answer(answer);
+    if let Some((chain, key)) = &args.identity {
+        let identity = Identity::from_pem_files(chain, key).map_err(unusable)?;
+        connector = connector.identity(identity);
+    }
+    Ok(connector)
+}
+
+fn unusable(error: TlsError) -> Failure {
+    let cause = match &error {
+        TlsError::File { source, .. } => source,
+        other => other,
+    };
+    let hint = match cause {
+        TlsError::Missing {
+            what: "CA certificate",
+        } => "give --ca the certificate of the CA that signed the server's, not the server's",
+        TlsError::WrongKey => {
+            "--cert and --key must belong together, the client's own certificate first"
+        }
+        TlsError::NoRoots { .. } => {
+            "--ca FILE verifies the server by the CA in FILE, --fingerprint by its certificate"
+        }
+        _ => return material::unusable(error),
+    };
+    Failure::misused(error.to_string()).hint(hint)
+}
+
+/// Connects and shakes hands, and tries again as often as that was asked for.
+///
+/// # Errors
+///
+/// With what went wrong the last time.
+pub(super) async fn connect(
+    args: &Send,
+    connector: &Connector,
+    say: &Say,
+) -> Result<Sender<TcpStream>, Failure> {
+    let mut pause = FIRST_PAUSE;
+    let mut tries = 0;
+    loop {
+        let missed = match attempt(args, connector, say).await {
+            Ok(sender) => return Ok(sender),
+            Err(missed) => missed,
+        };
+        if tries >= args.retry || !missed.may_pass {
+            return Err(missed.failure);
+        }
+        tries += 1;
+        say.info(&format!(
+            "{}; try {tries} of {} in {} s",
+            missed.failure.what,
+            args.retry,
+            pause.as_secs_f64()
+        ));
+        Timer::after(pause).await;
+        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+    }
+}
+
+/// A try that failed.
+struct Missed {
+    failure: Failure,
+    /// The next one may be better.
+    may_pass: bool,
+}
+
+impl Missed {
+    fn passing(what: String) -> Self {
+        Missed {
+            failure: Failure::failed(what),
+            may_pass: true,
+        }
+    }
+}
+
+async fn attempt(
+    args: &Send,
+    connector: &Connector,
+    say: &Say,
+) -> Result<Sender<TcpStream>, Missed> {
+    let tcp = reach(args, say).await?;
+    let to = &args.to;
+    let late = async {
+        Timer::after(HANDSHAKE).await;
+        Err(Missed::passing(format!(
+            "{to}: no handshake within {} s",
+            HANDSHAKE.as_secs_f64()
+        )))
+    };
+    let handshake = async {
+        let connected = connector.connect(&args.name, tcp).await;
+        connected.map_err(|error| refused(&error, args))
+    };
+    handshake.or(late).await
+}
+
+/// Connects to the first address that accepts.
+async fn reach(args: &Send, say: &Say) -> Result<TcpStream, Missed> {
+    let to = &args.to;
+    let addresses = smol::net::resolve(to.as_str()).await;
+    let addresses = addresses.map_err(|error| Missed {
+        failure: Failure::failed(format!("can't resolve {to}: {error}"))
+            .hint("is the name right? HOST is a DNS name or an IP address"),
+        may_pass: true,
+    })?;
+    let mut last = io::Error::other("its name stands for no address");
+    for address in addresses {
+        let late = async {
+            Timer::after(CONNECT).await;
+            let text = format!("no answer within {} s", CONNECT.as_secs_f64());
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        };
+        match future::or(TcpStream::connect(address), late).await {
+            Ok(tcp) => {
+                say.detail(|| format!("connected to {address}"));
+                keep_alive(&tcp);
+                // A line that was flushed is to be on its way.
+                let _ = tcp.set_nodelay(true);
+                return Ok(tcp);
+            }
+            Err(error) => last = error,
+        }
+    }
+    let mut failure = Failure::failed(format!("can't connect to {to}: {last}"));
+    if last.kind() == io::ErrorKind::ConnectionRefused {
+        failure = failure.hint("nothing listens there; --retry N tries again");
+    }
+    Err(Missed {
+        failure,
+        may_pass: true,
+    })
+}
+
+fn refused(error: &ConnectError, args: &Send) -> Missed {
+    let what = format!("{}: {error}", args.to);
+    let failure = match error {
+        ConnectError::Name { .. } => Failure::misused(what)
+            .hint("--name NAME says whose certificate it must be; international names in ASCII"),
+        ConnectError::Untrusted {
+            fault, fingerprint, ..
+        } => Failure::failed(what).hint(match fault {
+            Distrust::UnknownCa => {
+                let ca = match args.trust {
+                    Trust::Ca(_) => "is it the right --ca? --fingerprint",
+                    _ => "--ca FILE trusts the CA in FILE, and --fingerprint",
+                };
+                format!("{ca} {fingerprint} trusts this very certificate")
+            }
+            Distrust::Name => {
+                "if this is the right server, --name gives the name to expect".to_owned()
+            }
+            Distrust::Dates => format!(
+                "is the clock right here? --fingerprint {fingerprint} trusts it whatever its dates"
+            ),
+            Distrust::Fingerprint => {
+                "either the server has a new one, or this is not the server".to_owned()
+            }
+            _ => "the server needs another certificate".to_owned(),
+        }),
+        ConnectError::Alert(alert) => alerted(Failure::failed(what), alert, args),
+        ConnectError::Handshake { .. } => Failure::failed(what),
+        // Whoever restarts a server, or is out of places, looks like this.
+        _ => return Missed::passing(what),
+    };
+    Missed {
+        failure,
+        may_pass: false,
+    }
+}
+
+/// What is to be done about a server's alert.
+pub(super) fn alerted(failure: Failure, alert: &Alert, args: &Send) -> Failure {
+    match alert.wants_certificate && args.identity.is_none() {
+        true => failure.hint("--cert and --key show it one that its CA has signed"),
+        false => failure,
+    }
+}

@@ -1,0 +1,314 @@
+//! Sending: compress a file or standard input and send it, and know whether it arrived.
+
+use std::time::{Duration, Instant};
+
+use async_signal::{Signal, Signals};
+use futures_lite::{FutureExt, StreamExt, future};
+use smol::Timer;
+use smol::net::TcpStream;
+use tlsink::{SendError, Sender};
+
+use super::Failure;
+use super::args::{Send, Trust};
+use super::say::Say;
+
+mod connect;
+pub(crate) mod encode;
+mod input;
+mod progress;
+mod receipt;
+
+use encode::{Encoder, Encoding, Goal};
+use input::{Input, Piece};
+use progress::Progress;
+use receipt::{Receipt, Verdict};
+
+/// How long live input must rest until everything that was read is sent: longer than a program
+/// pauses within a burst, and too short for anybody to wait for.
+const REST: Duration = Duration::from_millis(50);
+
+/// How long what was read may stay here when live input never rests.
+const STAY: Duration = Duration::from_millis(500);
+
+/// The buffer between codec and TLS: four records.
+const OUT: usize = 64 << 10;
+
+/// What a server may say to a sender that wants no receipt, in bytes. It is passed over.
+const CHATTER: usize = 64 << 10;
+
+/// How long it goes unsaid that the server has yet to answer.
+const UNANSWERED: Duration = Duration::from_secs(10);
+
+/// Sends, and waits until the server has said that it has everything.
+///
+/// # Errors
+///
+/// With what kept it from being sent whole, or from being known to be.
+pub(crate) fn run(args: &Send, say: &Say) -> Result<(), Failure> {
+    let say = say.with_level(args.level);
+    let encoder = args.encode.encoder(args.compression)?;
+    let answer = if args.receipt {
+        receipt::LIMIT
+    } else {
+        CHATTER
+    };
+    let connector = connect::connector(args, answer)?;
+    let mut input = Input::open(args.file.as_deref())?;
+    let mut signals = Signals::new([Signal::Term, Signal::Int])
+        .map_err(|error| Failure::failed(format!("can't handle signals: {error}")))?;
+    if let Trust::Anyone = args.trust {
+        say.error(&format!(
+            "{}: the server is not verified; whoever answers there gets what is sent",
+            args.to
+        ));
+    }
+    let stopped = async {
+        match signals.next().await {
+            Some(_) => Err(Failure::failed(format!(
+                "{}: stopped before the server had everything",
+                args.to
+            ))),
+            None => future::pending().await,
+        }
+    };
+    let sending = async {
+        if !input.live {
+            input.read_ahead().await?;
+        }
+        let sender = connect::connect(args, &connector, &say).await?;
+        let sending = Sending {
+            args,
+            sender,
+            encoder,
+            out: vec![0; OUT],
+            sent: Sent::default(),
+        };
+        sending.run(input, &say).await
+    };
+    let done = smol::block_on(stopped.or(sending))?;
+    say.info(&done);
+    Ok(())
+}
+
+/// A stream on its way.
+struct Sending<'a> {
+    args: &'a Send,
+    sender: Sender<TcpStream>,
+    encoder: Box<dyn Encoder>,
+    out: Vec<u8>,
+    sent: Sent,
+}
+
+/// What was sent so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sent {
+    plain: u64,
+    encoded: u64,
+    /// Of the plain bytes.
+    crc32c: u32,
+}
+
+/// What comes first while there is nothing to do.
+enum Next {
+    Piece(Piece),
+    Due,
+}
+
+impl Sending<'_> {
+    /// Sends it all; what comes out is to be said. When it fails, it is dropped without a
+    /// close_notify, by which the receiver knows that the stream is not whole.
+    async fn run(mut self, mut input: Input, say: &Say) -> Result<String, Failure> {
+        let progress = Progress::new(input.len, say);
+        // Since when, and until when, something may stay in the codec.
+        let mut unflushed: Option<(Instant, Instant)> = None;
+        loop {
+            match self.next(&mut input, unflushed.map(|(_, due)| due)).await? {
+                Next::Piece(Piece::Bytes(buffer, len)) => {
+                    let bytes = buffer.get(..len).unwrap_or_default();
+                    self.send(bytes).await?;
+                    input.give_back(buffer);
+                    progress.set(self.sent.plain);
+                    if input.live {
+                        let now = Instant::now();
+                        let since = unflushed.map_or(now, |(since, _)| since);
+                        unflushed = Some((since, (now + REST).min(since + STAY)));
+                    }
+                }
+                Next::Piece(Piece::End) => break,
+                Next::Due => {
+                    self.encode(&[], Goal::Flush).await?;
+                    let flushed = self.sender.flush().await;
+                    flushed.map_err(|error| self.failure(&error))?;
+                    unflushed = None;
+                }
+            }
+        }
+        self.encode(&[], Goal::Finish).await?;
+        drop(progress);
+        self.finish(say).await
+    }
+
+    async fn next(&mut self, input: &mut Input, due: Option<Instant>) -> Result<Next, Failure> {
+        let ended = async { Err(self.sender.ended().await) };
+        let piece = async { Ok(input.next().await.map(Next::Piece)) };
+        let rested = async {
+            match due {
+                Some(due) => Timer::at(due).await,
+                None => future::pending().await,
+            };
+            Ok(Ok(Next::Due))
+        };
+        // An overdue flush comes before further input, which may never cease.
+        let overdue = due.is_some_and(|due| due <= Instant::now());
+        let next = match overdue {
+            true => ended.or(rested).await,
+            false => ended.or(piece).or(rested).await,
+        };
+        next.map_err(|error| self.failure(&error))?
+    }
+
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        self.sent.crc32c = crc32c::crc32c_append(self.sent.crc32c, bytes);
+        self.sent.plain = self.sent.plain.saturating_add(bytes.len() as u64);
+        self.encode(bytes, Goal::Take).await
+    }
+
+    async fn encode(&mut self, mut bytes: &[u8], goal: Goal) -> Result<(), Failure> {
+        loop {
+            let step = self
+                .encoder
+                .step(&mut bytes, goal, &mut self.out)
+                .map_err(|error| {
+                    let name = self.args.encode.name();
+                    Failure::failed(format!("can't compress with {name}: {error}"))
+                })?;
+            let encoded = self.out.get(..step.written).unwrap_or_default();
+            self.sent.encoded = self.sent.encoded.saturating_add(encoded.len() as u64);
+            let sent = self.sender.send(encoded).await;
+            sent.map_err(|error| self.failure(&error))?;
+            if step.done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Ends the stream, and waits for the server's word on it, however long that takes: a slow
+    /// receiver is still at work, and one that has vanished is found out by TCP.
+    async fn finish(mut self, say: &Say) -> Result<String, Failure> {
+        let to = &self.args.to;
+        let waiting = async {
+            Timer::after(UNANSWERED).await;
+            say.info(&format!(
+                "{to}: all is sent; waiting for the server to have it"
+            ));
+            future::pending().await
+        };
+        let finished = self.sender.finish().or(waiting).await;
+        finished.map_err(|error| match error {
+            // By now all was sent, so there may be nothing wrong but the end.
+            SendError::NoCloseNotify => {
+                Failure::failed(format!("{to}: {error}, so it may not have everything"))
+            }
+            error => self.failure(&error),
+        })?;
+        let receipt = match self.args.receipt {
+            true => {
+                self.check()?;
+                ", receipt matches"
+            }
+            false => "",
+        };
+        let Sent { plain, encoded, .. } = self.sent;
+        let name = self.args.encode.name();
+        Ok(format!(
+            "sent {plain} bytes as {encoded} ({name}) to {to}{receipt}"
+        ))
+    }
+
+    /// Compares the receipt with what was sent.
+    fn check(&self) -> Result<(), Failure> {
+        let to = &self.args.to;
+        let answer = self.sender.answer();
+        let receipt = match Receipt::parse(answer) {
+            Some(receipt) => receipt,
+            None if answer.is_empty() => {
+                return Err(Failure::failed(format!("{to}: the server gave no receipt"))
+                    .hint("it must be one that runs with --receipt"));
+            }
+            None => {
+                return Err(Failure::failed(format!(
+                    "{to}: what the server answers is no receipt"
+                )));
+            }
+        };
+        let crc32c = match receipt.verdict {
+            Verdict::Failed { .. } => return Err(self.failed(&receipt)),
+            Verdict::Whole { crc32c } => crc32c,
+        };
+        let Sent {
+            plain,
+            encoded,
+            crc32c: own,
+        } = self.sent;
+        let mut differences = Vec::new();
+        if receipt.received != encoded {
+            let received = receipt.received;
+            differences.push(format!(
+                "{received} bytes received, but {encoded} were sent"
+            ));
+        }
+        if receipt.delivered != plain {
+            let delivered = receipt.delivered;
+            differences.push(format!("{delivered} bytes delivered, not {plain}"));
+        }
+        if crc32c != own {
+            differences.push(format!("their crc32c is {crc32c:08x}, not {own:08x}"));
+        }
+        if differences.is_empty() {
+            return Ok(());
+        }
+        let failure = Failure::failed(format!(
+            "{to}: the receipt does not match: {}",
+            differences.join("; ")
+        ));
+        Err(match self.args.encode {
+            Encoding::None if receipt.received == encoded => failure.hint(
+                "it may have decompressed what was compressed before; -d none there does not",
+            ),
+            _ => failure,
+        })
+    }
+
+    /// What to say when the server's receipt is that it does not have everything.
+    fn failed(&self, receipt: &Receipt) -> Failure {
+        let Receipt {
+            received,
+            delivered,
+            verdict,
+        } = receipt;
+        let reason = match verdict {
+            Verdict::Failed { reason } => reason,
+            Verdict::Whole { .. } => "it ended early",
+        };
+        Failure::failed(format!(
+            "{}: the server did not take all of it: {reason}; {received} bytes received, \
+             {delivered} delivered",
+            self.args.to
+        ))
+    }
+
+    /// What to say when the stream can't go on.
+    fn failure(&self, error: &SendError) -> Failure {
+        // A server that refuses what comes says so, and ends the stream.
+        if self.args.receipt
+            && let Some(receipt) = Receipt::parse(self.sender.answer())
+        {
+            return self.failed(&receipt);
+        }
+        let failure = Failure::failed(format!("{}: {error}", self.args.to));
+        match error {
+            SendError::Alert(alert) => connect::alerted(failure, alert, self.args),
+            _ => failure,
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! Certificates told apart by their digest.
+
+use std::fmt;
+use std::str::FromStr;
+
+use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
+
+/// The SHA-256 digest of a certificate's DER, by which one certificate is meant and no other.
+///
+/// It is shown as `openssl x509 -fingerprint -sha256` shows it: `44:02:9B:…`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fingerprint([u8; SHA256_OUTPUT_LEN]);
+
+impl Fingerprint {
+    /// The fingerprint of this certificate.
+    pub fn of(der: &[u8]) -> Self {
+        let mut bytes = [0; SHA256_OUTPUT_LEN];
+        for (byte, digested) in bytes.iter_mut().zip(digest(&SHA256, der).as_ref()) {
+            *byte = *digested;
+        }
+        Fingerprint(bytes)
+    }
+}
+
+/// This is not the SHA-256 fingerprint of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoFingerprint;
+
+/// What programs put before it. The `=` is OpenSSL's.
+const TITLES: [&str; 2] = ["sha256 fingerprint=", "sha256 "];
+
+/// Takes 64 hexadecimal digits in any case, with a colon between all bytes or none, and with what
+/// OpenSSL and this program put before them.
+impl FromStr for Fingerprint {
+    type Err = NoFingerprint;
+
+    fn from_str(text: &str) -> Result<Self, NoFingerprint> {
+        let titled = TITLES.iter().find_map(|title| {
+            let (start, rest) = text.split_at_checked(title.len())?;
+            start.eq_ignore_ascii_case(title).then_some(rest)
+        });
+        let text = titled.unwrap_or(text);
+        let step = if text.contains(':') { 3 } else { 2 };
+        let length = step * SHA256_OUTPUT_LEN + 2 - step;
+        if text.len() != length {
+            return Err(NoFingerprint);
+        }
+        let mut bytes = [0; SHA256_OUTPUT_LEN];
+        for (byte, shown) in bytes.iter_mut().zip(text.as_bytes().chunks(step)) {
+            let (high, low) = match shown {
+                [high, low] | [high, low, b':'] => (digit(*high)?, digit(*low)?),
+                _ => return Err(NoFingerprint),
+            };
+            *byte = high << 4 | low;
+        }
+        Ok(Fingerprint(bytes))
+    }
+}
+
+fn digit(byte: u8) -> Result<u8, NoFingerprint> {
+    let value = char::from(byte).to_digit(16).ok_or(NoFingerprint)?;
+    u8::try_from(value).map_err(|_| NoFingerprint)
+}
+
+impl fmt::Display for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, byte) in self.0.iter().enumerate() {
+            let colon = if at == 0 { "" } else { ":" };
+            write!(f, "{colon}{byte:02X}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for Fingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Fingerprint({self})")
+    }
+}
+
+impl fmt::Display for NoFingerprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("not the SHA-256 fingerprint of a certificate")
+    }
+}
+
+impl std::error::Error for NoFingerprint {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fingerprint_is_taken_as_programs_show_it() {
+        let fingerprint = Fingerprint::of(b"abc");
+        let shown = fingerprint.to_string();
+        assert!(shown.starts_with("BA:78:16:BF:8F:01"), "{shown}");
+        let plain = shown.replace(':', "");
+        for text in [
+            shown.clone(),
+            shown.to_lowercase(),
+            plain.clone(),
+            plain.to_lowercase(),
+            format!("sha256 {shown}"),
+            format!("sha256 Fingerprint={shown}"),
+            format!("SHA256 Fingerprint={shown}"),
+        ] {
+            assert_eq!(text.parse(), Ok(fingerprint), "{text}");
+        }
+    }
+
+    #[test]
+    fn nothing_else_is_a_fingerprint() {
+        let shown = Fingerprint::of(b"abc").to_string();
+        let plain = shown.replace(':', "");
+        for text in [
+            String::new(),
+            ":".to_owned(),
+            plain[1..].to_owned(),
+            format!("{plain}0"),
+            format!("{shown}:"),
+            format!(":{shown}"),
+            shown.replacen(':', "", 1),
+            shown.replacen(':', "-", 1),
+            shown.replacen('B', "+", 1),
+            shown.replacen('A', "G", 1),
+            format!("sha1 {shown}"),
+            "é".repeat(32),
+            "é:".repeat(32),
+        ] {
+            assert_eq!(text.parse::<Fingerprint>(), Err(NoFingerprint), "{text}");
+        }
+    }
+}

@@ -1,0 +1,339 @@
+//! Verified servers: by a CA that signed for them, or by the certificate itself.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
+
+use rustls::client::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::{Certificate, CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use webpki::{EndEntityCert, KeyUsage};
+
+use super::clients::{QUOTED, other, quoted};
+use super::facts::{self, Day, system_time};
+use super::fingerprint::Fingerprint;
+use super::{pem, schemes};
+use crate::error::TlsError;
+
+/// How a server is verified.
+///
+/// Paths, name constraints, dates and names are checked as RFC 5280 and RFC 6125 have it. A CA's own
+/// certificate is trusted whatever its dates.
+#[derive(Clone, Debug)]
+pub struct Servers(Trust);
+
+#[derive(Clone, Debug)]
+enum Trust {
+    Authorities(Vec<TrustAnchor<'static>>),
+    Certificate(Fingerprint),
+    Anyone,
+}
+
+impl Servers {
+    /// Verifies the server by the CAs that this system trusts, or those that the environment
+    /// variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name in their place.
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::NoRoots`] when none are found. Some that can't be read are passed over.
+    ///
+    /// # Blocking
+    ///
+    /// Reads many files.
+    pub fn from_system() -> Result<Self, TlsError> {
+        let found = rustls_native_certs::load_native_certs();
+        let anchors = found.certs.iter().filter_map(|der| anchor(der).ok());
+        let anchors: Vec<_> = anchors.collect();
+        if anchors.is_empty() {
+            return Err(TlsError::NoRoots {
+                reason: found.errors.first().map(ToString::to_string),
+            });
+        }
+        Ok(Servers(Trust::Authorities(anchors)))
+    }
+
+    /// Verifies the server by the CAs in this file; see [`from_ca_pem`](Self::from_ca_pem).
+    ///
+    /// # Errors
+    ///
+    /// When the file can't be read, and as there.
+    ///
+    /// # Blocking
+    ///
+    /// Reads a file.
+    pub fn from_ca_pem_file(path: impl AsRef<Path>) -> Result<Self, TlsError> {
+        let path = path.as_ref();
+        Self::from_ca_pem(&pem::read(path)?).map_err(|error| error.in_file(path))
+    }
+
+    /// Verifies the server by the CA certificates in this PEM text (RFC 7468). Anything else in it
+    /// is passed over, certificates of servers too; one that only itself signed is taken.
+    ///
+    /// # Errors
+    ///
+    /// When the text is not valid PEM, or holds no certificate of a CA.
+    pub fn from_ca_pem(pem: &[u8]) -> Result<Self, TlsError> {
+        let anchors = pem::certificates(pem)?
+            .iter()
+            .filter(|der| facts::can_be_anchor(der))
+            .map(anchor)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| TlsError::Damaged {
+                what: "CA certificate",
+                reason: error.to_string(),
+            })?;
+        match anchors.is_empty() {
+            true => Err(TlsError::Missing {
+                what: "CA certificate",
+            }),
+            false => Ok(Servers(Trust::Authorities(anchors))),
+        }
+    }
+
+    /// Takes the one certificate with this fingerprint, whatever else it says: it may have expired,
+    /// be for other names, and be signed by anyone.
+    pub fn from_fingerprint(fingerprint: Fingerprint) -> Self {
+        Servers(Trust::Certificate(fingerprint))
+    }
+
+    /// Takes any certificate: whoever can redirect the connection can read what is sent, and no
+    /// one would notice.
+    pub fn anyone() -> Self {
+        Servers(Trust::Anyone)
+    }
+
+    fn verify(
+        &self,
+        name: &ServerName<'_>,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: SystemTime,
+    ) -> Result<(), Distrusted> {
+        let anchors = match &self.0 {
+            Trust::Anyone => return Ok(()),
+            Trust::Certificate(wanted) => {
+                let fingerprint = Fingerprint::of(end_entity);
+                return match fingerprint == *wanted {
+                    true => Ok(()),
+                    false => Err(Distrusted {
+                        fault: Distrust::Fingerprint,
+                        what: format!("is another one; its sha256 is {fingerprint}"),
+                        fingerprint,
+                        reason: CertificateError::ApplicationVerificationFailure,
+                    }),
+                };
+            }
+            Trust::Authorities(anchors) => anchors,
+        };
+        let time = now
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap_or_default();
+        let verified = EndEntityCert::try_from(end_entity).and_then(|certificate| {
+            certificate.verify_for_usage(
+                webpki::ALL_VERIFICATION_ALGS,
+                anchors,
+                intermediates,
+                UnixTime::since_unix_epoch(time),
+                KeyUsage::server_auth(),
+                None,
+                None,
+            )?;
+            certificate.verify_is_valid_for_subject_name(name)
+        });
+        verified.map_err(|error| Distrusted::new(error, name, end_entity))
+    }
+}
+
+fn anchor(der: &CertificateDer<'_>) -> Result<TrustAnchor<'static>, webpki::Error> {
+    webpki::anchor_from_trusted_cert(der).map(|anchor| anchor.to_owned())
+}
+
+/// What is wrong with a server's certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Distrust {
+    /// None of the CAs signed it.
+    UnknownCa,
+    /// It has expired, or is not valid yet, or a CA certificate above it is so.
+    Dates,
+    /// It is for other names.
+    Name,
+    /// It does not have the fingerprint.
+    Fingerprint,
+    /// It is damaged, not for servers, or of a kind that is not supported.
+    Unusable,
+}
+
+/// Why a server's certificate is not taken.
+#[derive(Clone, Debug)]
+pub(super) struct Distrusted {
+    pub(super) fault: Distrust,
+    /// What is said of the server's certificate.
+    pub(super) what: String,
+    pub(super) fingerprint: Fingerprint,
+    /// What the server is told.
+    reason: CertificateError,
+}
+
+impl Distrusted {
+    fn new(error: webpki::Error, name: &ServerName<'_>, der: &CertificateDer<'_>) -> Self {
+        use webpki::Error as Fault;
+        let (fault, what, reason) = match &error {
+            Fault::UnknownIssuer if facts::is_self_issued(der) => (
+                Distrust::UnknownCa,
+                "is signed by nobody but itself".to_owned(),
+                CertificateError::UnknownIssuer,
+            ),
+            Fault::UnknownIssuer => {
+                let issuer = facts::issuer(der).unwrap_or_default();
+                (
+                    Distrust::UnknownCa,
+                    format!("is from an unknown CA, {}", quoted(&issuer)),
+                    CertificateError::UnknownIssuer,
+                )
+            }
+            Fault::InvalidSignatureForPublicKey => {
+                let issuer = facts::issuer(der).unwrap_or_default();
+                (
+                    Distrust::UnknownCa,
+                    format!(
+                        "is from a CA that only has the name of one that is known, {}",
+                        quoted(&issuer)
+                    ),
+                    CertificateError::UnknownIssuer,
+                )
+            }
+            Fault::CaUsedAsEndEntity => (
+                Distrust::UnknownCa,
+                "is a CA's own".to_owned(),
+                CertificateError::InvalidPurpose,
+            ),
+            Fault::CertExpired { not_after, .. } => {
+                let end = system_time(*not_after);
+                let whose = match facts::not_after(der) {
+                    Some(own) if own != end => "has a CA certificate above it that expired",
+                    _ => "expired",
+                };
+                (
+                    Distrust::Dates,
+                    format!("{whose} on {}", Day(end)),
+                    CertificateError::Expired,
+                )
+            }
+            Fault::CertNotValidYet { not_before, .. } => (
+                Distrust::Dates,
+                format!("is not valid before {}", Day(system_time(*not_before))),
+                CertificateError::NotValidYet,
+            ),
+            Fault::CertNotValidForName(_) => (
+                Distrust::Name,
+                format!("is not for {}{}", quoted(&name.to_str()), others(der)),
+                CertificateError::NotValidForName,
+            ),
+            Fault::RequiredEkuNotFoundContext(_) => (
+                Distrust::Unusable,
+                "is not for servers: its extended key usage lacks serverAuth".to_owned(),
+                CertificateError::InvalidPurpose,
+            ),
+            Fault::NameConstraintViolation => (
+                Distrust::Unusable,
+                "has names for which a CA above it may not sign".to_owned(),
+                other(error),
+            ),
+            _ => (
+                Distrust::Unusable,
+                format!("can't be used: {error}"),
+                other(error),
+            ),
+        };
+        Distrusted {
+            fault,
+            what,
+            fingerprint: Fingerprint::of(der),
+            reason,
+        }
+    }
+}
+
+/// The names that the certificate is for instead.
+fn others(der: &CertificateDer<'_>) -> String {
+    let names = facts::host_names(der);
+    let shown: Vec<_> = names
+        .iter()
+        .take(QUOTED.0)
+        .map(|name| quoted(name))
+        .collect();
+    match names.len() {
+        0 => ", nor for any other host".to_owned(),
+        count if count > QUOTED.0 => format!(", but for {} and more", shown.join(", ")),
+        _ => format!(", but for {}", shown.join(", ")),
+    }
+}
+
+/// The verifier of one connection. async-tls hides the session, and rustls has no words for people:
+/// why a certificate is not taken is kept here.
+pub(super) struct Verifier {
+    pub(super) servers: Arc<Servers>,
+    pub(super) name: ServerName<'static>,
+    pub(super) refused: Mutex<Option<Distrusted>>,
+}
+
+impl Verifier {
+    pub(super) fn refusal(&self) -> Option<Distrusted> {
+        self.refused
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &Certificate,
+        intermediates: &[Certificate],
+        // The same one, as rustls 0.21 has it.
+        _: &rustls::ServerName,
+        _: &mut dyn Iterator<Item = &[u8]>,
+        _: &[u8],
+        now: SystemTime,
+    ) -> Result<ServerCertVerified, Error> {
+        let der = |certificate: &'_ Certificate| CertificateDer::from(certificate.0.clone());
+        let intermediates: Vec<_> = intermediates.iter().map(der).collect();
+        self.servers
+            .verify(&self.name, &der(end_entity), &intermediates, now)
+            .map(|()| ServerCertVerified::assertion())
+            .map_err(|refusal| {
+                let reason = refusal.reason.clone();
+                *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
+                reason.into()
+            })
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &Certificate,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        schemes::verify_tls12(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &Certificate,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        schemes::verify_tls13(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        schemes::supported()
+    }
+
+    /// Nobody looks at them here.
+    fn request_scts(&self) -> bool {
+        false
+    }
+}
