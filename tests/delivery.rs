@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::program::{BINARY, LIMIT, Program, Stdout};
 use rustix::process::Signal;
@@ -31,6 +31,9 @@ fn killed_at_any_time_the_receiver_has_on_disk_what_it_receipted() {
     let received = folder.path().join("received");
     fs::create_dir(&received).unwrap();
     let mut told = 0;
+    let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let mut seed = clock.unwrap().as_nanos() as u64 | 1;
+    eprintln!("killed at times made of {seed}");
     for round in 0..ROUNDS {
         let program = Program::start(&[
             "--output-dir",
@@ -46,7 +49,8 @@ fn killed_at_any_time_the_receiver_has_on_disk_what_it_receipted() {
             })
             .collect();
         // Somewhere between the first handshake and the last receipt, most often.
-        thread::sleep(Duration::from_millis(20 * round));
+        seed = random(seed);
+        thread::sleep(Duration::from_micros(seed % 25_000));
         program.signal(Signal::KILL);
         drop(program);
         for (file, child) in senders {
@@ -71,6 +75,55 @@ fn killed_at_any_time_the_receiver_has_on_disk_what_it_receipted() {
         assert!(sent.contains(&copy));
     }
     eprintln!("{told} of {} transfers were receipted", sent.len());
+}
+
+#[test]
+fn what_is_sent_through_any_codec_is_receipted() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("text");
+    let text: String = (0..200_000).map(|n| format!("line {n}\n")).collect();
+    for content in ["", "x", &text] {
+        fs::write(&file, content).unwrap();
+        for encoding in ["zstd", "gzip", "zlib", "none"] {
+            let program = Program::start(&["--receipt", "--format", "raw"]);
+            let args = ["--receipt", "--encode", encoding];
+            let (status, said) = outcome(send(program.address(), &args, Some(&file)));
+            assert_eq!(status, 0, "{encoding}: {said}");
+            assert!(said.contains("receipt matches"), "{encoding}: {said}");
+            assert_eq!(program.stop().stdout_text(), content, "{encoding}");
+        }
+    }
+}
+
+#[test]
+fn a_sender_that_is_not_let_in_knows_with_a_receipt_or_without() {
+    let folder = tempfile::tempdir().unwrap();
+    let tls = folder.path().join("tls");
+    let made = Program::run(&["cert", tls.to_str().unwrap()]);
+    assert_eq!(made.status, 0, "{}", made.stderr);
+    let path = |name: &str| tls.join(name).to_str().unwrap().to_owned();
+    let [ca, chain, key] = ["ca.pem", "client.pem", "client.key"].map(path);
+    let file = numbered_file(&folder, 1);
+    for receipt in [&["--receipt"][..], &[]] {
+        let strict = [&["--client-ca", &ca, "--allow-client", "somebody"], receipt].concat();
+        let program = Program::start(&strict);
+        let nobody = send(program.address(), receipt, Some(&file));
+        let (status, said) = outcome(nobody);
+        assert_eq!(status, 1, "{said}");
+        assert!(said.contains("certificate"), "{said}");
+
+        let args = [&["--cert", &chain, "--key", &key], receipt].concat();
+        let (status, said) = outcome(send(program.address(), &args, Some(&file)));
+        assert_eq!(status, 1, "{said}");
+        let outcome = program.stop();
+        assert!(outcome.stdout.is_empty());
+        assert!(
+            outcome.stderr.contains("refused (no certificate)")
+                && outcome.stderr.contains("refused (name not allowed"),
+            "{}",
+            outcome.stderr
+        );
+    }
 }
 
 #[test]
@@ -129,15 +182,20 @@ fn numbered_file(folder: &TempDir, number: u64) -> PathBuf {
         let mut state = number + 1;
         let content: Vec<u8> = (0..1 << 20)
             .map(|_| {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
+                state = random(state);
                 state as u8
             })
             .collect();
         fs::write(&path, content).unwrap();
     }
     path
+}
+
+/// The next of a row of numbers without pattern (xorshift64, Marsaglia 2003).
+fn random(mut state: u64) -> u64 {
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^ (state << 17)
 }
 
 /// The files that are not called parts.
