@@ -7,9 +7,9 @@ use std::time::{Duration, SystemTime};
 use rustls_pki_types::{CertificateDer, DnsName, UnixTime};
 use webpki::EndEntityCert;
 use x509_cert::Version;
-use x509_cert::certificate::{Certificate, TbsCertificate};
+use x509_cert::certificate::Certificate;
 use x509_cert::crl::CertificateList;
-use x509_cert::der::{DateTime, Decode};
+use x509_cert::der::{DateTime, Decode, Header, SliceReader, Tag};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{BasicConstraints, NameConstraints, SubjectAltName};
 
@@ -105,7 +105,7 @@ impl Facts {
                 .or(subject)
                 .filter(|title| !title.is_empty())
                 .unwrap_or_else(|| "unknown".to_owned()),
-            end: parsed.and_then(end),
+            end: parsed.map(|parsed| parsed.validity().not_after.to_system_time()),
         }
     }
 
@@ -129,13 +129,33 @@ pub(super) fn issuer(der: &CertificateDer<'_>) -> Option<String> {
     Some(parsed.tbs_certificate().issuer().to_string())
 }
 
-/// When the certificate ends, if it can be read.
-pub(super) fn not_after(der: &CertificateDer<'_>) -> Option<SystemTime> {
-    end(Certificate::from_der(der).ok()?.tbs_certificate())
+/// The subject of a certificate (RFC 4514), if it can be read.
+pub(super) fn subject(der: &CertificateDer<'_>) -> Option<String> {
+    let parsed = Certificate::from_der(der).ok()?;
+    Some(parsed.tbs_certificate().subject().to_string())
 }
 
-fn end(parsed: &TbsCertificate) -> Option<SystemTime> {
-    Some(parsed.validity().not_after.to_system_time())
+/// When the certificate begins and when it ends, if it can be read.
+pub(super) fn validity(der: &CertificateDer<'_>) -> Option<(SystemTime, SystemTime)> {
+    let parsed = Certificate::from_der(der).ok()?;
+    let validity = parsed.tbs_certificate().validity();
+    Some((
+        validity.not_before.to_system_time(),
+        validity.not_after.to_system_time(),
+    ))
+}
+
+/// Whether this is a CRL of the first version, which says none (RFC 5280, section 5.1.2.1): its
+/// third header is not that of a number.
+pub(super) fn is_crl_of_version_1(der: &[u8]) -> bool {
+    let third = || {
+        let mut reader = SliceReader::new(der).ok()?;
+        let list = Header::decode(&mut reader).ok()?.tag();
+        let content = Header::decode(&mut reader).ok()?.tag();
+        let first = Header::decode(&mut reader).ok()?.tag();
+        Some([list, content, first])
+    };
+    third() == Some([Tag::Sequence; 3])
 }
 
 /// Whether others can be verified with this certificate: it is a CA's, or nobody but itself signed
