@@ -127,7 +127,7 @@ impl Clients {
     /// Adds certificate revocation lists (RFC 5280, section 5): one as DER, or any number as PEM.
     ///
     /// With the first one, revocation is checked for the whole path of each sender. Then every
-    /// issuer in that path must have a list that has not ended.
+    /// issuer in that path must have a list that has not ended. Of several, the newest counts.
     ///
     /// # Errors
     ///
@@ -149,9 +149,10 @@ impl Clients {
                 facts: Facts::of_crl(&der),
             });
         }
-        // The first one of an issuer is the one that is asked.
+        // The first one of an issuer is the one that is asked. The newest may end before an older
+        // one does.
         self.crls
-            .sort_by_key(|crl| std::cmp::Reverse(crl.facts.end));
+            .sort_by_key(|crl| std::cmp::Reverse(crl.facts.begin));
         Ok(self)
     }
 

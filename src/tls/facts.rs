@@ -87,6 +87,8 @@ pub(super) struct Facts {
     /// The name that people know it by: a DNS name, or else the subject or the issuer
     /// (RFC 4514).
     pub(super) title: String,
+    /// When it begins.
+    pub(super) begin: Option<SystemTime>,
     /// When it ends, if it says so.
     pub(super) end: Option<SystemTime>,
 }
@@ -105,6 +107,7 @@ impl Facts {
                 .or(subject)
                 .filter(|title| !title.is_empty())
                 .unwrap_or_else(|| "unknown".to_owned()),
+            begin: parsed.map(|parsed| parsed.validity().not_before.to_system_time()),
             end: parsed.map(|parsed| parsed.validity().not_after.to_system_time()),
         }
     }
@@ -116,6 +119,9 @@ impl Facts {
             title: parsed
                 .as_ref()
                 .map_or_else(|| "unknown".to_owned(), |list| list.issuer.to_string()),
+            begin: parsed
+                .as_ref()
+                .map(|list| list.this_update.to_system_time()),
             end: parsed
                 .and_then(|list| list.next_update)
                 .map(|time| time.to_system_time()),
