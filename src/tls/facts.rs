@@ -1,6 +1,7 @@
 //! What a certificate or a CRL says of itself, for people to read. What is decided on is decided by
 //! rustls-webpki; only names are read here that it does not give.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
@@ -23,33 +24,49 @@ pub(super) struct Name {
 /// The names in a certificate: DNS names, URIs, e-mail addresses, the common name.
 ///
 /// DNS names and URIs are those that rustls-webpki sees, so that what it checked is what is shown.
+/// A URI without a scheme or an address without `@` is no name (RFC 5280, section 4.2.1.6): it
+/// could be taken for a DNS name, and got past name constraints on those.
 pub(super) fn names(certificate: &EndEntityCert<'_>, common_name: CommonName) -> Vec<Name> {
     let mut names: Vec<Name> = dns_names(certificate).collect();
     let mut add = |text: &str| {
-        if !text.is_empty() && !names.iter().any(|name| name.text == text) {
-            names.push(Name {
-                text: text.to_owned(),
-                is_dns: false,
-            });
-        }
+        names.push(Name {
+            text: text.to_owned(),
+            is_dns: false,
+        });
     };
-    certificate.valid_uri_names().for_each(&mut add);
+    let uris = certificate.valid_uri_names();
+    uris.filter(|uri| has_scheme(uri)).for_each(&mut add);
     // What this parser is too strict for has the other names all the same.
-    let Ok(parsed) = Certificate::from_der(&certificate.der()) else {
-        return names;
-    };
-    let parsed = parsed.tbs_certificate();
-    if let Ok(Some((_, SubjectAltName(alternatives)))) = parsed.get_extension() {
-        for name in &alternatives {
-            if let GeneralName::Rfc822Name(mail) = name {
-                add(mail.as_str());
+    if let Ok(parsed) = Certificate::from_der(&certificate.der()) {
+        let parsed = parsed.tbs_certificate();
+        if let Ok(Some((_, SubjectAltName(alternatives)))) = parsed.get_extension() {
+            for name in &alternatives {
+                if let GeneralName::Rfc822Name(mail) = name
+                    && mail.as_str().contains('@')
+                {
+                    add(mail.as_str());
+                }
             }
         }
+        if let (CommonName::Counts, Ok(Some(name))) = (common_name, parsed.subject().common_name())
+            && !name.value().is_empty()
+        {
+            add(&name.value());
+        }
     }
-    if let (CommonName::Counts, Ok(Some(name))) = (common_name, parsed.subject().common_name()) {
-        add(&name.value());
-    }
+    // Of two that are the same, the first stays: a DNS name has no case. There may be thousands.
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.text.clone()));
     names
+}
+
+/// RFC 3986, section 3.1.
+fn has_scheme(uri: &str) -> bool {
+    let scheme = uri.split_once(':').map_or("", |(scheme, _)| scheme);
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 /// Whether the common name is a name.
