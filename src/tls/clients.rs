@@ -24,6 +24,10 @@ use super::warning::{TlsWarning, ending};
 use super::{pem, schemes};
 use crate::error::TlsError;
 
+/// The most of trusted CAs' names that senders are told, in bytes. TLS has room for 65,535 (RFC 5246,
+/// section 7.4.4), but Java takes no handshake message of more than 32,768.
+const MAX_SUBJECTS: usize = 16 * 1024;
+
 /// How senders are verified: by certificates that a CA signed.
 ///
 /// Paths, name constraints and dates are checked as RFC 5280 has it, signatures as TLS does. The
@@ -99,8 +103,15 @@ impl Clients {
                 what: "CA certificate",
                 reason: words(&error).into_owned(),
             })?;
+        let subjects: Vec<_> = anchors.iter().map(subject).collect();
+        // Each is preceded by its length.
+        let bytes: usize = subjects.iter().map(|name| name.as_ref().len() + 2).sum();
         Ok(Clients {
-            subjects: anchors.iter().map(subject).collect(),
+            // Senders that are told of none may present any certificate.
+            subjects: match bytes > MAX_SUBJECTS {
+                true => Vec::new(),
+                false => subjects,
+            },
             authorities: certificates.iter().map(Facts::of_certificate).collect(),
             anchors,
             crls: Vec::new(),
