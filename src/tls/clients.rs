@@ -28,6 +28,11 @@ use crate::error::TlsError;
 /// section 7.4.4), but Java takes no handshake message of more than 32,768.
 const MAX_SUBJECTS: usize = 16 * 1024;
 
+/// The most certificates that a sender may present above its own. To look for a way through many that
+/// seem to be signed by each other takes long, and nobody has proved anything yet: a path has at
+/// most 6 of them, but twice as many make a million.
+const MAX_ABOVE: usize = 8;
+
 /// How senders are verified: by certificates that a CA signed.
 ///
 /// Paths, name constraints and dates are checked as RFC 5280 has it, signatures as TLS does. The
@@ -220,6 +225,9 @@ impl Clients {
     ) -> Result<Vec<String>, Refusal> {
         let certificate =
             EndEntityCert::try_from(end_entity).map_err(|error| Refusal::damaged(&error))?;
+        if intermediates.len() > MAX_ABOVE {
+            return Err(Refusal::too_many(&certificate));
+        }
         let lists: Vec<_> = self.crls.iter().map(|crl| &*crl.list).collect();
         let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
             options
@@ -510,6 +518,17 @@ impl Refusal {
             what: what.to_owned(),
             hint,
             reason: CertificateError::BadEncoding,
+        }
+    }
+
+    fn too_many(certificate: &EndEntityCert<'_>) -> Self {
+        Refusal {
+            what: format!(
+                "more than {MAX_ABOVE} certificates came with the certificate; {}",
+                claim_of(certificate)
+            ),
+            hint: Some("senders present their own and those of the CAs above it, no others"),
+            reason: other(webpki::Error::MaximumPathDepthExceeded),
         }
     }
 
