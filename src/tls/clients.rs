@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::fmt::Write;
 use std::iter;
 use std::path::Path;
+use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -53,6 +54,8 @@ const MAX_ABOVE: usize = 8;
 #[derive(Clone, Debug)]
 pub struct Clients {
     anchors: Vec<TrustAnchor<'static>>,
+    /// For each anchor, its certificate, if that is no CA's and stands for itself alone.
+    alone: Vec<Option<CertificateDer<'static>>>,
     /// What senders are told that we trust.
     subjects: Vec<DistinguishedName>,
     authorities: Vec<Facts>,
@@ -85,7 +88,8 @@ impl Clients {
     }
 
     /// Verifies senders by the CA certificates in this PEM text (RFC 7468). Anything else in it is
-    /// passed over, certificates of servers and clients too; one that only itself signed is taken.
+    /// passed over, certificates of servers and clients too. One that only itself signed is taken,
+    /// but if it is no CA's, it lets in nobody else than the sender that has it.
     ///
     /// # Errors
     ///
@@ -118,6 +122,10 @@ impl Clients {
                 false => subjects,
             },
             authorities: certificates.iter().map(Facts::of_certificate).collect(),
+            alone: certificates
+                .into_iter()
+                .map(|der| (!facts::is_ca(&der)).then_some(der))
+                .collect(),
             anchors,
             crls: Vec::new(),
             allowed: Vec::new(),
@@ -245,7 +253,7 @@ impl Clients {
                 UnixTime::since_unix_epoch(time),
                 KeyUsage::client_auth(),
                 revocation,
-                None,
+                Some(&|path| self.check_anchor(path)),
             )
             .map_err(|error| self.refusal(error, &certificate, intermediates))?;
         let common_name = common_name(&path);
@@ -261,6 +269,19 @@ impl Clients {
                 .rotate_right(1);
         }
         Ok(names.into_iter().map(|name| name.text).collect())
+    }
+
+    /// A verifier takes every anchor for a CA, also one that says that it is none.
+    fn check_anchor(&self, path: &VerifiedPath<'_>) -> Result<(), webpki::Error> {
+        let at = self
+            .anchors
+            .iter()
+            .position(|anchor| ptr::eq(anchor, path.anchor()));
+        match at.and_then(|at| self.alone.get(at)) {
+            Some(None) => Ok(()),
+            Some(Some(only)) if *only == path.end_entity().der() => Ok(()),
+            _ => Err(webpki::Error::EndEntityUsedAsCa),
+        }
     }
 
     /// Puts into words why a certificate is not taken.

@@ -181,16 +181,25 @@ pub(super) fn is_crl_of_version_1(der: &[u8]) -> bool {
     third() == Some([Tag::Sequence; 3])
 }
 
-/// Whether others can be verified with this certificate: it is a CA's, or nobody but itself signed
-/// it, or it is so old that it can't say.
+/// Whether senders can be verified with this certificate: it is a CA's, or nobody but itself signed
+/// it.
 pub(super) fn can_be_anchor(der: &CertificateDer<'_>) -> bool {
+    is_ca(der)
+        || Certificate::from_der(der).is_ok_and(|certificate| {
+            let parsed = certificate.tbs_certificate();
+            parsed.issuer() == parsed.subject()
+        })
+}
+
+/// Whether it may sign for others: it says so, or is so old that it can't say.
+pub(super) fn is_ca(der: &CertificateDer<'_>) -> bool {
     Certificate::from_der(der).map_or(true, |certificate| {
         let parsed = certificate.tbs_certificate();
-        let is_ca = matches!(
+        let says_so = matches!(
             parsed.get_extension::<BasicConstraints>(),
             Ok(Some((_, BasicConstraints { ca: true, .. })))
         );
-        is_ca || parsed.version() == Version::V1 || parsed.issuer() == parsed.subject()
+        says_so || parsed.version() == Version::V1
     })
 }
 
