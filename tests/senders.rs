@@ -414,6 +414,47 @@ fn a_ca_without_a_current_list_is_named() {
 }
 
 #[test]
+fn a_list_that_its_ca_has_not_signed_does_not_count() {
+    let ca = Authority::new("Plant CA");
+    let namesake = Authority::new("Plant CA");
+    Refused {
+        trusted: &[&ca],
+        lists: &[namesake.crl(&[])],
+        ..Refused::new(
+            "the certificate can't be used: the CRL for it is not signed by its CA; \
+             the sender claims to be \"a.example\"",
+        )
+    }
+    .check(Some(&ca.sender("", &[dns("a.example")])));
+}
+
+/// Trusted without being a CA's, it stands for nobody but itself.
+#[test]
+fn a_certificate_that_signed_itself_lets_nobody_else_in() {
+    for kind in [IsCa::NoCa, IsCa::ExplicitNoCa] {
+        let own = Authority::with("Boiler", |params| {
+            params.is_ca = kind.clone();
+            params.key_usages.clear();
+        });
+        is_called(&Setup::new(&[&own]), &own.own(), "Boiler");
+        // Not with another key, and not with another name for its own.
+        for forged in [
+            own.sender("", &[dns("a.example")]),
+            own.sign(own.own().key, "", &[dns("a.example")], |_| {}),
+        ] {
+            Refused {
+                trusted: &[&own],
+                ..Refused::new(
+                    "the certificate can't be used: it is signed by something that is no CA; \
+                     the sender claims to be \"a.example\"",
+                )
+            }
+            .check(Some(&forged));
+        }
+    }
+}
+
+#[test]
 fn a_certificate_of_the_wrong_kind_is_refused_in_words() {
     let ca = Authority::new("Plant CA");
     let names = &[dns("a.example")];
