@@ -433,7 +433,7 @@ fn a_list_that_its_ca_has_not_signed_does_not_count() {
 fn a_certificate_that_signed_itself_lets_nobody_else_in() {
     for kind in [IsCa::NoCa, IsCa::ExplicitNoCa] {
         let own = Authority::with("Boiler", |params| {
-            params.is_ca = kind.clone();
+            params.is_ca = kind;
             params.key_usages.clear();
         });
         is_called(&Setup::new(&[&own]), &own.own(), "Boiler");

@@ -25,13 +25,13 @@ use super::warning::{TlsWarning, ending};
 use super::{pem, schemes};
 use crate::error::TlsError;
 
-/// The most of trusted CAs' names that senders are told, in bytes. TLS has room for 65,535 (RFC 5246,
-/// section 7.4.4), but Java takes no handshake message of more than 32,768.
+/// The most of trusted CAs' names that senders are told, in bytes. TLS has room for 65,535
+/// (RFC 5246, section 7.4.4), but Java takes no handshake message of more than 32,768.
 const MAX_SUBJECTS: usize = 16 * 1024;
 
-/// The most certificates that a sender may present above its own. To look for a way through many that
-/// seem to be signed by each other takes long, and nobody has proved anything yet: a path has at
-/// most 6 of them, but twice as many make a million.
+/// The most certificates that a sender may present above its own. To look for a way through many
+/// that seem to be signed by each other takes long, and nobody has proved anything yet: a path has
+/// at most 6 of them, but twice as many make half a million.
 const MAX_ABOVE: usize = 8;
 
 /// How senders are verified: by certificates that a CA signed.
