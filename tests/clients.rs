@@ -11,15 +11,11 @@
 
 mod common;
 
-use std::io::{ErrorKind, Write};
 use std::net::SocketAddr;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::mpsc;
-use std::thread;
+use std::process::Command;
 
 use common::pack::gzip;
-use common::program::{LIMIT, Program};
-use rustix::process::{Pid, Signal, kill_process};
+use common::program::{Program, send_with};
 
 const NO_CLOSE_NOTIFY: &str = "truncated (no close_notify)";
 
@@ -117,35 +113,4 @@ fn plain_and_gzip_arrive(end: &str, client: impl Fn(SocketAddr) -> Command) {
         assert!(outcome.stdout == text, "what was printed is not the text");
         assert_eq!(outcome.status, 0);
     }
-}
-
-/// Runs a client with these bytes on its standard input; nothing if there is no such program.
-fn send_with(command: &mut Command, bytes: &[u8]) -> Option<Output> {
-    let child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    let mut child: Child = match child {
-        Ok(child) => child,
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            let name = command.get_program().to_string_lossy();
-            eprintln!("skipped: {name} is not installed");
-            return None;
-        }
-        Err(error) => panic!("can't start {command:?}: {error}"),
-    };
-    let pid = Pid::from_child(&child);
-    let mut stdin = child.stdin.take().expect("standard input is piped");
-    let bytes = bytes.to_vec();
-    // Beside reading its output, as a client may say much before it has read everything. One that
-    // ends too early fails by its exit status.
-    thread::spawn(move || stdin.write_all(&bytes));
-    let (done, output) = mpsc::channel();
-    thread::spawn(move || done.send(child.wait_with_output()));
-    let Ok(output) = output.recv_timeout(LIMIT) else {
-        kill_process(pid, Signal::KILL).expect("the client can be killed");
-        panic!("{command:?} did not end");
-    };
-    Some(output.expect("the client can be run"))
 }

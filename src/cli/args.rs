@@ -202,7 +202,7 @@ fn parse_certificate(args: &mut Arguments) -> Result<Certificate, Failure> {
 fn parse_clients(args: &mut Arguments) -> Result<Option<Clients>, Failure> {
     let ca = path(args, "--client-ca")?;
     let optional = option(args, "--client-auth", client_auth)?;
-    let allow = all(|| option(args, "--allow-client", text))?;
+    let allow = all(|| option(args, "--allow-client", name))?;
     let crls = all(|| path(args, "--crl"))?;
     let Some(ca) = ca else {
         let alone = [
@@ -239,8 +239,11 @@ fn client_auth(mode: &str) -> Result<bool, String> {
     }
 }
 
-fn text(text: &str) -> Result<String, String> {
-    Ok(text.to_owned())
+fn name(text: &str) -> Result<String, String> {
+    match is_missing(text) {
+        true => Err("expected a name".to_owned()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 fn names(text: &str) -> Result<Vec<String>, String> {

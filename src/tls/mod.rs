@@ -160,8 +160,8 @@ impl TlsBuilder {
     }
 
     /// Adds a certificate and its key. Of several, the one is shown that is for the name that a
-    /// sender asks for (SNI), and for which it has a signature scheme; the first one to everyone
-    /// else.
+    /// sender asks for (SNI), and for which it has a signature scheme: an exact name before one
+    /// such as `*.example.net`. The first one is shown to everyone else.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identities.push(identity);
         self
