@@ -210,10 +210,15 @@ impl Clients {
             .authorities
             .iter()
             .filter_map(move |facts| ending("CA certificate", facts, now));
-        let crls = self
-            .crls
-            .iter()
-            .filter_map(move |crl| ending("CRL", &crl.facts, now));
+        // An older list of the same scope is not asked any more, so its end changes nothing.
+        let same = |a: &Crl, b: &Crl| {
+            a.list.issuer() == b.list.issuer()
+                && a.list.issuing_distribution_point() == b.list.issuing_distribution_point()
+        };
+        let crls = self.crls.iter().enumerate().filter_map(move |(at, crl)| {
+            let newer = self.crls.iter().take(at).any(|newer| same(newer, crl));
+            ending("CRL", &crl.facts, now).filter(|_| !newer)
+        });
         let strangers = self.crls.iter().filter(|crl| {
             let issuer = crl.list.issuer();
             !self.anchors.iter().any(|anchor| &*anchor.subject == issuer)
