@@ -20,6 +20,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use common::authority::{Authority, DISTRIBUTION_POINT, dns, some_reasons};
 use common::pack::gzip;
 use common::program::{BINARY, Client, FREE, Outcome, Program, Stderr, Stdout, client_hello, tcp};
 use flate2::Compression;
@@ -400,6 +401,38 @@ const WRONG: &[(&str, &str, &str)] = &[
         "if both are in one file, name it twice",
     ),
     (
+        "-c DIR/own.pem -k DIR/own.key -c DIR/ca.pem",
+        "each --cert needs its --key",
+        "if both are in one file, name it twice",
+    ),
+    (
+        "-c DIR/own.pem -k DIR/own.key -k DIR/other.key",
+        "each --key needs its --cert",
+        "if both are in one file, name it twice",
+    ),
+    ("--crl DIR/ca.crl", "--crl needs --client-ca", ""),
+    ("--allow-client a", "--allow-client needs --client-ca", ""),
+    (
+        "--client-auth require",
+        "--client-auth needs --client-ca",
+        "",
+    ),
+    (
+        "--client-ca DIR/ca.pem --client-auth maybe",
+        "--client-auth maybe: expected require or optional",
+        "",
+    ),
+    (
+        "--client-ca DIR/ca.pem --client-ca DIR/own.pem",
+        "--client-ca is given twice",
+        "",
+    ),
+    (
+        "--client-ca DIR/ca.pem --client-auth optional --allow-client a",
+        "--allow-client can't be combined with --client-auth optional",
+        "who presents no certificate would be let in without any name",
+    ),
+    (
         "--self-signed a -c DIR/own.pem -k DIR/own.key",
         "--self-signed can't be combined with --cert and --key",
         "",
@@ -475,6 +508,114 @@ const WRONG: &[(&str, &str, &str)] = &[
         "keys are RSA, ECDSA on P-256 or P-384, or Ed25519, and not damaged",
     ),
     (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/own.key -c DIR/own.pem -k DIR/other.key",
+        "DIR/other.key: the private key is not that of the certificate",
+        "--cert and --key must belong together, the server's own certificate first",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/none.pem",
+        "can't read DIR/none.pem: ENOENT",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR",
+        "can't read DIR: EISDIR",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/empty.pem",
+        "DIR/empty.pem: no certificate found",
+        PEM,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/leaf.pem",
+        "DIR/leaf.pem: no CA certificate found",
+        "give the certificate of the CA that signs for senders, not theirs",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/damaged.pem",
+        "DIR/damaged.pem: the certificate is not valid PEM: its base64 is damaged",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/garbage.pem",
+        "DIR/garbage.pem: the CA certificate can't be used: it is damaged",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --allow-client *",
+        "\"*\" is not a name",
+        PATTERN,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --allow-client a --allow-client a.*.net",
+        "\"a.*.net\" is not a name",
+        PATTERN,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --allow-client *.-",
+        "\"*.-\" is not a name",
+        PATTERN,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/none.crl",
+        "can't read DIR/none.crl: ENOENT",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/empty.pem",
+        "DIR/empty.pem: no CRL found",
+        LIST,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/ca.crl --crl DIR/ca.pem",
+        "DIR/ca.pem: no CRL found",
+        LIST,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/damaged.crl",
+        "DIR/damaged.crl: the CRL is not valid PEM: its base64 is damaged",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/cut.crl",
+        "DIR/cut.crl: the CRL is not valid PEM: its line that begins with -----END is missing",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/cut.der",
+        "DIR/cut.der: the CRL can't be used: it is damaged",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/version-1.der",
+        "DIR/version-1.der: the CRL can't be used: it is not of version 2, which openssl ca makes \
+         when crl_extensions is set",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/delta.der",
+        "DIR/delta.der: the CRL can't be used: delta lists are not supported",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/indirect.der",
+        "DIR/indirect.der: the CRL can't be used: indirect lists are not supported",
+        "",
+    ),
+    // RUSTSEC-2026-0104: these were panics.
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/no-reasons.der",
+        "DIR/no-reasons.der: the CRL can't be used: it is damaged",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/empty-reasons.der",
+        "DIR/empty-reasons.der: the CRL can't be used: lists for some reasons only are not \
+         supported",
+        "",
+    ),
+    (
         "-l 127.0.0.1:0 --self-signed localhost:4433",
         "can't make a certificate for these names: \"localhost:4433\" is neither a DNS name nor an IP address",
         NAMES,
@@ -544,6 +685,11 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
         "the user who runs tlsink must be allowed to read it",
     ),
     (
+        "-l 127.0.0.1:0 --client-ca DIR/unreadable.key",
+        "can't read DIR/unreadable.key: EACCES",
+        "the user who runs tlsink must be allowed to read it",
+    ),
+    (
         "-l 127.0.0.1:0 -o DIR/unreadable.key",
         "can't open DIR/unreadable.key: EACCES",
         "",
@@ -557,11 +703,15 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
 
 const PRIVILEGED: &str = "-l 127.0.0.1:1";
 
-const VALUE_OPTIONS: [&str; 21] = [
+const VALUE_OPTIONS: [&str; 25] = [
     "-l --listen",
     "-c --cert",
     "-k --key",
     "--self-signed",
+    "--client-ca",
+    "--client-auth",
+    "--allow-client",
+    "--crl",
     "--tls-min",
     "-d --decode",
     "-f --format",
@@ -586,6 +736,8 @@ const PEM: &str = "certificates and keys are PEM files, with lines that begin wi
 const DAMAGED: &str = "the file is damaged, or not all of it was copied: get it anew";
 const DECRYPT: &str = "decrypt it first: openssl pkey -in KEY -out PLAIN-KEY";
 const AS_THEY_ARE: &str = "each file holds the bytes of one sender as they are";
+const PATTERN: &str = "give --allow-client a name, or *. and a DNS name: *.example.net";
+const LIST: &str = "give a list of revoked certificates that a CA signed, as PEM or DER";
 const NAMES: &str = "give --self-signed names such as sink.example or *.sink.example, and \
                      addresses without port, separated by commas";
 
@@ -659,6 +811,8 @@ impl Files {
         let [own, other] = [(), ()]
             .map(|()| rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap());
         let (certificate, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+        let ca = Authority::new("Plant CA");
+        let (list, binary) = (ca.crl(&[]), ca.odd_list(DISTRIBUTION_POINT, &[]));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
         // A user without rights is to be kept from a file, not from all of them.
@@ -674,8 +828,36 @@ impl Files {
             ("encrypted-as-of-old.key", ENCRYPTED_AS_OF_OLD),
             ("garbage.key", GARBAGE),
             ("unreadable.key", &*key),
+            ("ca.pem", &*ca.pem()),
+            ("leaf.pem", &*ca.sender("", &[dns("a.example")]).chain_pem),
+            (
+                "garbage.pem",
+                &*GARBAGE.replace("PRIVATE KEY", "CERTIFICATE"),
+            ),
+            ("ca.crl", &*list),
+            ("damaged.crl", &*list.replacen("\nMI", "\n!!", 1)),
+            ("cut.crl", &list[..list.len() / 2]),
         ] {
             fs::write(path.join(name), text).unwrap();
+        }
+        for (name, list) in [
+            ("cut.der", binary[..binary.len() / 2].to_vec()),
+            ("version-1.der", ca.old_list()),
+            ("delta.der", ca.odd_list(27, &[2, 1, 1])),
+            (
+                "indirect.der",
+                ca.odd_list(DISTRIBUTION_POINT, &[0x30, 3, 0x84, 1, 0xff]),
+            ),
+            (
+                "no-reasons.der",
+                ca.odd_list(DISTRIBUTION_POINT, &some_reasons(&[])),
+            ),
+            (
+                "empty-reasons.der",
+                ca.odd_list(DISTRIBUTION_POINT, &some_reasons(&[0])),
+            ),
+        ] {
+            fs::write(path.join(name), list).unwrap();
         }
         set_mode(&path.join("unreadable.key"), 0o000);
         fs::create_dir(path.join("closed")).unwrap();

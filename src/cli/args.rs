@@ -270,7 +270,7 @@ fn parse_places(free: &[OsString]) -> Result<(String, Option<PathBuf>), Failure>
 }
 
 fn parse_compression(args: &mut Arguments, encode: Encoding) -> Result<Option<i32>, Failure> {
-    let Some(given) = option(args, "--level", text)? else {
+    let Some(given) = option(args, "--level", |text| Ok(text.to_owned()))? else {
         return Ok(None);
     };
     let name = encode.name();
@@ -423,7 +423,7 @@ fn unpaired(option: &str, missing: &str) -> Failure {
 fn parse_clients(args: &mut Arguments) -> Result<Option<Clients>, Failure> {
     let ca = path(args, "--client-ca")?;
     let optional = option(args, "--client-auth", client_auth)?;
-    let allow = all(|| option(args, "--allow-client", text))?;
+    let allow = all(|| option(args, "--allow-client", name))?;
     let crls = all(|| path(args, "--crl"))?;
     let Some(ca) = ca else {
         let alone = [
@@ -460,8 +460,11 @@ fn client_auth(mode: &str) -> Result<bool, String> {
     }
 }
 
-fn text(text: &str) -> Result<String, String> {
-    Ok(text.to_owned())
+fn name(text: &str) -> Result<String, String> {
+    match is_missing(text) {
+        true => Err("expected a name".to_owned()),
+        false => Ok(text.to_owned()),
+    }
 }
 
 fn names(text: &str) -> Result<Vec<String>, String> {

@@ -134,6 +134,9 @@ pub(super) fn unusable(error: TlsError) -> Failure {
         TlsError::Missing {
             what: "CA certificate",
         } => failure.hint("give the certificate of the CA that signs for senders, not theirs"),
+        TlsError::Missing { what: "CRL" } => {
+            failure.hint("give a list of revoked certificates that a CA signed, as PEM or DER")
+        }
         TlsError::Missing { .. } => failure
             .hint("certificates and keys are PEM files, with lines that begin with -----BEGIN"),
         TlsError::Pem { .. } => {

@@ -1,6 +1,5 @@
 //! Verified senders: their certificates, whether those were revoked, and which names are let in.
 
-use std::fmt::Write;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
@@ -8,19 +7,24 @@ use std::time::SystemTime;
 use rustls::client::HandshakeSignatureValid;
 use rustls::server::{ClientCertVerified, ClientCertVerifier};
 use rustls::{
-    Certificate, CertificateError, DigitallySignedStruct, DistinguishedName, Error,
-    OwnedTrustAnchor, SignatureScheme,
+    Certificate, DigitallySignedStruct, DistinguishedName, Error, OwnedTrustAnchor, SignatureScheme,
 };
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, TrustAnchor};
 use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
     RevocationOptionsBuilder, VerifiedPath,
 };
 
-use super::facts::{self, CommonName, Day, Facts, Name, Pattern, system_time};
+use super::authorities::Authorities;
+use super::facts::{self, CommonName, Facts, Pattern};
+use super::refusal::Refusal;
 use super::warning::{TlsWarning, ending};
-use super::{pem, schemes};
+use super::{pem, schemes, words};
 use crate::error::TlsError;
+
+/// The most of trusted CAs' names that senders are told, in bytes. TLS has room for 65,535
+/// (RFC 5246, section 7.4.4), but Java takes no handshake message of more than 32,768.
+const MAX_SUBJECTS: usize = 16 * 1024;
 
 /// How senders are verified: by certificates that a CA signed.
 ///
@@ -41,21 +45,22 @@ use crate::error::TlsError;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Clients {
-    anchors: Vec<TrustAnchor<'static>>,
+    authorities: Authorities,
     /// What senders are told that we trust.
     subjects: Vec<DistinguishedName>,
-    authorities: Vec<Facts>,
+    /// What the authorities' certificates say of themselves.
+    facts: Vec<Facts>,
     /// The newest of each issuer first.
-    crls: Vec<Crl>,
+    pub(super) crls: Vec<Crl>,
     /// Everyone, if there are none.
     allowed: Vec<Pattern>,
     optional: bool,
 }
 
 #[derive(Clone, Debug)]
-struct Crl {
-    list: Arc<CertRevocationList<'static>>,
-    facts: Facts,
+pub(super) struct Crl {
+    pub(super) list: Arc<CertRevocationList<'static>>,
+    pub(super) facts: Facts,
 }
 
 impl Clients {
@@ -74,33 +79,25 @@ impl Clients {
     }
 
     /// Verifies senders by the CA certificates in this PEM text (RFC 7468). Anything else in it is
-    /// passed over, certificates of servers and clients too; one that only itself signed is taken.
+    /// passed over, certificates of servers and clients too. One that only itself signed is taken,
+    /// but if it is no CA's, it lets in nobody else than the sender that has it.
     ///
     /// # Errors
     ///
     /// When the text is not valid PEM, or holds no certificate of a CA.
     pub fn from_ca_pem(pem: &[u8]) -> Result<Self, TlsError> {
-        let certificates: Vec<_> = pem::certificates(pem)?
-            .into_iter()
-            .filter(facts::can_be_anchor)
-            .collect();
-        if certificates.is_empty() {
-            return Err(TlsError::Missing {
-                what: "CA certificate",
-            });
-        }
-        let anchors = certificates
-            .iter()
-            .map(|der| webpki::anchor_from_trusted_cert(der).map(|anchor| anchor.to_owned()))
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| TlsError::Damaged {
-                what: "CA certificate",
-                reason: error.to_string(),
-            })?;
+        let (authorities, certificates) = Authorities::from_pem(pem)?;
+        let subjects: Vec<_> = authorities.anchors().iter().map(subject).collect();
+        // Each is preceded by its length.
+        let bytes: usize = subjects.iter().map(|name| name.as_ref().len() + 2).sum();
         Ok(Clients {
-            subjects: anchors.iter().map(subject).collect(),
-            authorities: certificates.iter().map(Facts::of_certificate).collect(),
-            anchors,
+            // Senders that are told of none may present any certificate.
+            subjects: match bytes > MAX_SUBJECTS {
+                true => Vec::new(),
+                false => subjects,
+            },
+            facts: certificates.iter().map(Facts::of_certificate).collect(),
+            authorities,
             crls: Vec::new(),
             allowed: Vec::new(),
             optional: false,
@@ -125,7 +122,7 @@ impl Clients {
     /// Adds certificate revocation lists (RFC 5280, section 5): one as DER, or any number as PEM.
     ///
     /// With the first one, revocation is checked for the whole path of each sender. Then every
-    /// issuer in that path must have a list that has not ended.
+    /// issuer in that path must have a list that has not ended. Of several, the newest counts.
     ///
     /// # Errors
     ///
@@ -136,16 +133,21 @@ impl Clients {
             let list =
                 OwnedCertRevocationList::from_der(&der).map_err(|error| TlsError::Damaged {
                     what: "CRL",
-                    reason: error.to_string(),
+                    reason: match facts::is_crl_of_version_1(&der) {
+                        true => words::fault(&webpki::Error::UnsupportedCrlVersion),
+                        false => words::fault(&error),
+                    }
+                    .into_owned(),
                 })?;
             self.crls.push(Crl {
                 list: Arc::new(list.into()),
                 facts: Facts::of_crl(&der),
             });
         }
-        // The first one of an issuer is the one that is asked.
+        // The first one of an issuer is the one that is asked. The newest may end before an older
+        // one does.
         self.crls
-            .sort_by_key(|crl| std::cmp::Reverse(crl.facts.end));
+            .sort_by_key(|crl| std::cmp::Reverse(crl.facts.begin));
         Ok(self)
     }
 
@@ -176,16 +178,22 @@ impl Clients {
 
     pub(super) fn warnings(&self, now: SystemTime) -> impl Iterator<Item = TlsWarning> {
         let authorities = self
-            .authorities
+            .facts
             .iter()
             .filter_map(move |facts| ending("CA certificate", facts, now));
-        let crls = self
-            .crls
-            .iter()
-            .filter_map(move |crl| ending("CRL", &crl.facts, now));
+        // An older list of the same scope is not asked any more, so its end changes nothing.
+        let same = |a: &Crl, b: &Crl| {
+            a.list.issuer() == b.list.issuer()
+                && a.list.issuing_distribution_point() == b.list.issuing_distribution_point()
+        };
+        let crls = self.crls.iter().enumerate().filter_map(move |(at, crl)| {
+            let newer = self.crls.iter().take(at).any(|newer| same(newer, crl));
+            ending("CRL", &crl.facts, now).filter(|_| !newer)
+        });
         let strangers = self.crls.iter().filter(|crl| {
             let issuer = crl.list.issuer();
-            !self.anchors.iter().any(|anchor| &*anchor.subject == issuer)
+            let anchors = self.authorities.anchors();
+            !anchors.iter().any(|anchor| &*anchor.subject == issuer)
         });
         let strangers = strangers.map(|crl| TlsWarning::UnknownCrlIssuer {
             issuer: crl.facts.title.clone(),
@@ -208,146 +216,29 @@ impl Clients {
                 .with_expiration_policy(ExpirationPolicy::Enforce)
                 .build()
         });
-        let time = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        let path = certificate
-            .verify_for_usage(
-                webpki::ALL_VERIFICATION_ALGS,
-                &self.anchors,
+        let path = self
+            .authorities
+            .verify(
+                &certificate,
                 intermediates,
-                UnixTime::since_unix_epoch(time),
+                now,
                 KeyUsage::client_auth(),
                 revocation,
-                None,
             )
             .map_err(|error| self.refusal(error, &certificate, intermediates))?;
-        let mut names = facts::names(&certificate, common_name(&path));
+        let common_name = common_name(&path);
+        let mut names = facts::names(&certificate, common_name);
         if !self.allowed.is_empty() {
             let allowed = names
                 .iter()
                 .position(|name| self.allowed.iter().any(|pattern| pattern.matches(name)))
-                .ok_or_else(|| Refusal::not_allowed(&certificate))?;
+                .ok_or_else(|| Refusal::not_allowed(&names, common_name))?;
             names
                 .get_mut(..=allowed)
                 .unwrap_or_default()
                 .rotate_right(1);
         }
         Ok(names.into_iter().map(|name| name.text).collect())
-    }
-
-    /// Puts into words why a certificate is not taken.
-    fn refusal(
-        &self,
-        error: webpki::Error,
-        certificate: &EndEntityCert<'_>,
-        intermediates: &[CertificateDer<'_>],
-    ) -> Refusal {
-        use webpki::Error as Fault;
-        let der = certificate.der();
-        let whose = |end| match facts::not_after(&der) {
-            Some(own) if own != end => "a CA certificate above it",
-            _ => "the certificate",
-        };
-        let (what, reason, hint) = match &error {
-            Fault::UnknownIssuer => {
-                let issuer = facts::issuer(&der).unwrap_or_default();
-                (
-                    format!("unknown CA {}", quoted(&issuer)),
-                    CertificateError::UnknownIssuer,
-                    None,
-                )
-            }
-            Fault::CertExpired { not_after, .. } => {
-                let end = system_time(*not_after);
-                (
-                    format!("{} expired on {}", whose(end), Day(end)),
-                    CertificateError::Expired,
-                    None,
-                )
-            }
-            Fault::CertNotValidYet { not_before, .. } => (
-                format!(
-                    "the certificate is not valid before {}",
-                    Day(system_time(*not_before))
-                ),
-                CertificateError::NotValidYet,
-                Some("if that day has come, a clock is wrong"),
-            ),
-            Fault::CertRevoked => (
-                "the certificate is revoked".to_owned(),
-                CertificateError::Revoked,
-                None,
-            ),
-            Fault::UnknownRevocationStatus => {
-                let issuer = self.issuer_without_crl(certificate, intermediates);
-                (
-                    format!("CRL missing for {}", quoted(&issuer)),
-                    other(error),
-                    Some("once there is one list, each CA above a sender needs its own"),
-                )
-            }
-            Fault::CrlExpired { next_update, .. } => {
-                let end = system_time(*next_update);
-                let list = self.crls.iter().find(|crl| crl.facts.end == Some(end));
-                let issuer = list.map_or("unknown", |crl| &crl.facts.title);
-                (
-                    format!("the CRL of {} expired on {}", quoted(issuer), Day(end)),
-                    other(error),
-                    Some("get the CA's new list"),
-                )
-            }
-            Fault::RequiredEkuNotFoundContext(_) => (
-                "the certificate is not for clients".to_owned(),
-                CertificateError::InvalidPurpose,
-                Some("its extended key usage must include clientAuth"),
-            ),
-            Fault::NameConstraintViolation => (
-                "a CA above the certificate may not sign for its names".to_owned(),
-                other(error),
-                None,
-            ),
-            Fault::CaUsedAsEndEntity => (
-                "the certificate is a CA's own".to_owned(),
-                CertificateError::InvalidPurpose,
-                Some("senders need one that a CA signed for them"),
-            ),
-            _ => (
-                format!("the certificate can't be used: {error}"),
-                other(error),
-                None,
-            ),
-        };
-        Refusal {
-            what: format!("{what}; {}", claim(certificate)),
-            hint,
-            reason,
-        }
-    }
-
-    /// The first issuer on the way up that has no list here.
-    fn issuer_without_crl(
-        &self,
-        certificate: &EndEntityCert<'_>,
-        intermediates: &[CertificateDer<'_>],
-    ) -> String {
-        let mut der = certificate.der();
-        let mut issuer = certificate.issuer().to_vec();
-        // One step for each certificate: they might go round in a circle.
-        for _ in intermediates {
-            if !self.crls.iter().any(|crl| crl.list.issuer() == issuer) {
-                break;
-            }
-            let above = intermediates.iter().find_map(|der| {
-                let parsed = EndEntityCert::try_from(der).ok()?;
-                (parsed.subject() == issuer).then(|| (der.clone(), parsed.issuer().to_vec()))
-            });
-            match above {
-                Some(above) => (der, issuer) = above,
-                None => break,
-            }
-        }
-        facts::issuer(&der).unwrap_or_default()
     }
 }
 
@@ -371,71 +262,6 @@ fn common_name(path: &VerifiedPath<'_>) -> CommonName {
         true => CommonName::Unchecked,
         false => CommonName::Counts,
     }
-}
-
-/// Why a sender was turned away.
-#[derive(Clone, Debug)]
-pub(super) struct Refusal {
-    pub(super) what: String,
-    pub(super) hint: Option<&'static str>,
-    /// What the sender is told.
-    reason: CertificateError,
-}
-
-impl Refusal {
-    fn damaged(error: &webpki::Error) -> Self {
-        Refusal {
-            what: format!("the certificate is damaged: {error}"),
-            hint: None,
-            reason: CertificateError::BadEncoding,
-        }
-    }
-
-    fn not_allowed(certificate: &EndEntityCert<'_>) -> Self {
-        Refusal {
-            what: format!("name not allowed; {}", claim(certificate)),
-            hint: None,
-            reason: CertificateError::ApplicationVerificationFailure,
-        }
-    }
-}
-
-pub(super) fn other(error: webpki::Error) -> CertificateError {
-    CertificateError::Other(Arc::new(error))
-}
-
-/// How many names, and how many bytes of each, are quoted from a certificate that nobody verified.
-pub(super) const QUOTED: (usize, usize) = (3, 128);
-
-/// Who the certificate says that it is for.
-fn claim(certificate: &EndEntityCert<'_>) -> String {
-    let names = facts::names(certificate, CommonName::Counts);
-    let mut claim = String::new();
-    for Name { text, .. } in names.iter().take(QUOTED.0) {
-        let before = if claim.is_empty() {
-            "it claims to be "
-        } else {
-            ", "
-        };
-        let _ = write!(claim, "{before}{}", quoted(text));
-    }
-    match names.len() {
-        0 => "it has no name".to_owned(),
-        count if count > QUOTED.0 => format!("{claim} and more"),
-        _ => claim,
-    }
-}
-
-/// Text from a certificate, in quotation marks that it can't end itself.
-pub(super) fn quoted(text: &str) -> String {
-    let end = (0..=QUOTED.1.min(text.len()))
-        .rev()
-        .find(|at| text.is_char_boundary(*at));
-    let (shown, rest) = text
-        .split_at_checked(end.unwrap_or(0))
-        .unwrap_or((text, ""));
-    let more = if rest.is_empty() { "" } else { "…" };
-    format!("\"{}{more}\"", shown.replace('"', "'"))
 }
 
 /// What came of verifying one sender.
@@ -474,7 +300,6 @@ impl ClientCertVerifier for Verifier {
         intermediates: &[Certificate],
         now: SystemTime,
     ) -> Result<ClientCertVerified, Error> {
-        let der = |certificate: &'_ Certificate| CertificateDer::from(certificate.0.clone());
         let intermediates: Vec<_> = intermediates.iter().map(der).collect();
         let verified = self.clients.verify(&der(end_entity), &intermediates, now);
         let refused = verified
@@ -509,4 +334,8 @@ impl ClientCertVerifier for Verifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         schemes::supported()
     }
+}
+
+fn der(certificate: &Certificate) -> CertificateDer<'_> {
+    CertificateDer::from(certificate.0.as_slice())
 }

@@ -1,6 +1,7 @@
 //! What a certificate or a CRL says of itself, for people to read. What is decided on is decided by
 //! rustls-webpki; only names are read here that it does not give.
 
+use std::collections::HashSet;
 use std::fmt;
 #[cfg(feature = "cli")]
 use std::net::IpAddr;
@@ -9,9 +10,9 @@ use std::time::{Duration, SystemTime};
 use rustls_pki_types::{CertificateDer, DnsName, UnixTime};
 use webpki::EndEntityCert;
 use x509_cert::Version;
-use x509_cert::certificate::{Certificate, TbsCertificate};
+use x509_cert::certificate::Certificate;
 use x509_cert::crl::CertificateList;
-use x509_cert::der::{DateTime, Decode};
+use x509_cert::der::{DateTime, Decode, Header, SliceReader, Tag};
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{BasicConstraints, NameConstraints, SubjectAltName};
 
@@ -25,33 +26,49 @@ pub(super) struct Name {
 /// The names in a certificate: DNS names, URIs, e-mail addresses, the common name.
 ///
 /// DNS names and URIs are those that rustls-webpki sees, so that what it checked is what is shown.
+/// A URI without a scheme or an address without `@` is no name (RFC 5280, section 4.2.1.6): it
+/// could be taken for a DNS name, and got past name constraints on those.
 pub(super) fn names(certificate: &EndEntityCert<'_>, common_name: CommonName) -> Vec<Name> {
     let mut names: Vec<Name> = dns_names(certificate).collect();
     let mut add = |text: &str| {
-        if !text.is_empty() && !names.iter().any(|name| name.text == text) {
-            names.push(Name {
-                text: text.to_owned(),
-                is_dns: false,
-            });
-        }
+        names.push(Name {
+            text: text.to_owned(),
+            is_dns: false,
+        });
     };
-    certificate.valid_uri_names().for_each(&mut add);
+    let uris = certificate.valid_uri_names();
+    uris.filter(|uri| has_scheme(uri)).for_each(&mut add);
     // What this parser is too strict for has the other names all the same.
-    let Ok(parsed) = Certificate::from_der(&certificate.der()) else {
-        return names;
-    };
-    let parsed = parsed.tbs_certificate();
-    if let Ok(Some((_, SubjectAltName(alternatives)))) = parsed.get_extension() {
-        for name in &alternatives {
-            if let GeneralName::Rfc822Name(mail) = name {
-                add(mail.as_str());
+    if let Ok(parsed) = Certificate::from_der(&certificate.der()) {
+        let parsed = parsed.tbs_certificate();
+        if let Ok(Some((_, SubjectAltName(alternatives)))) = parsed.get_extension() {
+            for name in &alternatives {
+                if let GeneralName::Rfc822Name(mail) = name
+                    && mail.as_str().contains('@')
+                {
+                    add(mail.as_str());
+                }
             }
         }
+        if let (CommonName::Counts, Ok(Some(name))) = (common_name, parsed.subject().common_name())
+            && !name.value().is_empty()
+        {
+            add(&name.value());
+        }
     }
-    if let (CommonName::Counts, Ok(Some(name))) = (common_name, parsed.subject().common_name()) {
-        add(&name.value());
-    }
+    // Of two that are the same, the first stays: a DNS name has no case. There may be thousands.
+    let mut seen = HashSet::new();
+    names.retain(|name| seen.insert(name.text.clone()));
     names
+}
+
+/// RFC 3986, section 3.1.
+fn has_scheme(uri: &str) -> bool {
+    let scheme = uri.split_once(':').map_or("", |(scheme, _)| scheme);
+    scheme.starts_with(|c: char| c.is_ascii_alphabetic())
+        && scheme
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
 }
 
 /// Whether the common name is a name.
@@ -122,6 +139,8 @@ pub(super) struct Facts {
     /// The name that people know it by: a DNS name, or else the subject or the issuer
     /// (RFC 4514).
     pub(super) title: String,
+    /// When it begins.
+    pub(super) begin: Option<SystemTime>,
     /// When it ends, if it says so.
     pub(super) end: Option<SystemTime>,
 }
@@ -140,7 +159,8 @@ impl Facts {
                 .or(subject)
                 .filter(|title| !title.is_empty())
                 .unwrap_or_else(|| "unknown".to_owned()),
-            end: parsed.and_then(end),
+            begin: parsed.map(|parsed| parsed.validity().not_before.to_system_time()),
+            end: parsed.map(|parsed| parsed.validity().not_after.to_system_time()),
         }
     }
 
@@ -151,6 +171,9 @@ impl Facts {
             title: parsed
                 .as_ref()
                 .map_or_else(|| "unknown".to_owned(), |list| list.issuer.to_string()),
+            begin: parsed
+                .as_ref()
+                .map(|list| list.this_update.to_system_time()),
             end: parsed
                 .and_then(|list| list.next_update)
                 .map(|time| time.to_system_time()),
@@ -164,25 +187,54 @@ pub(super) fn issuer(der: &CertificateDer<'_>) -> Option<String> {
     Some(parsed.tbs_certificate().issuer().to_string())
 }
 
-/// When the certificate ends, if it can be read.
-pub(super) fn not_after(der: &CertificateDer<'_>) -> Option<SystemTime> {
-    end(Certificate::from_der(der).ok()?.tbs_certificate())
+/// The subject of a certificate (RFC 4514), if it can be read.
+pub(super) fn subject(der: &CertificateDer<'_>) -> Option<String> {
+    let parsed = Certificate::from_der(der).ok()?;
+    Some(parsed.tbs_certificate().subject().to_string())
 }
 
-fn end(parsed: &TbsCertificate) -> Option<SystemTime> {
-    Some(parsed.validity().not_after.to_system_time())
+/// When the certificate begins and when it ends, if it can be read.
+pub(super) fn validity(der: &CertificateDer<'_>) -> Option<(SystemTime, SystemTime)> {
+    let parsed = Certificate::from_der(der).ok()?;
+    let validity = parsed.tbs_certificate().validity();
+    Some((
+        validity.not_before.to_system_time(),
+        validity.not_after.to_system_time(),
+    ))
 }
 
-/// Whether others can be verified with this certificate: it is a CA's, or nobody but itself signed
-/// it, or it is so old that it can't say.
+/// Whether this is a CRL of the first version, which says none (RFC 5280, section 5.1.2.1): its
+/// third header is not that of a number.
+pub(super) fn is_crl_of_version_1(der: &[u8]) -> bool {
+    let third = || {
+        let mut reader = SliceReader::new(der).ok()?;
+        let list = Header::decode(&mut reader).ok()?.tag();
+        let content = Header::decode(&mut reader).ok()?.tag();
+        let first = Header::decode(&mut reader).ok()?.tag();
+        Some([list, content, first])
+    };
+    third() == Some([Tag::Sequence; 3])
+}
+
+/// Whether senders can be verified with this certificate: it is a CA's, or nobody but itself signed
+/// it.
 pub(super) fn can_be_anchor(der: &CertificateDer<'_>) -> bool {
+    is_ca(der)
+        || Certificate::from_der(der).is_ok_and(|certificate| {
+            let parsed = certificate.tbs_certificate();
+            parsed.issuer() == parsed.subject()
+        })
+}
+
+/// Whether it may sign for others: it says so, or is so old that it can't say.
+pub(super) fn is_ca(der: &CertificateDer<'_>) -> bool {
     Certificate::from_der(der).map_or(true, |certificate| {
         let parsed = certificate.tbs_certificate();
-        let is_ca = matches!(
+        let says_so = matches!(
             parsed.get_extension::<BasicConstraints>(),
             Ok(Some((_, BasicConstraints { ca: true, .. })))
         );
-        is_ca || parsed.version() == Version::V1 || parsed.issuer() == parsed.subject()
+        says_so || parsed.version() == Version::V1
     })
 }
 

@@ -66,6 +66,7 @@ impl Identity {
         // In a file that holds everything, a CA's certificate may be the first.
         let own = own_certificate(&chain, &*key)?;
         chain.get_mut(..=own).unwrap_or_default().rotate_right(1);
+        sort(&mut chain);
         let names = match chain.first().map(EndEntityCert::try_from) {
             Some(Ok(certificate)) => facts::dns_names(&certificate)
                 .map(|name| name.text)
@@ -95,15 +96,22 @@ impl Identity {
             .filter_map(move |facts| ending("certificate", facts, now))
     }
 
-    /// Whether it is for this name (RFC 6125, section 6.4.3).
-    fn is_for(&self, wanted: &str) -> bool {
-        self.names.iter().any(|name| match name.strip_prefix('*') {
-            Some(parent) => wanted
-                .find('.')
-                .and_then(|at| wanted.get(at..))
-                .is_some_and(|end| end.eq_ignore_ascii_case(parent)),
-            None => name.eq_ignore_ascii_case(wanted),
-        })
+    /// Whether it is for this name, as it is.
+    fn is_named(&self, wanted: &str) -> bool {
+        self.names
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(wanted))
+    }
+
+    /// Whether it is for all names beside this one (RFC 6125, section 6.4.3).
+    fn is_for_all_beside(&self, wanted: &str) -> bool {
+        let Some(parent) = wanted.find('.').and_then(|at| wanted.get(at..)) else {
+            return false;
+        };
+        self.names
+            .iter()
+            .filter_map(|name| name.strip_prefix('*'))
+            .any(|name| name.eq_ignore_ascii_case(parent))
     }
 
     fn suits(&self, hello: &ClientHello<'_>) -> bool {
@@ -129,12 +137,39 @@ fn own_certificate(chain: &[CertificateDer<'_>], key: &dyn SigningKey) -> Result
         return Err(TlsError::UnusableKey);
     };
     let signature = signer.sign(MESSAGE).map_err(pem::unusable)?;
-    let belongs = |certificate: &CertificateDer<'_>| match EndEntityCert::try_from(certificate) {
-        Ok(certificate) => schemes::belongs(signer.scheme(), &certificate, MESSAGE, &signature),
-        // What can't be parsed here, such as a version 1 certificate, senders may take all the same.
-        Err(_) => true,
+    let belongs = |certificate: &CertificateDer<'_>| {
+        EndEntityCert::try_from(certificate).is_ok_and(|certificate| {
+            schemes::belongs(signer.scheme(), &certificate, MESSAGE, &signature)
+        })
     };
-    chain.iter().position(belongs).ok_or(TlsError::WrongKey)
+    let is_unknown =
+        |certificate: &CertificateDer<'_>| EndEntityCert::try_from(certificate).is_err();
+    chain
+        .iter()
+        .position(belongs)
+        // Senders may take what can't be parsed here, such as a version 1 certificate.
+        .or_else(|| chain.iter().position(is_unknown))
+        .ok_or(TlsError::WrongKey)
+}
+
+/// Brings the server's own certificate, which is the first, and those above it in the order that
+/// TLS 1.2 asks for (RFC 5246, section 7.4.2). The others follow as they were.
+fn sort(chain: &mut [CertificateDer<'static>]) {
+    let mut rest = chain;
+    while let Some((last, above)) = rest.split_first_mut() {
+        let issued = |certificate: &CertificateDer<'_>| match (
+            EndEntityCert::try_from(certificate),
+            EndEntityCert::try_from(&*last),
+        ) {
+            (Ok(certificate), Ok(last)) => certificate.subject() == last.issuer(),
+            _ => false,
+        };
+        let Some(next) = above.iter().position(issued) else {
+            return;
+        };
+        above.get_mut(..=next).unwrap_or_default().rotate_right(1);
+        rest = above;
+    }
 }
 
 /// Chooses among the server's certificates by the name that a sender asks for (SNI, RFC 6066,
@@ -143,18 +178,21 @@ pub(super) struct Resolver(pub(super) Vec<Identity>);
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let named = |identity: &&Identity| {
-            hello
-                .server_name()
-                .is_some_and(|name| identity.is_for(name))
+        let wanted = |is: fn(&Identity, &str) -> bool| {
+            let name = hello.server_name();
+            move |identity: &&Identity| name.is_some_and(|name| is(identity, name))
         };
         // One name may have certificates with several kinds of key.
         let suits = |identity: &&Identity| identity.suits(&hello);
         let mut all = self.0.iter();
         let chosen = all
             .clone()
-            .filter(named)
+            .filter(wanted(Identity::is_named))
             .find(suits)
+            .or_else(|| {
+                let mut beside = all.clone().filter(wanted(Identity::is_for_all_beside));
+                beside.find(suits)
+            })
             .or_else(|| all.clone().find(suits))
             .or_else(|| all.next())?;
         Some(Arc::clone(&chosen.key))

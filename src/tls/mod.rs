@@ -17,6 +17,7 @@ use rustls::{
 
 use crate::error::TlsError;
 
+mod authorities;
 #[cfg(feature = "cli")]
 mod client;
 mod clients;
@@ -25,12 +26,14 @@ mod facts;
 mod fingerprint;
 mod identity;
 mod pem;
+mod refusal;
 mod schemes;
 #[cfg(feature = "cli")]
 mod servers;
 mod stream;
 mod suites;
 mod warning;
+mod words;
 
 #[cfg(feature = "cli")]
 pub use client::{ANSWER, Alert, ConnectError, Connector, SendError, Sender};
@@ -172,8 +175,8 @@ impl TlsBuilder {
     }
 
     /// Adds a certificate and its key. Of several, the one is shown that is for the name that a
-    /// sender asks for (SNI), and for which it has a signature scheme; the first one to everyone
-    /// else.
+    /// sender asks for (SNI), and for which it has a signature scheme: an exact name before one
+    /// such as `*.example.net`. The first one is shown to everyone else.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identities.push(identity);
         self

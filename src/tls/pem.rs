@@ -47,7 +47,9 @@ pub(super) fn private_key(pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError
 pub(super) fn crls(
     pem_or_der: &[u8],
 ) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
-    if memchr::memmem::find(pem_or_der, b"-----BEGIN").is_none() {
+    let is_text =
+        pem_or_der.is_ascii() || memchr::memmem::find(pem_or_der, b"-----BEGIN").is_some();
+    if !is_text {
         return Ok(vec![pem_or_der.to_vec().into()]);
     }
     let lists = CertificateRevocationListDer::pem_slice_iter(pem_or_der)

@@ -6,12 +6,13 @@ use std::time::SystemTime;
 
 use rustls::client::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::{Certificate, CertificateError, DigitallySignedStruct, Error, SignatureScheme};
-use rustls_pki_types::{CertificateDer, ServerName, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, ServerName};
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::clients::{QUOTED, other, quoted};
+use super::authorities::Authorities;
 use super::facts::{self, Day, system_time};
 use super::fingerprint::Fingerprint;
+use super::words::{self, QUOTED, other, quoted};
 use super::{pem, schemes};
 use crate::error::TlsError;
 
@@ -24,7 +25,7 @@ pub struct Servers(Trust);
 
 #[derive(Clone, Debug)]
 enum Trust {
-    Authorities(Vec<TrustAnchor<'static>>),
+    Authorities(Authorities),
     Certificate(Fingerprint),
     Anyone,
 }
@@ -42,14 +43,12 @@ impl Servers {
     /// Reads many files.
     pub fn from_system() -> Result<Self, TlsError> {
         let found = rustls_native_certs::load_native_certs();
-        let anchors = found.certs.iter().filter_map(|der| anchor(der).ok());
-        let anchors: Vec<_> = anchors.collect();
-        if anchors.is_empty() {
-            return Err(TlsError::NoRoots {
+        match Authorities::from_roots(&found.certs) {
+            Some(authorities) => Ok(Servers(Trust::Authorities(authorities))),
+            None => Err(TlsError::NoRoots {
                 reason: found.errors.first().map(ToString::to_string),
-            });
+            }),
         }
-        Ok(Servers(Trust::Authorities(anchors)))
     }
 
     /// Verifies the server by the CAs in this file; see [`from_ca_pem`](Self::from_ca_pem).
@@ -67,27 +66,15 @@ impl Servers {
     }
 
     /// Verifies the server by the CA certificates in this PEM text (RFC 7468). Anything else in it
-    /// is passed over, certificates of servers too; one that only itself signed is taken.
+    /// is passed over, certificates of servers too. One that only itself signed is taken, but if it is no
+    /// CA's, for nobody else than the server that has it.
     ///
     /// # Errors
     ///
     /// When the text is not valid PEM, or holds no certificate of a CA.
     pub fn from_ca_pem(pem: &[u8]) -> Result<Self, TlsError> {
-        let anchors = pem::certificates(pem)?
-            .iter()
-            .filter(|der| facts::can_be_anchor(der))
-            .map(anchor)
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|error| TlsError::Damaged {
-                what: "CA certificate",
-                reason: error.to_string(),
-            })?;
-        match anchors.is_empty() {
-            true => Err(TlsError::Missing {
-                what: "CA certificate",
-            }),
-            false => Ok(Servers(Trust::Authorities(anchors))),
-        }
+        let (authorities, _) = Authorities::from_pem(pem)?;
+        Ok(Servers(Trust::Authorities(authorities)))
     }
 
     /// Takes the one certificate with this fingerprint, whatever else it says: it may have expired,
@@ -109,7 +96,7 @@ impl Servers {
         intermediates: &[CertificateDer<'_>],
         now: SystemTime,
     ) -> Result<(), Distrusted> {
-        let anchors = match &self.0 {
+        let authorities = match &self.0 {
             Trust::Anyone => return Ok(()),
             Trust::Certificate(wanted) => {
                 let fingerprint = Fingerprint::of(end_entity);
@@ -123,29 +110,20 @@ impl Servers {
                     }),
                 };
             }
-            Trust::Authorities(anchors) => anchors,
+            Trust::Authorities(authorities) => authorities,
         };
-        let time = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
         let verified = EndEntityCert::try_from(end_entity).and_then(|certificate| {
-            certificate.verify_for_usage(
-                webpki::ALL_VERIFICATION_ALGS,
-                anchors,
+            authorities.verify(
+                &certificate,
                 intermediates,
-                UnixTime::since_unix_epoch(time),
+                now,
                 KeyUsage::server_auth(),
-                None,
                 None,
             )?;
             certificate.verify_is_valid_for_subject_name(name)
         });
         verified.map_err(|error| Distrusted::new(error, name, end_entity))
     }
-}
-
-fn anchor(der: &CertificateDer<'_>) -> Result<TrustAnchor<'static>, webpki::Error> {
-    webpki::anchor_from_trusted_cert(der).map(|anchor| anchor.to_owned())
 }
 
 /// What is wrong with a server's certificate.
@@ -210,8 +188,8 @@ impl Distrusted {
             ),
             Fault::CertExpired { not_after, .. } => {
                 let end = system_time(*not_after);
-                let whose = match facts::not_after(der) {
-                    Some(own) if own != end => "has a CA certificate above it that expired",
+                let whose = match facts::validity(der) {
+                    Some((_, own)) if own != end => "has a CA certificate above it that expired",
                     _ => "expired",
                 };
                 (
@@ -242,7 +220,7 @@ impl Distrusted {
             ),
             _ => (
                 Distrust::Unusable,
-                format!("can't be used: {error}"),
+                format!("can't be used: {}", words::fault(&error)),
                 other(error),
             ),
         };

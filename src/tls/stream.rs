@@ -18,7 +18,8 @@ use async_tls::TlsAcceptor;
 use async_tls::server::TlsStream;
 use futures_lite::{AsyncRead, AsyncWrite};
 
-use super::clients::{Refusal, Seen};
+use super::clients::Seen;
+use super::refusal::Refusal;
 
 /// A handshake in progress.
 pub(crate) struct Accept<IO> {
@@ -80,21 +81,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
                         tls,
                         failed: Some(error.into()),
                     }),
-                    _ => Err(error.into()),
+                    _ => Err(error),
                 }
             }
-            Err(error) => Err(error.into()),
+            Err(error) => Err(error),
         };
         let seen = self.seen.as_ref().and_then(|seen| seen.take());
         Poll::Ready(match (result, seen) {
-            (_, Some(Err(Refusal { what, hint, .. }))) => {
-                Err(HandshakeError::Refused { what, hint })
+            (_, Some(Err(refusal))) => Err(refusal.into()),
+            (Err(error), Some(Ok(names))) if is_bad_signature(&error) => {
+                Err(Refusal::wrong_key(&names).into())
             }
+            (Err(error), _) => Err(error.into()),
             (Ok(stream), seen) => Ok(Accepted {
                 stream,
                 names: seen.and_then(Result::ok).unwrap_or_default(),
             }),
-            (Err(error), _) => Err(error),
         })
     }
 }
@@ -172,6 +174,12 @@ impl From<&io::Error> for ReadError {
     }
 }
 
+impl From<Refusal> for HandshakeError {
+    fn from(Refusal { what, hint, .. }: Refusal) -> Self {
+        HandshakeError::Refused { what, hint }
+    }
+}
+
 impl From<io::Error> for HandshakeError {
     fn from(error: io::Error) -> Self {
         match (error.kind(), tls_error(&error)) {
@@ -213,6 +221,12 @@ fn describe(error: &rustls::Error) -> String {
         DecryptError => "the sender gave up, perhaps as it does not trust our certificate".to_owned(),
         error => error.to_string(),
     }
+}
+
+/// Whether the sender's signature is not by the key of its certificate.
+fn is_bad_signature(error: &io::Error) -> bool {
+    use rustls::{CertificateError::BadSignature, Error::InvalidCertificate};
+    matches!(tls_error(error), Some(InvalidCertificate(BadSignature)))
 }
 
 pub(super) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {

@@ -4,9 +4,10 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::client::{ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ServerCertVerified, ServerCertVerifier, WantsClientCert, WebPkiVerifier};
 use rustls::{
-    Certificate, ClientConfig, ClientConnection, Error, ServerName, SupportedProtocolVersion,
+    Certificate, ClientConfig, ClientConnection, ConfigBuilder, Error, RootCertStore, ServerName,
+    SignatureScheme, SupportedProtocolVersion, WantsVerifier,
 };
 use tlsink::Tls;
 
@@ -17,9 +18,12 @@ pub struct Client(ClientConnection);
 
 impl Client {
     pub fn new(version: &'static SupportedProtocolVersion) -> Self {
-        let config = Arc::new(config(version));
+        Client::with(config(version))
+    }
+
+    pub fn with(config: ClientConfig) -> Self {
         let name = ServerName::try_from("localhost").unwrap();
-        Client(ClientConnection::new(config, name).unwrap())
+        Client(ClientConnection::new(Arc::new(config), name).unwrap())
     }
 
     /// The records that the client has to send by now.
@@ -61,6 +65,11 @@ impl Client {
         }
     }
 
+    /// DER.
+    pub fn server_certificate(&self) -> &[u8] {
+        self.0.peer_certificates().unwrap()[0].as_ref()
+    }
+
     pub fn is_handshaking(&self) -> bool {
         self.0.is_handshaking()
     }
@@ -71,15 +80,48 @@ impl Client {
     }
 }
 
-/// A client's configuration that takes any certificate.
+/// A client's configuration that takes any certificate, and presents none.
 pub fn config(version: &'static SupportedProtocolVersion) -> ClientConfig {
+    builder(version).with_no_client_auth()
+}
+
+/// One that takes any certificate.
+pub fn builder(
+    version: &'static SupportedProtocolVersion,
+) -> ConfigBuilder<ClientConfig, WantsClientCert> {
+    versions(version).with_custom_certificate_verifier(Arc::new(AnyCertificate(None)))
+}
+
+/// A client's configuration that knows only these kinds of signatures.
+pub fn knowing(
+    schemes: &[SignatureScheme],
+    version: &'static SupportedProtocolVersion,
+) -> ClientConfig {
+    let verifier = AnyCertificate(Some(schemes.to_vec()));
+    versions(version)
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth()
+}
+
+/// A client's configuration that takes a server for which one of these CAs has signed.
+pub fn trusting(authorities: &[&[u8]], version: &'static SupportedProtocolVersion) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    for der in authorities {
+        roots.add(&Certificate(der.to_vec())).unwrap();
+    }
+    versions(version)
+        .with_root_certificates(roots)
+        .with_no_client_auth()
+}
+
+fn versions(
+    version: &'static SupportedProtocolVersion,
+) -> ConfigBuilder<ClientConfig, WantsVerifier> {
     ClientConfig::builder()
         .with_safe_default_cipher_suites()
         .with_safe_default_kx_groups()
         .with_protocol_versions(&[version])
         .unwrap()
-        .with_custom_certificate_verifier(Arc::new(AnyCertificate))
-        .with_no_client_auth()
 }
 
 /// The server's side, with a certificate made for the test.
@@ -92,7 +134,8 @@ pub fn tls() -> Tls {
     .unwrap()
 }
 
-struct AnyCertificate;
+/// With the signatures that it knows, if not all.
+struct AnyCertificate(Option<Vec<SignatureScheme>>);
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
@@ -105,5 +148,10 @@ impl ServerCertVerifier for AnyCertificate {
         _: SystemTime,
     ) -> Result<ServerCertVerified, Error> {
         Ok(ServerCertVerified::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        let all = WebPkiVerifier::verification_schemes;
+        self.0.clone().unwrap_or_else(all)
     }
 }

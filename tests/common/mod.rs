@@ -1,6 +1,7 @@
 //! What several test files use.
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
+pub mod authority;
 pub mod client;
 pub mod memory;
 pub mod pack;

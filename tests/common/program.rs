@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustls::{ClientConnection, ServerName};
+use rustls::{ClientConfig, ClientConnection, ServerName, SupportedProtocolVersion};
 
 use super::client::{TLS12, TLS13, config};
 use super::terminal::{Terminal, as_shown};
@@ -255,6 +255,16 @@ impl Program {
         })
     }
 
+    /// Waits for so many such lines on standard error.
+    pub fn wait_for_lines(&self, count: usize, wanted: impl Fn(&str) -> bool) -> Vec<String> {
+        self.stderr.wait("to say certain lines", |said, _| {
+            let said = String::from_utf8_lossy(said);
+            let lines = whole_lines(&said).filter(|line| wanted(line));
+            let lines: Vec<_> = lines.map(str::to_owned).collect();
+            (lines.len() >= count).then_some(lines)
+        })
+    }
+
     /// Waits until an unfinished line is all that a terminal shows after the last newline.
     pub fn wait_for_live_line(&self, wanted: impl Fn(&str) -> bool) -> String {
         self.stderr.wait("to show a certain live line", |said, _| {
@@ -365,6 +375,17 @@ pub enum Version {
     Tls13,
 }
 
+impl Version {
+    pub const ALL: [Version; 2] = [Version::Tls12, Version::Tls13];
+
+    pub fn of_rustls(self) -> &'static SupportedProtocolVersion {
+        match self {
+            Version::Tls12 => &TLS12,
+            Version::Tls13 => &TLS13,
+        }
+    }
+}
+
 /// A TLS client that trusts everybody. It reads only where that is said.
 pub struct Client {
     tls: ClientConnection,
@@ -378,8 +399,17 @@ impl Client {
     }
 
     pub fn connect_as(address: SocketAddr, version: Version) -> io::Result<Client> {
-        let mut tcp = tcp(address)?;
-        let mut tls = session(version);
+        Client::over(tcp(address)?, config(version.of_rustls()), "localhost")
+    }
+
+    /// Completes the handshake over this connection, asking for a server of this name, which may be
+    /// an address.
+    pub fn over(
+        mut tcp: TcpStream,
+        config: impl Into<Arc<ClientConfig>>,
+        server: &str,
+    ) -> io::Result<Client> {
+        let mut tls = session(config, server);
         while tls.is_handshaking() {
             tls.complete_io(&mut tcp)?;
         }
@@ -392,8 +422,12 @@ impl Client {
 
     /// The server's certificate, DER.
     pub fn certificate(&self) -> &[u8] {
-        let chain = self.tls.peer_certificates().expect("the server has one");
-        chain[0].as_ref()
+        self.chain()[0].as_ref()
+    }
+
+    /// All certificates that the server presents.
+    pub fn chain(&self) -> &[rustls::Certificate] {
+        self.tls.peer_certificates().expect("the server has one")
     }
 
     /// Sends all of it, and reads nothing.
@@ -493,7 +527,7 @@ pub fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
 /// The first record of a handshake.
 pub fn client_hello() -> Vec<u8> {
     let mut hello = Vec::new();
-    let mut tls = session(Version::Tls13);
+    let mut tls = session(config(&TLS13), "localhost");
     tls.write_tls(&mut hello).expect("a Vec takes everything");
     hello
 }
@@ -640,11 +674,7 @@ fn code(status: ExitStatus) -> i32 {
     status.code().or(signal).expect("it has ended")
 }
 
-fn session(version: Version) -> ClientConnection {
-    let config = config(match version {
-        Version::Tls12 => &TLS12,
-        Version::Tls13 => &TLS13,
-    });
-    let name = ServerName::try_from("localhost").expect("it is a name");
-    ClientConnection::new(Arc::new(config), name).expect("the configuration is complete")
+fn session(config: impl Into<Arc<ClientConfig>>, server: &str) -> ClientConnection {
+    let name = ServerName::try_from(server).expect("it is a name");
+    ClientConnection::new(config.into(), name).expect("the configuration is complete")
 }

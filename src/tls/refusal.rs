@@ -1,0 +1,257 @@
+//! Why a sender is turned away.
+
+use std::fmt::Write;
+use std::iter;
+
+use rustls::CertificateError;
+use rustls_pki_types::CertificateDer;
+use webpki::{Cert, EndEntityCert};
+
+use super::authorities::MAX_ABOVE;
+use super::clients::{Clients, Crl};
+use super::facts::{self, CommonName, Day, Name, system_time};
+use super::words::{QUOTED, fault, other, quoted};
+
+/// Why a sender was turned away.
+#[derive(Clone, Debug)]
+pub(super) struct Refusal {
+    pub(super) what: String,
+    pub(super) hint: Option<&'static str>,
+    /// What the sender is told.
+    pub(super) reason: CertificateError,
+}
+
+impl Refusal {
+    pub(super) fn damaged(error: &webpki::Error) -> Self {
+        use webpki::Error as Fault;
+        let (what, hint) = match error {
+            Fault::UnsupportedCertVersion => (
+                "the certificate is not of X.509 version 3",
+                Some("openssl x509 -req makes that when it is given extensions (-extfile)"),
+            ),
+            Fault::UnsupportedCriticalExtension => (
+                "the certificate has a critical extension that is not supported",
+                None,
+            ),
+            _ => ("the certificate is damaged", None),
+        };
+        Refusal {
+            what: what.to_owned(),
+            hint,
+            reason: CertificateError::BadEncoding,
+        }
+    }
+
+    pub(super) fn not_allowed(names: &[Name], common_name: CommonName) -> Self {
+        Refusal {
+            what: format!(
+                "name not allowed; {}",
+                claim(names.iter().map(|name| &*name.text))
+            ),
+            hint: match common_name {
+                CommonName::Counts => None,
+                CommonName::Unchecked => {
+                    Some("a common name does not count below a CA with name constraints")
+                }
+            },
+            reason: CertificateError::ApplicationVerificationFailure,
+        }
+    }
+
+    /// The certificate was good, but not its holder.
+    pub(super) fn wrong_key(names: &[String]) -> Self {
+        Refusal {
+            what: format!(
+                "the sender does not hold the certificate's key; {}",
+                claim(names.iter().map(String::as_str))
+            ),
+            hint: Some("its certificate and its key must belong together"),
+            reason: CertificateError::BadSignature,
+        }
+    }
+}
+
+impl Clients {
+    /// Puts into words why a certificate is not taken.
+    pub(super) fn refusal(
+        &self,
+        error: webpki::Error,
+        certificate: &EndEntityCert<'_>,
+        intermediates: &[CertificateDer<'_>],
+    ) -> Refusal {
+        use webpki::Error as Fault;
+        let above: Vec<_> = intermediates
+            .iter()
+            .filter_map(|der| EndEntityCert::try_from(der).ok())
+            .collect();
+        let presented: Vec<&Cert<'_>> = iter::once(&**certificate)
+            .chain(above.iter().map(|above| &**above))
+            .collect();
+        let way = way_up(&presented);
+        let (what, reason, hint) = match &error {
+            Fault::UnknownIssuer => (
+                format!("unknown CA {}", issuer(way.last())),
+                CertificateError::UnknownIssuer,
+                Some(
+                    "if a CA that is trusted here has signed for that one, senders must present its \
+                     certificate too",
+                ),
+            ),
+            Fault::CertExpired { not_after, .. } => {
+                let end = system_time(*not_after);
+                let ends_then =
+                    |one: &Cert<'_>| facts::validity(&one.der()).is_some_and(|(_, to)| to == end);
+                (
+                    format!("{} expired on {}", whose(&presented, ends_then), Day(end)),
+                    CertificateError::Expired,
+                    None,
+                )
+            }
+            Fault::CertNotValidYet { not_before, .. } => {
+                let begin = system_time(*not_before);
+                let begins_then =
+                    |one: &Cert<'_>| facts::validity(&one.der()).is_some_and(|(at, _)| at == begin);
+                let whose = whose(&presented, begins_then);
+                (
+                    format!("{whose} is not valid before {}", Day(begin)),
+                    CertificateError::NotValidYet,
+                    Some("if that day has come, a clock is wrong"),
+                )
+            }
+            Fault::CertRevoked => (
+                format!("{} is revoked", whose(&presented, |one| self.revokes(one))),
+                CertificateError::Revoked,
+                None,
+            ),
+            Fault::UnknownRevocationStatus => {
+                let without = way.iter().find(|one| self.crls_above(one).next().is_none());
+                (
+                    format!("CRL missing for {}", issuer(without.or(way.first()))),
+                    other(error),
+                    Some("once there is one list, each CA above a sender needs its own"),
+                )
+            }
+            Fault::CrlExpired { next_update, .. } => {
+                let end = system_time(*next_update);
+                let ended = way
+                    .iter()
+                    .find(|one| self.crls_above(one).any(|crl| crl.facts.end == Some(end)));
+                (
+                    format!("the CRL of {} expired on {}", issuer(ended), Day(end)),
+                    other(error),
+                    Some("get the CA's new list"),
+                )
+            }
+            Fault::RequiredEkuNotFoundContext(_) => (
+                "the certificate is not for clients".to_owned(),
+                CertificateError::InvalidPurpose,
+                Some("its extended key usage must include clientAuth"),
+            ),
+            Fault::NameConstraintViolation => (
+                "a CA above the certificate may not sign for its names".to_owned(),
+                other(error),
+                None,
+            ),
+            Fault::CaUsedAsEndEntity => (
+                "the certificate is a CA's own".to_owned(),
+                CertificateError::InvalidPurpose,
+                Some("senders need one that a CA signed for them"),
+            ),
+            Fault::MaximumPathDepthExceeded if intermediates.len() > MAX_ABOVE => (
+                format!("more than {MAX_ABOVE} certificates came with the certificate"),
+                other(error),
+                Some("senders present their own and those of the CAs above it, no others"),
+            ),
+            Fault::InvalidSignatureForPublicKey => (
+                format!("a signature is not by the key of CA {}", issuer(way.last())),
+                CertificateError::BadSignature,
+                Some(
+                    "another CA may have the same name: compare its certificate with the one that is \
+                     trusted here",
+                ),
+            ),
+            _ => (
+                format!("the certificate can't be used: {}", fault(&error)),
+                other(error),
+                None,
+            ),
+        };
+        Refusal {
+            what: format!("{what}; {}", claim_of(certificate)),
+            hint,
+            reason,
+        }
+    }
+
+    /// The lists of the CA that issued this certificate.
+    fn crls_above(&self, certificate: &Cert<'_>) -> impl Iterator<Item = &Crl> {
+        let issuer = certificate.issuer();
+        self.crls
+            .iter()
+            .filter(move |crl| crl.list.issuer() == issuer)
+    }
+
+    fn revokes(&self, certificate: &Cert<'_>) -> bool {
+        self.crls_above(certificate)
+            .any(|crl| matches!(crl.list.find_serial(certificate.serial()), Ok(Some(_))))
+    }
+}
+
+/// The sender's certificate, which is the first that it presented, and those above it, as far as
+/// they came with it.
+fn way_up<'p, 'c>(presented: &[&'p Cert<'c>]) -> Vec<&'p Cert<'c>> {
+    let mut way = Vec::new();
+    let mut next = presented.first().copied();
+    // They might go round in a circle.
+    while let Some(certificate) = next.filter(|_| way.len() < presented.len()) {
+        way.push(certificate);
+        next = presented
+            .iter()
+            .skip(1)
+            .find(|above| above.subject() == certificate.issuer())
+            .copied();
+    }
+    way
+}
+
+/// Names the one that is at fault: the sender's own certificate, or that of a CA.
+fn whose(presented: &[&Cert<'_>], is_at_fault: impl Fn(&Cert<'_>) -> bool) -> String {
+    let at_fault = presented.iter().position(|one| is_at_fault(one));
+    match at_fault.and_then(|at| presented.get(at).filter(|_| at > 0)) {
+        None => "the certificate".to_owned(),
+        Some(above) => {
+            let subject = facts::subject(&above.der()).unwrap_or_default();
+            format!("the certificate of CA {}", quoted(&subject))
+        }
+    }
+}
+
+/// Who signed this certificate.
+fn issuer(certificate: Option<&&Cert<'_>>) -> String {
+    let issuer = certificate.and_then(|one| facts::issuer(&one.der()));
+    quoted(&issuer.unwrap_or_default())
+}
+
+fn claim_of(certificate: &EndEntityCert<'_>) -> String {
+    let names = facts::names(certificate, CommonName::Counts);
+    claim(names.iter().map(|name| &*name.text))
+}
+
+/// Who the sender says that it is.
+fn claim<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
+    let count = names.len();
+    let mut claim = String::new();
+    for name in names.take(QUOTED.0) {
+        let before = if claim.is_empty() {
+            "the sender claims to be "
+        } else {
+            ", "
+        };
+        let _ = write!(claim, "{before}{}", quoted(name));
+    }
+    match count {
+        0 => "the sender has no name".to_owned(),
+        count if count > QUOTED.0 => format!("{claim} and more"),
+        _ => claim,
+    }
+}

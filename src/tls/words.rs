@@ -1,0 +1,78 @@
+//! What is said of certificates and CRLs that are not taken: in words for people, who have to act on
+//! them, and with quotations that end where they seem to.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use rustls::CertificateError;
+
+/// What is wrong with a certificate or a CRL. The verifier's own words are for programmers, and
+/// quote at length what a sender presented.
+pub(super) fn fault(error: &webpki::Error) -> Cow<'static, str> {
+    use webpki::Error as Fault;
+    let words = match error {
+        Fault::BadDer
+        | Fault::BadDerTime
+        | Fault::TrailingData(_)
+        | Fault::SignatureAlgorithmMismatch
+        | Fault::ExtensionValueInvalid
+        | Fault::MalformedExtensions => "it is damaged",
+        Fault::UnsupportedCertVersion => "it is not of X.509 version 3",
+        Fault::UnsupportedCriticalExtension => "it has a critical extension that is not supported",
+        Fault::UnsupportedSignatureAlgorithmContext(_)
+        | Fault::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
+            "its kind of signature is not supported"
+        }
+        Fault::InvalidCertValidity => "it ends before it begins",
+        Fault::EndEntityUsedAsCa => "it is signed by something that is no CA",
+        Fault::PathLenConstraintViolated => "a CA above it may not sign for further CAs",
+        Fault::MaximumPathDepthExceeded
+        | Fault::MaximumPathBuildCallsExceeded
+        | Fault::MaximumSignatureChecksExceeded
+        | Fault::MaximumNameConstraintComparisonsExceeded => "too much came with it to be checked",
+        Fault::InvalidCrlSignatureForPublicKey => "the CRL for it is not signed by its CA",
+        Fault::UnsupportedCrlSignatureAlgorithmContext(_)
+        | Fault::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_) => {
+            "the CRL for it has a kind of signature that is not supported"
+        }
+        Fault::IssuerNotCrlSigner => "its CA may not sign CRLs",
+        Fault::UnsupportedCrlVersion => {
+            "it is not of version 2, which openssl ca makes when crl_extensions is set"
+        }
+        Fault::UnsupportedDeltaCrl => "delta lists are not supported",
+        Fault::UnsupportedIndirectCrl => "indirect lists are not supported",
+        Fault::UnsupportedRevocationReasonsPartitioning => {
+            "lists for some reasons only are not supported"
+        }
+        Fault::UnsupportedCrlIssuingDistributionPoint => {
+            "its kind of distribution point is not supported"
+        }
+        other => {
+            let mut name = format!("{other:?}");
+            let end = name.find(|c: char| !c.is_ascii_alphanumeric());
+            name.truncate(end.unwrap_or(name.len()));
+            return name.into();
+        }
+    };
+    words.into()
+}
+
+/// What a peer is told where TLS has no alert of its own for it.
+pub(super) fn other(error: webpki::Error) -> CertificateError {
+    CertificateError::Other(Arc::new(error))
+}
+
+/// How many names, and how many bytes of each, are quoted from a certificate that nobody verified.
+pub(super) const QUOTED: (usize, usize) = (3, 128);
+
+/// Text from a certificate, in quotation marks that it can't end itself.
+pub(super) fn quoted(text: &str) -> String {
+    let end = (0..=QUOTED.1.min(text.len()))
+        .rev()
+        .find(|at| text.is_char_boundary(*at));
+    let (shown, rest) = text
+        .split_at_checked(end.unwrap_or(0))
+        .unwrap_or((text, ""));
+    let more = if rest.is_empty() { "" } else { "…" };
+    format!("\"{}{more}\"", shown.replace('"', "'"))
+}

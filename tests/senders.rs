@@ -1,0 +1,1127 @@
+//! Who is let in, and by which name; who is not, and what is said then. Real certificates, the real
+//! binary, and senders by rustls and OpenSSL in both versions of TLS.
+
+#![cfg(all(
+    feature = "cli",
+    feature = "gzip",
+    feature = "zlib",
+    feature = "deflate",
+    feature = "zstd",
+    feature = "qt"
+))]
+
+mod common;
+
+use std::collections::HashMap;
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::sync::Barrier;
+use std::thread;
+use std::time::Duration;
+
+use common::authority::{
+    Authority, Credentials, Subtree, constrains_uris, dns, excludes_dns, expires, lasts, mail,
+    permits_dns, uri,
+};
+use common::client;
+use common::memory::{Session, finish};
+use common::program::{Client, FREE, Program, Version, run_if_installed, tcp};
+use rcgen::{BasicConstraints, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, SanType};
+use tempfile::TempDir;
+use tlsink::{Clients, Decoded, End, Identity, Server, Tls};
+
+#[test]
+fn a_sender_is_called_by_its_first_dns_name_uri_mail_address_or_common_name() {
+    let ca = Authority::new("Plant CA");
+    let everything = [mail("m@x.example"), uri("urn:u"), dns("d.example")];
+    for (common_name, names, called) in [
+        (
+            "c",
+            &[dns("one.example"), dns("two.example")][..],
+            "one.example",
+        ),
+        (
+            "c",
+            &[uri("spiffe://x.example/two")],
+            "spiffe://x.example/two",
+        ),
+        ("c", &[mail("three@x.example")], "three@x.example"),
+        ("four", &[], "four"),
+        // Whatever their order in the certificate.
+        ("c", &everything, "d.example"),
+        ("c", &everything[..2], "urn:u"),
+        ("c", &everything[..1], "m@x.example"),
+        // Addresses are no names.
+        ("", &[SanType::IpAddress([192, 0, 2, 7].into())], ""),
+        ("", &[dns("*.x.example")], "*.x.example"),
+    ] {
+        is_called(&Setup::new(&[&ca]), &ca.sender(common_name, names), called);
+    }
+}
+
+#[test]
+fn the_name_that_is_allowed_is_the_one_that_is_shown() {
+    let ca = Authority::new("Plant CA");
+    let names = [
+        dns("a.x.example"),
+        dns("B.Sub.Y.example"),
+        uri("urn:Some:thing"),
+        mail("Me@x.example"),
+    ];
+    let sender = ca.sender("The Boiler", &names);
+    for (allowed, called) in [
+        (&["a.x.example"][..], "a.x.example"),
+        (&["A.X.EXAMPLE"], "a.x.example"),
+        (&["b.sub.y.example"], "B.Sub.Y.example"),
+        (&["*.y.example"], "B.Sub.Y.example"),
+        (&["*.SUB.y.Example"], "B.Sub.Y.example"),
+        (&["*.example"], "a.x.example"),
+        (&["urn:Some:thing"], "urn:Some:thing"),
+        (&["Me@x.example"], "Me@x.example"),
+        (&["The Boiler"], "The\\x20Boiler"),
+        // Of several, the first in the certificate.
+        (
+            &["The Boiler", "urn:Some:thing", "*.z.example"],
+            "urn:Some:thing",
+        ),
+    ] {
+        let mut setup = Setup::new(&[&ca]);
+        for name in allowed {
+            setup.args(&["--allow-client", name]);
+        }
+        is_called(&setup, &sender, called);
+    }
+}
+
+#[test]
+fn a_name_that_is_almost_allowed_is_refused() {
+    let ca = Authority::new("Plant CA");
+    for (allowed, common_name, names, claim) in [
+        (
+            "a.x.example",
+            "",
+            &[dns("b.a.x.example")][..],
+            "\"b.a.x.example\"",
+        ),
+        ("*.x.example", "", &[dns("x.example")], "\"x.example\""),
+        (
+            "*.x.example",
+            "",
+            &[dns("bad-x.example")],
+            "\"bad-x.example\"",
+        ),
+        // A wildcard in a certificate matches nothing.
+        ("*.x.example", "", &[dns("*.x.example")], "\"*.x.example\""),
+        ("a.x.example", "", &[dns("*.x.example")], "\"*.x.example\""),
+        // Only DNS names are below others, and have no case.
+        ("*.x.example", "a.x.example", &[], "\"a.x.example\""),
+        ("urn:a", "", &[uri("urn:A")], "\"urn:A\""),
+        (
+            "none.example",
+            "e",
+            &[
+                dns("a.example"),
+                dns("b.example"),
+                uri("urn:c"),
+                mail("d@x.example"),
+            ],
+            "\"a.example\", \"b.example\", \"urn:c\" and more",
+        ),
+        ("a", "say \"hi\"\n\x1b[2J", &[], r#""say 'hi'\x0a\x1b[2J""#),
+    ] {
+        let args = ["--allow-client", allowed, "--allow-client", HONEST];
+        Refused {
+            trusted: &[&ca],
+            args: &args,
+            ..Refused::new(&format!(
+                "name not allowed; the sender claims to be {claim}"
+            ))
+        }
+        .check(Some(&ca.sender(common_name, names)));
+    }
+    let nobody = ca.sender("", &[SanType::IpAddress([192, 0, 2, 7].into())]);
+    Refused {
+        trusted: &[&ca],
+        args: &["--allow-client", HONEST],
+        ..Refused::new("name not allowed; the sender has no name")
+    }
+    .check(Some(&nobody));
+}
+
+#[test]
+fn a_hostile_name_stays_one_escaped_word() {
+    let ca = Authority::new("Plant CA");
+    let hostile = "a b\n\x1b[2J@192.0.2.1:1: 5 bytes received, 5 delivered, plain, clean\r\n";
+    let escaped = "a\\x20b\\x0a\\x1b[2J@192.0.2.1:1:\\x205\\x20bytes\\x20received,\\x205\\x20\
+                   delivered,\\x20plain,\\x20clean\\x0d\\x0a";
+    for (common_name, names) in [(hostile, &[][..]), ("", &[mail(hostile)])] {
+        is_called(&Setup::new(&[&ca]), &ca.sender(common_name, names), escaped);
+    }
+    let uri = uri(&format!("urn:{hostile}"));
+    is_called(
+        &Setup::new(&[&ca]),
+        &ca.sender("", &[uri]),
+        &format!("urn:{escaped}"),
+    );
+    // Spaces and turns of direction that are not ASCII, and a name that is too long for a label.
+    let wide = ca.sender("x\u{3000}y\u{a0}\u{202e}z", &[]);
+    is_called(&Setup::new(&[&ca]), &wide, "x\\u{3000}y\\u{a0}\\u{202e}z");
+    let long = ca.sender(&"ü".repeat(200), &[]);
+    is_called(&Setup::new(&[&ca]), &long, &("ü".repeat(128) + "…"));
+}
+
+#[test]
+fn all_verified_names_are_listed_the_one_to_show_first() {
+    let ca = Authority::new("Plant CA");
+    let names = [
+        mail("m@x.example"),
+        uri("urn:u"),
+        dns("d.example"),
+        dns("e.example"),
+    ];
+    let sender = ca.sender("c", &names);
+    for (allowed, listed) in [
+        (
+            None,
+            ["d.example", "e.example", "urn:u", "m@x.example", "c"],
+        ),
+        (
+            Some("urn:u"),
+            ["urn:u", "d.example", "e.example", "m@x.example", "c"],
+        ),
+    ] {
+        let mut clients = Clients::from_ca_pem(ca.pem().as_bytes()).unwrap();
+        if let Some(name) = allowed {
+            clients = clients.allow(name).unwrap();
+        }
+        let own = ca.server(&["localhost"]).pem();
+        let tls = Tls::builder()
+            .identity(Identity::from_pem(own.as_bytes(), own.as_bytes()).unwrap())
+            .clients(clients)
+            .build()
+            .unwrap();
+        for version in Version::ALL {
+            let (server, mut sink) = Server::builder().tls(tls.clone()).build().unwrap();
+            let client = client::Client::with(sender.config(version.of_rustls()));
+            let mut session = Session::open(&server, client);
+            let opened = smol::block_on(sink.next());
+            let Some(Decoded::Open(conn)) = opened else {
+                panic!("{opened:?}");
+            };
+            assert_eq!(conn.names(), listed);
+            session.remote.send(session.client.close_notify());
+            let (_, report) = finish(&mut session, &mut sink);
+            assert_eq!(report.end, End::Clean);
+            assert_eq!(report.peer.names(), listed);
+        }
+    }
+}
+
+#[test]
+fn no_certificate_is_refused() {
+    let ca = Authority::new("Plant CA");
+    Refused {
+        trusted: &[&ca],
+        hint: "senders must present one that a CA trusted here has signed",
+        ..Refused::new("no certificate")
+    }
+    .check(None);
+}
+
+#[test]
+fn a_certificate_of_an_unknown_ca_is_refused_and_the_ca_named() {
+    let ca = Authority::new("Plant CA");
+    let other = Authority::new("Other CA");
+    let check = |unknown: &str, sender: &Credentials| {
+        Refused {
+            trusted: &[&ca],
+            hint: "if a CA that is trusted here has signed for that one, senders must present its \
+                   certificate too",
+            ..Refused::new(&format!(
+                "unknown CA \"CN={unknown}\"; the sender claims to be \"a.example\""
+            ))
+        }
+        .check(Some(sender));
+    };
+    check("Other CA", &other.sender("", &[dns("a.example")]));
+    // The one that is missing: whoever signed for those that came along.
+    let line = other.below("Other Line CA", |_| {});
+    check("Other CA", &line.sender("", &[dns("a.example")]));
+    let line = ca.below("Line CA", |_| {});
+    let mut alone = line.sender("", &[dns("a.example")]);
+    alone.chain.truncate(1);
+    alone.chain_pem.truncate(alone.split_pem().0.len());
+    check("Line CA", &alone);
+
+    let namesake = Authority::new("Plant CA");
+    let forged = {
+        let mut forged = ca.sender("", &[dns("a.example")]);
+        *forged.chain[0].0.last_mut().unwrap() ^= 1;
+        forged
+    };
+    for (sender, openssl) in [
+        (namesake.sender("", &[dns("a.example")]), true),
+        (forged, false),
+    ] {
+        Refused {
+            trusted: &[&ca],
+            hint: "another CA may have the same name: compare its certificate with the one that \
+                   is trusted here",
+            openssl,
+            ..Refused::new(
+                "a signature is not by the key of CA \"CN=Plant CA\"; \
+                 the sender claims to be \"a.example\"",
+            )
+        }
+        .check(Some(&sender));
+    }
+}
+
+#[test]
+fn a_certificate_before_or_after_its_time_is_refused_with_the_day() {
+    let ca = Authority::new("Plant CA");
+    let names = &[dns("a.example")];
+    let clock = "if that day has come, a clock is wrong";
+    let old_line = ca.below("Old Line CA", expires);
+    let new_line = ca.below("New Line CA", begins_in_2049);
+    for (sender, said, hint) in [
+        (
+            ca.sender_with("", names, expires),
+            "the certificate expired on 2021-02-03",
+            "",
+        ),
+        (
+            old_line.sender("", names),
+            "the certificate of CA \"CN=Old Line CA\" expired on 2021-02-03",
+            "",
+        ),
+        (
+            ca.sender_with("", names, begins_in_2049),
+            "the certificate is not valid before 2049-03-04",
+            clock,
+        ),
+        (
+            new_line.sender("", names),
+            "the certificate of CA \"CN=New Line CA\" is not valid before 2049-03-04",
+            clock,
+        ),
+    ] {
+        Refused {
+            trusted: &[&ca],
+            hint,
+            ..Refused::new(&format!("{said}; the sender claims to be \"a.example\""))
+        }
+        .check(Some(&sender));
+    }
+}
+
+#[test]
+fn a_revoked_certificate_is_refused_its_own_or_that_of_a_ca_above_it() {
+    let ca = Authority::new("Plant CA");
+    let line = ca.below("Line CA", |_| {});
+    let names = &[dns("a.example")];
+    let sender = line.sender("", names);
+    let another = ca.sender("", &[dns("b.example")]);
+    for (lists, said) in [
+        (
+            [ca.crl(&[&another.serial]), line.crl(&[&sender.serial])],
+            "the certificate is revoked",
+        ),
+        (
+            [ca.crl(&[&another.serial, &line.serial()]), line.crl(&[])],
+            "the certificate of CA \"CN=Line CA\" is revoked",
+        ),
+    ] {
+        Refused {
+            trusted: &[&ca],
+            lists: &lists,
+            ..Refused::new(&format!("{said}; the sender claims to be \"a.example\""))
+        }
+        .check(Some(&sender));
+        let mut setup = Setup::new(&[&ca]);
+        lists.iter().for_each(|list| setup.list(list));
+        if said == "the certificate is revoked" {
+            is_called(&setup, &line.sender("", names), "a.example");
+        }
+    }
+}
+
+/// The older one may be good for longer.
+#[test]
+fn of_several_lists_of_a_ca_the_newest_counts() {
+    let ca = Authority::new("Plant CA");
+    let sender = ca.sender("", &[dns("a.example")]);
+    let old = ca.crl_with(&[], -20..=100);
+    let new = ca.crl_with(&[&sender.serial], -1..=50);
+    for lists in [
+        [old.clone(), new.clone()],
+        [new.clone(), old.clone()],
+        [old + &new, String::new()],
+    ] {
+        let lists: Vec<_> = lists.into_iter().filter(|list| !list.is_empty()).collect();
+        Refused {
+            trusted: &[&ca],
+            lists: &lists,
+            ..Refused::new("the certificate is revoked; the sender claims to be \"a.example\"")
+        }
+        .check(Some(&sender));
+    }
+}
+
+#[test]
+fn a_ca_without_a_current_list_is_named() {
+    let ca = Authority::new("Plant CA");
+    let other = Authority::new("Other CA");
+    let line = ca.below("Line CA", |_| {});
+    let own = ca.sender("", &[dns("a.example")]);
+    let sender = line.sender("", &[dns("a.example")]);
+    for (lists, sender, ca_named) in [
+        (&[other.crl(&[])][..], &own, "Plant CA"),
+        (&[other.crl(&[])], &sender, "Line CA"),
+        (&[ca.crl(&[])], &sender, "Line CA"),
+        (&[line.crl(&[])], &sender, "Plant CA"),
+    ] {
+        Refused {
+            trusted: &[&ca],
+            lists,
+            hint: "once there is one list, each CA above a sender needs its own",
+            ..Refused::new(&format!(
+                "CRL missing for \"CN={ca_named}\"; the sender claims to be \"a.example\""
+            ))
+        }
+        .check(Some(sender));
+    }
+
+    let over = |authority: &Authority| authority.list(&[], JANUARY..=FEBRUARY).pem().unwrap();
+    for (lists, sender, ca_named) in [
+        // The other list that ended then has nothing to do with it.
+        (&[over(&other), over(&ca)][..], &own, "Plant CA"),
+        (&[over(&line), ca.crl(&[])], &sender, "Line CA"),
+        (&[line.crl(&[]), over(&ca)], &sender, "Plant CA"),
+    ] {
+        Refused {
+            trusted: &[&ca, &other],
+            lists,
+            hint: "get the CA's new list",
+            ..Refused::new(&format!(
+                "the CRL of \"CN={ca_named}\" expired on 2021-02-03; \
+                 the sender claims to be \"a.example\""
+            ))
+        }
+        .check(Some(sender));
+    }
+}
+
+#[test]
+fn a_list_that_its_ca_has_not_signed_does_not_count() {
+    let ca = Authority::new("Plant CA");
+    let namesake = Authority::new("Plant CA");
+    Refused {
+        trusted: &[&ca],
+        lists: &[namesake.crl(&[])],
+        ..Refused::new(
+            "the certificate can't be used: the CRL for it is not signed by its CA; \
+             the sender claims to be \"a.example\"",
+        )
+    }
+    .check(Some(&ca.sender("", &[dns("a.example")])));
+}
+
+/// Trusted without being a CA's, it stands for nobody but itself.
+#[test]
+fn a_certificate_that_signed_itself_lets_nobody_else_in() {
+    for kind in [IsCa::NoCa, IsCa::ExplicitNoCa] {
+        let own = Authority::with("Boiler", |params| {
+            params.is_ca = kind;
+            params.key_usages.clear();
+        });
+        is_called(&Setup::new(&[&own]), &own.own(), "Boiler");
+        // Not with another key, and not with another name for its own.
+        for forged in [
+            own.sender("", &[dns("a.example")]),
+            own.sign(own.own().key, "", &[dns("a.example")], |_| {}),
+        ] {
+            Refused {
+                trusted: &[&own],
+                ..Refused::new(
+                    "the certificate can't be used: it is signed by something that is no CA; \
+                     the sender claims to be \"a.example\"",
+                )
+            }
+            .check(Some(&forged));
+        }
+    }
+}
+
+#[test]
+fn a_certificate_of_the_wrong_kind_is_refused_in_words() {
+    let ca = Authority::new("Plant CA");
+    let names = &[dns("a.example")];
+    let server = ca.sender_with("", names, |params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    });
+    let critical = ca.sender_with("", names, |params| {
+        let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+        extension.set_criticality(true);
+        params.custom_extensions.push(extension);
+    });
+    let leaf = ca.below("Leaf", |params| params.is_ca = IsCa::ExplicitNoCa);
+    let last = ca.below("Last CA", |params| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    });
+    let damaged = {
+        let mut damaged = ca.sender("", names);
+        let half = damaged.chain[0].0.len() / 2;
+        damaged.chain[0].0.truncate(half);
+        damaged
+    };
+    let claim = "; the sender claims to be \"a.example\"";
+    for (sender, said, claim, hint, openssl) in [
+        (
+            server,
+            "the certificate is not for clients",
+            claim,
+            "its extended key usage must include clientAuth",
+            true,
+        ),
+        (
+            ca.own(),
+            "the certificate is a CA's own",
+            "; the sender claims to be \"Plant CA\"",
+            "senders need one that a CA signed for them",
+            true,
+        ),
+        (
+            Authority::new("Other CA").own(),
+            "the certificate is a CA's own",
+            "; the sender claims to be \"Other CA\"",
+            "senders need one that a CA signed for them",
+            true,
+        ),
+        (
+            leaf.sender("", names),
+            "the certificate can't be used: it is signed by something that is no CA",
+            claim,
+            "",
+            true,
+        ),
+        (
+            last.below("Sub CA", |_| {}).sender("", names),
+            "the certificate can't be used: a CA above it may not sign for further CAs",
+            claim,
+            "",
+            true,
+        ),
+        (
+            critical,
+            "the certificate has a critical extension that is not supported",
+            "",
+            "",
+            true,
+        ),
+        (damaged, "the certificate is damaged", "", "", false),
+        (
+            ca.sender("", names).stolen(),
+            "the sender does not hold the certificate's key",
+            claim,
+            "its certificate and its key must belong together",
+            // It notices that itself.
+            false,
+        ),
+    ] {
+        Refused {
+            trusted: &[&ca],
+            hint,
+            openssl,
+            ..Refused::new(&format!("{said}{claim}"))
+        }
+        .check(Some(&sender));
+    }
+}
+
+/// What people get from old instructions: `openssl x509 -req` without extensions, and SHA-1.
+#[test]
+fn certificates_as_of_old_are_refused_in_words() {
+    let ca = Authority::new("Plant CA");
+    let sender = ca.sender("", &[]);
+    let folder = tempfile::tempdir().unwrap();
+    for (name, text) in [
+        ("ca.pem", ca.pem()),
+        ("ca.key", ca.own().key_pem()),
+        ("own.key", sender.key_pem()),
+        ("san", "subjectAltName=DNS:a.example".to_owned()),
+    ] {
+        fs::write(folder.path().join(name), text).unwrap();
+    }
+    for (options, version, said, hint) in [
+        (
+            "",
+            "1 ",
+            "the certificate is not of X.509 version 3",
+            "openssl x509 -req makes that when it is given extensions (-extfile)",
+        ),
+        (
+            "-sha1 -extfile san",
+            "3 ",
+            "the certificate can't be used: its kind of signature is not supported; \
+             the sender claims to be \"a.example\", \"old\"",
+            "",
+        ),
+    ] {
+        let mut openssl = Command::new("sh");
+        openssl.current_dir(&folder).arg("-ec").arg(format!(
+            "openssl req -new -key own.key -subj /CN=old -out own.csr
+             openssl x509 -req -in own.csr -CA ca.pem -CAkey ca.key -set_serial 7 {options} \
+                 -out own.pem
+             openssl x509 -in own.pem -noout -text"
+        ));
+        let made = openssl.output().unwrap();
+        let text = String::from_utf8_lossy(&made.stdout).into_owned();
+        if !made.status.success() || !text.contains(&format!("Version: {version}")) {
+            eprintln!("skipped: openssl is not installed, or makes no such certificates");
+            return;
+        }
+        let mut sender = sender.clone();
+        sender.chain_pem = fs::read_to_string(folder.path().join("own.pem")).unwrap();
+        sender.chain = certificates(&sender.chain_pem);
+        Refused {
+            trusted: &[&ca],
+            hint,
+            // Newer ones have no SHA-1 either.
+            openssl: false,
+            ..Refused::new(said)
+        }
+        .check(Some(&sender));
+    }
+}
+
+#[test]
+fn where_certificates_are_optional_nobody_needs_a_name_but_a_bad_one_is_refused() {
+    let ca = Authority::new("Plant CA");
+    let mut setup = Setup::new(&[&ca]);
+    setup.args(&["--client-auth", "optional"]);
+    is_called(&setup, &ca.sender("", &[dns("a.example")]), "a.example");
+
+    let mut program = setup.start(&["--label"]);
+    for version in Version::ALL {
+        let mut anonymous = Client::connect_as(program.address(), version).unwrap();
+        let peer = anonymous.local_address();
+        anonymous.write(b"hello\n").unwrap();
+        anonymous.finish().unwrap();
+        program.wait_for_line(|line| line == line_of_end(&peer.to_string()));
+        program.wait_for_stdout(format!("{peer} hello\n"));
+        program = setup.start(&["--label"]);
+    }
+
+    let other = Authority::new("Other CA");
+    Refused {
+        trusted: &[&ca],
+        args: &["--client-auth", "optional"],
+        ..Refused::new(
+            "the certificate expired on 2021-02-03; the sender claims to be \"a.example\"",
+        )
+    }
+    .check(Some(&ca.sender_with("", &[dns("a.example")], expires)));
+    Refused {
+        trusted: &[&ca],
+        args: &["--client-auth", "optional"],
+        hint: "its certificate and its key must belong together",
+        openssl: false,
+        ..Refused::new(
+            "the sender does not hold the certificate's key; the sender claims to be \"a.example\"",
+        )
+    }
+    .check(Some(&ca.sender("", &[dns("a.example")]).stolen()));
+    Refused {
+        trusted: &[&ca],
+        args: &["--client-auth", "optional"],
+        hint: "if a CA that is trusted here has signed for that one, senders must present its \
+               certificate too",
+        ..Refused::new("unknown CA \"CN=Other CA\"; the sender claims to be \"a.example\"")
+    }
+    .check(Some(&other.sender("", &[dns("a.example")])));
+}
+
+/// RUSTSEC-2026-0098: these were ignored.
+#[test]
+fn name_constraints_on_uris_let_no_uri_through() {
+    let ca = Authority::new("Plant CA");
+    for side in [Subtree::Permitted, Subtree::Excluded] {
+        let line = ca.below("Line CA", |params| {
+            constrains_uris(params, side, "host.example");
+        });
+        for name in ["https://host.example/x", "https://other.example/x", "urn:x"] {
+            Refused {
+                trusted: &[&ca],
+                ..Refused::new(&format!(
+                    "a CA above the certificate may not sign for its names; \
+                     the sender claims to be \"{name}\""
+                ))
+            }
+            .check(Some(&line.sender("", &[uri(name)])));
+        }
+        // Other kinds of names are not concerned.
+        is_called(
+            &Setup::new(&[&ca]),
+            &line.sender("", &[dns("a.example")]),
+            "a.example",
+        );
+    }
+}
+
+/// RUSTSEC-2026-0099: wildcards got past them.
+#[test]
+fn name_constraints_let_no_wildcard_through_that_reaches_beyond_them() {
+    let ca = Authority::new("Plant CA");
+    let permitting = ca.below("Permitting CA", |params| {
+        permits_dns(params, &["a.x.example"]);
+    });
+    let excluding = ca.below("Excluding CA", |params| {
+        excludes_dns(params, &["a.x.example"]);
+    });
+    for (line, name) in [
+        (&permitting, "*.x.example"),
+        (&permitting, "b.x.example"),
+        (&excluding, "*.x.example"),
+        (&excluding, "a.x.example"),
+        (&excluding, "*.a.x.example"),
+    ] {
+        Refused {
+            trusted: &[&ca],
+            ..Refused::new(&format!(
+                "a CA above the certificate may not sign for its names; \
+                 the sender claims to be \"{name}\""
+            ))
+        }
+        .check(Some(&line.sender("", &[dns(name)])));
+    }
+    for (line, name) in [
+        (&permitting, "b.a.x.example"),
+        (&permitting, "*.a.x.example"),
+        (&excluding, "b.x.example"),
+        (&excluding, "*.b.x.example"),
+    ] {
+        is_called(&Setup::new(&[&ca]), &line.sender("", &[dns(name)]), name);
+    }
+}
+
+/// Name constraints say nothing of it, so that such a CA could give any.
+#[test]
+fn a_common_name_below_name_constraints_is_no_name() {
+    let root = Authority::with("Plant CA", |params| permits_dns(params, &["x.example"]));
+    let ca = Authority::new("Plant CA");
+    let line = ca.below("Line CA", |params| permits_dns(params, &["x.example"]));
+    let below = line.below("Sub CA", |_| {});
+    for (trusted, line) in [(&root, &root), (&ca, &line), (&ca, &below)] {
+        let setup = Setup::new(&[trusted]);
+        is_called(&setup, &line.sender("The Boiler", &[]), "");
+        let named = line.sender("The Boiler", &[dns("a.x.example")]);
+        is_called(&setup, &named, "a.x.example");
+        for (sender, claim) in [
+            (line.sender("The Boiler", &[]), "has no name"),
+            (named, "claims to be \"a.x.example\""),
+        ] {
+            Refused {
+                trusted: &[trusted],
+                args: &["--allow-client", "The Boiler", "--allow-client", HONEST],
+                hint: "a common name does not count below a CA with name constraints",
+                ..Refused::new(&format!("name not allowed; the sender {claim}"))
+            }
+            .check(Some(&sender));
+        }
+    }
+}
+
+/// Constraints on DNS names say nothing of URIs and mail addresses, which look different.
+#[test]
+fn a_uri_or_a_mail_address_that_looks_like_a_dns_name_is_no_name() {
+    let ca = Authority::new("Plant CA");
+    let line = ca.below("Line CA", |params| permits_dns(params, &["x.example"]));
+    for name in [
+        uri("a.y.example"),
+        uri("//a.y.example"),
+        uri(":a.y.example"),
+        uri("7:a.y.example"),
+        mail("a.y.example"),
+    ] {
+        let sender = line.sender("", &[name]);
+        is_called(&Setup::new(&[&ca]), &sender, "");
+        Refused {
+            trusted: &[&ca],
+            args: &["--allow-client", "a.y.example", "--allow-client", HONEST],
+            hint: "a common name does not count below a CA with name constraints",
+            ..Refused::new("name not allowed; the sender has no name")
+        }
+        .check(Some(&sender));
+    }
+}
+
+/// A certificate may hold thousands, which nobody has verified yet.
+#[test]
+fn as_many_names_as_fit_in_a_certificate_hold_nobody_up() {
+    let ca = Authority::new("Plant CA");
+    let names: Vec<_> = (0..7000)
+        .map(|number| uri(&format!("u:{number:x}")))
+        .collect();
+    Refused {
+        trusted: &[&ca],
+        hint: "if a CA that is trusted here has signed for that one, senders must present its \
+               certificate too",
+        ..Refused::new(
+            "unknown CA \"CN=Other CA\"; \
+             the sender claims to be \"u:0\", \"u:1\", \"u:2\" and more",
+        )
+    }
+    .check(Some(&Authority::new("Other CA").sender("", &names)));
+    is_called(&Setup::new(&[&ca]), &ca.sender("", &names), "u:0");
+}
+
+/// Those that come with a certificate may each seem to be signed by each of the others, and make a
+/// maze.
+#[test]
+fn few_certificates_come_with_a_senders_own() {
+    let ca = Authority::new("Plant CA");
+    let maze = Authority::new("Maze CA");
+    let with = |authority: &Authority, count| {
+        let mut sender = authority.sender("", &[dns("a.example")]);
+        for _ in 0..count {
+            let other = Authority::new("Maze CA");
+            sender.chain.push(rustls::Certificate(other.der().to_vec()));
+            sender.chain_pem.push_str(&other.pem());
+        }
+        sender
+    };
+    is_called(&Setup::new(&[&ca]), &with(&ca, 8), "a.example");
+    Refused {
+        trusted: &[&ca],
+        hint: "if a CA that is trusted here has signed for that one, senders must present its \
+               certificate too",
+        ..Refused::new("unknown CA \"CN=Maze CA\"; the sender claims to be \"a.example\"")
+    }
+    .check(Some(&with(&maze, 6)));
+    for sender in [with(&ca, 9), with(&maze, 150)] {
+        Refused {
+            trusted: &[&ca],
+            hint: "senders present their own and those of the CAs above it, no others",
+            ..Refused::new(
+                "more than 8 certificates came with the certificate; \
+                 the sender claims to be \"a.example\"",
+            )
+        }
+        .check(Some(&sender));
+    }
+}
+
+/// TLS has no room for the names of so many (RFC 5246, section 7.4.4).
+#[test]
+fn a_thousand_trusted_cas_are_not_too_many() {
+    let many: Vec<_> = (0..1000)
+        .map(|number| {
+            let name = format!("CA {number} of {}", "x".repeat(40));
+            Authority::with(&name, |params| {
+                let organization = "y".repeat(60);
+                params
+                    .distinguished_name
+                    .push(DnType::OrganizationName, organization);
+            })
+        })
+        .collect();
+    let setup = Setup::new(&many.iter().collect::<Vec<_>>());
+    let sender = many[777].sender("", &[dns("a.example")]);
+    is_called(&setup, &sender, "a.example");
+}
+
+#[test]
+fn each_of_300_senders_at_once_is_called_by_its_own_name() {
+    const SENDERS: usize = 300;
+    let ca = Authority::new("Plant CA");
+    let program = Setup::new(&[&ca]).start(&["--label"]);
+    let senders: Vec<_> = (0..SENDERS)
+        .map(|number| {
+            let name = format!("sender-{number}.example");
+            let credentials = ca.sender("", &[dns(&name)]);
+            (
+                name,
+                credentials.config(Version::ALL[number % 2].of_rustls()),
+            )
+        })
+        .collect();
+    let address = program.address();
+    let barrier = Barrier::new(SENDERS);
+    let peers: HashMap<SocketAddr, String> = thread::scope(|scope| {
+        let senders: Vec<_> = senders
+            .into_iter()
+            .map(|(name, config)| {
+                let barrier = &barrier;
+                scope.spawn(move || {
+                    let tcp = tcp(address);
+                    barrier.wait();
+                    let mut client = Client::over(tcp.unwrap(), config, "localhost").unwrap();
+                    // With all handshakes over, or most of them.
+                    client.write(format!("I am {name}\n").as_bytes()).unwrap();
+                    let peer = client.local_address();
+                    client.finish().unwrap();
+                    (peer, name)
+                })
+            })
+            .collect();
+        senders
+            .into_iter()
+            .map(|sender| sender.join().unwrap())
+            .collect()
+    });
+    let ends = program.wait_for_ends(SENDERS);
+    let outcome = program.stop();
+    assert_eq!(ends.len(), SENDERS);
+    for ended in ends {
+        let (name, peer) = ended.peer.split_once('@').unwrap();
+        assert_eq!(peers[&peer.parse().unwrap()], name);
+        assert_eq!(ended.end, "clean");
+    }
+    let printed = outcome.stdout_text();
+    assert_eq!(printed.lines().count(), SENDERS);
+    for line in printed.lines() {
+        let (label, text) = line.split_once(' ').unwrap();
+        let (name, peer) = label.split_once('@').unwrap();
+        assert_eq!(text, format!("I am {name}"));
+        assert_eq!(peers[&peer.parse().unwrap()], name);
+    }
+}
+
+/// The one who must not notice that others are refused.
+const HONEST: &str = "honest.example";
+
+/// 2021-01-04 and 2021-02-03, since 1970.
+const JANUARY: Duration = Duration::from_secs(18_631 * 86_400);
+const FEBRUARY: Duration = Duration::from_secs(18_661 * 86_400);
+
+fn begins_in_2049(params: &mut rcgen::CertificateParams) {
+    lasts(params, -1..=100);
+    params.not_before = rcgen::date_time_ymd(2049, 3, 4);
+    params.not_after = rcgen::date_time_ymd(2049, 12, 31);
+}
+
+fn certificates(pem: &str) -> Vec<rustls::Certificate> {
+    use rustls_pki_types::CertificateDer;
+    use rustls_pki_types::pem::PemObject;
+    CertificateDer::pem_slice_iter(pem.as_bytes())
+        .map(|der| rustls::Certificate(der.unwrap().to_vec()))
+        .collect()
+}
+
+/// The files that senders are verified by, and the arguments that name them.
+struct Setup {
+    folder: TempDir,
+    args: Vec<String>,
+}
+
+impl Setup {
+    fn new(trusted: &[&Authority]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let text: String = trusted.iter().map(|ca| ca.pem()).collect();
+        let mut setup = Setup {
+            folder,
+            args: Vec::new(),
+        };
+        setup.file("--client-ca", text.as_bytes());
+        setup
+    }
+
+    fn list(&mut self, list: &str) {
+        self.file("--crl", list.as_bytes());
+    }
+
+    fn file(&mut self, option: &str, content: &[u8]) {
+        let path = self.folder.path().join(self.args.len().to_string());
+        fs::write(&path, content).unwrap();
+        self.args(&[option, path.to_str().unwrap()]);
+    }
+
+    fn args(&mut self, args: &[&str]) {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+    }
+
+    fn start(&self, args: &[&str]) -> Program {
+        let all: Vec<_> = self
+            .args
+            .iter()
+            .map(String::as_str)
+            .chain(args.iter().copied())
+            .collect();
+        Program::start_on(&[FREE], &all, common::program::Stdout::Collected)
+    }
+}
+
+/// Checks by which name this sender is let in, if it has one: in front of its lines, and where its
+/// end is said.
+fn is_called(setup: &Setup, sender: &Credentials, name: &str) {
+    let named = |peer: &str| match name {
+        "" => peer.to_owned(),
+        name => format!("{name}@{peer}"),
+    };
+    let program = setup.start(&["--label"]);
+    let mut printed = String::new();
+    for version in Version::ALL {
+        let config = sender.config(version.of_rustls());
+        let tcp = tcp(program.address()).unwrap();
+        let mut client = Client::over(tcp, config, "localhost").unwrap();
+        let sender = named(&client.local_address().to_string());
+        client.write(b"hello\n").unwrap();
+        client.finish().unwrap();
+        program.wait_for_line(|line| line == line_of_end(&sender));
+        printed += &format!("{sender} hello\n");
+        program.wait_for_stdout(&printed);
+    }
+    for version in Version::ALL {
+        if !openssl(&program, version, Some(sender)) {
+            return;
+        }
+    }
+    let ends = program.wait_for_ends(4);
+    for ended in &ends[2..] {
+        let peer = ended.peer.rsplit('@').next().unwrap();
+        assert_eq!(ended.peer, named(peer));
+        printed += &format!("{} hello\n", ended.peer);
+    }
+    assert_eq!(program.stop().stdout_text(), printed);
+}
+
+fn line_of_end(sender: &str) -> String {
+    format!("tlsink: {sender}: 6 bytes received, 6 delivered, plain, clean")
+}
+
+/// Sends a line by OpenSSL; false if there is none.
+fn openssl(program: &Program, version: Version, sender: Option<&Credentials>) -> bool {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = Command::new("openssl");
+    command
+        .current_dir(&folder)
+        .args(["s_client", "-connect", &program.address().to_string()])
+        .args(["-quiet", "-no_ign_eof", "-nocommands"])
+        .arg(match version {
+            Version::Tls12 => "-tls1_2",
+            Version::Tls13 => "-tls1_3",
+        });
+    if let Some(sender) = sender {
+        let (own, above) = sender.split_pem();
+        for (name, text) in [
+            ("own.pem", own),
+            ("above.pem", above),
+            ("key.pem", &sender.key_pem()),
+        ] {
+            fs::write(folder.path().join(name), text).unwrap();
+        }
+        command.args(["-cert", "own.pem", "-key", "key.pem"]);
+        if !above.is_empty() {
+            command.args(["-cert_chain", "above.pem"]);
+        }
+    }
+    run_if_installed(&mut command, b"hello\n").is_some()
+}
+
+/// What is said of a sender that is refused, and under which circumstances.
+struct Refused<'a> {
+    trusted: &'a [&'a Authority],
+    lists: &'a [String],
+    args: &'a [&'a str],
+    what: String,
+    hint: &'a str,
+    /// Whether OpenSSL presents such a certificate.
+    openssl: bool,
+}
+
+impl Refused<'_> {
+    fn new(what: &str) -> Self {
+        Refused {
+            trusted: &[],
+            lists: &[],
+            args: &[],
+            what: what.to_owned(),
+            hint: "",
+            openssl: true,
+        }
+    }
+
+    /// Lets the sender try in all ways while an honest one is connected. Exactly this must be said,
+    /// and nothing of it printed.
+    fn check(&self, sender: Option<&Credentials>) {
+        let honest_ca = Authority::new("Honest CA");
+        let trusted: Vec<_> = self.trusted.iter().copied().chain([&honest_ca]).collect();
+        let mut setup = Setup::new(&trusted);
+        self.lists.iter().for_each(|list| setup.list(list));
+        if !self.lists.is_empty() {
+            setup.list(&honest_ca.crl(&[]));
+        }
+        setup.args(self.args);
+        let program = setup.start(&[]);
+        let honest = honest_ca.sender("", &[dns(HONEST)]).config(&client::TLS13);
+        let tcp_of_honest = tcp(program.address()).unwrap();
+        let mut honest = Client::over(tcp_of_honest, honest, "localhost").unwrap();
+        honest.write(b"before\n").unwrap();
+        program.wait_for_stdout("before\n");
+
+        let line = format!("tlsink: PEER: refused ({})", self.what);
+        let mut tries = 0;
+        let mut wait = || {
+            tries += 1;
+            program.wait_for_lines(tries, |said| without_peer(said) == line);
+        };
+        for version in Version::ALL {
+            let config = match sender {
+                Some(sender) => sender.config(version.of_rustls()),
+                None => client::config(version.of_rustls()),
+            };
+            let tcp = tcp(program.address()).unwrap();
+            match Client::over(tcp, config, "localhost") {
+                // In TLS 1.3 a sender is through before its certificate is judged.
+                Ok(mut client) => {
+                    let _ = client.write(b"hello\n");
+                    assert!(client.finish().is_err(), "{}", self.what);
+                }
+                Err(error) => assert!(error.to_string().contains("alert"), "{error}"),
+            }
+            wait();
+            if self.openssl && openssl(&program, version, sender) {
+                wait();
+            }
+        }
+
+        honest.write(b"after\n").unwrap();
+        program.wait_for_stdout("before\nafter\n");
+        let peer = honest.local_address();
+        honest.finish().unwrap();
+        program.wait_for_end();
+        let outcome = program.stop();
+        assert_eq!(outcome.stdout_text(), "before\nafter\n", "{}", self.what);
+        let said: Vec<_> = outcome
+            .stderr
+            .lines()
+            .skip_while(|line| !line.starts_with("tlsink: try: "))
+            .skip(1)
+            .map(without_peer)
+            .collect();
+        let hint = match self.hint {
+            "" => String::new(),
+            hint => format!("\nhint: {hint}"),
+        };
+        let mut expected = vec![line + &hint; tries];
+        expected.push(format!(
+            "tlsink: {HONEST}@{peer}: 13 bytes received, 13 delivered, plain, clean"
+        ));
+        expected.push("tlsink: stopping".to_owned());
+        assert_eq!(said.join("\n"), expected.join("\n"));
+    }
+}
+
+/// A line with `PEER` in the place of the address that it begins with.
+fn without_peer(line: &str) -> String {
+    let peer = line
+        .strip_prefix("tlsink: ")
+        .and_then(|said| said.split_once(": "))
+        .filter(|(peer, _)| peer.parse::<SocketAddr>().is_ok());
+    match peer {
+        Some((_, said)) => format!("tlsink: PEER: {said}"),
+        None => line.to_owned(),
+    }
+}
