@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use async_channel::Sender;
 use async_io::Timer;
 use event_listener::EventListener;
 use futures_lite::{AsyncRead, AsyncWrite};
@@ -15,6 +14,7 @@ use crate::budget::Share;
 use crate::decode::Format;
 use crate::error::{Cut, End, Timeout, Truncation};
 use crate::event::{self, Buffers, Event, Kind};
+use crate::lane::{Lane, SinkGone};
 use crate::link::{Link, Request, SinkLink, Verdict};
 use crate::peer::{ConnId, Peer};
 use crate::receipt;
@@ -104,7 +104,7 @@ struct Guard {
     peer: Peer,
     shared: Arc<Shared>,
     link: Arc<Link>,
-    events: Option<Sender<Event>>,
+    lane: Option<Lane>,
     /// The limit that the peer's address is over, if it is.
     too_many: Option<usize>,
     /// Shared with the stream's `Close`: free once the sink is through with it, and the peer too.
@@ -126,7 +126,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 peer,
                 shared: Arc::clone(shared),
                 link,
-                events: registration.lane,
+                lane: registration.lane,
                 too_many: registration.too_many,
                 place: shared.places.try_take(1, 0).map(Arc::new),
                 closed: false,
@@ -262,7 +262,7 @@ impl<IO> Next<IO> {
 
 impl Guard {
     fn is_cut(&self) -> bool {
-        self.events.is_none() || self.link.requested().is_some()
+        self.lane.is_none() || self.link.requested().is_some()
     }
 
     /// Announces the connection to the sink.
@@ -300,8 +300,8 @@ impl Guard {
 
     fn send(&self, kind: Kind) -> Result<(), SinkGone> {
         let event = Event { id: self.id, kind };
-        match &self.events {
-            Some(events) => events.try_send(event).map_err(|_| SinkGone),
+        match &self.lane {
+            Some(lane) => lane.send(event),
             None => Err(SinkGone),
         }
     }
@@ -325,8 +325,6 @@ impl Drop for Guard {
         self.shared.forget(self.id, &self.peer);
     }
 }
-
-struct SinkGone;
 
 /// A stream that is being read.
 struct Open<IO> {
