@@ -52,10 +52,13 @@ pub(crate) fn lane() -> (Lane, Inbox) {
 }
 
 impl Lane {
-    pub(crate) fn send(&self, event: Event) -> Result<(), SinkGone> {
-        self.events.try_send(event).map_err(|_| SinkGone)?;
+    /// Leaves an event for the sink, which finds it once somebody [wakes](Self::wake) it.
+    pub(crate) fn leave(&self, event: Event) -> Result<(), SinkGone> {
+        self.events.try_send(event).map_err(|_| SinkGone)
+    }
+
+    pub(crate) fn wake(&self) {
         self.sink.0.wake();
-        Ok(())
     }
 }
 

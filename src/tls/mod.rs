@@ -17,6 +17,7 @@ use rustls::{
 
 use crate::error::TlsError;
 
+mod ahead;
 mod clients;
 mod facts;
 mod identity;
