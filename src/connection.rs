@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use async_channel::Sender;
 use async_io::Timer;
 use event_listener::EventListener;
 use futures_lite::{AsyncRead, AsyncWrite};
@@ -15,6 +14,7 @@ use crate::budget::Share;
 use crate::decode::Format;
 use crate::error::{Cut, End, Timeout, Truncation};
 use crate::event::{self, Buffers, Event, Kind};
+use crate::lane::{Lane, SinkGone};
 use crate::link::{Link, Request, SinkLink, Verdict};
 use crate::peer::{ConnId, Peer};
 use crate::receipt;
@@ -104,7 +104,7 @@ struct Guard {
     peer: Peer,
     shared: Arc<Shared>,
     link: Arc<Link>,
-    events: Option<Sender<Event>>,
+    lane: Option<Lane>,
     /// The limit that the peer's address is over, if it is.
     too_many: Option<usize>,
     /// Shared with the stream's `Close`: free once the sink is through with it, and the peer too.
@@ -114,6 +114,8 @@ struct Guard {
     /// The sink has been told of the connection.
     opened: bool,
     received: u64,
+    /// The sink has not been woken for what was left for it.
+    left: bool,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
@@ -126,12 +128,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 peer,
                 shared: Arc::clone(shared),
                 link,
-                events: registration.lane,
+                lane: registration.lane,
                 too_many: registration.too_many,
                 place: shared.places.try_take(1, 0).map(Arc::new),
                 closed: false,
                 opened: false,
                 received: 0,
+                left: false,
             },
             phase: Phase::Waiting {
                 transport: Some(transport),
@@ -262,7 +265,7 @@ impl<IO> Next<IO> {
 
 impl Guard {
     fn is_cut(&self) -> bool {
-        self.events.is_none() || self.link.requested().is_some()
+        self.lane.is_none() || self.link.requested().is_some()
     }
 
     /// Announces the connection to the sink.
@@ -298,11 +301,28 @@ impl Guard {
         }
     }
 
-    fn send(&self, kind: Kind) -> Result<(), SinkGone> {
+    fn send(&mut self, kind: Kind) -> Result<(), SinkGone> {
+        self.leave(kind)?;
+        self.wake_sink();
+        Ok(())
+    }
+
+    /// Sends to a sink that need not hear of it before [`wake_sink`](Self::wake_sink).
+    fn leave(&mut self, kind: Kind) -> Result<(), SinkGone> {
         let event = Event { id: self.id, kind };
-        match &self.events {
-            Some(events) => events.try_send(event).map_err(|_| SinkGone),
+        self.left = true;
+        match &self.lane {
+            Some(lane) => lane.leave(event),
             None => Err(SinkGone),
+        }
+    }
+
+    /// Wakes the sink, if anything was left for it.
+    fn wake_sink(&mut self) {
+        if std::mem::take(&mut self.left)
+            && let Some(lane) = &self.lane
+        {
+            lane.wake();
         }
     }
 
@@ -326,8 +346,6 @@ impl Drop for Guard {
     }
 }
 
-struct SinkGone;
-
 /// A stream that is being read.
 struct Open<IO> {
     stream: Stream<IO>,
@@ -347,31 +365,34 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Open<IO> {
         }
         // A sender that is kept waiting is not idle.
         let Poll::Ready(credit) = guard.link.poll_credit() else {
+            guard.wake_sink();
             self.idle.restart();
             return Poll::Pending;
         };
         let buffers: &Arc<Buffers> = &guard.shared.buffers;
         let Poll::Ready(mut buffer) = buffers.poll_lend(&mut self.lending, cx) else {
+            guard.wake_sink();
             self.idle.restart();
             return Poll::Pending;
         };
-        let (filled, end) = self.stream.fill(cx, &mut buffer, guard.received);
-        if filled > 0 {
-            let full = filled == buffer.len();
-            guard.received = guard.received.saturating_add(filled as u64);
+        let Filled { len, more, end } = self.stream.fill(cx, &mut buffer, guard.received);
+        if len > 0 {
+            guard.received = guard.received.saturating_add(len as u64);
             self.idle.restart();
             if guard
-                .send(Kind::Data(buffer.into_chunk(filled, credit)))
+                .leave(Kind::Data(buffer.into_chunk(len, credit)))
                 .is_err()
             {
                 return Poll::Ready(End::Cut(Cut::SinkGone));
             }
-            if full && end.is_none() {
-                // There may be more; the executor's other tasks come first.
-                cx.waker().wake_by_ref();
-                return Poll::Pending;
-            }
         }
+        if more {
+            // The executor's other tasks come first. The sink is woken for two chunks as for one:
+            // each time, on a busy core, is a switch of threads.
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        guard.wake_sink();
         match end {
             Some(end) => Poll::Ready(end),
             None => self.idle.poll(cx),
@@ -446,11 +467,35 @@ enum Stream<IO> {
     Gone,
 }
 
+/// What was read at once.
+struct Filled {
+    len: usize,
+    /// There may be more, and nobody will wake the task for it.
+    more: bool,
+    end: Option<End>,
+}
+
 impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
     /// Reads until the buffer is full or nothing more is there. Small records arrive in groups:
     /// one chunk, and one wake-up of the sink, serves them all.
     /// `offset` is how much was read before.
-    fn fill(
+    fn fill(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], offset: u64) -> Filled {
+        if let Stream::Tls(tls) = self {
+            tls.allow(buffer.len());
+        }
+        let (len, end) = self.fill_as_allowed(cx, buffer, offset);
+        let used_up = match self {
+            Stream::Tls(tls) => tls.finish(),
+            Stream::Plain(_) | Stream::Gone => false,
+        };
+        Filled {
+            len,
+            more: end.is_none() && (used_up || len == buffer.len()),
+            end,
+        }
+    }
+
+    fn fill_as_allowed(
         &mut self,
         cx: &mut Context<'_>,
         buffer: &mut [u8],

@@ -73,6 +73,7 @@ mod budget;
 pub mod decode;
 mod error;
 mod event;
+mod lane;
 mod link;
 mod peer;
 

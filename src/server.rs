@@ -6,7 +6,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_channel::Sender;
 use async_io::Timer;
 use futures_lite::{AsyncRead, AsyncWrite, Stream, StreamExt};
 
@@ -14,7 +13,8 @@ use crate::budget::Memory;
 use crate::connection::{Connection, Transport};
 use crate::decode::{Format, Limits};
 use crate::error::BuildError;
-use crate::event::{Buffers, CHUNK, Event};
+use crate::event::{Buffers, CHUNK};
+use crate::lane::{Lane, lane};
 use crate::peer::Peer;
 use crate::shared::{Settings, Shared};
 use crate::sink::{self, Sink};
@@ -337,25 +337,18 @@ impl Builder {
         })
     }
 
-    fn lane(&self, limits: &Limits) -> (Sender<Event>, Sink) {
-        // Unbounded, and yet it holds little: each connection has one `Open`, one `Close`, and as
-        // many chunks as it has credits.
-        let (sender, receiver) = async_channel::unbounded();
+    fn lane(&self, limits: &Limits) -> (Lane, Sink) {
+        let (lane, inbox) = lane();
         let settings = sink::Settings {
             format: self.format,
             limits: limits.clone(),
             max_decoded: self.max_decoded.unwrap_or(u64::MAX),
             checksums: self.settings.receipts,
         };
-        (sender, Sink::new(receiver, settings))
+        (lane, Sink::new(inbox, settings))
     }
 
-    fn server(
-        self,
-        lanes: Vec<Sender<Event>>,
-        counters: Vec<Arc<Counters>>,
-        limits: &Limits,
-    ) -> Server {
+    fn server(self, lanes: Vec<Lane>, counters: Vec<Arc<Counters>>, limits: &Limits) -> Server {
         let buffers = Buffers::new(Arc::clone(&limits.memory.0));
         let handle = Handle {
             shared: Shared::new(

@@ -7,10 +7,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_channel::Sender;
-
 use crate::budget::Budget;
-use crate::event::{Buffers, Event};
+use crate::event::Buffers;
+use crate::lane::Lane;
 use crate::link::{Link, Request};
 use crate::peer::{Address, ConnId, Peer};
 use crate::tls::Tls;
@@ -48,7 +47,7 @@ pub(crate) struct Shared {
 pub(crate) struct Registration {
     pub(crate) id: ConnId,
     /// The way to a sink; none once the server is stopped.
-    pub(crate) lane: Option<Sender<Event>>,
+    pub(crate) lane: Option<Lane>,
     /// The limit that the peer's address is over, if it is.
     pub(crate) too_many: Option<usize>,
 }
@@ -58,7 +57,7 @@ pub(crate) struct Registration {
 struct Registry {
     /// The way to each sink; none once the server is stopped. The sinks end when no connection has
     /// one either.
-    lanes: Vec<Sender<Event>>,
+    lanes: Vec<Lane>,
     /// All connections that have not been dropped.
     links: HashMap<ConnId, Arc<Link>>,
     /// How many of them come from each address, while that is limited.
@@ -72,7 +71,7 @@ impl Shared {
         settings: Settings,
         buffers: Arc<Buffers>,
         max_connections: usize,
-        lanes: Vec<Sender<Event>>,
+        lanes: Vec<Lane>,
         counters: Vec<Arc<Counters>>,
     ) -> Arc<Self> {
         Arc::new(Shared {

@@ -4,13 +4,13 @@ use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
 
-use async_channel::Receiver;
 use futures_lite::future;
 
 use crate::budget::Memory;
 use crate::decode::{Decoder, Format, Limits};
 use crate::error::{Cut, End, OutputError};
 use crate::event::{Chunk, Close, Event, Kind, Open};
+use crate::lane::Inbox;
 use crate::link::{SinkLink, Verdict};
 use crate::output::Output;
 use crate::peer::{Conn, ConnId};
@@ -37,7 +37,7 @@ const UNFLUSHED: usize = 64;
 /// [`Server`]: crate::Server
 #[derive(Debug)]
 pub struct Sink {
-    events: Receiver<Event>,
+    inbox: Inbox,
     streams: HashMap<ConnId, Stream>,
     /// Whose turn is next; each stream that has something to do is in here once.
     turns: VecDeque<ConnId>,
@@ -122,9 +122,9 @@ enum Turn {
 }
 
 impl Sink {
-    pub(crate) fn new(events: Receiver<Event>, settings: Settings) -> Self {
+    pub(crate) fn new(inbox: Inbox, settings: Settings) -> Self {
         Sink {
-            events,
+            inbox,
             streams: HashMap::new(),
             turns: VecDeque::new(),
             output: vec![0; TURN],
@@ -237,13 +237,13 @@ impl Sink {
 
     /// Waits for an event; `false` when none will come.
     async fn wait(&mut self) -> bool {
-        let event = self.events.recv().await;
-        event.map(|event| self.receive(event)).is_ok()
+        let event = future::poll_fn(|cx| self.inbox.poll_next(cx)).await;
+        event.map(|event| self.receive(event)).is_some()
     }
 
     fn step(&mut self) -> Step {
         self.spent = None;
-        while let Ok(event) = self.events.try_recv() {
+        while let Some(event) = self.inbox.next() {
             self.receive(event);
         }
         while let Some(id) = self.turns.pop_front() {
@@ -341,8 +341,7 @@ impl Drop for Sink {
     /// Whatever is not settled by now never will be.
     fn drop(&mut self) {
         // What is in the channel would stay there for as long as anyone can send.
-        self.events.close();
-        while self.events.try_recv().is_ok() {}
+        self.inbox.close();
         let open = self.streams.drain().map(|(_, stream)| stream);
         let closed = self.closed.drain(..).map(|closed| closed.stream);
         for stream in open.chain(closed) {

@@ -17,6 +17,7 @@ use rustls::{
 
 use crate::error::TlsError;
 
+mod ahead;
 mod authorities;
 #[cfg(feature = "cli")]
 mod client;

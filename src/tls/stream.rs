@@ -18,12 +18,14 @@ use async_tls::TlsAcceptor;
 use async_tls::server::TlsStream;
 use futures_lite::{AsyncRead, AsyncWrite};
 
+use super::ahead::{Ahead, Allowance};
 use super::clients::Seen;
 use super::refusal::Refusal;
 
 /// A handshake in progress.
 pub(crate) struct Accept<IO> {
-    tls: async_tls::Accept<Transport<IO>>,
+    tls: async_tls::Accept<Ahead<Transport<IO>>>,
+    allowance: Allowance,
     /// What is seen of the sender's certificate, if it is verified.
     seen: Option<Arc<Seen>>,
 }
@@ -62,8 +64,10 @@ pub(crate) enum ReadError {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
     pub(super) fn new(acceptor: &TlsAcceptor, seen: Option<Arc<Seen>>, io: IO) -> Self {
+        let transport = Ahead::new(Transport(io));
         Accept {
-            tls: acceptor.accept(Transport(io)),
+            allowance: transport.allowance(),
+            tls: acceptor.accept(transport),
             seen,
         }
     }
@@ -73,14 +77,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Accepted<IO>, HandshakeError>> {
         let result = match ready!(Pin::new(&mut self.tls).poll(cx)) {
-            Ok(tls) => Ok(Stream { tls, failed: None }),
+            Ok(tls) => Ok((tls, None)),
             // The handshake may be complete, and only what came with its last message at fault.
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 match Pin::new(&mut self.tls).poll(cx) {
-                    Poll::Ready(Ok(tls)) => Ok(Stream {
-                        tls,
-                        failed: Some(error.into()),
-                    }),
+                    Poll::Ready(Ok(tls)) => Ok((tls, Some(error.into()))),
                     _ => Err(error),
                 }
             }
@@ -93,8 +94,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
                 Err(Refusal::wrong_key(&names).into())
             }
             (Err(error), _) => Err(error.into()),
-            (Ok(stream), seen) => Ok(Accepted {
-                stream,
+            (Ok((tls, failed)), seen) => Ok(Accepted {
+                stream: Stream {
+                    tls,
+                    allowance: self.allowance.clone(),
+                    failed,
+                },
                 names: seen.and_then(Result::ok).unwrap_or_default(),
             }),
         })
@@ -103,12 +108,24 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
 
 /// A TLS stream after its handshake. What was authenticated is read before the error behind it.
 pub(crate) struct Stream<IO> {
-    tls: TlsStream<Transport<IO>>,
+    tls: TlsStream<Ahead<Transport<IO>>>,
+    allowance: Allowance,
     /// The first error, to be reported once everything before it has been read.
     failed: Option<ReadError>,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
+    /// From now on, reads at most so many bytes from the transport, but those with few system
+    /// calls, until [`finish`](Self::finish).
+    pub(crate) fn allow(&self, bytes: usize) {
+        self.allowance.set(bytes);
+    }
+
+    /// Yields whether there may be more, of which nobody was asked to tell.
+    pub(crate) fn finish(&self) -> bool {
+        self.allowance.finish()
+    }
+
     /// Reads into `buf`, which is untouched when this is pending; 0 says that a close_notify came.
     pub(crate) fn poll_read(
         &mut self,
