@@ -342,6 +342,11 @@ pub enum TlsError {
         /// What the TLS library says.
         reason: String,
     },
+    /// The TLS library's own configuration can't be used.
+    Configuration {
+        /// What the TLS library says.
+        reason: String,
+    },
 }
 
 impl TlsError {
@@ -369,6 +374,9 @@ impl fmt::Display for TlsError {
                 f.write_str("the private key is damaged, or of a kind that can't be used")
             }
             TlsError::WrongKey => f.write_str("the private key is not that of the certificate"),
+            TlsError::Configuration { reason } => {
+                write!(f, "can't use the TLS configuration: {reason}")
+            }
             TlsError::Unusable { reason } => write!(f, "can't use the certificate: {reason}"),
         }
     }

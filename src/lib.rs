@@ -77,19 +77,21 @@ mod server;
 mod shared;
 mod tls;
 
+mod delivery;
 pub mod output;
 mod sink;
 mod totals;
 
 pub use budget::Memory;
 pub use connection::{Connection, Report};
+pub use delivery::Delivery;
 pub use error::{BuildError, Cut, End, OutputError, TemplateError, Timeout, TlsError, Truncation};
 pub use output::Output;
 pub use peer::{Address, Conn, ConnId, Peer};
 pub use server::{Builder, Server};
 pub use sink::{Decoded, Sink};
 pub use tls::{Clients, Identity, Tls, TlsBuilder, TlsVersion, TlsWarning};
-pub use totals::Totals;
+pub use totals::{Failures, Totals};
 
 /// Sizes that are fixed, and defaults.
 pub mod limits {

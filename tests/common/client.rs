@@ -17,9 +17,12 @@ pub struct Client(ClientConnection);
 
 impl Client {
     pub fn new(version: &'static SupportedProtocolVersion) -> Self {
-        let config = Arc::new(config(version));
+        Client::with(config(version))
+    }
+
+    pub fn with(config: ClientConfig) -> Self {
         let name = ServerName::try_from("localhost").unwrap();
-        Client(ClientConnection::new(config, name).unwrap())
+        Client(ClientConnection::new(Arc::new(config), name).unwrap())
     }
 
     /// The records that the client has to send by now.

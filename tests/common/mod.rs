@@ -6,4 +6,5 @@ pub mod memory;
 pub mod pack;
 pub mod press;
 pub mod program;
+pub mod sender;
 pub mod terminal;
