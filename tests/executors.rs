@@ -17,6 +17,8 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender as Telling};
 use async_compat::Compat;
 use common::client::tls;
+#[cfg(any(feature = "gzip", feature = "zlib", feature = "zstd", feature = "qt"))]
+use common::pack;
 use common::sender::{LIMIT, Sender};
 use futures_lite::{AsyncRead, AsyncWrite, Stream, StreamExt, future, stream};
 use smol::{Executor, LocalExecutor, Timer};
@@ -332,14 +334,21 @@ fn text(sender: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Every other one compresses.
+/// As it is, or in one of the formats that are built in and told from their first bytes.
 fn encoded(sender: usize, text: &[u8]) -> Vec<u8> {
-    #[cfg(feature = "gzip")]
-    if sender.is_multiple_of(2) {
-        return common::pack::gzip(text);
-    }
-    let _ = sender;
-    text.to_vec()
+    type Encoding = fn(&[u8]) -> Vec<u8>;
+    let encodings: &[Encoding] = &[
+        <[u8]>::to_vec,
+        #[cfg(feature = "gzip")]
+        pack::gzip,
+        #[cfg(feature = "zlib")]
+        pack::zlib,
+        #[cfg(feature = "zstd")]
+        pack::zstd,
+        #[cfg(feature = "qt")]
+        pack::qt,
+    ];
+    encodings[sender % encodings.len()](text)
 }
 
 /// Sends all of it, and returns when the server has answered.

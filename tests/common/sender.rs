@@ -39,6 +39,10 @@ impl<S: Read + Write> Sender<S> {
         while session.is_handshaking() {
             session.complete_io(&mut stream)?;
         }
+        // The client's last message, which it may think need not be sent at once.
+        while session.wants_write() {
+            session.write_tls(&mut stream)?;
+        }
         Ok(Sender(StreamOwned::new(session, stream)))
     }
 
