@@ -113,6 +113,10 @@ struct Guard {
     closed: bool,
     /// The sink has been told of the connection.
     opened: bool,
+    /// The handshake failed for the sender's certificate.
+    unverified: bool,
+    /// The future has resolved.
+    done: bool,
     received: u64,
     /// The sink has not been woken for what was left for it.
     left: bool,
@@ -133,6 +137,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 place: shared.places.try_take(1, 0).map(Arc::new),
                 closed: false,
                 opened: false,
+                unverified: false,
+                done: false,
                 received: 0,
                 left: false,
             },
@@ -183,7 +189,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                     guard.peer.verified(accepted.names);
                     guard.open(Stream::Tls(Box::new(accepted.stream)))
                 }
-                Poll::Ready(Err(error)) => Next::unopened(error.into()),
+                Poll::Ready(Err(error)) => {
+                    guard.unverified = matches!(error, tls::HandshakeError::Unverified { .. });
+                    Next::unopened(error.into())
+                }
                 Poll::Pending => {
                     let limit = ready!(deadline.poll(cx));
                     Next::unopened(End::Timeout(Timeout::Handshake(limit)))
@@ -248,8 +257,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Connection<IO> {
                 Next::Phase(phase) => self.phase = phase,
                 Next::Done(verdict) => {
                     self.phase = Phase::Done;
-                    self.guard.place = None;
-                    return Poll::Ready(self.guard.report(verdict));
+                    return Poll::Ready(self.guard.finish(verdict));
                 }
             }
         }
@@ -326,8 +334,9 @@ impl Guard {
         }
     }
 
-    fn report(&self, verdict: Verdict) -> Report {
-        Report {
+    /// What the future resolves to. From now on it holds nothing back, even if it is kept.
+    fn finish(&mut self, verdict: Verdict) -> Report {
+        let report = Report {
             id: self.id,
             peer: self.peer.clone(),
             established: self.opened,
@@ -335,14 +344,37 @@ impl Guard {
             format: verdict.format,
             received: self.received,
             delivered: verdict.delivered,
+        };
+        if !report.established {
+            self.shared.failures.count(&report.end, self.unverified);
         }
+        // One that was made after the stop never was part of what is stopped.
+        if report.end == End::Cut(Cut::Server) && self.lane.is_some() {
+            self.shared.remember_cut(&report);
+        }
+        self.forget();
+        report
+    }
+
+    fn forget(&mut self) {
+        self.done = true;
+        self.place = None;
+        self.lane = None;
+        self.shared.forget(self.id, &self.peer);
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        self.close(End::Cut(Cut::Dropped));
-        self.shared.forget(self.id, &self.peer);
+        if self.done {
+            return;
+        }
+        let end = End::Cut(Cut::Dropped);
+        if !self.opened {
+            self.shared.failures.count(&end, false);
+        }
+        self.close(end);
+        self.forget();
     }
 }
 
@@ -564,7 +596,8 @@ impl From<tls::HandshakeError> for End {
         match error {
             tls::HandshakeError::Closed => End::Truncated(Truncation::Handshake),
             tls::HandshakeError::Reset(what) => End::Reset { what },
-            tls::HandshakeError::Refused { what, hint } => End::Refused { what, hint },
+            tls::HandshakeError::Refused(what) => End::Refused { what, hint: None },
+            tls::HandshakeError::Unverified { what, hint } => End::Refused { what, hint },
         }
     }
 }

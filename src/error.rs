@@ -348,6 +348,11 @@ pub enum TlsError {
         /// What the TLS library says.
         reason: String,
     },
+    /// The TLS library's own configuration can't be used.
+    Configuration {
+        /// What the TLS library says.
+        reason: String,
+    },
 }
 
 impl TlsError {
@@ -381,6 +386,9 @@ impl fmt::Display for TlsError {
             TlsError::NoRoots {
                 reason: Some(reason),
             } => write!(f, "can't read the CA certificates of this system: {reason}"),
+            TlsError::Configuration { reason } => {
+                write!(f, "can't use the TLS configuration: {reason}")
+            }
             TlsError::Unusable { reason } => write!(f, "can't use the certificate: {reason}"),
         }
     }

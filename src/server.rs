@@ -10,7 +10,7 @@ use async_io::Timer;
 use futures_lite::{AsyncRead, AsyncWrite, Stream, StreamExt};
 
 use crate::budget::Memory;
-use crate::connection::{Connection, Transport};
+use crate::connection::{Connection, Report, Transport};
 use crate::decode::{Format, Limits};
 use crate::error::BuildError;
 use crate::event::{Buffers, CHUNK};
@@ -19,7 +19,7 @@ use crate::peer::Peer;
 use crate::shared::{Settings, Shared};
 use crate::sink::{self, Sink};
 use crate::tls::Tls;
-use crate::totals::{Counters, Totals};
+use crate::totals::{Counters, Failures, Totals};
 
 /// Receives streams and sends what arrives to its [`Sink`]s.
 ///
@@ -167,14 +167,62 @@ impl Server {
         self.shared().cut();
     }
 
-    /// How many connections there are, those in the handshake included.
+    /// The graceful stop: [stops](Self::stop), lets what is open go on for `grace` or until all of
+    /// it is through, and [cuts](Self::cut) the rest. `None` cuts nothing, however long it takes.
+    ///
+    /// Returns when no connection is left: each has resolved or was dropped, so with [`Sink::run`]
+    /// what they sent is flushed. Yields the reports of those that were cut, by this
+    /// call or another one since the stop; those in the handshake are
+    /// [not established](Report::established). The timer is async-io's.
+    ///
+    /// The grace is for senders. Cut or not, a connection waits for its sink to be through with
+    /// what had arrived, so this takes as long as the output does. Dropping the future leaves the
+    /// server stopped, and what is open as it is.
+    ///
+    /// ```
+    /// # async fn stop(server: tlsink::Server) {
+    /// for report in server.shutdown(std::time::Duration::from_secs(10)).await {
+    ///     eprintln!("{}: cut after {} bytes", report.peer, report.received);
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// [`Sink::run`]: crate::Sink::run
+    pub async fn shutdown(&self, grace: impl Into<Option<Duration>>) -> Vec<Report> {
+        let grace = grace.into();
+        let late = async {
+            match grace {
+                Some(grace) => Timer::after(grace).await,
+                None => future::pending().await,
+            };
+            true
+        };
+        self.stop();
+        let through = async {
+            self.shared().until_no_connections().await;
+            false
+        };
+        if futures_lite::future::or(through, late).await {
+            self.cut();
+            self.shared().until_no_connections().await;
+        }
+        self.shared().cut_reports()
+    }
+
+    /// How many connections there are, those in the handshake included. Takes no lock.
     pub fn connections(&self) -> usize {
         self.shared().connections()
     }
 
-    /// What the sinks have handled so far, all together.
+    /// What the sinks have handled so far, all together. Takes no lock; each number is live, and
+    /// only once nothing moves do they belong together.
     pub fn totals(&self) -> Totals {
         self.shared().totals()
+    }
+
+    /// How many connections were never established so far, by reason. Takes no lock.
+    pub fn failures(&self) -> Failures {
+        self.shared().failures.failures()
     }
 
     fn connect<IO>(&self, transport: Transport<IO>, peer: Peer) -> Connection<IO>

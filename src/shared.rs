@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::budget::Budget;
+use crate::connection::Report;
 use crate::event::Buffers;
 use crate::lane::Lane;
 use crate::link::{Link, Request};
 use crate::peer::{Address, ConnId, Peer};
 use crate::tls::Tls;
-use crate::totals::{Counters, Totals};
+use crate::totals::{Counters, FailureCounters, Totals};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Settings {
@@ -40,7 +41,12 @@ pub(crate) struct Shared {
     stopped: AtomicBool,
     stop: event_listener::Event,
     registry: Mutex<Registry>,
+    /// How many connections are in the registry, for whoever wants to know that alone.
+    connections: AtomicUsize,
+    /// Notified when that becomes none.
+    none: event_listener::Event,
     counters: Vec<Arc<Counters>>,
+    pub(crate) failures: FailureCounters,
 }
 
 /// A connection's part in what is shared.
@@ -58,12 +64,14 @@ struct Registry {
     /// The way to each sink; none once the server is stopped. The sinks end when no connection has
     /// one either.
     lanes: Vec<Lane>,
-    /// All connections that have not been dropped.
+    /// All connections that have neither resolved nor been dropped.
     links: HashMap<ConnId, Arc<Link>>,
     /// How many of them come from each address, while that is limited.
     per_ip: HashMap<IpAddr, usize>,
     /// The last connection's number.
     last: u64,
+    /// What was cut after the server was stopped.
+    cut: Vec<Report>,
 }
 
 impl Shared {
@@ -86,8 +94,12 @@ impl Shared {
                 links: HashMap::new(),
                 per_ip: HashMap::new(),
                 last: 0,
+                cut: Vec::new(),
             }),
+            connections: AtomicUsize::new(0),
+            none: event_listener::Event::new(),
             counters,
+            failures: FailureCounters::default(),
         })
     }
 
@@ -97,6 +109,7 @@ impl Shared {
         registry.last += 1;
         let id = ConnId(registry.last);
         registry.links.insert(id, Arc::clone(link));
+        self.count(&registry);
         // In turn: which sink has less to do is known only afterwards.
         let lane = (registry.last as usize).checked_rem(registry.lanes.len());
         let lane = lane.and_then(|lane| registry.lanes.get(lane)).cloned();
@@ -111,6 +124,7 @@ impl Shared {
     pub(crate) fn forget(&self, id: ConnId, peer: &Peer) {
         let mut registry = self.registry();
         registry.links.remove(&id);
+        self.count(&registry);
         if let Some((ip, _)) = self.limited(peer)
             && let Entry::Occupied(mut count) = registry.per_ip.entry(ip)
         {
@@ -136,9 +150,41 @@ impl Shared {
             .fold(Totals::default(), std::ops::Add::add)
     }
 
-    /// How many connections have not been dropped.
+    /// How many connections have neither resolved nor been dropped.
     pub(crate) fn connections(&self) -> usize {
-        self.registry().links.len()
+        self.connections.load(Ordering::Acquire)
+    }
+
+    fn count(&self, registry: &Registry) {
+        let count = registry.links.len();
+        // Under the lock, so that what is stored last is what is true.
+        self.connections.store(count, Ordering::Release);
+        if count == 0 {
+            self.none.notify(usize::MAX);
+        }
+    }
+
+    pub(crate) async fn until_no_connections(&self) {
+        while self.connections() > 0 {
+            // As in `until_stopped`.
+            let none = self.none.listen();
+            if self.connections() > 0 {
+                none.await;
+            }
+        }
+    }
+
+    /// Keeps what became of a connection that was cut, if the server is being stopped. Before that
+    /// there is no end of them, and nobody who would ask.
+    pub(crate) fn remember_cut(&self, report: &Report) {
+        let mut registry = self.registry();
+        if registry.lanes.is_empty() {
+            registry.cut.push(report.clone());
+        }
+    }
+
+    pub(crate) fn cut_reports(&self) -> Vec<Report> {
+        self.registry().cut.clone()
     }
 
     /// Lets a connection in that has completed its handshake, or not.

@@ -135,7 +135,8 @@ impl Sink {
         }
     }
 
-    /// Waits for the next thing to happen; `None` when nothing will.
+    /// Waits for the next thing to happen; `None` when nothing will. To keep what it lends, or to
+    /// have a stream of it, see [`into_stream`](Self::into_stream).
     ///
     /// Calling it again says that the last result is dealt with: only then does its chunk's credit
     /// return, or does a closed connection hear how it ended and make place for another. Dropping
@@ -159,7 +160,8 @@ impl Sink {
     ///
     /// # Errors
     ///
-    /// When the output fails. What it was given last may be lost.
+    /// When the output fails. What it was given last may be lost, and all that is open ends as
+    /// [`Cut::SinkGone`](crate::Cut::SinkGone). The server does not stop by itself.
     ///
     /// # Blocking
     ///

@@ -1,6 +1,9 @@
-//! What has gone through a sink, for whoever wants to know while it runs.
+//! What has gone through a sink, and what never came so far, for whoever wants to know while it
+//! runs.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::End;
 
 /// What a sink has handled, or all sinks of a server together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +35,94 @@ impl std::ops::Add for Totals {
     }
 }
 
-/// The same, live. Only its sink changes it.
+/// How many connections were never established, by what their [`Report`](crate::Report) says of
+/// it.
+///
+/// The sinks see nothing of them, so they are not in the [`Totals`]. Those of a server that faces a
+/// network are mostly scanners, and health checks that connect and close.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Failures {
+    /// What came is not TLS, or has no version, cipher suite or the like in common with this
+    /// server; or the sender gave up, perhaps as it does not trust the server's certificate.
+    pub refused: u64,
+    /// The sender's certificate is missing, not valid, revoked, or not of an allowed name.
+    pub unverified: u64,
+    /// The peer closed the connection during the handshake.
+    pub closed: u64,
+    /// The connection broke during the handshake.
+    pub reset: u64,
+    /// The handshake took [too long](crate::Builder::handshake_timeout).
+    pub timeout: u64,
+    /// There were [too many](crate::Builder::max_per_ip) connections from the same address.
+    pub limit: u64,
+    /// This side gave up: the server was stopped or cut, or the [`Connection`](crate::Connection)
+    /// was dropped.
+    pub cut: u64,
+}
+
+impl Failures {
+    /// All of them together.
+    pub fn total(&self) -> u64 {
+        let Failures {
+            refused,
+            unverified,
+            closed,
+            reset,
+            timeout,
+            limit,
+            cut,
+        } = *self;
+        [refused, unverified, closed, reset, timeout, limit, cut]
+            .into_iter()
+            .fold(0, u64::saturating_add)
+    }
+}
+
+/// The same, live. Every connection may change it, but only once, and none that is established.
+#[derive(Debug, Default)]
+pub(crate) struct FailureCounters {
+    refused: AtomicU64,
+    unverified: AtomicU64,
+    closed: AtomicU64,
+    reset: AtomicU64,
+    timeout: AtomicU64,
+    limit: AtomicU64,
+    cut: AtomicU64,
+}
+
+impl FailureCounters {
+    /// Counts a connection that was never established; whether for its sender's certificate, the
+    /// end does not say.
+    pub(crate) fn count(&self, end: &End, unverified: bool) {
+        let counter = match end {
+            End::Refused { .. } if unverified => &self.unverified,
+            // Only an established stream can be corrupt or clean.
+            End::Refused { .. } | End::Corrupt { .. } | End::Clean => &self.refused,
+            End::Truncated(_) => &self.closed,
+            End::Reset { .. } => &self.reset,
+            End::Timeout(_) => &self.timeout,
+            End::Limit { .. } => &self.limit,
+            End::Cut(_) => &self.cut,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn failures(&self) -> Failures {
+        let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        Failures {
+            refused: value(&self.refused),
+            unverified: value(&self.unverified),
+            closed: value(&self.closed),
+            reset: value(&self.reset),
+            timeout: value(&self.timeout),
+            limit: value(&self.limit),
+            cut: value(&self.cut),
+        }
+    }
+}
+
+/// [`Totals`], live. Only its sink changes it.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) connections: Counter,

@@ -455,8 +455,9 @@ impl<W: Write> Pen<'_, W> {
 
     fn put_text(&mut self, mut text: &str) -> io::Result<()> {
         while !text.is_empty() {
-            let (part, rest) = text
-                .split_at_checked(text.floor_char_boundary(PART))
+            // A character has at most 4 bytes.
+            let (part, rest) = (0..4)
+                .find_map(|less| text.split_at_checked(PART - less))
                 .unwrap_or((text, ""));
             if PAGE.saturating_sub(self.page.len()) < part.len().saturating_mul(LONGEST_IN_JSON) {
                 self.hand_on()?;

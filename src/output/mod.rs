@@ -5,6 +5,7 @@ use std::io;
 use crate::error::End;
 use crate::peer::Conn;
 
+mod each_line;
 mod escape;
 mod files;
 mod json;
@@ -16,6 +17,7 @@ mod shared;
 mod template;
 mod time;
 
+pub use each_line::{EachLine, Line};
 pub(crate) use escape::push_json;
 pub use escape::{Escaped, escaped};
 pub use files::Files;
@@ -30,12 +32,17 @@ pub use template::Template;
 /// For each connection, `open` is called once, then `data` any number of times, then `close` once,
 /// all of them from the sink's own task or thread. Calls for different connections alternate.
 /// `flush` is called whenever there is nothing more to decode. After an error nothing is called any
-/// more.
+/// more; nor is `close` when the sink is dropped.
+///
+/// When a call returns, what it was given is dealt with, and credits go back to the connection: an
+/// output that queues what it is given without a bound has no back-pressure. An end is told to its
+/// connection after the `flush` that follows `close`.
 ///
 /// Only [`data`](Self::data) must be written. These calls are synchronous: what they block, they
-/// block the sink's task.
+/// block the sink's task. [`EachLine`] makes an output of a function.
 pub trait Output {
-    /// Takes the next decoded bytes of a connection; never empty.
+    /// Takes the next decoded bytes of a connection; never empty, and at most
+    /// [`TURN`](crate::limits::TURN) of them.
     ///
     /// # Errors
     ///

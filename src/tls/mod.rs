@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use async_tls::TlsAcceptor;
 use futures_lite::{AsyncRead, AsyncWrite};
-use rustls::server::{ClientCertVerifier, NoClientAuth, NoServerSessionStorage};
+use rustls::server::{ClientCertVerifier, NoClientAuth, NoServerSessionStorage, ProducesTickets};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
     ConfigBuilder, KeyLog, KeyLogFile, NoKeyLog, ServerConfig, ServerConnection,
@@ -122,6 +122,54 @@ impl Tls {
         Self::builder().identity(identity).build()
     }
 
+    /// Takes a configuration of rustls, for those who already have one: whatever it says, but no
+    /// session is resumed, and no ticket is sent (see above).
+    ///
+    /// Names can't be known then: verified or not, its senders are anonymous to
+    /// [`Conn::names`](crate::Conn::names). [`warnings`](Self::warnings) has none.
+    ///
+    /// **Not part of what stays.** This is the one place where a type of another TLS crate shows.
+    /// It is rustls 0.21, on which async-tls 0.13 is built, and changes with it. That can be in a
+    /// minor version of this crate.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use rustls::ServerConfig;
+    ///
+    /// # fn f(chain: Vec<rustls::Certificate>, key: rustls::PrivateKey) -> Result<(), Box<dyn std::error::Error>> {
+    /// let config = ServerConfig::builder()
+    ///     .with_safe_defaults()
+    ///     .with_no_client_auth()
+    ///     .with_single_cert(chain, key)?;
+    /// let tls = tlsink::Tls::from_rustls(Arc::new(config))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::Configuration`] when rustls makes no session of it.
+    pub fn from_rustls(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
+        let mut config = Arc::unwrap_or_clone(config);
+        resume_nothing(&mut config);
+        config.ticketer = Arc::new(NoTickets);
+        let config = Arc::new(config);
+        makes_sessions(&config).map_err(|error| TlsError::Configuration {
+            reason: error.to_string(),
+        })?;
+        Ok(Tls::of(Config {
+            anyone: config.into(),
+            recipe: None,
+            clients: None,
+        }))
+    }
+
+    fn of(config: Config) -> Self {
+        Tls {
+            current: Arc::new(RwLock::new(Arc::new(config))),
+        }
+    }
+
     /// From now on, handshakes are made as `other` would make them. Those that have begun, and
     /// connections that are open, go on as they are.
     pub fn replace(&self, other: &Tls) {
@@ -134,8 +182,9 @@ impl Tls {
     pub fn warnings(&self) -> Vec<TlsWarning> {
         let config = self.config();
         let now = SystemTime::now();
-        let identities = config.recipe.resolver.0.iter();
-        identities
+        let recipes = config.recipe.iter();
+        recipes
+            .flat_map(|recipe| &recipe.resolver.0)
             .flat_map(|identity| identity.warnings(now))
             .chain(
                 config
@@ -215,16 +264,12 @@ impl TlsBuilder {
             },
         };
         let anyone = recipe.with_verifier(NoClientAuth::boxed());
-        // async-tls panics where this fails: it never sees a configuration that does.
-        ServerConnection::new(Arc::clone(&anyone)).map_err(pem::unusable)?;
-        let config = Config {
-            recipe,
+        makes_sessions(&anyone).map_err(pem::unusable)?;
+        Ok(Tls::of(Config {
             anyone: anyone.into(),
+            recipe: Some(recipe),
             clients: self.clients.map(Arc::new),
-        };
-        Ok(Tls {
-            current: Arc::new(RwLock::new(Arc::new(config))),
-        })
+        }))
     }
 }
 
@@ -236,9 +281,10 @@ impl fmt::Debug for Tls {
 
 /// What a [`Tls`] is at one time.
 struct Config {
-    recipe: Recipe,
-    /// For all connections whose senders are not verified.
+    /// For all connections whose senders' certificates are not looked at here.
     anyone: TlsAcceptor,
+    /// What it is made of; none if it came whole.
+    recipe: Option<Recipe>,
     clients: Option<Arc<Clients>>,
 }
 
@@ -246,7 +292,7 @@ impl Config {
     /// What shakes hands with the next connection, and where it keeps what it saw of the sender's
     /// certificate. That is why each connection has a configuration of its own then.
     fn acceptor(&self) -> (TlsAcceptor, Option<Arc<Seen>>) {
-        let Some(clients) = &self.clients else {
+        let (Some(recipe), Some(clients)) = (&self.recipe, &self.clients) else {
             return (self.anyone.clone(), None);
         };
         let seen = Arc::new(Seen::default());
@@ -254,7 +300,7 @@ impl Config {
             clients: Arc::clone(clients),
             seen: Arc::clone(&seen),
         };
-        let config = self.recipe.with_verifier(Arc::new(verifier));
+        let config = recipe.with_verifier(Arc::new(verifier));
         (config.into(), Some(seen))
     }
 }
@@ -274,9 +320,39 @@ impl Recipe {
             .with_client_cert_verifier(verifier)
             .with_cert_resolver(Arc::clone(&self.resolver) as _);
         config.ignore_client_order = true;
-        config.send_tls13_tickets = 0;
-        config.session_storage = Arc::new(NoServerSessionStorage {});
         config.key_log = Arc::clone(&self.key_log);
+        resume_nothing(&mut config);
         Arc::new(config)
+    }
+}
+
+/// async-tls panics where this fails: it never sees a configuration that does.
+fn makes_sessions(config: &Arc<ServerConfig>) -> Result<(), rustls::Error> {
+    ServerConnection::new(Arc::clone(config)).map(drop)
+}
+
+fn resume_nothing(config: &mut ServerConfig) {
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+}
+
+/// In place of what would make tickets, which rustls only has for configurations of its own.
+struct NoTickets;
+
+impl ProducesTickets for NoTickets {
+    fn enabled(&self) -> bool {
+        false
+    }
+
+    fn lifetime(&self) -> u32 {
+        0
+    }
+
+    fn encrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn decrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
     }
 }

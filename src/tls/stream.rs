@@ -45,7 +45,9 @@ pub(crate) enum HandshakeError {
     /// The connection broke.
     Reset(String),
     /// What came is not a handshake that this server takes.
-    Refused {
+    Refused(String),
+    /// The sender's certificate is missing, or is not taken.
+    Unverified {
         what: String,
         hint: Option<&'static str>,
     },
@@ -165,12 +167,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
     }
 }
 
-impl HandshakeError {
-    fn refused(what: String) -> Self {
-        HandshakeError::Refused { what, hint: None }
-    }
-}
-
 impl From<io::Error> for ReadError {
     fn from(error: io::Error) -> Self {
         ReadError::from(&error)
@@ -193,19 +189,19 @@ impl From<&io::Error> for ReadError {
 
 impl From<Refusal> for HandshakeError {
     fn from(Refusal { what, hint, .. }: Refusal) -> Self {
-        HandshakeError::Refused { what, hint }
+        HandshakeError::Unverified { what, hint }
     }
 }
 
 impl From<io::Error> for HandshakeError {
     fn from(error: io::Error) -> Self {
         match (error.kind(), tls_error(&error)) {
-            (_, Some(rustls::Error::NoCertificatesPresented)) => HandshakeError::Refused {
+            (_, Some(rustls::Error::NoCertificatesPresented)) => HandshakeError::Unverified {
                 what: "no certificate".to_owned(),
                 hint: Some("senders must present one that a CA trusted here has signed"),
             },
-            (_, Some(tls)) => HandshakeError::refused(describe(tls)),
-            (io::ErrorKind::InvalidData, None) => HandshakeError::refused(error.to_string()),
+            (_, Some(tls)) => HandshakeError::Refused(describe(tls)),
+            (io::ErrorKind::InvalidData, None) => HandshakeError::Refused(error.to_string()),
             (io::ErrorKind::UnexpectedEof, None) => HandshakeError::Closed,
             (_, None) => HandshakeError::Reset(error.to_string()),
         }

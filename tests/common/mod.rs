@@ -7,5 +7,6 @@ pub mod memory;
 pub mod pack;
 pub mod press;
 pub mod program;
+pub mod sender;
 pub mod server;
 pub mod terminal;

@@ -1,36 +1,30 @@
 //! Bytes in each format, packed by the libraries themselves.
 
-#![cfg(all(
-    feature = "gzip",
-    feature = "zlib",
-    feature = "deflate",
-    feature = "zstd",
-    feature = "qt"
-))]
-
-use std::io::Write;
-
-use flate2::Compression;
-use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
-
+#[cfg(feature = "gzip")]
 pub fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).expect("a Vec takes everything");
+    use flate2::write::GzEncoder;
+    let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut encoder, bytes).expect("a Vec takes everything");
     encoder.finish().expect("a Vec takes everything")
 }
 
+#[cfg(any(feature = "zlib", feature = "qt"))]
 pub fn zlib(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).expect("a Vec takes everything");
+    use flate2::write::ZlibEncoder;
+    let mut encoder = ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut encoder, bytes).expect("a Vec takes everything");
     encoder.finish().expect("a Vec takes everything")
 }
 
+#[cfg(feature = "deflate")]
 pub fn deflate(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(bytes).expect("a Vec takes everything");
+    use flate2::write::DeflateEncoder;
+    let mut encoder = DeflateEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut encoder, bytes).expect("a Vec takes everything");
     encoder.finish().expect("a Vec takes everything")
 }
 
+#[cfg(feature = "zstd")]
 pub fn zstd(bytes: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
     zstd_safe::compress(&mut frame, bytes, 3).expect("there is room");
@@ -38,6 +32,7 @@ pub fn zstd(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// One block of what Qt's `qCompress` makes.
+#[cfg(feature = "qt")]
 pub fn qt(bytes: &[u8]) -> Vec<u8> {
     let size = u32::try_from(bytes.len()).expect("a block is small");
     [&size.to_be_bytes()[..], &zlib(bytes)].concat()

@@ -1,0 +1,70 @@
+//! Shows an output of one's own: it counts each sender's lines, and prints how many there were and
+//! whether they are all.
+//!
+//! It listens on the address in its first argument, 127.0.0.1:4433 without one, and needs the
+//! `server.pem` and `server.key` that `tlsink cert .` makes.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::{env, error::Error};
+
+use futures_lite::stream;
+use smol::net::TcpListener;
+use tlsink::output::label;
+use tlsink::{Conn, ConnId, End, Output, Server, Tls};
+
+/// Only `data` must be written; it has what the other methods are for here.
+struct Count<W> {
+    writer: W,
+    lines: HashMap<ConnId, usize>,
+}
+
+impl<W: Write> Output for Count<W> {
+    fn open(&mut self, connection: &Conn) -> io::Result<()> {
+        self.lines.insert(connection.id(), 0);
+        Ok(())
+    }
+
+    fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+        let newlines = bytes.iter().filter(|byte| **byte == b'\n').count();
+        *self.lines.entry(connection.id()).or_default() += newlines;
+        Ok(())
+    }
+
+    fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
+        let lines = self.lines.remove(&connection.id()).unwrap_or_default();
+        // What is known of the end may quote the sender; its word does not.
+        let (label, end) = (label(connection.peer()), end.word());
+        writeln!(self.writer, "{label}: {lines} lines, {end}")
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    smol::block_on(async {
+        let tls = Tls::from_pem_files("server.pem", "server.key")?;
+        let (server, sink) = Server::builder().tls(tls).build()?;
+
+        let address = env::args().nth(1);
+        let listener = TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:4433")).await?;
+        eprintln!("listening on {}", listener.local_addr()?);
+        let incoming = stream::unfold(listener, |listener| async {
+            Some((listener.accept().await, listener))
+        });
+        let accepting = async move {
+            let spawn = |connection| smol::spawn(connection).detach();
+            server.serve(incoming, spawn).await;
+        };
+        smol::spawn(accepting).detach();
+
+        let output = Count {
+            writer: io::stdout(),
+            lines: HashMap::new(),
+        };
+        sink.run(output).await?;
+        Ok(())
+    })
+}

@@ -1,0 +1,48 @@
+//! Shows how streams that need no TLS of ours are received: from a Unix socket, say behind stunnel,
+//! under a name that the application chooses.
+//!
+//! It listens on the path in its first argument, tlsink.sock without one.
+
+use std::{env, error::Error, io};
+
+use smol::net::unix::UnixListener;
+use tlsink::output::{Lines, label};
+use tlsink::{Peer, Report, Server};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    smol::block_on(async {
+        let (server, sink) = Server::builder().build()?;
+
+        let path = env::args().nth(1);
+        let path = path.as_deref().unwrap_or("tlsink.sock");
+        let listener = UnixListener::bind(path)?;
+        eprintln!("listening on {path}");
+        smol::spawn(accept(server, listener)).detach();
+
+        sink.run(Lines::new(io::stdout()).labels(true)).await?;
+        Ok(())
+    })
+}
+
+/// What [`Server::serve`] does, with `plain` in place of `connection`.
+async fn accept(server: Server, listener: UnixListener) -> io::Result<()> {
+    loop {
+        // Without a place for it, the next one waits in the backlog.
+        server.ready().await;
+        let (stream, address) = listener.accept().await?;
+        let peer = Peer::unix(address.as_pathname()).named("local");
+        let connection = server.plain(stream, peer);
+        smol::spawn(async { report(&connection.await) }).detach();
+    }
+}
+
+fn report(report: &Report) {
+    eprintln!(
+        "{}: {} bytes received, {} delivered, {}, {}",
+        label(&report.peer),
+        report.received,
+        report.delivered,
+        report.format,
+        report.end
+    );
+}

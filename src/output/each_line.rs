@@ -1,0 +1,187 @@
+//! A function for each line.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::io;
+
+use memchr::memchr_iter;
+
+use super::Output;
+use super::partial::{Partials, split_lines};
+use crate::budget::Memory;
+use crate::error::End;
+use crate::peer::{Conn, ConnId};
+
+/// Calls a function with each line, as soon as it is finished.
+///
+/// Lines of one connection come in order; what is left of one when its connection ends is a line
+/// like all others. A line that outgrows [`max_line`](Self::max_line) comes in pieces.
+///
+/// An error that the function returns ends the [`Sink`](crate::Sink), as that of every output does.
+///
+/// ```
+/// use futures_lite::{future, io::Cursor};
+/// use tlsink::output::EachLine;
+/// use tlsink::{Peer, Server};
+///
+/// let (server, sink) = Server::builder().build()?;
+/// let sent = Cursor::new(b"one\ntwo\nthree".to_vec());
+/// let connection = server.plain(sent, Peer::label("counter"));
+/// server.stop();
+///
+/// let mut seen = Vec::new();
+/// let output = EachLine::new(|conn, line| {
+///     let text = String::from_utf8_lossy(line.bytes);
+///     seen.push(format!("{}: {text}", conn.peer()));
+///     Ok(())
+/// });
+/// let (_, done) = future::block_on(future::zip(connection, sink.run(output)));
+/// assert!(done.is_ok());
+/// assert_eq!(seen, ["counter: one", "counter: two", "counter: three"]);
+/// # Ok::<(), tlsink::BuildError>(())
+/// ```
+pub struct EachLine<F> {
+    partials: Partials,
+    /// Connections whose last piece goes on, and so must be followed by another one.
+    in_pieces: HashSet<ConnId>,
+    call: F,
+}
+
+/// What [`EachLine`] calls its function with: a line, or a piece of one that is overlong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Line<'a> {
+    /// Its bytes, without the newline; a CR before that is part of them.
+    pub bytes: &'a [u8],
+    /// Whether the line goes on in the next piece that comes from this connection. `false` for
+    /// whole lines, and for the last piece of an overlong one, which may be empty.
+    pub goes_on: bool,
+}
+
+impl<F> EachLine<F>
+where
+    F: FnMut(&Conn, Line<'_>) -> io::Result<()>,
+{
+    /// Calls `call`, on the [`Sink`](crate::Sink)'s task or thread: what it blocks, it blocks
+    /// there.
+    pub fn new(call: F) -> Self {
+        EachLine {
+            partials: Partials::new(),
+            in_pieces: HashSet::new(),
+            call,
+        }
+    }
+
+    /// The longest line that is kept whole, in bytes, and the longest piece of one that is not. At
+    /// least 1; 1 MiB by default.
+    pub fn max_line(mut self, bytes: usize) -> Self {
+        self.partials.max_line = bytes.max(1);
+        self
+    }
+
+    /// Where unfinished lines are counted; see [`Sink::memory`]. 1 GiB of their own by default.
+    /// A line that finds no memory comes in pieces, as if it had outgrown
+    /// [`max_line`](Self::max_line).
+    ///
+    /// [`Sink::memory`]: crate::Sink::memory
+    pub fn memory(mut self, memory: Memory) -> Self {
+        self.partials.memory = memory;
+        self
+    }
+
+    /// Keeps the beginning of a line behind what is kept of it, or gives out as pieces what can't
+    /// be kept.
+    fn begin(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+        if self.keep(connection, bytes)? {
+            return Ok(());
+        }
+        let mut rest = bytes;
+        while let Some((piece, later)) = rest.split_at_checked(self.partials.max_line)
+            && !later.is_empty()
+        {
+            self.give(connection, piece, true)?;
+            rest = later;
+        }
+        if !self.keep(connection, rest)? {
+            self.give(connection, rest, true)?;
+        }
+        Ok(())
+    }
+
+    /// `false` if there is no room for these bytes; then what was kept is given out.
+    fn keep(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<bool> {
+        let id = connection.id();
+        // Other connections' lines stay: whose they are is known only when something comes of them.
+        let stays = |_, line: &[u8]| Ok(line.len());
+        let kept = self.partials.keep(id, bytes, stays)?;
+        if !kept {
+            let piece = self.partials.take(id);
+            if !piece.is_empty() {
+                self.give(connection, &piece, true)?;
+            }
+        }
+        Ok(kept)
+    }
+
+    /// Ends the line of which something may be kept.
+    fn finish(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+        let id = connection.id();
+        if self.partials.kept(id).is_empty() && bytes.len() <= self.partials.max_line {
+            return self.give(connection, bytes, false);
+        }
+        self.begin(connection, bytes)?;
+        let last = self.partials.take(id);
+        self.give(connection, &last, false)
+    }
+
+    fn give(&mut self, connection: &Conn, bytes: &[u8], goes_on: bool) -> io::Result<()> {
+        if goes_on {
+            self.in_pieces.insert(connection.id());
+        } else if !self.in_pieces.is_empty() {
+            self.in_pieces.remove(&connection.id());
+        }
+        (self.call)(connection, Line { bytes, goes_on })
+    }
+}
+
+impl<F> fmt::Debug for EachLine<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EachLine")
+            .field("partials", &self.partials)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Clones have unfinished lines of their own: give one to each lane.
+impl<F: Clone> Clone for EachLine<F> {
+    fn clone(&self) -> Self {
+        EachLine {
+            partials: self.partials.another(),
+            in_pieces: HashSet::new(),
+            call: self.call.clone(),
+        }
+    }
+}
+
+impl<F> Output for EachLine<F>
+where
+    F: FnMut(&Conn, Line<'_>) -> io::Result<()>,
+{
+    fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+        let (lines, rest) = split_lines(bytes);
+        let mut from = 0;
+        for newline in memchr_iter(b'\n', lines) {
+            self.finish(connection, lines.get(from..newline).unwrap_or_default())?;
+            from = newline.saturating_add(1);
+        }
+        self.begin(connection, rest)
+    }
+
+    fn close(&mut self, connection: &Conn, _: &End) -> io::Result<()> {
+        let last = self.partials.take(connection.id());
+        if last.is_empty() && !self.in_pieces.contains(&connection.id()) {
+            return Ok(());
+        }
+        self.give(connection, &last, false)
+    }
+}

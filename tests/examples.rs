@@ -1,0 +1,299 @@
+//! The examples, run as they are: each says where it listens, and prints what a sender sends it.
+//! Cargo builds them for `cargo test`, but not for `cargo test --test examples`.
+
+mod common;
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+
+use common::client::{TLS13, config};
+use common::sender::{LIMIT, Sender};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustix::process::{Pid, Signal, kill_process};
+use rustls::{Certificate, ClientConfig, PrivateKey, RootCertStore};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use tempfile::TempDir;
+
+#[test]
+fn smol() {
+    let mut example = Example::start("smol", "127.0.0.1:0");
+    let mut sender = example.connect();
+    let label = sender.address();
+    sender.write(b"one\ntwo");
+    // A line comes when it is finished.
+    assert_eq!(example.line(), format!("{label} one"));
+    sender.write(b", three\n");
+    assert_eq!(example.line(), format!("{label} two, three"));
+    sender.finish();
+}
+
+#[cfg(feature = "gzip")]
+#[test]
+fn smol_and_gzip() {
+    let mut example = Example::start("smol", "127.0.0.1:0");
+    let mut sender = example.connect();
+    let label = sender.address();
+    sender.write(&common::pack::gzip(b"one\n"));
+    sender.finish();
+    assert_eq!(example.line(), format!("{label} one"));
+}
+
+#[test]
+fn async_std() {
+    let mut example = Example::start("async-std", "127.0.0.1:0");
+    let mut sender = example.connect();
+    let label = sender.address();
+    sender.write(b"{\"level\":\"info\",\"message\":\"fine\"}\nnot JSON\n");
+    sender.write(b"{\"level\":\"error\",\"message\":\"disk ful");
+    sender.write(b"l\\u001b[2J\"}\n");
+    assert_eq!(example.line(), format!("{label}: disk full\\x1b[2J"));
+    let said = example.said();
+    assert!(
+        said.starts_with(&format!("{label}: not JSON: ")),
+        "{said:?}"
+    );
+    sender.finish();
+}
+
+#[test]
+fn tokio() {
+    let mut example = Example::start("tokio", "127.0.0.1:0");
+    let mut sender = example.connect();
+    let address = sender.address();
+    sender.write(b"hello\n");
+    let mut line = || serde_json::from_str::<serde_json::Value>(&example.line()).unwrap();
+    assert_eq!(line()["type"], "open");
+    let data = line();
+    assert_eq!(data["text"], "hello");
+    assert_eq!(data["peer"], address.to_string());
+    // It has 10 seconds, of which it needs none.
+    example.signal(Signal::INT);
+    sender.finish();
+    let mut line = || serde_json::from_str::<serde_json::Value>(&example.line()).unwrap();
+    assert_eq!(line()["end"], "clean");
+    assert_eq!(example.said(), "1 of 1 streams are complete");
+    assert!(example.child.wait().unwrap().success());
+}
+
+#[test]
+fn unix_socket() {
+    let mut example = Example::start("unix-socket", "a.sock");
+    let mut sender = UnixStream::connect(example.directory.path().join("a.sock")).unwrap();
+    sender.write_all(b"hello\n").unwrap();
+    assert_eq!(example.line(), "local@unix hello");
+    drop(sender);
+    assert_eq!(
+        example.said(),
+        "local@unix: 6 bytes received, 6 delivered, plain, clean"
+    );
+}
+
+#[test]
+fn acceptor() {
+    let mut example = Example::start("acceptor", "127.0.0.1:0");
+    // One that stalls holds up nobody, and one without a certificate is not let in.
+    let _stalled = std::net::TcpStream::connect(example.address()).unwrap();
+    let stranger = example.connect();
+    let address = stranger.address();
+    stranger.wait_for_end();
+    let said = example.said();
+    assert!(
+        said.starts_with(&format!("{address}: no handshake: ")),
+        "{said:?}"
+    );
+    let config = client_config(example.directory.path());
+    let mut sender = Sender::connect_with(example.address(), config).unwrap();
+    sender.write(b"hello\n");
+    let label = format!("ours@{}", sender.address());
+    assert_eq!(example.line(), format!("{label} hello"));
+    sender.finish();
+}
+
+#[test]
+fn custom_output() {
+    let mut example = Example::start("custom-output", "127.0.0.1:0");
+    let mut sender = example.connect();
+    let label = sender.address();
+    sender.write(b"one\ntwo\nthr");
+    sender.write(b"ee\n");
+    sender.finish();
+    assert_eq!(example.line(), format!("{label}: 3 lines, clean"));
+    let cut_off = example.connect();
+    let label = cut_off.address();
+    drop(cut_off);
+    assert_eq!(example.line(), format!("{label}: 0 lines, truncated"));
+}
+
+#[test]
+fn pull() {
+    let mut example = Example::start("pull", "127.0.0.1:0");
+    drop(std::net::TcpStream::connect(example.address()).unwrap());
+    let mut sender = example.connect();
+    let label = sender.address();
+    sender.write(b"12345");
+    assert_eq!(example.line(), format!("{label}: open"));
+    assert_eq!(example.line(), format!("{label}: 5 bytes"));
+    sender.finish();
+    assert_eq!(example.line(), format!("{label}: 5 bytes in all, clean"));
+    assert_eq!(
+        example.line(),
+        "1 streams so far, and 1 that never began",
+        "the one that closed was accepted first"
+    );
+}
+
+#[test]
+fn each_example_is_run_and_says_what_it_shows() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tests = fs::read_to_string(directory.join(file!())).unwrap();
+    let readme = fs::read_to_string(directory.join("README.md")).unwrap();
+    for entry in fs::read_dir(directory.join("examples")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(text.starts_with("//! Shows "), "{name}");
+        assert!(tests.contains(&format!("start(\"{name}\"")), "{name}");
+        assert!(
+            readme.contains(&format!("(examples/{name}.rs)")),
+            "README links to {name}"
+        );
+    }
+    let smol = fs::read_to_string(directory.join("examples/smol.rs")).unwrap();
+    let code = smol.lines().map(str::trim_start);
+    let code = code.filter(|line| !line.is_empty() && !line.starts_with("//"));
+    assert!(code.count() <= 30, "it is to be read at a glance");
+}
+
+/// An example, running. It is killed when this is dropped.
+struct Example {
+    child: Child,
+    stdout: Receiver<String>,
+    stderr: Receiver<String>,
+    listens: String,
+    directory: TempDir,
+}
+
+impl Example {
+    /// Starts it in a folder with what `tlsink cert .` makes, and waits until it listens.
+    fn start(name: &str, listen: &str) -> Example {
+        let directory = tempfile::tempdir().unwrap();
+        make_certificates(directory.path());
+        let binary = binary(name);
+        let mut child = Command::new(&binary)
+            .arg(listen)
+            .current_dir(&directory)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap_or_else(|error| {
+                panic!(
+                    "{}: {error}; `cargo build --examples` makes it",
+                    binary.display()
+                )
+            });
+        let stdout = lines(child.stdout.take().unwrap());
+        let stderr = lines(child.stderr.take().unwrap());
+        let mut example = Example {
+            child,
+            stdout,
+            stderr,
+            listens: String::new(),
+            directory,
+        };
+        let said = example.said();
+        let listens = said.strip_prefix("listening on ").expect("it listens");
+        example.listens = listens.to_owned();
+        example
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.listens.parse().unwrap()
+    }
+
+    fn connect(&self) -> Sender<std::net::TcpStream> {
+        Sender::connect_with(self.address(), config(&TLS13)).unwrap()
+    }
+
+    /// The next line that it prints.
+    fn line(&mut self) -> String {
+        self.stdout.recv_timeout(LIMIT).expect("it prints a line")
+    }
+
+    /// The next line on its standard error.
+    fn said(&mut self) -> String {
+        self.stderr.recv_timeout(LIMIT).expect("it says something")
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+}
+
+impl Drop for Example {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Where cargo puts it: `examples`, beside the folder of this test.
+fn binary(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let profile = test.parent().and_then(Path::parent).unwrap();
+    profile.join("examples").join(name)
+}
+
+/// Lines as they come.
+fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+    let (tell, told) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stream).lines() {
+            let Ok(line) = line else { break };
+            // The test may have seen enough.
+            let _ = tell.send(line);
+        }
+    });
+    told
+}
+
+/// The files of `tlsink cert`, by its names.
+fn make_certificates(directory: &Path) {
+    let write = |name: &str, text: String| fs::write(directory.join(name), text).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    write("ca.pem", params.self_signed(&key).unwrap().pem());
+    let issuer = Issuer::new(params, key);
+    for (name, dns) in [("server", "localhost"), ("client", "sender.example.net")] {
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![dns.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &issuer).unwrap();
+        write(&format!("{name}.pem"), certificate.pem());
+        write(&format!("{name}.key"), key.serialize_pem());
+    }
+}
+
+/// A sender's, with the certificate of [`make_certificates`].
+fn client_config(directory: &Path) -> ClientConfig {
+    let chain = CertificateDer::from_pem_file(directory.join("client.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(directory.join("client.key")).unwrap();
+    let mut roots = RootCertStore::empty();
+    let authority = CertificateDer::from_pem_file(directory.join("ca.pem")).unwrap();
+    roots.add(&Certificate(authority.to_vec())).unwrap();
+    ClientConfig::builder()
+        .with_safe_defaults()
+        .with_root_certificates(roots)
+        .with_client_auth_cert(
+            vec![Certificate(chain.to_vec())],
+            PrivateKey(key.secret_der().to_vec()),
+        )
+        .unwrap()
+}
