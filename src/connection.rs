@@ -11,13 +11,13 @@ use event_listener::EventListener;
 use futures_lite::{AsyncRead, AsyncWrite};
 
 use crate::budget::Share;
-use crate::decode::Format;
 use crate::error::{Cut, End, Timeout, Truncation};
 use crate::event::{self, Buffers, Event, Kind};
 use crate::lane::{Lane, SinkGone};
 use crate::link::{Link, Request, SinkLink, Verdict};
 use crate::peer::{ConnId, Peer};
 use crate::receipt;
+use crate::report::Report;
 use crate::shared::Shared;
 use crate::tls;
 
@@ -40,26 +40,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Connection<IO> {
     phase: Phase<IO>,
     guard: Guard,
-}
-
-/// What became of one connection.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Report {
-    /// The connection's number.
-    pub id: ConnId,
-    /// Who was at the other end, with its verified names.
-    pub peer: Peer,
-    /// Whether the handshake was completed, so that the sink has seen the connection.
-    pub established: bool,
-    /// How it ended.
-    pub end: End,
-    /// What the stream was compressed with; [`Format::Auto`] if too little came to tell.
-    pub format: Format,
-    /// Bytes received, decrypted and still compressed.
-    pub received: u64,
-    /// Bytes handed to the output, decompressed.
-    pub delivered: u64,
 }
 
 pub(crate) enum Transport<IO> {

@@ -228,6 +228,7 @@ mod peer;
 
 mod connection;
 mod receipt;
+mod report;
 mod server;
 mod shared;
 mod tls;
@@ -238,11 +239,12 @@ mod sink;
 mod totals;
 
 pub use budget::Memory;
-pub use connection::{Connection, Report};
+pub use connection::Connection;
 pub use delivery::Delivery;
 pub use error::{BuildError, Cut, End, OutputError, TemplateError, Timeout, TlsError, Truncation};
 pub use output::Output;
 pub use peer::{Address, Conn, ConnId, Peer};
+pub use report::Report;
 pub use server::{Builder, Server};
 pub use sink::{Decoded, Sink};
 #[cfg(feature = "cli")]

@@ -10,12 +10,13 @@ use async_io::Timer;
 use futures_lite::{AsyncRead, AsyncWrite, Stream, StreamExt};
 
 use crate::budget::Memory;
-use crate::connection::{Connection, Report, Transport};
+use crate::connection::{Connection, Transport};
 use crate::decode::{Format, Limits};
 use crate::error::BuildError;
 use crate::event::{Buffers, CHUNK};
 use crate::lane::{Lane, lane};
 use crate::peer::Peer;
+use crate::report::Report;
 use crate::shared::{Settings, Shared};
 use crate::sink::{self, Sink};
 use crate::tls::Tls;

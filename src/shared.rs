@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::budget::Budget;
-use crate::connection::Report;
 use crate::event::Buffers;
 use crate::lane::Lane;
 use crate::link::{Link, Request};
 use crate::peer::{Address, ConnId, Peer};
+use crate::report::Report;
 use crate::tls::Tls;
 use crate::totals::{Counters, FailureCounters, Totals};
 

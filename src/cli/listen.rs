@@ -4,7 +4,6 @@ use std::fs::OpenOptions;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread;
 
 use async_channel::Sender;
 use futures_lite::future;
@@ -13,7 +12,6 @@ use tlsink::limits::MAX_CONNECTIONS;
 use tlsink::output::{Files, Json, Lines, Raw, label};
 use tlsink::{BuildError, Builder, Conn, End, Output, Server, Sink};
 
-use super::Failure;
 use super::accept::{Acceptor, Listener};
 use super::args::{Destination, Listen, Printer};
 use super::control::{Control, Event, signals};
@@ -24,6 +22,7 @@ use super::probes::Probes;
 use super::reload::Reload;
 use super::say::Say;
 use super::stats::Stats;
+use super::{Failure, start_thread};
 
 /// Descriptors that are not for connections: standard ones, listeners, the reactor's.
 const RESERVED_FILES: u64 = 32;
@@ -346,17 +345,6 @@ fn start_executor(executor: &Arc<Executor<'static>>, threads: usize) -> Result<(
             smol::block_on(executor.run(future::pending::<()>()));
         })
     })
-}
-
-pub(super) fn start_thread(
-    name: &str,
-    body: impl FnOnce() + Send + 'static,
-) -> Result<(), Failure> {
-    thread::Builder::new()
-        .name(name.to_owned())
-        .spawn(body)
-        .map(drop)
-        .map_err(|error| Failure::failed(format!("can't start a thread: {error}")))
 }
 
 /// Each connection takes a descriptor, and the usual soft limit of 1024 is soon used up. Returns

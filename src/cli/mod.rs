@@ -86,3 +86,11 @@ fn print(text: &str) -> Result<(), Failure> {
         .and_then(|()| stdout.flush())
         .map_err(|error| Failure::failed(format!("can't write the output: {error}")))
 }
+
+fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure> {
+    std::thread::Builder::new()
+        .name(name.to_owned())
+        .spawn(body)
+        .map(drop)
+        .map_err(|error| Failure::failed(format!("can't start a thread: {error}")))
+}

@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 
 use tlsink::Tls;
 
-use super::Failure;
-use super::listen::start_thread;
 use super::material::Material;
 use super::output::Reopen;
 use super::say::{Level, Say};
+use super::{Failure, start_thread};
 
 /// How often the files are looked at. This sees what notifications do not tell of, such as a link
 /// to a folder that is made to lead elsewhere, and works on every file system.

@@ -10,16 +10,14 @@ use rustls::{
     Certificate, DigitallySignedStruct, DistinguishedName, Error, OwnedTrustAnchor, SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, TrustAnchor};
-use webpki::{
-    CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
-    RevocationOptionsBuilder, VerifiedPath,
-};
+use webpki::{EndEntityCert, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder, VerifiedPath};
 
 use super::authorities::Authorities;
+use super::crl::Crls;
 use super::facts::{self, CommonName, Facts, Pattern};
 use super::refusal::Refusal;
 use super::warning::{TlsWarning, ending};
-use super::{pem, schemes, words};
+use super::{pem, schemes};
 use crate::error::TlsError;
 
 /// The most of trusted CAs' names that senders are told, in bytes. TLS has room for 65,535
@@ -50,17 +48,10 @@ pub struct Clients {
     subjects: Vec<DistinguishedName>,
     /// What the authorities' certificates say of themselves.
     facts: Vec<Facts>,
-    /// The newest of each issuer first.
-    pub(super) crls: Vec<Crl>,
+    crls: Crls,
     /// Everyone, if there are none.
     allowed: Vec<Pattern>,
     optional: bool,
-}
-
-#[derive(Clone, Debug)]
-pub(super) struct Crl {
-    pub(super) list: Arc<CertRevocationList<'static>>,
-    pub(super) facts: Facts,
 }
 
 impl Clients {
@@ -98,7 +89,7 @@ impl Clients {
             },
             facts: certificates.iter().map(Facts::of_certificate).collect(),
             authorities,
-            crls: Vec::new(),
+            crls: Crls::default(),
             allowed: Vec::new(),
             optional: false,
         })
@@ -129,25 +120,7 @@ impl Clients {
     /// When the text is not valid, holds no list, or one of a kind that is not supported: delta and
     /// indirect lists, and those for some reasons only.
     pub fn crl(mut self, pem_or_der: &[u8]) -> Result<Self, TlsError> {
-        for der in pem::crls(pem_or_der)? {
-            let list =
-                OwnedCertRevocationList::from_der(&der).map_err(|error| TlsError::Damaged {
-                    what: "CRL",
-                    reason: match facts::is_crl_of_version_1(&der) {
-                        true => words::fault(&webpki::Error::UnsupportedCrlVersion),
-                        false => words::fault(&error),
-                    }
-                    .into_owned(),
-                })?;
-            self.crls.push(Crl {
-                list: Arc::new(list.into()),
-                facts: Facts::of_crl(&der),
-            });
-        }
-        // The first one of an issuer is the one that is asked. The newest may end before an older
-        // one does.
-        self.crls
-            .sort_by_key(|crl| std::cmp::Reverse(crl.facts.begin));
+        self.crls.add(pem_or_der)?;
         Ok(self)
     }
 
@@ -181,24 +154,7 @@ impl Clients {
             .facts
             .iter()
             .filter_map(move |facts| ending("CA certificate", facts, now));
-        // An older list of the same scope is not asked any more, so its end changes nothing.
-        let same = |a: &Crl, b: &Crl| {
-            a.list.issuer() == b.list.issuer()
-                && a.list.issuing_distribution_point() == b.list.issuing_distribution_point()
-        };
-        let crls = self.crls.iter().enumerate().filter_map(move |(at, crl)| {
-            let newer = self.crls.iter().take(at).any(|newer| same(newer, crl));
-            ending("CRL", &crl.facts, now).filter(|_| !newer)
-        });
-        let strangers = self.crls.iter().filter(|crl| {
-            let issuer = crl.list.issuer();
-            let anchors = self.authorities.anchors();
-            !anchors.iter().any(|anchor| &*anchor.subject == issuer)
-        });
-        let strangers = strangers.map(|crl| TlsWarning::UnknownCrlIssuer {
-            issuer: crl.facts.title.clone(),
-        });
-        authorities.chain(crls).chain(strangers)
+        authorities.chain(self.crls.warnings(self.authorities.anchors(), now))
     }
 
     /// Verifies a sender's certificate; yields its names, the one to show first.
@@ -210,7 +166,7 @@ impl Clients {
     ) -> Result<Vec<String>, Refusal> {
         let certificate =
             EndEntityCert::try_from(end_entity).map_err(|error| Refusal::damaged(&error))?;
-        let lists: Vec<_> = self.crls.iter().map(|crl| &*crl.list).collect();
+        let lists = self.crls.lists();
         let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
             options
                 .with_expiration_policy(ExpirationPolicy::Enforce)
@@ -225,7 +181,7 @@ impl Clients {
                 KeyUsage::client_auth(),
                 revocation,
             )
-            .map_err(|error| self.refusal(error, &certificate, intermediates))?;
+            .map_err(|error| Refusal::new(error, &certificate, intermediates, &self.crls))?;
         let common_name = common_name(&path);
         let mut names = facts::names(&certificate, common_name);
         if !self.allowed.is_empty() {

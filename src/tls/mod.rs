@@ -22,6 +22,7 @@ mod authorities;
 #[cfg(feature = "cli")]
 mod client;
 mod clients;
+mod crl;
 mod facts;
 #[cfg(feature = "cli")]
 mod fingerprint;

@@ -8,7 +8,7 @@ use rustls_pki_types::CertificateDer;
 use webpki::{Cert, EndEntityCert};
 
 use super::authorities::MAX_ABOVE;
-use super::clients::{Clients, Crl};
+use super::crl::Crls;
 use super::facts::{self, CommonName, Day, Name, system_time};
 use super::words::{QUOTED, fault, other, quoted};
 
@@ -22,63 +22,13 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn damaged(error: &webpki::Error) -> Self {
-        use webpki::Error as Fault;
-        let (what, hint) = match error {
-            Fault::UnsupportedCertVersion => (
-                "the certificate is not of X.509 version 3",
-                Some("openssl x509 -req makes that when it is given extensions (-extfile)"),
-            ),
-            Fault::UnsupportedCriticalExtension => (
-                "the certificate has a critical extension that is not supported",
-                None,
-            ),
-            _ => ("the certificate is damaged", None),
-        };
-        Refusal {
-            what: what.to_owned(),
-            hint,
-            reason: CertificateError::BadEncoding,
-        }
-    }
-
-    pub(super) fn not_allowed(names: &[Name], common_name: CommonName) -> Self {
-        Refusal {
-            what: format!(
-                "name not allowed; {}",
-                claim(names.iter().map(|name| &*name.text))
-            ),
-            hint: match common_name {
-                CommonName::Counts => None,
-                CommonName::Unchecked => {
-                    Some("a common name does not count below a CA with name constraints")
-                }
-            },
-            reason: CertificateError::ApplicationVerificationFailure,
-        }
-    }
-
-    /// The certificate was good, but not its holder.
-    pub(super) fn wrong_key(names: &[String]) -> Self {
-        Refusal {
-            what: format!(
-                "the sender does not hold the certificate's key; {}",
-                claim(names.iter().map(String::as_str))
-            ),
-            hint: Some("its certificate and its key must belong together"),
-            reason: CertificateError::BadSignature,
-        }
-    }
-}
-
-impl Clients {
     /// Puts into words why a certificate is not taken.
-    pub(super) fn refusal(
-        &self,
+    pub(super) fn new(
         error: webpki::Error,
         certificate: &EndEntityCert<'_>,
         intermediates: &[CertificateDer<'_>],
-    ) -> Refusal {
+        crls: &Crls,
+    ) -> Self {
         use webpki::Error as Fault;
         let above: Vec<_> = intermediates
             .iter()
@@ -119,12 +69,12 @@ impl Clients {
                 )
             }
             Fault::CertRevoked => (
-                format!("{} is revoked", whose(&presented, |one| self.revokes(one))),
+                format!("{} is revoked", whose(&presented, |one| crls.revokes(one))),
                 CertificateError::Revoked,
                 None,
             ),
             Fault::UnknownRevocationStatus => {
-                let without = way.iter().find(|one| self.crls_above(one).next().is_none());
+                let without = way.iter().find(|one| crls.above(one).next().is_none());
                 (
                     format!("CRL missing for {}", issuer(without.or(way.first()))),
                     other(error),
@@ -135,7 +85,7 @@ impl Clients {
                 let end = system_time(*next_update);
                 let ended = way
                     .iter()
-                    .find(|one| self.crls_above(one).any(|crl| crl.facts.end == Some(end)));
+                    .find(|one| crls.above(one).any(|crl| crl.facts.end == Some(end)));
                 (
                     format!("the CRL of {} expired on {}", issuer(ended), Day(end)),
                     other(error),
@@ -183,17 +133,52 @@ impl Clients {
         }
     }
 
-    /// The lists of the CA that issued this certificate.
-    fn crls_above(&self, certificate: &Cert<'_>) -> impl Iterator<Item = &Crl> {
-        let issuer = certificate.issuer();
-        self.crls
-            .iter()
-            .filter(move |crl| crl.list.issuer() == issuer)
+    pub(super) fn damaged(error: &webpki::Error) -> Self {
+        use webpki::Error as Fault;
+        let (what, hint) = match error {
+            Fault::UnsupportedCertVersion => (
+                "the certificate is not of X.509 version 3",
+                Some("openssl x509 -req makes that when it is given extensions (-extfile)"),
+            ),
+            Fault::UnsupportedCriticalExtension => (
+                "the certificate has a critical extension that is not supported",
+                None,
+            ),
+            _ => ("the certificate is damaged", None),
+        };
+        Refusal {
+            what: what.to_owned(),
+            hint,
+            reason: CertificateError::BadEncoding,
+        }
     }
 
-    fn revokes(&self, certificate: &Cert<'_>) -> bool {
-        self.crls_above(certificate)
-            .any(|crl| matches!(crl.list.find_serial(certificate.serial()), Ok(Some(_))))
+    pub(super) fn not_allowed(names: &[Name], common_name: CommonName) -> Self {
+        Refusal {
+            what: format!(
+                "name not allowed; {}",
+                claim(names.iter().map(|name| &*name.text))
+            ),
+            hint: match common_name {
+                CommonName::Counts => None,
+                CommonName::Unchecked => {
+                    Some("a common name does not count below a CA with name constraints")
+                }
+            },
+            reason: CertificateError::ApplicationVerificationFailure,
+        }
+    }
+
+    /// The certificate was good, but not its holder.
+    pub(super) fn wrong_key(names: &[String]) -> Self {
+        Refusal {
+            what: format!(
+                "the sender does not hold the certificate's key; {}",
+                claim(names.iter().map(String::as_str))
+            ),
+            hint: Some("its certificate and its key must belong together"),
+            reason: CertificateError::BadSignature,
+        }
     }
 }
 

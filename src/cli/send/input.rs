@@ -11,7 +11,7 @@ use async_channel::{Receiver, Sender};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::super::Failure;
-use super::super::listen::start_thread;
+use super::super::start_thread;
 
 /// How much is read at once where it comes as somebody writes it: what a pipe holds.
 const PIPE_CHUNK: usize = 64 << 10;
