@@ -1,0 +1,22 @@
+//! What figures depend on besides the programs.
+
+use std::fs;
+use std::process::Command;
+
+use crate::cores;
+use crate::programs::first_line;
+
+/// A line for each thing that a reader of the figures must know.
+pub fn describe() -> Vec<String> {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(": "))
+        .map_or("unknown processor", |(_, model)| model);
+    let kernel = rustix::system::uname();
+    let kernel = kernel.release().to_string_lossy().into_owned();
+    let mut lines = vec![format!("{model}, {} cores, Linux {kernel}", cores::count())];
+    // Of the compiler in the path, which is the one that built this if cargo was called as usual.
+    lines.extend(first_line(Command::new("rustc").arg("--version")));
+    lines
+}

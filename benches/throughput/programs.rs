@@ -1,0 +1,406 @@
+//! The programs that are measured: tlsink, and what its users might take instead.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::fs;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::cores::{Cores, run_on};
+use crate::process;
+
+/// Programs start and end within this time, or never.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where the sources of those peers are that are ours.
+const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/throughput/peers");
+
+/// A program, and how to call it.
+#[derive(Clone, Debug)]
+pub struct Program {
+    pub kind: Kind,
+    pub version: String,
+    path: PathBuf,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Tlsink,
+    Go,
+    OpensslServer,
+    Ncat,
+    Socat,
+    /// With what it receives piped into pigz.
+    SocatPigz,
+    Node,
+    Qt,
+}
+
+/// What a server is to do with what it receives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Job {
+    Print,
+    PrintLines,
+    Gunzip,
+    Unzstd,
+}
+
+/// A certificate and its key, as files.
+#[derive(Debug)]
+pub struct Certificate {
+    pub chain: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Kind {
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::Tlsink => "tlsink",
+            Kind::Go => "Go crypto/tls",
+            Kind::OpensslServer => "openssl s_server",
+            Kind::Ncat => "ncat",
+            Kind::Socat => "socat",
+            Kind::SocatPigz => "socat … \\| pigz -dc",
+            Kind::Node => "node",
+            Kind::Qt => "Qt QSslSocket",
+        }
+    }
+
+    /// Whether it has more than one connection at a time, all in one process.
+    pub fn holds_many(self) -> bool {
+        !matches!(self, Kind::OpensslServer | Kind::Socat | Kind::SocatPigz)
+    }
+}
+
+impl Program {
+    pub fn tlsink(path: PathBuf) -> io::Result<Program> {
+        let version = first_line(Command::new(&path).arg("--version"))?;
+        Ok(Program {
+            kind: Kind::Tlsink,
+            version,
+            path,
+        })
+    }
+
+    /// The peers that are installed, and what is said of those that are not. Those that come as
+    /// source are built into `directory`.
+    pub fn peers(go: Option<PathBuf>, directory: &Path) -> (Vec<Program>, Vec<String>) {
+        let (mut found, mut missing) = (Vec::new(), Vec::new());
+        let mut take = |kind: Kind, program: io::Result<(PathBuf, String)>| match program {
+            Ok((path, version)) => found.push(Program {
+                kind,
+                version,
+                path,
+            }),
+            Err(error) => missing.push(format!("{}: skipped: {error}", kind.name())),
+        };
+        take(Kind::Go, build_go(go, directory));
+        take(Kind::OpensslServer, installed("openssl", &["version"]));
+        take(Kind::Ncat, installed("ncat", &["--version"]));
+        let socat = || installed("socat", &["-V"]);
+        take(Kind::Socat, socat());
+        let pigz = installed("pigz", &["--version"]);
+        let both = pigz.and_then(|(_, pigz)| {
+            let (path, socat) = socat()?;
+            Ok((path, format!("{socat}; {pigz}")))
+        });
+        take(Kind::SocatPigz, both);
+        take(Kind::Node, installed("node", &["--version"]));
+        take(Kind::Qt, build_qt(directory));
+        (found, missing)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn does(&self, job: Job) -> bool {
+        match job {
+            Job::Print => self.kind != Kind::SocatPigz,
+            Job::Gunzip => matches!(self.kind, Kind::Tlsink | Kind::Go | Kind::SocatPigz),
+            Job::PrintLines | Job::Unzstd => self.kind == Kind::Tlsink,
+        }
+    }
+
+    /// Starts it on these cores and waits until it listens.
+    pub fn start(
+        &self,
+        job: Job,
+        certificate: &Certificate,
+        cores: Cores,
+        output: Stdio,
+    ) -> io::Result<Running> {
+        // It is free as soon as the listener is dropped, and nobody is in a hurry to have it.
+        let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        let mut command = self.command(job, certificate, address);
+        // Some end when their standard input does, so it stays open as long as they run.
+        command.stdin(Stdio::piped());
+        run_on(cores)?;
+        let mut running = Running {
+            kind: self.kind,
+            address,
+            children: Vec::new(),
+        };
+        let started = if self.kind == Kind::SocatPigz {
+            running.start_pipe(command.stdout(Stdio::piped()), output)
+        } else {
+            running.start(command.stdout(output))
+        };
+        run_on(Cores::Client)?;
+        started?;
+        running.wait_for_listening()?;
+        Ok(running)
+    }
+
+    /// The command that listens on this address.
+    pub fn command(&self, job: Job, certificate: &Certificate, address: SocketAddr) -> Command {
+        let Certificate { chain, key } = certificate;
+        let port = address.port();
+        let mut command = Command::new(&self.path);
+        match self.kind {
+            Kind::Tlsink => {
+                let (decode, format) = match job {
+                    Job::Print => ("none", "raw"),
+                    Job::PrintLines => ("none", "lines"),
+                    Job::Gunzip => ("gzip", "raw"),
+                    Job::Unzstd => ("zstd", "raw"),
+                };
+                command.args(["-l", &address.to_string(), "-d", decode, "-f", format]);
+                command.arg("-c").arg(chain).arg("-k").arg(key);
+                // The others don't say how each stream ended.
+                command.arg("-q");
+            }
+            Kind::Go => {
+                command.arg("-listen").arg(address.to_string());
+                command.arg("-cert").arg(chain).arg("-key").arg(key);
+                command.args((job == Job::Gunzip).then_some("-gzip"));
+            }
+            Kind::OpensslServer => {
+                command.args(["s_server", "-quiet", "-num_tickets", "0", "-accept"]);
+                command.arg(address.to_string());
+                command.arg("-cert").arg(chain).arg("-key").arg(key);
+            }
+            Kind::Ncat => {
+                command.args(["-l", "-k", "-m", "10000", "--ssl"]);
+                command.arg("--ssl-cert").arg(chain);
+                command.arg("--ssl-key").arg(key);
+                command.arg("127.0.0.1").arg(port.to_string());
+            }
+            Kind::Socat | Kind::SocatPigz => {
+                let mut listener = OsString::from(format!(
+                    "OPENSSL-LISTEN:{port},bind=127.0.0.1,reuseaddr,backlog=1024,verify=0,cert="
+                ));
+                listener.push(chain);
+                listener.push(",key=");
+                listener.push(key);
+                if self.kind == Kind::Socat {
+                    listener.push(",fork");
+                }
+                command.arg("-u").arg(listener).arg("STDOUT");
+            }
+            Kind::Node => {
+                command.arg(Path::new(PEERS).join("server.js"));
+                command.arg(port.to_string()).arg(chain).arg(key);
+            }
+            Kind::Qt => {
+                command.arg(port.to_string()).arg(chain).arg(key);
+            }
+        }
+        command
+    }
+}
+
+/// A server that listens. It is killed when this is dropped.
+#[derive(Debug)]
+pub struct Running {
+    pub kind: Kind,
+    pub address: SocketAddr,
+    /// Each gets what the one before it prints.
+    children: Vec<Child>,
+}
+
+impl Running {
+    /// Its processor time, once it has nothing left to do.
+    pub fn settled_cpu_time(&self) -> Duration {
+        let pids: Vec<u32> = self.children.iter().map(Child::id).collect();
+        process::settled_cpu_time(&pids)
+    }
+
+    /// The same, less what it was before. A child that has ended in the meantime is counted in ticks
+    /// from then on, so very little may have become less than nothing.
+    pub fn cpu_time_since(&self, before: Duration) -> Duration {
+        self.settled_cpu_time().saturating_sub(before)
+    }
+
+    pub fn resident_kib(&self) -> Option<f64> {
+        self.children
+            .iter()
+            .map(|child| process::resident_kib(child.id()))
+            .sum()
+    }
+
+    /// Waits until everything that it received is printed. Its connections have ended already.
+    ///
+    /// Some close a connection only then; the others are waited for until they end.
+    pub fn wait_until_printed(&mut self) -> io::Result<()> {
+        match self.kind {
+            Kind::Tlsink => {
+                for child in &self.children {
+                    kill_process(Pid::from_child(child), Signal::TERM)?;
+                }
+            }
+            Kind::SocatPigz => {}
+            _ => return Ok(()),
+        }
+        for child in &mut self.children {
+            let status = wait(child)?;
+            if !status.success() {
+                return Err(io::Error::other(format!("it ended with {status}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn start(&mut self, command: &mut Command) -> io::Result<()> {
+        self.children
+            .push(command.stderr(Stdio::inherit()).spawn()?);
+        Ok(())
+    }
+
+    fn start_pipe(&mut self, first: &mut Command, output: Stdio) -> io::Result<()> {
+        self.start(first)?;
+        let printed = self
+            .children
+            .iter_mut()
+            .find_map(|child| child.stdout.take());
+        let printed = printed.ok_or_else(|| io::Error::other("there is no pipe"))?;
+        self.start(
+            Command::new("pigz")
+                .arg("-dc")
+                .stdin(printed)
+                .stdout(output),
+        )
+    }
+
+    fn wait_for_listening(&mut self) -> io::Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        while !process::is_listening(self.address) {
+            for child in &mut self.children {
+                if let Some(status) = child.try_wait()? {
+                    return Err(io::Error::other(format!("it ended with {status}")));
+                }
+            }
+            if Instant::now() > deadline {
+                return Err(io::Error::other("it does not listen"));
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            // Both fail only if it has ended already.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.kind.name(), self.version)
+    }
+}
+
+/// The first line that a program prints with text in it.
+pub fn first_line(command: &mut Command) -> io::Result<String> {
+    let output = command.stdin(Stdio::null()).output()?;
+    let printed = if output.stdout.is_empty() {
+        output.stderr
+    } else {
+        output.stdout
+    };
+    let printed = String::from_utf8_lossy(&printed).into_owned();
+    if !output.status.success() {
+        return Err(io::Error::other(printed.trim().to_owned()));
+    }
+    // socat says who made it first, and then its version.
+    let line = printed
+        .lines()
+        .find(|line| line.contains(|c: char| c.is_ascii_digit()));
+    Ok(line.unwrap_or_default().trim().to_owned())
+}
+
+fn wait(child: &mut Child) -> io::Result<ExitStatus> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status);
+        }
+        if Instant::now() > deadline {
+            return Err(io::Error::other("it does not end"));
+        }
+        // This delay is part of what is measured, in seconds.
+        thread::sleep(Duration::from_micros(500));
+    }
+}
+
+fn installed(name: &str, version: &[&str]) -> io::Result<(PathBuf, String)> {
+    let version = first_line(Command::new(name).args(version))
+        .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+    Ok((PathBuf::from(name), version))
+}
+
+fn build_go(go: Option<PathBuf>, directory: &Path) -> io::Result<(PathBuf, String)> {
+    let go = go.unwrap_or_else(|| PathBuf::from("go"));
+    let version = first_line(Command::new(&go).arg("version"))?;
+    let program = directory.join("go-server");
+    let source = Path::new(PEERS).join("server.go");
+    let mut build = Command::new(&go);
+    build.args(["build", "-o"]).arg(&program).arg(source);
+    // Whatever module this directory may be in, it is not the program's.
+    run(build.current_dir(directory).env("GOFLAGS", "-mod=mod"))?;
+    Ok((program, version))
+}
+
+fn build_qt(directory: &Path) -> io::Result<(PathBuf, String)> {
+    let (name, version) = ["Qt6Network", "Qt5Network"]
+        .into_iter()
+        .find_map(|name| {
+            let version = first_line(Command::new("pkg-config").args(["--modversion", name]));
+            Some((name, version.ok()?))
+        })
+        .ok_or_else(|| io::Error::other("pkg-config knows neither Qt6Network nor Qt5Network"))?;
+    let flags = Command::new("pkg-config")
+        .args(["--cflags", "--libs", name])
+        .output()?;
+    let flags = String::from_utf8_lossy(&flags.stdout).into_owned();
+    let program = directory.join("qt-server");
+    let mut build = Command::new("g++");
+    build
+        .args(["-O2", "-fPIC", "-std=c++17", "-o"])
+        .arg(&program);
+    build.arg(Path::new(PEERS).join("qt/server.cpp"));
+    build.args(flags.split_whitespace());
+    run(&mut build)?;
+    fs::metadata(&program)?;
+    Ok((program, format!("Qt {version}")))
+}
+
+fn run(command: &mut Command) -> io::Result<()> {
+    let output = command.stdin(Stdio::null()).output()?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    Err(io::Error::other(said.trim().to_owned()))
+}
