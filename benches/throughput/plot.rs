@@ -58,6 +58,12 @@ pub fn draw(metrics: &[Vec<Row>], file: &Path) -> Result<(), Box<dyn Error>> {
             let is_better = (ratio >= 1.0) == metric.more_is_better;
             let color = if is_better { BETTER } else { WORSE };
             let end = at(ratio.min(most));
+            // Not on the line that marks 1.
+            let figure = if end < at(1.0) && end + RIGHT / 2 > at(1.0) {
+                at(1.0)
+            } else {
+                end
+            };
             let middle = y + BAR / 2;
             let name = format!("{} ÷ {}", rows[0].name, row.name.replace('\\', ""));
             write(&root, &name, (LEFT - 8, middle), HPos::Right, 15)?;
@@ -68,7 +74,7 @@ pub fn draw(metrics: &[Vec<Row>], file: &Path) -> Result<(), Box<dyn Error>> {
             write(
                 &root,
                 &format!("{ratio:.2}"),
-                (end + 6, middle),
+                (figure + 6, middle),
                 HPos::Left,
                 12,
             )?;
