@@ -43,6 +43,35 @@ fn good_records_before_a_bad_one_are_delivered_then_the_error() {
 }
 
 #[test]
+fn a_bad_record_is_answered_with_an_alert() {
+    for version in [&TLS12, &TLS13] {
+        let (server, mut sink) = server();
+        let mut session = Session::open(&server, Client::new(version));
+        session.remote.take();
+        session.remote.send(session.client.bad_record());
+        let (seen, _) = finish(&mut session, &mut sink);
+        assert!(matches!(the_end(&seen), End::Corrupt { .. }));
+        let error = session.client.refused(&session.remote.take());
+        assert_eq!(error, "received fatal alert: BadRecordMac");
+    }
+}
+
+#[test]
+fn what_begins_a_handshake_wrong_is_answered_with_an_alert() {
+    let (server, mut sink) = server();
+    let mut session = Session::new(&server, Client::new(&TLS13));
+    // A ClientHello in which nothing is right but its length.
+    session
+        .remote
+        .send(b"\x16\x03\x01\x00\x04\x01\x00\x00\x00".to_vec());
+    let report = session.connection.run().unwrap();
+    assert!(matches!(report.end, End::Refused { .. }), "{report:?}");
+    assert_eq!(common::memory::pull(&mut sink), []);
+    let error = session.client.refused(&session.remote.take());
+    assert_eq!(error, "received fatal alert: DecodeError");
+}
+
+#[test]
 fn a_bad_record_batched_with_the_end_of_the_handshake_loses_nothing_before_it() {
     let (server, mut sink) = server();
     let mut session = Session::new(&server, Client::new(&TLS13));

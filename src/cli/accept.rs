@@ -1,7 +1,8 @@
 //! Listening and accepting, and saying how each connection ended.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,8 @@ use async_channel::Sender;
 use futures_lite::{StreamExt, stream};
 use rustix::io::Errno;
 use rustix::net::sockopt;
-use smol::Executor;
-use smol::net::{TcpListener, TcpStream};
+use smol::net::TcpListener;
+use smol::{Async, Executor};
 use tlsink::decode::Format;
 use tlsink::output::label;
 use tlsink::{Report, Server};
@@ -60,13 +61,14 @@ impl Listener {
                 .hint("give --listen an address of this machine, or a name that stands for one")
         })?;
         let socket = TcpListener::bind(&*resolved).await.map_err(failure)?;
+        // What is accepted inherits it (socket(7)): once is enough.
+        keep_alive(&socket);
         let address = socket.local_addr().map_err(failure)?;
         Ok(Listener { socket, address })
     }
 }
 
 /// Where accepted connections go.
-#[derive(Clone)]
 pub(crate) struct Acceptor {
     pub(crate) server: Server,
     pub(crate) executor: Arc<Executor<'static>>,
@@ -78,27 +80,28 @@ pub(crate) struct Acceptor {
 
 impl Acceptor {
     /// Accepts until the server is stopped.
-    pub(crate) async fn serve(self, listener: Listener) {
+    pub(crate) async fn serve(self: Arc<Self>, listener: Listener) {
         let mut said: Option<Instant> = None;
-        let incoming = stream::unfold(listener.socket, |socket| async {
+        // What async-net puts around it has room for two waits in every stream, and makes a future
+        // for each: more than the stream itself.
+        let socket: Arc<Async<std::net::TcpListener>> = listener.socket.into();
+        let incoming = stream::unfold(socket, |socket| async {
             Some((socket.accept().await, socket))
         })
-        .inspect(
-            |accepted: &io::Result<(TcpStream, SocketAddr)>| match accepted {
-                Ok((stream, _)) => keep_alive(stream),
-                Err(error) => {
-                    if said.is_none_or(|at| at.elapsed() >= SAY_AGAIN) {
-                        said = Some(Instant::now());
-                        self.say_failing(error);
-                    }
-                }
-            },
-        );
+        .inspect(|accepted: &io::Result<(Async<TcpStream>, SocketAddr)>| {
+            if let Err(error) = accepted
+                && said.is_none_or(|at| at.elapsed() >= SAY_AGAIN)
+            {
+                said = Some(Instant::now());
+                self.say_failing(error);
+            }
+        });
         self.server
-            .serve(incoming, |connection| {
-                let this = self.clone();
+            .serve(incoming, |mut connection| {
+                let this = Arc::clone(&self);
                 let receiving = async move {
-                    let report = connection.await;
+                    // By reference, or the task would have room for it twice.
+                    let report = (&mut connection).await;
                     this.say_end(&report);
                     // Nobody is left to tell once the program is ending.
                     let _ = this.reports.try_send(report);
@@ -155,9 +158,9 @@ impl Acceptor {
 
 /// Without it, the place of a peer that vanished would never be free again. Where it can't be set,
 /// the connection is none the worse for it.
-pub(super) fn keep_alive(stream: &TcpStream) {
-    let _ = sockopt::set_socket_keepalive(stream, true);
-    let _ = sockopt::set_tcp_keepidle(stream, KEEP_ALIVE_IDLE);
-    let _ = sockopt::set_tcp_keepintvl(stream, KEEP_ALIVE_INTERVAL);
-    let _ = sockopt::set_tcp_keepcnt(stream, KEEP_ALIVE_COUNT);
+pub(super) fn keep_alive(socket: impl AsFd) {
+    let _ = sockopt::set_socket_keepalive(&socket, true);
+    let _ = sockopt::set_tcp_keepidle(&socket, KEEP_ALIVE_IDLE);
+    let _ = sockopt::set_tcp_keepintvl(&socket, KEEP_ALIVE_INTERVAL);
+    let _ = sockopt::set_tcp_keepcnt(&socket, KEEP_ALIVE_COUNT);
 }

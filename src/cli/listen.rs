@@ -68,15 +68,17 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     // Whoever reads this may send, and stop us, right away.
     say_ready(&listeners, fresh.as_deref(), &say);
     let probes = Probes::new(say.clone(), Arc::clone(&executor));
-    let acceptor = Acceptor {
+    let acceptor = Arc::new(Acceptor {
         server: server.clone(),
         executor: Arc::clone(&executor),
         say: say.clone(),
         probes: probes.clone(),
         reports,
-    };
+    });
     for listener in listeners {
-        executor.spawn(acceptor.clone().serve(listener)).detach();
+        executor
+            .spawn(Arc::clone(&acceptor).serve(listener))
+            .detach();
     }
     drop(acceptor);
     let control = Control {

@@ -17,7 +17,6 @@ use rustls::{
 
 use crate::error::TlsError;
 
-mod ahead;
 mod authorities;
 #[cfg(feature = "cli")]
 mod client;
@@ -35,6 +34,7 @@ mod servers;
 mod stream;
 mod suites;
 mod warning;
+mod wire;
 mod words;
 
 #[cfg(feature = "cli")]
@@ -47,6 +47,7 @@ pub use identity::Identity;
 pub use servers::{Distrust, Servers};
 pub(crate) use stream::{Accept, HandshakeError, ReadError, Stream, Transport};
 pub use warning::TlsWarning;
+pub(crate) use wire::reading_ahead;
 
 use clients::{Seen, Verifier};
 use identity::Resolver;

@@ -18,14 +18,13 @@ use async_tls::TlsAcceptor;
 use async_tls::server::TlsStream;
 use futures_lite::{AsyncRead, AsyncWrite};
 
-use super::ahead::{Ahead, Allowance};
 use super::clients::Seen;
 use super::refusal::Refusal;
+use super::wire::Wire;
 
 /// A handshake in progress.
 pub(crate) struct Accept<IO> {
-    tls: async_tls::Accept<Ahead<Transport<IO>>>,
-    allowance: Allowance,
+    tls: async_tls::Accept<Wire<Transport<IO>>>,
     /// What is seen of the sender's certificate, if it is verified.
     seen: Option<Arc<Seen>>,
 }
@@ -66,10 +65,8 @@ pub(crate) enum ReadError {
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
     pub(super) fn new(acceptor: &TlsAcceptor, seen: Option<Arc<Seen>>, io: IO) -> Self {
-        let transport = Ahead::new(Transport(io));
         Accept {
-            allowance: transport.allowance(),
-            tls: acceptor.accept(transport),
+            tls: acceptor.accept(Wire::new(Transport(io))),
             seen,
         }
     }
@@ -80,10 +77,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
     ) -> Poll<Result<Accepted<IO>, HandshakeError>> {
         let result = match ready!(Pin::new(&mut self.tls).poll(cx)) {
             Ok(tls) => Ok((tls, None)),
-            // The handshake may be complete, and only what came with its last message at fault.
+            // The handshake may be complete, and only what came with its last message at fault. If
+            // it is not, this sends the alert.
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 match Pin::new(&mut self.tls).poll(cx) {
-                    Poll::Ready(Ok(tls)) => Ok((tls, Some(error.into()))),
+                    Poll::Ready(Ok(tls)) => Ok((tls, Some(Box::new(error.into())))),
                     _ => Err(error),
                 }
             }
@@ -96,38 +94,27 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
                 Err(Refusal::wrong_key(&names).into())
             }
             (Err(error), _) => Err(error.into()),
-            (Ok((tls, failed)), seen) => Ok(Accepted {
-                stream: Stream {
-                    tls,
-                    allowance: self.allowance.clone(),
-                    failed,
-                },
-                names: seen.and_then(Result::ok).unwrap_or_default(),
-            }),
+            (Ok((mut tls, failed)), seen) => {
+                // In TLS 1.2 the last message is the server's. What can't be sent now is sent
+                // before the next read.
+                let _ = Pin::new(&mut tls).poll_flush(cx);
+                Ok(Accepted {
+                    stream: Stream { tls, failed },
+                    names: seen.and_then(Result::ok).unwrap_or_default(),
+                })
+            }
         })
     }
 }
 
 /// A TLS stream after its handshake. What was authenticated is read before the error behind it.
 pub(crate) struct Stream<IO> {
-    tls: TlsStream<Ahead<Transport<IO>>>,
-    allowance: Allowance,
+    tls: TlsStream<Wire<Transport<IO>>>,
     /// The first error, to be reported once everything before it has been read.
-    failed: Option<ReadError>,
+    failed: Option<Box<ReadError>>,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
-    /// From now on, reads at most so many bytes from the transport, but those with few system
-    /// calls, until [`finish`](Self::finish).
-    pub(crate) fn allow(&self, bytes: usize) {
-        self.allowance.set(bytes);
-    }
-
-    /// Yields whether there may be more, of which nobody was asked to tell.
-    pub(crate) fn finish(&self) -> bool {
-        self.allowance.finish()
-    }
-
     /// Reads into `buf`, which is untouched when this is pending; 0 says that a close_notify came.
     pub(crate) fn poll_read(
         &mut self,
@@ -139,13 +126,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
             && error.kind() == io::ErrorKind::InvalidData
             && self.failed.is_none()
         {
-            self.failed = Some(error.into());
+            self.failed = Some(Box::new(error.into()));
+            // The alert. A peer that takes none will not be waited for.
+            let _ = Pin::new(&mut self.tls).poll_flush(cx);
             result = Pin::new(&mut self.tls).poll_read(cx, buf);
         }
         match (result, self.failed.is_some()) {
             (Poll::Ready(Ok(n)), true) if n > 0 => Poll::Ready(Ok(n)),
             (_, true) => match self.failed.take() {
-                Some(first) => Poll::Ready(Err(first)),
+                Some(first) => Poll::Ready(Err(*first)),
                 None => Poll::Ready(Ok(0)),
             },
             (result, false) => result.map_err(|error| ReadError::from(&error)),

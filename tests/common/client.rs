@@ -65,6 +65,17 @@ impl Client {
         }
     }
 
+    /// Takes what the server sent, which ends the session; yields why.
+    pub fn refused(&mut self, mut records: &[u8]) -> String {
+        while !records.is_empty() {
+            self.0.read_tls(&mut records).unwrap();
+            if let Err(error) = self.0.process_new_packets() {
+                return error.to_string();
+            }
+        }
+        panic!("the server did not refuse it");
+    }
+
     /// DER.
     pub fn server_certificate(&self) -> &[u8] {
         self.0.peer_certificates().unwrap()[0].as_ref()

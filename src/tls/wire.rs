@@ -1,0 +1,284 @@
+//! What async-tls has for a transport: fewer system calls for what rustls does in small pieces.
+//!
+//! rustls asks for 4 KiB at a time; where records are small, one call reads ahead what then takes
+//! many small reads from memory. async-tls writes each record by itself, six of them for its part
+//! of a handshake; they are gathered, and sent together before the next read. Each write would also
+//! wake the peer.
+
+use std::cell::Cell;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_lite::{AsyncRead, AsyncWrite};
+
+/// The most that is read ahead at once, in bytes.
+const SCRATCH: usize = 32 * 1024;
+
+/// A record of which so many bytes are yet to come is read by rustls itself, into its own buffer:
+/// it fits in few calls, and is not copied once more.
+const LARGE: u16 = 4 * 1024;
+
+/// What rustls is given at once when records are small, in bytes. It moves all that is left to the
+/// front of its buffer after each record.
+const PIECE: usize = 1024;
+
+/// When so much has been gathered, it is sent before more is taken, in bytes. A usual certificate
+/// chain is a quarter of it.
+const GATHERED: usize = 16 * 1024;
+
+thread_local! {
+    /// What this thread reads into. A connection has it only while it is polled, so one that waits
+    /// for its peer holds no buffer.
+    static SCRATCH_BUFFER: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
+
+    /// How much the connection that this thread polls may read ahead, in bytes; nothing if rustls
+    /// reads what it asks for.
+    static ALLOWANCE: Cell<Option<usize>> = const { Cell::new(None) };
+}
+
+/// Polls with leave to read at most `bytes` ahead: as much as there is room for when it is
+/// decrypted, which makes it shorter. Without that bound, every connection could be left with a
+/// scratch buffer of its own.
+///
+/// Also yields whether all of it was used up: then there may be more, of which nobody was asked to
+/// tell.
+pub(crate) fn reading_ahead<R>(bytes: usize, poll: impl FnOnce() -> R) -> (R, bool) {
+    ALLOWANCE.set(Some(bytes));
+    let result = poll();
+    (result, ALLOWANCE.take() == Some(0))
+}
+
+/// A transport that is read ahead, and to which is written at the next read, flush or close.
+pub(super) struct Wire<IO> {
+    io: IO,
+    /// What was read and not yet asked for, from `at` on.
+    bytes: Box<[u8]>,
+    at: usize,
+    end: usize,
+    /// Where in a record that is which comes next.
+    place: Place,
+    /// What was written and not yet sent.
+    gathered: Vec<u8>,
+}
+
+impl<IO> Wire<IO> {
+    pub(super) fn new(io: IO) -> Self {
+        Wire {
+            io,
+            bytes: Box::default(),
+            at: 0,
+            end: 0,
+            place: Place::default(),
+            gathered: Vec::new(),
+        }
+    }
+
+    /// Hands on what was read ahead.
+    fn take(&mut self, buf: &mut [u8]) -> usize {
+        let ready = self.bytes.get(self.at..self.end).unwrap_or_default();
+        let len = self.place.piece(ready).min(buf.len());
+        if let (Some(to), Some(from)) = (buf.get_mut(..len), ready.get(..len)) {
+            to.copy_from_slice(from);
+            self.place.advance(from);
+        }
+        self.at = self.at.saturating_add(len);
+        if self.at >= self.end && !self.bytes.is_empty() {
+            SCRATCH_BUFFER.set(Some(std::mem::take(&mut self.bytes)));
+        }
+        len
+    }
+}
+
+impl<IO: AsyncRead + Unpin> Wire<IO> {
+    fn poll_read_directly(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        self.place.advance(buf.get(..read).unwrap_or_default());
+        Poll::Ready(Ok(read))
+    }
+
+    fn poll_read_ahead(
+        &mut self,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+        allowed: usize,
+    ) -> Poll<io::Result<usize>> {
+        let mut scratch = SCRATCH_BUFFER
+            .take()
+            .unwrap_or_else(|| vec![0; SCRATCH].into());
+        let most = allowed.min(scratch.len());
+        let room = scratch.get_mut(..most).unwrap_or_default();
+        let read = match Pin::new(&mut self.io).poll_read(cx, room) {
+            Poll::Ready(Ok(read)) if read > 0 => read.min(most),
+            other => {
+                SCRATCH_BUFFER.set(Some(scratch));
+                return other;
+            }
+        };
+        ALLOWANCE.set(Some(allowed.saturating_sub(read)));
+        (self.bytes, self.at, self.end) = (scratch, 0, read);
+        Poll::Ready(Ok(self.take(buf)))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> Wire<IO> {
+    /// Sends what was gathered.
+    fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while !self.gathered.is_empty() {
+            let sent = ready!(Pin::new(&mut self.io).poll_write(cx, &self.gathered))?;
+            if sent == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.gathered.drain(..sent.min(self.gathered.len()));
+        }
+        // A connection that waits for its peer holds no buffer.
+        self.gathered = Vec::new();
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        if this.at < this.end {
+            return Poll::Ready(Ok(this.take(buf)));
+        }
+        // While it can't be sent there may be something to read nonetheless.
+        if let Poll::Ready(Err(error)) = this.poll_send(cx) {
+            return Poll::Ready(Err(error));
+        }
+        match ALLOWANCE.get() {
+            Some(allowed) if this.place.left < LARGE => match allowed {
+                // Whoever allows this much asks again.
+                0 => Poll::Pending,
+                allowed => this.poll_read_ahead(cx, buf, allowed),
+            },
+            _ => this.poll_read_directly(cx, buf),
+        }
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.gathered.len() >= GATHERED {
+            ready!(self.poll_send(cx))?;
+        }
+        self.gathered.extend_from_slice(buf);
+        Poll::Ready(Ok(buf.len()))
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.poll_send(cx))?;
+        Pin::new(&mut self.io).poll_close(cx)
+    }
+}
+
+/// The length of a record's header, in bytes (RFC 8446, section 5.1).
+const HEADER: usize = 5;
+
+/// A place in a stream of records.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    /// What has come of the next record's header.
+    header: [u8; HEADER],
+    in_header: u8,
+    /// What is yet to come of the record that has begun, in bytes.
+    left: u16,
+}
+
+impl Place {
+    /// How many of the bytes that come next to hand on: whole records, and the header behind them.
+    /// With nothing behind them, rustls would give back its buffer, to make it anew for the next.
+    fn piece(&self, bytes: &[u8]) -> usize {
+        let mut place = self.clone();
+        let mut rest = bytes;
+        while bytes.len() - rest.len() < PIECE && !rest.is_empty() {
+            rest = place.pass_record(rest);
+        }
+        bytes.len() - rest.len().saturating_sub(HEADER)
+    }
+
+    /// Passes all of these bytes.
+    fn advance(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            rest = self.pass_record(rest);
+        }
+    }
+
+    /// Passes what is there of one record; yields the bytes behind it.
+    fn pass_record<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let mut rest = bytes;
+        while self.left == 0
+            && let Some((&byte, behind)) = rest.split_first()
+        {
+            rest = behind;
+            if let Some(slot) = self.header.get_mut(usize::from(self.in_header)) {
+                *slot = byte;
+            }
+            self.in_header += 1;
+            if let (HEADER, [.., high, low]) = (usize::from(self.in_header), self.header) {
+                self.in_header = 0;
+                self.left = u16::from_be_bytes([high, low]);
+                break;
+            }
+        }
+        let passed = rest.len().min(usize::from(self.left));
+        // It is at most what was left.
+        self.left -= passed as u16;
+        rest.get(passed..).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record(len: u16) -> Vec<u8> {
+        let mut record = vec![23, 3, 3];
+        record.extend(len.to_be_bytes());
+        record.extend(vec![0; len.into()]);
+        record
+    }
+
+    #[test]
+    fn small_records_are_handed_on_whole_with_the_header_behind_them() {
+        let bytes = record(95).repeat(20);
+        let mut place = Place::default();
+        assert_eq!(place.piece(&bytes), 1100 + HEADER);
+        place.advance(&bytes[..1100 + HEADER]);
+        assert_eq!(place.piece(&bytes[1100 + HEADER..]), 2000 - 1100 - HEADER);
+    }
+
+    #[test]
+    fn a_record_that_came_in_part_goes_on_where_it_stopped() {
+        let mut bytes = record(16_000);
+        bytes.extend(record(0));
+        bytes.extend(record(16_000));
+        for split in 0..bytes.len() {
+            let mut place = Place::default();
+            place.advance(&bytes[..split]);
+            let behind = place.pass_record(&bytes[split..]);
+            let ends = [16_005, 16_010, 32_015];
+            let end = ends.into_iter().find(|end| *end > split);
+            assert_eq!(Some(bytes.len() - behind.len()), end, "split at {split}");
+        }
+    }
+}
