@@ -12,9 +12,9 @@ use futures_lite::{AsyncRead, AsyncWrite};
 
 use crate::budget::Share;
 use crate::error::{Cut, End, Timeout, Truncation};
-use crate::event::{self, Buffers, Event, Kind};
+use crate::event::{self, Event, Kind};
 use crate::lane::{Lane, SinkGone};
-use crate::link::{Link, Request, SinkLink, Verdict};
+use crate::link::{CREDITS, Link, Request, SinkLink, Verdict};
 use crate::peer::{ConnId, Peer};
 use crate::receipt;
 use crate::report::Report;
@@ -32,7 +32,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// delivers what had arrived, and reports [`Cut::Dropped`].
 ///
 /// While it waits for its peer it holds no read buffer. It reads only while it holds a credit; it
-/// has two, and each returns when the sink has handed on the chunk that was read with it.
+/// has four, and each returns when the sink has handed on the chunk that was read with it.
 ///
 /// [`Server::connection`]: crate::Server::connection
 /// [`Server::plain`]: crate::Server::plain
@@ -51,6 +51,8 @@ enum Phase<IO> {
     /// All places are taken.
     Waiting {
         transport: Option<Transport<IO>>,
+        /// The limit that the peer's address is over, if it is.
+        too_many: Option<usize>,
         listener: Option<EventListener>,
     },
     Handshake {
@@ -68,7 +70,8 @@ enum Phase<IO> {
     /// What the sink made of it is waited for, and is told to the peer if the stream is still
     /// there.
     Verdict(Stream<IO>),
-    Answering(Answer<IO>),
+    // Boxed: it is larger than what connections spend their time in.
+    Answering(Box<Answer<IO>>),
     Done,
 }
 
@@ -85,8 +88,6 @@ struct Guard {
     shared: Arc<Shared>,
     link: Arc<Link>,
     lane: Option<Lane>,
-    /// The limit that the peer's address is over, if it is.
-    too_many: Option<usize>,
     /// Shared with the stream's `Close`: free once the sink is through with it, and the peer too.
     place: Option<Arc<Share>>,
     /// The sink has been told of the end, or is not there to be told.
@@ -113,7 +114,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 shared: Arc::clone(shared),
                 link,
                 lane: registration.lane,
-                too_many: registration.too_many,
                 place: shared.places.try_take(1, 0).map(Arc::new),
                 closed: false,
                 opened: false,
@@ -124,6 +124,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             },
             phase: Phase::Waiting {
                 transport: Some(transport),
+                too_many: registration.too_many,
                 listener: None,
             },
         }
@@ -138,9 +139,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             }
             Phase::Waiting {
                 transport,
+                too_many,
                 listener,
             } => {
-                if let Some(limit) = guard.too_many {
+                if let Some(limit) = too_many {
                     return Poll::Ready(Next::unopened(End::Limit {
                         what: format!("{limit} connections are open from this address"),
                     }));
@@ -155,7 +157,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                         deadline: Deadline::after(guard.shared.settings.handshake_timeout),
                     }),
                     (Some(Transport::Plain(io)), _) => {
-                        guard.open(Stream::Plain(tls::Transport(io)))
+                        guard.open(Stream::Plain(Box::new(tls::Transport(io))))
                     }
                     (Some(Transport::Tls(_)), None) => Next::unopened(End::Refused {
                         what: "this server has no certificate".to_owned(),
@@ -205,11 +207,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             }
             Phase::Verdict(stream) => match (guard.link.take_verdict(), stream) {
                 (Some(verdict), Stream::Gone) => Next::Done(verdict),
-                (Some(verdict), stream) => Next::Phase(Phase::Answering(Answer::new(
+                (Some(verdict), stream) => Next::Phase(Phase::Answering(Box::new(Answer::new(
                     std::mem::replace(stream, Stream::Gone),
                     guard.received,
                     verdict,
-                ))),
+                )))),
                 (None, _) => return Poll::Pending,
             },
             Phase::Answering(answer) => {
@@ -266,7 +268,8 @@ impl Guard {
             link: SinkLink::new(&self.link),
         }));
         self.opened = true;
-        if self.send(open).is_err() {
+        // The sink is woken when there is more for it, or nothing more for the moment.
+        if self.leave(open).is_err() {
             // There is nobody to tell of its end.
             self.closed = true;
             return Next::Phase(Phase::Verdict(Stream::Gone));
@@ -285,14 +288,9 @@ impl Guard {
             && !std::mem::replace(&mut self.closed, true)
         {
             // If it can't be sent, the sink is gone, and has left its verdict.
-            let _ = self.send(Kind::Close(Box::new(event::Close { end, _place: place })));
+            let _ = self.leave(Kind::Close(Box::new(event::Close { end, _place: place })));
+            self.wake_sink();
         }
-    }
-
-    fn send(&mut self, kind: Kind) -> Result<(), SinkGone> {
-        self.leave(kind)?;
-        self.wake_sink();
-        Ok(())
     }
 
     /// Sends to a sink that need not hear of it before [`wake_sink`](Self::wake_sink).
@@ -375,41 +373,63 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Open<IO> {
             Some(Request::Refuse) => return Poll::Ready(End::Cut(Cut::SinkGone)),
             None => {}
         }
-        // A sender that is kept waiting is not idle.
+        for _ in 0..CREDITS {
+            match self.read_chunk(guard, cx) {
+                Attempt::More => {}
+                Attempt::Ended(end) => return Poll::Ready(end),
+                attempt => {
+                    // Once for all that was read: on a busy core, each time is a switch of threads.
+                    guard.wake_sink();
+                    return match attempt {
+                        Attempt::Drained => self.idle.poll(cx),
+                        // A sender that is kept waiting is not idle.
+                        _ => {
+                            self.idle.restart();
+                            Poll::Pending
+                        }
+                    };
+                }
+            }
+        }
+        // The executor's other tasks come first.
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads a chunk, and leaves it for the sink.
+    fn read_chunk(&mut self, guard: &mut Guard, cx: &mut Context<'_>) -> Attempt {
         let Poll::Ready(credit) = guard.link.poll_credit() else {
-            guard.wake_sink();
-            self.idle.restart();
-            return Poll::Pending;
+            return Attempt::Held;
         };
-        let buffers: &Arc<Buffers> = &guard.shared.buffers;
-        let Poll::Ready(mut buffer) = buffers.poll_lend(&mut self.lending, cx) else {
-            guard.wake_sink();
-            self.idle.restart();
-            return Poll::Pending;
+        let Poll::Ready(mut buffer) = guard.shared.buffers.poll_lend(&mut self.lending, cx) else {
+            return Attempt::Held;
         };
         let Filled { len, more, end } = self.stream.fill(cx, &mut buffer, guard.received);
         if len > 0 {
             guard.received = guard.received.saturating_add(len as u64);
             self.idle.restart();
-            if guard
-                .leave(Kind::Data(buffer.into_chunk(len, credit)))
-                .is_err()
-            {
-                return Poll::Ready(End::Cut(Cut::SinkGone));
+            let chunk = buffer.into_chunk(len, credit);
+            if guard.leave(Kind::Data(chunk)).is_err() {
+                return Attempt::Ended(End::Cut(Cut::SinkGone));
             }
         }
-        if more {
-            // The executor's other tasks come first. The sink is woken for two chunks as for one:
-            // each time, on a busy core, is a switch of threads.
-            cx.waker().wake_by_ref();
-            return Poll::Pending;
-        }
-        guard.wake_sink();
         match end {
-            Some(end) => Poll::Ready(end),
-            None => self.idle.poll(cx),
+            Some(end) => Attempt::Ended(end),
+            None if more => Attempt::More,
+            None => Attempt::Drained,
         }
     }
+}
+
+/// How it went to read a chunk.
+enum Attempt {
+    /// There may be another one at once.
+    More,
+    /// The peer has sent nothing more as yet.
+    Drained,
+    /// There is no credit, or no memory.
+    Held,
+    Ended(End),
 }
 
 /// A peer that is being told what became of its stream.
@@ -475,7 +495,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
 
 enum Stream<IO> {
     Tls(Box<tls::Stream<IO>>),
-    Plain(tls::Transport<IO>),
+    Plain(Box<tls::Transport<IO>>),
     Gone,
 }
 
@@ -492,17 +512,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
     /// one chunk, and one wake-up of the sink, serves them all.
     /// `offset` is how much was read before.
     fn fill(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], offset: u64) -> Filled {
-        if let Stream::Tls(tls) = self {
-            tls.allow(buffer.len());
-        }
-        let (len, end) = self.fill_as_allowed(cx, buffer, offset);
-        let used_up = match self {
-            Stream::Tls(tls) => tls.finish(),
-            Stream::Plain(_) | Stream::Gone => false,
-        };
+        let room = buffer.len();
+        let ((len, end), used_up) =
+            tls::reading_ahead(room, || self.fill_as_allowed(cx, buffer, offset));
         Filled {
             len,
-            more: end.is_none() && (used_up || len == buffer.len()),
+            more: end.is_none() && (used_up || len == room),
             end,
         }
     }
@@ -582,17 +597,17 @@ impl From<tls::HandshakeError> for End {
     }
 }
 
-/// A point in time, or never.
-struct Deadline(Option<(Duration, Timer)>);
+/// A point in time, or never. Boxed: connections spend most of their time without one.
+struct Deadline(Option<Box<(Duration, Timer)>>);
 
 impl Deadline {
     fn after(limit: Option<Duration>) -> Self {
-        Deadline(limit.map(|limit| (limit, Timer::after(limit))))
+        Deadline(limit.map(|limit| Box::new((limit, Timer::after(limit)))))
     }
 
     /// Waits for it; yields how long that took.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
-        match &mut self.0 {
+        match self.0.as_deref_mut() {
             Some((limit, timer)) => Pin::new(timer).poll(cx).map(|_| *limit),
             None => Poll::Pending,
         }
@@ -605,7 +620,7 @@ struct Idle {
     /// Since when the peer has been waited for; nothing while it is not its turn.
     since: Option<Instant>,
     /// Set once and moved on when it fires: moving it at each read would cost more than the read.
-    timer: Option<Timer>,
+    timer: Option<Box<Timer>>,
 }
 
 impl Idle {
@@ -630,9 +645,11 @@ impl Idle {
         let Some(deadline) = since.checked_add(limit) else {
             return Poll::Pending;
         };
-        let timer = self.timer.get_or_insert_with(|| Timer::at(deadline));
+        let timer = self
+            .timer
+            .get_or_insert_with(|| Box::new(Timer::at(deadline)));
         loop {
-            ready!(Pin::new(&mut *timer).poll(cx));
+            ready!(Pin::new(&mut **timer).poll(cx));
             if Instant::now() >= deadline {
                 return Poll::Ready(End::Timeout(Timeout::Idle(limit)));
             }

@@ -80,7 +80,7 @@
 //! - **Memory.** Data comes in pieces of at most [`TURN`](limits::TURN) bytes (256 KiB). Chunks,
 //!   windows, and what this crate's outputs keep when they are given [`Sink::memory`], stay together
 //!   within [`max_memory`](Builder::max_memory). Beside that, a sink has one buffer of `TURN` bytes,
-//!   and an established connection some 9 KiB.
+//!   and an established connection some 8 KiB.
 //! - **Credits.** A connection's credit returns when its chunk is decoded to its end and the last of
 //!   it was dealt with: the output's call has returned, or the sink was asked for the next thing.
 //!   A connection hears how it ended after the output has flushed, or after the next thing was asked
@@ -88,9 +88,10 @@
 //!
 //! # Back-pressure
 //!
-//! A connection reads only while it holds a credit. It has two, for chunks of at most
-//! [`CHUNK`](limits::CHUNK) bytes (64 KiB). When the output is slow, credits stay away, nothing is
-//! read, and TCP slows the sender down. While it waits for its peer, a connection holds no buffer.
+//! A connection reads only while it holds a credit. It has four ([`CREDITS`](limits::CREDITS)), for
+//! chunks of at most [`CHUNK`](limits::CHUNK) bytes (64 KiB). When the output is slow, credits stay
+//! away, nothing is read, and TCP slows the sender down. While it waits for its peer, a connection
+//! holds no buffer.
 //!
 //! # Fairness
 //!
@@ -258,6 +259,7 @@ pub use totals::{Failures, Totals};
 /// Sizes that are fixed, and defaults.
 pub mod limits {
     pub use crate::event::CHUNK;
+    pub use crate::link::CREDITS;
     pub use crate::server::MAX_CONNECTIONS;
     pub use crate::sink::TURN;
     #[cfg(feature = "cli")]

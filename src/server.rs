@@ -15,6 +15,7 @@ use crate::decode::{Format, Limits};
 use crate::error::BuildError;
 use crate::event::{Buffers, CHUNK};
 use crate::lane::{Lane, lane};
+use crate::link::CREDITS;
 use crate::peer::Peer;
 use crate::report::Report;
 use crate::shared::{Settings, Shared};
@@ -58,7 +59,7 @@ struct Handle {
     shared: Arc<Shared>,
 }
 
-/// The default of [`Builder::max_connections`]. An idle sender takes some 9 KiB, so all of them stay
+/// The default of [`Builder::max_connections`]. An idle sender takes some 8 KiB, so all of them stay
 /// well below what windows may take.
 pub const MAX_CONNECTIONS: usize = 10_000;
 
@@ -415,7 +416,7 @@ impl Builder {
 }
 
 const _: () = assert!(
-    LEAST_MEMORY / 4 >= 2 * CHUNK,
+    LEAST_MEMORY / 4 >= CREDITS * CHUNK,
     "what is kept back for chunks must hold those of one connection"
 );
 

@@ -38,7 +38,8 @@ const UNFLUSHED: usize = 64;
 #[derive(Debug)]
 pub struct Sink {
     inbox: Inbox,
-    streams: HashMap<ConnId, Stream>,
+    // Boxed: a table has room for more than what is in it.
+    streams: HashMap<ConnId, Box<Stream>>,
     /// Whose turn is next; each stream that has something to do is in here once.
     turns: VecDeque<ConnId>,
     output: Vec<u8>,
@@ -86,13 +87,13 @@ struct Stream {
     /// It waits for its turn.
     in_turn: bool,
     /// Why the rest is thrown away.
-    refused: Option<End>,
+    refused: Option<Box<End>>,
     close: Option<Box<Close>>,
 }
 
 #[derive(Debug)]
 struct Closed {
-    stream: Stream,
+    stream: Box<Stream>,
     end: End,
 }
 
@@ -257,6 +258,10 @@ impl Sink {
             if stream.in_turn {
                 self.turns.push_back(id);
             }
+            if stream.queue.is_empty() {
+                // A connection that waits for its peer holds no memory that it does not need.
+                stream.queue = VecDeque::new();
+            }
             match turn {
                 Turn::Open => {
                     self.counters.connections.add(1);
@@ -316,7 +321,7 @@ impl Sink {
     fn receive(&mut self, Event { id, kind }: Event) {
         if let Kind::Open(open) = kind {
             let stream = Stream::new(id, *open, &self.settings);
-            self.streams.insert(id, stream);
+            self.streams.insert(id, Box::new(stream));
             self.turns.push_back(id);
             return;
         }
@@ -392,7 +397,7 @@ impl Stream {
         if let Some(end) = &self.refused {
             self.queue.clear();
             return match &self.close {
-                Some(_) => Turn::Close(end.clone()),
+                Some(_) => Turn::Close(End::clone(end)),
                 None => Turn::Nothing,
             };
         }
@@ -462,7 +467,7 @@ impl Stream {
     /// Takes no more of this stream.
     fn refuse(&mut self, end: End) {
         self.link.refuse();
-        self.refused = Some(end);
+        self.refused = Some(Box::new(end));
     }
 }
 

@@ -7,11 +7,11 @@ mod common;
 use common::memory::{Seen, pull, pull_one};
 use common::press::Plain;
 use futures_lite::future::{block_on, poll_once};
-use tlsink::limits::{CHUNK, TURN};
+use tlsink::limits::{CHUNK, CREDITS, TURN};
 use tlsink::{Cut, Decoded, End, Output, OutputError, Server};
 
 #[test]
-fn a_sender_that_never_stops_is_read_for_two_credits_and_no_more() {
+fn a_sender_that_never_stops_is_read_for_its_credits_and_no_more() {
     let (server, mut sink) = Server::builder().build().unwrap();
     let mut eager = Plain::new(&server);
     let sent = numbered_lines(50_000);
@@ -19,7 +19,7 @@ fn a_sender_that_never_stops_is_read_for_two_credits_and_no_more() {
         eager.remote.send(part);
     }
     assert!(eager.connection.run().is_none());
-    assert_eq!(eager.remote.read(), 2 * CHUNK);
+    assert_eq!(eager.remote.read(), CREDITS * CHUNK);
 
     // The sink goes on: each chunk that is handed on lets one more in, and nothing is lost.
     assert_eq!(pull_one(&mut sink), Some(Seen::Open));
@@ -29,7 +29,7 @@ fn a_sender_that_never_stops_is_read_for_two_credits_and_no_more() {
         assert!(eager.connection.run().is_none());
         let read = eager.remote.read();
         assert!(
-            read <= (handed_on + 2) * CHUNK,
+            read <= (handed_on + CREDITS) * CHUNK,
             "its credit is not back yet"
         );
         handed_on += 1;
@@ -45,17 +45,18 @@ fn a_sender_that_never_stops_is_read_for_two_credits_and_no_more() {
 fn a_credit_returns_when_its_chunk_is_decoded_to_the_end() {
     let (server, mut sink) = Server::builder().build().unwrap();
     let mut sender = Plain::new(&server);
-    // Two chunks, each of which decodes to many turns.
-    sender.remote.send(bomb(CHUNK));
-    sender.remote.send(bomb(CHUNK));
+    // As many chunks as there are credits, each of which decodes to many turns.
+    for _ in 0..CREDITS {
+        sender.remote.send(bomb(CHUNK));
+    }
     sender.remote.send(*b"x");
     assert!(sender.connection.run().is_none());
-    let two = sender.remote.read();
+    let all = sender.remote.read();
     assert_eq!(pull_one(&mut sink), Some(Seen::Open));
     for _ in 0..100 {
         assert!(matches!(pull_one(&mut sink), Some(Seen::Data(_))));
         assert!(sender.connection.run().is_none());
-        assert_eq!(sender.remote.read(), two);
+        assert_eq!(sender.remote.read(), all);
     }
 }
 

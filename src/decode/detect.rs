@@ -20,8 +20,9 @@ pub(super) enum Verdict {
 
 #[derive(Debug, Default)]
 pub(super) struct Detect {
+    // Boxed: most streams never need one.
     #[cfg(feature = "zlib")]
-    trial: Option<Trial>,
+    trial: Option<Box<Trial>>,
 }
 
 impl Detect {
@@ -67,7 +68,7 @@ impl Detect {
         #[cfg(feature = "zlib")]
         if verdict == Verdict::Format(Format::Zlib) {
             if self.trial.is_none() {
-                self.trial = Trial::new(limits);
+                self.trial = Trial::new(limits).map(Box::new);
             }
             // Without memory for a trial there is none for the decoder, which will say so.
             return match &mut self.trial {

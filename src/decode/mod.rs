@@ -197,7 +197,7 @@ enum State {
     /// Nothing has come yet, and so nothing is needed for it.
     Empty(Format),
     Decoding(Format, Box<dyn Codec>),
-    Failed(Format, Fault),
+    Failed(Format, Box<Fault>),
 }
 
 /// What each format does with its input; the loops around it are written once, in [`Decoder`].
@@ -300,7 +300,9 @@ impl Decoder {
         self.state = match verdict {
             Verdict::Undecided => return,
             Verdict::Format(format) => State::new(format),
-            Verdict::Foreign(name) => State::Failed(Format::Auto, Fault::Unsupported(name)),
+            Verdict::Foreign(name) => {
+                State::Failed(Format::Auto, Box::new(Fault::Unsupported(name)))
+            }
         };
     }
 
@@ -310,7 +312,7 @@ impl Decoder {
         {
             self.state = match codec(format, &self.limits) {
                 Ok(codec) => State::Decoding(format, codec),
-                Err(fault) => State::Failed(format, fault),
+                Err(fault) => State::Failed(format, Box::new(fault)),
             };
         }
         let step = match &mut self.state {
@@ -318,13 +320,13 @@ impl Decoder {
             State::Plain => copy(input, output),
             State::Decoding(_, codec) => codec.decode(input, output),
             State::Failed(_, fault) => Step {
-                fault: Some(fault.clone()),
+                fault: Some(Fault::clone(fault)),
                 ..Step::default()
             },
         };
         if let Some(fault) = &step.fault {
             // The codec and its window go now, not when the connection does.
-            self.state = State::Failed(self.format(), fault.clone());
+            self.state = State::Failed(self.format(), Box::new(fault.clone()));
         }
         step
     }
