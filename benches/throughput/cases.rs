@@ -1,8 +1,9 @@
 //! What is measured, and how.
 
+use std::cell::{OnceCell, RefCell};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -16,7 +17,7 @@ use tempfile::TempDir;
 use crate::client::{self, Client, RECORD};
 use crate::cores::{Cores, run_on};
 use crate::floor;
-use crate::programs::{Certificate, Job, Kind, Program, Running};
+use crate::programs::{Certificate, Job, Kind, Program, Running, first_line};
 use crate::text;
 
 /// How much is sent.
@@ -68,6 +69,9 @@ const IDLE_BYTES: usize = 100;
 /// What a program is sent first, to see whether it prints all of it.
 const PROOF: usize = 1 << 20;
 
+/// What keeps tlsink from using more than a thread for the network and one for decompression.
+const ALONE: [&str; 4] = ["--threads", "1", "--lanes", "1"];
+
 /// A figure that is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
@@ -115,13 +119,19 @@ pub struct Bench {
     config: Arc<ClientConfig>,
     /// Bytes that need not be anything in particular.
     filler: Vec<u8>,
-    short_lines: Vec<u8>,
+    short_lines: OnceCell<Vec<u8>>,
+    packed: OnceCell<Packed>,
+    /// What is to be sent next. It is kept, as to get so much memory takes longer than to fill it.
+    sealed: RefCell<Vec<u8>>,
+    /// With the files above, and others.
+    directory: TempDir,
+}
+
+/// Text, compressed. It takes a while, so it is made when it is first needed.
+struct Packed {
     text_bytes: usize,
     gzip: Vec<u8>,
     zstd: Vec<u8>,
-    zstd_file: PathBuf,
-    /// With the files above.
-    directory: TempDir,
 }
 
 impl Bench {
@@ -132,36 +142,46 @@ impl Bench {
         load: Load,
     ) -> io::Result<Bench> {
         let certificate = make_certificate(&tlsink, directory.path())?;
-        let text = text::log(load.text);
-        let gzip = gzip(&text)?;
-        let zstd = zstd(&text)?;
-        let zstd_file = directory.path().join("text.zst");
-        std::fs::write(&zstd_file, &zstd)?;
         Ok(Bench {
             tlsink,
             peers,
             certificate,
             config: client::config(),
             filler: text::log(load.bulk.min(1 << 20)),
-            short_lines: text::short_lines(load.bulk),
-            text_bytes: text.len(),
-            gzip,
-            zstd,
-            zstd_file,
+            short_lines: OnceCell::new(),
+            packed: OnceCell::new(),
+            sealed: RefCell::default(),
             load,
             directory,
         })
     }
 
-    /// How small the text has become.
-    pub fn compression(&self) -> String {
-        let times = |packed: &[u8]| self.text_bytes as f64 / packed.len() as f64;
-        format!(
+    /// How small the text has become, if it was needed.
+    pub fn compression(&self) -> Option<String> {
+        let packed = self.packed.get()?;
+        let times = |small: &[u8]| packed.text_bytes as f64 / small.len() as f64;
+        Some(format!(
             "{} MB of text, {:.1} times as large as in gzip (level 6), {:.1} as in zstd (level 3)",
-            self.text_bytes / 1_000_000,
-            times(&self.gzip),
-            times(&self.zstd)
-        )
+            packed.text_bytes / 1_000_000,
+            times(&packed.gzip),
+            times(&packed.zstd)
+        ))
+    }
+
+    fn short_lines(&self) -> &[u8] {
+        self.short_lines
+            .get_or_init(|| text::short_lines(self.load.bulk))
+    }
+
+    fn packed(&self) -> &Packed {
+        self.packed.get_or_init(|| {
+            let text = text::log(self.load.text);
+            Packed {
+                text_bytes: text.len(),
+                gzip: gzip(&text),
+                zstd: zstd(&text),
+            }
+        })
     }
 
     /// Lets only those peers stay that print what they are sent; says who goes, and why.
@@ -171,7 +191,7 @@ impl Bench {
         peers.retain(|peer| match self.prove(peer) {
             Ok(()) => true,
             Err(error) => {
-                dismissed.push(format!("{}: skipped: {error}", peer.kind.name()));
+                dismissed.push(format!("{}: skipped: {error}", peer.name));
                 false
             }
         });
@@ -190,8 +210,8 @@ impl Bench {
             }
             let sent = match job {
                 Job::Print | Job::PrintLines => text.clone(),
-                Job::Gunzip => gzip(&text)?,
-                Job::Unzstd => zstd(&text)?,
+                Job::Gunzip => gzip(&text),
+                Job::Unzstd => zstd(&text),
             };
             let file = self.directory.path().join("printed");
             let output = File::create(&file)?;
@@ -266,20 +286,37 @@ impl Bench {
                         |_| true,
                         |program| self.text(program, Job::Gunzip, 1, Cores::Server),
                     )
+                    .chain(self.command("igzip", |packed| &packed.gzip))
+                    .chain(self.command("pigz", |packed| &packed.gzip))
                     .collect(),
             },
             Case {
-                key: "gzip2",
+                key: "cores",
                 metrics: vec![rate("gzip text, all cores", "decoded MB/s")],
                 contestants: [
-                    ("two senders", 2, Cores::All),
-                    ("one sender, one core", 1, Cores::Server),
-                    ("one sender", 1, Cores::All),
+                    ("two senders", 2, &[][..]),
+                    ("two senders, one thread, one lane", 2, &ALONE[..]),
+                    ("one sender", 1, &[]),
                 ]
-                .map(|(name, senders, cores)| {
+                .map(|(name, senders, options)| {
+                    let tlsink = self.tlsink.with(options);
                     self.variant(name, move || {
-                        self.text(&self.tlsink, Job::Gunzip, senders, cores)
+                        self.text(&tlsink, Job::Gunzip, senders, Cores::All)
                     })
+                })
+                .into(),
+            },
+            Case {
+                key: "cores",
+                metrics: vec![rate("plain, all cores", "GiB/s")],
+                contestants: [
+                    ("two senders", 2, &[][..]),
+                    ("two senders, one thread, one lane", 2, &ALONE[..]),
+                    ("one sender", 1, &[]),
+                ]
+                .map(|(name, senders, options)| {
+                    let tlsink = self.tlsink.with(options);
+                    self.variant(name, move || self.plain(&tlsink, senders))
                 })
                 .into(),
             },
@@ -292,10 +329,7 @@ impl Bench {
                         |_| true,
                         |program| self.text(program, Job::Unzstd, 1, Cores::Server),
                     )
-                    .chain([Contestant {
-                        name: "zstd -dc FILE".to_owned(),
-                        measure: Box::new(|| self.zstd_command()),
-                    }])
+                    .chain(self.command("zstd", |packed| &packed.zstd))
                     .collect(),
             },
             Case {
@@ -338,7 +372,7 @@ impl Bench {
             .chain(&self.peers)
             .filter(move |program| program.does(job) && fit(program.kind))
             .map(move |program| Contestant {
-                name: program.kind.name().to_owned(),
+                name: program.name.clone(),
                 measure: Box::new(move || measure(program)),
             })
     }
@@ -355,9 +389,8 @@ impl Bench {
     }
 
     fn bulk(&self, program: &Program) -> io::Result<Vec<f64>> {
-        let plain = self.fill(self.load.bulk);
-        let spent = self.receive(program, Job::Print, &plain, RECORD)?;
-        let gib = gib(plain.len());
+        let spent = self.receive(program, self.load.bulk, RECORD)?;
+        let gib = gib(self.load.bulk);
         Ok(vec![
             spent.cpu.as_secs_f64() / gib,
             gib / spent.wall.as_secs_f64(),
@@ -365,8 +398,8 @@ impl Bench {
     }
 
     fn records(&self, program: &Program) -> io::Result<Vec<f64>> {
-        let plain = self.fill(self.load.records * SMALL_RECORD);
-        let spent = self.receive(program, Job::Print, &plain, SMALL_RECORD)?;
+        let bytes = self.load.records * SMALL_RECORD;
+        let spent = self.receive(program, bytes, SMALL_RECORD)?;
         Ok(vec![
             spent.cpu.as_secs_f64() * 1e6 / self.load.records as f64,
         ])
@@ -391,16 +424,20 @@ impl Bench {
             let kib = server.resident_kib();
             kib.ok_or_else(|| io::Error::other("it is gone"))
         };
-        let before = resident()?;
-        let mut clients = Vec::new();
-        for _ in 0..self.load.idle {
-            let mut client = self.connect(&server).map_err(|error| {
-                io::Error::other(format!("with {} connections: {error}", clients.len()))
-            })?;
+        let connect = |before: usize| -> io::Result<Client> {
+            let mut client = self
+                .connect(&server)
+                .map_err(|error| io::Error::other(format!("with {before} connections: {error}")))?;
             let mut sealed = Vec::new();
             client.seal(&self.filler[..IDLE_BYTES], RECORD, &mut sealed)?;
             client.send(&sealed)?;
-            clients.push(client);
+            Ok(client)
+        };
+        // The first one brings in code and buffers that all of them use.
+        let mut clients = vec![connect(0)?];
+        let before = resident()?;
+        for _ in 0..self.load.idle {
+            clients.push(connect(clients.len())?);
         }
         let after = resident()?;
         clients.iter_mut().try_for_each(Client::close_notify)?;
@@ -414,24 +451,53 @@ impl Bench {
         senders: usize,
         cores: Cores,
     ) -> io::Result<Vec<f64>> {
-        let packed = match job {
-            Job::Unzstd => &self.zstd,
-            _ => &self.gzip,
+        let packed = self.packed();
+        let bytes = match job {
+            Job::Unzstd => &packed.zstd,
+            _ => &packed.gzip,
         };
-        let mut server = program.start(job, &self.certificate, cores, Stdio::null())?;
-        run_on(match cores {
-            Cores::All => Cores::All,
-            _ => Cores::Client,
+        let wall = self.send_all(program, job, cores, senders, |client, sealed| {
+            client.seal(bytes, RECORD, sealed)
         })?;
+        Ok(vec![
+            (packed.text_bytes * senders) as f64 / 1e6 / wall.as_secs_f64(),
+        ])
+    }
+
+    fn plain(&self, program: &Program, senders: usize) -> io::Result<Vec<f64>> {
+        let bytes = self.load.bulk / 2;
+        let wall = self.send_all(
+            program,
+            Job::Print,
+            Cores::All,
+            senders,
+            |client, sealed| self.seal_filler(client, bytes, RECORD, sealed),
+        )?;
+        Ok(vec![gib(bytes * senders) / wall.as_secs_f64()])
+    }
+
+    /// How long a program takes to print what so many senders have sealed.
+    fn send_all(
+        &self,
+        program: &Program,
+        job: Job,
+        cores: Cores,
+        senders: usize,
+        seal: impl Fn(&mut Client, &mut Vec<u8>) -> io::Result<()>,
+    ) -> io::Result<Duration> {
+        let mut server = program.start(job, &self.certificate, cores, Stdio::null())?;
         let mut ready = Vec::new();
         for _ in 0..senders {
             let mut client = self.connect(&server)?;
             let mut sealed = Vec::new();
-            client.seal(packed, RECORD, &mut sealed)?;
+            seal(&mut client, &mut sealed)?;
             ready.push((client, sealed));
         }
+        if cores == Cores::All {
+            run_on(Cores::All)?;
+        }
         let start = Instant::now();
-        thread::scope(|scope| {
+        let sent = thread::scope(|scope| {
             let senders: Vec<_> = ready
                 .into_iter()
                 .map(|(mut client, sealed)| {
@@ -441,41 +507,50 @@ impl Bench {
             senders
                 .into_iter()
                 .try_for_each(|sender| sender.join().expect("nothing in it panics"))
-        })?;
-        server.wait_until_printed()?;
+        });
+        let printed = sent.and_then(|()| server.wait_until_printed());
         let wall = start.elapsed();
         run_on(Cores::Client)?;
-        Ok(vec![
-            (self.text_bytes * senders) as f64 / 1e6 / wall.as_secs_f64(),
-        ])
+        printed.map(|()| wall)
     }
 
-    fn zstd_command(&self) -> io::Result<Vec<f64>> {
-        let mut command = Command::new("zstd");
-        command
-            .arg("-dcq")
-            .arg(&self.zstd_file)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        run_on(Cores::Server)?;
-        let start = Instant::now();
-        let status = command.status();
-        let wall = start.elapsed();
-        run_on(Cores::Client)?;
-        if !status?.success() {
-            return Err(io::Error::other("it failed"));
-        }
-        Ok(vec![self.text_bytes as f64 / 1e6 / wall.as_secs_f64()])
+    /// `NAME -dc` of a file, if there is such a program.
+    fn command<'a>(
+        &'a self,
+        name: &'static str,
+        pick: impl Fn(&Packed) -> &Vec<u8> + 'a,
+    ) -> Option<Contestant<'a>> {
+        first_line(Command::new(name).arg("--version")).ok()?;
+        Some(Contestant {
+            name: format!("{name} -dc"),
+            measure: Box::new(move || {
+                let packed = self.packed();
+                let file = self.directory.path().join("packed");
+                std::fs::write(&file, pick(packed))?;
+                let mut command = Command::new(name);
+                command
+                    .arg("-dc")
+                    .stdin(File::open(&file)?)
+                    .stdout(Stdio::null());
+                run_on(Cores::Server)?;
+                let start = Instant::now();
+                let status = command.status();
+                let wall = start.elapsed();
+                run_on(Cores::Client)?;
+                if !status?.success() {
+                    return Err(io::Error::other("it failed"));
+                }
+                Ok(vec![packed.text_bytes as f64 / 1e6 / wall.as_secs_f64()])
+            }),
+        })
     }
 
     /// The same lines from one sender, or from many, each of which sends a record in turn.
     fn lines(&self, job: Job, senders: usize) -> io::Result<Vec<f64>> {
         let server = self.start_server(&self.tlsink, job)?;
+        let short_lines = self.short_lines();
         let mut turns = Vec::new();
-        for part in self
-            .short_lines
-            .chunks(self.short_lines.len().div_ceil(senders))
-        {
+        for part in short_lines.chunks(short_lines.len().div_ceil(senders)) {
             let mut client = self.connect(&server)?;
             let mut records = Vec::new();
             for record in part.chunks(RECORD) {
@@ -490,19 +565,23 @@ impl Bench {
             .map(|(_, records)| records.len())
             .max()
             .unwrap_or(0);
-        let before = server.settled_cpu_time();
-        for turn in 0..most {
+        let mut send = |turn: usize| -> io::Result<()> {
             for (client, records) in &mut turns {
                 if let Some(record) = records.get(turn) {
                     client.send(record)?;
                 }
             }
-        }
+            Ok(())
+        };
+        // With its first record a connection gets its buffers, and only then.
+        send(0)?;
+        let before = server.settled_cpu_time();
+        (1..most).try_for_each(send)?;
         // Before they close: the end of a connection is no part of a line.
         let cpu = server.cpu_time_since(before);
         let mut clients: Vec<Client> = turns.into_iter().map(|(client, _)| client).collect();
         clients.iter_mut().try_for_each(Client::close_notify)?;
-        let lines = self.short_lines.len() as f64 / text::SHORT_LINE as f64;
+        let lines = (short_lines.len() - senders * RECORD) as f64 / text::SHORT_LINE as f64;
         Ok(vec![cpu.as_secs_f64() * 1e9 / lines])
     }
 
@@ -547,18 +626,13 @@ impl Bench {
         Err(io::Error::other("it does not listen"))
     }
 
-    /// Lets a program receive `plain` from one sender.
-    fn receive(
-        &self,
-        program: &Program,
-        job: Job,
-        plain: &[u8],
-        record: usize,
-    ) -> io::Result<Spent> {
-        let server = self.start_server(program, job)?;
+    /// Lets a program receive and print so many bytes from one sender, in records of this size.
+    fn receive(&self, program: &Program, bytes: usize, record: usize) -> io::Result<Spent> {
+        let server = self.start_server(program, Job::Print)?;
         let mut client = self.connect(&server)?;
-        let mut sealed = Vec::with_capacity(plain.len() + plain.len().div_ceil(record) * 32);
-        client.seal(plain, record, &mut sealed)?;
+        let mut sealed = self.sealed.borrow_mut();
+        sealed.clear();
+        self.seal_filler(&mut client, bytes, record, &mut sealed)?;
         let before = server.settled_cpu_time();
         let start = Instant::now();
         client.send(&sealed)?;
@@ -570,10 +644,20 @@ impl Bench {
         })
     }
 
-    fn fill(&self, bytes: usize) -> Vec<u8> {
-        let mut plain = self.filler.repeat(bytes.div_ceil(self.filler.len()));
-        plain.truncate(bytes);
-        plain
+    fn seal_filler(
+        &self,
+        client: &mut Client,
+        bytes: usize,
+        record: usize,
+        sealed: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let mut left = bytes;
+        while left > 0 {
+            let piece = &self.filler[..left.min(self.filler.len())];
+            client.seal(piece, record, sealed)?;
+            left -= piece.len();
+        }
+        Ok(())
     }
 
     fn start_server(&self, program: &Program, job: Job) -> io::Result<Running> {
@@ -617,17 +701,16 @@ fn make_certificate(tlsink: &Program, directory: &Path) -> io::Result<Certificat
     })
 }
 
-fn gzip(text: &[u8]) -> io::Result<Vec<u8>> {
+fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::new(6));
-    encoder.write_all(text)?;
-    encoder.finish()
+    let written = encoder.write_all(text).and_then(|()| encoder.finish());
+    written.expect("a Vec takes everything")
 }
 
-fn zstd(text: &[u8]) -> io::Result<Vec<u8>> {
+fn zstd(text: &[u8]) -> Vec<u8> {
     let mut frame = Vec::with_capacity(zstd_safe::compress_bound(text.len()));
-    zstd_safe::compress(&mut frame, text, 3)
-        .map_err(|code| io::Error::other(zstd_safe::get_error_name(code)))?;
-    Ok(frame)
+    zstd_safe::compress(&mut frame, text, 3).expect("there is room for whatever comes out");
+    frame
 }
 
 fn gib(bytes: usize) -> f64 {

@@ -42,8 +42,9 @@ cargo bench --bench throughput -- [OPTIONS]
                  ncat, socat, pigz, node, Qt
   --go PATH      the Go toolchain's program [go]
   --only CASE    measure only this case: bulk, records, handshakes, idle, gzip,
-                 gzip2, zstd, lines, senders or start; repeatable
+                 zstd, cores, lines, senders or start; repeatable
   --binary FILE  measure this tlsink [the one that cargo has just built]
+  --against FILE another build of tlsink, measured as peers are; repeatable
   --plot FILE    draw the ratios into FILE, SVG
   --quick        small loads, once: to see that everything runs
 ";
@@ -55,6 +56,7 @@ struct Args {
     go: Option<PathBuf>,
     only: Vec<String>,
     binary: PathBuf,
+    against: Vec<PathBuf>,
     plot: Option<PathBuf>,
 }
 
@@ -90,6 +92,7 @@ fn parse() -> Result<Option<Args>, Box<dyn Error>> {
         binary: args
             .opt_value_from_os_str("--binary", path)?
             .unwrap_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_tlsink"))),
+        against: args.values_from_os_str("--against", path)?,
         plot: args.opt_value_from_os_str("--plot", path)?,
     };
     match args.finish().first() {
@@ -112,10 +115,11 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     }
     run_on(Cores::Client)?;
     let directory = tempfile::tempdir()?;
-    let mut peers = Vec::new();
+    let another = args.against.iter().cloned().map(Program::another_tlsink);
+    let mut peers = another.collect::<io::Result<Vec<_>>>()?;
     if args.peers {
         let (found, missing) = Program::peers(args.go.clone(), directory.path());
-        peers = found;
+        peers.extend(found);
         notes.extend(missing);
     }
     let tlsink = Program::tlsink(args.binary.clone())?;
@@ -194,7 +198,9 @@ fn describe(bench: &Bench, args: &Args) -> io::Result<()> {
     }
     let size = std::fs::metadata(&args.binary)?.len();
     println!("- size of this tlsink: {:.2} MB", size as f64 / 1e6);
-    println!("- {}", bench.compression());
+    if let Some(text) = bench.compression() {
+        println!("- {text}");
+    }
     let given = std::env::args().skip(1).filter(|arg| arg != "--bench");
     let given: String = given.map(|arg| format!(" {arg}")).collect();
     println!(

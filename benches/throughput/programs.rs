@@ -25,8 +25,11 @@ const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/throughput/pee
 #[derive(Clone, Debug)]
 pub struct Program {
     pub kind: Kind,
+    pub name: String,
     pub version: String,
     path: PathBuf,
+    /// Besides those that every job needs.
+    options: Vec<&'static str>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,13 +82,32 @@ impl Kind {
 }
 
 impl Program {
+    /// The tlsink that it is all about.
     pub fn tlsink(path: PathBuf) -> io::Result<Program> {
         let version = first_line(Command::new(&path).arg("--version"))?;
         Ok(Program {
             kind: Kind::Tlsink,
+            name: Kind::Tlsink.name().to_owned(),
             version,
             path,
+            options: Vec::new(),
         })
+    }
+
+    /// The same, with these options.
+    pub fn with(&self, options: &[&'static str]) -> Program {
+        Program {
+            options: options.to_vec(),
+            ..self.clone()
+        }
+    }
+
+    /// Another build of tlsink, under the name of its file.
+    pub fn another_tlsink(path: PathBuf) -> io::Result<Program> {
+        let name = path.display().to_string();
+        let program = Program::tlsink(path)
+            .map_err(|error| io::Error::new(error.kind(), format!("{name}: {error}")))?;
+        Ok(Program { name, ..program })
     }
 
     /// The peers that are installed, and what is said of those that are not. Those that come as
@@ -95,8 +117,10 @@ impl Program {
         let mut take = |kind: Kind, program: io::Result<(PathBuf, String)>| match program {
             Ok((path, version)) => found.push(Program {
                 kind,
+                name: kind.name().to_owned(),
                 version,
                 path,
+                options: Vec::new(),
             }),
             Err(error) => missing.push(format!("{}: skipped: {error}", kind.name())),
         };
@@ -163,6 +187,7 @@ impl Program {
         let Certificate { chain, key } = certificate;
         let port = address.port();
         let mut command = Command::new(&self.path);
+        command.args(&self.options);
         match self.kind {
             Kind::Tlsink => {
                 let (decode, format) = match job {
@@ -317,7 +342,7 @@ impl Drop for Running {
 
 impl fmt::Display for Program {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.kind.name(), self.version)
+        write!(f, "{}: {}", self.name, self.version)
     }
 }
 
