@@ -294,9 +294,9 @@ impl Bench {
                 key: "cores",
                 metrics: vec![rate("gzip text, all cores", "decoded MB/s")],
                 contestants: [
-                    ("two senders", 2, &[][..]),
-                    ("two senders, one thread, one lane", 2, &ALONE[..]),
-                    ("one sender", 1, &[]),
+                    ("2 senders", 2, &[][..]),
+                    ("2 senders, 1 thread, 1 lane", 2, &ALONE[..]),
+                    ("1 sender", 1, &[]),
                 ]
                 .map(|(name, senders, options)| {
                     let tlsink = self.tlsink.with(options);
@@ -310,9 +310,9 @@ impl Bench {
                 key: "cores",
                 metrics: vec![rate("plain, all cores", "GiB/s")],
                 contestants: [
-                    ("two senders", 2, &[][..]),
-                    ("two senders, one thread, one lane", 2, &ALONE[..]),
-                    ("one sender", 1, &[]),
+                    ("2 senders", 2, &[][..]),
+                    ("2 senders, 1 thread, 1 lane", 2, &ALONE[..]),
+                    ("1 sender", 1, &[]),
                 ]
                 .map(|(name, senders, options)| {
                     let tlsink = self.tlsink.with(options);
