@@ -290,36 +290,13 @@ impl Bench {
                     .chain(self.command("pigz", |packed| &packed.gzip))
                     .collect(),
             },
-            Case {
-                key: "cores",
-                metrics: vec![rate("gzip text, all cores", "decoded MB/s")],
-                contestants: [
-                    ("2 senders", 2, &[][..]),
-                    ("2 senders, 1 thread, 1 lane", 2, &ALONE[..]),
-                    ("1 sender", 1, &[]),
-                ]
-                .map(|(name, senders, options)| {
-                    let tlsink = self.tlsink.with(options);
-                    self.variant(name, move || {
-                        self.text(&tlsink, Job::Gunzip, senders, Cores::All)
-                    })
-                })
-                .into(),
-            },
-            Case {
-                key: "cores",
-                metrics: vec![rate("plain, all cores", "GiB/s")],
-                contestants: [
-                    ("2 senders", 2, &[][..]),
-                    ("2 senders, 1 thread, 1 lane", 2, &ALONE[..]),
-                    ("1 sender", 1, &[]),
-                ]
-                .map(|(name, senders, options)| {
-                    let tlsink = self.tlsink.with(options);
-                    self.variant(name, move || self.plain(&tlsink, senders))
-                })
-                .into(),
-            },
+            self.on_all_cores(
+                rate("gzip text, all cores", "decoded MB/s"),
+                |tlsink, senders| self.text(tlsink, Job::Gunzip, senders, Cores::All),
+            ),
+            self.on_all_cores(rate("plain, all cores", "GiB/s"), |tlsink, senders| {
+                self.plain(tlsink, senders)
+            }),
             Case {
                 key: "zstd",
                 metrics: vec![rate("zstd text, one sender", "decoded MB/s")],
@@ -375,6 +352,29 @@ impl Bench {
                 name: program.name.clone(),
                 measure: Box::new(move || measure(program)),
             })
+    }
+
+    /// With a thread and a lane for each core, and with one of each.
+    fn on_all_cores<'a>(
+        &'a self,
+        metric: Metric,
+        measure: impl Fn(&Program, usize) -> io::Result<Vec<f64>> + Copy + 'a,
+    ) -> Case<'a> {
+        let contestants = [
+            ("2 senders", 2, &[][..]),
+            ("2 senders, 1 thread, 1 lane", 2, &ALONE[..]),
+            ("1 sender", 1, &[]),
+        ];
+        Case {
+            key: "cores",
+            metrics: vec![metric],
+            contestants: contestants
+                .map(|(name, senders, options)| {
+                    let tlsink = self.tlsink.with(options);
+                    self.variant(name, move || measure(&tlsink, senders))
+                })
+                .into(),
+        }
     }
 
     fn variant<'a>(

@@ -44,9 +44,9 @@ thread_local! {
 /// Also yields whether all of it was used up: then there may be more, of which nobody was asked to
 /// tell.
 pub(crate) fn reading_ahead<R>(bytes: usize, poll: impl FnOnce() -> R) -> (R, bool) {
-    ALLOWANCE.set(Some(bytes));
+    let before = ALLOWANCE.replace(Some(bytes));
     let result = poll();
-    (result, ALLOWANCE.take() == Some(0))
+    (result, ALLOWANCE.replace(before) == Some(0))
 }
 
 /// A transport that is read ahead, and to which is written at the next read, flush or close.
@@ -151,9 +151,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<IO> {
         if this.at < this.end {
             return Poll::Ready(Ok(this.take(buf)));
         }
-        // While it can't be sent there may be something to read nonetheless.
-        if let Poll::Ready(Err(error)) = this.poll_send(cx) {
-            return Poll::Ready(Err(error));
+        // A peer that takes nothing more, or not now, may have sent something nonetheless.
+        if let Poll::Ready(Err(_)) = this.poll_send(cx) {
+            this.gathered = Vec::new();
         }
         match ALLOWANCE.get() {
             Some(allowed) if this.place.left < LARGE => match allowed {
@@ -249,7 +249,52 @@ impl Place {
 
 #[cfg(test)]
 mod tests {
+    use futures_lite::future::block_on;
+    use futures_lite::{AsyncReadExt, AsyncWriteExt};
+
     use super::*;
+
+    /// It has something to be read, and takes nothing.
+    struct Deaf(&'static [u8]);
+
+    impl AsyncRead for Deaf {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_read(cx, buf)
+        }
+    }
+
+    impl AsyncWrite for Deaf {
+        fn poll_write(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            _: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
+    fn what_a_peer_sent_is_read_though_it_takes_no_answer() {
+        let mut wire = Wire::new(Deaf(b"sent"));
+        let read = block_on(async {
+            wire.write_all(b"answer").await.unwrap();
+            let mut read = Vec::new();
+            wire.read_to_end(&mut read).await.map(|_| read)
+        });
+        assert_eq!(read.unwrap(), b"sent");
+    }
 
     fn record(len: u16) -> Vec<u8> {
         let mut record = vec![23, 3, 3];
