@@ -1,10 +1,9 @@
 //! The way back from the sink to a connection: credits, a request to stop, the verdict.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
-use atomic_waker::AtomicWaker;
+use sync::{AtomicBool, AtomicU8, AtomicUsize, AtomicWaker, Mutex, MutexGuard, Ordering};
 
 use crate::decode::Format;
 use crate::error::{Cut, End};
@@ -13,6 +12,22 @@ use crate::error::{Cut, End};
 /// fewer, two threads on one core would take turns more often; with more, what they hand over would
 /// have left the cache by then.
 pub const CREDITS: usize = 4;
+
+/// What threads meet in. Under loom, which tries every order in which they can, it is loom's.
+#[cfg(not(tlsink_loom))]
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+    pub(super) use std::sync::{Mutex, MutexGuard};
+
+    pub(super) use atomic_waker::AtomicWaker;
+}
+
+#[cfg(tlsink_loom)]
+mod sync {
+    pub(super) use loom::future::AtomicWaker;
+    pub(super) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+    pub(super) use loom::sync::{Mutex, MutexGuard};
+}
 
 /// What the two sides of one connection share besides the channel.
 #[derive(Debug)]
@@ -72,18 +87,22 @@ impl Link {
 
     /// Whom to wake for whatever comes back on this link. Call it before looking.
     pub(crate) fn register(&self, cx: &Context<'_>) {
+        #[cfg(not(tlsink_loom))]
         self.waker.register(cx.waker());
+        #[cfg(tlsink_loom)]
+        self.waker.register_by_ref(cx.waker());
     }
 
     /// Takes a credit, or wakes the registered task when one returns.
     pub(crate) fn poll_credit(self: &Arc<Self>) -> Poll<Credit> {
         // The order matters: `starved` is set before the second look, and a returning credit is
-        // counted before `starved` is read, so one of the two sides sees the other.
+        // counted before `starved` is read, so one of the two sides sees the other. Both swap it:
+        // whoever comes second reads what the first one wrote, and sees what it did before.
         self.try_credit().map_or_else(
             || {
-                self.starved.store(true, Ordering::SeqCst);
+                self.starved.swap(true, Ordering::AcqRel);
                 self.try_credit().map_or(Poll::Pending, |credit| {
-                    self.starved.store(false, Ordering::SeqCst);
+                    self.starved.store(false, Ordering::Release);
                     Poll::Ready(credit)
                 })
             },
@@ -93,7 +112,7 @@ impl Link {
 
     fn try_credit(self: &Arc<Self>) -> Option<Credit> {
         self.credits
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |n| n.checked_sub(1))
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |n| n.checked_sub(1))
             .ok()
             .map(|_| Credit(Arc::clone(self)))
     }
@@ -116,7 +135,7 @@ impl Link {
         self.lock().take().map(|verdict| *verdict)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Box<Verdict>>> {
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Verdict>>> {
         self.verdict.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -127,8 +146,8 @@ pub(crate) struct Credit(Arc<Link>);
 
 impl Drop for Credit {
     fn drop(&mut self) {
-        self.0.credits.fetch_add(1, Ordering::SeqCst);
-        if self.0.starved.swap(false, Ordering::SeqCst) {
+        self.0.credits.fetch_add(1, Ordering::AcqRel);
+        if self.0.starved.swap(false, Ordering::AcqRel) {
             self.0.waker.wake();
         }
     }
@@ -170,9 +189,17 @@ impl Drop for SinkLink {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(tlsink_loom)))]
 mod tests {
+    use std::future::poll_fn;
+    use std::sync::mpsc;
+    use std::thread;
+
+    use futures_lite::future::block_on;
+
     use super::*;
+
+    const TRIES: usize = 2_000;
 
     #[test]
     fn a_link_has_so_many_credits_and_dropping_one_gives_it_back() {
@@ -182,6 +209,42 @@ mod tests {
         assert!(link.poll_credit().is_pending());
         credits.pop();
         assert!(link.poll_credit().is_ready());
+    }
+
+    #[test]
+    fn a_credit_that_returns_while_it_is_asked_for_is_not_missed() {
+        let link = Link::new();
+        let (spend, spent) = mpsc::channel();
+        let sink = thread::spawn(move || spent.into_iter().for_each(drop::<Credit>));
+        block_on(async {
+            for _ in 0..TRIES {
+                let credit = poll_fn(|cx| {
+                    link.register(cx);
+                    link.poll_credit()
+                });
+                spend.send(credit.await).unwrap();
+            }
+        });
+        drop(spend);
+        sink.join().unwrap();
+        assert_eq!(link.credits.load(Ordering::SeqCst), CREDITS);
+    }
+
+    #[test]
+    fn a_verdict_and_a_request_from_another_thread_are_not_missed() {
+        for _ in 0..TRIES {
+            let link = Link::new();
+            let sink = SinkLink::new(&link);
+            let sink = thread::spawn(move || drop(sink));
+            let verdict = block_on(poll_fn(|cx| {
+                link.register(cx);
+                link.take_verdict().map_or(Poll::Pending, Poll::Ready)
+            }));
+            assert_eq!(verdict.end, End::Cut(Cut::SinkGone));
+            // It was asked for before the verdict came.
+            assert_eq!(link.requested(), Some(Request::Refuse));
+            sink.join().unwrap();
+        }
     }
 
     #[test]
@@ -201,5 +264,70 @@ mod tests {
         link.request(Request::Cut);
         link.request(Request::Refuse);
         assert_eq!(link.requested(), Some(Request::Cut));
+    }
+}
+
+/// Loom tries every order in which two threads can meet, and everything that memory may show them:
+///
+/// ```sh
+/// RUSTFLAGS='--cfg tlsink_loom' cargo test --no-default-features --target-dir target/loom --lib models
+/// ```
+#[cfg(all(test, tlsink_loom))]
+mod models {
+    use std::future::poll_fn;
+
+    use loom::future::block_on;
+    use loom::thread;
+
+    use super::*;
+
+    #[test]
+    fn a_credit_that_returns_while_it_is_asked_for_is_not_missed() {
+        loom::model(|| {
+            let link = Link::new();
+            let credits: Vec<_> = (0..CREDITS).map(|_| link.poll_credit()).collect();
+            let sink = thread::spawn(move || {
+                let mut credits = credits;
+                drop(credits.pop());
+                credits
+            });
+            let credit = block_on(poll_fn(|cx| {
+                link.register(cx);
+                link.poll_credit()
+            }));
+            drop((credit, sink.join().unwrap()));
+            assert_eq!(link.credits.load(Ordering::Acquire), CREDITS);
+        });
+    }
+
+    #[test]
+    fn a_verdict_is_not_missed_nor_the_request_before_it() {
+        loom::model(|| {
+            let link = Link::new();
+            let end = SinkLink::new(&link);
+            let sink = thread::spawn(move || drop(end));
+            let verdict = block_on(poll_fn(|cx| {
+                link.register(cx);
+                link.take_verdict().map_or(Poll::Pending, Poll::Ready)
+            }));
+            assert_eq!(verdict.end, End::Cut(Cut::SinkGone));
+            assert_eq!(link.requested(), Some(Request::Refuse));
+            sink.join().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_cut_is_not_missed() {
+        loom::model(|| {
+            let link = Link::new();
+            let server = Arc::clone(&link);
+            let server = thread::spawn(move || server.request(Request::Cut));
+            let requested = block_on(poll_fn(|cx| {
+                link.register(cx);
+                link.requested().map_or(Poll::Pending, Poll::Ready)
+            }));
+            assert_eq!(requested, Request::Cut);
+            server.join().unwrap();
+        });
     }
 }
