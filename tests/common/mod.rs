@@ -3,9 +3,11 @@
 
 pub mod authority;
 pub mod client;
+pub mod honest;
 pub mod memory;
 pub mod pack;
 pub mod press;
+pub mod process;
 pub mod program;
 pub mod sender;
 pub mod server;
