@@ -3,6 +3,7 @@
 
 pub mod authority;
 pub mod client;
+pub mod crowd;
 pub mod honest;
 pub mod memory;
 pub mod pack;
