@@ -20,8 +20,10 @@ use crate::totals::{Counters, Totals};
 /// so long (a few hundred microseconds), then everyone else has a turn.
 pub const TURN: usize = 256 * 1024;
 
-/// Streams that may be through, but not yet flushed, at most; then their verdicts are due.
-const UNFLUSHED: usize = 64;
+/// Steps after which a stream that is through is flushed, and its verdict is due, even if there is
+/// more to decode: others may go on forever, and its sender waits for a receipt. A step is at most
+/// a [`TURN`], and a flush for each few streams costs nothing beside their handshakes.
+const UNFLUSHED: usize = 8;
 
 /// Decodes and delivers what a [`Server`]'s connections receive.
 ///
@@ -156,8 +158,8 @@ impl Sink {
 
     /// Delivers everything to `output`, until nothing more comes.
     ///
-    /// The output is flushed whenever there is nothing more to decode. A connection hears how it
-    /// ended after the flush that follows its end.
+    /// The output is flushed whenever there is nothing more to decode, and soon after a stream's
+    /// end. A connection hears how it ended after the flush that follows its end.
     ///
     /// # Errors
     ///
@@ -168,6 +170,7 @@ impl Sink {
     ///
     /// When the output blocks, the executor's thread does; see [`run_blocking`](Self::run_blocking).
     pub async fn run(mut self, mut output: impl Output) -> Result<Totals, OutputError> {
+        let mut unflushed = 0;
         loop {
             let step = self.step();
             let done = match self.hand_over(step) {
@@ -177,12 +180,14 @@ impl Sink {
                 None => Ok(()),
             };
             let idle = matches!(step, Step::Idle);
-            let flush = idle || self.closed.len() >= UNFLUSHED;
+            unflushed += usize::from(!self.closed.is_empty());
+            let flush = idle || unflushed >= UNFLUSHED;
             done.and_then(|()| if flush { output.flush() } else { Ok(()) })
                 .map_err(|source| self.failed(source))?;
             if flush {
                 self.counters.flushed.set(self.counters.delivered.value());
                 self.settle();
+                unflushed = 0;
             }
             if idle && !self.wait().await {
                 return Ok(self.totals());

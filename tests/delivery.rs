@@ -19,6 +19,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
+use common::process::peak_memory;
 use common::program::{BINARY, LIMIT, Program, Stdout};
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -229,14 +230,4 @@ fn outcome(mut child: Child) -> (i32, String) {
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.code().unwrap_or(-1), said)
-}
-
-/// The most memory that a process has used, in bytes.
-fn peak_memory(id: u32) -> Option<u64> {
-    let status = fs::read_to_string(format!("/proc/{id}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-    Some(kib * 1024)
 }

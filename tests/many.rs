@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::thread;
 
+use common::odd::Odd;
 use common::pack::{gzip, zstd};
 use common::program::{Client, Program, Version};
 
@@ -128,24 +129,5 @@ impl Stream {
         }
         client.finish().expect("the server answers close_notify");
         peer
-    }
-}
-
-/// Numbers that look random and are the same each time (xorshift64*).
-struct Odd(u64);
-
-impl Odd {
-    fn next(&mut self) -> u64 {
-        // Zero would stay zero.
-        let mut x = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        x ^= x >> 12;
-        x ^= x << 25;
-        x ^= x >> 27;
-        self.0 = x;
-        x.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn up_to(&mut self, limit: u64) -> usize {
-        usize::try_from(self.next() % limit).expect("it is small")
     }
 }

@@ -31,8 +31,8 @@ pub use template::Template;
 ///
 /// For each connection, `open` is called once, then `data` any number of times, then `close` once,
 /// all of them from the sink's own task or thread. Calls for different connections alternate.
-/// `flush` is called whenever there is nothing more to decode. After an error nothing is called any
-/// more; nor is `close` when the sink is dropped.
+/// `flush` is called whenever there is nothing more to decode, and soon after each `close`. After an
+/// error nothing is called any more; nor is `close` when the sink is dropped.
 ///
 /// When a call returns, what it was given is dealt with, and credits go back to the connection: an
 /// output that queues what it is given without a bound has no back-pressure. An end is told to its

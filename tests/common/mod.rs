@@ -3,9 +3,14 @@
 
 pub mod authority;
 pub mod client;
+pub mod crowd;
+pub mod faults;
+pub mod honest;
 pub mod memory;
+pub mod odd;
 pub mod pack;
 pub mod press;
+pub mod process;
 pub mod program;
 pub mod sender;
 pub mod server;

@@ -58,6 +58,11 @@ impl<S: Read + Write> Sender<S> {
         assert_eq!(self.0.read(&mut [0]).unwrap(), 0);
     }
 
+    /// Sends nothing more: what it was sent over, still open.
+    pub fn into_transport(self) -> S {
+        self.0.sock
+    }
+
     /// Waits until the server closes the connection, however it does.
     pub fn wait_for_end(mut self) {
         let end = self.0.read(&mut [0]);

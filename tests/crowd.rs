@@ -1,0 +1,192 @@
+//! A crowd that does nothing, by the thousands, costs those who send nothing: they are served, and
+//! it ends when it was to end.
+
+#![cfg(all(
+    feature = "cli",
+    feature = "gzip",
+    feature = "zlib",
+    feature = "deflate",
+    feature = "zstd",
+    feature = "qt"
+))]
+
+mod common;
+
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::client::{TLS13, config};
+use common::crowd::{idle, stalled, tcp_from, wait_until_closed};
+use common::honest::Honest;
+use common::process::may_open_files;
+use common::program::{Client, FREE, Program, Stdout, Version};
+
+const STALLED: usize = 5_000;
+const IDLE: usize = 5_000;
+
+/// For the crowd, and some more.
+const FILES: u64 = 12_000;
+
+/// Which the program needs for them, too.
+const PLACES: &str = "11000";
+
+/// Another address of this machine: between two addresses, the ports for so many may be too few.
+const OTHER: &str = "127.0.0.2:0";
+
+/// As long as a line may take among thousands of handshakes in a debug build, on a machine that
+/// does other things as well.
+const PROMPT: Duration = Duration::from_secs(5);
+
+#[test]
+fn among_5000_stalled_handshakes_and_5000_idle_senders_an_honest_one_is_served() {
+    if !may_open_files(FILES) {
+        return;
+    }
+    // Longer than they take to come.
+    let args = ["--max-connections", PLACES, "--handshake-timeout", "15"];
+    let mut program = Program::start_on(&[FREE, OTHER], &args, Stdout::Unread);
+    let (first, second) = (program.addresses()[0], program.addresses()[1]);
+    let mut honest = Honest::new(first, program.unread());
+    let sender = honest.address().to_string();
+    let all_there = AtomicBool::new(false);
+    let (stalled, idle, slowest, honest) = thread::scope(|scope| {
+        let sending = scope.spawn(|| {
+            let mut slowest = Duration::ZERO;
+            while !all_there.load(Ordering::Acquire) {
+                slowest = slowest.max(honest.line());
+            }
+            slowest = slowest.max(honest.slowest_of(200));
+            (slowest, honest)
+        });
+        let idle = idle(first, IDLE);
+        let stalled = stalled(second, STALLED);
+        all_there.store(true, Ordering::Release);
+        let (slowest, honest) = sending.join().expect("every line is printed");
+        (stalled, idle, slowest, honest)
+    });
+    let said = program.stderr();
+    assert!(!said.contains("no handshake"), "some had to go already");
+    eprintln!("the slowest line took {slowest:?}");
+    assert!(slowest <= PROMPT, "a line took {slowest:?}");
+
+    // The stalled ones end, and nobody else does.
+    let before = Instant::now();
+    wait_until_closed(stalled);
+    let end = ": timeout (no handshake within 15 s)";
+    let lines = lines_about_strangers(&program, STALLED, end) as u64;
+    // Ten in each second that had begun.
+    assert!(lines <= 10 * (before.elapsed().as_secs() + 2), "{lines}");
+    let sent = honest.finish();
+    let ended = program.wait_for_ends(1);
+    assert_eq!((ended[0].end.as_str(), ended[0].delivered), ("clean", sent));
+    assert_eq!((ended[0].peer.as_str(), ended.len()), (&*sender, 1));
+    drop(idle);
+}
+
+#[test]
+fn idle_timeout_ends_each_of_500_silent_senders_and_not_the_one_that_sends() {
+    const SILENT: usize = 500;
+    let mut program = Program::start_into(&["--idle-timeout", "5"], Stdout::Unread);
+    let mut honest = Honest::new(program.address(), program.unread());
+    let silent = idle(program.address(), SILENT);
+    let closed = thread::spawn(move || wait_until_closed(silent));
+    while !closed.is_finished() {
+        honest.line();
+    }
+    closed.join().expect("all of them are closed");
+    for ended in program.wait_for_ends(SILENT) {
+        assert_eq!(ended.end, "timeout (nothing came for 5 s)");
+    }
+    let sent = honest.finish();
+    let ends = program.wait_for_ends(SILENT + 1);
+    let clean: Vec<_> = ends.iter().filter(|ended| ended.end == "clean").collect();
+    assert_eq!((clean.len(), clean[0].delivered), (1, sent));
+}
+
+#[test]
+fn max_per_ip_keeps_a_crowd_from_one_address_from_taking_all_places() {
+    const MOST: usize = 50;
+    const MORE: usize = 200;
+    let most = MOST.to_string();
+    // With places for no more than these and one sender.
+    let program = Program::start(&["--max-per-ip", &most, "--max-connections", "60"]);
+    let crowd = idle(program.address(), MOST);
+    for _ in 0..MORE {
+        let refused = Client::connect_as(program.address(), Version::Tls13);
+        assert!(refused.is_err());
+    }
+    let end = format!(": limit ({MOST} connections are open from this address)");
+    lines_about_strangers(&program, MORE, &end);
+    // Everything from 127.0.0.0 to 127.255.255.255 is this machine.
+    let tcp = tcp_from([127, 0, 0, 2].into(), program.address()).unwrap();
+    let mut other = Client::over(tcp, config(&TLS13), "localhost").unwrap();
+    other.write(b"from elsewhere\n").unwrap();
+    other.finish().unwrap();
+    program.wait_for_stdout("from elsewhere\n");
+    let ends = program.wait_for_ends(1);
+    assert_eq!((ends[0].end.as_str(), ends.len()), ("clean", 1));
+    drop(crowd);
+}
+
+/// `cargo test --release --test crowd -- --ignored`, on a machine that does nothing else.
+#[test]
+#[ignore = "measures rates, which needs a release build and an idle machine"]
+fn among_the_crowd_the_rate_of_an_honest_sender_is_nine_tenths_of_its_rate_alone() {
+    const PAIRS: usize = 7;
+    const LEAST: f64 = 0.9;
+    if !may_open_files(FILES) {
+        return;
+    }
+    // Standard output is nobody's bottleneck.
+    let start = || {
+        let nowhere = File::options().write(true).open("/dev/null").unwrap();
+        let args = ["--max-connections", PLACES, "--handshake-timeout", "0"];
+        Program::start_on(&[FREE, OTHER], &args, Stdout::File(nowhere))
+    };
+    let (alone, crowded) = (start(), start());
+    let idle = idle(crowded.addresses()[0], IDLE);
+    let stalled = stalled(crowded.addresses()[1], STALLED);
+    let mut ratios: Vec<f64> = (0..PAIRS).map(|_| rate(&crowded) / rate(&alone)).collect();
+    ratios.sort_by(f64::total_cmp);
+    eprintln!("with the crowd to alone: {ratios:.3?}");
+    assert!(ratios[PAIRS / 2] >= LEAST, "{ratios:.3?}");
+    drop((idle, stalled));
+}
+
+/// How many bytes a second a sender of lines gets rid of, until they are printed.
+fn rate(program: &Program) -> f64 {
+    const SENT: usize = 512 << 20;
+    let lines = b"a line of an honest sender, not too long\n".repeat(25_000);
+    let mut client = Client::connect(program.address());
+    let before = Instant::now();
+    let mut sent = 0;
+    while sent < SENT {
+        client.write(&lines).unwrap();
+        sent += lines.len();
+    }
+    client.finish().unwrap();
+    sent as f64 / before.elapsed().as_secs_f64()
+}
+
+/// Waits until so many have been told of that never completed a handshake: in lines that end with
+/// this, and in counts. Yields how many had a line.
+fn lines_about_strangers(program: &Program, count: usize, end: &str) -> usize {
+    let counted = |line: &str| -> Option<usize> {
+        let count = line.strip_suffix(" more peers completed no handshake")?;
+        count.strip_prefix("tlsink: ")?.parse().ok()
+    };
+    let mut seen = 0;
+    loop {
+        let about = |line: &str| line.ends_with(end) || counted(line).is_some();
+        let lines = program.wait_for_lines(seen + 1, about);
+        seen = lines.len();
+        let single = lines.iter().filter(|line| line.ends_with(end)).count();
+        let others: usize = lines.iter().filter_map(|line| counted(line)).sum();
+        assert!(single + others <= count, "{single} and {others}");
+        if single + others == count {
+            return single;
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! What decodes to gigabytes delays nobody, takes no more memory than is allowed, and is cut where
+//! that was asked for.
+
+#![cfg(all(
+    feature = "cli",
+    feature = "gzip",
+    feature = "zlib",
+    feature = "deflate",
+    feature = "zstd",
+    feature = "qt"
+))]
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::honest::Honest;
+use common::pack::gzip;
+use common::process::peak_memory;
+use common::program::{Client, Program, Stdout, send};
+
+/// The most that a line may be delayed by what others send. A debug build decodes and prints at a
+/// fraction of the speed, so that each sender's turn takes longer, and there are 50 of them.
+const DELAY: Duration = match cfg!(debug_assertions) {
+    true => Duration::from_secs(1),
+    false => Duration::from_millis(100),
+};
+
+/// What the program takes beside what `--max-memory` counts: itself, its threads, a buffer for each
+/// lane, and some KiB for each connection.
+const BESIDE: u64 = 48 << 20;
+
+const MIB: u64 = 1 << 20;
+
+#[test]
+fn a_bomb_of_64_kib_delays_no_line_of_another_sender() {
+    bombs_delay_no_line(1);
+}
+
+#[test]
+fn fifty_bombs_of_64_kib_delay_no_line_of_another_sender() {
+    bombs_delay_no_line(50);
+}
+
+fn bombs_delay_no_line(count: usize) {
+    const MEMORY: u64 = 256 * MIB;
+    let memory = MEMORY.to_string();
+    let mut program = Program::start_into(&["--max-memory", &memory], Stdout::Unread);
+    let mut honest = Honest::new(program.address(), program.unread());
+    honest.slowest_of(10);
+    // One after the other from each, so that none of them is through before the last line.
+    let bombs = bomb(1 << 20).repeat(8);
+    let mut bombers: Vec<_> = (0..count)
+        .map(|_| Client::connect(program.address()))
+        .collect();
+    for bomber in &mut bombers {
+        bomber.write(&bombs).unwrap();
+    }
+    // Whatever else the machine does may delay a line now and then. What the bombs do, they do in
+    // each round.
+    let mut rounds = Vec::new();
+    while rounds.len() < 5 && rounds.last().is_none_or(|slowest| *slowest > DELAY) {
+        rounds.push(honest.slowest_of(60));
+    }
+    eprintln!("the slowest line of each round: {rounds:?}");
+    assert!(rounds.iter().any(|slowest| *slowest <= DELAY), "{rounds:?}");
+    // They were there all the time.
+    let said = program.stderr();
+    assert!(!said.contains(" bytes received"), "{said}");
+    let peak = peak_memory(program.id()).unwrap();
+    assert!(peak <= MEMORY + BESIDE, "{peak} bytes were in use");
+    let sent = honest.finish();
+    let ended = program.wait_for_end();
+    assert_eq!((ended.end.as_str(), ended.delivered), ("clean", sent));
+}
+
+#[test]
+fn a_stream_that_ends_is_receipted_while_a_bomb_goes_on() {
+    // In one lane, which is never without something to decode.
+    let mut program = Program::start_into(&["--receipt", "--lanes", "1"], Stdout::Unread);
+    let mut honest = Honest::new(program.address(), program.unread());
+    let mut bomber = Client::connect(program.address());
+    bomber.write(&bomb(1 << 20)).unwrap();
+    honest.line();
+    for _ in 0..20 {
+        let mut client = Client::connect(program.address());
+        client.write(b"short\n").unwrap();
+        let before = Instant::now();
+        let receipt = client.finish_for_receipt().unwrap();
+        assert!(receipt.starts_with("{\"ok\":true,"), "{receipt}");
+        assert!(before.elapsed() < Duration::from_secs(5));
+    }
+    for ended in program.wait_for_ends(20) {
+        assert_eq!((ended.end.as_str(), ended.delivered), ("clean", 6));
+    }
+}
+
+#[test]
+fn windows_of_fifty_bombs_take_no_more_than_max_memory() {
+    const MEMORY: u64 = 64 * MIB;
+    const BOMBS: usize = 50;
+    let memory = MEMORY.to_string();
+    let mut program = Program::start_into(&["--max-memory", &memory], Stdout::Unread);
+    let mut honest = Honest::new(program.address(), program.unread());
+    // The largest that is taken: all together, 400 MiB.
+    let bomb = bomb(8 << 20);
+    let mut bombers = Vec::new();
+    for _ in 0..BOMBS {
+        let mut bomber = Client::connect(program.address());
+        // It may be refused before it has sent everything.
+        let _ = bomber.write(&bomb);
+        bombers.push(bomber);
+    }
+    // Not half of the windows have room.
+    for ended in program.wait_for_ends(BOMBS / 2) {
+        assert!(ended.end.starts_with("limit (no memory left "), "{ended:?}");
+        assert_eq!(ended.delivered, 0);
+    }
+    honest.slowest_of(100);
+    let peak = peak_memory(program.id()).unwrap();
+    assert!(peak <= MEMORY + BESIDE, "{peak} bytes were in use");
+    honest.finish();
+}
+
+#[test]
+fn max_decoded_cuts_each_of_fifty_bombs_and_says_why() {
+    const BOMBS: usize = 50;
+    const MOST: u64 = 3 * MIB + 1;
+    let most = MOST.to_string();
+    let mut program = Program::start_into(&["--max-decoded", &most], Stdout::Unread);
+    let mut honest = Honest::new(program.address(), program.unread());
+    let bomb = bomb(1 << 20);
+    let bombers: Vec<_> = (0..BOMBS)
+        .map(|_| {
+            let mut bomber = Client::connect(program.address());
+            // It may be cut before it has sent everything.
+            let _ = bomber.write(&bomb);
+            bomber
+        })
+        .collect();
+    for ended in program.wait_for_ends(BOMBS) {
+        assert_eq!(
+            ended.end,
+            format!("limit (more than {MOST} bytes when decoded)")
+        );
+        assert_eq!((ended.format.as_str(), ended.delivered), ("zstd", MOST));
+    }
+    drop(bombers);
+    // Who stays below it is not concerned.
+    honest.slowest_of(100);
+    let sent = honest.finish();
+    let last = program.wait_for_ends(BOMBS + 1).pop().unwrap();
+    assert_eq!((last.end.as_str(), last.delivered), ("clean", sent));
+}
+
+#[test]
+fn gzip_within_gzip_is_decoded_once() {
+    let inner = gzip(&vec![0; 1 << 20]);
+    let sent = gzip(&inner);
+    for decode in ["auto", "gzip"] {
+        let program = Program::start(&["--decode", decode, "--format", "raw"]);
+        send(program.address(), &sent);
+        let ended = program.wait_for_end();
+        assert_eq!(
+            (ended.end.as_str(), ended.format.as_str()),
+            ("clean", "gzip")
+        );
+        assert_eq!(ended.delivered, inner.len() as u64);
+        assert!(
+            program.stop().stdout == inner,
+            "{decode}: what came differs"
+        );
+    }
+}
+
+/// Two GiB of zeros in 64 KiB: a zstd frame of blocks that repeat one byte (RFC 8878, section
+/// 3.1.1.2.2), with a window of this size, a power of two.
+fn bomb(window: u32) -> Vec<u8> {
+    const SIZE: usize = 64 << 10;
+    // 128 KiB of the byte that follows; not the last block.
+    const BLOCK: [u8; 4] = [0x02, 0x00, 0x10, 0];
+    let mut bomb = vec![0x28, 0xb5, 0x2f, 0xfd, 0];
+    bomb.push(u8::try_from((window.ilog2() - 10) << 3).unwrap());
+    while bomb.len() + BLOCK.len() <= SIZE {
+        bomb.extend(BLOCK);
+    }
+    bomb
+}
