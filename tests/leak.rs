@@ -82,7 +82,7 @@ fn come_and_go(address: SocketAddr, connections: usize) {
                     if number >= connections {
                         break;
                     }
-                    if number % 2 == 0 {
+                    if number.is_multiple_of(2) {
                         send_for_receipt(address, &packed);
                     } else {
                         // It may fail in more than one way.
