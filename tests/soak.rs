@@ -1,4 +1,4 @@
-//! Hours of senders of every kind, in as much time as there is.
+//! Senders of every kind, faults among them, for as long as there is time.
 
 #![cfg(all(
     feature = "cli",
