@@ -44,8 +44,16 @@ fn among_5000_stalled_handshakes_and_5000_idle_senders_an_honest_one_is_served()
     if !may_open_files(FILES) {
         return;
     }
-    // Longer than they take to come.
-    let args = ["--max-connections", PLACES, "--handshake-timeout", "15"];
+    // Until it is longer than they take to come, which depends on what else the machine does.
+    let limits = ["10", "20", "40"];
+    let at_once = limits.iter().any(|limit| is_served_among_the_crowd(limit));
+    assert!(at_once, "the crowd never was there at once");
+}
+
+/// With this many seconds for a handshake. Yields `false` if the first ones had to go before the
+/// last ones were there.
+fn is_served_among_the_crowd(limit: &str) -> bool {
+    let args = ["--max-connections", PLACES, "--handshake-timeout", limit];
     let mut program = Program::start_on(&[FREE, OTHER], &args, Stdout::Unread);
     let (first, second) = (program.addresses()[0], program.addresses()[1]);
     let mut honest = Honest::new(first, program.unread());
@@ -66,16 +74,17 @@ fn among_5000_stalled_handshakes_and_5000_idle_senders_an_honest_one_is_served()
         let (slowest, honest) = sending.join().expect("every line is printed");
         (stalled, idle, slowest, honest)
     });
-    let said = program.stderr();
-    assert!(!said.contains("no handshake"), "some had to go already");
+    if program.stderr().contains("no handshake") {
+        return false;
+    }
     eprintln!("the slowest line took {slowest:?}");
     assert!(slowest <= PROMPT, "a line took {slowest:?}");
 
     // The stalled ones end, and nobody else does.
     let before = Instant::now();
     wait_until_closed(stalled);
-    let end = ": timeout (no handshake within 15 s)";
-    let lines = lines_about_strangers(&program, STALLED, end) as u64;
+    let end = format!(": timeout (no handshake within {limit} s)");
+    let lines = lines_about_strangers(&program, STALLED, &end) as u64;
     // Ten in each second that had begun.
     assert!(lines <= 10 * (before.elapsed().as_secs() + 2), "{lines}");
     let sent = honest.finish();
@@ -83,6 +92,7 @@ fn among_5000_stalled_handshakes_and_5000_idle_senders_an_honest_one_is_served()
     assert_eq!((ended[0].end.as_str(), ended[0].delivered), ("clean", sent));
     assert_eq!((ended[0].peer.as_str(), ended.len()), (&*sender, 1));
     drop(idle);
+    true
 }
 
 #[test]

@@ -38,7 +38,7 @@ fn after_2000_connections_memory_descriptors_and_threads_are_what_they_were() {
 #[test]
 #[ignore = "takes minutes"]
 fn after_100000_connections_memory_descriptors_and_threads_are_what_they_were() {
-    // 40 bytes that each left behind would be more.
+    // 42 bytes that each left behind would be as much.
     leave_nothing(100_000, 4 << 20);
 }
 
