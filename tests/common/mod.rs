@@ -3,7 +3,9 @@
 
 pub mod authority;
 pub mod client;
+pub mod flushed;
 pub mod memory;
+pub mod objects;
 pub mod pack;
 pub mod press;
 pub mod program;
