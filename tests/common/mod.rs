@@ -3,12 +3,15 @@
 
 pub mod authority;
 pub mod client;
+pub mod dice;
+pub mod faulty;
 pub mod flushed;
 pub mod memory;
 pub mod objects;
 pub mod pack;
 pub mod press;
 pub mod program;
+pub mod sealed;
 pub mod sender;
 pub mod server;
 pub mod terminal;
