@@ -58,11 +58,17 @@ impl Client {
     }
 
     /// Takes what the server sent.
-    pub fn take(&mut self, mut records: &[u8]) {
+    pub fn take(&mut self, records: &[u8]) {
+        self.try_take(records).unwrap();
+    }
+
+    /// Takes what the server sent, unless it is an alert.
+    pub fn try_take(&mut self, mut records: &[u8]) -> Result<(), Error> {
         while !records.is_empty() {
             self.0.read_tls(&mut records).unwrap();
-            self.0.process_new_packets().unwrap();
+            self.0.process_new_packets()?;
         }
+        Ok(())
     }
 
     /// Takes what the server sent, which ends the session; yields why.

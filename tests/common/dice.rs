@@ -1,0 +1,45 @@
+//! Numbers that look random, and are the same again for the same seed.
+
+use std::env;
+use std::time::SystemTime;
+
+/// Names the seed to take, instead of one that is made of the time.
+const SEED: &str = "TLSINK_SEED";
+
+/// splitmix64 (Steele, Lea and Flood, 2014).
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Dice(seed)
+    }
+
+    /// With another seed each time, which it says, unless the environment gives one.
+    pub fn fresh() -> Self {
+        let seed = match env::var(SEED) {
+            Ok(seed) => seed.parse().expect("the seed is a number"),
+            Err(_) => {
+                let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+                clock.expect("it is later than 1970").as_nanos() as u64
+            }
+        };
+        eprintln!("{SEED}={seed} replays this");
+        Dice(seed)
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit as u64) as usize
+    }
+
+    pub fn one_of<T: Copy>(&mut self, these: &[T]) -> T {
+        these[self.below(these.len())]
+    }
+}

@@ -1,0 +1,159 @@
+//! Compressed streams whose sender flushed now and then, and what of them can be decoded, and is
+//! whole, after any number of bytes.
+
+#![cfg(all(
+    feature = "gzip",
+    feature = "zlib",
+    feature = "deflate",
+    feature = "zstd",
+    feature = "qt"
+))]
+
+use std::io::Write;
+
+use flate2::Compression;
+use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+use tlsink::decode::Format;
+use zstd_safe::zstd_sys::ZSTD_EndDirective;
+use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer};
+
+use super::pack::qt;
+use super::press::Page;
+
+pub struct Flushed {
+    pub format: Format,
+    pub plain: Vec<u8>,
+    pub encoded: Vec<u8>,
+    /// So many encoded bytes hold so many plain ones, and no byte less does.
+    flushes: Vec<(usize, usize)>,
+    /// Where the encoded bytes may end.
+    ends: Vec<usize>,
+}
+
+impl Flushed {
+    /// With a flush after each part, and the end of a member, or a frame, after so many of them, in
+    /// the formats that go on behind one. Each part is a block of qt.
+    pub fn new(format: Format, parts: &[&[u8]], per_member: usize) -> Self {
+        let mut flushed = Flushed {
+            format,
+            plain: Vec::new(),
+            encoded: Vec::new(),
+            flushes: vec![(0, 0)],
+            ends: vec![0],
+        };
+        match format {
+            Format::Plain => flushed.add_encoded(parts, <[u8]>::to_vec),
+            Format::Qt => flushed.add_encoded(parts, qt),
+            Format::Zstd => {
+                for member in parts.chunks(per_member) {
+                    flushed.add_frame(member);
+                }
+            }
+            Format::Gzip => {
+                for member in parts.chunks(per_member) {
+                    flushed.add_member(member, |page| {
+                        Box::new(GzEncoder::new(page, Compression::default()))
+                    });
+                }
+            }
+            Format::Zlib => flushed.add_member(parts, |page| {
+                Box::new(ZlibEncoder::new(page, Compression::default()))
+            }),
+            Format::Deflate => flushed.add_member(parts, |page| {
+                Box::new(DeflateEncoder::new(page, Compression::default()))
+            }),
+            other => unreachable!("{other}"),
+        }
+        flushed
+    }
+
+    /// Adds what decodes to nothing, and is whole behind its last byte.
+    pub fn add_empty(&mut self, encoded: &[u8]) {
+        self.encoded.extend_from_slice(encoded);
+        self.end();
+    }
+
+    /// How many plain bytes are sure to be decoded from so many encoded ones: all up to the last
+    /// flush.
+    pub fn decodable(&self, received: usize) -> usize {
+        let flushes = self.flushes.iter();
+        match self.format {
+            Format::Plain => received,
+            _ => flushes
+                .take_while(|(encoded, _)| *encoded <= received)
+                .map(|(_, plain)| *plain)
+                .last()
+                .unwrap_or(0),
+        }
+    }
+
+    /// Whether a stream of so many encoded bytes is complete in its format.
+    pub fn is_whole(&self, received: usize) -> bool {
+        self.format == Format::Plain || self.ends.contains(&received)
+    }
+
+    /// After how many encoded bytes each flush is.
+    pub fn flushes(&self) -> impl Iterator<Item = usize> {
+        self.flushes.iter().map(|(encoded, _)| *encoded)
+    }
+
+    fn add_encoded(&mut self, parts: &[&[u8]], encode: impl Fn(&[u8]) -> Vec<u8>) {
+        for part in parts {
+            self.add_flush(part, &encode(part));
+            self.end();
+        }
+    }
+
+    fn add_frame(&mut self, parts: &[&[u8]]) {
+        let mut context = CCtx::create();
+        context
+            .set_parameter(CParameter::ChecksumFlag(true))
+            .expect("there are checksums");
+        for part in parts {
+            let block = zstd_part(&mut context, part, ZSTD_EndDirective::ZSTD_e_flush);
+            self.add_flush(part, &block);
+        }
+        let last = zstd_part(&mut context, &[], ZSTD_EndDirective::ZSTD_e_end);
+        self.add_empty(&last);
+    }
+
+    fn add_member(&mut self, parts: &[&[u8]], encoder: fn(Page) -> Box<dyn Write>) {
+        let page = Page::default();
+        let mut encoder = encoder(page.clone());
+        let mut taken = 0;
+        let mut new = || {
+            let new = page.bytes().split_off(taken);
+            taken += new.len();
+            new
+        };
+        for part in parts {
+            encoder.write_all(part).expect("a page takes everything");
+            encoder.flush().expect("a page takes everything");
+            self.add_flush(part, &new());
+        }
+        // Which writes the end.
+        drop(encoder);
+        self.add_empty(&new());
+    }
+
+    fn add_flush(&mut self, plain: &[u8], encoded: &[u8]) {
+        self.plain.extend_from_slice(plain);
+        self.encoded.extend_from_slice(encoded);
+        self.flushes.push((self.encoded.len(), self.plain.len()));
+    }
+
+    fn end(&mut self) {
+        self.ends.push(self.encoded.len());
+    }
+}
+
+fn zstd_part(context: &mut CCtx, part: &[u8], end: ZSTD_EndDirective) -> Vec<u8> {
+    let mut packed = Vec::with_capacity(zstd_safe::compress_bound(part.len()) + 100);
+    let mut input = InBuffer::around(part);
+    let mut output = OutBuffer::around(&mut packed);
+    let left = context
+        .compress_stream2(&mut output, &mut input, end)
+        .expect("there is room");
+    assert_eq!((left, input.pos()), (0, part.len()));
+    packed
+}
