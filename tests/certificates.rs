@@ -1,6 +1,8 @@
 //! Certificates and keys as people have them, and what is wrong with those that don't work.
 
 mod common;
+#[path = "fuzz/certificates.rs"]
+mod fuzz;
 
 use std::process::{Command, Stdio};
 use std::sync::Arc;

@@ -8,11 +8,15 @@
     feature = "zstd"
 ))]
 
+#[path = "fuzz/decode.rs"]
+mod fuzz;
+
 use std::fmt;
 use std::io::Write;
 
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use flate2::{Compress, Compression, FlushCompress};
+use fuzz::{Outcome, Stopped};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -232,17 +236,21 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_a_decoder_panic_or_stand_still(
+    fn any_bytes_are_decoded_the_same_and_within_limits_whatever_the_split(
+        how: [u8; 8],
         begin in select(BEGINNINGS),
         bytes in vec(any::<u8>(), 0..400),
-        split in split(),
     ) {
-        let input = [begin, &bytes].concat();
-        for format in Format::ALL {
-            // That it gets on is asserted in there.
-            let outcome = run(format, &split.cut(&input), split.room.max(7));
-            prop_assert!(outcome.fault.is_none() || !outcome.boundary);
-        }
+        fuzz::check(&[&how, begin, &bytes].concat());
+    }
+
+    #[test]
+    fn any_stream_is_decoded_the_same_and_within_limits_whatever_the_split(
+        how: [u8; 8],
+        format in select(&NAMED),
+        stream in stream(),
+    ) {
+        fuzz::check(&[&how[..], &stream.packed(format)].concat());
     }
 }
 
@@ -929,15 +937,6 @@ fn a_qt_fault_is_told_with_its_place_after_everything_before_it() {
 
 // Driving a decoder.
 
-/// What became of a stream.
-#[derive(Debug, PartialEq)]
-struct Outcome {
-    output: Vec<u8>,
-    format: Format,
-    fault: Option<Fault>,
-    boundary: bool,
-}
-
 /// What becomes of a stream of `data` when all is well.
 fn whole(data: &[u8], format: Format) -> Outcome {
     Outcome {
@@ -955,31 +954,8 @@ fn run(format: Format, pieces: &[&[u8]], room: usize) -> Outcome {
 
 fn run_with(format: Format, limits: &Limits, pieces: &[&[u8]], room: usize) -> Outcome {
     let mut decoder = Decoder::new(format, limits);
-    let mut output = Vec::new();
-    let mut feed = || {
-        let mut buffer = vec![0; room];
-        for piece in pieces {
-            push_into(&mut decoder, piece, &mut buffer, &mut output)?;
-        }
-        decoder.settle();
-        loop {
-            let step = decoder.decode(&[], &mut buffer);
-            assert_eq!(step.read, 0);
-            output.extend_from_slice(&buffer[..step.written]);
-            match step.fault {
-                Some(fault) => return Err(fault),
-                None if step.written == 0 => return Ok(()),
-                None => {}
-            }
-        }
-    };
-    let fault = feed().err();
-    Outcome {
-        output,
-        format: decoder.format(),
-        fault,
-        boundary: decoder.at_boundary(),
-    }
+    let (outcome, _) = fuzz::drive(&mut decoder, pieces.iter().copied(), |_| Some(room));
+    outcome
 }
 
 /// Feeds `input`, and takes everything that comes out before there is more input.
@@ -989,27 +965,10 @@ fn push(
     room: usize,
     output: &mut Vec<u8>,
 ) -> Result<(), Fault> {
-    push_into(decoder, input, &mut vec![0; room], output)
-}
-
-fn push_into(
-    decoder: &mut Decoder,
-    mut input: &[u8],
-    buffer: &mut [u8],
-    output: &mut Vec<u8>,
-) -> Result<(), Fault> {
-    loop {
-        let step = decoder.decode(input, buffer);
-        output.extend_from_slice(&buffer[..step.written]);
-        if let Some(fault) = step.fault {
-            return Err(fault);
-        }
-        let stuck = step.read == 0 && step.written == 0;
-        input = &input[step.read..];
-        if input.is_empty() && step.written < buffer.len() {
-            return Ok(());
-        }
-        assert!(!stuck, "with {} bytes to read", input.len());
+    match fuzz::push(decoder, input, &mut Vec::new(), |_| Some(room), output) {
+        Ok(()) => Ok(()),
+        Err(Stopped::Fault(fault)) => Err(fault),
+        Err(Stopped::NoRoom) => unreachable!("there is always room"),
     }
 }
 

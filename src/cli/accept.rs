@@ -17,8 +17,9 @@ use tlsink::output::label;
 use tlsink::{Report, Server};
 
 use super::Failure;
+use super::level::Level;
 use super::probes::Probes;
-use super::say::{Level, Say};
+use super::say::Say;
 
 /// A peer that has vanished is given up after a minute without a word and four questions, each
 /// fifteen seconds after the other, without an answer.

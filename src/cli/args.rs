@@ -13,7 +13,7 @@ use tlsink::output::Template;
 use tlsink::{Fingerprint, TemplateError, TlsVersion};
 
 use super::help::Options;
-use super::say::Level;
+use super::level::Level;
 use super::send::encode::Encoding;
 use super::{Failure, help, value};
 

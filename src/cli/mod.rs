@@ -8,8 +8,10 @@ mod args;
 mod cert;
 mod certificate;
 mod control;
+mod failure;
 mod files;
 mod help;
+mod level;
 mod listen;
 mod material;
 mod output;
@@ -20,45 +22,14 @@ mod send;
 mod stats;
 mod value;
 
+#[cfg(test)]
+#[path = "../../tests/fuzz/arguments.rs"]
+mod fuzz;
+
 use args::Command;
-use say::{Level, Say};
-
-/// Something that the user must mend before the program can run, or that ended it.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    /// The exit status.
-    status: u8,
-    what: String,
-    hint: Option<String>,
-}
-
-/// The exit status when running failed.
-const FAILED: u8 = 1;
-/// The exit status for wrong arguments and unreadable configuration.
-const MISUSED: u8 = 2;
-
-impl Failure {
-    fn misused(what: impl Into<String>) -> Self {
-        Failure {
-            status: MISUSED,
-            what: what.into(),
-            hint: None,
-        }
-    }
-
-    fn failed(what: impl Into<String>) -> Self {
-        Failure {
-            status: FAILED,
-            what: what.into(),
-            hint: None,
-        }
-    }
-
-    fn hint(mut self, hint: impl Into<String>) -> Self {
-        self.hint = Some(hint.into());
-        self
-    }
-}
+pub(crate) use failure::Failure;
+use level::Level;
+use say::Say;
 
 pub(crate) fn run() -> ExitCode {
     let say = Say::start();

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use smol::{Executor, Timer};
 
-use super::say::{Level, Say};
+use super::level::Level;
+use super::say::Say;
 
 /// Lines in one [`PERIOD`], at most.
 const LINES: u64 = 10;

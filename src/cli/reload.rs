@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use tlsink::Tls;
 
+use super::level::Level;
 use super::material::Material;
 use super::output::Reopen;
-use super::say::{Level, Say};
+use super::say::Say;
 use super::{Failure, start_thread};
 
 /// How often the files are looked at. This sees what notifications do not tell of, such as a link

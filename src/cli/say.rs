@@ -12,6 +12,7 @@ use std::time::Duration;
 use rustix::termios::tcgetwinsize;
 use tlsink::output::escaped;
 
+use super::level::Level;
 use super::output::Waiting;
 
 /// Lines that wait to be written, at most; further ones are counted instead.
@@ -22,17 +23,6 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// What a live line begins with.
 pub(super) const LIVE_START: &str = "tlsink: ";
-
-/// How much is said: lines of this level and of those above it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Level {
-    /// What went wrong.
-    Error,
-    /// What people want to know.
-    Info,
-    /// What they want to know only when they look closely.
-    Detail,
-}
 
 /// Says lines, from any thread; clones say to the same place.
 #[derive(Clone)]

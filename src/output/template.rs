@@ -234,6 +234,10 @@ fn safe(value: &[u8]) -> String {
 }
 
 #[cfg(test)]
+#[path = "../../tests/fuzz/names.rs"]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
     use std::path::Path;
@@ -386,19 +390,6 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn whatever_the_names_a_file_has_a_safe_one(
-            template in select(vec!["{client}", "{peer}", "{client}{peer}", "x.{peer}", "{peer}.pa{client}"]),
-            client in value(),
-            peer in value(),
-        ) {
-            let name = name_of(template, Peer::label(peer).named(client));
-            prop_assert!(!name.is_empty() && name.len() <= MOST + 2);
-            prop_assert!(!name.starts_with(['.', '-']) && !ends_in_part(&name), "{name}");
-            let harmless = |c: char| c.is_ascii_alphanumeric() || "_-.@+%".contains(c);
-            prop_assert!(name.chars().all(harmless), "{name}");
-        }
 
         #[test]
         fn names_that_differ_are_encoded_differently(a in value(), b in value()) {

@@ -210,9 +210,11 @@ impl Parser<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
+#[path = "../../../tests/fuzz/receipt.rs"]
+mod fuzz;
 
+#[cfg(test)]
+mod tests {
     use super::*;
 
     #[test]
@@ -294,22 +296,5 @@ mod tests {
         let most = LIMIT - of(0).len();
         assert!(Receipt::parse(of(most).as_bytes()).is_some());
         assert!(Receipt::parse(of(most + 1).as_bytes()).is_none());
-    }
-
-    proptest! {
-        #[test]
-        fn whatever_a_server_answers_is_a_receipt_or_not(answer: Vec<u8>) {
-            let _ = Receipt::parse(&answer);
-        }
-
-        #[test]
-        fn a_damaged_receipt_is_one_or_not(at in 0_usize..60, byte: u8) {
-            let mut answer =
-                br#"{"ok":true,"received":26,"delivered":6,"crc32c":"0000beef"}"#.to_vec();
-            if let Some(damaged) = answer.get_mut(at) {
-                *damaged = byte;
-            }
-            let _ = Receipt::parse(&answer);
-        }
     }
 }

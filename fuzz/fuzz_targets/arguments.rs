@@ -1,0 +1,24 @@
+//! The program's arguments.
+
+#![no_main]
+
+/// What of the program they are parsed by.
+#[path = "../../src/cli"]
+#[allow(dead_code, reason = "the rest of the program is not here")]
+mod cli {
+    mod args;
+    mod failure;
+    mod help;
+    mod level;
+    mod send {
+        pub mod encode;
+    }
+    mod value;
+
+    #[path = "../../tests/fuzz/arguments.rs"]
+    pub mod body;
+
+    use failure::Failure;
+}
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| cli::body::check(bytes));

@@ -1,0 +1,8 @@
+//! Detection and every certificatesr.
+
+#![no_main]
+
+#[path = "../../tests/fuzz/certificates.rs"]
+mod body;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| body::check(bytes));

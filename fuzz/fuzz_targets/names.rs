@@ -1,0 +1,28 @@
+//! The names of senders' files.
+
+#![no_main]
+
+/// What the library makes them by, which is not public.
+#[path = "../../src/output"]
+#[allow(dead_code, reason = "the rest of the library is not here")]
+mod output {
+    mod template;
+    mod time;
+
+    #[path = "../../tests/fuzz/names.rs"]
+    pub mod body;
+
+    use template::Template;
+}
+
+#[path = "../../src/peer.rs"]
+#[allow(dead_code, reason = "the rest of the library is not here")]
+mod peer;
+
+use tlsink::decode;
+
+mod error {
+    pub use tlsink::TemplateError;
+}
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| output::body::check(bytes));

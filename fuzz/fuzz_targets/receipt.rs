@@ -1,0 +1,14 @@
+//! What a server answers.
+
+#![no_main]
+
+#[path = "../../src/cli/send"]
+mod send {
+    #[path = "../../../tests/fuzz/receipt.rs"]
+    pub mod body;
+    mod receipt;
+
+    use receipt::{LIMIT, Receipt, Verdict};
+}
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| send::body::check(bytes));

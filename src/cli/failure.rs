@@ -1,0 +1,38 @@
+//! Why the program ends before it is done.
+
+/// Something that the user must mend before the program can run, or that ended it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    /// The exit status.
+    pub(super) status: u8,
+    pub(super) what: String,
+    pub(super) hint: Option<String>,
+}
+
+/// The exit status when running failed.
+const FAILED: u8 = 1;
+/// The exit status for wrong arguments and unreadable configuration.
+pub(super) const MISUSED: u8 = 2;
+
+impl Failure {
+    pub(super) fn misused(what: impl Into<String>) -> Self {
+        Failure {
+            status: MISUSED,
+            what: what.into(),
+            hint: None,
+        }
+    }
+
+    pub(super) fn failed(what: impl Into<String>) -> Self {
+        Failure {
+            status: FAILED,
+            what: what.into(),
+            hint: None,
+        }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}

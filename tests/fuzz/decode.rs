@@ -1,0 +1,213 @@
+//! Any bytes, split in any way, through any decoder. `fuzz/` runs this too.
+
+use tlsink::Memory;
+use tlsink::decode::{Decoder, Fault, Format, Limits, Step};
+
+/// What became of a stream.
+#[derive(Debug, PartialEq)]
+pub struct Outcome {
+    pub output: Vec<u8>,
+    pub format: Format,
+    pub fault: Option<Fault>,
+    pub boundary: bool,
+}
+
+/// After so much output or so many calls there is nothing new to be seen: few bytes decode to
+/// gigabytes.
+const MOST_OUTPUT: usize = 512 * 1024;
+const MOST_CALLS: usize = 20_000;
+
+/// Windows and memory, in bytes: what is usual, less than some streams need, and less than any.
+const LIMITS: [(u64, usize); 5] = [
+    (8 << 20, 1 << 30),
+    (64 << 10, 1 << 30),
+    (8 << 20, 2 << 20),
+    (8 << 20, 100_000),
+    (8 << 20, 1000),
+];
+
+/// The sizes that pieces and rooms are below.
+const SIZES: [usize; 6] = [2, 3, 8, 100, 5000, 256 * 1024];
+
+/// Decodes a stream as one piece and split, and compares. The first eight bytes say how: the format,
+/// the limits, the sizes of pieces and of rooms, and a seed for them.
+pub fn check(bytes: &[u8]) {
+    let Some((&[format, limits, pieces, rooms, seed @ ..], stream)) =
+        bytes.split_first_chunk::<8>()
+    else {
+        return;
+    };
+    let named = pick(&Format::ALL, format);
+    let (max_window, memory) = pick(&LIMITS, limits);
+    // For both of them, so that what the first one does not give back, the second one lacks.
+    let limits = Limits {
+        max_window,
+        memory: Memory::new(memory),
+    };
+    let mut calls = 0;
+    let mut at_once = Decoder::new(named, &limits);
+    let (whole, whole_ended) = drive(&mut at_once, [stream], |output| {
+        (output < MOST_OUTPUT).then_some(256 * 1024)
+    });
+    drop(at_once);
+
+    let mut random = Random(u32::from_le_bytes(seed));
+    let split = split(stream, pick(&SIZES, pieces), &mut random);
+    let rooms = pick(&SIZES, rooms);
+    let mut in_pieces = Decoder::new(named, &limits);
+    let (outcome, ended) = drive(&mut in_pieces, split, |output| {
+        calls += 1;
+        (output < MOST_OUTPUT && calls < MOST_CALLS).then(|| random.below(rooms))
+    });
+
+    if whole_ended && ended {
+        assert!(outcome == whole, "{outcome:?} in pieces, {whole:?} as one");
+    } else {
+        let most = outcome.output.len().min(whole.output.len());
+        assert!(
+            outcome.output[..most] == whole.output[..most],
+            "the first {most} bytes differ"
+        );
+    }
+    if whole.format == Format::Plain {
+        assert_eq!(whole.fault, None);
+        assert!(stream.starts_with(&whole.output));
+        assert!(!whole_ended || whole.output.len() == stream.len());
+    }
+    if whole.format == Format::Zstd && window(stream).is_some_and(|window| window > max_window) {
+        assert!(
+            matches!(whole.fault, Some(Fault::Limit(_))),
+            "{:?}",
+            whole.fault
+        );
+        assert!(whole.output.is_empty());
+    }
+}
+
+/// Feeds a decoder with each of the pieces, and takes what comes out of it until there is no more,
+/// there is a fault, or `room` has none for what comes after so many bytes of output. Yields whether
+/// it came to an end.
+pub fn drive<'a>(
+    decoder: &mut Decoder,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+    mut room: impl FnMut(usize) -> Option<usize>,
+) -> (Outcome, bool) {
+    let mut output = Vec::new();
+    let mut buffer = Vec::new();
+    let feed = || {
+        for piece in pieces {
+            push(decoder, piece, &mut buffer, &mut room, &mut output)?;
+        }
+        decoder.settle();
+        push(decoder, &[], &mut buffer, &mut room, &mut output)?;
+        assert_eq!(
+            decoder.decode(&[], &mut [0]),
+            Step::default(),
+            "there was no more"
+        );
+        Ok(())
+    };
+    let stopped = feed().err();
+    let ended = !matches!(stopped, Some(Stopped::NoRoom));
+    let fault = stopped.and_then(|stopped| match stopped {
+        Stopped::Fault(fault) => Some(fault),
+        Stopped::NoRoom => None,
+    });
+    let outcome = Outcome {
+        output,
+        format: decoder.format(),
+        boundary: decoder.at_boundary(),
+        fault,
+    };
+    if let Some(fault) = &outcome.fault {
+        assert!(!outcome.boundary);
+        let again = decoder.decode(&[0], &mut [0]);
+        assert_eq!((again.read, again.written), (0, 0));
+        assert_eq!(again.fault.as_ref(), Some(fault));
+    }
+    (outcome, ended)
+}
+
+/// Why there is no more to be had.
+#[derive(Debug)]
+pub enum Stopped {
+    Fault(Fault),
+    NoRoom,
+}
+
+/// Feeds `input`, and takes everything that comes out before there is more input.
+pub fn push(
+    decoder: &mut Decoder,
+    mut input: &[u8],
+    buffer: &mut Vec<u8>,
+    mut room: impl FnMut(usize) -> Option<usize>,
+    output: &mut Vec<u8>,
+) -> Result<(), Stopped> {
+    loop {
+        let room = room(output.len()).ok_or(Stopped::NoRoom)?;
+        if buffer.len() < room {
+            buffer.resize(room, 0);
+        }
+        let step = decoder.decode(input, &mut buffer[..room]);
+        // These would panic if it claimed more than there is.
+        output.extend_from_slice(&buffer[..room][..step.written]);
+        input = &input[step.read..];
+        if let Some(fault) = step.fault {
+            return Err(Stopped::Fault(fault));
+        }
+        if input.is_empty() && step.written < room {
+            return Ok(());
+        }
+        let stuck = step.read == 0 && step.written == 0 && room > 0;
+        assert!(!stuck, "with {} bytes to read", input.len());
+    }
+}
+
+fn split<'a>(stream: &'a [u8], below: usize, random: &mut Random) -> Vec<&'a [u8]> {
+    let mut pieces = Vec::new();
+    let mut rest = stream;
+    while !rest.is_empty() {
+        let (piece, more) = rest.split_at(random.below(below).min(rest.len()));
+        pieces.push(piece);
+        rest = more;
+    }
+    pieces
+}
+
+fn pick<T: Copy>(choices: &[T], byte: u8) -> T {
+    choices[usize::from(byte) % choices.len()]
+}
+
+/// A sequence that its seed determines.
+struct Random(u32);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        // The lower bits repeat soon.
+        (self.0 >> 8) as usize % end
+    }
+}
+
+/// The window that the first frame of a zstd stream asks for, in bytes, if its header is whole and
+/// valid, and asks for no dictionary (RFC 8878, section 3.1.1.1).
+fn window(stream: &[u8]) -> Option<u64> {
+    let header = stream.strip_prefix(b"\x28\xb5\x2f\xfd")?;
+    let (&descriptor, header) = header.split_first()?;
+    let single_segment = descriptor & 0x20 != 0;
+    let size_bytes = match descriptor >> 6 {
+        0 => usize::from(single_segment),
+        n => 1 << n,
+    };
+    if descriptor & 0b1011 != 0 || header.len() < size_bytes + usize::from(!single_segment) {
+        return None;
+    }
+    if single_segment {
+        let mut size = [0; 8];
+        size[..size_bytes].copy_from_slice(&header[..size_bytes]);
+        let size = u64::from_le_bytes(size);
+        return Some(if size_bytes == 2 { size + 256 } else { size });
+    }
+    let base = 1 << (10 + (header[0] >> 3));
+    Some(base + base / 8 * u64::from(header[0] & 7))
+}

@@ -1,0 +1,111 @@
+//! Any bytes, as a template and a sender that names a file by it. `fuzz/` runs this too.
+
+use std::ffi::OsStr;
+use std::net::{IpAddr, Ipv6Addr};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use super::Template;
+use crate::decode::Format;
+use crate::peer::{Conn, ConnId, Peer};
+
+/// No UTF-8 has it.
+const END: u8 = 0xff;
+
+/// Whoever sends, the file is in its directory, in sight, not taken for an incomplete one, and there
+/// is room for what is added to its name. The bytes are a template, a label, the path of a Unix
+/// socket, an IP address and a client's name, each ended by 0xff.
+pub(crate) fn check(bytes: &[u8]) {
+    let mut parts = bytes.split(|byte| *byte == END);
+    let mut next = || parts.next().unwrap_or_default();
+    let Ok(Ok(template)) = str::from_utf8(next()).map(str::parse::<Template>) else {
+        return;
+    };
+    let label = String::from_utf8_lossy(next()).into_owned();
+    let path = Path::new(OsStr::from_bytes(next()));
+    let mut address = [0; 16];
+    for (byte, given) in address.iter_mut().zip(next()) {
+        *byte = *given;
+    }
+    let address = IpAddr::from(Ipv6Addr::from(address));
+    let client = String::from_utf8_lossy(next()).into_owned();
+
+    for peer in [
+        Peer::label(label),
+        Peer::unix(Some(path)),
+        Peer::from(std::net::SocketAddr::from((address, u16::MAX))),
+    ] {
+        for peer in [peer.clone(), peer.named(client.clone())] {
+            let connection = Conn {
+                id: ConnId(u64::MAX),
+                peer,
+                format: Format::Auto,
+                received: 0,
+                delivered: 0,
+            };
+            is_safe(&template.name(&connection, UNIX_EPOCH));
+        }
+    }
+}
+
+fn is_safe(name: &str) {
+    let directory = Path::new("/directory");
+    let file = directory.join(name);
+    assert_eq!(file.parent(), Some(directory), "{name:?}");
+    assert_eq!(file.file_name(), Some(OsStr::new(name)), "{name:?}");
+    assert!(!name.contains(char::is_control), "{name:?}");
+    // Neither hidden nor an option.
+    assert!(!name.starts_with(['.', '-']), "{name:?}");
+    assert!(!name.to_lowercase().ends_with(".part"), "{name:?}");
+    // NAME_MAX.
+    assert!(format!("{name}-{}.part", u32::MAX).len() <= 255, "{name:?}");
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::select;
+
+    use super::{END, check};
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn whatever_the_sender_its_file_has_a_safe_name(
+            template in template(),
+            label in value(),
+            path in value(),
+            address: [u8; 16],
+            client in value(),
+        ) {
+            let address = address.map(|byte| byte % END);
+            check(&[template.as_bytes(), &label, &path, &address, &client].join(&END));
+        }
+    }
+
+    fn template() -> impl Strategy<Value = String> {
+        let part = select(vec![
+            "{client}", "{peer}", "{port}", "{time}", "{conn}", ".", ".pa", "rt", "x", "-", "é",
+        ]);
+        prop_oneof![
+            9 => vec(part, 1..5).prop_map(|parts| parts.concat()),
+            1 => any::<String>(),
+        ]
+    }
+
+    /// Parts of which many mean something in a file's name.
+    fn value() -> impl Strategy<Value = Vec<u8>> {
+        let meaning = select(vec![
+            ".", "..", "-", "/", "\\", ".part", ".PART", "a", "%2E", "\0", "\n", " ", "\u{202e}",
+        ]);
+        let part = prop_oneof![
+            3 => meaning.prop_map(|part| part.as_bytes().to_vec()),
+            1 => any::<char>().prop_map(|part| part.to_string().into_bytes()),
+            1 => (0..END, 1..200_usize).prop_map(|(byte, count)| vec![byte; count]),
+        ];
+        vec(part, 0..7).prop_map(|parts| parts.concat())
+    }
+}
