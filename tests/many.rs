@@ -17,7 +17,7 @@ use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::thread;
 
-use common::odd::Odd;
+use common::dice::Dice;
 use common::pack::{gzip, zstd};
 use common::program::{Client, Program, Version};
 
@@ -90,13 +90,13 @@ struct Stream {
 
 impl Stream {
     fn new(sender: usize) -> Self {
-        let mut odd = Odd(sender as u64);
+        let mut dice = Dice::new(sender as u64);
         let mut plain = String::new();
         for line in 0..200 + sender % 17 {
             let _ = write!(plain, "sender {sender} line {line} ");
             // Digits that compress badly, so that the compressed streams come in pieces too.
-            for _ in 0..odd.up_to(8) {
-                let _ = write!(plain, "{:x}", odd.next());
+            for _ in 0..dice.below(8) {
+                let _ = write!(plain, "{:x}", dice.next());
             }
             plain.push('\n');
         }
@@ -120,10 +120,10 @@ impl Stream {
         all_connected.wait();
         let mut client = client.expect("the handshake succeeds");
         let peer = client.local_address();
-        let mut odd = Odd(!(self.sender as u64));
+        let mut dice = Dice::new(!(self.sender as u64));
         let mut rest = &self.encoded[..];
         while !rest.is_empty() {
-            let (piece, after) = rest.split_at(rest.len().min(1 + odd.up_to(700)));
+            let (piece, after) = rest.split_at(rest.len().min(1 + dice.below(700)));
             client.write(piece).expect("the server reads");
             rest = after;
         }

@@ -18,8 +18,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::dice::Dice;
 use common::faults::FAULTS;
-use common::odd::Odd;
 use common::pack::{gzip, qt, zlib, zstd};
 use common::process::{memory, open_files, peak_memory};
 use common::program::{Client, LIMIT, Program, Stdout, Version};
@@ -109,14 +109,14 @@ fn mixed_senders_are_served_whole_for_as_long_as_it_takes_and_nothing_grows() {
 
 /// How many lines a stream has: up to a few hundred KiB, most often little.
 fn lines(sender: usize, stream: u64) -> usize {
-    let mut odd = Odd(stream * SENDERS as u64 + sender as u64);
-    let most = 1 << (2 + odd.up_to(12));
-    1 + odd.up_to(most)
+    let mut dice = Dice::new(stream * SENDERS as u64 + sender as u64);
+    let most = 1 << (2 + dice.below(12));
+    1 + dice.below(most)
 }
 
 /// Sends one stream after the other, each in pieces that respect no line; yields how many.
 fn send_streams(address: SocketAddr, sender: usize, over: &AtomicBool) -> u64 {
-    let mut odd = Odd(!(sender as u64));
+    let mut dice = Dice::new(!(sender as u64));
     let mut stream = 0;
     while !over.load(Ordering::Acquire) {
         let plain: String = (0..lines(sender, stream))
@@ -130,12 +130,12 @@ fn send_streams(address: SocketAddr, sender: usize, over: &AtomicBool) -> u64 {
             3 => qt(&plain),
             _ => plain,
         };
-        let version = Version::ALL[odd.up_to(2)];
+        let version = dice.one_of(&Version::ALL);
         let mut client = Client::connect_as(address, version).expect("the handshake succeeds");
-        let most = 1 << (6 + odd.up_to(11));
+        let most = 1 << (6 + dice.below(11));
         let mut rest = &sent[..];
         while !rest.is_empty() {
-            let (piece, after) = rest.split_at(rest.len().min(1 + odd.up_to(most)));
+            let (piece, after) = rest.split_at(rest.len().min(1 + dice.below(most)));
             client.write(piece).expect("the server reads");
             rest = after;
         }

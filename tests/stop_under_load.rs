@@ -17,7 +17,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::thread;
 
-use common::odd::Odd;
+use common::dice::Dice;
 use common::pack::{gzip, zstd};
 use common::program::{Client, Outcome, Program, Version};
 use rustix::process::Signal;
@@ -124,11 +124,11 @@ fn stop_under_load(args: &[&str]) -> (Vec<String>, Outcome) {
 
 /// Sends until it fails; yields what was receipted.
 fn send_streams(address: SocketAddr, sender: usize) -> Vec<String> {
-    let mut odd = Odd(sender as u64);
+    let mut dice = Dice::new(sender as u64);
     let mut receipted = Vec::new();
     loop {
         let number = receipted.len();
-        let lines = 1 + odd.up_to(2_000);
+        let lines = 1 + dice.below(2_000);
         let plain: String = (0..lines)
             .map(|line| format!("sender {sender} stream {number} line {line}\n"))
             .collect();

@@ -11,7 +11,6 @@ pub mod flushed;
 pub mod honest;
 pub mod memory;
 pub mod objects;
-pub mod odd;
 pub mod pack;
 pub mod press;
 pub mod process;
