@@ -12,7 +12,8 @@ use crate::link::{Credit, SinkLink};
 use crate::peer::{ConnId, Peer};
 
 /// The most that one chunk carries, in bytes: four full TLS records. Larger chunks would save few
-/// wake-ups and lose the cache; a connection has [`CREDITS`] of them in flight.
+/// wake-ups and lose the cache; a connection has [`CREDITS`](crate::limits::CREDITS) of
+/// them in flight.
 pub const CHUNK: usize = 64 * 1024;
 
 /// A chunk that is at most this full is copied to a buffer of its own size, so that short lines
