@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_io::Timer;
 use event_listener::EventListener;
-use futures_lite::{AsyncRead, AsyncWrite};
+use futures_lite::{AsyncRead, AsyncWrite, future};
 
 use crate::budget::Share;
 use crate::error::{Cut, End, Timeout, Truncation};
@@ -130,6 +130,29 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
     }
 
+    /// Waits until the handshake is over; says whether the stream is open.
+    ///
+    /// A connection that is awaited needs no such call. It is for those who go on with open streams
+    /// elsewhere, such as on the thread of [their sink](Self::lane). In any case the connection is
+    /// to be awaited afterwards. Dropping the future loses nothing.
+    pub async fn established(&mut self) -> bool {
+        future::poll_fn(|cx| self.poll_established(cx)).await
+    }
+
+    fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.guard.link.register(cx);
+        while let Phase::Waiting { .. } | Phase::Handshake { .. } = self.phase {
+            self.phase = match ready!(self.poll_phase(cx)) {
+                Next::Phase(phase) => phase,
+                Next::Done(verdict) => {
+                    self.guard.link.leave_verdict(verdict);
+                    Phase::Verdict(Stream::Gone)
+                }
+            };
+        }
+        Poll::Ready(self.guard.opened)
+    }
+
     /// Goes as far as it can within the phase.
     fn poll_phase(&mut self, cx: &mut Context<'_>) -> Poll<Next<IO>> {
         let guard = &mut self.guard;
@@ -243,6 +266,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Connection<IO> {
                 }
             }
         }
+    }
+}
+
+impl<IO> Connection<IO> {
+    /// The sink that the stream goes to: its place among those that [`build_lanes`] returned.
+    ///
+    /// [`build_lanes`]: crate::Builder::build_lanes
+    pub fn lane(&self) -> usize {
+        self.guard.shared.lane(self.guard.id)
     }
 }
 

@@ -131,6 +131,11 @@ impl Link {
         }
     }
 
+    /// Leaves a verdict for the one that will ask for it.
+    pub(crate) fn leave_verdict(&self, verdict: Verdict) {
+        *self.lock() = Some(Box::new(verdict));
+    }
+
     pub(crate) fn take_verdict(&self) -> Option<Verdict> {
         self.lock().take().map(|verdict| *verdict)
     }
@@ -176,7 +181,7 @@ impl SinkLink {
 
     fn send(&mut self, verdict: Verdict) {
         if let Some(link) = self.0.take() {
-            *link.lock() = Some(Box::new(verdict));
+            link.leave_verdict(verdict);
             link.waker.wake();
         }
     }

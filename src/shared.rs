@@ -110,15 +110,22 @@ impl Shared {
         let id = ConnId(registry.last);
         registry.links.insert(id, Arc::clone(link));
         self.count(&registry);
-        // In turn: which sink has less to do is known only afterwards.
-        let lane = (registry.last as usize).checked_rem(registry.lanes.len());
-        let lane = lane.and_then(|lane| registry.lanes.get(lane)).cloned();
+        let lane = registry.lanes.get(self.lane(id)).cloned();
         let too_many = self.limited(peer).and_then(|(ip, limit)| {
             let count = registry.per_ip.entry(ip).or_default();
             *count += 1;
             (*count > limit).then_some(limit)
         });
         Registration { id, lane, too_many }
+    }
+
+    /// The sink that a connection's stream goes to, by its place among all. In turn: which one has
+    /// less to do is known only afterwards.
+    pub(crate) fn lane(&self, id: ConnId) -> usize {
+        // There are counters for each.
+        (id.0 as usize)
+            .checked_rem(self.counters.len())
+            .unwrap_or(0)
     }
 
     pub(crate) fn forget(&self, id: ConnId, peer: &Peer) {

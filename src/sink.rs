@@ -25,6 +25,10 @@ pub const TURN: usize = 256 * 1024;
 /// a [`TURN`], and a flush for each few streams costs nothing beside their handshakes.
 const UNFLUSHED: usize = 8;
 
+/// Steps after which the executor's other tasks come first: several milliseconds, if each is a full
+/// [`TURN`]; usually it is all that there was to do.
+const STEPS: usize = 32;
+
 /// Decodes and delivers what a [`Server`]'s connections receive.
 ///
 /// It owns a queue and a decoder for each connection. Connections that have something to decode
@@ -170,8 +174,13 @@ impl Sink {
     ///
     /// When the output blocks, the executor's thread does; see [`run_blocking`](Self::run_blocking).
     pub async fn run(mut self, mut output: impl Output) -> Result<Totals, OutputError> {
-        let mut unflushed = 0;
+        let (mut steps, mut unflushed) = (0, 0);
         loop {
+            steps += 1;
+            if steps == STEPS {
+                steps = 0;
+                future::yield_now().await;
+            }
             let step = self.step();
             let done = match self.hand_over(step) {
                 Some(Decoded::Open(conn)) => output.open(conn),

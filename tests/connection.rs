@@ -124,6 +124,60 @@ fn dropped_at_any_await_it_is_reported_once_and_loses_nothing_that_arrived() {
 }
 
 #[test]
+fn an_open_stream_can_go_on_where_its_sink_is() {
+    let (server, mut sinks) = Server::builder().tls(tls()).build_lanes(3).unwrap();
+    for _ in 0..3 {
+        let mut client = Client::new(&TLS13);
+        let (io, remote) = pipe();
+        let mut connection = server.connection(io, Peer::label("test"));
+        let mut established = || block_on(poll_once(connection.established()));
+        assert_eq!(established(), None);
+        remote.send(client.records());
+        assert_eq!(established(), None);
+        client.take(&remote.take());
+        remote.send(client.records());
+        assert_eq!(established(), Some(true));
+        // It is, however often one asks.
+        assert_eq!(established(), Some(true));
+        remote.send(client.record(b"hello\n"));
+        remote.send(client.close_notify());
+        let lane = connection.lane();
+        let mut connection = Driven::new(connection);
+        assert!(connection.run().is_none());
+        for (place, sink) in sinks.iter_mut().enumerate() {
+            let seen = pull(sink);
+            match place == lane {
+                true => assert_eq!(
+                    (data(&seen), the_end(&seen)),
+                    (b"hello\n".to_vec(), &End::Clean)
+                ),
+                false => assert_eq!(seen, []),
+            }
+        }
+        let report = connection.run().unwrap();
+        assert!(report.established && report.end == End::Clean, "{report:?}");
+    }
+}
+
+#[test]
+fn a_handshake_that_fails_is_over_too_and_its_end_is_reported() {
+    let (server, mut sink) = server();
+    let (io, remote) = pipe();
+    let mut connection = server.connection(io, Peer::label("test"));
+    remote.send(*b"GET / HTTP/1.1\r\n\r\n");
+    assert!(!block_on(connection.established()));
+    assert!(!block_on(connection.established()));
+    assert_eq!(server.connections(), 1);
+    let report = block_on(connection);
+    assert!(
+        matches!(report.end, End::Refused { .. }) && !report.established,
+        "{report:?}"
+    );
+    assert_eq!((server.connections(), server.failures().refused), (0, 1));
+    assert_eq!(pull(&mut sink), []);
+}
+
+#[test]
 fn a_cut_stream_is_truncated_in_its_own_format() {
     let gzip = gzip(&numbered_lines(1_000));
     for (close_notify, truncation) in [

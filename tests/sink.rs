@@ -4,11 +4,15 @@
 
 mod common;
 
+use std::cell::Cell;
+use std::io;
+use std::pin::pin;
+
 use common::memory::{Seen, pull, pull_one};
 use common::press::Plain;
 use futures_lite::future::{block_on, poll_once};
 use tlsink::limits::{CHUNK, CREDITS, TURN};
-use tlsink::{Cut, Decoded, End, Output, OutputError, Server};
+use tlsink::{Conn, Cut, Decoded, End, Output, OutputError, Server};
 
 #[test]
 fn a_sender_that_never_stops_is_read_for_its_credits_and_no_more() {
@@ -90,6 +94,30 @@ fn what_decodes_to_gigabytes_shares_the_sink_in_turns() {
     // While there is nobody else, it has all turns.
     for _ in 0..100 {
         assert_turn(pull_one(&mut sink));
+    }
+}
+
+#[test]
+fn a_sink_with_much_to_do_gives_way_to_the_other_tasks_of_its_executor() {
+    struct Count<'a>(&'a Cell<usize>);
+    impl Output for Count<'_> {
+        fn data(&mut self, _: &Conn, bytes: &[u8]) -> io::Result<()> {
+            self.0.set(self.0.get() + bytes.len());
+            Ok(())
+        }
+    }
+    let (server, sink) = Server::builder().build().unwrap();
+    let mut bomber = Plain::new(&server);
+    bomber.remote.send(bomb(CHUNK));
+    assert!(bomber.connection.run().is_none());
+    let delivered = Cell::new(0);
+    let mut running = pin!(sink.run(Count(&delivered)));
+    for polls in 1..10 {
+        let before = delivered.get();
+        assert!(block_on(poll_once(running.as_mut())).is_none());
+        assert!(delivered.get() > before, "it stands still");
+        // All of it comes to two gigabytes.
+        assert!(delivered.get() <= polls * 100 * TURN);
     }
 }
 
@@ -220,8 +248,8 @@ fn lanes_share_the_connections_out_and_each_stays_in_its_own() {
 fn an_output_that_fails_ends_the_sink_and_its_connections() {
     struct Full;
     impl Output for Full {
-        fn data(&mut self, _: &tlsink::Conn, _: &[u8]) -> std::io::Result<()> {
-            Err(std::io::ErrorKind::StorageFull.into())
+        fn data(&mut self, _: &Conn, _: &[u8]) -> io::Result<()> {
+            Err(io::ErrorKind::StorageFull.into())
         }
     }
     let (server, sink) = Server::builder().build().unwrap();
@@ -229,7 +257,7 @@ fn an_output_that_fails_ends_the_sink_and_its_connections() {
     sender.remote.send("data");
     assert!(sender.connection.run().is_none());
     let error: OutputError = sink.run_blocking(Box::new(Full)).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::StorageFull);
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
     assert_eq!(error.streams(), 1);
     let report = sender.connection.run().unwrap();
     assert_eq!(report.end, End::Cut(Cut::SinkGone));

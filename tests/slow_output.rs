@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 use common::process::{memory, peak_memory};
 use common::program::{Client, LIMIT, Program, Stdout};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::ioctl_fionread;
 
 const SENDERS: usize = 4;
 
@@ -61,6 +62,39 @@ fn an_output_that_stops_for_3_seconds_makes_all_senders_wait_and_loses_nothing()
 #[ignore = "takes longer than the one with 3 seconds, which shows the same"]
 fn an_output_that_stops_for_10_seconds_makes_all_senders_wait_and_loses_nothing() {
     stops_for(Duration::from_secs(10));
+}
+
+#[test]
+fn while_the_output_takes_nothing_handshakes_go_on() {
+    const LINES: usize = 1_000;
+    let mut program = Program::start_into(&["--lanes", "1"], Stdout::Unread);
+    let mut output = program.unread();
+    let address = program.address();
+    let sent = AtomicU64::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| send_lines(address, 0, LINES, &sent));
+        wait_until_full(&output);
+        // As the program has one lane, their streams would be printed behind what it can't print.
+        for _ in 0..3 {
+            let mut client = Client::connect(address);
+            client.write(b"").expect("the server reads");
+        }
+        let mut came = vec![0; LINES * LINE];
+        output.read_exact(&mut came).expect("all of it comes");
+        let expected: Vec<u8> = (0..LINES).flat_map(|number| line(0, number)).collect();
+        assert!(came == expected);
+    });
+    program.wait_for_ends(4);
+    assert_eq!(program.stop().status, 0);
+}
+
+/// Waits until a pipe has as much in it as the system keeps (pipe(7)), but for an unfilled page.
+fn wait_until_full(pipe: &File) {
+    let start = Instant::now();
+    while ioctl_fionread(pipe).expect("it is a pipe") <= (64 - 4) << 10 {
+        assert!(start.elapsed() < LIMIT, "the program prints nothing");
+        thread::sleep(Duration::from_millis(1));
+    }
 }
 
 fn stops_for(pause: Duration) {

@@ -14,9 +14,10 @@ use smol::net::TcpListener;
 use smol::{Async, Executor};
 use tlsink::decode::Format;
 use tlsink::output::label;
-use tlsink::{Report, Server};
+use tlsink::{Connection, Report, Server};
 
 use super::Failure;
+use super::lane::Tasks;
 use super::level::Level;
 use super::probes::Probes;
 use super::say::Say;
@@ -72,7 +73,10 @@ impl Listener {
 /// Where accepted connections go.
 pub(crate) struct Acceptor {
     pub(crate) server: Server,
+    /// Runs handshakes.
     pub(crate) executor: Arc<Executor<'static>>,
+    /// Run what comes after them, each for the sink in the same place.
+    pub(crate) lanes: Vec<Tasks>,
     pub(crate) say: Say,
     pub(crate) probes: Probes,
     /// Hears of each connection's end, after it was said.
@@ -100,16 +104,37 @@ impl Acceptor {
         self.server
             .serve(incoming, |mut connection| {
                 let this = Arc::clone(&self);
-                let receiving = async move {
-                    // By reference, or the task would have room for it twice.
-                    let report = (&mut connection).await;
-                    this.say_end(&report);
-                    // Nobody is left to tell once the program is ending.
-                    let _ = this.reports.try_send(report);
+                let shaking_hands = async move {
+                    let open = connection.established().await;
+                    match this.lanes.get(connection.lane()) {
+                        Some(lane) if open => {
+                            let receiving = Arc::clone(&this).receive(connection);
+                            lane.spawn(receiving).detach();
+                        }
+                        _ => this.receive(connection).await,
+                    }
                 };
-                self.executor.spawn(receiving).detach();
+                self.executor.spawn(shaking_hands).detach();
             })
             .await;
+    }
+
+    /// Sees a connection through.
+    #[expect(
+        clippy::manual_async_fn,
+        reason = "an async fn has room for its arguments twice"
+    )]
+    fn receive(
+        self: Arc<Self>,
+        mut connection: Connection<Async<TcpStream>>,
+    ) -> impl Future<Output = ()> {
+        async move {
+            // By reference, or there would be room for it once more.
+            let report = (&mut connection).await;
+            self.say_end(&report);
+            // Nobody is left to tell once the program is ending.
+            let _ = self.reports.try_send(report);
+        }
     }
 
     /// Says that connections can't be accepted.

@@ -91,8 +91,8 @@ Output:
       --sync               sync each to the disk before its stream is clean
 
 Running:
-      --threads N          threads that shake hands and decrypt [one per core]
-      --lanes N            threads that decompress and print [one per core]
+      --threads N          threads that shake hands [one per core]
+      --lanes N            threads that receive and print [one per core]
       --drain SECS         how long open streams may go on after a signal [10]
       --stats              a live line on standard error, and totals at the end
   -v, --verbose            also say each open

@@ -16,6 +16,7 @@ use super::accept::{Acceptor, Listener};
 use super::args::{Destination, Listen, Printer};
 use super::control::{Control, Event, signals};
 use super::files::{self, Naming};
+use super::lane::{self, Tasks};
 use super::material::Material;
 use super::output::{Reopen, Target};
 use super::probes::Probes;
@@ -63,7 +64,7 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     let stats = args
         .stats
         .then(|| Stats::new(say.clone(), server.clone(), outlet.is_terminal()));
-    start_lanes(sinks, &args, outlet, &say, &events)?;
+    let lanes = start_lanes(sinks, &args, outlet, &say, &events)?;
     start_executor(&executor, args.threads)?;
     // Whoever reads this may send, and stop us, right away.
     say_ready(&listeners, fresh.as_deref(), &say);
@@ -71,6 +72,7 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     let acceptor = Arc::new(Acceptor {
         server: server.clone(),
         executor: Arc::clone(&executor),
+        lanes,
         say: say.clone(),
         probes: probes.clone(),
         reports,
@@ -247,30 +249,26 @@ fn example(bound: SocketAddr) -> String {
     )
 }
 
-/// Starts a thread for each sink: printing blocks.
+/// Starts a lane for each sink.
 fn start_lanes(
     sinks: Vec<Sink>,
     args: &Listen,
     outlet: Outlet,
     say: &Say,
     events: &Sender<Event>,
-) -> Result<(), Failure> {
+) -> Result<Vec<Tasks>, Failure> {
     let target = match outlet {
         Outlet::Target(target) => target,
         Outlet::Files(files) => {
             let say = say.clone();
             let naming = Naming { files, say };
-            return sinks
-                .into_iter()
-                .try_for_each(|sink| start_lane(sink, naming.clone(), &naming.say, events));
+            return start_each(sinks, &naming.say, events, |_| naming.clone());
         }
     };
     match args.printer {
         Printer::Raw => {
             let raw = Raw::new(target);
-            sinks
-                .into_iter()
-                .try_for_each(|sink| start_lane(sink, raw.clone(), say, events))
+            start_each(sinks, say, events, |_| raw.clone())
         }
         Printer::Lines { label } => {
             let escape = target.is_terminal();
@@ -278,9 +276,8 @@ fn start_lanes(
             if let Some(bytes) = args.max_line {
                 lines = lines.max_line(bytes);
             }
-            sinks.into_iter().try_for_each(|sink| {
-                let lines = lines.clone().memory(sink.memory());
-                start_lane(sink, lines, say, events)
+            start_each(sinks, say, events, |sink| {
+                lines.clone().memory(sink.memory())
             })
         }
         Printer::Json => {
@@ -288,29 +285,29 @@ fn start_lanes(
             if let Some(bytes) = args.max_line {
                 json = json.max_line(bytes);
             }
-            sinks.into_iter().try_for_each(|sink| {
-                let json = json.clone().memory(sink.memory());
-                start_lane(sink, json, say, events)
+            start_each(sinks, say, events, |sink| {
+                json.clone().memory(sink.memory())
             })
         }
     }
 }
 
-fn start_lane(
-    sink: Sink,
-    output: impl Output + Send + 'static,
+fn start_each<O: Output + Send + 'static>(
+    sinks: Vec<Sink>,
     say: &Say,
     events: &Sender<Event>,
-) -> Result<(), Failure> {
-    let events = events.clone();
-    let output = Announcing {
-        output,
-        say: say.clone(),
-    };
-    start_thread("lane", move || {
-        // Nobody is left to tell once the program is ending.
-        let _ = events.try_send(Event::Lane(sink.run_blocking(output)));
-    })
+    output: impl Fn(&Sink) -> O,
+) -> Result<Vec<Tasks>, Failure> {
+    sinks
+        .into_iter()
+        .map(|sink| {
+            let output = Announcing {
+                output: output(&sink),
+                say: say.clone(),
+            };
+            lane::start(sink, output, events.clone())
+        })
+        .collect()
 }
 
 /// An output that says each open.
@@ -339,7 +336,7 @@ impl<O: Output> Output for Announcing<O> {
     }
 }
 
-/// Starts all executor threads but the one that calls this.
+/// Starts all threads for handshakes but the one that calls this.
 fn start_executor(executor: &Arc<Executor<'static>>, threads: usize) -> Result<(), Failure> {
     (1..threads).try_for_each(|_| {
         let executor = Arc::clone(executor);

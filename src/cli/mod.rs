@@ -11,6 +11,7 @@ mod control;
 mod failure;
 mod files;
 mod help;
+mod lane;
 mod level;
 mod listen;
 mod material;
