@@ -20,7 +20,6 @@ mod probes;
 mod reload;
 mod say;
 mod send;
-mod socket;
 mod stats;
 mod value;
 
