@@ -79,7 +79,9 @@ pub(crate) struct Acceptor {
     pub(crate) lanes: Vec<Tasks>,
     pub(crate) say: Say,
     pub(crate) probes: Probes,
-    /// Hears of each connection's end, after it was said.
+    /// Whether anybody wants to hear how a connection ended. It would wake another thread.
+    pub(crate) once: bool,
+    /// Hears of it after it was said. Closed once no connection is left, and none will come.
     pub(crate) reports: Sender<Report>,
 }
 
@@ -132,8 +134,10 @@ impl Acceptor {
             // By reference, or there would be room for it once more.
             let report = (&mut connection).await;
             self.say_end(&report);
-            // Nobody is left to tell once the program is ending.
-            let _ = self.reports.try_send(report);
+            if self.once {
+                // Nobody is left to tell once the program is ending.
+                let _ = self.reports.try_send(report);
+            }
         }
     }
 

@@ -75,6 +75,7 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
         lanes,
         say: say.clone(),
         probes: probes.clone(),
+        once: args.once,
         reports,
     });
     for listener in listeners {
