@@ -15,12 +15,11 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
-use std::time::Instant;
 
 use common::faults::FAULTS;
 use common::pack::zstd;
-use common::process::{memory, open_files, threads};
-use common::program::{Client, LIMIT, Program, Stdout};
+use common::process::{memory, open_files, threads, wait_for_open_files};
+use common::program::{Client, Program, Stdout};
 
 /// How many come at the same time.
 const AT_ONCE: usize = 4;
@@ -48,11 +47,7 @@ fn leave_nothing(connections: usize, allowed: u64) {
     let program = Program::start_into(&["--receipt"], Stdout::File(nowhere));
     let files = open_files(program.id()).unwrap();
     let settle = || {
-        let deadline = Instant::now() + LIMIT;
-        while open_files(program.id()).unwrap() > files {
-            assert!(Instant::now() < deadline, "descriptors stay open");
-            thread::yield_now();
-        }
+        wait_for_open_files(program.id(), files);
         (
             memory(program.id()).unwrap(),
             threads(program.id()).unwrap(),

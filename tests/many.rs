@@ -121,11 +121,8 @@ impl Stream {
         let mut client = client.expect("the handshake succeeds");
         let peer = client.local_address();
         let mut dice = Dice::new(!(self.sender as u64));
-        let mut rest = &self.encoded[..];
-        while !rest.is_empty() {
-            let (piece, after) = rest.split_at(rest.len().min(1 + dice.below(700)));
+        for piece in dice.pieces(&self.encoded, 700) {
             client.write(piece).expect("the server reads");
-            rest = after;
         }
         client.finish().expect("the server answers close_notify");
         peer

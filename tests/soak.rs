@@ -21,8 +21,8 @@ use std::time::{Duration, Instant};
 use common::dice::Dice;
 use common::faults::FAULTS;
 use common::pack::{gzip, qt, zlib, zstd};
-use common::process::{memory, open_files, peak_memory};
-use common::program::{Client, LIMIT, Program, Stdout, Version};
+use common::process::{memory, open_files, peak_memory, wait_for_open_files};
+use common::program::{Client, Program, Stdout, Version};
 
 /// Those whose streams are whole, and those that do everything wrong.
 const SENDERS: usize = 8;
@@ -96,11 +96,7 @@ fn mixed_senders_are_served_whole_for_as_long_as_it_takes_and_nothing_grows() {
     });
     let peak = peak_memory(id).unwrap();
     assert!(peak <= MOST, "{peak} bytes were in use");
-    let deadline = Instant::now() + LIMIT;
-    while open_files(id).unwrap() > files {
-        assert!(Instant::now() < deadline, "descriptors stay open");
-        thread::yield_now();
-    }
+    wait_for_open_files(id, files);
     assert_eq!(program.stop().status, 0);
     let printed = reading.join().expect("every line is in its place");
     eprintln!("streams of each sender: {sent:?}");
@@ -133,11 +129,8 @@ fn send_streams(address: SocketAddr, sender: usize, over: &AtomicBool) -> u64 {
         let version = dice.one_of(&Version::ALL);
         let mut client = Client::connect_as(address, version).expect("the handshake succeeds");
         let most = 1 << (6 + dice.below(11));
-        let mut rest = &sent[..];
-        while !rest.is_empty() {
-            let (piece, after) = rest.split_at(rest.len().min(1 + dice.below(most)));
+        for piece in dice.pieces(&sent, most) {
             client.write(piece).expect("the server reads");
-            rest = after;
         }
         let receipt = client.finish_for_receipt();
         let receipt = receipt.expect("the server answers close_notify");

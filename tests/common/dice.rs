@@ -1,6 +1,7 @@
 //! Numbers that look random, and are the same again for the same seed.
 
 use std::env;
+use std::iter;
 use std::time::SystemTime;
 
 /// Names the seed to take, instead of one that is made of the time.
@@ -37,6 +38,22 @@ impl Dice {
 
     pub fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit as u64) as usize
+    }
+
+    /// Cuts bytes into pieces, each of at most so many.
+    pub fn pieces<'a>(
+        &mut self,
+        mut rest: &'a [u8],
+        most: usize,
+    ) -> impl Iterator<Item = &'a [u8]> {
+        iter::from_fn(move || {
+            if rest.is_empty() {
+                return None;
+            }
+            let piece;
+            (piece, rest) = rest.split_at(rest.len().min(1 + self.below(most)));
+            Some(piece)
+        })
     }
 
     pub fn one_of<T: Copy>(&mut self, these: &[T]) -> T {

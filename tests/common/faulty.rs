@@ -342,14 +342,8 @@ fn roll_stream(dice: &mut Dice, sender: usize, format: Format, lines: usize) -> 
     if dice.below(2) == 0 {
         text.pop();
     }
-    let mut parts = Vec::new();
-    let mut rest = text.as_bytes();
-    let most = 1 + rest.len() / dice.one_of(&[1, 3, 10]);
-    while !rest.is_empty() {
-        let (part, after) = rest.split_at(rest.len().min(1 + dice.below(most)));
-        parts.push(part);
-        rest = after;
-    }
+    let most = 1 + text.len() / dice.one_of(&[1, 3, 10]);
+    let parts: Vec<_> = dice.pieces(text.as_bytes(), most).collect();
     let per_member = 1 + dice.below(parts.len());
     Flushed::new(format, &parts, per_member)
 }

@@ -1,8 +1,14 @@
 //! What the kernel says of a running process, and what it allows the test itself.
 
+#![cfg(feature = "cli")]
+
 use std::fs;
+use std::thread;
+use std::time::Instant;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::program::LIMIT;
 
 /// The most memory that a process has used so far, in bytes; nothing if it is gone.
 pub fn peak_memory(id: u32) -> Option<u64> {
@@ -22,6 +28,15 @@ pub fn threads(id: u32) -> Option<u64> {
 /// How many file descriptors a process has open; nothing if it is gone.
 pub fn open_files(id: u32) -> Option<usize> {
     Some(fs::read_dir(format!("/proc/{id}/fd")).ok()?.count())
+}
+
+/// Waits until a process has no more than so many file descriptors open.
+pub fn wait_for_open_files(id: u32, count: usize) {
+    let deadline = Instant::now() + LIMIT;
+    while open_files(id).expect("the program runs") > count {
+        assert!(Instant::now() < deadline, "descriptors stay open");
+        thread::yield_now();
+    }
 }
 
 /// Raises the limit on open files, which the program inherits; says so and returns `false` if it
