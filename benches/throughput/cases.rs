@@ -16,7 +16,7 @@ use tempfile::TempDir;
 
 use crate::client::{self, Client, RECORD};
 use crate::cores::{Cores, run_on};
-use crate::floor;
+use crate::floor::{self, Traffic};
 use crate::programs::{Certificate, Job, Kind, Program, Running, first_line};
 use crate::text;
 
@@ -93,6 +93,13 @@ fn rate(name: &'static str, unit: &'static str) -> Metric {
         name,
         unit,
         more_is_better: true,
+    }
+}
+
+fn counted(senders: usize) -> String {
+    match senders {
+        1 => "one sender".to_owned(),
+        many => format!("{many} senders"),
     }
 }
 
@@ -250,7 +257,12 @@ impl Bench {
                     .chain([64 << 10, 16 << 10].map(|read| Contestant {
                         name: format!("floor: receive and open, {} KiB reads", read >> 10),
                         measure: Box::new(move || {
-                            let time = floor::measure(self.load.bulk, read)?;
+                            let time = floor::measure(Traffic {
+                                bytes: self.load.bulk,
+                                senders: 1,
+                                write: 64 << 10,
+                                read,
+                            })?;
                             Ok(vec![time.as_secs_f64() / gib(self.load.bulk)])
                         }),
                     }))
@@ -321,13 +333,16 @@ impl Bench {
                 metrics: vec![cost("60-byte lines, many senders", "CPU ns/line")],
                 contestants: [self.load.senders, 1]
                     .map(|senders| {
-                        let name = match senders {
-                            1 => "one sender".to_owned(),
-                            many => format!("{many} senders"),
-                        };
-                        self.variant(&name, move || self.lines(Job::PrintLines, senders))
+                        self.variant(&counted(senders), move || {
+                            self.lines(Job::PrintLines, senders)
+                        })
                     })
-                    .into(),
+                    .into_iter()
+                    .chain([self.load.senders, 1].map(|senders| Contestant {
+                        name: format!("floor: receive and open, {}", counted(senders)),
+                        measure: Box::new(move || self.lines_floor(senders)),
+                    }))
+                    .collect(),
             },
             Case {
                 key: "start",
@@ -583,6 +598,18 @@ impl Bench {
         clients.iter_mut().try_for_each(Client::close_notify)?;
         let lines = (short_lines.len() - senders * RECORD) as f64 / text::SHORT_LINE as f64;
         Ok(vec![cpu.as_secs_f64() * 1e9 / lines])
+    }
+
+    /// What no server can do without, for the same lines in the same order.
+    fn lines_floor(&self, senders: usize) -> io::Result<Vec<f64>> {
+        let time = floor::measure(Traffic {
+            bytes: self.load.bulk,
+            senders,
+            write: floor::WHOLE,
+            read: 64 << 10,
+        })?;
+        let lines = self.load.bulk as f64 / text::SHORT_LINE as f64;
+        Ok(vec![time.as_secs_f64() * 1e9 / lines])
     }
 
     /// The median of several starts: a single one is short.

@@ -1,13 +1,17 @@
 //! What no server can do without: receiving the bytes, and opening the records. The same sizes and
-//! the same cipher as in bulk, with one thread, blocking reads, and each record opened in the buffer
-//! that it was received into.
+//! the same cipher as elsewhere, with one thread, and each record opened in the buffer that it was
+//! received into.
 
 use std::io::{self, Read, Write};
+use std::mem;
 use std::net::{TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::Duration;
 
 use ring::aead::{AES_128_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use rustix::buffer::spare_capacity;
+use rustix::event::epoll;
 use rustix::time::{ClockId, clock_gettime};
 
 use crate::client::RECORD;
@@ -19,41 +23,123 @@ const HEADER: usize = 5;
 /// The content's type behind it, and the tag.
 const TRAILER: usize = 1 + 16;
 
-/// The processor time of a thread that receives and opens `bytes`, with reads of at most `read`
-/// bytes.
-pub fn measure(bytes: usize, read: usize) -> io::Result<Duration> {
-    let sealed = seal(bytes)?;
+/// A full record, as it is sent, in bytes.
+pub const WHOLE: usize = HEADER + RECORD + TRAILER;
+
+/// How bytes come.
+#[derive(Clone, Copy, Debug)]
+pub struct Traffic {
+    /// All of them, before they are sealed.
+    pub bytes: usize,
+    pub senders: usize,
+    /// How many bytes each sender writes before it is the next one's turn.
+    pub write: usize,
+    /// The most that is read at once, in bytes.
+    pub read: usize,
+}
+
+/// The processor time of a thread that receives and opens it all.
+pub fn measure(traffic: Traffic) -> io::Result<Duration> {
+    let Traffic { senders, write, .. } = traffic;
+    // Each has the same key, and sends the same.
+    let sealed = seal(traffic.bytes / senders)?;
+    let expected = traffic.bytes / senders * senders;
     let listener = TcpListener::bind("127.0.0.1:0")?;
-    let mut sender = TcpStream::connect(listener.local_addr()?)?;
-    sender.set_nodelay(true)?;
-    let (receiver, _) = listener.accept()?;
-    thread::scope(|scope| {
+    let (mut sending, mut receiving) = (Vec::new(), Vec::new());
+    for _ in 0..senders {
+        let sender = TcpStream::connect(listener.local_addr()?)?;
+        sender.set_nodelay(true)?;
+        sending.push(sender);
+        receiving.push(Receiver::new(listener.accept()?.0));
+    }
+    thread::scope(move |scope| {
         let receiving = scope.spawn(move || {
             run_on(Cores::Server)?;
-            open(receiver, read, bytes)
+            receive(receiving, traffic.read, expected)
         });
-        for piece in sealed.chunks(64 << 10) {
-            sender.write_all(piece)?;
+        for piece in sealed.chunks(write) {
+            sending
+                .iter_mut()
+                .try_for_each(|sender| sender.write_all(piece))?;
         }
-        drop(sender);
+        // None has closed by now: that is readable too, for as long as it lasts.
         receiving.join().expect("nothing in it panics")
     })
 }
 
-fn open(mut socket: TcpStream, read: usize, expected: usize) -> io::Result<Duration> {
+fn receive(mut receivers: Vec<Receiver>, read: usize, expected: usize) -> io::Result<Duration> {
     let key = key()?;
-    let whole = HEADER + RECORD + TRAILER;
-    // What is left of a record is moved to the front, and takes less than one.
-    let mut buffer = vec![0; whole + read];
-    let (mut filled, mut sequence, mut opened) = (0, 0, 0);
+    let mut spare = Vec::new();
+    let mut events = Vec::with_capacity(receivers.len());
+    // Whoever has only one needs nobody to tell which.
+    let ready = match receivers.len() {
+        1 => None,
+        _ => Some(watch(&receivers)?),
+    };
+    let mut opened = 0;
     let start = thread_time();
-    loop {
-        let n = socket.read(&mut buffer[filled..filled + read])?;
-        if n == 0 {
-            break;
+    while opened < expected {
+        match &ready {
+            None => opened += receivers[0].receive(&key, &mut spare, read)?,
+            Some(ready) => {
+                epoll::wait(ready, spare_capacity(&mut events), None)?;
+                for event in events.drain(..) {
+                    let receiver = &mut receivers[event.data.u64() as usize];
+                    opened += receiver.receive(&key, &mut spare, read)?;
+                }
+            }
         }
-        filled += n;
-        let mut at = 0;
+    }
+    Ok(thread_time() - start)
+}
+
+fn watch(receivers: &[Receiver]) -> io::Result<OwnedFd> {
+    let ready = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    for (index, receiver) in receivers.iter().enumerate() {
+        let data = epoll::EventData::new_u64(index as u64);
+        epoll::add(&ready, &receiver.socket, data, epoll::EventFlags::IN)?;
+    }
+    Ok(ready)
+}
+
+struct Receiver {
+    socket: TcpStream,
+    sequence: u64,
+    /// What has come of a record, at the front; nothing in between.
+    buffer: Vec<u8>,
+    filled: usize,
+}
+
+impl Receiver {
+    fn new(socket: TcpStream) -> Self {
+        Receiver {
+            socket,
+            sequence: 0,
+            buffer: Vec::new(),
+            filled: 0,
+        }
+    }
+
+    /// Reads once, and opens the records that are whole by then. Yields how many bytes were in them.
+    fn receive(
+        &mut self,
+        key: &LessSafeKey,
+        spare: &mut Vec<Vec<u8>>,
+        read: usize,
+    ) -> io::Result<usize> {
+        if self.buffer.is_empty() {
+            // What was used last is still in the cache.
+            self.buffer = spare.pop().unwrap_or_else(|| vec![0; WHOLE + read]);
+        }
+        let buffer = &mut self.buffer;
+        let n = self
+            .socket
+            .read(&mut buffer[self.filled..self.filled + read])?;
+        if n == 0 {
+            return Err(io::Error::other("not everything has come"));
+        }
+        let filled = self.filled + n;
+        let (mut at, mut opened) = (0, 0);
         while let Some(&[_, _, _, high, low]) = buffer[at..filled].first_chunk() {
             let length = usize::from(u16::from_be_bytes([high, low]));
             if filled - at < HEADER + length {
@@ -61,20 +147,19 @@ fn open(mut socket: TcpStream, read: usize, expected: usize) -> io::Result<Durat
             }
             let (header, rest) = buffer[at..].split_at_mut(HEADER);
             let plain = key
-                .open_in_place(nonce(sequence), Aad::from(header), &mut rest[..length])
+                .open_in_place(nonce(self.sequence), Aad::from(header), &mut rest[..length])
                 .map_err(|_| io::Error::other("the record can't be opened"))?;
             opened += plain.len() - 1;
-            sequence += 1;
+            self.sequence += 1;
             at += HEADER + length;
         }
         buffer.copy_within(at..filled, 0);
-        filled -= at;
+        self.filled = filled - at;
+        if self.filled == 0 {
+            spare.push(mem::take(buffer));
+        }
+        Ok(opened)
     }
-    let time = thread_time() - start;
-    if opened != expected {
-        return Err(io::Error::other("not everything has come"));
-    }
-    Ok(time)
 }
 
 fn seal(bytes: usize) -> io::Result<Vec<u8>> {
