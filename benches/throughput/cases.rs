@@ -337,12 +337,20 @@ impl Bench {
                             self.lines(Job::PrintLines, senders)
                         })
                     })
-                    .into_iter()
-                    .chain([self.load.senders, 1].map(|senders| Contestant {
-                        name: format!("floor: receive and open, {}", counted(senders)),
+                    .into(),
+            },
+            Case {
+                key: "senders",
+                metrics: vec![cost(
+                    "60-byte lines, only received and opened",
+                    "CPU ns/line",
+                )],
+                contestants: [self.load.senders, 1]
+                    .map(|senders| Contestant {
+                        name: format!("floor, {}", counted(senders)),
                         measure: Box::new(move || self.lines_floor(senders)),
-                    }))
-                    .collect(),
+                    })
+                    .into(),
             },
             Case {
                 key: "start",
