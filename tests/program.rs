@@ -454,9 +454,14 @@ fn a_program_that_says_it_listens_is_ready_for_signals() {
 
 #[test]
 fn a_hangup_stops_it_unless_it_was_to_outlive_its_terminal() {
-    let program = Program::start(&[]);
-    program.signal(Signal::HUP);
-    assert_eq!(program.outcome().status, 0);
+    let survived = Command::new("sh").args(["-c", "kill -HUP $$"]).status();
+    if survived.unwrap().success() {
+        eprintln!("skipped: hangups are ignored here, as nohup makes it");
+    } else {
+        let program = Program::start(&[]);
+        program.signal(Signal::HUP);
+        assert_eq!(program.outcome().status, 0);
+    }
 
     let program = Program::start_after("trap '' HUP", &[]);
     program.signal(Signal::HUP);
