@@ -76,7 +76,8 @@
 //!   What it blocks, it blocks there, and nowhere else: for an output that blocks, run the sink in a
 //!   thread of its own ([`Sink::run_blocking`]). Several sinks
 //!   ([`build_lanes`](Builder::build_lanes)) share the connections out, and each connection stays
-//!   with its sink.
+//!   with its sink. It is fastest when a sink and [its](Connection::lane) connections share a thread
+//!   once they are [established](Connection::established), as they do in the program.
 //! - **Memory.** Data comes in pieces of at most [`TURN`](limits::TURN) bytes (256 KiB). Chunks,
 //!   windows, and what this crate's outputs keep when they are given [`Sink::memory`], stay together
 //!   within [`max_memory`](Builder::max_memory). Beside that, a sink has one buffer of `TURN` bytes,

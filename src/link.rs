@@ -9,7 +9,7 @@ use crate::decode::Format;
 use crate::error::{Cut, End};
 
 /// Chunks that a connection may have on their way: as much as one turn of the sink delivers. With
-/// fewer, two threads on one core would take turns more often; with more, what they hand over would
+/// fewer, connection and sink would take turns more often; with more, what they hand over would
 /// have left the cache by then.
 pub const CREDITS: usize = 4;
 

@@ -163,7 +163,8 @@ impl Sink {
     /// Delivers everything to `output`, until nothing more comes.
     ///
     /// The output is flushed whenever there is nothing more to decode, and soon after a stream's
-    /// end. A connection hears how it ended after the flush that follows its end.
+    /// end. A connection hears how it ended after the flush that follows its end. Before it is
+    /// through with what there is to do, other tasks of its executor have their turns.
     ///
     /// # Errors
     ///
