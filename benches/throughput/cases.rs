@@ -14,7 +14,7 @@ use flate2::write::GzEncoder;
 use rustls::ClientConfig;
 use tempfile::TempDir;
 
-use crate::client::{self, Client, RECORD};
+use crate::client::{self, Client, RECORD, WRITE};
 use crate::cores::{Cores, run_on};
 use crate::floor::{self, Traffic};
 use crate::programs::{Certificate, Job, Kind, Program, Running, first_line};
@@ -260,7 +260,7 @@ impl Bench {
                             let time = floor::measure(Traffic {
                                 bytes: self.load.bulk,
                                 senders: 1,
-                                write: 64 << 10,
+                                write: WRITE,
                                 read,
                             })?;
                             Ok(vec![time.as_secs_f64() / gib(self.load.bulk)])
@@ -608,7 +608,7 @@ impl Bench {
         Ok(vec![cpu.as_secs_f64() * 1e9 / lines])
     }
 
-    /// What no server can do without, for the same lines in the same order.
+    /// What no server can do without, for as many bytes, sent in the same order.
     fn lines_floor(&self, senders: usize) -> io::Result<Vec<f64>> {
         let time = floor::measure(Traffic {
             bytes: self.load.bulk,

@@ -17,7 +17,7 @@ use rustls::{Certificate, ClientConfig, ClientConnection, Error, ServerName};
 pub const RECORD: usize = 16 << 10;
 
 /// What is written at once, in bytes.
-const WRITE: usize = 64 << 10;
+pub const WRITE: usize = 64 << 10;
 
 /// A server that does nothing for so long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);

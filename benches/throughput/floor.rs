@@ -105,7 +105,7 @@ fn watch(receivers: &[Receiver]) -> io::Result<OwnedFd> {
 struct Receiver {
     socket: TcpStream,
     sequence: u64,
-    /// What has come of a record, at the front; nothing in between.
+    /// At its front is what has come of a record; it is empty while none has begun.
     buffer: Vec<u8>,
     filled: usize,
 }
