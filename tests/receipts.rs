@@ -116,6 +116,18 @@ fn a_sender_that_goes_on_after_a_fault_is_told_of_it_all_the_same() {
 }
 
 #[test]
+fn whoever_waits_for_the_socket_to_be_shut_down_need_not_wait_long() {
+    let program = Program::start(&["--receipt", "--max-decoded", "10"]);
+    let mut client = Client::connect(program.address());
+    client.write(b"more than ten bytes\n").unwrap();
+    let receipt = client.read_to_close_notify().unwrap();
+    assert!(receipt.starts_with("{\"ok\":false,"), "{receipt}");
+    client.wait_for_shutdown().unwrap();
+    // It was not closed: then this would fail, as the socket buffers don't hold as much.
+    client.write(&vec![b'x'; 64 << 20]).unwrap();
+}
+
+#[test]
 fn a_stream_that_is_cut_is_told_so() {
     let program = Program::start(&["--receipt", "--drain", "0"]);
     let mut client = Client::connect(program.address());

@@ -1,7 +1,7 @@
 //! Listening and accepting, and saying how each connection ended.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use super::lane::Tasks;
 use super::level::Level;
 use super::probes::Probes;
 use super::say::Say;
+use super::socket::Socket;
 
 /// A peer that has vanished is given up after a minute without a word and four questions, each
 /// fifteen seconds after the other, without an answer.
@@ -89,13 +90,14 @@ impl Acceptor {
     /// Accepts until the server is stopped.
     pub(crate) async fn serve(self: Arc<Self>, listener: Listener) {
         let mut said: Option<Instant> = None;
-        // What async-net puts around it has room for two waits in every stream, and makes a future
-        // for each: more than the stream itself.
-        let socket: Arc<Async<std::net::TcpListener>> = listener.socket.into();
-        let incoming = stream::unfold(socket, |socket| async {
-            Some((socket.accept().await, socket))
+        // What it accepts is what a `Socket` is made of.
+        let listener: Arc<Async<std::net::TcpListener>> = listener.socket.into();
+        let incoming = stream::unfold(listener, |listener| async {
+            let accepted = listener.accept().await;
+            let accepted = accepted.map(|(socket, peer)| (Socket::from(socket), peer));
+            Some((accepted, listener))
         })
-        .inspect(|accepted: &io::Result<(Async<TcpStream>, SocketAddr)>| {
+        .inspect(|accepted: &io::Result<(Socket, SocketAddr)>| {
             if let Err(error) = accepted
                 && said.is_none_or(|at| at.elapsed() >= SAY_AGAIN)
             {
@@ -126,10 +128,7 @@ impl Acceptor {
         clippy::manual_async_fn,
         reason = "an async fn has room for its arguments twice"
     )]
-    fn receive(
-        self: Arc<Self>,
-        mut connection: Connection<Async<TcpStream>>,
-    ) -> impl Future<Output = ()> {
+    fn receive(self: Arc<Self>, mut connection: Connection<Socket>) -> impl Future<Output = ()> {
         async move {
             // By reference, or there would be room for it once more.
             let report = (&mut connection).await;

@@ -20,6 +20,7 @@ mod probes;
 mod reload;
 mod say;
 mod send;
+mod socket;
 mod stats;
 mod value;
 

@@ -487,6 +487,14 @@ impl Client {
         }
     }
 
+    /// Waits until the server has shut down its side of the socket too.
+    pub fn wait_for_shutdown(&mut self) -> io::Result<()> {
+        match self.tcp.read(&mut [0])? {
+            0 => Ok(()),
+            _ => Err(io::Error::other("the server sent something")),
+        }
+    }
+
     /// Sends no more, without a close_notify, but still reads.
     pub fn stop_sending(&mut self) -> io::Result<()> {
         self.tcp.shutdown(Shutdown::Write)
