@@ -25,8 +25,10 @@ use crate::text;
 pub struct Load {
     /// Bytes, in records of full size.
     bulk: usize,
-    /// Small records.
+    /// Small records, many of which are sent at once.
     records: usize,
+    /// Small records that are sent one by one.
+    live: usize,
     handshakes: usize,
     /// Idle connections.
     idle: usize,
@@ -42,6 +44,7 @@ pub struct Load {
 pub const FULL: Load = Load {
     bulk: 1 << 30,
     records: 1_000_000,
+    live: 250_000,
     handshakes: 2_000,
     idle: 2_000,
     text: 400_000_000,
@@ -53,6 +56,7 @@ pub const FULL: Load = Load {
 pub const QUICK: Load = Load {
     bulk: 4 << 20,
     records: 2_000,
+    live: 2_000,
     handshakes: 10,
     idle: 20,
     text: 4_000_000,
@@ -276,6 +280,13 @@ impl Bench {
                     .collect(),
             },
             Case {
+                key: "live",
+                metrics: vec![cost("128-byte records, sent one by one", "CPU µs/record")],
+                contestants: self
+                    .each(Job::Print, |_| true, |program| self.live(program))
+                    .collect(),
+            },
+            Case {
                 key: "handshakes",
                 metrics: vec![cost("full handshakes, P-256", "CPU µs/handshake")],
                 contestants: self
@@ -412,7 +423,7 @@ impl Bench {
     }
 
     fn bulk(&self, program: &Program) -> io::Result<Vec<f64>> {
-        let spent = self.receive(program, self.load.bulk, RECORD)?;
+        let spent = self.receive(program, self.load.bulk, RECORD, WRITE)?;
         let gib = gib(self.load.bulk);
         Ok(vec![
             spent.cpu.as_secs_f64() / gib,
@@ -421,11 +432,22 @@ impl Bench {
     }
 
     fn records(&self, program: &Program) -> io::Result<Vec<f64>> {
-        let bytes = self.load.records * SMALL_RECORD;
-        let spent = self.receive(program, bytes, SMALL_RECORD)?;
-        Ok(vec![
-            spent.cpu.as_secs_f64() * 1e6 / self.load.records as f64,
-        ])
+        self.small_records(program, self.load.records, WRITE)
+    }
+
+    /// As from who watches a log.
+    fn live(&self, program: &Program) -> io::Result<Vec<f64>> {
+        self.small_records(program, self.load.live, floor::sealed_size(SMALL_RECORD))
+    }
+
+    fn small_records(
+        &self,
+        program: &Program,
+        records: usize,
+        write: usize,
+    ) -> io::Result<Vec<f64>> {
+        let spent = self.receive(program, records * SMALL_RECORD, SMALL_RECORD, write)?;
+        Ok(vec![spent.cpu.as_secs_f64() * 1e6 / records as f64])
     }
 
     fn handshakes(&self, program: &Program) -> io::Result<Vec<f64>> {
@@ -661,8 +683,15 @@ impl Bench {
         Err(io::Error::other("it does not listen"))
     }
 
-    /// Lets a program receive and print so many bytes from one sender, in records of this size.
-    fn receive(&self, program: &Program, bytes: usize, record: usize) -> io::Result<Spent> {
+    /// Lets a program receive and print so many bytes from one sender, in records of this size, so
+    /// many bytes of which are written at once.
+    fn receive(
+        &self,
+        program: &Program,
+        bytes: usize,
+        record: usize,
+        write: usize,
+    ) -> io::Result<Spent> {
         let server = self.start_server(program, Job::Print)?;
         let mut client = self.connect(&server)?;
         let mut sealed = self.sealed.borrow_mut();
@@ -670,7 +699,7 @@ impl Bench {
         self.seal_filler(&mut client, bytes, record, &mut sealed)?;
         let before = server.settled_cpu_time();
         let start = Instant::now();
-        client.send(&sealed)?;
+        client.send_by(write, &sealed)?;
         client.close()?;
         let wall = start.elapsed();
         Ok(Spent {

@@ -16,7 +16,7 @@ use rustls::{Certificate, ClientConfig, ClientConnection, Error, ServerName};
 /// The most that a TLS record holds, in bytes (RFC 8446, section 5.1).
 pub const RECORD: usize = 16 << 10;
 
-/// What is written at once, in bytes.
+/// What is written at once if nothing else is said, in bytes.
 pub const WRITE: usize = 64 << 10;
 
 /// A server that does nothing for so long has failed.
@@ -61,8 +61,13 @@ impl Client {
     }
 
     pub fn send(&mut self, sealed: &[u8]) -> io::Result<()> {
+        self.send_by(WRITE, sealed)
+    }
+
+    /// Writes so many bytes at once.
+    pub fn send_by(&mut self, write: usize, sealed: &[u8]) -> io::Result<()> {
         sealed
-            .chunks(WRITE)
+            .chunks(write)
             .try_for_each(|piece| self.tcp.write_all(piece))
     }
 

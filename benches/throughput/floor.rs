@@ -24,7 +24,12 @@ const HEADER: usize = 5;
 const TRAILER: usize = 1 + 16;
 
 /// A full record, as it is sent, in bytes.
-pub const WHOLE: usize = HEADER + RECORD + TRAILER;
+pub const WHOLE: usize = sealed_size(RECORD);
+
+/// What a record of so many bytes is when it is sealed.
+pub const fn sealed_size(record: usize) -> usize {
+    HEADER + record + TRAILER
+}
 
 /// How bytes come.
 #[derive(Clone, Copy, Debug)]

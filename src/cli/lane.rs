@@ -8,11 +8,13 @@ use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use async_channel::Sender;
 use futures_lite::future;
 use smol::Executor;
-use tlsink::{Output, Sink};
+use tlsink::{Output, Server, Sink};
 
 use super::control::Event;
 use super::{Failure, start_thread};
@@ -25,6 +27,17 @@ const TASKS: usize = 4;
 /// calls. Other threads look at them too.
 const ROUNDS: usize = 64;
 
+/// How long to let more come in, at least, where it comes in small pieces one right after another.
+/// Each wait costs more than the piece it was for.
+const REST: Duration = Duration::from_micros(25);
+
+/// So many pieces in a row make a rest worthwhile.
+const PIECES: u32 = 8;
+
+/// What is received at once is no piece if it is more than this, in bytes. A full record is not: to
+/// rest would only stop who sends as fast as this side reads.
+const PIECE: u64 = 16 * 1024 - 1;
+
 /// Where the tasks of a lane's connections are spawned.
 pub(crate) type Tasks = Arc<Executor<'static>>;
 
@@ -32,6 +45,7 @@ pub(crate) type Tasks = Arc<Executor<'static>>;
 pub(crate) fn start(
     sink: Sink,
     output: impl Output + Send + 'static,
+    server: Server,
     events: Sender<Event>,
 ) -> Result<Tasks, Failure> {
     let tasks = Tasks::default();
@@ -43,7 +57,7 @@ pub(crate) fn start(
             // The connections have yet to hear of it.
             future::pending().await
         };
-        match smol::block_on(take_turns(&running, printing)) {}
+        match smol::block_on(take_turns(&running, printing, &server)) {}
     })?;
     Ok(tasks)
 }
@@ -51,7 +65,9 @@ pub(crate) fn start(
 async fn take_turns(
     tasks: &Executor<'_>,
     printing: impl Future<Output = Infallible>,
+    server: &Server,
 ) -> Infallible {
+    let mut pace = Pace::new();
     let mut printing = pin!(printing);
     let mut waiting = pin!(async {
         loop {
@@ -60,11 +76,17 @@ async fn take_turns(
         }
     });
     future::poll_fn(|cx| {
+        pace.waited();
         for _ in 0..ROUNDS {
             if let Poll::Ready(never) = printing.as_mut().poll(cx) {
                 return Poll::Ready(never);
             }
             if (0..TASKS).take_while(|_| tasks.try_tick()).count() == 0 {
+                // What other lanes received is in it. They make this one less patient, no more.
+                if pace.is_hasty(server.totals().received) {
+                    thread::sleep(REST);
+                }
+                pace.waits();
                 break;
             }
         }
@@ -72,4 +94,80 @@ async fn take_turns(
         waiting.as_mut().poll(cx)
     })
     .await
+}
+
+/// How a lane's waits went.
+struct Pace {
+    /// Since when it waits.
+    since: Instant,
+    /// Whether the last wait was short.
+    short: bool,
+    /// What had been received when it waited last, in bytes.
+    received: u64,
+    /// Short waits in a row, each for one piece.
+    pieces: u32,
+}
+
+impl Pace {
+    fn new() -> Self {
+        Pace {
+            since: Instant::now(),
+            short: false,
+            received: 0,
+            pieces: 0,
+        }
+    }
+
+    /// Before a wait: whether to rest first.
+    fn is_hasty(&mut self, received: u64) -> bool {
+        let came = received.saturating_sub(self.received);
+        self.received = received;
+        self.pieces = match self.short && came <= PIECE {
+            true => self.pieces.saturating_add(1),
+            false => 0,
+        };
+        self.pieces >= PIECES
+    }
+
+    fn waits(&mut self) {
+        self.since = Instant::now();
+    }
+
+    fn waited(&mut self) {
+        self.short = self.since.elapsed() < REST;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is received before each wait, and whether there is a rest then.
+    fn rests(short: bool, came: impl IntoIterator<Item = u64>) -> Vec<bool> {
+        let mut pace = Pace::new();
+        pace.short = short;
+        let mut received = 0;
+        came.into_iter()
+            .map(|came| {
+                received += came;
+                pace.is_hasty(received)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_lane_rests_once_small_pieces_come_one_right_after_another() {
+        let mut expected = vec![false; 7];
+        expected.extend([true; 3]);
+        assert_eq!(rests(true, [100; 10]), expected);
+        assert_eq!(rests(false, [100; 10]), [false; 10]);
+    }
+
+    #[test]
+    fn a_lane_does_not_rest_while_whole_records_come() {
+        assert_eq!(rests(true, [16 * 1024; 10]), [false; 10]);
+        let mut came = [100; 10];
+        came[5] = 16 * 1024;
+        assert_eq!(rests(true, came), [false; 10]);
+    }
 }

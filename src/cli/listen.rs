@@ -64,7 +64,7 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     let stats = args
         .stats
         .then(|| Stats::new(say.clone(), server.clone(), outlet.is_terminal()));
-    let lanes = start_lanes(sinks, &args, outlet, &say, &events)?;
+    let lanes = start_lanes(sinks, &args, outlet, &say, &server, &events)?;
     start_executor(&executor, args.threads)?;
     // Whoever reads this may send, and stop us, right away.
     say_ready(&listeners, fresh.as_deref(), &say);
@@ -256,6 +256,7 @@ fn start_lanes(
     args: &Listen,
     outlet: Outlet,
     say: &Say,
+    server: &Server,
     events: &Sender<Event>,
 ) -> Result<Vec<Tasks>, Failure> {
     let target = match outlet {
@@ -263,13 +264,13 @@ fn start_lanes(
         Outlet::Files(files) => {
             let say = say.clone();
             let naming = Naming { files, say };
-            return start_each(sinks, &naming.say, events, |_| naming.clone());
+            return start_each(sinks, &naming.say, server, events, |_| naming.clone());
         }
     };
     match args.printer {
         Printer::Raw => {
             let raw = Raw::new(target);
-            start_each(sinks, say, events, |_| raw.clone())
+            start_each(sinks, say, server, events, |_| raw.clone())
         }
         Printer::Lines { label } => {
             let escape = target.is_terminal();
@@ -277,7 +278,7 @@ fn start_lanes(
             if let Some(bytes) = args.max_line {
                 lines = lines.max_line(bytes);
             }
-            start_each(sinks, say, events, |sink| {
+            start_each(sinks, say, server, events, |sink| {
                 lines.clone().memory(sink.memory())
             })
         }
@@ -286,7 +287,7 @@ fn start_lanes(
             if let Some(bytes) = args.max_line {
                 json = json.max_line(bytes);
             }
-            start_each(sinks, say, events, |sink| {
+            start_each(sinks, say, server, events, |sink| {
                 json.clone().memory(sink.memory())
             })
         }
@@ -296,6 +297,7 @@ fn start_lanes(
 fn start_each<O: Output + Send + 'static>(
     sinks: Vec<Sink>,
     say: &Say,
+    server: &Server,
     events: &Sender<Event>,
     output: impl Fn(&Sink) -> O,
 ) -> Result<Vec<Tasks>, Failure> {
@@ -306,7 +308,7 @@ fn start_each<O: Output + Send + 'static>(
                 output: output(&sink),
                 say: say.clone(),
             };
-            lane::start(sink, output, events.clone())
+            lane::start(sink, output, server.clone(), events.clone())
         })
         .collect()
 }
