@@ -3,6 +3,9 @@
 //! The tasks of its connections run where their sink does, and take turns with it. So what was read
 //! is printed while it is in the core's cache, and no thread waits for another. When the output
 //! blocks, nothing more is read from those streams; handshakes, signals and other lanes go on.
+//!
+//! Small records that come one by one are waited for one by one, unless they come too fast for that:
+//! then the lane lets them gather.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -27,15 +30,15 @@ const TASKS: usize = 4;
 /// calls. Other threads look at them too.
 const ROUNDS: usize = 64;
 
-/// How long to let more come in, at least, where it comes in small pieces one right after another.
-/// Each wait costs more than the piece it was for.
+/// How long to let small pieces gather, at least, where they come one right after another. The system
+/// makes it some 90 µs. Each wait costs more than the piece that it was for.
 const REST: Duration = Duration::from_micros(25);
 
-/// So many pieces in a row make a rest worthwhile.
+/// After so many pieces in a row it rests.
 const PIECES: u32 = 8;
 
-/// What is received at once is no piece if it is more than this, in bytes. A full record is not: to
-/// rest would only stop who sends as fast as this side reads.
+/// The most that is a piece, in bytes. A full record is none: to rest would only stop who sends as
+/// fast as this side reads.
 const PIECE: u64 = 16 * 1024 - 1;
 
 /// Where the tasks of a lane's connections are spawned.
