@@ -37,9 +37,9 @@ const REST: Duration = Duration::from_micros(25);
 /// After so many pieces in a row it rests.
 const PIECES: u32 = 8;
 
-/// The most that is a piece, in bytes. A full record is none: to rest would only stop who sends as
-/// fast as this side reads.
-const PIECE: u64 = 16 * 1024 - 1;
+/// What a full record holds, in bytes (RFC 8446, section 5.1). So much is no piece: to rest would only
+/// stop who sends as fast as this side reads.
+const RECORD: u64 = 16 * 1024;
 
 /// Where the tasks of a lane's connections are spawned.
 pub(crate) type Tasks = Arc<Executor<'static>>;
@@ -125,7 +125,7 @@ impl Pace {
     fn is_hasty(&mut self, received: u64) -> bool {
         let came = received.saturating_sub(self.received);
         self.received = received;
-        self.pieces = match self.short && came <= PIECE {
+        self.pieces = match self.short && came < RECORD {
             true => self.pieces.saturating_add(1),
             false => 0,
         };
@@ -168,9 +168,9 @@ mod tests {
 
     #[test]
     fn a_lane_does_not_rest_while_whole_records_come() {
-        assert_eq!(rests(true, [16 * 1024; 10]), [false; 10]);
+        assert_eq!(rests(true, [RECORD; 10]), [false; 10]);
         let mut came = [100; 10];
-        came[5] = 16 * 1024;
+        came[5] = RECORD;
         assert_eq!(rests(true, came), [false; 10]);
     }
 }
