@@ -15,14 +15,14 @@ mod common;
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::process::{memory, peak_memory};
 use common::program::{Client, LIMIT, Program, Stdout};
-use rustix::event::{PollFd, PollFlags, poll};
-use rustix::io::ioctl_fionread;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 const SENDERS: usize = 4;
 
@@ -87,11 +87,15 @@ fn while_the_output_takes_nothing_handshakes_go_on() {
     assert_eq!(program.stop().status, 0);
 }
 
-/// Waits until a pipe has as much in it as the system keeps (pipe(7)), but for an unfilled page.
+/// Waits until a pipe has no page left. How many bytes that is can't be said: what does not fit into
+/// the rest of a page goes into the next one whole.
 fn wait_until_full(pipe: &File) {
+    let other_end = format!("/proc/self/fd/{}", pipe.as_raw_fd());
+    let other_end = File::options().write(true).open(other_end).unwrap();
     let start = Instant::now();
-    while ioctl_fionread(pipe).expect("it is a pipe") <= (64 - 4) << 10 {
-        assert!(start.elapsed() < LIMIT, "the program prints nothing");
+    let mut writable = [PollFd::new(&other_end, PollFlags::OUT)];
+    while poll(&mut writable, Some(&Timespec::default())) != Ok(0) {
+        assert!(start.elapsed() < LIMIT, "the program prints little");
         thread::sleep(Duration::from_millis(1));
     }
 }
