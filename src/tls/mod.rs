@@ -20,6 +20,8 @@ use crate::error::TlsError;
 mod authorities;
 #[cfg(feature = "cli")]
 mod client;
+#[cfg(feature = "cli")]
+mod client_error;
 mod clients;
 mod crl;
 mod facts;
@@ -38,7 +40,9 @@ mod wire;
 mod words;
 
 #[cfg(feature = "cli")]
-pub use client::{ANSWER, Alert, ConnectError, Connector, SendError, Sender};
+pub use client::{ANSWER, Connector, Sender};
+#[cfg(feature = "cli")]
+pub use client_error::{Alert, ConnectError, SendError};
 pub use clients::Clients;
 #[cfg(feature = "cli")]
 pub use fingerprint::{Fingerprint, NoFingerprint};

@@ -1,0 +1,254 @@
+//! What can go wrong when sending, and what a server's alert means to who has heard it.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::Ordering;
+
+use rustls::AlertDescription;
+
+use super::client::Resolver;
+use super::fingerprint::Fingerprint;
+use super::servers::Distrust;
+use super::stream::tls_error;
+
+/// The fatal alert (RFC 8446, section 6.2) with which a server ended a stream, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Alert {
+    /// What the server means.
+    pub what: String,
+    /// Whether it wants a certificate, and was shown none.
+    pub wants_certificate: bool,
+}
+
+impl Alert {
+    fn new(alert: AlertDescription, resolver: &Resolver) -> Self {
+        use AlertDescription as Said;
+        let asked = resolver.asked.load(Ordering::Relaxed);
+        let shown = resolver.shown.load(Ordering::Relaxed);
+        let name = name(alert);
+        // Servers have many ways to say that they miss one.
+        let misses = matches!(
+            alert,
+            Said::CertificateRequired
+                | Said::NoCertificate
+                | Said::HandshakeFailure
+                | Said::BadCertificate
+                | Said::CertificateUnknown
+                | Said::AccessDenied
+        );
+        let wants_certificate = misses && !shown && (asked || alert == Said::CertificateRequired);
+        let what = match alert {
+            _ if wants_certificate && resolver.key.is_some() => {
+                "the server wants a certificate with another kind of key"
+            }
+            _ if wants_certificate => "the server wants a certificate",
+            Said::BadCertificate if shown => "the server finds our certificate damaged",
+            Said::UnsupportedCertificate if shown => {
+                "the server does not take a certificate of this kind"
+            }
+            Said::CertificateRevoked if shown => "our certificate is revoked, says the server",
+            Said::CertificateExpired if shown => {
+                "our certificate has expired or is not valid yet, says the server"
+            }
+            Said::CertificateUnknown if shown => "the server does not take our certificate",
+            Said::UnknownCA if shown => "the server does not know the CA of our certificate",
+            Said::AccessDenied if shown => {
+                "the server does not let in the names of our certificate"
+            }
+            Said::DecryptError if shown => "the server could not verify our certificate",
+            Said::HandshakeFailure | Said::InsufficientSecurity => {
+                "the server has no cipher suite, key exchange or kind of signature in common with us"
+            }
+            Said::ProtocolVersion => "the server has no version of TLS in common with us",
+            Said::UnrecognisedName => "the server has no certificate for this name",
+            Said::BadRecordMac | Said::DecryptError => "what the server got was changed on the way",
+            Said::InternalError => "the server failed",
+            Said::UserCanceled => "the server was told to stop",
+            _ => "the server gave up",
+        };
+        Alert {
+            what: format!("{what} ({name})"),
+            wants_certificate,
+        }
+    }
+}
+
+impl fmt::Display for Alert {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+/// The alert's name in RFC 8446.
+fn name(alert: AlertDescription) -> String {
+    match alert {
+        AlertDescription::UnknownCA => "unknown_ca".to_owned(),
+        AlertDescription::UnrecognisedName => "unrecognized_name".to_owned(),
+        AlertDescription::Unknown(code) => format!("alert {code}"),
+        alert => {
+            let mut name = String::new();
+            for letter in format!("{alert:?}").chars() {
+                if letter.is_ascii_uppercase() && !name.is_empty() {
+                    name.push('_');
+                }
+                name.push(letter.to_ascii_lowercase());
+            }
+            name
+        }
+    }
+}
+
+/// Why no handshake was completed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// What was given is neither a DNS name nor an IP address.
+    Name {
+        /// What was given.
+        name: String,
+    },
+    /// The server's certificate is not taken.
+    Untrusted {
+        /// What kind of fault it has.
+        fault: Distrust,
+        /// What is to be said of it. It quotes the certificate.
+        what: String,
+        /// The certificate's fingerprint.
+        fingerprint: Fingerprint,
+    },
+    /// The server refused.
+    Alert(Alert),
+    /// What the server sent is not a handshake that this side takes.
+    Handshake {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The server closed the connection.
+    Closed,
+    /// The connection broke.
+    Reset {
+        /// What the system said.
+        what: String,
+    },
+}
+
+impl ConnectError {
+    pub(super) fn new(error: &io::Error, resolver: &Resolver) -> Self {
+        use rustls::{CertificateError, InvalidMessage, PeerIncompatible};
+        let what = match tls_error(error) {
+            Some(rustls::Error::AlertReceived(alert)) => {
+                return ConnectError::Alert(Alert::new(*alert, resolver));
+            }
+            Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
+                "the server does not speak TLS there".to_owned()
+            }
+            Some(rustls::Error::PeerIncompatible(
+                PeerIncompatible::ServerDoesNotSupportTls12Or13
+                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+            )) => "the server has no version of TLS in common with us".to_owned(),
+            Some(rustls::Error::InvalidCertificate(CertificateError::BadSignature)) => {
+                "the server did not prove that its certificate is its own".to_owned()
+            }
+            Some(tls) => format!("the server's handshake is not valid: {tls}"),
+            None => match error.kind() {
+                io::ErrorKind::UnexpectedEof => return ConnectError::Closed,
+                io::ErrorKind::InvalidData => error.to_string(),
+                _ => {
+                    return ConnectError::Reset {
+                        what: error.to_string(),
+                    };
+                }
+            },
+        };
+        ConnectError::Handshake { what }
+    }
+}
+
+/// What it quotes from the server is not escaped.
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ConnectError::Name { name } => {
+                write!(f, "{name:?} is neither a DNS name nor an IP address")
+            }
+            ConnectError::Untrusted { what, .. } => write!(f, "the server's certificate {what}"),
+            ConnectError::Alert(alert) => alert.fmt(f),
+            ConnectError::Handshake { what } => f.write_str(what),
+            ConnectError::Closed => {
+                f.write_str("the server closed the connection during the handshake")
+            }
+            ConnectError::Reset { what } => {
+                write!(f, "the connection broke during the handshake: {what}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for ConnectError {}
+
+/// Why a stream did not reach the server whole, or may not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SendError {
+    /// The server refused.
+    Alert(Alert),
+    /// The server's close_notify came before ours was sent.
+    Ended,
+    /// The server closed the connection without a close_notify.
+    NoCloseNotify,
+    /// The connection broke.
+    Reset {
+        /// What the system said.
+        what: String,
+    },
+    /// What the server sent is not valid.
+    Tls {
+        /// What is wrong with it.
+        what: String,
+    },
+    /// The server answers more than it may.
+    Answer {
+        /// How much that is, in bytes.
+        limit: usize,
+    },
+}
+
+impl SendError {
+    pub(super) fn new(error: &io::Error, resolver: &Resolver) -> Self {
+        match (error.kind(), tls_error(error)) {
+            (_, Some(rustls::Error::AlertReceived(alert))) => {
+                SendError::Alert(Alert::new(*alert, resolver))
+            }
+            (_, Some(tls)) => SendError::Tls {
+                what: tls.to_string(),
+            },
+            (io::ErrorKind::InvalidData, None) => SendError::Tls {
+                what: error.to_string(),
+            },
+            (io::ErrorKind::UnexpectedEof, None) => SendError::NoCloseNotify,
+            (_, None) => SendError::Reset {
+                what: error.to_string(),
+            },
+        }
+    }
+}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SendError::Alert(alert) => alert.fmt(f),
+            SendError::Ended => f.write_str("the server ended the stream before all was sent"),
+            SendError::NoCloseNotify => {
+                f.write_str("the server closed the connection without a close_notify")
+            }
+            SendError::Reset { what } => write!(f, "the connection broke: {what}"),
+            SendError::Tls { what } => write!(f, "what the server sent is not valid: {what}"),
+            SendError::Answer { limit } => {
+                write!(f, "the server answers with more than {limit} bytes")
+            }
+        }
+    }
+}
+
+impl std::error::Error for SendError {}
