@@ -18,7 +18,7 @@ pub const CHUNK: usize = 64 * 1024;
 
 /// A chunk that is at most this full is copied to a buffer of its own size, so that short lines
 /// do not each hold 64 KiB.
-const COPY: usize = CHUNK / 4;
+const COPY: usize = CHUNK / 8;
 
 /// Buffers that are kept for the next read, at most.
 const SPARE: usize = 16;
