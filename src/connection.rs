@@ -425,7 +425,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Open<IO> {
         }
         // The executor's other tasks come first.
         cx.waker().wake_by_ref();
-        Poll::Pending
+        // What keeps coming may have no data in it.
+        self.idle.poll(cx)
     }
 
     /// Reads a chunk, and leaves it for the sink.

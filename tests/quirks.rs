@@ -3,10 +3,11 @@
 mod common;
 
 use std::io::ErrorKind;
+use std::time::Duration;
 
-use common::client::{Client, TLS12, TLS13, tls};
-use common::memory::{Seen, Session, data, finish, the_end};
-use tlsink::{Cut, End, Server, Sink, Truncation};
+use common::client::{Client, Sealer, TLS12, TLS13, tls};
+use common::memory::{Remote, Seen, Session, data, finish, finish_connection, the_end};
+use tlsink::{Cut, End, Server, Sink, Timeout, Truncation};
 
 fn server() -> (Server, Sink) {
     Server::builder().tls(tls()).build().unwrap()
@@ -197,4 +198,89 @@ fn no_ticket_is_sent_that_a_sender_would_leave_unread() {
     let (server, _sink) = server();
     let session = Session::open(&server, Client::new(&TLS13));
     assert_eq!(session.remote.take(), b"");
+}
+
+#[test]
+fn who_asks_to_renegotiate_and_reads_no_answer_is_not_read_any_more() {
+    // In TLS 1.2, rustls answers each request with an alert, and keeps those that can't be sent.
+    let (server, mut sink) = server();
+    let client = Client::with(Sealer::config());
+    let Session {
+        mut connection,
+        client,
+        remote,
+    } = Session::open(&server, client);
+    let mut sealer = Sealer::new(client);
+    remote.stop_reading();
+    let before = remote.read();
+    let flood = ask_to_renegotiate(&mut sealer, &remote);
+    assert!(connection.run().is_none());
+    let read = remote.read() - before;
+    assert!(read < 256 << 10, "{read} bytes of {flood} were read");
+    // Once it reads, it is heard out.
+    remote.send(sealer.record(DATA, b"data\n"));
+    // A warning, close_notify (RFC 5246, section 7.2).
+    remote.send(sealer.record(ALERT, &[1, 0]));
+    remote.read_again();
+    let (seen, report) = finish_connection(&mut connection, &mut sink);
+    assert_eq!(data(&seen), b"data\n");
+    assert_eq!(report.end, End::Clean);
+}
+
+#[test]
+fn who_only_asks_to_renegotiate_is_idle() {
+    let limit = Duration::from_millis(1);
+    let (server, mut sink) = Server::builder()
+        .tls(tls())
+        .idle_timeout(limit)
+        .build()
+        .unwrap();
+    let client = Client::with(Sealer::config());
+    let Session {
+        mut connection,
+        client,
+        remote,
+    } = Session::open(&server, client);
+    let before = remote.read();
+    // More than can be answered in that time.
+    let flood = ask_to_renegotiate(&mut Sealer::new(client), &remote);
+    let (_, report) = finish_connection(&mut connection, &mut sink);
+    assert_eq!(report.end, End::Timeout(Timeout::Idle(limit)));
+    let read = remote.read() - before;
+    assert!(read < flood, "it was only idle once it had sent everything");
+}
+
+/// Content types (RFC 5246, section 6.2.1).
+const ALERT: u8 = 21;
+const HANDSHAKE: u8 = 22;
+const DATA: u8 = 23;
+
+/// Asks 60,000 times. Yields how many bytes that is.
+fn ask_to_renegotiate(sealer: &mut Sealer, remote: &Remote) -> usize {
+    let asked = client_hello().repeat(300);
+    (0..200)
+        .map(|_| {
+            let record = sealer.record(HANDSHAKE, &asked);
+            remote.send(record.as_slice());
+            record.len()
+        })
+        .sum()
+}
+
+/// The shortest that is valid (RFC 5246, section 7.4.1.2): no session, one cipher suite, and an
+/// extension that nobody knows.
+fn client_hello() -> Vec<u8> {
+    let suites = [0, 2, 0xc0, 0x2f];
+    let extensions = [0, 4, 0xff, 0x77, 0, 0];
+    let body = [
+        [3, 3].as_slice(),
+        &[0; 32],
+        &[0],
+        &suites,
+        &[1, 0],
+        &extensions,
+    ]
+    .concat();
+    let length = u8::try_from(body.len()).unwrap();
+    [[1, 0, 0, length].as_slice(), &body].concat()
 }

@@ -152,8 +152,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<IO> {
             return Poll::Ready(Ok(this.take(buf)));
         }
         // A peer that takes nothing more, or not now, may have sent something nonetheless.
-        if let Poll::Ready(Err(_)) = this.poll_send(cx) {
-            this.gathered = Vec::new();
+        match this.poll_send(cx) {
+            Poll::Ready(Err(_)) => this.gathered = Vec::new(),
+            // But one that takes no answers may not ask for more of them: rustls would keep them.
+            Poll::Pending if this.gathered.len() >= GATHERED => return Poll::Pending,
+            _ => {}
         }
         match ALLOWANCE.get() {
             Some(allowed) if this.place.left < LARGE => match allowed {

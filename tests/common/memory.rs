@@ -33,6 +33,9 @@ struct State {
     stutter: bool,
     read_stuttered: bool,
     write_stuttered: bool,
+    /// Writes wait until they are let through.
+    full: bool,
+    writer: Option<Waker>,
     /// Bytes read in all.
     read: usize,
     closed: bool,
@@ -73,6 +76,19 @@ impl Remote {
         let mut state = self.0.lock().unwrap();
         state.most = Some(1);
         state.stutter = true;
+    }
+
+    /// Takes nothing of what the server writes, until it is read again.
+    pub fn stop_reading(&self) {
+        self.0.lock().unwrap().full = true;
+    }
+
+    pub fn read_again(&self) {
+        let mut state = self.0.lock().unwrap();
+        state.full = false;
+        if let Some(waker) = state.writer.take() {
+            waker.wake();
+        }
     }
 
     /// What the server has written since the last call.
@@ -155,6 +171,10 @@ impl AsyncWrite for Pipe {
     ) -> Poll<io::Result<usize>> {
         let state = &mut *self.0.lock().unwrap();
         if stutters(state.stutter, &mut state.write_stuttered, cx) {
+            return Poll::Pending;
+        }
+        if state.full {
+            state.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
         let n = buf.len().min(state.most.unwrap_or(usize::MAX));
@@ -319,11 +339,18 @@ pub fn the_end(seen: &[Seen]) -> &End {
     ends[0]
 }
 
-/// Drives a connection and its sink until both are through.
+/// Drives a session's connection and its sink until both are through.
 pub fn finish(session: &mut Session, sink: &mut Sink) -> (Vec<Seen>, Report) {
+    finish_connection(&mut session.connection, sink)
+}
+
+pub fn finish_connection(
+    connection: &mut Driven<Connection<Pipe>>,
+    sink: &mut Sink,
+) -> (Vec<Seen>, Report) {
     let mut seen = Vec::new();
     loop {
-        let report = session.connection.run();
+        let report = connection.run();
         let more = pull(sink);
         if let Some(report) = report {
             assert!(more.is_empty(), "nothing comes after the verdict");
