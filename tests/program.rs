@@ -12,7 +12,7 @@
 mod common;
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -20,10 +20,12 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use common::pack::{deflate, gzip, qt, zlib, zstd};
-use common::program::{Client, FREE, LIMIT, Program, Stdout, Version, client_hello, send, tcp};
+use common::program::{
+    BINARY, Client, FREE, LIMIT, Program, Stdout, Version, client_hello, send, tcp,
+};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, kill_process};
 
 const NO_CLOSE_NOTIFY: &str = "truncated (no close_notify)";
 
@@ -479,6 +481,42 @@ fn a_signal_that_comes_twice_stops_an_idle_program_with_0() {
         let outcome = program.outcome();
         assert_eq!(outcome.status, 0, "{}", outcome.stderr);
     }
+}
+
+#[test]
+fn what_was_not_read_of_standard_error_is_still_said_when_it_stops() {
+    // A pipe holds less than a third of what is said of so many.
+    const STREAMS: usize = 2_800;
+    const THREADS: usize = 4;
+    let mut child = Command::new(BINARY)
+        .args(["--listen", FREE])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut stderr = BufReader::new(child.stderr.take().unwrap());
+    let mut listening = String::new();
+    stderr.read_line(&mut listening).unwrap();
+    let (_, address) = listening.trim_end().rsplit_once(' ').unwrap();
+    let address = address.parse().unwrap();
+    thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| (0..STREAMS / THREADS).for_each(|_| send(address, b"line\n")));
+        }
+    });
+    let mut open = tcp(address).unwrap();
+    open.write_all(&client_hello()).unwrap();
+    // It was accepted, and after all others.
+    open.read_exact(&mut [0]).unwrap();
+    let id = Pid::from_child(&child);
+    kill_process(id, Signal::TERM).unwrap();
+    kill_process(id, Signal::INT).unwrap();
+    let mut said = String::new();
+    stderr.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    let ends = said.lines().filter(|line| line.ends_with("clean"));
+    assert_eq!(ends.count(), STREAMS);
+    assert!(said.ends_with("\ntlsink: stopped at once\n"));
 }
 
 #[test]

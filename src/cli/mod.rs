@@ -30,7 +30,6 @@ mod fuzz;
 
 use args::Command;
 pub(crate) use failure::Failure;
-use level::Level;
 use say::Say;
 
 pub(crate) fn run() -> ExitCode {
@@ -41,15 +40,9 @@ pub(crate) fn run() -> ExitCode {
         Command::Send(args) => send::run(&args, &say),
         Command::Cert(args) => cert::run(&args, &say),
     });
-    let status = match result {
-        Ok(()) => 0,
-        Err(failure) => {
-            say.line(Level::Error, &failure.what, failure.hint.as_deref());
-            failure.status
-        }
-    };
-    say.finish();
-    ExitCode::from(status)
+    let failure = result.err();
+    say.finish(failure.as_ref());
+    ExitCode::from(failure.map_or(0, |failure| failure.status))
 }
 
 fn print(text: &str) -> Result<(), Failure> {

@@ -5,18 +5,22 @@ use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{self, Receiver, SyncSender};
 use std::thread;
 use std::time::Duration;
 
+use async_channel::{Receiver, Sender};
+use futures_lite::future;
 use rustix::termios::tcgetwinsize;
+use smol::Timer;
 use tlsink::output::escaped;
 
+use super::Failure;
 use super::level::Level;
 use super::output::Waiting;
 
-/// Lines that wait to be written, at most; further ones are counted instead.
-const WAITING: usize = 1024;
+/// Lines that wait to be written, at most; further ones are counted instead. It is more than the
+/// connections that there can be by default: when they are cut, each has one to say at once.
+const WAITING: usize = 16 * 1024;
 
 /// How long the end of the program waits for its last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -29,7 +33,7 @@ pub(super) const LIVE_START: &str = "tlsink: ";
 pub(crate) struct Say {
     level: Level,
     terminal: bool,
-    lines: SyncSender<Line>,
+    lines: Sender<Line>,
     missed: Arc<AtomicU64>,
 }
 
@@ -37,13 +41,13 @@ enum Line {
     Text(String),
     /// A line that stays at the bottom of a terminal until the next one takes its place.
     Live(String),
-    /// Everything before this has been written; tell so.
-    Finish(SyncSender<()>),
+    /// The last one, of which nothing is shown.
+    Finish,
 }
 
 impl Say {
     pub(crate) fn start() -> Self {
-        let (lines, queue) = mpsc::sync_channel(WAITING);
+        let (lines, queue) = async_channel::unbounded();
         let missed = Arc::new(AtomicU64::new(0));
         let say = Say {
             level: Level::Info,
@@ -89,11 +93,7 @@ impl Say {
     /// harmless: control characters are escaped.
     pub(crate) fn line(&self, level: Level, text: &str, hint: Option<&str>) {
         if level <= self.level {
-            let mut line = format!("tlsink: {}\n", escaped(text));
-            if let Some(hint) = hint {
-                let _ = writeln!(line, "hint: {}", escaped(hint));
-            }
-            self.send(Line::Text(line));
+            self.send(Line::text(text, hint));
         }
     }
 
@@ -111,50 +111,63 @@ impl Say {
         }
     }
 
-    /// Waits, for a while, until everything has been written.
-    pub(crate) fn finish(&self) {
-        let (done, finished) = mpsc::sync_channel(1);
-        if self.lines.try_send(Line::Finish(done)).is_ok() {
-            let _ = finished.recv_timeout(LAST_LINES);
+    /// Says why the program failed, if it did, and waits, for a while, until everything has been
+    /// written. Nothing is said after that.
+    pub(crate) fn finish(&self, failure: Option<&Failure>) {
+        // There is room for these, however many wait.
+        if let Some(Failure { what, hint, .. }) = failure {
+            let _ = self.lines.try_send(Line::text(what, hint.as_deref()));
         }
+        let _ = self.lines.try_send(Line::Finish);
+        future::block_on(future::or(self.lines.closed(), async {
+            Timer::after(LAST_LINES).await;
+        }));
     }
 
     fn send(&self, line: Line) {
-        if self.lines.try_send(line).is_err() {
+        if self.lines.len() >= WAITING || self.lines.try_send(line).is_err() {
             self.missed.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+impl Line {
+    fn text(text: &str, hint: Option<&str>) -> Self {
+        let mut line = format!("tlsink: {}\n", escaped(text));
+        if let Some(hint) = hint {
+            let _ = writeln!(line, "hint: {}", escaped(hint));
+        }
+        Line::Text(line)
     }
 }
 
 /// Goes to the beginning of the line and erases it (ECMA-48, EL).
 const ERASE: &str = "\r\x1b[K";
 
+/// Writes lines until the last one; the channel is closed then.
 fn write_lines(queue: &Receiver<Line>, missed: &AtomicU64) {
     let mut live = String::new();
-    for line in queue {
-        let mut text = match line {
-            Line::Text(text) => text,
+    while let Ok(line) = queue.recv_blocking() {
+        let (mut text, last) = match line {
+            Line::Text(text) => (text, false),
             Line::Live(text) => {
                 live = text;
                 say(&format!("{ERASE}{}", fitting(&live)));
                 continue;
             }
-            Line::Finish(done) => {
-                if !live.is_empty() {
-                    say(ERASE);
-                }
-                let _ = done.try_send(());
-                continue;
-            }
+            Line::Finish => (String::new(), true),
         };
         let missed = missed.swap(0, Ordering::Relaxed);
         if missed > 0 {
             let _ = writeln!(text, "tlsink: {missed} lines were not said in time");
         }
-        if live.is_empty() {
-            say(&text);
-        } else {
-            say(&format!("{ERASE}{text}{}", fitting(&live)));
+        match (live.is_empty(), last) {
+            (true, _) => say(&text),
+            (false, false) => say(&format!("{ERASE}{text}{}", fitting(&live))),
+            (false, true) => say(&format!("{ERASE}{text}")),
+        }
+        if last {
+            return;
         }
     }
 }
