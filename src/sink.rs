@@ -20,6 +20,10 @@ use crate::totals::{Counters, Totals};
 /// so long (a few hundred microseconds), then everyone else has a turn.
 pub const TURN: usize = 256 * 1024;
 
+/// The most that one turn decodes, in bytes of input. What decodes to nothing, such as one empty
+/// zstd frame after another, has the sink for no longer than what decodes to much.
+const BITE: usize = 16 * 1024;
+
 /// Steps after which a stream that is through is flushed, and its verdict is due, even if there is
 /// more to decode: others may go on forever, and its sender waits for a receipt. A step is at most
 /// a [`TURN`], and a flush for each few streams costs nothing beside their handshakes.
@@ -113,7 +117,9 @@ enum Step {
     Transparent(ConnId),
     /// The last of the closed streams.
     Close,
-    /// Nothing; events may bring more.
+    /// It brought nothing; there may be more to do.
+    Nothing,
+    /// There was nothing to do; events may bring more.
     Idle,
 }
 
@@ -150,10 +156,17 @@ impl Sink {
     /// the future loses nothing.
     pub async fn next(&mut self) -> Option<Decoded<'_>> {
         self.settle();
+        let mut steps = 0;
         let step = loop {
             match self.step() {
                 Step::Idle if !self.wait().await => return None,
                 Step::Idle => {}
+                Step::Nothing => {
+                    steps += 1;
+                    if steps % STEPS == 0 {
+                        future::yield_now().await;
+                    }
+                }
                 step => break step,
             }
         };
@@ -297,8 +310,7 @@ impl Sink {
                         return Step::Close;
                     }
                 }
-                // What was spent on nothing needs no hand-over.
-                Turn::Nothing => self.spent = None,
+                Turn::Nothing => return Step::Nothing,
             }
         }
         Step::Idle
@@ -329,7 +341,7 @@ impl Sink {
                 let closed = self.closed.last()?;
                 Decoded::Close(&closed.stream.conn, &closed.end)
             }
-            Step::Idle => return None,
+            Step::Nothing | Step::Idle => return None,
         })
     }
 
@@ -445,14 +457,15 @@ impl Stream {
         }
     }
 
-    /// Decodes what is left of the first chunk, or of nothing, to at most `allowed` bytes.
+    /// Decodes the next of the first chunk, or of nothing, to at most `allowed` bytes.
     fn decode(&mut self, output: &mut [u8], spent: &mut Option<Chunk>, allowed: u64) -> Turn {
         let input = self.queue.front().map_or(&[][..], |chunk| chunk);
         // One byte of room beyond the limit tells whether there is more than it allows.
         let most = usize::try_from(allowed.saturating_add(1)).unwrap_or(usize::MAX);
         let room = output.len().min(most);
+        let bite = self.at..self.at.saturating_add(BITE).min(input.len());
         let step = self.decoder.decode(
-            input.get(self.at..).unwrap_or_default(),
+            input.get(bite).unwrap_or_default(),
             output.get_mut(..room).unwrap_or_default(),
         );
         self.at += step.read;
@@ -492,6 +505,7 @@ mod tests {
     use futures_lite::io::Cursor;
 
     use super::*;
+    use crate::limits::CHUNK;
     use crate::{Peer, Server};
 
     #[test]
@@ -509,5 +523,33 @@ mod tests {
         sink.output[0] ^= 1;
         sink.hand_over(step);
         assert_eq!(sink.streams[&id].crc32c, crc32c::crc32c(b"iello\n"));
+    }
+
+    #[test]
+    #[cfg(feature = "zstd")]
+    fn a_turn_is_not_longer_for_what_decodes_to_nothing() {
+        // A frame of one empty block (RFC 8878, section 3.1.1).
+        const EMPTY: [u8; 9] = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0];
+        let (server, mut sink) = Server::builder().build().unwrap();
+        let mut connections = [EMPTY.repeat(CHUNK / EMPTY.len()), b"line\n".to_vec()]
+            .map(|bytes| server.plain(Cursor::new(bytes), Peer::label("test")));
+        for connection in &mut connections {
+            assert!(block_on(poll_once(connection)).is_none());
+        }
+        block_on(sink.wait());
+        assert!(matches!(sink.step(), Step::Open(_)));
+        assert!(matches!(sink.step(), Step::Open(_)));
+        assert!(matches!(sink.step(), Step::Nothing));
+        // The other's turn comes after that.
+        assert!(matches!(sink.step(), Step::Decoded(_, 5)));
+        let mut turns = 1;
+        loop {
+            match sink.step() {
+                Step::Nothing => turns += 1,
+                Step::Idle => break,
+                _ => {}
+            }
+        }
+        assert_eq!(turns, CHUNK.div_ceil(BITE));
     }
 }
