@@ -545,6 +545,22 @@ fn an_open_stream_may_be_finished_after_a_signal() {
 }
 
 #[test]
+fn a_second_signal_stops_it_however_long_streams_may_go_on() {
+    for drain in ["1000", "10000000000000000000"] {
+        let program = Program::start(&["--drain", drain]);
+        let mut client = Client::connect(program.address());
+        client.write(b"line\n").unwrap();
+        program.wait_for_stdout("line\n");
+        program.signal(Signal::TERM);
+        program.wait_for_line(|line| line.ends_with("; again to stop now"));
+        program.signal(Signal::TERM);
+        let outcome = program.outcome();
+        assert_eq!(outcome.status, 1, "{drain}");
+        assert_eq!(outcome.ends()[0].end, CUT);
+    }
+}
+
+#[test]
 fn a_stream_that_goes_on_for_too_long_after_a_signal_is_cut_and_the_rest_is_in_order() {
     let program = Program::start(&[]);
     let mut client = Client::connect(program.address());

@@ -98,8 +98,8 @@ pub(crate) struct Control {
 enum Stop {
     /// Nobody asked for one.
     Not,
-    /// Open streams may go on until then.
-    Draining(Instant),
+    /// Open streams may go on until then, or for as long as they like.
+    Draining(Option<Instant>),
     /// Everything is cut. The output may be flushed until then, or for longer if it gets on.
     Cut { until: Instant, before: Totals },
     /// Somebody is in a hurry: the output may be flushed until then.
@@ -191,8 +191,8 @@ impl Control {
         };
         let late = async {
             match stop {
-                Stop::Not => future::pending().await,
-                Stop::Draining(until) | Stop::Cut { until, .. } | Stop::AtOnce(until) => {
+                Stop::Not | Stop::Draining(None) => future::pending().await,
+                Stop::Draining(Some(until)) | Stop::Cut { until, .. } | Stop::AtOnce(until) => {
                     Timer::at(until).await
                 }
             };
@@ -218,10 +218,7 @@ impl Control {
             )),
         }
         // So far away that it can't be told is never.
-        match Instant::now().checked_add(self.drain) {
-            Some(until) => Stop::Draining(until),
-            None => Stop::Not,
-        }
+        Stop::Draining(Instant::now().checked_add(self.drain))
     }
 
     fn cut(&self) -> Stop {
