@@ -381,7 +381,10 @@ impl Drop for Guard {
         }
         let end = End::Cut(Cut::Dropped);
         if !self.opened {
-            self.shared.failures.count(&end, false);
+            // Who asked whether it is established may know already that it is not, and why.
+            let failed = self.link.take_verdict().map(|verdict| verdict.end);
+            let failed = failed.as_ref().unwrap_or(&end);
+            self.shared.failures.count(failed, self.unverified);
         }
         self.close(end);
         self.forget();

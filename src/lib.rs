@@ -81,7 +81,7 @@
 //! - **Memory.** Data comes in pieces of at most [`TURN`](limits::TURN) bytes (256 KiB). Chunks,
 //!   windows, and what this crate's outputs keep when they are given [`Sink::memory`], stay together
 //!   within [`max_memory`](Builder::max_memory). Beside that, a sink has one buffer of `TURN` bytes,
-//!   and an established connection some 8 KiB.
+//!   and an established connection some 8 KiB; some 30 KiB while a TLS record has come in part.
 //! - **Credits.** A connection's credit returns when its chunk is decoded to its end and the last of
 //!   it was dealt with: the output's call has returned, or the sink was asked for the next thing.
 //!   A connection hears how it ended after the output has flushed, or after the next thing was asked

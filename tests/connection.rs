@@ -178,6 +178,18 @@ fn a_handshake_that_fails_is_over_too_and_its_end_is_reported() {
 }
 
 #[test]
+fn a_failed_handshake_that_nobody_awaits_is_still_counted_for_what_it_was() {
+    let (server, _sink) = build(|builder| builder.tls(tls()));
+    let (pipe, remote) = pipe();
+    remote.send(*b"not TLS\n");
+    let mut connection = server.connection(pipe, Peer::label("refused"));
+    assert!(!block_on(connection.established()));
+    drop(connection);
+    let failures = server.failures();
+    assert_eq!((failures.refused, failures.total()), (1, 1));
+}
+
+#[test]
 fn a_cut_stream_is_truncated_in_its_own_format() {
     let gzip = gzip(&numbered_lines(1_000));
     for (close_notify, truncation) in [

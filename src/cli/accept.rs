@@ -99,6 +99,8 @@ impl Acceptor {
         })
         .inspect(|accepted: &io::Result<(Socket, SocketAddr)>| {
             if let Err(error) = accepted
+                // A peer that gave up before it was accepted is its own affair (accept(2)).
+                && error.kind() != io::ErrorKind::ConnectionAborted
                 && said.is_none_or(|at| at.elapsed() >= SAY_AGAIN)
             {
                 said = Some(Instant::now());

@@ -25,8 +25,14 @@ use super::say::Say;
 use super::stats::Stats;
 use super::{Failure, start_thread};
 
-/// Descriptors that are not for connections: standard ones, listeners, the reactor's.
+/// Descriptors that are not for connections: standard ones, the reactor's, some listeners'.
 const RESERVED_FILES: u64 = 32;
+
+/// What each listener takes: itself, and a socket that it has accepted before there is a place.
+const FILES_PER_LISTENER: u64 = 2;
+
+/// So many listeners have room among the [reserved](RESERVED_FILES) ones.
+const RESERVED_LISTENERS: usize = 4;
 
 /// Receives until it is told to stop.
 ///
@@ -180,7 +186,9 @@ fn max_connections(args: &Listen, file_limit: Option<u64>) -> Result<Option<usiz
         Destination::Directory(_) => (args.lanes as u64, 2),
         Destination::Stdout | Destination::File(_) => (0, 1),
     };
-    let free = limit.saturating_sub(RESERVED_FILES).saturating_sub(lanes);
+    let listeners = args.addresses.len().saturating_sub(RESERVED_LISTENERS) as u64;
+    let reserved = RESERVED_FILES + listeners * FILES_PER_LISTENER;
+    let free = limit.saturating_sub(reserved).saturating_sub(lanes);
     let allowed = usize::try_from(free / each).unwrap_or(usize::MAX).max(1);
     match args.max_connections {
         // A socket too many just has to wait, but a file that can't be made ends the program.

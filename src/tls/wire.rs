@@ -38,15 +38,27 @@ thread_local! {
 }
 
 /// Polls with leave to read at most `bytes` ahead: as much as there is room for when it is
-/// decrypted, which makes it shorter. Without that bound, every connection could be left with a
-/// scratch buffer of its own.
+/// decrypted, which makes it shorter. Without that bound, every connection that has to wait could be
+/// left with a scratch buffer of its own; with it, only one of which a record had begun to come.
 ///
 /// Also yields whether all of it was used up: then there may be more, of which nobody was asked to
 /// tell.
 pub(crate) fn reading_ahead<R>(bytes: usize, poll: impl FnOnce() -> R) -> (R, bool) {
-    let before = ALLOWANCE.replace(Some(bytes));
+    let before = Restored(ALLOWANCE.replace(Some(bytes)));
     let result = poll();
-    (result, ALLOWANCE.replace(before) == Some(0))
+    let left = ALLOWANCE.get();
+    drop(before);
+    (result, left == Some(0))
+}
+
+/// What this thread allowed before, and allows again, even if what was polled panics: others may
+/// be polled on it.
+struct Restored(Option<usize>);
+
+impl Drop for Restored {
+    fn drop(&mut self) {
+        ALLOWANCE.set(self.0);
+    }
 }
 
 /// A transport that is read ahead, and to which is written at the next read, flush or close.
@@ -286,6 +298,13 @@ mod tests {
         fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
             Poll::Ready(Ok(()))
         }
+    }
+
+    #[test]
+    fn a_panic_leaves_no_allowance_behind() {
+        let panicked = std::panic::catch_unwind(|| reading_ahead(1, || panic!("as expected")));
+        assert!(panicked.is_err());
+        assert_eq!(ALLOWANCE.get(), None);
     }
 
     #[test]
