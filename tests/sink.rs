@@ -131,11 +131,14 @@ fn two_hundred_connections_are_served_in_turn() {
         assert!(sender.connection.run().is_none());
     }
     let mut order = Vec::new();
-    let mut ends = 0;
+    let (mut delivered, mut ends) = (0, 0);
     loop {
         match block_on(poll_once(sink.next())).flatten() {
             None => break,
-            Some(Decoded::Data(conn, _)) => order.push(u64::from(conn.id())),
+            Some(Decoded::Data(conn, bytes)) => {
+                order.push(u64::from(conn.id()));
+                delivered += bytes.len();
+            }
             Some(Decoded::Close(_, end)) => {
                 assert_eq!(end, &End::Clean);
                 ends += 1;
@@ -154,7 +157,7 @@ fn two_hundred_connections_are_served_in_turn() {
         round.sort_unstable();
         assert_eq!(round, all);
     }
-    assert_eq!((order.len(), ends), (600, 200));
+    assert_eq!((delivered, ends), (200 * 3 * CHUNK, 200));
 }
 
 #[test]
