@@ -505,7 +505,6 @@ mod tests {
     use futures_lite::io::Cursor;
 
     use super::*;
-    use crate::limits::CHUNK;
     use crate::{Peer, Server};
 
     #[test]
@@ -528,6 +527,8 @@ mod tests {
     #[test]
     #[cfg(feature = "zstd")]
     fn a_turn_is_not_longer_for_what_decodes_to_nothing() {
+        use crate::event::CHUNK;
+
         // A frame of one empty block (RFC 8878, section 3.1.1).
         const EMPTY: [u8; 9] = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0];
         let (server, mut sink) = Server::builder().build().unwrap();

@@ -51,6 +51,40 @@ fn says_where_it_listens_its_certificates_fingerprint_and_a_command_to_try() {
 }
 
 #[test]
+fn no_command_is_said_that_would_be_refused() {
+    let ca = tempfile::NamedTempFile::new().unwrap();
+    let key = rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap();
+    fs::write(&ca, key.cert.pem()).unwrap();
+    let ca = ca.path().to_str().unwrap();
+    for (args, said) in [
+        (&["-d", "gzip"], true),
+        (&["-d", "zlib"], false),
+        (&["--client-ca", ca], false),
+    ] {
+        let outcome = Program::start(args).stop();
+        assert_eq!(outcome.stderr.contains("tlsink: try: "), said, "{args:?}");
+    }
+}
+
+#[test]
+fn a_sender_has_its_own_address_also_where_both_kinds_are_taken() {
+    let Ok(_) = TcpListener::bind("[::]:0") else {
+        eprintln!("skipped: there is no IPv6");
+        return;
+    };
+    let program = Program::start_on(
+        &["[::]:0"],
+        &["--self-signed", "localhost", "--label"],
+        Stdout::Collected,
+    );
+    send(([127, 0, 0, 1], program.address().port()).into(), b"line\n");
+    let ended = program.wait_for_end();
+    assert!(ended.peer.starts_with("127.0.0.1:"), "{ended:?}");
+    let outcome = program.stop();
+    assert_eq!(outcome.stdout_text(), format!("{} line\n", ended.peer));
+}
+
+#[test]
 fn the_command_to_try_delivers_hello_and_ends_clean() {
     if !is_installed("openssl") {
         return;
@@ -299,6 +333,27 @@ fn once_ends_with_0_after_a_clean_stream() {
     assert_eq!(outcome.status, 0);
     assert_eq!(outcome.stdout_text(), "the one\n");
     assert_eq!(outcome.ends().len(), 1);
+}
+
+#[test]
+fn once_ends_with_1_when_it_is_stopped_before_a_stream_came() {
+    for stalled in [false, true] {
+        let program = Program::start(&["--once"]);
+        let mut tcp = tcp(program.address()).unwrap();
+        if stalled {
+            tcp.write_all(&client_hello()).unwrap();
+            tcp.read_exact(&mut [0]).unwrap();
+        }
+        program.signal(Signal::TERM);
+        program.signal(Signal::INT);
+        let outcome = program.outcome();
+        assert_eq!(outcome.status, 1);
+        assert!(outcome.stderr.contains("\ntlsink: stopped "));
+    }
+    let outcome = Program::start(&["--once"]).stop();
+    assert_eq!(outcome.status, 1);
+    let last = outcome.stderr.lines().last();
+    assert_eq!(last, Some("tlsink: stopped before a stream came"));
 }
 
 #[test]
@@ -896,6 +951,32 @@ fn sighup_opens_the_output_anew_so_that_logs_can_be_rotated() {
     let outcome = program.stop();
     assert_eq!(outcome.status, 0);
     assert!(outcome.ends().iter().all(|end| end.end == "clean"));
+}
+
+#[test]
+fn a_fifo_that_nobody_reads_holds_up_nothing_when_it_is_opened_anew() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    let made = Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    let both = File::options().read(true).write(true).open(&fifo);
+    let program = Program::start(&["--output", fifo.to_str().unwrap()]);
+    drop(both.unwrap());
+    let shown = fifo.display();
+    for count in 1..=2 {
+        program.signal(Signal::HUP);
+        let said = format!("tlsink: can't reopen {shown}: nobody reads this FIFO");
+        program.wait_for_lines(count, |line| line == said);
+    }
+    // Who opens both ends waits for nobody.
+    let mut both = File::options().read(true).write(true).open(&fifo).unwrap();
+    program.signal(Signal::HUP);
+    program.wait_for_line(|line| line == format!("tlsink: {shown} reopened"));
+    send(program.address(), b"line\n");
+    let mut line = [0; 5];
+    both.read_exact(&mut line).unwrap();
+    assert_eq!(&line, b"line\n");
+    assert_eq!(program.stop().status, 0);
 }
 
 fn wait_for_file(path: &Path, expected: &str) {

@@ -354,10 +354,15 @@ fn of_several_lists_of_a_ca_the_newest_counts() {
     let sender = ca.sender("", &[dns("a.example")]);
     let old = ca.crl_with(&[], -20..=100);
     let new = ca.crl_with(&[&sender.serial], -1..=50);
+    // Their numbers are in the order in which they are made.
+    let [first, second] = [&[][..], &[&sender.serial]]
+        .map(|revoked| ca.list(revoked, JANUARY..=JANUARY * 100).pem().unwrap());
     for lists in [
         [old.clone(), new.clone()],
         [new.clone(), old.clone()],
         [old + &new, String::new()],
+        [first.clone(), second.clone()],
+        [second, first],
     ] {
         let lists: Vec<_> = lists.into_iter().filter(|list| !list.is_empty()).collect();
         Refused {
@@ -1097,7 +1102,7 @@ impl Refused<'_> {
         let said: Vec<_> = outcome
             .stderr
             .lines()
-            .skip_while(|line| !line.starts_with("tlsink: try: "))
+            .skip_while(|line| !line.starts_with("tlsink: fresh self-signed certificate"))
             .skip(1)
             .map(without_peer)
             .collect();

@@ -94,7 +94,11 @@ impl Acceptor {
         let listener: Arc<Async<std::net::TcpListener>> = listener.socket.into();
         let incoming = stream::unfold(listener, |listener| async {
             let accepted = listener.accept().await;
-            let accepted = accepted.map(|(socket, peer)| (Socket::from(socket), peer));
+            let accepted = accepted.map(|(socket, peer)| {
+                // A socket for both has the one's addresses as the other's (RFC 4291, 2.5.5.2).
+                let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                (Socket::from(socket), peer)
+            });
             Some((accepted, listener))
         })
         .inspect(|accepted: &io::Result<(Socket, SocketAddr)>| {

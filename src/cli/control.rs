@@ -124,6 +124,7 @@ impl Control {
         let mut stop = Stop::Not;
         let mut result = Ok(());
         let mut through = false;
+        let mut came = false;
         while self.lanes > 0 || !through {
             match (self.next(stop, through).await, stop) {
                 (Event::Reload, _) => {
@@ -146,6 +147,7 @@ impl Control {
                     stop = self.cut_at_once();
                 }
                 (Event::Report(report), _) if self.once && report.established => {
+                    came = true;
                     // When the sink is gone, its lane has failed, and says why.
                     let failed = report.end == End::Cut(Cut::SinkGone);
                     if !report.end.is_clean() && !failed {
@@ -171,6 +173,10 @@ impl Control {
                     return Err(self.hanging());
                 }
             }
+        }
+        // Who waits for one stream must not take an empty output for it.
+        if self.once && !came {
+            result = result.and(Err(Failure::failed("stopped before a stream came")));
         }
         result
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use async_channel::Sender;
 use futures_lite::future;
 use smol::Executor;
+use tlsink::decode::Format;
 use tlsink::limits::MAX_CONNECTIONS;
 use tlsink::output::{Files, Json, Lines, Raw, label};
 use tlsink::{BuildError, Builder, Conn, End, Output, Server, Sink};
@@ -73,7 +74,7 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     let lanes = start_lanes(sinks, &args, outlet, &say, &server, &events)?;
     start_executor(&executor, args.threads)?;
     // Whoever reads this may send, and stop us, right away.
-    say_ready(&listeners, fresh.as_deref(), &say);
+    say_ready(&args, &listeners, fresh.as_deref(), &say);
     let probes = Probes::new(say.clone(), Arc::clone(&executor));
     let acceptor = Arc::new(Acceptor {
         server: server.clone(),
@@ -232,7 +233,7 @@ fn announce_key_log(say: &Say) -> Result<(), Failure> {
     Ok(())
 }
 
-fn say_ready(listeners: &[Listener], fresh: Option<&str>, say: &Say) {
+fn say_ready(args: &Listen, listeners: &[Listener], fresh: Option<&str>, say: &Say) {
     for listener in listeners {
         say.info(&format!("listening on {}", listener.address));
     }
@@ -240,7 +241,12 @@ fn say_ready(listeners: &[Listener], fresh: Option<&str>, say: &Say) {
         say.info(&format!(
             "fresh self-signed certificate, sha256 {fingerprint}"
         ));
-        if let Some(listener) = listeners.first() {
+        // A command that would be refused is none to try.
+        let takes_gzip = matches!(args.decode, Format::Auto | Format::Gzip);
+        if let Some(listener) = listeners.first()
+            && takes_gzip
+            && args.tls.clients.is_none()
+        {
             say.info(&format!("try: {}", example(listener.address)));
         }
     }

@@ -3,10 +3,13 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 /// An open descriptor, unbuffered.
 ///
@@ -42,7 +45,7 @@ impl Target {
             path: path.into(),
             next: Arc::default(),
         };
-        Ok(Target::new(open(path)?, Some(reopen)))
+        Ok(Target::new(appending().open(path)?, Some(reopen)))
     }
 
     fn new(file: File, reopen: Option<Reopen>) -> Self {
@@ -105,13 +108,19 @@ impl Reopen {
     ///
     /// # Errors
     ///
-    /// When it can't be opened. Then the old file stays in use.
+    /// When it can't be opened, or is a FIFO that nobody reads. Then the old file stays in use.
     ///
     /// # Blocking
     ///
     /// As long as the system takes to open it.
     pub(crate) fn request(&self) -> io::Result<()> {
-        let file = open(&self.path)?;
+        let at_once = OFlags::NONBLOCK.bits() as i32;
+        let file = appending().custom_flags(at_once).open(&self.path);
+        let file = file.map_err(|error| match Errno::from_io_error(&error) {
+            // open(2)
+            Some(Errno::NXIO) => io::Error::new(error.kind(), "nobody reads this FIFO"),
+            _ => error,
+        })?;
         *self.next() = Some(file);
         Ok(())
     }
@@ -126,12 +135,14 @@ impl Reopen {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).create(true).open(path)
+fn appending() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.append(true).create(true);
+    options
 }
 
-/// A descriptor to which a write waits until there is room. Whoever we share a terminal or a pipe
-/// with may have made it non-blocking.
+/// A descriptor to which a write waits until there is room. It may be non-blocking: we opened it so,
+/// or whoever we share a terminal or a pipe with made it so.
 pub(crate) struct Waiting<W>(pub(crate) W);
 
 impl<W: Write + AsFd> Write for Waiting<W> {

@@ -21,6 +21,7 @@ pub(super) struct Crls(Vec<Crl>);
 pub(super) struct Crl {
     list: Arc<CertRevocationList<'static>>,
     pub(super) facts: Facts,
+    number: Option<(usize, Vec<u8>)>,
 }
 
 impl Crls {
@@ -39,9 +40,12 @@ impl Crls {
             self.0.push(Crl {
                 list: Arc::new(list.into()),
                 facts: Facts::of_crl(&der),
+                number: facts::crl_number(&der),
             });
         }
-        self.0.sort_by_key(|crl| Reverse(crl.facts.begin));
+        // Two may be made within a second, and then only their numbers tell.
+        let age = |crl: &Crl| (crl.facts.begin, crl.number.clone());
+        self.0.sort_by_cached_key(|crl| Reverse(age(crl)));
         Ok(())
     }
 

@@ -12,9 +12,10 @@ use webpki::EndEntityCert;
 use x509_cert::Version;
 use x509_cert::certificate::Certificate;
 use x509_cert::crl::CertificateList;
+use x509_cert::der::oid::AssociatedOid;
 use x509_cert::der::{DateTime, Decode, Header, SliceReader, Tag};
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{BasicConstraints, NameConstraints, SubjectAltName};
+use x509_cert::ext::pkix::{BasicConstraints, CrlNumber, NameConstraints, SubjectAltName};
 
 /// A name in a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,6 +180,19 @@ impl Facts {
                 .map(|time| time.to_system_time()),
         }
     }
+}
+
+/// The number of a CRL (RFC 5280, section 5.2.3), if it can be read: its length, and its bytes, so
+/// that the larger one is the greater one.
+pub(super) fn crl_number(der: &[u8]) -> Option<(usize, Vec<u8>)> {
+    let list: CertificateList = CertificateList::from_der(der).ok()?;
+    let extensions = list.tbs_cert_list.crl_extensions?;
+    let number = extensions
+        .iter()
+        .find(|extension| extension.extn_id == CrlNumber::OID)?;
+    let CrlNumber(number) = CrlNumber::from_der(number.extn_value.as_bytes()).ok()?;
+    let bytes = number.as_bytes().to_vec();
+    Some((bytes.len(), bytes))
 }
 
 /// The issuer of a certificate (RFC 4514), if it can be read.
