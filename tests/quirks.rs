@@ -6,8 +6,10 @@ use std::io::ErrorKind;
 use std::time::Duration;
 
 use common::client::{Client, Sealer, TLS12, TLS13, tls};
-use common::memory::{Remote, Seen, Session, data, finish, finish_connection, the_end};
-use tlsink::{Cut, End, Server, Sink, Timeout, Truncation};
+use common::memory::{
+    Driven, Pipe, Remote, Seen, Session, data, finish, finish_connection, the_end,
+};
+use tlsink::{Connection, Cut, End, Server, Sink, Timeout, Truncation};
 
 fn server() -> (Server, Sink) {
     Server::builder().tls(tls()).build().unwrap()
@@ -204,13 +206,7 @@ fn no_ticket_is_sent_that_a_sender_would_leave_unread() {
 fn who_asks_to_renegotiate_and_reads_no_answer_is_not_read_any_more() {
     // In TLS 1.2, rustls answers each request with an alert, and keeps those that can't be sent.
     let (server, mut sink) = server();
-    let client = Client::with(Sealer::config());
-    let Session {
-        mut connection,
-        client,
-        remote,
-    } = Session::open(&server, client);
-    let mut sealer = Sealer::new(client);
+    let (mut connection, mut sealer, remote) = open_sealer(&server);
     remote.stop_reading();
     let before = remote.read();
     let flood = ask_to_renegotiate(&mut sealer, &remote);
@@ -235,15 +231,10 @@ fn who_only_asks_to_renegotiate_is_idle() {
         .idle_timeout(limit)
         .build()
         .unwrap();
-    let client = Client::with(Sealer::config());
-    let Session {
-        mut connection,
-        client,
-        remote,
-    } = Session::open(&server, client);
+    let (mut connection, mut sealer, remote) = open_sealer(&server);
     let before = remote.read();
     // More than can be answered in that time.
-    let flood = ask_to_renegotiate(&mut Sealer::new(client), &remote);
+    let flood = ask_to_renegotiate(&mut sealer, &remote);
     let (_, report) = finish_connection(&mut connection, &mut sink);
     assert_eq!(report.end, End::Timeout(Timeout::Idle(limit)));
     let read = remote.read() - before;
@@ -255,9 +246,18 @@ const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 const DATA: u8 = 23;
 
-/// Asks 60,000 times. Yields how many bytes that is.
+/// A connection whose sender seals what no client would send.
+fn open_sealer(server: &Server) -> (Driven<Connection<Pipe>>, Sealer, Remote) {
+    let session = Session::open(server, Client::with(Sealer::config()));
+    let sealer = Sealer::new(session.client);
+    (session.connection, sealer, session.remote)
+}
+
+/// Asks many thousand times. Yields how many bytes that is.
 fn ask_to_renegotiate(sealer: &mut Sealer, remote: &Remote) -> usize {
-    let asked = client_hello().repeat(300);
+    // As it is without the header of its record.
+    let hello = &Client::new(&TLS12).records()[5..];
+    let asked = hello.repeat(16_000 / hello.len());
     (0..200)
         .map(|_| {
             let record = sealer.record(HANDSHAKE, &asked);
@@ -265,22 +265,4 @@ fn ask_to_renegotiate(sealer: &mut Sealer, remote: &Remote) -> usize {
             record.len()
         })
         .sum()
-}
-
-/// The shortest that is valid (RFC 5246, section 7.4.1.2): no session, one cipher suite, and an
-/// extension that nobody knows.
-fn client_hello() -> Vec<u8> {
-    let suites = [0, 2, 0xc0, 0x2f];
-    let extensions = [0, 4, 0xff, 0x77, 0, 0];
-    let body = [
-        [3, 3].as_slice(),
-        &[0; 32],
-        &[0],
-        &suites,
-        &[1, 0],
-        &extensions,
-    ]
-    .concat();
-    let length = u8::try_from(body.len()).unwrap();
-    [[1, 0, 0, length].as_slice(), &body].concat()
 }

@@ -1,13 +1,12 @@
 //! Certificate revocation lists (RFC 5280, section 5).
 
-use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls_pki_types::TrustAnchor;
 use webpki::{Cert, CertRevocationList, Error, OwnedCertRevocationList};
 
-use super::facts::{self, Facts};
+use super::facts::{self, Facts, Number};
 use super::warning::{TlsWarning, ending};
 use super::{pem, words};
 use crate::error::TlsError;
@@ -21,7 +20,7 @@ pub(super) struct Crls(Vec<Crl>);
 pub(super) struct Crl {
     list: Arc<CertRevocationList<'static>>,
     pub(super) facts: Facts,
-    number: Option<(usize, Vec<u8>)>,
+    number: Option<Number>,
 }
 
 impl Crls {
@@ -37,15 +36,16 @@ impl Crls {
                     }
                     .into_owned(),
                 })?;
+            let (facts, number) = Facts::of_crl(&der);
             self.0.push(Crl {
                 list: Arc::new(list.into()),
-                facts: Facts::of_crl(&der),
-                number: facts::crl_number(&der),
+                facts,
+                number,
             });
         }
         // Two may be made within a second, and then only their numbers tell.
-        let age = |crl: &Crl| (crl.facts.begin, crl.number.clone());
-        self.0.sort_by_cached_key(|crl| Reverse(age(crl)));
+        self.0
+            .sort_by(|a, b| (b.facts.begin, &b.number).cmp(&(a.facts.begin, &a.number)));
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use x509_cert::certificate::Certificate;
 use x509_cert::crl::CertificateList;
 use x509_cert::der::oid::AssociatedOid;
 use x509_cert::der::{DateTime, Decode, Header, SliceReader, Tag};
+use x509_cert::ext::Extensions;
 use x509_cert::ext::pkix::name::GeneralName;
 use x509_cert::ext::pkix::{BasicConstraints, CrlNumber, NameConstraints, SubjectAltName};
 
@@ -165,10 +166,15 @@ impl Facts {
         }
     }
 
-    pub(super) fn of_crl(der: &[u8]) -> Self {
+    /// What a CRL says, and its number, if it can be read.
+    pub(super) fn of_crl(der: &[u8]) -> (Self, Option<Number>) {
         let parsed = CertificateList::from_der(der).ok();
         let parsed = parsed.map(|parsed: CertificateList| parsed.tbs_cert_list);
-        Facts {
+        let number = parsed
+            .as_ref()
+            .and_then(|list| list.crl_extensions.as_ref())
+            .and_then(Number::among);
+        let facts = Facts {
             title: parsed
                 .as_ref()
                 .map_or_else(|| "unknown".to_owned(), |list| list.issuer.to_string()),
@@ -178,21 +184,25 @@ impl Facts {
             end: parsed
                 .and_then(|list| list.next_update)
                 .map(|time| time.to_system_time()),
-        }
+        };
+        (facts, number)
     }
 }
 
-/// The number of a CRL (RFC 5280, section 5.2.3), if it can be read: its length, and its bytes, so
-/// that the larger one is the greater one.
-pub(super) fn crl_number(der: &[u8]) -> Option<(usize, Vec<u8>)> {
-    let list: CertificateList = CertificateList::from_der(der).ok()?;
-    let extensions = list.tbs_cert_list.crl_extensions?;
-    let number = extensions
-        .iter()
-        .find(|extension| extension.extn_id == CrlNumber::OID)?;
-    let CrlNumber(number) = CrlNumber::from_der(number.extn_value.as_bytes()).ok()?;
-    let bytes = number.as_bytes().to_vec();
-    Some((bytes.len(), bytes))
+/// The number of a CRL (RFC 5280, section 5.2.3): its length and its bytes, so that the larger one is
+/// the greater one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Number(usize, Vec<u8>);
+
+impl Number {
+    fn among(extensions: &Extensions) -> Option<Self> {
+        let number = extensions
+            .iter()
+            .find(|extension| extension.extn_id == CrlNumber::OID)?;
+        let CrlNumber(number) = CrlNumber::from_der(number.extn_value.as_bytes()).ok()?;
+        let bytes = number.as_bytes().to_vec();
+        Some(Number(bytes.len(), bytes))
+    }
 }
 
 /// The issuer of a certificate (RFC 4514), if it can be read.
