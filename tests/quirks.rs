@@ -5,7 +5,7 @@ mod common;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use common::client::{Client, Sealer, TLS12, TLS13, tls};
+use common::client::{Client, DATA, HANDSHAKE, Sealer, TLS12, TLS13, tls};
 use common::memory::{
     Driven, Pipe, Remote, Seen, Session, data, finish, finish_connection, the_end,
 };
@@ -215,8 +215,7 @@ fn who_asks_to_renegotiate_and_reads_no_answer_is_not_read_any_more() {
     assert!(read < 256 << 10, "{read} bytes of {flood} were read");
     // Once it reads, it is heard out.
     remote.send(sealer.record(DATA, b"data\n"));
-    // A warning, close_notify (RFC 5246, section 7.2).
-    remote.send(sealer.record(ALERT, &[1, 0]));
+    remote.send(sealer.close_notify());
     remote.read_again();
     let (seen, report) = finish_connection(&mut connection, &mut sink);
     assert_eq!(data(&seen), b"data\n");
@@ -240,11 +239,6 @@ fn who_only_asks_to_renegotiate_is_idle() {
     let read = remote.read() - before;
     assert!(read < flood, "it was only idle once it had sent everything");
 }
-
-/// Content types (RFC 5246, section 6.2.1).
-const ALERT: u8 = 21;
-const HANDSHAKE: u8 = 22;
-const DATA: u8 = 23;
 
 /// A connection whose sender seals what no client would send.
 fn open_sealer(server: &Server) -> (Driven<Connection<Pipe>>, Sealer, Remote) {

@@ -16,18 +16,20 @@ use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use common::client::{TLS12, TLS13};
+use common::client::{HANDSHAKE, SEALED, Sealer, TLS12, TLS13};
+use common::memory::{Driven, pipe};
 use common::program::{BINARY, LIMIT, Outcome, Program, Stderr, Stdout};
 use common::server::{Accepted, Authority, Keyed, Server};
 use common::terminal::Terminal;
 use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
 use rustix::io::Errno;
 use rustix::process::Signal;
-use rustls::{RootCertStore, ServerConfig};
+use rustls::{RootCertStore, ServerConfig, ServerConnection};
+use tlsink::{Connector, Servers};
 
 const ENCODINGS: [&str; 4] = ["zstd", "gzip", "zlib", "none"];
 
@@ -765,6 +767,55 @@ fn what_a_server_says_unasked_is_passed_over_up_to_a_limit() {
         assert_eq!(outcome.status, status, "{}", outcome.stderr);
         server.join();
     }
+}
+
+/// In TLS 1.2, rustls answers each request with an alert, and keeps those that can't be sent.
+#[test]
+fn a_server_that_asks_to_renegotiate_and_reads_no_answer_is_not_read_any_more() {
+    let mut config = Keyed::self_signed(&["localhost"]).config_with(&[SEALED], &[&TLS12]);
+    config.enable_secret_extraction = true;
+    let mut server = ServerConnection::new(Arc::new(config)).unwrap();
+    let (transport, remote) = pipe();
+    let connector = Connector::new(Servers::anyone()).unwrap();
+    let mut connecting = Driven::new(Box::pin(connector.connect("localhost", transport)));
+    let mut sender = loop {
+        if let Some(connected) = connecting.run() {
+            break connected.unwrap();
+        }
+        let records = remote.take();
+        server.read_tls(&mut &*records).unwrap();
+        server.process_new_packets().unwrap();
+        let mut records = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut records).unwrap();
+        }
+        remote.send(records);
+    };
+    let mut sealer = Sealer::with(server.extract_secrets().unwrap());
+
+    remote.stop_reading();
+    let before = remote.read();
+    // Each is nothing but its header (RFC 5246, section 7.4.1.1).
+    let hello_requests = [0; 16_000];
+    let mut flood = 0;
+    for _ in 0..13 {
+        let record = sealer.record(HANDSHAKE, &hello_requests);
+        flood += record.len();
+        remote.send(record);
+    }
+    let mut sending = Driven::new(Box::pin(async {
+        sender.send(b"text\n").await?;
+        sender.finish().await
+    }));
+    assert!(sending.run().is_none());
+    let read = remote.read() - before;
+    assert!(read < 128 << 10, "{read} bytes of {flood} were read");
+    // Once the server reads, it is heard out.
+    remote.read_again();
+    assert!(sending.run().is_none());
+    assert_eq!(remote.read() - before, flood);
+    remote.send(sealer.close_notify());
+    sending.run().expect("it is done").unwrap();
 }
 
 #[test]

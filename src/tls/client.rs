@@ -11,6 +11,8 @@
 //!   the alert that tells the server why. Polled once more, it writes the rest.
 //! - A read also writes, and could send our close_notify and read the answer to it in one go, so
 //!   that it could not be told from a server that ended first. While we close, reads write nothing.
+//! - What rustls answers by itself, such as a request to renegotiate, is kept without bound while it
+//!   can't be sent. A server that takes nothing is read only so far.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -62,6 +64,10 @@ pub struct Connector {
 
 /// What a server may answer, in bytes, unless [`Connector::answer`] says otherwise.
 pub const ANSWER: usize = 4096;
+
+/// How much is read while nothing can be sent, in bytes, beside what a server may answer: alerts, and
+/// whatever else TLS has to say.
+const UNANSWERED: usize = 64 * 1024;
 
 impl Connector {
     /// Verifies servers like this, and shows no certificate.
@@ -130,7 +136,8 @@ impl Connector {
             .with_custom_certificate_verifier(Arc::clone(&verifier) as _)
             .with_client_cert_resolver(Arc::clone(&resolver) as _);
         config.resumption = Resumption::disabled();
-        let mut connecting = TlsConnector::from(Arc::new(config)).connect(name, Link::new(io));
+        let mut connecting =
+            TlsConnector::from(Arc::new(config)).connect(name, Link::new(io, self.answer));
         let connected = (&mut connecting).await;
         if let Err(error) = &connected
             && error.kind() == io::ErrorKind::InvalidData
@@ -347,6 +354,10 @@ fn again(error: &io::Error) -> io::Error {
 /// goes nowhere, so that what the server sent can still be read.
 struct Link<IO> {
     io: Transport<IO>,
+    /// The most to read while a write waits, in bytes.
+    most: usize,
+    /// How much has been read since a write began to wait, if one does, in bytes.
+    unanswered: Option<usize>,
     /// Why nothing more can be written.
     broken: Option<io::Error>,
     /// Nothing is written at the moment. Whoever sets this has asked for room before.
@@ -354,9 +365,11 @@ struct Link<IO> {
 }
 
 impl<IO> Link<IO> {
-    fn new(io: IO) -> Self {
+    fn new(io: IO, answer: usize) -> Self {
         Link {
             io: Transport(io),
+            most: answer.saturating_add(UNANSWERED),
+            unanswered: None,
             broken: None,
             holds: false,
         }
@@ -369,7 +382,15 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Link<IO> {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_read(cx, buf)
+        // async-tls has tried to write just before: that wakes it.
+        if self.unanswered.is_some_and(|read| read >= self.most) {
+            return Poll::Pending;
+        }
+        let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        if let Some(unanswered) = &mut self.unanswered {
+            *unanswered = unanswered.saturating_add(read);
+        }
+        Poll::Ready(Ok(read))
     }
 }
 
@@ -386,7 +407,12 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Link<IO> {
             return Poll::Pending;
         }
         loop {
-            match ready!(Pin::new(&mut self.io).poll_write(cx, buf)) {
+            let written = Pin::new(&mut self.io).poll_write(cx, buf);
+            self.unanswered = match &written {
+                Poll::Pending => self.unanswered.or(Some(0)),
+                Poll::Ready(_) => None,
+            };
+            match ready!(written) {
                 Ok(0) if !buf.is_empty() => self.broken = Some(io::ErrorKind::WriteZero.into()),
                 Ok(written) => return Poll::Ready(Ok(written)),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -89,10 +89,10 @@ impl<IO> Wire<IO> {
     /// Hands on what was read ahead.
     fn take(&mut self, buf: &mut [u8]) -> usize {
         let ready = self.bytes.get(self.at..self.end).unwrap_or_default();
-        let len = self.place.piece(ready).min(buf.len());
+        let ready = ready.get(..buf.len()).unwrap_or(ready);
+        let len = self.place.pass_piece(ready);
         if let (Some(to), Some(from)) = (buf.get_mut(..len), ready.get(..len)) {
             to.copy_from_slice(from);
-            self.place.advance(from);
         }
         self.at = self.at.saturating_add(len);
         if self.at >= self.end && !self.bytes.is_empty() {
@@ -109,7 +109,7 @@ impl<IO: AsyncRead + Unpin> Wire<IO> {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        self.place.advance(buf.get(..read).unwrap_or_default());
+        self.place.pass(buf.get(..read).unwrap_or_default());
         Poll::Ready(Ok(read))
     }
 
@@ -206,32 +206,33 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
 }
 
 /// The length of a record's header, in bytes (RFC 8446, section 5.1).
-const HEADER: usize = 5;
+const HEADER: u8 = 5;
 
 /// A place in a stream of records.
 #[derive(Clone, Debug, Default)]
 struct Place {
-    /// What has come of the next record's header.
-    header: [u8; HEADER],
+    /// How many bytes of the next record's header have come, if not all.
     in_header: u8,
+    /// The last of those.
+    last: u8,
     /// What is yet to come of the record that has begun, in bytes.
     left: u16,
 }
 
 impl Place {
-    /// How many of the bytes that come next to hand on: whole records, and the header behind them.
-    /// With nothing behind them, rustls would give back its buffer, to make it anew for the next.
-    fn piece(&self, bytes: &[u8]) -> usize {
-        let mut place = self.clone();
+    /// Passes those of the bytes that are to be handed on next, and says how many: whole records,
+    /// and the header behind them. With nothing behind them, rustls would give back its buffer, to
+    /// make it anew for the next.
+    fn pass_piece(&mut self, bytes: &[u8]) -> usize {
         let mut rest = bytes;
         while bytes.len() - rest.len() < PIECE && !rest.is_empty() {
-            rest = place.pass_record(rest);
+            rest = self.pass_record(rest);
         }
-        bytes.len() - rest.len().saturating_sub(HEADER)
+        bytes.len() - self.pass_header(rest).len()
     }
 
     /// Passes all of these bytes.
-    fn advance(&mut self, bytes: &[u8]) {
+    fn pass(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
             rest = self.pass_record(rest);
@@ -240,25 +241,38 @@ impl Place {
 
     /// Passes what is there of one record; yields the bytes behind it.
     fn pass_record<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let mut rest = bytes;
-        while self.left == 0
-            && let Some((&byte, behind)) = rest.split_first()
-        {
-            rest = behind;
-            if let Some(slot) = self.header.get_mut(usize::from(self.in_header)) {
-                *slot = byte;
-            }
-            self.in_header += 1;
-            if let (HEADER, [.., high, low]) = (usize::from(self.in_header), self.header) {
-                self.in_header = 0;
-                self.left = u16::from_be_bytes([high, low]);
-                break;
-            }
-        }
+        let rest = self.pass_header(bytes);
         let passed = rest.len().min(usize::from(self.left));
         // It is at most what was left.
         self.left -= passed as u16;
         rest.get(passed..).unwrap_or_default()
+    }
+
+    /// Passes what is there of a header, unless a record has begun; yields the bytes behind it.
+    fn pass_header<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        if self.left > 0 {
+            return bytes;
+        }
+        // As a rule it is there as a whole.
+        if let (0, Some(([.., high, low], rest))) = (
+            self.in_header,
+            bytes.split_first_chunk::<{ HEADER as usize }>(),
+        ) {
+            self.left = u16::from_be_bytes([*high, *low]);
+            return rest;
+        }
+        let mut rest = bytes;
+        while let Some((&byte, behind)) = rest.split_first() {
+            rest = behind;
+            self.in_header += 1;
+            if self.in_header == HEADER {
+                self.in_header = 0;
+                self.left = u16::from_be_bytes([self.last, byte]);
+                break;
+            }
+            self.last = byte;
+        }
+        rest
     }
 }
 
@@ -329,9 +343,8 @@ mod tests {
     fn small_records_are_handed_on_whole_with_the_header_behind_them() {
         let bytes = record(95).repeat(20);
         let mut place = Place::default();
-        assert_eq!(place.piece(&bytes), 1100 + HEADER);
-        place.advance(&bytes[..1100 + HEADER]);
-        assert_eq!(place.piece(&bytes[1100 + HEADER..]), 2000 - 1100 - HEADER);
+        assert_eq!(place.pass_piece(&bytes), 1100 + 5);
+        assert_eq!(place.pass_piece(&bytes[1105..]), 2000 - 1105);
     }
 
     #[test]
@@ -341,7 +354,7 @@ mod tests {
         bytes.extend(record(16_000));
         for split in 0..bytes.len() {
             let mut place = Place::default();
-            place.advance(&bytes[..split]);
+            place.pass(&bytes[..split]);
             let behind = place.pass_record(&bytes[split..]);
             let ends = [16_005, 16_010, 32_015];
             let end = ends.into_iter().find(|end| *end > split);

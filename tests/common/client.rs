@@ -9,7 +9,8 @@ use rustls::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
 use rustls::client::{ServerCertVerified, ServerCertVerifier, WantsClientCert, WebPkiVerifier};
 use rustls::{
     Certificate, ClientConfig, ClientConnection, ConfigBuilder, ConnectionTrafficSecrets, Error,
-    RootCertStore, ServerName, SignatureScheme, SupportedProtocolVersion, WantsVerifier,
+    ExtractedSecrets, RootCertStore, ServerName, SignatureScheme, SupportedCipherSuite,
+    SupportedProtocolVersion, WantsVerifier,
 };
 use tlsink::Tls;
 
@@ -99,7 +100,15 @@ impl Client {
     }
 }
 
-/// A session of TLS 1.2 that seals what no client would send.
+/// Content types (RFC 5246, section 6.2.1).
+pub const ALERT: u8 = 21;
+pub const HANDSHAKE: u8 = 22;
+pub const DATA: u8 = 23;
+
+/// The one cipher suite that a [`Sealer`] knows.
+pub const SEALED: SupportedCipherSuite = TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
+
+/// A session of TLS 1.2 that seals what no peer would send.
 pub struct Sealer {
     key: LessSafeKey,
     salt: [u8; 4],
@@ -110,7 +119,7 @@ impl Sealer {
     /// The configuration of a client that can become one.
     pub fn config() -> ClientConfig {
         let mut config = ClientConfig::builder()
-            .with_cipher_suites(&[TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256])
+            .with_cipher_suites(&[SEALED])
             .with_safe_default_kx_groups()
             .with_protocol_versions(&[&TLS12])
             .unwrap()
@@ -122,7 +131,12 @@ impl Sealer {
 
     /// Goes on where the client was.
     pub fn new(client: Client) -> Self {
-        let (sequence, secrets) = client.0.extract_secrets().unwrap().tx;
+        Sealer::with(client.0.extract_secrets().unwrap())
+    }
+
+    /// Goes on from where these were extracted, in a session of [`SEALED`].
+    pub fn with(secrets: ExtractedSecrets) -> Self {
+        let (sequence, secrets) = secrets.tx;
         let ConnectionTrafficSecrets::Aes128Gcm { key, salt, .. } = secrets else {
             panic!("it was the only suite");
         };
@@ -131,6 +145,11 @@ impl Sealer {
             salt,
             sequence,
         }
+    }
+
+    /// A warning (RFC 5246, section 7.2).
+    pub fn close_notify(&mut self) -> Vec<u8> {
+        self.record(ALERT, &[1, 0])
     }
 
     /// A record of this type (RFC 5288, section 3).

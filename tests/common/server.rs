@@ -11,7 +11,10 @@ use std::time::Duration;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
-use rustls::{Certificate, PrivateKey, ServerConfig, ServerConnection, SupportedProtocolVersion};
+use rustls::{
+    Certificate, DEFAULT_CIPHER_SUITES, PrivateKey, ServerConfig, ServerConnection,
+    SupportedCipherSuite, SupportedProtocolVersion,
+};
 use tlsink::Fingerprint;
 
 use super::client::{TLS12, TLS13};
@@ -100,8 +103,16 @@ impl Keyed {
     }
 
     pub fn config_of(&self, versions: &[&'static SupportedProtocolVersion]) -> ServerConfig {
+        self.config_with(DEFAULT_CIPHER_SUITES, versions)
+    }
+
+    pub fn config_with(
+        &self,
+        suites: &[SupportedCipherSuite],
+        versions: &[&'static SupportedProtocolVersion],
+    ) -> ServerConfig {
         ServerConfig::builder()
-            .with_safe_default_cipher_suites()
+            .with_cipher_suites(suites)
             .with_safe_default_kx_groups()
             .with_protocol_versions(versions)
             .unwrap()
