@@ -13,7 +13,6 @@
 mod common;
 
 use std::fs::File;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -58,22 +57,13 @@ fn is_served_among_the_crowd(limit: &str) -> bool {
     let (first, second) = (program.addresses()[0], program.addresses()[1]);
     let mut honest = Honest::new(first, program.unread());
     let sender = honest.address().to_string();
-    let all_there = AtomicBool::new(false);
-    let (stalled, idle, slowest, honest) = thread::scope(|scope| {
-        let sending = scope.spawn(|| {
-            let mut slowest = Duration::ZERO;
-            while !all_there.load(Ordering::Acquire) {
-                slowest = slowest.max(honest.line());
-            }
-            slowest = slowest.max(honest.slowest_of(200));
-            (slowest, honest)
-        });
-        let idle = idle(first, IDLE);
-        let stalled = stalled(second, STALLED);
-        all_there.store(true, Ordering::Release);
-        let (slowest, honest) = sending.join().expect("every line is printed");
-        (stalled, idle, slowest, honest)
-    });
+    let crowd = thread::spawn(move || (idle(first, IDLE), stalled(second, STALLED)));
+    let mut slowest = Duration::ZERO;
+    while !crowd.is_finished() {
+        slowest = slowest.max(honest.line());
+    }
+    let (idle, stalled) = crowd.join().expect("all of them connect");
+    slowest = slowest.max(honest.slowest_of(200));
     if program.stderr().contains("no handshake") {
         return false;
     }

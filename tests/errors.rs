@@ -33,6 +33,8 @@ fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
     let files = Files::new();
     let holder = TcpListener::bind(FREE).unwrap();
     let taken = holder.local_addr().unwrap().to_string();
+    let freed = TcpListener::bind(FREE).unwrap().local_addr().unwrap();
+    let freed = freed.to_string();
     let fill = |text: &str| {
         let os_errors = OS_ERRORS.iter();
         os_errors
@@ -41,6 +43,7 @@ fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
             })
             .replace("DIR", files.folder.path().to_str().unwrap())
             .replace("TAKEN", &taken)
+            .replace("FREED", &freed)
     };
     for (args, error, hint) in WRONG {
         let args = fill(args);
@@ -250,7 +253,7 @@ fn a_cut_by_a_second_signal_is_said_exactly_and_until_then_lines_arrive() {
 }
 
 /// Arguments, the error, and the hint, if there is one. `DIR` is the folder of [`Files`], `TAKEN`
-/// an address in use; the system's errors are in [`OS_ERRORS`].
+/// an address in use, `FREED` one that is not; the system's errors are in [`OS_ERRORS`].
 const WRONG: &[(&str, &str, &str)] = &[
     (
         "--lisen 127.0.0.1:0",
@@ -639,6 +642,11 @@ const WRONG: &[(&str, &str, &str)] = &[
         "-l TAKEN",
         "can't listen on TAKEN: EADDRINUSE",
         "another program listens there; give --listen another port, or stop it",
+    ),
+    (
+        "-l FREED -l FREED",
+        "can't listen on FREED: EADDRINUSE",
+        "another --listen has it already; [::] includes 0.0.0.0",
     ),
     (
         "-l 192.0.2.1:0",

@@ -40,15 +40,23 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Listens on `HOST:PORT`.
+    /// Listens on `HOST:PORT`, beside those that listen already.
     ///
     /// # Errors
     ///
     /// With what is in the way, for the user.
-    pub(crate) async fn bind(address: &str) -> Result<Self, Failure> {
+    pub(crate) async fn bind(address: &str, others: &[Listener]) -> Result<Self, Failure> {
+        let resolved = smol::net::resolve(address).await.map_err(|error| {
+            Failure::misused(format!("can't resolve {address}: {error}"))
+                .hint("give --listen an address of this machine, or a name that stands for one")
+        })?;
         let failure = |error: io::Error| {
             let failure = Failure::misused(format!("can't listen on {address}: {error}"));
+            let is_ours = |wanted| others.iter().any(|other| overlap(other.address, wanted));
             match error.kind() {
+                io::ErrorKind::AddrInUse if resolved.iter().copied().any(is_ours) => {
+                    failure.hint("another --listen has it already; [::] includes 0.0.0.0")
+                }
                 io::ErrorKind::AddrInUse => failure
                     .hint("another program listens there; give --listen another port, or stop it"),
                 io::ErrorKind::PermissionDenied => {
@@ -59,16 +67,18 @@ impl Listener {
                 _ => failure,
             }
         };
-        let resolved = smol::net::resolve(address).await.map_err(|error| {
-            Failure::misused(format!("can't resolve {address}: {error}"))
-                .hint("give --listen an address of this machine, or a name that stands for one")
-        })?;
         let socket = TcpListener::bind(&*resolved).await.map_err(failure)?;
         // What is accepted inherits it (socket(7)): once is enough.
         keep_alive(&socket);
         let address = socket.local_addr().map_err(failure)?;
         Ok(Listener { socket, address })
     }
+}
+
+/// Whether who listens on the one has the other, too.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port()
+        && (one.ip() == other.ip() || one.ip().is_unspecified() || other.ip().is_unspecified())
 }
 
 /// Where accepted connections go.

@@ -47,7 +47,7 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     let listeners = smol::block_on(async {
         let mut listeners = Vec::new();
         for address in &args.addresses {
-            listeners.push(Listener::bind(address).await?);
+            listeners.push(Listener::bind(address, &listeners).await?);
         }
         Ok(listeners)
     })?;
