@@ -41,6 +41,10 @@ const PIECES: u32 = 8;
 /// stop who sends as fast as this side reads.
 const RECORD: u64 = 16 * 1024;
 
+/// So much is no more than pieces that gathered in a rest, in bytes, and less than a socket has room
+/// for: nobody was stopped by it.
+const GATHERED: u64 = 64 * 1024;
+
 /// Where the tasks of a lane's connections are spawned.
 pub(crate) type Tasks = Arc<Executor<'static>>;
 
@@ -107,8 +111,10 @@ struct Pace {
     short: bool,
     /// What had been received when it waited last, in bytes.
     received: u64,
-    /// Short waits in a row, each for one piece.
+    /// Short waits in a row, each for one piece, or for those of a rest.
     pieces: u32,
+    /// Whether it rested before the last wait.
+    rested: bool,
 }
 
 impl Pace {
@@ -118,6 +124,7 @@ impl Pace {
             short: false,
             received: 0,
             pieces: 0,
+            rested: false,
         }
     }
 
@@ -125,11 +132,16 @@ impl Pace {
     fn is_hasty(&mut self, received: u64) -> bool {
         let came = received.saturating_sub(self.received);
         self.received = received;
-        self.pieces = match self.short && came < RECORD {
+        let much = match self.rested {
+            true => GATHERED,
+            false => RECORD,
+        };
+        self.pieces = match self.short && came < much {
             true => self.pieces.saturating_add(1),
             false => 0,
         };
-        self.pieces >= PIECES
+        self.rested = self.pieces >= PIECES;
+        self.rested
     }
 
     fn waits(&mut self) {
@@ -164,6 +176,18 @@ mod tests {
         expected.extend([true; 3]);
         assert_eq!(rests(true, [100; 10]), expected);
         assert_eq!(rests(false, [100; 10]), [false; 10]);
+    }
+
+    #[test]
+    fn a_lane_rests_again_for_as_much_as_gathers_in_a_rest_and_not_for_more() {
+        let mut came = [RECORD; 12];
+        came[..8].fill(100);
+        let mut expected = [true; 12];
+        expected[..7].fill(false);
+        assert_eq!(rests(true, came), expected);
+        came[10] = GATHERED;
+        expected[10..].fill(false);
+        assert_eq!(rests(true, came), expected);
     }
 
     #[test]
