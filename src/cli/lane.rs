@@ -113,8 +113,6 @@ struct Pace {
     received: u64,
     /// Short waits in a row, each for one piece, or for those of a rest.
     pieces: u32,
-    /// Whether it rested before the last wait.
-    rested: bool,
 }
 
 impl Pace {
@@ -124,7 +122,6 @@ impl Pace {
             short: false,
             received: 0,
             pieces: 0,
-            rested: false,
         }
     }
 
@@ -132,7 +129,7 @@ impl Pace {
     fn is_hasty(&mut self, received: u64) -> bool {
         let came = received.saturating_sub(self.received);
         self.received = received;
-        let much = match self.rested {
+        let much = match self.rests() {
             true => GATHERED,
             false => RECORD,
         };
@@ -140,8 +137,12 @@ impl Pace {
             true => self.pieces.saturating_add(1),
             false => 0,
         };
-        self.rested = self.pieces >= PIECES;
-        self.rested
+        self.rests()
+    }
+
+    /// Whether so many pieces have come in a row that it rests between them.
+    fn rests(&self) -> bool {
+        self.pieces >= PIECES
     }
 
     fn waits(&mut self) {

@@ -209,7 +209,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
 const HEADER: u8 = 5;
 
 /// A place in a stream of records.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 struct Place {
     /// How many bytes of the next record's header have come, if not all.
     in_header: u8,
@@ -254,11 +254,10 @@ impl Place {
             return bytes;
         }
         // As a rule it is there as a whole.
-        if let (0, Some(([.., high, low], rest))) = (
-            self.in_header,
-            bytes.split_first_chunk::<{ HEADER as usize }>(),
-        ) {
-            self.left = u16::from_be_bytes([*high, *low]);
+        if let (0, Some((&[_, _, _, high, low], rest))) =
+            (self.in_header, bytes.split_first_chunk())
+        {
+            self.left = u16::from_be_bytes([high, low]);
             return rest;
         }
         let mut rest = bytes;
