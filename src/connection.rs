@@ -627,8 +627,8 @@ impl From<tls::HandshakeError> for End {
         match error {
             tls::HandshakeError::Closed => End::Truncated(Truncation::Handshake),
             tls::HandshakeError::Reset(what) => End::Reset { what },
-            tls::HandshakeError::Refused(what) => End::Refused { what, hint: None },
-            tls::HandshakeError::Unverified { what, hint } => End::Refused { what, hint },
+            tls::HandshakeError::Refused { what, hint }
+            | tls::HandshakeError::Unverified { what, hint } => End::Refused { what, hint },
         }
     }
 }

@@ -334,7 +334,10 @@ pub enum TlsError {
     /// The private key is encrypted.
     EncryptedKey,
     /// The private key is damaged, or of a kind that is not built in.
-    UnusableKey,
+    UnusableKey {
+        /// What kind of key it is, if that is the reason.
+        kind: Option<String>,
+    },
     /// The private key belongs to none of the certificates.
     WrongKey,
     /// This system has no CA certificates, or none that can be read.
@@ -376,8 +379,11 @@ impl fmt::Display for TlsError {
             TlsError::Damaged { what, reason } => write!(f, "the {what} can't be used: {reason}"),
             TlsError::Pattern { name } => write!(f, "{name:?} is not a name"),
             TlsError::EncryptedKey => f.write_str("the private key is encrypted"),
-            TlsError::UnusableKey => {
+            TlsError::UnusableKey { kind: None } => {
                 f.write_str("the private key is damaged, or of a kind that can't be used")
+            }
+            TlsError::UnusableKey { kind: Some(kind) } => {
+                write!(f, "the private key is {kind}, which can't be used")
             }
             TlsError::WrongKey => f.write_str("the private key is not that of the certificate"),
             #[cfg(feature = "cli")]

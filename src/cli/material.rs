@@ -142,14 +142,14 @@ pub(super) fn unusable(error: TlsError) -> Failure {
         TlsError::Pem { .. } => {
             failure.hint("the file is damaged, or not all of it was copied: get it anew")
         }
-        TlsError::UnusableKey => {
-            failure.hint("keys are RSA, ECDSA on P-256 or P-384, or Ed25519, and not damaged")
-        }
+        TlsError::UnusableKey { .. } => failure.hint(
+            "keys are RSA of 2048, 3072 or 4096 bits, ECDSA on P-256 or P-384, or Ed25519, and not \
+             damaged",
+        ),
         TlsError::WrongKey => failure
             .hint("--cert and --key must belong together, the server's own certificate first"),
-        TlsError::Pattern { .. } => {
-            failure.hint("give --allow-client a name, or *. and a DNS name: *.example.net")
-        }
+        TlsError::Pattern { .. } => failure
+            .hint("give --allow-client a name, an IP address, or *. and a DNS name: *.example.net"),
         _ => failure,
     }
 }

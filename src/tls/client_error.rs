@@ -43,20 +43,28 @@ impl Alert {
                 "the server wants a certificate with another kind of key"
             }
             _ if wants_certificate => "the server wants a certificate",
-            Said::BadCertificate if shown => "the server finds our certificate damaged",
+            Said::BadCertificate if shown => "the server can't use our certificate",
             Said::UnsupportedCertificate if shown => {
                 "the server does not take a certificate of this kind"
             }
-            Said::CertificateRevoked if shown => "our certificate is revoked, says the server",
+            Said::CertificateRevoked if shown => {
+                "our certificate, or one above it, is revoked, says the server"
+            }
             Said::CertificateExpired if shown => {
-                "our certificate has expired or is not valid yet, says the server"
+                "our certificate, or one above it, has expired or is not valid yet, says the server"
             }
             Said::CertificateUnknown if shown => "the server does not take our certificate",
             Said::UnknownCA if shown => "the server does not know the CA of our certificate",
             Said::AccessDenied if shown => {
                 "the server does not let in the names of our certificate"
             }
-            Said::DecryptError if shown => "the server could not verify our certificate",
+            Said::DecryptError if shown => {
+                "the server could not verify our certificate, or that we have its key"
+            }
+            Said::HandshakeFailure if shown => {
+                "the server does not take our certificate, or has no cipher suite, key exchange or \
+                 kind of signature in common with us"
+            }
             Said::HandshakeFailure | Said::InsufficientSecurity => {
                 "the server has no cipher suite, key exchange or kind of signature in common with us"
             }
@@ -147,6 +155,10 @@ impl ConnectError {
                 PeerIncompatible::ServerDoesNotSupportTls12Or13
                 | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
             )) => "the server has no version of TLS in common with us".to_owned(),
+            Some(rustls::Error::PeerIncompatible(
+                PeerIncompatible::NoCertificateRequestSignatureSchemesInCommon,
+            )) => "the server asks for a certificate, and takes no kind of signature of ours"
+                .to_owned(),
             Some(rustls::Error::InvalidCertificate(CertificateError::BadSignature)) => {
                 "the server did not prove that its certificate is its own".to_owned()
             }

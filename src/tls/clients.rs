@@ -13,11 +13,12 @@ use rustls_pki_types::{CertificateDer, TrustAnchor};
 use webpki::{EndEntityCert, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder, VerifiedPath};
 
 use super::authorities::Authorities;
+use super::chain::Chain;
 use super::crl::Crls;
 use super::facts::{self, CommonName, Facts, Pattern};
 use super::refusal::Refusal;
 use super::warning::{TlsWarning, ending};
-use super::{pem, schemes};
+use super::{keys, pem, schemes};
 use crate::error::TlsError;
 
 /// The most of trusted CAs' names that senders are told, in bytes. TLS has room for 65,535
@@ -164,26 +165,29 @@ impl Clients {
         intermediates: &[CertificateDer<'_>],
         now: SystemTime,
     ) -> Result<Vec<String>, Refusal> {
-        let certificate =
-            EndEntityCert::try_from(end_entity).map_err(|error| Refusal::damaged(&error))?;
+        let certificate = EndEntityCert::try_from(end_entity)
+            .map_err(|error| Refusal::unread(error, end_entity))?;
         let lists = self.crls.lists();
         let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
             options
                 .with_expiration_policy(ExpirationPolicy::Enforce)
                 .build()
         });
-        let path = self
+        let usage = KeyUsage::client_auth();
+        let verified = self
             .authorities
-            .verify(
-                &certificate,
-                intermediates,
-                now,
-                KeyUsage::client_auth(),
-                revocation,
-            )
-            .map_err(|error| Refusal::new(error, &certificate, intermediates, &self.crls))?;
+            .verify(&certificate, intermediates, now, usage, revocation);
+        let path = verified.map_err(|error| {
+            let mut presented = vec![end_entity.clone()];
+            presented.extend_from_slice(intermediates);
+            let chain = Chain::new(&presented, &self.authorities, now, usage);
+            Refusal::new(error, &certificate, intermediates, &self.crls, &chain)
+        })?;
         let common_name = common_name(&path);
         let mut names = facts::names(&certificate, common_name);
+        if let Some(kind) = keys::unsupported_in(end_entity) {
+            return Err(Refusal::key(&kind, &names));
+        }
         if !self.allowed.is_empty() {
             let allowed = names
                 .iter()

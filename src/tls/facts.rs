@@ -3,65 +3,96 @@
 
 use std::collections::HashSet;
 use std::fmt;
-#[cfg(feature = "cli")]
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use rustls_pki_types::{CertificateDer, DnsName, UnixTime};
 use webpki::EndEntityCert;
-use x509_cert::Version;
-use x509_cert::certificate::Certificate;
 use x509_cert::crl::CertificateList;
 use x509_cert::der::oid::AssociatedOid;
 use x509_cert::der::{DateTime, Decode, Header, SliceReader, Tag};
 use x509_cert::ext::Extensions;
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{BasicConstraints, CrlNumber, NameConstraints, SubjectAltName};
+use x509_cert::ext::pkix::{BasicConstraints, CrlNumber, SubjectAltName};
+use x509_cert::name::Name as DistinguishedName;
+use x509_cert::time::Validity;
+
+use super::x509::{self, Item, Parts, extension};
 
 /// A name in a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Name {
     pub(super) text: String,
-    pub(super) is_dns: bool,
+    pub(super) kind: NameKind,
 }
 
-/// The names in a certificate: DNS names, URIs, e-mail addresses, the common name.
+/// Kinds of names, which are compared in different ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NameKind {
+    Dns,
+    Address(IpAddr),
+    /// A URI, an e-mail address or a common name.
+    Other,
+}
+
+/// The names in a certificate: DNS names, URIs, e-mail addresses, the common name, IP addresses. An
+/// address is the last, because it tells the least of a sender: its connection has one, too.
 ///
 /// DNS names and URIs are those that rustls-webpki sees, so that what it checked is what is shown.
-/// A URI without a scheme or an address without `@` is no name (RFC 5280, section 4.2.1.6): it
-/// could be taken for a DNS name, and got past name constraints on those.
+/// A URI without a scheme or an e-mail address without `@` is no name (RFC 5280, section 4.2.1.6):
+/// it could be taken for a DNS name, and got past name constraints on those. So could a URI such as
+/// `fd00::7`, and be taken for an IP address.
 pub(super) fn names(certificate: &EndEntityCert<'_>, common_name: CommonName) -> Vec<Name> {
     let mut names: Vec<Name> = dns_names(certificate).collect();
+    let mut addresses = Vec::new();
     let mut add = |text: &str| {
         names.push(Name {
             text: text.to_owned(),
-            is_dns: false,
+            kind: NameKind::Other,
         });
     };
     let uris = certificate.valid_uri_names();
-    uris.filter(|uri| has_scheme(uri)).for_each(&mut add);
-    // What this parser is too strict for has the other names all the same.
-    if let Ok(parsed) = Certificate::from_der(&certificate.der()) {
-        let parsed = parsed.tbs_certificate();
-        if let Ok(Some((_, SubjectAltName(alternatives)))) = parsed.get_extension() {
-            for name in &alternatives {
-                if let GeneralName::Rfc822Name(mail) = name
-                    && mail.as_str().contains('@')
-                {
-                    add(mail.as_str());
-                }
+    uris.filter(|uri| has_scheme(uri) && uri.parse::<IpAddr>().is_err())
+        .for_each(&mut add);
+    let der = certificate.der();
+    if let Some(parts) = Parts::of(&der) {
+        for name in alternatives(&parts) {
+            match &name {
+                GeneralName::Rfc822Name(mail) if mail.as_str().contains('@') => add(mail.as_str()),
+                name => addresses.extend(address(name)),
             }
         }
-        if let (CommonName::Counts, Ok(Some(name))) = (common_name, parsed.subject().common_name())
-            && !name.value().is_empty()
+        if let (CommonName::Counts, Some(name)) = (common_name, x509::common_name(parts.subject))
+            && !addresses.iter().any(|address| name.parse() == Ok(*address))
         {
-            add(&name.value());
+            add(&name);
         }
     }
+    names.extend(addresses.into_iter().map(|address| Name {
+        text: address.to_string(),
+        kind: NameKind::Address(address),
+    }));
     // Of two that are the same, the first stays: a DNS name has no case. There may be thousands.
     let mut seen = HashSet::new();
     names.retain(|name| seen.insert(name.text.clone()));
     names
+}
+
+/// The names in the subjectAltName (RFC 5280, section 4.2.1.6).
+fn alternatives(parts: &Parts<'_>) -> Vec<GeneralName> {
+    parts
+        .extension(extension::SUBJECT_ALT_NAME)
+        .and_then(|names| SubjectAltName::from_der(names.whole).ok())
+        .map_or_else(Vec::new, |SubjectAltName(names)| names)
+}
+
+fn address(name: &GeneralName) -> Option<IpAddr> {
+    let GeneralName::IpAddress(address) = name else {
+        return None;
+    };
+    let v4 = <[u8; 4]>::try_from(address.as_bytes()).map(IpAddr::from);
+    v4.or_else(|_| <[u8; 16]>::try_from(address.as_bytes()).map(IpAddr::from))
+        .ok()
 }
 
 /// RFC 3986, section 3.1.
@@ -86,53 +117,44 @@ pub(super) enum CommonName {
 pub(super) fn dns_names(certificate: &EndEntityCert<'_>) -> impl Iterator<Item = Name> {
     certificate.valid_dns_names().map(|name| Name {
         text: name.to_owned(),
-        is_dns: true,
+        kind: NameKind::Dns,
     })
 }
 
 /// The DNS names and IP addresses in a certificate: what a server can be reached by.
-#[cfg(feature = "cli")]
 pub(super) fn host_names(der: &CertificateDer<'_>) -> Vec<String> {
     let mut names = Vec::new();
     if let Ok(certificate) = EndEntityCert::try_from(der) {
         names.extend(dns_names(&certificate).map(|name| name.text));
     }
-    // What this parser is too strict for has its DNS names all the same.
-    let Ok(parsed) = Certificate::from_der(der) else {
-        return names;
-    };
-    if let Ok(Some((_, SubjectAltName(alternatives)))) = parsed.tbs_certificate().get_extension() {
-        for name in &alternatives {
-            if let GeneralName::IpAddress(address) = name {
-                let address = address.as_bytes();
-                let v4 = <[u8; 4]>::try_from(address).map(IpAddr::from);
-                let address = v4.or_else(|_| <[u8; 16]>::try_from(address).map(IpAddr::from));
-                names.extend(address.map(|address| address.to_string()));
-            }
-        }
+    if let Some(parts) = Parts::of(der) {
+        let alternatives = alternatives(&parts);
+        let addresses = alternatives.iter().filter_map(address);
+        names.extend(addresses.map(|address| address.to_string()));
     }
     names
 }
 
-/// Whether the certificate names itself as its issuer.
+/// Whether the certificate has this as a DNS name, although no DNS name looks like it.
 #[cfg(feature = "cli")]
-pub(super) fn is_self_issued(der: &CertificateDer<'_>) -> bool {
-    Certificate::from_der(der).is_ok_and(|certificate| {
-        let parsed = certificate.tbs_certificate();
-        parsed.issuer() == parsed.subject()
-    })
+pub(super) fn has_as_dns_name(der: &CertificateDer<'_>, wanted: &str) -> bool {
+    let alternatives = Parts::of(der).map(|parts| alternatives(&parts));
+    let names = alternatives.unwrap_or_default();
+    names
+        .iter()
+        .any(|name| matches!(name, GeneralName::DnsName(name) if name.as_str() == wanted))
+}
+
+/// The common name of the certificate's subject.
+#[cfg(feature = "cli")]
+pub(super) fn common_name(der: &CertificateDer<'_>) -> Option<String> {
+    x509::common_name(Parts::of(der)?.subject)
 }
 
 /// Whether the certificate limits the names that certificates below it may have. If that can't be
 /// told, it does.
 pub(super) fn has_name_constraints(der: &CertificateDer<'_>) -> bool {
-    Certificate::from_der(der).map_or(true, |certificate| {
-        certificate
-            .tbs_certificate()
-            .filter_extensions::<NameConstraints>()
-            .next()
-            .is_some()
-    })
+    Parts::of(der).is_none_or(|parts| parts.extension(extension::NAME_CONSTRAINTS).is_some())
 }
 
 /// A certificate's or a CRL's own account of itself.
@@ -152,17 +174,15 @@ impl Facts {
         let name = EndEntityCert::try_from(der)
             .ok()
             .and_then(|certificate| names(&certificate, CommonName::Counts).into_iter().next());
-        let parsed = Certificate::from_der(der).ok();
-        let parsed = parsed.as_ref().map(|parsed| parsed.tbs_certificate());
-        let subject = parsed.map(|parsed| parsed.subject().to_string());
+        let times = validity(der);
         Facts {
             title: name
                 .map(|name| name.text)
-                .or(subject)
+                .or_else(|| subject(der))
                 .filter(|title| !title.is_empty())
                 .unwrap_or_else(|| "unknown".to_owned()),
-            begin: parsed.map(|parsed| parsed.validity().not_before.to_system_time()),
-            end: parsed.map(|parsed| parsed.validity().not_after.to_system_time()),
+            begin: times.map(|(begin, _)| begin),
+            end: times.map(|(_, end)| end),
         }
     }
 
@@ -207,20 +227,33 @@ impl Number {
 
 /// The issuer of a certificate (RFC 4514), if it can be read.
 pub(super) fn issuer(der: &CertificateDer<'_>) -> Option<String> {
-    let parsed = Certificate::from_der(der).ok()?;
-    Some(parsed.tbs_certificate().issuer().to_string())
+    Parts::of(der).map(|parts| distinguished(parts.issuer))
 }
 
 /// The subject of a certificate (RFC 4514), if it can be read.
 pub(super) fn subject(der: &CertificateDer<'_>) -> Option<String> {
-    let parsed = Certificate::from_der(der).ok()?;
-    Some(parsed.tbs_certificate().subject().to_string())
+    Parts::of(der).map(|parts| distinguished(parts.subject))
+}
+
+/// A distinguished name (RFC 4514); the common name alone, where x509-cert would show that as
+/// hexadecimal digits.
+pub(super) fn distinguished(name: Item<'_>) -> String {
+    let is_readable = x509::attributes(name)
+        .filter(|(oid, _)| *oid == x509::COMMON_NAME)
+        .all(|(_, value)| value.is_usual_text());
+    match DistinguishedName::from_der(name.whole) {
+        Ok(parsed) if is_readable => parsed.to_string(),
+        parsed => match (x509::common_name(name), parsed) {
+            (Some(common_name), _) => format!("CN={common_name}"),
+            (None, Ok(parsed)) => parsed.to_string(),
+            (None, Err(_)) => String::new(),
+        },
+    }
 }
 
 /// When the certificate begins and when it ends, if it can be read.
 pub(super) fn validity(der: &CertificateDer<'_>) -> Option<(SystemTime, SystemTime)> {
-    let parsed = Certificate::from_der(der).ok()?;
-    let validity = parsed.tbs_certificate().validity();
+    let validity: Validity = Validity::from_der(Parts::of(der)?.validity.whole).ok()?;
     Some((
         validity.not_before.to_system_time(),
         validity.not_after.to_system_time(),
@@ -243,22 +276,17 @@ pub(super) fn is_crl_of_version_1(der: &[u8]) -> bool {
 /// Whether senders can be verified with this certificate: it is a CA's, or nobody but itself signed
 /// it.
 pub(super) fn can_be_anchor(der: &CertificateDer<'_>) -> bool {
-    is_ca(der)
-        || Certificate::from_der(der).is_ok_and(|certificate| {
-            let parsed = certificate.tbs_certificate();
-            parsed.issuer() == parsed.subject()
-        })
+    is_ca(der) || Parts::of(der).is_some_and(|parts| parts.issuer.content == parts.subject.content)
 }
 
 /// Whether it may sign for others: it says so, or is so old that it can't say.
 pub(super) fn is_ca(der: &CertificateDer<'_>) -> bool {
-    Certificate::from_der(der).map_or(true, |certificate| {
-        let parsed = certificate.tbs_certificate();
-        let says_so = matches!(
-            parsed.get_extension::<BasicConstraints>(),
-            Ok(Some((_, BasicConstraints { ca: true, .. })))
-        );
-        says_so || parsed.version() == Version::V1
+    Parts::of(der).is_none_or(|parts| {
+        let constraints = parts.extension(extension::BASIC_CONSTRAINTS);
+        let says_so = constraints.is_some_and(|constraints| {
+            BasicConstraints::from_der(constraints.whole).is_ok_and(|constraints| constraints.ca)
+        });
+        says_so || parts.is_version_1
     })
 }
 
@@ -286,21 +314,32 @@ pub(super) fn system_time(time: UnixTime) -> SystemTime {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Pattern {
     Exact(String),
+    /// In whichever form it was written.
+    Address(IpAddr),
     /// Begins with a dot.
     Suffix(String),
 }
 
 impl Pattern {
-    /// A name, or `*.` and a DNS name; `None` for anything else with a `*`, and for nothing.
+    /// A name, an IP address, or `*.` and a DNS name; `None` for anything else with a `*`, for a
+    /// range of addresses, and for nothing.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        match text.strip_prefix("*.") {
-            Some(suffix) => DnsName::try_from(suffix)
+        if let Some(suffix) = text.strip_prefix("*.") {
+            return DnsName::try_from(suffix)
                 .is_ok()
-                .then(|| Pattern::Suffix(format!(".{suffix}"))),
-            None => {
-                (!text.is_empty() && !text.contains('*')).then(|| Pattern::Exact(text.to_owned()))
-            }
+                .then(|| Pattern::Suffix(format!(".{suffix}")));
         }
+        let in_brackets = text
+            .strip_prefix('[')
+            .and_then(|text| text.strip_suffix(']'));
+        if let Ok(address) = in_brackets.unwrap_or(text).parse() {
+            return Some(Pattern::Address(address));
+        }
+        let is_range = text
+            .split_once('/')
+            .is_some_and(|(address, _)| address.parse::<IpAddr>().is_ok());
+        (!text.is_empty() && !text.contains('*') && !is_range)
+            .then(|| Pattern::Exact(text.to_owned()))
     }
 
     /// DNS names match without regard to case. A wildcard in a certificate matches nothing.
@@ -308,14 +347,18 @@ impl Pattern {
         if name.text.contains('*') {
             return false;
         }
-        match self {
-            Pattern::Exact(exact) if name.is_dns => name.text.eq_ignore_ascii_case(exact),
-            Pattern::Exact(exact) => name.text == *exact,
-            Pattern::Suffix(suffix) => {
+        match (self, name.kind) {
+            (Pattern::Exact(exact), NameKind::Dns) => name.text.eq_ignore_ascii_case(exact),
+            (Pattern::Exact(exact), _) => name.text == *exact,
+            (Pattern::Address(allowed), NameKind::Address(address)) => address == *allowed,
+            // A common name may be an address, too.
+            (Pattern::Address(allowed), _) => name.text.parse() == Ok(*allowed),
+            (Pattern::Suffix(suffix), NameKind::Dns) => {
                 let at = name.text.len().checked_sub(suffix.len());
                 let end = at.filter(|at| *at > 0).and_then(|at| name.text.get(at..));
-                name.is_dns && end.is_some_and(|end| end.eq_ignore_ascii_case(suffix))
+                end.is_some_and(|end| end.eq_ignore_ascii_case(suffix))
             }
+            (Pattern::Suffix(_), _) => false,
         }
     }
 }
@@ -327,7 +370,7 @@ mod tests {
     fn dns(text: &str) -> Name {
         Name {
             text: text.to_owned(),
-            is_dns: true,
+            kind: NameKind::Dns,
         }
     }
 
@@ -348,7 +391,7 @@ mod tests {
         }
         let common_name = Name {
             text: "a.example.net".to_owned(),
-            is_dns: false,
+            kind: NameKind::Other,
         };
         assert!(!pattern.matches(&common_name));
     }
@@ -358,7 +401,7 @@ mod tests {
         let pattern = Pattern::parse("Web.example").unwrap();
         assert!(pattern.matches(&dns("web.EXAMPLE")));
         let mut name = dns("web.example");
-        name.is_dns = false;
+        name.kind = NameKind::Other;
         assert!(!pattern.matches(&name));
     }
 

@@ -12,7 +12,7 @@ use webpki::EndEntityCert;
 
 use super::facts::{self, Facts};
 use super::warning::{TlsWarning, ending};
-use super::{pem, schemes};
+use super::{keys, pem, schemes};
 use crate::error::TlsError;
 
 /// A certificate chain and its private key: a server's, or a client's.
@@ -22,6 +22,8 @@ pub struct Identity {
     /// DNS names, among them such as `*.example.net`.
     names: Vec<String>,
     chain: Vec<Facts>,
+    /// Whether it is for a DNS name or an IP address.
+    is_for_host: bool,
 }
 
 impl Identity {
@@ -46,7 +48,7 @@ impl Identity {
     }
 
     /// Takes a certificate chain and its private key as PEM (RFC 7468). The key is PKCS#8, PKCS#1
-    /// or SEC1: RSA from 2048 bits on, ECDSA on P-256 or P-384, or Ed25519. Anything else in either
+    /// or SEC1: RSA of 2048, 3072 or 4096 bits, ECDSA on P-256 or P-384, or Ed25519. Anything else in either
     /// text is passed over, so both may be the same, and hold a CA's certificate too.
     ///
     /// # Errors
@@ -61,8 +63,12 @@ impl Identity {
         mut chain: Vec<CertificateDer<'static>>,
         key: &PrivateKeyDer<'_>,
     ) -> Result<Self, TlsError> {
-        let key = sign::any_supported_type(&PrivateKey(key.secret_der().to_vec()))
-            .map_err(|_| TlsError::UnusableKey)?;
+        let key =
+            sign::any_supported_type(&PrivateKey(key.secret_der().to_vec())).map_err(|_| {
+                TlsError::UnusableKey {
+                    kind: keys::unsupported_private(key),
+                }
+            })?;
         // In a file that holds everything, a CA's certificate may be the first.
         let own = own_certificate(&chain, &*key)?;
         chain.get_mut(..=own).unwrap_or_default().rotate_right(1);
@@ -73,6 +79,9 @@ impl Identity {
                 .collect(),
             _ => Vec::new(),
         };
+        let is_for_host = chain
+            .first()
+            .is_some_and(|own| !facts::host_names(own).is_empty());
         let facts = chain.iter().map(Facts::of_certificate).collect();
         let chain = chain
             .into_iter()
@@ -82,6 +91,7 @@ impl Identity {
             key: Arc::new(CertifiedKey::new(chain, key)),
             names,
             chain: facts,
+            is_for_host,
         })
     }
 
@@ -90,10 +100,16 @@ impl Identity {
         Arc::clone(&self.key)
     }
 
+    /// What should be known of it as a server's certificate.
     pub(super) fn warnings(&self, now: SystemTime) -> impl Iterator<Item = TlsWarning> {
-        self.chain
-            .iter()
-            .filter_map(move |facts| ending("certificate", facts, now))
+        let own = self.chain.first().filter(|_| !self.is_for_host);
+        let nameless = own.map(|own| TlsWarning::NoHostName {
+            name: own.title.clone(),
+        });
+        let ends = self.chain.iter();
+        nameless
+            .into_iter()
+            .chain(ends.filter_map(move |facts| ending("certificate", facts, now)))
     }
 
     /// Whether it is for this name, as it is.
@@ -134,7 +150,7 @@ impl std::fmt::Debug for Identity {
 fn own_certificate(chain: &[CertificateDer<'_>], key: &dyn SigningKey) -> Result<usize, TlsError> {
     const MESSAGE: &[u8] = b"signed to see whether key and certificate belong together";
     let Some(signer) = key.choose_scheme(&schemes::supported()) else {
-        return Err(TlsError::UnusableKey);
+        return Err(TlsError::UnusableKey { kind: None });
     };
     let signature = signer.sign(MESSAGE).map_err(pem::unusable)?;
     let belongs = |certificate: &CertificateDer<'_>| {
@@ -179,7 +195,9 @@ pub(super) struct Resolver(pub(super) Vec<Identity>);
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let wanted = |is: fn(&Identity, &str) -> bool| {
+            // A dot at its end makes a name absolute, and is in no certificate.
             let name = hello.server_name();
+            let name = name.map(|name| name.strip_suffix('.').unwrap_or(name));
             move |identity: &&Identity| name.is_some_and(|name| is(identity, name))
         };
         // One name may have certificates with several kinds of key.

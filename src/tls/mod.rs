@@ -18,6 +18,7 @@ use rustls::{
 use crate::error::TlsError;
 
 mod authorities;
+mod chain;
 #[cfg(feature = "cli")]
 mod client;
 #[cfg(feature = "cli")]
@@ -28,6 +29,7 @@ mod facts;
 #[cfg(feature = "cli")]
 mod fingerprint;
 mod identity;
+mod keys;
 mod pem;
 mod refusal;
 mod schemes;
@@ -38,6 +40,7 @@ mod suites;
 mod warning;
 mod wire;
 mod words;
+mod x509;
 
 #[cfg(feature = "cli")]
 pub use client::{ANSWER, Connector, Sender};
@@ -184,7 +187,7 @@ impl Tls {
     }
 
     /// What should be known of the certificates and CRLs: those that have ended, that will within
-    /// 14 days, or that are of no use.
+    /// 14 days, or that are of little use.
     pub fn warnings(&self) -> Vec<TlsWarning> {
         let config = self.config();
         let now = SystemTime::now();

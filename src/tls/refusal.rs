@@ -5,11 +5,12 @@ use std::iter;
 
 use rustls::CertificateError;
 use rustls_pki_types::CertificateDer;
-use webpki::{Cert, EndEntityCert};
+use webpki::{Cert, EndEntityCert, Error as Fault};
 
-use super::authorities::MAX_ABOVE;
+use super::chain::{self, Cause, Chain, Text};
 use super::crl::Crls;
 use super::facts::{self, CommonName, Day, Name, system_time};
+use super::keys;
 use super::words::{QUOTED, fault, other, quoted};
 
 /// Why a sender was turned away.
@@ -24,12 +25,12 @@ pub(super) struct Refusal {
 impl Refusal {
     /// Puts into words why a certificate is not taken.
     pub(super) fn new(
-        error: webpki::Error,
+        error: Fault,
         certificate: &EndEntityCert<'_>,
         intermediates: &[CertificateDer<'_>],
         crls: &Crls,
+        chain: &Chain<'_>,
     ) -> Self {
-        use webpki::Error as Fault;
         let above: Vec<_> = intermediates
             .iter()
             .filter_map(|der| EndEntityCert::try_from(der).ok())
@@ -39,35 +40,6 @@ impl Refusal {
             .collect();
         let way = way_up(&presented);
         let (what, reason, hint) = match &error {
-            Fault::UnknownIssuer => (
-                format!("unknown CA {}", issuer(way.last())),
-                CertificateError::UnknownIssuer,
-                Some(
-                    "if a CA that is trusted here has signed for that one, senders must present its \
-                     certificate too",
-                ),
-            ),
-            Fault::CertExpired { not_after, .. } => {
-                let end = system_time(*not_after);
-                let ends_then =
-                    |one: &Cert<'_>| facts::validity(&one.der()).is_some_and(|(_, to)| to == end);
-                (
-                    format!("{} expired on {}", whose(&presented, ends_then), Day(end)),
-                    CertificateError::Expired,
-                    None,
-                )
-            }
-            Fault::CertNotValidYet { not_before, .. } => {
-                let begin = system_time(*not_before);
-                let begins_then =
-                    |one: &Cert<'_>| facts::validity(&one.der()).is_some_and(|(at, _)| at == begin);
-                let whose = whose(&presented, begins_then);
-                (
-                    format!("{whose} is not valid before {}", Day(begin)),
-                    CertificateError::NotValidYet,
-                    Some("if that day has come, a clock is wrong"),
-                )
-            }
             Fault::CertRevoked => (
                 format!("{} is revoked", whose(&presented, |one| crls.revokes(one))),
                 CertificateError::Revoked,
@@ -92,39 +64,22 @@ impl Refusal {
                     Some("get the CA's new list"),
                 )
             }
-            Fault::RequiredEkuNotFoundContext(_) => (
-                "the certificate is not for clients".to_owned(),
-                CertificateError::InvalidPurpose,
-                Some("its extended key usage must include clientAuth"),
-            ),
-            Fault::NameConstraintViolation => (
-                "a CA above the certificate may not sign for its names".to_owned(),
-                other(error),
-                None,
-            ),
-            Fault::CaUsedAsEndEntity => (
-                "the certificate is a CA's own".to_owned(),
-                CertificateError::InvalidPurpose,
-                Some("senders need one that a CA signed for them"),
-            ),
-            Fault::MaximumPathDepthExceeded if intermediates.len() > MAX_ABOVE => (
-                format!("more than {MAX_ABOVE} certificates came with the certificate"),
-                other(error),
-                Some("senders present their own and those of the CAs above it, no others"),
-            ),
-            Fault::InvalidSignatureForPublicKey => (
-                format!("a signature is not by the key of CA {}", issuer(way.last())),
-                CertificateError::BadSignature,
-                Some(
-                    "another CA may have the same name: compare its certificate with the one that is \
-                     trusted here",
-                ),
-            ),
-            _ => (
+            Fault::InvalidCrlSignatureForPublicKey
+            | Fault::UnsupportedCrlSignatureAlgorithmContext(_)
+            | Fault::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_)
+            | Fault::IssuerNotCrlSigner => (
                 format!("the certificate can't be used: {}", fault(&error)),
                 other(error),
                 None,
             ),
+            _ => {
+                let found = chain.explain(&error);
+                (
+                    sentence(found.text),
+                    found.cause.reason(error),
+                    hint(&found.cause),
+                )
+            }
         };
         Refusal {
             what: format!("{what}; {}", claim_of(certificate)),
@@ -133,23 +88,25 @@ impl Refusal {
         }
     }
 
-    pub(super) fn damaged(error: &webpki::Error) -> Self {
-        use webpki::Error as Fault;
-        let (what, hint) = match error {
-            Fault::UnsupportedCertVersion => (
-                "the certificate is not of X.509 version 3",
-                Some("openssl x509 -req makes that when it is given extensions (-extfile)"),
-            ),
-            Fault::UnsupportedCriticalExtension => (
-                "the certificate has a critical extension that is not supported",
-                None,
-            ),
-            _ => ("the certificate is damaged", None),
-        };
+    /// The sender's own certificate can't be read.
+    pub(super) fn unread(error: Fault, certificate: &CertificateDer<'_>) -> Self {
+        let (cause, text) = chain::unread(&error, certificate);
         Refusal {
-            what: what.to_owned(),
-            hint,
-            reason: CertificateError::BadEncoding,
+            what: format!("the certificate {text}"),
+            hint: hint(&cause),
+            reason: cause.reason(error),
+        }
+    }
+
+    /// Nobody can prove to have a key of this kind.
+    pub(super) fn key(kind: &str, names: &[Name]) -> Self {
+        Refusal {
+            what: format!(
+                "the certificate's key is {kind}, which is not supported; {}",
+                claim(names.iter().map(|name| &*name.text))
+            ),
+            hint: Some(keys::SUPPORTED),
+            reason: CertificateError::InvalidPurpose,
         }
     }
 
@@ -180,6 +137,55 @@ impl Refusal {
             reason: CertificateError::BadSignature,
         }
     }
+}
+
+fn sentence(text: Text) -> String {
+    match text {
+        Text::Own(text) => format!("the certificate {text}"),
+        Text::Sentence(sentence) => sentence,
+    }
+}
+
+/// What can be done about it, by the sender or here.
+fn hint(cause: &Cause) -> Option<&'static str> {
+    let hint = match cause {
+        Cause::UnknownCa(_) => {
+            "if a CA that is trusted here has signed for that one, senders must present its \
+             certificate too"
+        }
+        Cause::SelfSigned => {
+            "senders need one that a CA trusted here has signed, or to be trusted by this one"
+        }
+        Cause::OtherKey {
+            is_trusted: true, ..
+        } => {
+            "another CA may have the same name: compare its certificate with the one that is \
+             trusted here"
+        }
+        Cause::OtherKey { .. } => {
+            "senders must present the certificate of that CA that has the key which signed"
+        }
+        Cause::OtherEncoding => {
+            "names are compared byte by byte: the CA's certificate must have its name as the \
+             certificates have it that it signs"
+        }
+        Cause::NotValidYet => "if that day has come, a clock is wrong",
+        Cause::CaOwn => "senders need one that a CA signed for them",
+        Cause::Purpose => "its extended key usage must include clientAuth",
+        Cause::UnsupportedConstraints => {
+            "name constraints on DNS names and IP addresses are supported, and no others"
+        }
+        Cause::TooMany => "senders present their own and those of the CAs above it, no others",
+        Cause::Version => "openssl x509 -req makes that when it is given extensions (-extfile)",
+        Cause::Key => keys::SUPPORTED,
+        Cause::Signature => keys::SIGNATURES,
+        Cause::Expired
+        | Cause::NameConstraints
+        | Cause::Unsupported
+        | Cause::Damaged
+        | Cause::Other => return None,
+    };
+    Some(hint)
 }
 
 /// The sender's certificate, which is the first that it presented, and those above it, as far as

@@ -2,7 +2,9 @@
 //! rustls 0.21 carries is never asked: RUSTSEC-2026-0098, -0099 and -0104 are in it.
 
 use rustls::client::HandshakeSignatureValid;
-use rustls::{Certificate, CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{
+    Certificate, CertificateError, DigitallySignedStruct, Error, PeerMisbehaved, SignatureScheme,
+};
 use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm};
 use webpki::EndEntityCert;
 use webpki::ring;
@@ -111,7 +113,7 @@ pub(super) fn verify_tls13(
 ) -> Result<HandshakeSignatureValid, Error> {
     let known = known(signed.scheme)?;
     if known.until == Since::Tls12 {
-        return Err(CertificateError::BadSignature.into());
+        return Err(not_offered());
     }
     verify([known.algorithm].into_iter(), message, certificate, signed)
 }
@@ -139,23 +141,30 @@ fn known(scheme: SignatureScheme) -> Result<&'static Scheme, Error> {
     SCHEMES
         .iter()
         .find(|known| known.scheme == scheme)
-        .ok_or_else(|| CertificateError::BadSignature.into())
+        .ok_or_else(not_offered)
+}
+
+/// The peer signed by a scheme that was not offered to it, or not with the key of its certificate.
+fn not_offered() -> Error {
+    PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into()
 }
 
 fn verify(
-    mut algorithms: impl Iterator<Item = Algorithm>,
+    algorithms: impl Iterator<Item = Algorithm>,
     message: &[u8],
     certificate: &Certificate,
     signed: &DigitallySignedStruct,
 ) -> Result<HandshakeSignatureValid, Error> {
     let der = CertificateDer::from(certificate.0.as_slice());
     let certificate = EndEntityCert::try_from(&der).map_err(|_| CertificateError::BadEncoding)?;
-    match algorithms.any(|algorithm| {
-        certificate
-            .verify_signature(algorithm, message, signed.signature())
-            .is_ok()
-    }) {
-        true => Ok(HandshakeSignatureValid::assertion()),
-        false => Err(CertificateError::BadSignature.into()),
+    let mut error = not_offered();
+    for algorithm in algorithms {
+        match certificate.verify_signature(algorithm, message, signed.signature()) {
+            Ok(()) => return Ok(HandshakeSignatureValid::assertion()),
+            // The key is not of the kind that the scheme is for.
+            Err(webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)) => {}
+            Err(_) => error = CertificateError::BadSignature.into(),
+        }
     }
+    Err(error)
 }

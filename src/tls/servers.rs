@@ -5,15 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use rustls::client::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::{Certificate, CertificateError, DigitallySignedStruct, Error, SignatureScheme};
+use rustls::{Certificate, CertificateError, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName};
-use webpki::{EndEntityCert, KeyUsage};
+use webpki::{EndEntityCert, Error, KeyUsage};
 
 use super::authorities::Authorities;
-use super::facts::{self, Day, system_time};
+use super::chain::{Cause, Chain, Finding, Text};
+use super::facts;
 use super::fingerprint::Fingerprint;
-use super::words::{self, QUOTED, other, quoted};
-use super::{pem, schemes};
+use super::words::{QUOTED, quoted};
+use super::{keys, pem, schemes};
 use crate::error::TlsError;
 
 /// How a server is verified.
@@ -96,33 +97,73 @@ impl Servers {
         intermediates: &[CertificateDer<'_>],
         now: SystemTime,
     ) -> Result<(), Distrusted> {
+        let distrusted = |fault, what, reason| Distrusted {
+            fault,
+            what,
+            fingerprint: Fingerprint::of(end_entity),
+            reason,
+        };
+        // Nobody can prove to have such a key, whatever the certificate is trusted by.
+        if let Some(kind) = keys::unsupported_in(end_entity) {
+            return Err(distrusted(
+                Distrust::Unusable,
+                format!(
+                    "has a key that is not supported, {kind}; {}",
+                    keys::SUPPORTED
+                ),
+                CertificateError::InvalidPurpose,
+            ));
+        }
         let authorities = match &self.0 {
             Trust::Anyone => return Ok(()),
             Trust::Certificate(wanted) => {
                 let fingerprint = Fingerprint::of(end_entity);
                 return match fingerprint == *wanted {
                     true => Ok(()),
-                    false => Err(Distrusted {
-                        fault: Distrust::Fingerprint,
-                        what: format!("is another one; its sha256 is {fingerprint}"),
-                        fingerprint,
-                        reason: CertificateError::ApplicationVerificationFailure,
-                    }),
+                    false => Err(distrusted(
+                        Distrust::Fingerprint,
+                        format!("is another one; its sha256 is {fingerprint}"),
+                        CertificateError::ApplicationVerificationFailure,
+                    )),
                 };
             }
             Trust::Authorities(authorities) => authorities,
         };
-        let verified = EndEntityCert::try_from(end_entity).and_then(|certificate| {
-            authorities.verify(
-                &certificate,
-                intermediates,
-                now,
-                KeyUsage::server_auth(),
-                None,
-            )?;
+        let usage = KeyUsage::server_auth();
+        let certificate = EndEntityCert::try_from(end_entity);
+        let verified = certificate.and_then(|certificate| {
+            authorities.verify(&certificate, intermediates, now, usage, None)?;
             certificate.verify_is_valid_for_subject_name(name)
         });
-        verified.map_err(|error| Distrusted::new(error, name, end_entity))
+        verified.map_err(|error| {
+            if let Error::CertNotValidForName(_) = error {
+                return distrusted(
+                    Distrust::Name,
+                    format!("is not for {}", not_for(&name.to_str(), end_entity)),
+                    CertificateError::NotValidForName,
+                );
+            }
+            let mut presented = vec![end_entity.clone()];
+            presented.extend_from_slice(intermediates);
+            let chain = Chain::new(&presented, authorities, now, usage);
+            let Finding { cause, text } = chain.explain(&error);
+            let what = match (&cause, text) {
+                (Cause::UnknownCa(ca), _) if chain.is_alone() => {
+                    format!("is from an unknown CA, {ca}")
+                }
+                (Cause::UnknownCa(ca), _) => format!("is below an unknown CA, {ca}"),
+                (Cause::NameConstraints, _) => {
+                    "has names for which a CA above it may not sign".to_owned()
+                }
+                (_, Text::Own(text)) => text,
+                (_, Text::Sentence(sentence)) => format!("can't be verified: {sentence}"),
+            };
+            let more = match cause {
+                Cause::Purpose => ": its extended key usage lacks serverAuth",
+                _ => "",
+            };
+            distrusted(fault(&cause), what + more, cause.reason(error))
+        })
     }
 }
 
@@ -130,7 +171,7 @@ impl Servers {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Distrust {
-    /// None of the CAs signed it.
+    /// None of the CAs signed it, as far as can be told.
     UnknownCa,
     /// It has expired, or is not valid yet, or a CA certificate above it is so.
     Dates,
@@ -153,83 +194,30 @@ pub(super) struct Distrusted {
     reason: CertificateError,
 }
 
-impl Distrusted {
-    fn new(error: webpki::Error, name: &ServerName<'_>, der: &CertificateDer<'_>) -> Self {
-        use webpki::Error as Fault;
-        let (fault, what, reason) = match &error {
-            Fault::UnknownIssuer if facts::is_self_issued(der) => (
-                Distrust::UnknownCa,
-                "is signed by nobody but itself".to_owned(),
-                CertificateError::UnknownIssuer,
-            ),
-            Fault::UnknownIssuer => {
-                let issuer = facts::issuer(der).unwrap_or_default();
-                (
-                    Distrust::UnknownCa,
-                    format!("is from an unknown CA, {}", quoted(&issuer)),
-                    CertificateError::UnknownIssuer,
-                )
-            }
-            Fault::InvalidSignatureForPublicKey => {
-                let issuer = facts::issuer(der).unwrap_or_default();
-                (
-                    Distrust::UnknownCa,
-                    format!(
-                        "is from a CA that only has the name of one that is known, {}",
-                        quoted(&issuer)
-                    ),
-                    CertificateError::UnknownIssuer,
-                )
-            }
-            Fault::CaUsedAsEndEntity => (
-                Distrust::UnknownCa,
-                "is a CA's own".to_owned(),
-                CertificateError::InvalidPurpose,
-            ),
-            Fault::CertExpired { not_after, .. } => {
-                let end = system_time(*not_after);
-                let whose = match facts::validity(der) {
-                    Some((_, own)) if own != end => "has a CA certificate above it that expired",
-                    _ => "expired",
-                };
-                (
-                    Distrust::Dates,
-                    format!("{whose} on {}", Day(end)),
-                    CertificateError::Expired,
-                )
-            }
-            Fault::CertNotValidYet { not_before, .. } => (
-                Distrust::Dates,
-                format!("is not valid before {}", Day(system_time(*not_before))),
-                CertificateError::NotValidYet,
-            ),
-            Fault::CertNotValidForName(_) => (
-                Distrust::Name,
-                format!("is not for {}{}", quoted(&name.to_str()), others(der)),
-                CertificateError::NotValidForName,
-            ),
-            Fault::RequiredEkuNotFoundContext(_) => (
-                Distrust::Unusable,
-                "is not for servers: its extended key usage lacks serverAuth".to_owned(),
-                CertificateError::InvalidPurpose,
-            ),
-            Fault::NameConstraintViolation => (
-                Distrust::Unusable,
-                "has names for which a CA above it may not sign".to_owned(),
-                other(error),
-            ),
-            _ => (
-                Distrust::Unusable,
-                format!("can't be used: {}", words::fault(&error)),
-                other(error),
-            ),
-        };
-        Distrusted {
-            fault,
-            what,
-            fingerprint: Fingerprint::of(der),
-            reason,
-        }
+fn fault(cause: &Cause) -> Distrust {
+    match cause {
+        Cause::UnknownCa(_)
+        | Cause::SelfSigned
+        | Cause::OtherKey { .. }
+        | Cause::OtherEncoding
+        | Cause::CaOwn => Distrust::UnknownCa,
+        Cause::Expired | Cause::NotValidYet => Distrust::Dates,
+        _ => Distrust::Unusable,
+    }
+}
+
+/// The name that the certificate is not for, and why it may look as if it were.
+fn not_for(name: &str, der: &CertificateDer<'_>) -> String {
+    let wanted = quoted(name);
+    if facts::has_as_dns_name(der, name) {
+        return format!("{wanted}, which it has as a DNS name in place of an IP address");
+    }
+    match facts::common_name(der) {
+        Some(common_name) if facts::host_names(der).is_empty() => format!(
+            "{wanted}: it has no subjectAltName for a host, and its common name, {}, does not count",
+            quoted(&common_name)
+        ),
+        _ => format!("{wanted}{}", others(der)),
     }
 }
 
@@ -275,7 +263,7 @@ impl ServerCertVerifier for Verifier {
         _: &mut dyn Iterator<Item = &[u8]>,
         _: &[u8],
         now: SystemTime,
-    ) -> Result<ServerCertVerified, Error> {
+    ) -> Result<ServerCertVerified, rustls::Error> {
         let der = |certificate: &'_ Certificate| CertificateDer::from(certificate.0.clone());
         let intermediates: Vec<_> = intermediates.iter().map(der).collect();
         self.servers
@@ -293,7 +281,7 @@ impl ServerCertVerifier for Verifier {
         message: &[u8],
         certificate: &Certificate,
         signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         schemes::verify_tls12(message, certificate, signed)
     }
 
@@ -302,7 +290,7 @@ impl ServerCertVerifier for Verifier {
         message: &[u8],
         certificate: &Certificate,
         signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         schemes::verify_tls13(message, certificate, signed)
     }
 

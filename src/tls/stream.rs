@@ -44,7 +44,10 @@ pub(crate) enum HandshakeError {
     /// The connection broke.
     Reset(String),
     /// What came is not a handshake that this server takes.
-    Refused(String),
+    Refused {
+        what: String,
+        hint: Option<&'static str>,
+    },
     /// The sender's certificate is missing, or is not taken.
     Unverified {
         what: String,
@@ -187,42 +190,75 @@ impl From<io::Error> for HandshakeError {
         match (error.kind(), tls_error(&error)) {
             (_, Some(rustls::Error::NoCertificatesPresented)) => HandshakeError::Unverified {
                 what: "no certificate".to_owned(),
-                hint: Some("senders must present one that a CA trusted here has signed"),
+                // In TLS 1.3, a sender whose key we can't verify presents none.
+                hint: Some(
+                    "senders must present one that a CA trusted here has signed, for a key that is \
+                     RSA, P-256, P-384 or Ed25519",
+                ),
             },
-            (_, Some(tls)) => HandshakeError::Refused(describe(tls)),
-            (io::ErrorKind::InvalidData, None) => HandshakeError::Refused(error.to_string()),
+            (_, Some(tls)) => {
+                let (what, hint) = describe(tls);
+                HandshakeError::Refused { what, hint }
+            }
+            (io::ErrorKind::InvalidData, None) => HandshakeError::Refused {
+                what: error.to_string(),
+                hint: None,
+            },
             (io::ErrorKind::UnexpectedEof, None) => HandshakeError::Closed,
             (_, None) => HandshakeError::Reset(error.to_string()),
         }
     }
 }
 
-/// Why a handshake failed, in words that a person can act on.
-fn describe(error: &rustls::Error) -> String {
-    use rustls::Error::{AlertReceived, DecryptError, InvalidMessage, PeerIncompatible};
+/// Why a handshake failed, in words that a person can act on, and what can be done about it.
+fn describe(error: &rustls::Error) -> (String, Option<&'static str>) {
+    use rustls::Error::{
+        AlertReceived, DecryptError, InvalidMessage, PeerIncompatible, PeerMisbehaved,
+    };
+    use rustls::InvalidMessage as Message;
     use rustls::PeerIncompatible as Peer;
-    match error {
-        InvalidMessage(rustls::InvalidMessage::InvalidContentType) => "this is not TLS".to_owned(),
-        // A hello without any extensions, as before TLS 1.2, is taken for a damaged one.
-        InvalidMessage(rustls::InvalidMessage::MissingData("ClientHelloPayload"))
-        | PeerIncompatible(
+    use rustls::PeerMisbehaved as Misbehaved;
+    let what = match error {
+        InvalidMessage(Message::InvalidContentType) => "this is not TLS",
+        PeerIncompatible(
             Peer::Tls12NotOffered
             | Peer::Tls12NotOfferedOrEnabled
             | Peer::SupportedVersionsExtensionRequired
-            | Peer::ServerDoesNotSupportTls12Or13
-            // TLS 1.1 had no such extension, and this is missed first.
-            | Peer::SignatureAlgorithmsExtensionRequired,
-        ) => "no version of TLS in common".to_owned(),
-        PeerIncompatible(Peer::NoCipherSuitesInCommon) => "no cipher suite in common".to_owned(),
-        PeerIncompatible(Peer::NoKxGroupsInCommon) => "no key exchange in common".to_owned(),
-        PeerIncompatible(Peer::NoSignatureSchemesInCommon) => {
-            "no kind of signature in common".to_owned()
+            | Peer::ServerDoesNotSupportTls12Or13,
+        ) => "no version of TLS in common",
+        // TLS 1.1 has no such extension, and this is missed before the version is looked at. A hello
+        // of TLS 1.2 may leave it out, which stands for SHA-1 (RFC 5246, section 7.4.1.4.1).
+        InvalidMessage(Message::MissingData("ClientHelloPayload"))
+        | PeerIncompatible(Peer::SignatureAlgorithmsExtensionRequired) => {
+            "no version of TLS in common, or no kind of signature but SHA-1"
         }
-        AlertReceived(alert) => format!("the sender gave up: {alert:?}"),
+        PeerIncompatible(Peer::NoCipherSuitesInCommon) => {
+            "no cipher suite in common, or none for our certificate's kind of key"
+        }
+        PeerIncompatible(Peer::NoKxGroupsInCommon) => "no key exchange in common",
+        PeerIncompatible(Peer::NoSignatureSchemesInCommon) => {
+            "no kind of signature in common, or none for our certificate's kind of key"
+        }
+        // An address is a name to rustls, but none that may be asked for (RFC 6066, section 3).
+        InvalidMessage(Message::InvalidServerName)
+        | PeerMisbehaved(Misbehaved::ServerNameMustContainOneHostName) => {
+            return (
+                "the name that the sender asks for (SNI) is no host name".to_owned(),
+                Some("senders ask for a DNS name without a port, and for none with an address"),
+            );
+        }
+        PeerMisbehaved(Misbehaved::SignedHandshakeWithUnadvertisedSigScheme) => {
+            "the sender signed the handshake in a way that it was not offered"
+        }
+        AlertReceived(alert) => return (format!("the sender gave up: {alert:?}"), None),
         // In TLS 1.3, OpenSSL's alert about a certificate comes before it encrypts.
-        DecryptError => "the sender gave up, perhaps as it does not trust our certificate".to_owned(),
-        error => error.to_string(),
-    }
+        DecryptError => {
+            "what the sender said can't be decrypted; perhaps it gave up, as it does not trust our \
+             certificate"
+        }
+        error => return (error.to_string(), None),
+    };
+    (what.to_owned(), None)
 }
 
 /// Whether the sender's signature is not by the key of its certificate.

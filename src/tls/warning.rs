@@ -30,6 +30,12 @@ pub enum TlsWarning {
         /// When it ended.
         end: SystemTime,
     },
+    /// A server's certificate has no DNS name and no IP address in a subjectAltName. A common name
+    /// does not stand for a host (RFC 9525, section 2).
+    NoHostName {
+        /// Whose it is.
+        name: String,
+    },
     /// A CRL was not issued by any of the CAs that senders are verified by. It is of use only if
     /// senders present its issuer's certificate.
     UnknownCrlIssuer {
@@ -46,6 +52,9 @@ impl TlsWarning {
                 what: "certificate",
                 ..
             } => Some("senders that verify it will refuse it"),
+            TlsWarning::NoHostName { .. } => {
+                Some("most senders that verify it will refuse it: a common name does not count")
+            }
             TlsWarning::Ended { what: "CRL", .. } => {
                 Some("senders below its issuer are refused until there is a new one")
             }
@@ -66,6 +75,12 @@ impl fmt::Display for TlsWarning {
             }
             TlsWarning::Ended { what, name, end } => {
                 write!(f, "the {what} of {name} expired on {}", Day(*end))
+            }
+            TlsWarning::NoHostName { name } => {
+                write!(
+                    f,
+                    "the certificate of {name} has no subjectAltName for a host"
+                )
             }
             TlsWarning::UnknownCrlIssuer { issuer } => {
                 write!(f, "the CRL of {issuer} is from none of the CAs")

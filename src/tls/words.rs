@@ -19,17 +19,16 @@ pub(super) fn fault(error: &webpki::Error) -> Cow<'static, str> {
         | Fault::MalformedExtensions => "it is damaged",
         Fault::UnsupportedCertVersion => "it is not of X.509 version 3",
         Fault::UnsupportedCriticalExtension => "it has a critical extension that is not supported",
-        Fault::UnsupportedSignatureAlgorithmContext(_)
-        | Fault::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => {
-            "its kind of signature is not supported"
-        }
         Fault::InvalidCertValidity => "it ends before it begins",
-        Fault::EndEntityUsedAsCa => "it is signed by something that is no CA",
-        Fault::PathLenConstraintViolated => "a CA above it may not sign for further CAs",
-        Fault::MaximumPathDepthExceeded
-        | Fault::MaximumPathBuildCallsExceeded
-        | Fault::MaximumSignatureChecksExceeded
-        | Fault::MaximumNameConstraintComparisonsExceeded => "too much came with it to be checked",
+        Fault::EmptyEkuExtension => "its extended key usage is empty",
+        Fault::MalformedDnsIdentifier => "one of its DNS names is not valid",
+        Fault::CertDistrusted => "its key is known to be distrusted",
+        Fault::MaximumPathBuildCallsExceeded | Fault::MaximumSignatureChecksExceeded => {
+            "too many CAs may have signed it"
+        }
+        Fault::MaximumNameConstraintComparisonsExceeded => {
+            "it has too many names for the name constraints above it"
+        }
         Fault::InvalidCrlSignatureForPublicKey => "the CRL for it is not signed by its CA",
         Fault::UnsupportedCrlSignatureAlgorithmContext(_)
         | Fault::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_) => {

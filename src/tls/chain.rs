@@ -1,0 +1,546 @@
+//! Why no path leads from a peer's certificate up to a trusted CA. rustls-webpki names the worst
+//! fault that it met, but not the certificate that has it, and most of its errors have several
+//! causes.
+
+use std::time::SystemTime;
+
+use rustls::CertificateError;
+use rustls_pki_types::CertificateDer;
+use webpki::{DerTypeId, EndEntityCert, Error, KeyUsage};
+use x509_cert::der::Decode;
+use x509_cert::ext::pkix::BasicConstraints;
+
+use super::authorities::{Authorities, MAX_ABOVE};
+use super::facts::{self, Day, distinguished, system_time};
+use super::keys::{self, Signed};
+use super::words::{fault, other, quoted};
+use super::x509::{self, Item, Items, Parts, extension};
+
+/// What is wrong, and where.
+#[derive(Debug)]
+pub(super) struct Finding {
+    pub(super) cause: Cause,
+    pub(super) text: Text,
+}
+
+/// What kind of fault it is.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// No CA of this name is trusted.
+    UnknownCa(String),
+    /// Nobody signed it but itself.
+    SelfSigned,
+    /// The CA of that name has another key. It is trusted here, or the peer presents it.
+    OtherKey {
+        ca: String,
+        is_trusted: bool,
+    },
+    /// Two names of a CA are the same to people, and not byte by byte.
+    OtherEncoding,
+    Expired,
+    NotValidYet,
+    /// A CA's certificate in place of the peer's own.
+    CaOwn,
+    /// A certificate may be used for other purposes only.
+    Purpose,
+    NameConstraints,
+    /// Name constraints on names of a kind for which they are not supported.
+    UnsupportedConstraints,
+    /// More certificates came along than there may be.
+    TooMany,
+    /// A certificate is of another version.
+    Version,
+    /// A key is of a kind that is not supported.
+    Key,
+    /// A certificate is signed in a way that is not supported.
+    Signature,
+    /// A certificate has something that is not supported.
+    Unsupported,
+    Damaged,
+    Other,
+}
+
+/// What is said of a fault.
+#[derive(Debug)]
+pub(super) enum Text {
+    /// Of the peer's own certificate, beginning with a verb.
+    Own(String),
+    /// A sentence on something else.
+    Sentence(String),
+}
+
+/// What a peer presents, and what it is verified by.
+pub(super) struct Chain<'a> {
+    presented: &'a [CertificateDer<'a>],
+    authorities: &'a Authorities,
+    now: SystemTime,
+    usage: KeyUsage,
+    /// The peer's own certificate, and those above it by their names, as far as they came along.
+    way: Vec<Presented<'a>>,
+}
+
+#[derive(Clone)]
+struct Presented<'a> {
+    der: &'a CertificateDer<'a>,
+    parts: Parts<'a>,
+}
+
+/// Who signed a certificate, among the CAs that have the name of its issuer.
+enum Signer<'a> {
+    /// One that is trusted here.
+    Trusted,
+    /// One that the peer presents.
+    Presented(Presented<'a>),
+    /// There is none of that name.
+    Unknown,
+    /// None of them, and what speaks against the first.
+    None { signed: Signed, is_trusted: bool },
+}
+
+/// The most CAs that rustls-webpki lets stand between a certificate and a trusted CA.
+const MAX_BETWEEN: usize = 6;
+
+/// id-kp (RFC 5280, section 4.2.1.12), and below it what a TLS server and a client are.
+const ID_KP: [u8; 7] = [0x2b, 6, 1, 5, 5, 7, 3];
+const SERVER_AUTH: u8 = 1;
+const CLIENT_AUTH: u8 = 2;
+
+/// The extensions that rustls-webpki knows, all of them below id-ce.
+const KNOWN_EXTENSIONS: [u8; 6] = [15, 17, 19, 30, 31, 37];
+
+impl<'a> Chain<'a> {
+    /// The peer's own certificate is the first of those that it presents.
+    pub(super) fn new(
+        presented: &'a [CertificateDer<'a>],
+        authorities: &'a Authorities,
+        now: SystemTime,
+        usage: KeyUsage,
+    ) -> Self {
+        let mut chain = Chain {
+            presented,
+            authorities,
+            now,
+            usage,
+            way: Vec::new(),
+        };
+        let mut next = presented.first().and_then(Presented::read);
+        // They might go round in a circle.
+        while let Some(one) = next.filter(|_| chain.way.len() < presented.len()) {
+            next = chain.issuers(&one).next();
+            chain.way.push(one);
+        }
+        chain
+    }
+
+    /// Those of the presented certificates that have the name of this one's issuer.
+    fn issuers(&self, below: &Presented<'a>) -> impl Iterator<Item = Presented<'a>> {
+        let (der, name) = (below.der, below.parts.issuer.content);
+        let above = self.presented.get(1..).unwrap_or_default();
+        above
+            .iter()
+            .filter_map(Presented::read)
+            .filter(move |above| above.parts.subject.content == name && above.der != der)
+    }
+
+    /// Whether the peer presents nothing but its own certificate, as far as the way up goes.
+    #[cfg(feature = "cli")]
+    pub(super) fn is_alone(&self) -> bool {
+        self.way.len() == 1
+    }
+
+    /// Tells what rustls-webpki means by this error.
+    pub(super) fn explain(&self, error: &Error) -> Finding {
+        for (at, one) in self.way.iter().enumerate() {
+            // One that signed itself would not have to be read for it if it were trusted.
+            let parts = &one.parts;
+            if at > 0 && parts.issuer.content == parts.subject.content {
+                continue;
+            }
+            if let Err(error) = EndEntityCert::try_from(one.der) {
+                let (cause, text) = unread(&error, one.der);
+                return self.of(at, cause, text);
+            }
+        }
+        let others = self.without_unread();
+        self.explain_read(others.as_ref().unwrap_or(error))
+    }
+
+    /// The error without the certificates that can't be read: none of them is on the way up, but
+    /// the worst fault may be theirs.
+    fn without_unread(&self) -> Option<Error> {
+        let (own, above) = self.presented.split_first()?;
+        let is_read = |der: &&CertificateDer<'_>| EndEntityCert::try_from(*der).is_ok();
+        let read: Vec<CertificateDer<'_>> = above.iter().filter(is_read).cloned().collect();
+        if read.len() == above.len() || above.len() > MAX_ABOVE {
+            return None;
+        }
+        let own = EndEntityCert::try_from(own).ok()?;
+        self.authorities
+            .verify(&own, &read, self.now, self.usage, None)
+            .err()
+    }
+
+    fn explain_read(&self, error: &Error) -> Finding {
+        let sentence = Finding::sentence;
+        match error {
+            Error::UnknownIssuer => self.unknown(self.way.last()),
+            Error::CertExpired { not_after, .. } => {
+                let end = system_time(*not_after);
+                let text = format!("expired on {}", Day(end));
+                self.of_whose(Cause::Expired, text, |one| {
+                    facts::validity(one.der).is_some_and(|(_, to)| to == end)
+                })
+            }
+            Error::CertNotValidYet { not_before, .. } => {
+                let begin = system_time(*not_before);
+                let text = format!("is not valid before {}", Day(begin));
+                self.of_whose(Cause::NotValidYet, text, |one| {
+                    facts::validity(one.der).is_some_and(|(at, _)| at == begin)
+                })
+            }
+            Error::RequiredEkuNotFoundContext(_) => {
+                let (purpose, whom) = match self.usage == KeyUsage::client_auth() {
+                    true => (CLIENT_AUTH, "clients"),
+                    false => (SERVER_AUTH, "servers"),
+                };
+                self.of_whose(Cause::Purpose, format!("is not for {whom}"), |one| {
+                    let purposes = one.parts.extension(extension::EXTENDED_KEY_USAGE);
+                    purposes.is_some_and(|purposes| {
+                        !purposes
+                            .items()
+                            .any(|id| id.content.split_last() == Some((&purpose, &ID_KP)))
+                    })
+                })
+            }
+            Error::CaUsedAsEndEntity => self.of(0, Cause::CaOwn, "is a CA's own".to_owned()),
+            Error::EndEntityUsedAsCa => {
+                let above = self.way.iter().skip(1);
+                let at = above.take_while(|one| facts::is_ca(one.der)).count();
+                let issuer = self.way.get(at).map(|one| named(one.parts.issuer));
+                let issuer = issuer.unwrap_or_default();
+                let text = format!("is signed by {issuer}, whose certificate is no CA's");
+                self.of(at, Cause::Other, text)
+            }
+            Error::PathLenConstraintViolated => self.too_long(),
+            Error::NameConstraintViolation => match self.unsupported_constraints() {
+                Some((ca, names)) => sentence(
+                    Cause::UnsupportedConstraints,
+                    format!("CA {ca} has name constraints on {names}, which are not supported"),
+                ),
+                None => sentence(
+                    Cause::NameConstraints,
+                    "a CA above the certificate may not sign for its names".to_owned(),
+                ),
+            },
+            Error::MalformedNameConstraint
+            | Error::InvalidNetworkMaskConstraint
+            | Error::TrailingData(DerTypeId::GeneralName) => sentence(
+                Cause::Damaged,
+                "a CA above the certificate has name constraints that are not valid".to_owned(),
+            ),
+            Error::MaximumPathDepthExceeded if self.presented.len() > MAX_ABOVE + 1 => sentence(
+                Cause::TooMany,
+                format!("more than {MAX_ABOVE} certificates came with the certificate"),
+            ),
+            Error::MaximumPathDepthExceeded => sentence(
+                Cause::Other,
+                format!(
+                    "more than {MAX_BETWEEN} CAs stand between the certificate and a trusted one"
+                ),
+            ),
+            Error::InvalidSignatureForPublicKey
+            | Error::UnsupportedSignatureAlgorithmContext(_)
+            | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => self.not_signed(),
+            error => {
+                let text = format!("can't be used: {}", fault(error));
+                self.of_whose(Cause::Other, text, |one| {
+                    let alone = EndEntityCert::try_from(one.der).map(|certificate| {
+                        let path =
+                            self.authorities
+                                .verify(&certificate, &[], self.now, self.usage, None);
+                        path.err().as_ref() == Some(error)
+                    });
+                    alone.unwrap_or(false)
+                })
+            }
+        }
+    }
+
+    /// No CA has the name that this certificate has for its issuer.
+    fn unknown(&self, last: Option<&Presented<'a>>) -> Finding {
+        let Some(Presented { parts, .. }) = last else {
+            return self.of(0, Cause::Damaged, "is damaged".to_owned());
+        };
+        let is_own = self.way.len() == 1;
+        let is_self_issued = parts.issuer.content == parts.subject.content;
+        if is_own && is_self_issued && keys::signed(parts, parts.key.content) == Signed::Yes {
+            return self.of(
+                0,
+                Cause::SelfSigned,
+                "is signed by nobody but itself".to_owned(),
+            );
+        }
+        let ca = named(parts.issuer);
+        let trusted = self.authorities.anchors().iter().map(|anchor| Item {
+            content: &anchor.subject,
+            ..Item::default()
+        });
+        let above = self.presented.get(1..).unwrap_or_default();
+        let came = above.iter().filter_map(|der| Some(Parts::of(der)?.subject));
+        let is_other = |name: Item<'_>| {
+            name.content != parts.issuer.content && x509::reads_the_same(name, parts.issuer)
+        };
+        if trusted.chain(came).any(is_other) {
+            let text = format!("CA {ca} has its name written or encoded in another way itself");
+            return Finding::sentence(Cause::OtherEncoding, text);
+        }
+        let text = format!("unknown CA {ca}");
+        Finding::sentence(Cause::UnknownCa(ca), text)
+    }
+
+    /// Finds the certificate on the way up that the CA of its issuer's name has not signed, as far
+    /// as can be told.
+    fn not_signed(&self) -> Finding {
+        let mut next = self.way.first().cloned();
+        for at in 0..self.presented.len() {
+            let Some(one) = next else {
+                break;
+            };
+            let (signed, is_trusted) = match self.signer(&one) {
+                Signer::Presented(above) => {
+                    next = Some(above);
+                    continue;
+                }
+                Signer::Trusted => break,
+                Signer::Unknown => return self.unknown(Some(&one)),
+                Signer::None { signed, is_trusted } => (signed, is_trusted),
+            };
+            let ca = named(one.parts.issuer);
+            return match signed {
+                Signed::Signature(kind) => {
+                    let text = format!("is signed with {kind}, which is not supported");
+                    of(at, &one, Cause::Signature, text)
+                }
+                Signed::Key(kind) => Finding::sentence(
+                    Cause::Key,
+                    format!("the key of CA {ca} is {kind}, which is not supported"),
+                ),
+                Signed::Yes | Signed::No => Finding::sentence(
+                    Cause::OtherKey {
+                        ca: ca.clone(),
+                        is_trusted,
+                    },
+                    format!("a signature is not by the key of CA {ca}"),
+                ),
+            };
+        }
+        self.of(0, Cause::Other, "can't be used".to_owned())
+    }
+
+    fn signer(&self, one: &Presented<'a>) -> Signer<'a> {
+        let anchors = self.authorities.anchors().iter();
+        let trusted = anchors
+            .filter(|anchor| *anchor.subject == *one.parts.issuer.content)
+            .map(|anchor| (&*anchor.subject_public_key_info, None));
+        let presented: Vec<_> = self.issuers(one).collect();
+        let presented = presented
+            .iter()
+            .map(|above| (above.parts.key.content, Some(above)));
+        let mut none = Signer::Unknown;
+        for (key, above) in trusted.chain(presented) {
+            match (keys::signed(&one.parts, key), above) {
+                (Signed::Yes, None) => return Signer::Trusted,
+                (Signed::Yes, Some(above)) => return Signer::Presented(above.clone()),
+                (signed, above) if matches!(none, Signer::Unknown) => {
+                    let is_trusted = above.is_none();
+                    none = Signer::None { signed, is_trusted };
+                }
+                _ => {}
+            }
+        }
+        none
+    }
+
+    /// A CA allows fewer CAs below it than there are.
+    fn too_long(&self) -> Finding {
+        let too_long = self.way.iter().enumerate().skip(1).find_map(|(at, one)| {
+            let constraints = one.parts.extension(extension::BASIC_CONSTRAINTS)?;
+            let constraints = BasicConstraints::from_der(constraints.whole).ok()?;
+            let most = constraints.path_len_constraint?;
+            (usize::from(most) + 1 < at).then(|| (named(one.parts.subject), most))
+        });
+        let text = match too_long {
+            Some((ca, most)) => {
+                format!(
+                    "more CAs stand below CA {ca} than its path length constraint, {most}, allows"
+                )
+            }
+            None => "more CAs stand below a CA than its path length constraint allows".to_owned(),
+        };
+        Finding::sentence(Cause::Other, text)
+    }
+
+    /// A CA with name constraints that rustls-webpki takes for violated because it does not
+    /// implement them, and what they are on.
+    fn unsupported_constraints(&self) -> Option<(String, &'static str)> {
+        let top = self.way.last()?;
+        let trusted = self.authorities.anchors().iter();
+        let trusted = trusted
+            .filter(|anchor| *anchor.subject == *top.parts.issuer.content)
+            .filter_map(|anchor| anchor.name_constraints.as_deref())
+            .map(|constraints| (self.way.len(), top.parts.issuer, Items(constraints)));
+        let presented = self.way.iter().enumerate().filter_map(|(at, one)| {
+            let constraints = one.parts.extension(extension::NAME_CONSTRAINTS)?;
+            Some((at, one.parts.subject, constraints.items()))
+        });
+        trusted.chain(presented).find_map(|(at, ca, constraints)| {
+            // Those permitted and those excluded, each a list of subtrees.
+            let subtrees = constraints.flat_map(Item::items);
+            let mut bases = subtrees.filter_map(|subtree| subtree.items().next());
+            let below = self.way.get(..at).unwrap_or_default();
+            let names = bases.find_map(|base| unsupported_names(base, below))?;
+            Some((named(ca), names))
+        })
+    }
+
+    /// What is said of the first certificate on the way up of which this holds.
+    fn of_whose(
+        &self,
+        cause: Cause,
+        text: String,
+        holds: impl Fn(&Presented<'a>) -> bool,
+    ) -> Finding {
+        match self.way.iter().position(holds) {
+            Some(at) => self.of(at, cause, text),
+            None if self.way.len() == 1 => self.of(0, cause, text),
+            None => {
+                let text = format!("the certificate, or one above it, {text}");
+                Finding::sentence(cause, text)
+            }
+        }
+    }
+
+    /// What is said of the certificate that is so far up.
+    fn of(&self, at: usize, cause: Cause, text: String) -> Finding {
+        match self.way.get(at) {
+            Some(one) => of(at, one, cause, text),
+            None => Finding {
+                cause,
+                text: Text::Own(text),
+            },
+        }
+    }
+}
+
+impl Cause {
+    /// What the peer is told (RFC 8446, section 6.2).
+    pub(super) fn reason(&self, error: Error) -> CertificateError {
+        match self {
+            Cause::UnknownCa(_) | Cause::SelfSigned | Cause::OtherEncoding => {
+                CertificateError::UnknownIssuer
+            }
+            Cause::OtherKey { .. } => CertificateError::BadSignature,
+            Cause::Expired => CertificateError::Expired,
+            Cause::NotValidYet => CertificateError::NotValidYet,
+            Cause::CaOwn
+            | Cause::Purpose
+            | Cause::Version
+            | Cause::Key
+            | Cause::Signature
+            | Cause::Unsupported => CertificateError::InvalidPurpose,
+            Cause::Damaged => CertificateError::BadEncoding,
+            Cause::NameConstraints
+            | Cause::UnsupportedConstraints
+            | Cause::TooMany
+            | Cause::Other => other(error),
+        }
+    }
+}
+
+impl Finding {
+    fn sentence(cause: Cause, text: String) -> Self {
+        Finding {
+            cause,
+            text: Text::Sentence(text),
+        }
+    }
+}
+
+impl<'a> Presented<'a> {
+    fn read(der: &'a CertificateDer<'a>) -> Option<Self> {
+        Parts::of(der).map(|parts| Presented { der, parts })
+    }
+}
+
+fn of(at: usize, one: &Presented<'_>, cause: Cause, text: String) -> Finding {
+    match at {
+        0 => Finding {
+            cause,
+            text: Text::Own(text),
+        },
+        _ => {
+            let ca = named(one.parts.subject);
+            Finding::sentence(cause, format!("the certificate of CA {ca} {text}"))
+        }
+    }
+}
+
+/// A distinguished name in quotation marks.
+fn named(name: Item<'_>) -> String {
+    quoted(&distinguished(name))
+}
+
+/// What is said of a certificate that rustls-webpki can't read.
+pub(super) fn unread(error: &Error, der: &CertificateDer<'_>) -> (Cause, String) {
+    let parts = Parts::of(der);
+    let (cause, text) = match error {
+        Error::UnsupportedCertVersion => (Cause::Version, "is not of X.509 version 3"),
+        Error::UnsupportedCriticalExtension => {
+            let unknown = parts.iter().flat_map(Parts::extensions).find(|extension| {
+                let is_known = |id| KNOWN_EXTENSIONS.contains(&id);
+                extension.is_critical && !extension.id_ce().is_some_and(is_known)
+            });
+            let unknown = unknown.map(|extension| extension.title());
+            let text = format!(
+                "has the critical extension {}, which is not supported",
+                unknown.unwrap_or_default()
+            );
+            return (Cause::Unsupported, text);
+        }
+        Error::SignatureAlgorithmMismatch => (
+            Cause::Damaged,
+            "is damaged: it names two different kinds of signature",
+        ),
+        Error::ExtensionValueInvalid => (Cause::Damaged, "is damaged: it has an extension twice"),
+        _ if parts.is_some_and(|parts| parts.has_unique_id) => (
+            Cause::Unsupported,
+            "has a unique identifier of its issuer or subject, which is not supported",
+        ),
+        _ => (Cause::Damaged, "is damaged"),
+    };
+    (cause, text.to_owned())
+}
+
+/// What the base of a subtree is on, if rustls-webpki does not compare such names and takes each of
+/// them for a violation. These certificates are below it.
+fn unsupported_names(base: Item<'_>, below: &[Presented<'_>]) -> Option<&'static str> {
+    // A GeneralName (RFC 5280, section 4.2.1.6).
+    let kind = |name: Item<'_>| name.tag & 0x1f;
+    let names = match kind(base) {
+        0 => "names of other kinds",
+        1 => "e-mail addresses",
+        3 => "X.400 addresses",
+        // Each certificate has a subject.
+        4 => return Some("directory names"),
+        5 => "EDI party names",
+        6 => "URIs",
+        8 => "registered IDs",
+        _ => return None,
+    };
+    let are_there = below.iter().any(|one| {
+        let alternatives = one.parts.extension(extension::SUBJECT_ALT_NAME);
+        let mut alternatives = alternatives.into_iter().flat_map(Item::items);
+        alternatives.any(|name| kind(name) == kind(base))
+    });
+    are_there.then_some(names)
+}

@@ -1,0 +1,157 @@
+//! Which keys can be used, what others are called, and which key signed a certificate.
+
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use webpki::ALL_VERIFICATION_ALGS;
+
+use super::x509::{Item, Items, Parts, oid_name};
+
+/// The public keys that *ring* verifies with.
+pub(super) const SUPPORTED: &str =
+    "keys can be RSA of 2048 to 8192 bits, ECDSA on P-256 or P-384, or Ed25519";
+
+/// The signatures of certificates that *ring* verifies.
+pub(super) const SIGNATURES: &str =
+    "RSA and ECDSA with SHA-256 or SHA-384, RSA with SHA-512, and Ed25519 are supported";
+
+/// The shortest and the longest modulus of such an RSA key, in bits.
+const RSA_BITS: std::ops::RangeInclusive<usize> = 2048..=8192;
+
+/// *ring* signs with RSA keys of which both primes are a multiple of 512 bits, up to 4096 bits.
+const OWN_RSA_BITS: [usize; 3] = [2048, 3072, 4096];
+
+/// The least public exponent of an RSA key that *ring* signs with: 65537.
+const OWN_RSA_EXPONENT: &[u8] = &[1, 0, 1];
+
+/// rsaEncryption (RFC 8017, appendix C).
+const RSA: &[u8] = &[0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
+
+/// id-ecPublicKey (RFC 5480, section 2.1.1).
+const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
+
+/// The tag of an OBJECT IDENTIFIER.
+const OID: u8 = 6;
+
+/// The tag of what names the curve in a SEC1 key (RFC 5915, section 3).
+const SEC1_CURVE: u8 = 0xa0;
+
+/// What a public key is that can't be used. It is what is inside a SubjectPublicKeyInfo.
+pub(super) fn unsupported(key: &[u8]) -> Option<String> {
+    let mut items = Items(key);
+    let (algorithm, bits) = (items.next()?, items.next()?);
+    if algorithm.items().next()?.content == RSA {
+        let (_, key) = bits.content.split_first()?;
+        let bits = bits_of(Items(key).next()?.items().next()?);
+        // *ring* counts whole bytes.
+        if !RSA_BITS.contains(&bits.next_multiple_of(8)) {
+            return Some(format!("RSA of {bits} bits"));
+        }
+    }
+    let is_known = ALL_VERIFICATION_ALGS
+        .iter()
+        .any(|known| known.public_key_alg_id().as_ref() == algorithm.content);
+    (!is_known).then(|| kind(algorithm))
+}
+
+/// What the public key in a certificate is, if it can't be used.
+pub(super) fn unsupported_in(certificate: &CertificateDer<'_>) -> Option<String> {
+    unsupported(Parts::of(certificate)?.key.content)
+}
+
+/// What a private key is that can't be used; none if it is not clear that its kind is to blame.
+pub(super) fn unsupported_private(key: &PrivateKeyDer<'_>) -> Option<String> {
+    let mut items = Items(key.secret_der()).next()?.items().skip(1);
+    let rsa = match key {
+        PrivateKeyDer::Pkcs1(_) => items,
+        PrivateKeyDer::Sec1(_) => {
+            let curve = items.find(|item| item.tag == SEC1_CURVE)?;
+            return Some(curve_of(curve.items().next()?)).filter(|name| !is_usable_curve(name));
+        }
+        _ => {
+            let algorithm = items.next()?;
+            if algorithm.items().next()?.content != RSA {
+                let name = kind(algorithm);
+                return Some(name).filter(|name| !is_usable_curve(name) && name != "Ed25519");
+            }
+            Items(items.next()?.content).next()?.items().skip(1)
+        }
+    };
+    let mut rsa = rsa;
+    let (bits, exponent) = (bits_of(rsa.next()?), rsa.next()?.content);
+    if !OWN_RSA_BITS.contains(&bits) {
+        return Some(format!("RSA of {bits} bits"));
+    }
+    let is_small = (exponent.len(), exponent) < (OWN_RSA_EXPONENT.len(), OWN_RSA_EXPONENT);
+    is_small.then(|| "RSA with a public exponent below 65537".to_owned())
+}
+
+fn is_usable_curve(name: &str) -> bool {
+    ["secp256r1", "secp384r1"].contains(&name)
+}
+
+/// How many bits a positive number has.
+fn bits_of(number: Item<'_>) -> usize {
+    let zeros = number.content.iter().take_while(|byte| **byte == 0).count();
+    let digits = number.content.get(zeros..).unwrap_or_default();
+    let unused = digits.first().map_or(0, |first| first.leading_zeros());
+    (digits.len() * 8).saturating_sub(unused as usize)
+}
+
+/// What a kind of key is called that an AlgorithmIdentifier says: the curve, if it has one.
+fn kind(algorithm: Item<'_>) -> String {
+    let mut items = algorithm.items();
+    let oid = items.next().unwrap_or_default().content;
+    match items.next() {
+        Some(curve) if oid == EC => curve_of(curve),
+        _ => oid_name(oid),
+    }
+}
+
+fn curve_of(curve: Item<'_>) -> String {
+    match curve.tag {
+        OID => oid_name(curve.content),
+        _ => "ECDSA on a curve without a name".to_owned(),
+    }
+}
+
+/// Whether a certificate is signed by a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Signed {
+    Yes,
+    /// By another key, or it was changed since.
+    No,
+    /// That can't be told, as the key is of this kind.
+    Key(String),
+    /// That can't be told, as the signature is of this kind.
+    Signature(String),
+}
+
+/// Whether a certificate is signed by this key, which is what is inside a SubjectPublicKeyInfo.
+pub(super) fn signed(certificate: &Parts<'_>, key: &[u8]) -> Signed {
+    if let Some(kind) = unsupported(key) {
+        return Signed::Key(kind);
+    }
+    let mut items = Items(key);
+    let algorithm = items.next().unwrap_or_default().content;
+    let bits = items.next().unwrap_or_default().content;
+    // The number of bits that are not used comes first, and is 0.
+    let public = bits.get(1..).unwrap_or_default();
+    let mut known = ALL_VERIFICATION_ALGS
+        .iter()
+        .filter(|known| known.signature_alg_id().as_ref() == certificate.algorithm)
+        .peekable();
+    if known.peek().is_none() {
+        let oid = Items(certificate.algorithm).next().unwrap_or_default();
+        return Signed::Signature(oid_name(oid.content));
+    }
+    let verifies = known
+        .filter(|known| known.public_key_alg_id().as_ref() == algorithm)
+        .any(|known| {
+            known
+                .verify_signature(public, certificate.signed, certificate.signature)
+                .is_ok()
+        });
+    match verifies {
+        true => Signed::Yes,
+        false => Signed::No,
+    }
+}
