@@ -97,6 +97,52 @@ fn a_key_of_a_server_or_of_a_sender_may_be_pkcs8_pkcs1_or_sec1() {
     }
 }
 
+#[test]
+fn a_key_that_can_not_be_used_is_named() {
+    if Command::new("openssl").arg("version").output().is_err() {
+        eprintln!("skipped: openssl is not installed");
+        return;
+    }
+    for (make_key, kind) in [
+        ("genrsa 1024", "RSA of 1024 bits"),
+        ("genrsa -traditional 1024", "RSA of 1024 bits"),
+        ("genrsa 2560", "RSA of 2560 bits"),
+        ("genrsa 5120", "RSA of 5120 bits"),
+        ("genrsa -3 2048", "RSA with a public exponent below 65537"),
+        ("genpkey -algorithm ed448", "Ed448"),
+        (
+            "genpkey -algorithm ec -pkeyopt ec_paramgen_curve:P-521",
+            "P-521",
+        ),
+        ("ecparam -genkey -noout -name secp521r1", "P-521"),
+        ("ecparam -genkey -noout -name secp256k1", "secp256k1"),
+        (
+            "genpkey -algorithm ec -pkeyopt ec_paramgen_curve:P-256 \
+             -pkeyopt ec_param_enc:explicit",
+            "ECDSA on a curve without a name",
+        ),
+    ] {
+        let directory = tempfile::tempdir().unwrap();
+        let status = Command::new("sh")
+            .current_dir(&directory)
+            .arg("-ec")
+            .arg(format!(
+                "openssl {make_key} >key.pem
+                 openssl req -x509 -key key.pem -subj /CN=localhost -out cert.pem"
+            ))
+            .stderr(Stdio::null())
+            .status()
+            .unwrap();
+        assert!(status.success(), "{make_key}");
+        let path = |name| directory.path().join(name);
+        let error = Tls::from_pem_files(path("cert.pem"), path("key.pem")).unwrap_err();
+        let said = error.to_string();
+        let (_, said) = said.split_once("key.pem: ").unwrap();
+        let expected = format!("the private key is {kind}, which can't be used");
+        assert_eq!(said, expected, "{make_key}");
+    }
+}
+
 /// How a stream ends in which nothing is sent, and what the sender is called.
 fn end(tls: &Tls, client: Client) -> (End, Vec<String>) {
     let (server, mut sink) = Server::builder().tls(tls.clone()).build().unwrap();

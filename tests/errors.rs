@@ -191,8 +191,18 @@ fn each_end_of_a_stream_is_said_exactly_and_an_honest_sender_goes_on() {
         &[],
         |program| held_plain(program, &tls_1_1_hello()),
         b"",
-        "PEER: refused (no version of TLS in common)",
+        "PEER: refused (no version of TLS in common, or no kind of signature but SHA-1)",
     );
+    // A port, a zone and a space that were taken for a part of the name.
+    for name in ["local:443", "fe80::%lo", "local net"] {
+        is_end(
+            &[],
+            |program| held_plain(program, &hello_for(name)),
+            b"",
+            "PEER: refused (the name that the sender asks for (SNI) is no host name)\n\
+             hint: senders ask for a DNS name, without a port or a zone, or for none",
+        );
+    }
     is_end(
         &[],
         |program| gone(tcp(program.address()).unwrap().local_addr().unwrap()),
@@ -508,7 +518,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/garbage.key",
         "DIR/garbage.key: the private key is damaged, or of a kind that can't be used",
-        "keys are RSA, ECDSA on P-256 or P-384, or Ed25519, and not damaged",
+        "keys are RSA of 2048, 3072 or 4096 bits, ECDSA on P-256 or P-384, or Ed25519, and not damaged",
     ),
     (
         "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/own.key -c DIR/own.pem -k DIR/other.key",
@@ -553,6 +563,11 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "-l 127.0.0.1:0 --client-ca DIR/ca.pem --allow-client a --allow-client a.*.net",
         "\"a.*.net\" is not a name",
+        PATTERN,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --allow-client 10.0.0.0/8",
+        "\"10.0.0.0/8\" is not a name",
         PATTERN,
     ),
     (
@@ -744,7 +759,8 @@ const PEM: &str = "certificates and keys are PEM files, with lines that begin wi
 const DAMAGED: &str = "the file is damaged, or not all of it was copied: get it anew";
 const DECRYPT: &str = "decrypt it first: openssl pkey -in KEY -out PLAIN-KEY";
 const AS_THEY_ARE: &str = "each file holds the bytes of one sender as they are";
-const PATTERN: &str = "give --allow-client a name, or *. and a DNS name: *.example.net";
+const PATTERN: &str =
+    "give --allow-client a name, an IP address, or *. and a DNS name: *.example.net";
 const LIST: &str = "give a list of revoked certificates that a CA signed, as PEM or DER";
 const NAMES: &str = "give --self-signed names such as sink.example or *.sink.example, and \
                      addresses without port, separated by commas";
@@ -997,6 +1013,15 @@ fn damaged_gzip() -> Vec<u8> {
 }
 
 /// What a client says that knows nothing newer than TLS 1.1 (RFC 4346, section 7.4.1.2).
+/// A handshake's first record that asks for this in place of `localhost`, which is as long.
+fn hello_for(name: &str) -> Vec<u8> {
+    let mut hello = client_hello();
+    let asked = b"localhost";
+    let at = hello.windows(asked.len()).position(|bytes| bytes == asked);
+    hello[at.unwrap()..][..asked.len()].copy_from_slice(name.as_bytes());
+    hello
+}
+
 fn tls_1_1_hello() -> Vec<u8> {
     let mut hello = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
     hello.extend([7; 32]);

@@ -61,6 +61,10 @@ fn of_several_certificates_the_one_is_shown_that_is_for_the_name() {
         (&["-servername", "B.X.Example"][..], &exact),
         (&["-servername", "C.x.example"], &wildcard),
         (&["-servername", "unknown.example"], &first),
+        // A dot at its end makes a name absolute.
+        (&["-servername", "b.x.example."], &exact),
+        (&["-servername", "C.X.example."], &wildcard),
+        (&["-servername", "unknown.example."], &first),
         (&["-noservername"], &first),
     ] {
         for version in ["-tls1_2", "-tls1_3"] {

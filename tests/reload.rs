@@ -324,6 +324,7 @@ fn warnings_are_said_at_start_and_again_at_each_reload() {
     let soon = ends_in(10, "soon.example");
     let later = ends_in(20, "later.example");
     let over = ca.sign(key.clone(), "", &names("over.example"), expires);
+    let nameless = ca.sign(key.clone(), "logs.example", &[], |_| {});
     let mut day = String::new();
     let ending = Authority::with("Ending CA", |params| {
         lasts(params, -1..=10);
@@ -336,6 +337,7 @@ fn warnings_are_said_at_start_and_again_at_each_reload() {
     let files = Files::new();
     for (name, text) in [
         ("soon.pem", soon.pem()),
+        ("nameless.pem", nameless.pem()),
         ("later.pem", later.pem()),
         ("over.pem", over.pem()),
         ("ca.pem", ending.pem() + &expired.pem()),
@@ -349,6 +351,7 @@ fn warnings_are_said_at_start_and_again_at_each_reload() {
         ("--cert", "soon.pem"),
         ("--cert", "later.pem"),
         ("--cert", "over.pem"),
+        ("--cert", "nameless.pem"),
         ("--client-ca", "ca.pem"),
         ("--crl", "soon.crl"),
         ("--crl", "over.crl"),
@@ -369,6 +372,8 @@ fn warnings_are_said_at_start_and_again_at_each_reload() {
         "tlsink: the certificate of soon.example ends on {day}
 tlsink: the certificate of over.example expired on 2021-02-03
 hint: senders that verify it will refuse it
+tlsink: the certificate of logs.example has no subjectAltName for a host
+hint: most senders that verify it will refuse it: a common name does not count
 tlsink: the CA certificate of Ending CA ends on {day}
 tlsink: the CA certificate of Expired CA expired on 2021-02-03
 tlsink: the CRL of CN=Ending CA ends on {day}

@@ -20,16 +20,20 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use common::authority;
 use common::client::{HANDSHAKE, SEALED, Sealer, TLS12, TLS13};
 use common::memory::{Driven, pipe};
-use common::program::{BINARY, LIMIT, Outcome, Program, Stderr, Stdout};
+use common::program::{BINARY, LIMIT, Outcome, Program, Stderr, Stdout, run_if_installed};
 use common::server::{Accepted, Authority, Keyed, Server};
 use common::terminal::Terminal;
-use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
+use rcgen::{
+    CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    GeneralSubtree, KeyPair, NameConstraints, SanType, date_time_ymd,
+};
 use rustix::io::Errno;
 use rustix::process::Signal;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
-use tlsink::{Connector, Servers};
+use tlsink::{Connector, Fingerprint, Servers};
 
 const ENCODINGS: [&str; 4] = ["zstd", "gzip", "zlib", "none"];
 
@@ -187,7 +191,7 @@ fn a_server_that_is_not_the_one_is_refused_with_the_reason() {
     is_refused(
         &good,
         &["--ca", &same_name],
-        "the server's certificate is from a CA that only has the name of one that is known, \
+        "the server's certificate can't be verified: a signature is not by the key of CA \
          \"CN=our ca\"",
         &trust("is it the right --ca?"),
     );
@@ -250,7 +254,7 @@ fn a_server_that_is_not_the_one_is_refused_with_the_reason() {
         (&[], ", nor for any other host"),
     ] {
         is_refused(
-            &authority.sign(names),
+            &authority.sign_with(names, no_common_name),
             &["--ca", &ca],
             &format!(r#"the server's certificate is not for "127.0.0.1"{says}"#),
             name_hint,
@@ -260,6 +264,30 @@ fn a_server_that_is_not_the_one_is_refused_with_the_reason() {
         &good,
         &["--ca", &ca, "--name", "sink.example"],
         r#"the server's certificate is not for "sink.example", but for "localhost", "127.0.0.1""#,
+        name_hint,
+    );
+
+    // As of old, and as some still make it.
+    is_refused(
+        &authority.sign_with(&[], |params| {
+            no_common_name(params);
+            params
+                .distinguished_name
+                .push(DnType::CommonName, "127.0.0.1");
+        }),
+        &["--ca", &ca],
+        "the server's certificate is not for \"127.0.0.1\": it has no subjectAltName for a host, \
+         and its common name, \"127.0.0.1\", does not count",
+        name_hint,
+    );
+    is_refused(
+        &authority.sign_with(&[], |params| {
+            let address = "127.0.0.1".try_into().unwrap();
+            params.subject_alt_names = vec![SanType::DnsName(address)];
+        }),
+        &["--ca", &ca],
+        "the server's certificate is not for \"127.0.0.1\", which it has as a DNS name in place of \
+         an IP address",
         name_hint,
     );
 
@@ -301,6 +329,147 @@ fn a_server_that_is_not_the_one_is_refused_with_the_reason() {
     }
     let outcome = send_by_roots(&good, &ca);
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+}
+
+/// What is wrong may be wrong with a CA above.
+#[test]
+fn a_fault_is_said_of_the_certificate_that_has_it() {
+    let ca = authority::Authority::new("Plant CA");
+    let other = authority::Authority::new("Other CA");
+    let critical = |params: &mut CertificateParams| {
+        let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+        extension.set_criticality(true);
+        params.custom_extensions.push(extension);
+    };
+    let mails = |params: &mut CertificateParams| {
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::Rfc822Name("x.example".to_owned())],
+            excluded_subtrees: Vec::new(),
+        });
+    };
+    let line = |change: &dyn Fn(&mut CertificateParams)| ca.below("Line CA", change);
+    let own = |change: &dyn Fn(&mut CertificateParams)| {
+        let key = Arc::new(KeyPair::generate().unwrap());
+        let names = [authority::dns("localhost"), authority::mail("a@x.example")];
+        ca.sign(key, "", &names, change)
+    };
+    let clock = "is the clock right here? --fingerprint SHA256 trusts it whatever its dates";
+    let another = "the server needs another certificate";
+    let right_ca = "is it the right --ca? --fingerprint SHA256 trusts this very certificate";
+    let mailed = line(&mails).sign(
+        Arc::new(KeyPair::generate().unwrap()),
+        "",
+        &[authority::dns("localhost"), authority::mail("a@x.example")],
+        |_| {},
+    );
+    for (server, what, hint) in [
+        (
+            line(&authority::expires).server(&["localhost"]),
+            "can't be verified: the certificate of CA \"CN=Line CA\" expired on 2021-02-03",
+            clock,
+        ),
+        (
+            line(&|params| params.not_before = date_time_ymd(2049, 3, 4)).server(&["localhost"]),
+            "can't be verified: the certificate of CA \"CN=Line CA\" can't be used: it ends before \
+             it begins",
+            another,
+        ),
+        (
+            line(&|params| {
+                params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+            })
+            .server(&["localhost"]),
+            "can't be verified: the certificate of CA \"CN=Line CA\" is not for servers: its \
+             extended key usage lacks serverAuth",
+            another,
+        ),
+        (
+            line(&critical).server(&["localhost"]),
+            "can't be verified: the certificate of CA \"CN=Line CA\" has the critical extension \
+             1.2.3.4, which is not supported",
+            another,
+        ),
+        (
+            own(&critical),
+            "has the critical extension 1.2.3.4, which is not supported",
+            another,
+        ),
+        (
+            mailed,
+            "can't be verified: CA \"CN=Line CA\" has name constraints on e-mail addresses, which \
+             are not supported",
+            another,
+        ),
+        (
+            other.below("Line CA", |_| {}).server(&["localhost"]),
+            "is below an unknown CA, \"CN=Other CA\"",
+            right_ca,
+        ),
+        (
+            authority::Authority::new("PLANT CA").server(&["localhost"]),
+            "can't be verified: CA \"CN=PLANT CA\" has its name written or encoded in another way \
+             itself",
+            right_ca,
+        ),
+    ] {
+        let folder = Folder::new();
+        let root = folder.write("root.pem", ca.pem().as_bytes());
+        let both = folder.write("both.pem", server.pem().as_bytes());
+        let receiver = Program::start(&["--cert", &both, "--key", &both]);
+        let to = receiver.address().to_string();
+        let outcome = piped(
+            &["send", "--ca", &root, "--name", "localhost", &to],
+            b"text\n",
+        );
+        let fingerprint = Fingerprint::of(&server.chain[0].0).to_string();
+        let hint = hint.replace("SHA256", &fingerprint);
+        let expected = said(&format!("{to}: the server's certificate {what}"), &hint);
+        assert_eq!((outcome.stderr, outcome.status), (expected, 1));
+    }
+}
+
+/// It can't prove that it has such a key, however it is trusted.
+#[test]
+fn a_server_whose_key_is_not_supported_is_refused_with_the_kind_of_key() {
+    let folder = Folder::new();
+    let (cert, key) = (folder.path("own.pem"), folder.path("own.key"));
+    let mut openssl = Command::new("openssl");
+    openssl
+        .args(["req", "-x509", "-newkey", "rsa:1024", "-nodes", "-subj", "/CN=own"])
+        .args(["-addext", "subjectAltName=IP:127.0.0.1"])
+        .args(["-keyout", &key, "-out", &cert]);
+    let Some(made) = run_if_installed(&mut openssl, b"") else {
+        return;
+    };
+    assert!(made.status.success());
+    for version in ["-tls1_2", "-tls1_3"] {
+        for trust in [&["--insecure", "-q"][..], &["--ca", &cert]] {
+            let mut openssl = Command::new("openssl")
+                .args(["s_server", "-accept", "127.0.0.1:0", "-naccept", "1"])
+                .args(["-cipher", "DEFAULT@SECLEVEL=0", "-cert", &cert, "-key", &key, version])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let stdout = BufReader::new(openssl.stdout.take().unwrap());
+            let to = stdout
+                .lines()
+                .find_map(|line| Some(line.unwrap().strip_prefix("ACCEPT ")?.trim().to_owned()))
+                .unwrap();
+            let outcome = piped(&[&["send"], trust, &[&to]].concat(), b"text\n");
+            let expected = said(
+                &format!(
+                    "{to}: the server's certificate has a key that is not supported, RSA of 1024 \
+                     bits; keys can be RSA of 2048 to 8192 bits, ECDSA on P-256 or P-384, or Ed25519"
+                ),
+                "the server needs another certificate",
+            );
+            assert!(outcome.stderr.ends_with(&expected), "{}", outcome.stderr);
+            assert_eq!(outcome.status, 1);
+            openssl.wait().unwrap();
+        }
+    }
 }
 
 #[test]
@@ -1140,6 +1309,10 @@ fn said(error: &str, hint: &str) -> String {
         "" => format!("tlsink: {error}\n"),
         hint => format!("tlsink: {error}\nhint: {hint}\n"),
     }
+}
+
+fn no_common_name(params: &mut CertificateParams) {
+    params.distinguished_name = DistinguishedName::new();
 }
 
 fn start_piped(args: &[&str]) -> Program {

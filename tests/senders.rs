@@ -16,7 +16,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
-use std::sync::Barrier;
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
@@ -27,14 +27,22 @@ use common::authority::{
 use common::client;
 use common::memory::{Session, finish};
 use common::program::{Client, FREE, Program, Version, run_if_installed, tcp};
-use rcgen::{BasicConstraints, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, SanType};
+use rcgen::{
+    BasicConstraints, CidrSubnet, CustomExtension, DistinguishedName, DnType, DnValue,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, NameConstraints, SanType,
+};
 use tempfile::TempDir;
 use tlsink::{Clients, Decoded, End, Identity, Server, Tls};
 
 #[test]
-fn a_sender_is_called_by_its_first_dns_name_uri_mail_address_or_common_name() {
+fn a_sender_is_called_by_its_first_dns_name_uri_mail_address_common_name_or_ip_address() {
     let ca = Authority::new("Plant CA");
-    let everything = [mail("m@x.example"), uri("urn:u"), dns("d.example")];
+    let everything = [
+        ip("192.0.2.7"),
+        mail("m@x.example"),
+        uri("urn:u"),
+        dns("d.example"),
+    ];
     for (common_name, names, called) in [
         (
             "c",
@@ -50,14 +58,134 @@ fn a_sender_is_called_by_its_first_dns_name_uri_mail_address_or_common_name() {
         ("four", &[], "four"),
         // Whatever their order in the certificate.
         ("c", &everything, "d.example"),
-        ("c", &everything[..2], "urn:u"),
-        ("c", &everything[..1], "m@x.example"),
-        // Addresses are no names.
-        ("", &[SanType::IpAddress([192, 0, 2, 7].into())], ""),
+        ("c", &everything[..3], "urn:u"),
+        ("c", &everything[..2], "m@x.example"),
+        ("c", &everything[..1], "c"),
+        ("", &everything[..1], "192.0.2.7"),
+        ("", &[ip("2001:db8::7")], "2001:db8::7"),
         ("", &[dns("*.x.example")], "*.x.example"),
     ] {
         is_called(&Setup::new(&[&ca]), &ca.sender(common_name, names), called);
     }
+}
+
+#[test]
+fn a_common_name_may_be_any_kind_of_string() {
+    let ca = Authority::new("Plant CA");
+    let values = [
+        DnValue::Utf8String("Kessel 7".to_owned()),
+        DnValue::PrintableString("Kessel 7".try_into().unwrap()),
+        DnValue::Ia5String("Kessel 7".try_into().unwrap()),
+        DnValue::TeletexString("Kessel 7".try_into().unwrap()),
+        DnValue::BmpString("Kessel 7".try_into().unwrap()),
+        DnValue::UniversalString("Kessel 7".try_into().unwrap()),
+    ];
+    for value in values {
+        let sender = ca.sender_with("", &[], |params| {
+            params.distinguished_name.push(DnType::CommonName, value);
+        });
+        let mut setup = Setup::new(&[&ca]);
+        setup.args(&["--allow-client", "Kessel 7"]);
+        is_called(&setup, &sender, "Kessel\\x207");
+    }
+}
+
+/// x509-cert can't read the whole certificate then, and its other names would be missing.
+#[test]
+fn a_universal_string_hides_neither_other_names_nor_the_cas() {
+    let wide = |text: &str| DnValue::UniversalString(text.try_into().unwrap());
+    let ca = Authority::with("", |params| {
+        params
+            .distinguished_name
+            .push(DnType::CommonName, wide("Wide CA"));
+    });
+    let sender = ca.sender_with("", &[mail("m@x.example"), ip("192.0.2.7")], |params| {
+        params
+            .distinguished_name
+            .push(DnType::CommonName, wide("Kessel"));
+    });
+    is_called(&Setup::new(&[&ca]), &sender, "m@x.example");
+    Refused {
+        trusted: &[&Authority::new("Plant CA")],
+        hint: UNKNOWN_CA,
+        ..Refused::new(
+            "unknown CA \"CN=Wide CA\"; \
+             the sender claims to be \"m@x.example\", \"Kessel\", \"192.0.2.7\"",
+        )
+    }
+    .check(Some(&sender));
+    // It is no CA's certificate, and lets nobody in.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("leaf.pem");
+    fs::write(&path, sender.split_pem().0).unwrap();
+    let outcome = Program::run(&["-l", FREE, "--client-ca", path.to_str().unwrap()]);
+    assert!(
+        outcome.stderr.contains("no CA certificate found"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn an_ip_address_is_allowed_in_whichever_form_it_is_written() {
+    let ca = Authority::new("Plant CA");
+    let sender = ca.sender("c", &[dns("d.example"), ip("10.0.0.7"), ip("2001:db8::7")]);
+    let common_name = ca.sender("2001:DB8::7", &[]);
+    for (allowed, sender, called) in [
+        ("10.0.0.7", &sender, "10.0.0.7"),
+        ("2001:db8::7", &sender, "2001:db8::7"),
+        ("2001:0DB8:0:0:0::0007", &sender, "2001:db8::7"),
+        ("[2001:db8::7]", &sender, "2001:db8::7"),
+        // A common name that is one counts as it always did.
+        ("2001:DB8::7", &common_name, "2001:DB8::7"),
+    ] {
+        let mut setup = Setup::new(&[&ca]);
+        setup.args(&["--allow-client", allowed]);
+        is_called(&setup, sender, called);
+    }
+    for allowed in ["10.0.0.70", "::ffff:10.0.0.7", "2001:db8::70"] {
+        Refused {
+            trusted: &[&ca],
+            args: &["--allow-client", allowed, "--allow-client", HONEST],
+            ..Refused::new(
+                "name not allowed; the sender claims to be \"d.example\", \"c\", \"10.0.0.7\" \
+                 and more",
+            )
+        }
+        .check(Some(&sender));
+    }
+}
+
+/// Constraints on IP addresses hold for them; a URI that looks like one would get past those.
+#[test]
+fn name_constraints_on_ip_addresses_are_kept() {
+    let ca = Authority::new("Plant CA");
+    let line = ca.below("Line CA", |params| {
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::IpAddress(CidrSubnet::V4(
+                [10, 0, 0, 0],
+                [255, 0, 0, 0],
+            ))],
+            excluded_subtrees: Vec::new(),
+        });
+    });
+    is_called(
+        &Setup::new(&[&ca]),
+        &line.sender("c", &[ip("10.0.0.7")]),
+        "10.0.0.7",
+    );
+    for address in ["11.0.0.7", "fd00::7"] {
+        Refused {
+            trusted: &[&ca],
+            ..Refused::new(&format!(
+                "a CA above the certificate may not sign for its names; \
+                 the sender claims to be \"{address}\""
+            ))
+        }
+        .check(Some(&line.sender("", &[ip(address)])));
+    }
+    let uri = line.sender("", &[uri("fd00::7")]);
+    is_called(&Setup::new(&[&ca]), &uri, "");
 }
 
 #[test]
@@ -140,7 +268,7 @@ fn a_name_that_is_almost_allowed_is_refused() {
         }
         .check(Some(&ca.sender(common_name, names)));
     }
-    let nobody = ca.sender("", &[SanType::IpAddress([192, 0, 2, 7].into())]);
+    let nobody = ca.sender("", &[]);
     Refused {
         trusted: &[&ca],
         args: &["--allow-client", HONEST],
@@ -178,17 +306,32 @@ fn all_verified_names_are_listed_the_one_to_show_first() {
         mail("m@x.example"),
         uri("urn:u"),
         dns("d.example"),
+        ip("192.0.2.7"),
         dns("e.example"),
     ];
     let sender = ca.sender("c", &names);
     for (allowed, listed) in [
         (
             None,
-            ["d.example", "e.example", "urn:u", "m@x.example", "c"],
+            [
+                "d.example",
+                "e.example",
+                "urn:u",
+                "m@x.example",
+                "c",
+                "192.0.2.7",
+            ],
         ),
         (
             Some("urn:u"),
-            ["urn:u", "d.example", "e.example", "m@x.example", "c"],
+            [
+                "urn:u",
+                "d.example",
+                "e.example",
+                "m@x.example",
+                "c",
+                "192.0.2.7",
+            ],
         ),
     ] {
         let mut clients = Clients::from_ca_pem(ca.pem().as_bytes()).unwrap();
@@ -223,7 +366,7 @@ fn no_certificate_is_refused() {
     let ca = Authority::new("Plant CA");
     Refused {
         trusted: &[&ca],
-        hint: "senders must present one that a CA trusted here has signed",
+        hint: NO_CERTIFICATE,
         ..Refused::new("no certificate")
     }
     .check(None);
@@ -236,8 +379,7 @@ fn a_certificate_of_an_unknown_ca_is_refused_and_the_ca_named() {
     let check = |unknown: &str, sender: &Credentials| {
         Refused {
             trusted: &[&ca],
-            hint: "if a CA that is trusted here has signed for that one, senders must present its \
-                   certificate too",
+            hint: UNKNOWN_CA,
             ..Refused::new(&format!(
                 "unknown CA \"CN={unknown}\"; the sender claims to be \"a.example\""
             ))
@@ -266,8 +408,7 @@ fn a_certificate_of_an_unknown_ca_is_refused_and_the_ca_named() {
     ] {
         Refused {
             trusted: &[&ca],
-            hint: "another CA may have the same name: compare its certificate with the one that \
-                   is trusted here",
+            hint: ANOTHER_CA,
             openssl,
             ..Refused::new(
                 "a signature is not by the key of CA \"CN=Plant CA\"; \
@@ -275,6 +416,257 @@ fn a_certificate_of_an_unknown_ca_is_refused_and_the_ca_named() {
             )
         }
         .check(Some(&sender));
+    }
+}
+
+/// To people and to RFC 5280 they are the same; they are compared byte by byte.
+#[test]
+fn a_cas_name_in_another_encoding_is_told_from_an_unknown_one() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let authority = |name: DnValue| {
+        let key = Arc::new(rcgen::KeyPair::try_from(key.serialize_der()).unwrap());
+        Authority::with_key("", key, |params| {
+            params.distinguished_name.push(DnType::CommonName, name);
+        })
+    };
+    let utf8 = authority(DnValue::Utf8String("Plant CA".to_owned()));
+    for other in [
+        DnValue::PrintableString("Plant CA".try_into().unwrap()),
+        DnValue::UniversalString("Plant CA".try_into().unwrap()),
+        DnValue::Utf8String("plant  ca".to_owned()),
+    ] {
+        Refused {
+            trusted: &[&authority(other)],
+            hint: ENCODING,
+            ..Refused::new(
+                "CA \"CN=Plant CA\" has its name written or encoded in another way itself; \
+                 the sender claims to be \"a.example\"",
+            )
+        }
+        .check(Some(&utf8.sender("", &[dns("a.example")])));
+    }
+    Refused {
+        trusted: &[&Authority::new("Plant CB")],
+        hint: UNKNOWN_CA,
+        ..Refused::new("unknown CA \"CN=Plant CA\"; the sender claims to be \"a.example\"")
+    }
+    .check(Some(&utf8.sender("", &[dns("a.example")])));
+}
+
+/// A key of another kind looked like a signature that is not supported, and that of a CA below
+/// like that of the one above.
+#[test]
+fn a_ca_with_another_key_is_named_whichever_it_is_and_whatever_its_kind_of_key() {
+    let ca = Authority::new("Plant CA");
+    let sender = ca.sender("", &[dns("a.example")]);
+    for kind in [&rcgen::PKCS_ED25519, &rcgen::PKCS_ECDSA_P384_SHA384] {
+        let key = Arc::new(rcgen::KeyPair::generate_for(kind).unwrap());
+        Refused {
+            trusted: &[&Authority::with_key("Plant CA", key, |_| {})],
+            hint: ANOTHER_CA,
+            ..Refused::new(
+                "a signature is not by the key of CA \"CN=Plant CA\"; \
+                 the sender claims to be \"a.example\"",
+            )
+        }
+        .check(Some(&sender));
+    }
+    let mut renewed = ca.below("Line CA", |_| {}).sender("", &[dns("a.example")]);
+    let other = ca.below("Line CA", |_| {}).sender("", &[]);
+    renewed.chain_pem = renewed.split_pem().0.to_owned() + other.split_pem().1;
+    renewed.chain = certificates(&renewed.chain_pem);
+    Refused {
+        trusted: &[&ca],
+        hint: "senders must present the certificate of that CA that has the key which signed",
+        ..Refused::new(
+            "a signature is not by the key of CA \"CN=Line CA\"; \
+             the sender claims to be \"a.example\"",
+        )
+    }
+    .check(Some(&renewed));
+}
+
+#[test]
+fn a_certificate_that_signed_itself_is_told_from_one_of_an_unknown_ca() {
+    let ca = Authority::new("Plant CA");
+    let own = Authority::with("Boiler", |params| {
+        params.is_ca = IsCa::NoCa;
+        params.key_usages.clear();
+    });
+    Refused {
+        trusted: &[&ca],
+        hint: "senders need one that a CA trusted here has signed, or to be trusted by this one",
+        ..Refused::new(
+            "the certificate is signed by nobody but itself; the sender claims to be \"Boiler\"",
+        )
+    }
+    .check(Some(&own.own()));
+    // Of the same name as its CA, as some instructions have it.
+    let sender = Authority::new("Boiler").sender("Boiler", &[]);
+    Refused {
+        trusted: &[&ca],
+        hint: UNKNOWN_CA,
+        ..Refused::new("unknown CA \"CN=Boiler\"; the sender claims to be \"Boiler\"")
+    }
+    .check(Some(&sender));
+}
+
+/// What is wrong may be wrong with a CA above.
+#[test]
+fn a_fault_is_said_of_the_certificate_that_has_it() {
+    let ca = Authority::new("Plant CA");
+    let names = &[dns("a.example")];
+    let for_servers = ca.below("Line CA", |params| {
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    });
+    let critical = ca.below("Line CA", |params| {
+        let mut extension = CustomExtension::from_oid_content(&[2, 5, 29, 36], vec![0x30, 0]);
+        extension.set_criticality(true);
+        params.custom_extensions.push(extension);
+    });
+    let one = ca.below("Line CA", |params| {
+        params.is_ca = IsCa::Ca(BasicConstraints::Constrained(1));
+    });
+    let two_below = one.below("First CA", |_| {}).below("Second CA", |_| {});
+    let mut deep = ca.below("CA 0", |_| {});
+    for number in 1..7 {
+        deep = deep.below(&format!("CA {number}"), |_| {});
+    }
+    for (sender, said, hint) in [
+        (
+            for_servers.sender("", names),
+            "the certificate of CA \"CN=Line CA\" is not for clients",
+            "its extended key usage must include clientAuth",
+        ),
+        (
+            critical.sender("", names),
+            "the certificate of CA \"CN=Line CA\" has the critical extension \
+             2.5.29.36 (id-ce-policyConstraints), which is not supported",
+            "",
+        ),
+        (
+            two_below.sender("", names),
+            "more CAs stand below CA \"CN=Line CA\" than its path length constraint, 1, allows",
+            "",
+        ),
+        (
+            deep.sender("", names),
+            "more than 6 CAs stand between the certificate and a trusted one",
+            "",
+        ),
+    ] {
+        Refused {
+            trusted: &[&ca],
+            hint,
+            ..Refused::new(&format!("{said}; the sender claims to be \"a.example\""))
+        }
+        .check(Some(&sender));
+    }
+    // A certificate that has nothing to do with the others is not to blame.
+    let critical = |params: &mut rcgen::CertificateParams| {
+        let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
+        extension.set_criticality(true);
+        params.custom_extensions.push(extension);
+    };
+    let stranger = Authority::with("Stranger", critical);
+    let mut sender = Authority::new("Other CA").sender("", names);
+    sender.chain_pem.push_str(&stranger.pem());
+    sender.chain = certificates(&sender.chain_pem);
+    let mut rooted = Authority::with("Other CA", critical);
+    let with_root = |root: &mut Authority| {
+        let mut sender = root.sender("", names);
+        sender.chain_pem.push_str(&root.pem());
+        sender.chain = certificates(&sender.chain_pem);
+        sender
+    };
+    for sender in [sender, with_root(&mut rooted)] {
+        Refused {
+            trusted: &[&ca],
+            hint: UNKNOWN_CA,
+            ..Refused::new("unknown CA \"CN=Other CA\"; the sender claims to be \"a.example\"")
+        }
+        .check(Some(&sender));
+    }
+}
+
+/// It can't be told whether the sender has such a key, nor whether a CA has signed by it.
+#[test]
+fn a_key_that_is_not_supported_is_named_with_those_that_are() {
+    let ca = Authority::new("Plant CA");
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("ca.pem"), ca.pem()).unwrap();
+    fs::write(folder.path().join("ca.key"), ca.own().key_pem()).unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    for (make_key, kind) in [
+        ("ecparam -genkey -noout -name secp521r1", "P-521"),
+        (
+            "ecparam -genkey -noout -name brainpoolP256r1",
+            "brainpoolP256r1",
+        ),
+        ("ecparam -genkey -noout -name secp256k1", "secp256k1"),
+        ("genrsa 1024", "RSA of 1024 bits"),
+        ("genpkey -algorithm ed448", "Ed448"),
+    ] {
+        let digest = if kind == "Ed448" { "" } else { "-sha256" };
+        let mut openssl = Command::new("sh");
+        openssl.current_dir(&folder).arg("-ec").arg(format!(
+            "openssl {make_key} >own.key
+             echo subjectAltName=DNS:a.example >san
+             openssl req -new -key own.key -subj /CN=own {digest} -out own.csr
+             openssl x509 -req -in own.csr -CA ca.pem -CAkey ca.key -set_serial 7 -extfile san \
+                 -sha256 -out own.pem
+             openssl req -x509 -key own.key -subj /CN=Odd {digest} -out odd.pem
+             openssl ecparam -genkey -noout -name prime256v1 >below.key
+             openssl req -new -key below.key -subj /CN=own -out below.csr
+             openssl x509 -req -in below.csr -CA odd.pem -CAkey own.key -set_serial 7 -extfile san \
+                 {digest} -out below.pem"
+        ));
+        let made = run_if_installed(&mut openssl, b"");
+        if made.is_none_or(|made| !made.status.success()) {
+            eprintln!("skipped: openssl is not installed, or makes no such keys");
+            continue;
+        }
+        let send = |trusted: &str, own: &str, version| {
+            let program = Program::start(&["--client-ca", &path(trusted)]);
+            let mut openssl = Command::new("openssl");
+            openssl
+                .args(["s_client", "-connect", &program.address().to_string(), version])
+                .args(["-cipher", "DEFAULT@SECLEVEL=0", "-quiet", "-no_ign_eof"])
+                .args(["-cert", &path(&format!("{own}.pem"))])
+                .args(["-key", &path(&format!("{own}.key"))]);
+            run_if_installed(&mut openssl, b"hello\n");
+            program.wait_for_line(|line| line.starts_with("hint: "));
+            let outcome = program.stop();
+            assert_eq!(outcome.stdout_text(), "");
+            let said = outcome.stderr.lines().map(without_peer);
+            let said: Vec<_> = said.filter(|line| line.contains(": refused")).collect();
+            let hint = outcome.stderr.lines().find(|line| line.starts_with("hint: "));
+            (said.join("\n"), hint.unwrap().to_owned())
+        };
+        let refused = |what: &str| {
+            format!("tlsink: PEER: refused ({what}; the sender claims to be \"a.example\", \"own\")")
+        };
+        let own = refused(&format!("the certificate's key is {kind}, which is not supported"));
+        let above = refused(&format!(
+            "the key of CA \"CN=Odd\" is {kind}, which is not supported"
+        ));
+        let keys = format!("hint: {KEYS}");
+        let none = (
+            "tlsink: PEER: refused (no certificate)".to_owned(),
+            format!("hint: {NO_CERTIFICATE}"),
+        );
+        for version in ["-tls1_2", "-tls1_3"] {
+            // In TLS 1.3 a sender whose kind of signature we don't take has nothing to present; nor
+            // has one with a key that signs in one way alone.
+            let presents = kind.starts_with("RSA") || version == "-tls1_2" && kind != "Ed448";
+            let expected = match presents {
+                true => (own.clone(), keys.clone()),
+                false => none.clone(),
+            };
+            assert_eq!(send("ca.pem", "own", version), expected, "{kind}, {version}");
+            let expected = (above.clone(), keys.clone());
+            assert_eq!(send("odd.pem", "below", version), expected, "{kind}, {version}");
+        }
     }
 }
 
@@ -450,7 +842,7 @@ fn a_certificate_that_signed_itself_lets_nobody_else_in() {
             Refused {
                 trusted: &[&own],
                 ..Refused::new(
-                    "the certificate can't be used: it is signed by something that is no CA; \
+                    "the certificate is signed by \"CN=Boiler\", whose certificate is no CA's; \
                      the sender claims to be \"a.example\"",
                 )
             }
@@ -506,21 +898,21 @@ fn a_certificate_of_the_wrong_kind_is_refused_in_words() {
         ),
         (
             leaf.sender("", names),
-            "the certificate can't be used: it is signed by something that is no CA",
+            "the certificate is signed by \"CN=Leaf\", whose certificate is no CA's",
             claim,
             "",
             true,
         ),
         (
             last.below("Sub CA", |_| {}).sender("", names),
-            "the certificate can't be used: a CA above it may not sign for further CAs",
+            "more CAs stand below CA \"CN=Last CA\" than its path length constraint, 0, allows",
             claim,
             "",
             true,
         ),
         (
             critical,
-            "the certificate has a critical extension that is not supported",
+            "the certificate has the critical extension 1.2.3.4, which is not supported",
             "",
             "",
             true,
@@ -569,9 +961,9 @@ fn certificates_as_of_old_are_refused_in_words() {
         (
             "-sha1 -extfile san",
             "3 ",
-            "the certificate can't be used: its kind of signature is not supported; \
+            "the certificate is signed with ecdsa-with-SHA1, which is not supported; \
              the sender claims to be \"a.example\", \"old\"",
-            "",
+            SIGNATURES,
         ),
     ] {
         let mut openssl = Command::new("sh");
@@ -641,8 +1033,7 @@ fn where_certificates_are_optional_nobody_needs_a_name_but_a_bad_one_is_refused(
     Refused {
         trusted: &[&ca],
         args: &["--client-auth", "optional"],
-        hint: "if a CA that is trusted here has signed for that one, senders must present its \
-               certificate too",
+        hint: UNKNOWN_CA,
         ..Refused::new("unknown CA \"CN=Other CA\"; the sender claims to be \"a.example\"")
     }
     .check(Some(&other.sender("", &[dns("a.example")])));
@@ -659,8 +1050,9 @@ fn name_constraints_on_uris_let_no_uri_through() {
         for name in ["https://host.example/x", "https://other.example/x", "urn:x"] {
             Refused {
                 trusted: &[&ca],
+                hint: CONSTRAINTS,
                 ..Refused::new(&format!(
-                    "a CA above the certificate may not sign for its names; \
+                    "CA \"CN=Line CA\" has name constraints on URIs, which are not supported; \
                      the sender claims to be \"{name}\""
                 ))
             }
@@ -673,6 +1065,63 @@ fn name_constraints_on_uris_let_no_uri_through() {
             "a.example",
         );
     }
+}
+
+/// The certificates keep them, but that is not looked at.
+#[test]
+fn name_constraints_of_kinds_that_are_not_supported_are_said_to_be_so() {
+    let plant = Authority::new("Plant CA");
+    let mut directory = DistinguishedName::new();
+    directory.push(DnType::OrganizationName, "Plant");
+    let mails = || GeneralSubtree::Rfc822Name("x.example".to_owned());
+    let directories = || GeneralSubtree::DirectoryName(directory.clone());
+    for (constraint, names) in [
+        (&mails as &dyn Fn() -> _, "e-mail addresses"),
+        (&directories, "directory names"),
+    ] {
+        let constrain = |params: &mut rcgen::CertificateParams| {
+            params.name_constraints = Some(NameConstraints {
+                permitted_subtrees: vec![
+                    GeneralSubtree::DnsName("example".to_owned()),
+                    constraint(),
+                ],
+                excluded_subtrees: Vec::new(),
+            });
+        };
+        let below = plant.below("Line CA", constrain);
+        let above = Authority::with("Own CA", constrain);
+        for (trusted, line, ca) in [(&plant, &below, "Line CA"), (&above, &above, "Own CA")] {
+            let sender = line.sender_with("", &[dns("a.example"), mail("a@x.example")], |params| {
+                params
+                    .distinguished_name
+                    .push(DnType::OrganizationName, "Plant");
+            });
+            Refused {
+                trusted: &[trusted],
+                hint: CONSTRAINTS,
+                ..Refused::new(&format!(
+                    "CA \"CN={ca}\" has name constraints on {names}, which are not supported; \
+                     the sender claims to be \"a.example\", \"a@x.example\""
+                ))
+            }
+            .check(Some(&sender));
+        }
+    }
+    // Those that are supported, and violated, are not blamed on others.
+    let line = plant.below("Line CA", |params| {
+        params.name_constraints = Some(NameConstraints {
+            permitted_subtrees: vec![GeneralSubtree::DnsName("b.example".to_owned()), mails()],
+            excluded_subtrees: Vec::new(),
+        });
+    });
+    Refused {
+        trusted: &[&plant],
+        ..Refused::new(
+            "a CA above the certificate may not sign for its names; \
+             the sender claims to be \"a.example\"",
+        )
+    }
+    .check(Some(&line.sender("", &[dns("a.example")])));
 }
 
 /// RUSTSEC-2026-0099: wildcards got past them.
@@ -771,8 +1220,7 @@ fn as_many_names_as_fit_in_a_certificate_hold_nobody_up() {
         .collect();
     Refused {
         trusted: &[&ca],
-        hint: "if a CA that is trusted here has signed for that one, senders must present its \
-               certificate too",
+        hint: UNKNOWN_CA,
         ..Refused::new(
             "unknown CA \"CN=Other CA\"; \
              the sender claims to be \"u:0\", \"u:1\", \"u:2\" and more",
@@ -800,8 +1248,7 @@ fn few_certificates_come_with_a_senders_own() {
     is_called(&Setup::new(&[&ca]), &with(&ca, 8), "a.example");
     Refused {
         trusted: &[&ca],
-        hint: "if a CA that is trusted here has signed for that one, senders must present its \
-               certificate too",
+        hint: UNKNOWN_CA,
         ..Refused::new("unknown CA \"CN=Maze CA\"; the sender claims to be \"a.example\"")
     }
     .check(Some(&with(&maze, 6)));
@@ -897,6 +1344,21 @@ fn each_of_300_senders_at_once_is_called_by_its_own_name() {
 /// The one who must not notice that others are refused.
 const HONEST: &str = "honest.example";
 
+/// Hints.
+const UNKNOWN_CA: &str = "if a CA that is trusted here has signed for that one, senders must \
+                          present its certificate too";
+const ANOTHER_CA: &str = "another CA may have the same name: compare its certificate with the one \
+                          that is trusted here";
+const NO_CERTIFICATE: &str = "senders must present one that a CA trusted here has signed, for a \
+                              key that is RSA, P-256, P-384 or Ed25519";
+const KEYS: &str = "keys can be RSA of 2048 to 8192 bits, ECDSA on P-256 or P-384, or Ed25519";
+const SIGNATURES: &str =
+    "RSA and ECDSA with SHA-256 or SHA-384, RSA with SHA-512, and Ed25519 are supported";
+const CONSTRAINTS: &str =
+    "name constraints on DNS names and IP addresses are supported, and no others";
+const ENCODING: &str = "names are compared byte by byte: the CA's certificate must have its name \
+                        as the certificates have it that it signs";
+
 /// 2021-01-04 and 2021-02-03, since 1970.
 const JANUARY: Duration = Duration::from_secs(18_631 * 86_400);
 const FEBRUARY: Duration = Duration::from_secs(18_661 * 86_400);
@@ -905,6 +1367,10 @@ fn begins_in_2049(params: &mut rcgen::CertificateParams) {
     lasts(params, -1..=100);
     params.not_before = rcgen::date_time_ymd(2049, 3, 4);
     params.not_after = rcgen::date_time_ymd(2049, 12, 31);
+}
+
+fn ip(address: &str) -> SanType {
+    SanType::IpAddress(address.parse().unwrap())
 }
 
 fn certificates(pem: &str) -> Vec<rustls::Certificate> {

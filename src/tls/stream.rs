@@ -239,12 +239,12 @@ fn describe(error: &rustls::Error) -> (String, Option<&'static str>) {
         PeerIncompatible(Peer::NoSignatureSchemesInCommon) => {
             "no kind of signature in common, or none for our certificate's kind of key"
         }
-        // An address is a name to rustls, but none that may be asked for (RFC 6066, section 3).
+        // An address is passed over, although none may be asked for (RFC 6066, section 3).
         InvalidMessage(Message::InvalidServerName)
         | PeerMisbehaved(Misbehaved::ServerNameMustContainOneHostName) => {
             return (
                 "the name that the sender asks for (SNI) is no host name".to_owned(),
-                Some("senders ask for a DNS name without a port, and for none with an address"),
+                Some("senders ask for a DNS name, without a port or a zone, or for none"),
             );
         }
         PeerMisbehaved(Misbehaved::SignedHandshakeWithUnadvertisedSigScheme) => {
