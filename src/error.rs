@@ -321,7 +321,7 @@ pub enum TlsError {
     },
     /// What the text holds can't be read, or is of a kind that is not supported.
     Damaged {
-        /// What it is: `CA certificate` or `CRL`.
+        /// What it is: `certificate`, `CA certificate` or `CRL`.
         what: &'static str,
         /// What is wrong.
         reason: String,

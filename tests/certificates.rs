@@ -228,6 +228,12 @@ fn a_ca_certificate_of_version_1_before_the_own_one_is_not_taken_for_it() {
         assert_eq!(session.client.server_certificate(), own.chain[0].0);
     }
 
+    // Its key is told from another, although the certificate is not supported.
+    let own_key = ca.own().key_pem();
+    Tls::from_pem(old.as_bytes(), own_key.as_bytes()).unwrap();
+    let error = Tls::from_pem(old.as_bytes(), own.key_pem().as_bytes()).unwrap_err();
+    assert!(matches!(error, TlsError::WrongKey), "{error}");
+
     // Senders are verified by it all the same.
     let tls = Tls::builder()
         .identity(Identity::from_pem(all.as_bytes(), all.as_bytes()).unwrap())

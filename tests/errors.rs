@@ -521,6 +521,11 @@ const WRONG: &[(&str, &str, &str)] = &[
         "keys are RSA of 2048, 3072 or 4096 bits, ECDSA on P-256 or P-384, or Ed25519, and not damaged",
     ),
     (
+        "-l 127.0.0.1:0 -c DIR/garbage.pem -k DIR/own.key",
+        "DIR/garbage.pem: the certificate can't be used: it is damaged",
+        "",
+    ),
+    (
         "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/own.key -c DIR/own.pem -k DIR/other.key",
         "DIR/other.key: the private key is not that of the certificate",
         "--cert and --key must belong together, the server's own certificate first",

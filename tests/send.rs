@@ -435,7 +435,9 @@ fn a_server_whose_key_is_not_supported_is_refused_with_the_kind_of_key() {
     let (cert, key) = (folder.path("own.pem"), folder.path("own.key"));
     let mut openssl = Command::new("openssl");
     openssl
-        .args(["req", "-x509", "-newkey", "rsa:1024", "-nodes", "-subj", "/CN=own"])
+        .args([
+            "req", "-x509", "-newkey", "rsa:1024", "-nodes", "-subj", "/CN=own",
+        ])
         .args(["-addext", "subjectAltName=IP:127.0.0.1"])
         .args(["-keyout", &key, "-out", &cert]);
     let Some(made) = run_if_installed(&mut openssl, b"") else {
@@ -446,7 +448,15 @@ fn a_server_whose_key_is_not_supported_is_refused_with_the_kind_of_key() {
         for trust in [&["--insecure", "-q"][..], &["--ca", &cert]] {
             let mut openssl = Command::new("openssl")
                 .args(["s_server", "-accept", "127.0.0.1:0", "-naccept", "1"])
-                .args(["-cipher", "DEFAULT@SECLEVEL=0", "-cert", &cert, "-key", &key, version])
+                .args([
+                    "-cipher",
+                    "DEFAULT@SECLEVEL=0",
+                    "-cert",
+                    &cert,
+                    "-key",
+                    &key,
+                    version,
+                ])
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .stderr(Stdio::null())

@@ -31,6 +31,9 @@ use rcgen::{
     BasicConstraints, CidrSubnet, CustomExtension, DistinguishedName, DnType, DnValue,
     ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, NameConstraints, SanType,
 };
+use rustls::client::ResolvesClientCert;
+use rustls::sign::{CertifiedKey, Signer, SigningKey, any_supported_type};
+use rustls::{SignatureAlgorithm, SignatureScheme};
 use tempfile::TempDir;
 use tlsink::{Clients, Decoded, End, Identity, Server, Tls};
 
@@ -630,7 +633,12 @@ fn a_key_that_is_not_supported_is_named_with_those_that_are() {
             let program = Program::start(&["--client-ca", &path(trusted)]);
             let mut openssl = Command::new("openssl");
             openssl
-                .args(["s_client", "-connect", &program.address().to_string(), version])
+                .args([
+                    "s_client",
+                    "-connect",
+                    &program.address().to_string(),
+                    version,
+                ])
                 .args(["-cipher", "DEFAULT@SECLEVEL=0", "-quiet", "-no_ign_eof"])
                 .args(["-cert", &path(&format!("{own}.pem"))])
                 .args(["-key", &path(&format!("{own}.key"))]);
@@ -640,13 +648,20 @@ fn a_key_that_is_not_supported_is_named_with_those_that_are() {
             assert_eq!(outcome.stdout_text(), "");
             let said = outcome.stderr.lines().map(without_peer);
             let said: Vec<_> = said.filter(|line| line.contains(": refused")).collect();
-            let hint = outcome.stderr.lines().find(|line| line.starts_with("hint: "));
+            let hint = outcome
+                .stderr
+                .lines()
+                .find(|line| line.starts_with("hint: "));
             (said.join("\n"), hint.unwrap().to_owned())
         };
         let refused = |what: &str| {
-            format!("tlsink: PEER: refused ({what}; the sender claims to be \"a.example\", \"own\")")
+            format!(
+                "tlsink: PEER: refused ({what}; the sender claims to be \"a.example\", \"own\")"
+            )
         };
-        let own = refused(&format!("the certificate's key is {kind}, which is not supported"));
+        let own = refused(&format!(
+            "the certificate's key is {kind}, which is not supported"
+        ));
         let above = refused(&format!(
             "the key of CA \"CN=Odd\" is {kind}, which is not supported"
         ));
@@ -663,10 +678,79 @@ fn a_key_that_is_not_supported_is_named_with_those_that_are() {
                 true => (own.clone(), keys.clone()),
                 false => none.clone(),
             };
-            assert_eq!(send("ca.pem", "own", version), expected, "{kind}, {version}");
+            assert_eq!(
+                send("ca.pem", "own", version),
+                expected,
+                "{kind}, {version}"
+            );
             let expected = (above.clone(), keys.clone());
-            assert_eq!(send("odd.pem", "below", version), expected, "{kind}, {version}");
+            assert_eq!(
+                send("odd.pem", "below", version),
+                expected,
+                "{kind}, {version}"
+            );
         }
+    }
+}
+
+/// It may well have the key.
+#[test]
+fn a_signature_by_a_scheme_that_was_not_offered_is_said_to_be_one() {
+    struct Odd(Box<dyn Signer>);
+    struct OddKey(Arc<dyn SigningKey>);
+    struct Only(Arc<CertifiedKey>);
+
+    impl Signer for Odd {
+        fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rustls::Error> {
+            self.0.sign(message)
+        }
+
+        fn scheme(&self) -> SignatureScheme {
+            SignatureScheme::ECDSA_NISTP521_SHA512
+        }
+    }
+
+    impl SigningKey for OddKey {
+        fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
+            let signer = self.0.choose_scheme(offered)?;
+            Some(Box::new(Odd(signer)))
+        }
+
+        fn algorithm(&self) -> SignatureAlgorithm {
+            self.0.algorithm()
+        }
+    }
+
+    impl ResolvesClientCert for Only {
+        fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+            Some(self.0.clone())
+        }
+
+        fn has_certs(&self) -> bool {
+            true
+        }
+    }
+
+    let ca = Authority::new("Plant CA");
+    let sender = ca.sender("", &[dns("a.example")]);
+    let key = rustls::PrivateKey(sender.key.serialize_der());
+    let key = Arc::new(OddKey(any_supported_type(&key).unwrap()));
+    let certified = Arc::new(CertifiedKey::new(sender.chain, key));
+    let program = Setup::new(&[&ca]).start(&[]);
+    for version in Version::ALL {
+        let mut config = client::config(version.of_rustls());
+        config.client_auth_cert_resolver = Arc::new(Only(certified.clone()));
+        let tcp = tcp(program.address()).unwrap();
+        let peer = tcp.local_addr().unwrap();
+        if let Ok(client) = Client::over(tcp, config, "localhost") {
+            assert!(client.finish().is_err());
+        }
+        program.wait_for_line(|line| {
+            line == format!(
+                "tlsink: {peer}: refused \
+                 (the sender signed the handshake by a scheme that was not offered)"
+            )
+        });
     }
 }
 
@@ -924,6 +1008,17 @@ fn a_certificate_of_the_wrong_kind_is_refused_in_words() {
             claim,
             "its certificate and its key must belong together",
             // It notices that itself.
+            false,
+        ),
+        // One of another kind is not that key, either.
+        (
+            Credentials {
+                key: Arc::new(rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap()),
+                ..ca.sender("", names)
+            },
+            "the sender does not hold the certificate's key",
+            claim,
+            "its certificate and its key must belong together",
             false,
         ),
     ] {

@@ -90,7 +90,7 @@ enum Signer<'a> {
     /// One that is trusted here.
     Trusted,
     /// One that the peer presents.
-    Presented(Presented<'a>),
+    Presented(Box<Presented<'a>>),
     /// There is none of that name.
     Unknown,
     /// None of them, and what speaks against the first.
@@ -308,7 +308,7 @@ impl<'a> Chain<'a> {
             };
             let (signed, is_trusted) = match self.signer(&one) {
                 Signer::Presented(above) => {
-                    next = Some(above);
+                    next = Some(*above);
                     continue;
                 }
                 Signer::Trusted => break,
@@ -350,7 +350,7 @@ impl<'a> Chain<'a> {
         for (key, above) in trusted.chain(presented) {
             match (keys::signed(&one.parts, key), above) {
                 (Signed::Yes, None) => return Signer::Trusted,
-                (Signed::Yes, Some(above)) => return Signer::Presented(above.clone()),
+                (Signed::Yes, Some(above)) => return Signer::Presented(Box::new(above.clone())),
                 (signed, above) if matches!(none, Signer::Unknown) => {
                     let is_trusted = above.is_none();
                     none = Signer::None { signed, is_trusted };

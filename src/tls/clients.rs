@@ -28,7 +28,9 @@ const MAX_SUBJECTS: usize = 16 * 1024;
 /// How senders are verified: by certificates that a CA signed.
 ///
 /// Paths, name constraints and dates are checked as RFC 5280 has it, signatures as TLS does. The
-/// CA's own certificate is trusted whatever its dates.
+/// CA's own certificate is trusted whatever its dates. Keys are RSA of 2048 to 8192 bits, ECDSA on
+/// P-256 or P-384, or Ed25519. Name constraints are supported on DNS names and IP addresses; a
+/// certificate that has names of another kind on which there are some is refused.
 ///
 /// ```no_run
 /// use tlsink::{Clients, Identity, Tls};
@@ -129,9 +131,9 @@ impl Clients {
     /// `*.example.net`. Each further call allows another name. Without any, every verified sender
     /// is let in.
     ///
-    /// Names are DNS names (in any case), URIs, e-mail addresses, and the subject's common name,
-    /// unless name constraints leave it unchecked. A wildcard in a sender's certificate matches
-    /// nothing.
+    /// Names are DNS names (in any case), URIs, e-mail addresses, the subject's common name, unless
+    /// name constraints leave it unchecked, and IP addresses, however they are written; the first
+    /// in this order is the one to show. A wildcard in a sender's certificate matches nothing.
     ///
     /// # Errors
     ///

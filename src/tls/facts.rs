@@ -406,6 +406,30 @@ mod tests {
     }
 
     #[test]
+    fn an_address_matches_in_whichever_form_it_is_written_and_no_range_is_one() {
+        let name = |address: &str| Name {
+            text: address.to_owned(),
+            kind: NameKind::Address(address.parse().unwrap()),
+        };
+        for (pattern, address, matches) in [
+            ("10.0.0.7", "10.0.0.7", true),
+            ("10.0.0.7", "10.0.0.70", false),
+            ("2001:DB8:0::7", "2001:db8::7", true),
+            ("[2001:db8::7]", "2001:db8::7", true),
+            // A certificate has either four bytes or sixteen.
+            ("::ffff:10.0.0.7", "10.0.0.7", false),
+        ] {
+            let parsed = Pattern::parse(pattern).unwrap();
+            assert_eq!(parsed.matches(&name(address)), matches, "{pattern}");
+        }
+        for text in ["10.0.0.0/8", "2001:db8::/32"] {
+            assert_eq!(Pattern::parse(text), None, "{text}");
+        }
+        let uri = Pattern::Exact("spiffe://x/10.0.0.7".to_owned());
+        assert_eq!(Pattern::parse("spiffe://x/10.0.0.7"), Some(uri));
+    }
+
+    #[test]
     fn nothing_else_with_an_asterisk_is_a_pattern() {
         for text in ["", "*", "*.", "a.*.net", "*a.net", "*.*.net", "*.a b"] {
             assert_eq!(Pattern::parse(text), None, "{text}");

@@ -12,7 +12,8 @@ use webpki::EndEntityCert;
 
 use super::facts::{self, Facts};
 use super::warning::{TlsWarning, ending};
-use super::{keys, pem, schemes};
+use super::x509::Parts;
+use super::{keys, pem, schemes, words};
 use crate::error::TlsError;
 
 /// A certificate chain and its private key: a server's, or a client's.
@@ -44,7 +45,10 @@ impl Identity {
         let chain = pem::certificates(&pem::read(certificates)?)
             .map_err(|error| error.in_file(certificates))?;
         let private_key = pem::private_key(&pem::read(key)?).map_err(|error| error.in_file(key))?;
-        Self::new(chain, &private_key).map_err(|error| error.in_file(key))
+        Self::new(chain, &private_key).map_err(|error| match error {
+            TlsError::Damaged { .. } => error.in_file(certificates),
+            error => error.in_file(key),
+        })
     }
 
     /// Takes a certificate chain and its private key as PEM (RFC 7468). The key is PKCS#8, PKCS#1
@@ -53,8 +57,8 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// When the text is not valid PEM, lacks a certificate or a key, or holds a key that can't be
-    /// used or belongs to none of the certificates.
+    /// When the text is not valid PEM, lacks a certificate or a key, or holds a certificate that is
+    /// damaged, or a key that can't be used or belongs to none of the certificates.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
         Self::new(pem::certificates(certificates)?, &pem::private_key(key)?)
     }
@@ -153,18 +157,19 @@ fn own_certificate(chain: &[CertificateDer<'_>], key: &dyn SigningKey) -> Result
         return Err(TlsError::UnusableKey { kind: None });
     };
     let signature = signer.sign(MESSAGE).map_err(pem::unusable)?;
-    let belongs = |certificate: &CertificateDer<'_>| {
-        EndEntityCert::try_from(certificate).is_ok_and(|certificate| {
-            schemes::belongs(signer.scheme(), &certificate, MESSAGE, &signature)
+    // Senders may take what rustls-webpki can't read, such as a certificate of version 1.
+    let read: Vec<_> = chain.iter().filter_map(|der| Parts::of(der)).collect();
+    if read.len() < chain.len() {
+        return Err(TlsError::Damaged {
+            what: "certificate",
+            reason: words::fault(&webpki::Error::BadDer).into_owned(),
+        });
+    }
+    read.iter()
+        .position(|certificate| {
+            let key = certificate.key.content;
+            schemes::belongs(signer.scheme(), key, MESSAGE, &signature)
         })
-    };
-    let is_unknown =
-        |certificate: &CertificateDer<'_>| EndEntityCert::try_from(certificate).is_err();
-    chain
-        .iter()
-        .position(belongs)
-        // Senders may take what can't be parsed here, such as a version 1 certificate.
-        .or_else(|| chain.iter().position(is_unknown))
         .ok_or(TlsError::WrongKey)
 }
 

@@ -1,6 +1,6 @@
 //! Which keys can be used, what others are called, and which key signed a certificate.
 
-use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, SignatureVerificationAlgorithm};
 use webpki::ALL_VERIFICATION_ALGS;
 
 use super::x509::{Item, Items, Parts, oid_name};
@@ -130,11 +130,6 @@ pub(super) fn signed(certificate: &Parts<'_>, key: &[u8]) -> Signed {
     if let Some(kind) = unsupported(key) {
         return Signed::Key(kind);
     }
-    let mut items = Items(key);
-    let algorithm = items.next().unwrap_or_default().content;
-    let bits = items.next().unwrap_or_default().content;
-    // The number of bits that are not used comes first, and is 0.
-    let public = bits.get(1..).unwrap_or_default();
     let mut known = ALL_VERIFICATION_ALGS
         .iter()
         .filter(|known| known.signature_alg_id().as_ref() == certificate.algorithm)
@@ -143,15 +138,26 @@ pub(super) fn signed(certificate: &Parts<'_>, key: &[u8]) -> Signed {
         let oid = Items(certificate.algorithm).next().unwrap_or_default();
         return Signed::Signature(oid_name(oid.content));
     }
-    let verifies = known
-        .filter(|known| known.public_key_alg_id().as_ref() == algorithm)
-        .any(|known| {
-            known
-                .verify_signature(public, certificate.signed, certificate.signature)
-                .is_ok()
-        });
-    match verifies {
+    match known.any(|known| verifies(*known, key, certificate.signed, certificate.signature)) {
         true => Signed::Yes,
         false => Signed::No,
     }
+}
+
+/// Whether a key of the kind that this algorithm is for made this signature.
+pub(super) fn verifies(
+    algorithm: &dyn SignatureVerificationAlgorithm,
+    key: &[u8],
+    message: &[u8],
+    signature: &[u8],
+) -> bool {
+    let mut items = Items(key);
+    let kind = items.next().unwrap_or_default().content;
+    // The number of bits that are not used comes first, and is 0.
+    let bits = items.next().unwrap_or_default().content;
+    let public = bits.get(1..).unwrap_or_default();
+    algorithm.public_key_alg_id().as_ref() == kind
+        && algorithm
+            .verify_signature(public, message, signature)
+            .is_ok()
 }

@@ -9,6 +9,8 @@ use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm};
 use webpki::EndEntityCert;
 use webpki::ring;
 
+use super::keys;
+
 type Algorithm = &'static dyn SignatureVerificationAlgorithm;
 
 /// Which versions of TLS a scheme may sign a handshake in.
@@ -118,10 +120,11 @@ pub(super) fn verify_tls13(
     verify([known.algorithm].into_iter(), message, certificate, signed)
 }
 
-/// Whether what the key signed by `scheme` is what the certificate verifies.
+/// Whether what was signed by `scheme` is verified with this key, which is what is inside a
+/// SubjectPublicKeyInfo.
 pub(super) fn belongs(
     scheme: SignatureScheme,
-    certificate: &EndEntityCert<'_>,
+    key: &[u8],
     message: &[u8],
     signature: &[u8],
 ) -> bool {
@@ -129,11 +132,7 @@ pub(super) fn belongs(
         [Some(known.algorithm), known.other_curve]
             .into_iter()
             .flatten()
-            .any(|algorithm| {
-                certificate
-                    .verify_signature(algorithm, message, signature)
-                    .is_ok()
-            })
+            .any(|algorithm| keys::verifies(algorithm, key, message, signature))
     })
 }
 
@@ -144,27 +143,26 @@ fn known(scheme: SignatureScheme) -> Result<&'static Scheme, Error> {
         .ok_or_else(not_offered)
 }
 
-/// The peer signed by a scheme that was not offered to it, or not with the key of its certificate.
+/// The peer signed by a scheme that was not offered to it.
 fn not_offered() -> Error {
     PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into()
 }
 
 fn verify(
-    algorithms: impl Iterator<Item = Algorithm>,
+    mut algorithms: impl Iterator<Item = Algorithm>,
     message: &[u8],
     certificate: &Certificate,
     signed: &DigitallySignedStruct,
 ) -> Result<HandshakeSignatureValid, Error> {
     let der = CertificateDer::from(certificate.0.as_slice());
     let certificate = EndEntityCert::try_from(&der).map_err(|_| CertificateError::BadEncoding)?;
-    let mut error = not_offered();
-    for algorithm in algorithms {
-        match certificate.verify_signature(algorithm, message, signed.signature()) {
-            Ok(()) => return Ok(HandshakeSignatureValid::assertion()),
-            // The key is not of the kind that the scheme is for.
-            Err(webpki::Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)) => {}
-            Err(_) => error = CertificateError::BadSignature.into(),
-        }
+    let verifies = algorithms.any(|algorithm| {
+        certificate
+            .verify_signature(algorithm, message, signed.signature())
+            .is_ok()
+    });
+    match verifies {
+        true => Ok(HandshakeSignatureValid::assertion()),
+        false => Err(CertificateError::BadSignature.into()),
     }
-    Err(error)
 }

@@ -248,7 +248,7 @@ fn describe(error: &rustls::Error) -> (String, Option<&'static str>) {
             );
         }
         PeerMisbehaved(Misbehaved::SignedHandshakeWithUnadvertisedSigScheme) => {
-            "the sender signed the handshake in a way that it was not offered"
+            "the sender signed the handshake by a scheme that was not offered"
         }
         AlertReceived(alert) => return (format!("the sender gave up: {alert:?}"), None),
         // In TLS 1.3, OpenSSL's alert about a certificate comes before it encrypts.

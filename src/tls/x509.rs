@@ -268,3 +268,90 @@ pub(super) fn attributes(name: Item<'_>) -> impl Iterator<Item = (&[u8], Item<'_
         Some((fields.next()?.content, fields.next()?))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn certificate() -> Vec<u8> {
+        let mut params = rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap();
+        params
+            .distinguished_name
+            .push(rcgen::DnType::CommonName, "Kessel");
+        let key = rcgen::KeyPair::generate().unwrap();
+        params.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    /// Reads everything that there is to read.
+    fn read(der: &[u8]) -> Option<String> {
+        let parts = Parts::of(der)?;
+        for extension in parts.extensions() {
+            extension.title();
+            let _ = (extension.id_ce(), extension.is_critical);
+        }
+        reads_the_same(parts.issuer, parts.subject);
+        common_name(parts.subject)
+    }
+
+    #[test]
+    fn damaged_certificates_are_read_as_far_as_they_go() {
+        let der = certificate();
+        assert_eq!(read(&der).as_deref(), Some("Kessel"));
+        for len in 0..der.len() {
+            assert_eq!(read(&der[..len]), None, "cut to {len}");
+        }
+        for at in 0..der.len() {
+            for value in [0, 0x7f, 0x80, 0x83, 0x84, 0xff] {
+                let mut damaged = der.clone();
+                damaged[at] = value;
+                read(&damaged);
+            }
+        }
+    }
+
+    #[test]
+    fn lengths_may_take_up_to_three_bytes() {
+        for (der, len) in [
+            (&[4, 0][..], Some(0)),
+            (&[4, 1, 7], Some(1)),
+            (&[4, 0x81, 1, 7], Some(1)),
+            (&[4, 0x83, 0, 0, 1, 7], Some(1)),
+            (&[], None),
+            (&[4], None),
+            (&[4, 1], None),
+            (&[4, 0x80, 0, 0], None),
+            (&[4, 0x82, 1], None),
+            (&[4, 0x83, 0xff, 0xff, 0xff, 7], None),
+            (&[4, 0x84, 0, 0, 0, 1, 7], None),
+        ] {
+            let item = Items(der).next();
+            assert_eq!(item.map(|item| item.content.len()), len, "{der:?}");
+        }
+    }
+
+    #[test]
+    fn strings_are_read_whichever_kind_they_are() {
+        for (tag, content, text) in [
+            (0x0c, "ü".as_bytes(), Some("ü")),
+            (0x0c, &[0xfc], None),
+            (0x13, b"a_b", Some("a_b")),
+            (0x16, b"a@b", Some("a@b")),
+            (0x16, &[0xfc], None),
+            (0x14, &[0xfc], Some("ü")),
+            (0x1e, &[0, 0xfc], Some("ü")),
+            (0x1e, &[0xd8, 0], None),
+            (0x1e, &[0, 0xfc, 0], None),
+            (0x1c, &[0, 0, 0, 0xfc], Some("ü")),
+            (0x1c, &[0, 1, 0xf6, 0], Some("😀")),
+            (0x1c, &[0, 0x11, 0, 0], None),
+            (0x04, b"a", None),
+        ] {
+            let item = Item {
+                tag,
+                content,
+                whole: &[],
+            };
+            assert_eq!(item.text().as_deref(), text, "{tag:x} {content:?}");
+        }
+    }
+}
