@@ -137,11 +137,8 @@ impl Servers {
         });
         verified.map_err(|error| {
             if let Error::CertNotValidForName(_) = error {
-                return distrusted(
-                    Distrust::Name,
-                    format!("is not for {}", not_for(&name.to_str(), end_entity)),
-                    CertificateError::NotValidForName,
-                );
+                let (fault, what) = not_for(&name.to_str(), end_entity);
+                return distrusted(fault, what, CertificateError::NotValidForName);
             }
             let mut presented = vec![end_entity.clone()];
             presented.extend_from_slice(intermediates);
@@ -179,7 +176,7 @@ pub enum Distrust {
     Name,
     /// It does not have the fingerprint.
     Fingerprint,
-    /// It is damaged, not for servers, or of a kind that is not supported.
+    /// It is damaged, not for servers, for no host at all, or of a kind that is not supported.
     Unusable,
 }
 
@@ -206,18 +203,24 @@ fn fault(cause: &Cause) -> Distrust {
     }
 }
 
-/// The name that the certificate is not for, and why it may look as if it were.
-fn not_for(name: &str, der: &CertificateDer<'_>) -> String {
-    let wanted = quoted(name);
+/// What is said of a certificate that is not for this name, also of one that looks as if it were:
+/// then no other name helps.
+fn not_for(name: &str, der: &CertificateDer<'_>) -> (Distrust, String) {
+    let is_not_for = format!("is not for {}", quoted(name));
     if facts::has_as_dns_name(der, name) {
-        return format!("{wanted}, which it has as a DNS name in place of an IP address");
+        let what = format!("{is_not_for}, which it has as a DNS name in place of an IP address");
+        return (Distrust::Unusable, what);
     }
     match facts::common_name(der) {
-        Some(common_name) if facts::host_names(der).is_empty() => format!(
-            "{wanted}: it has no subjectAltName for a host, and its common name, {}, does not count",
-            quoted(&common_name)
-        ),
-        _ => format!("{wanted}{}", others(der)),
+        Some(common_name) if facts::host_names(der).is_empty() => {
+            let common_name = quoted(&common_name);
+            let what = format!(
+                "{is_not_for}: it has no subjectAltName for a host, and its common name, \
+                 {common_name}, does not count"
+            );
+            (Distrust::Unusable, what)
+        }
+        _ => (Distrust::Name, format!("{is_not_for}{}", others(der))),
     }
 }
 
