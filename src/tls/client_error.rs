@@ -264,3 +264,58 @@ impl fmt::Display for SendError {
 }
 
 impl std::error::Error for SendError {}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+
+    use super::*;
+
+    /// A server says the same of several faults, and of any certificate in a chain.
+    #[test]
+    fn an_alert_is_said_to_mean_no_more_than_it_does() {
+        use AlertDescription as Said;
+        let resolver = |shown| Resolver {
+            key: None,
+            asked: AtomicBool::new(shown),
+            shown: AtomicBool::new(shown),
+        };
+        for (alert, shown, what) in [
+            (
+                Said::BadCertificate,
+                true,
+                "the server can't use our certificate (bad_certificate)",
+            ),
+            (
+                Said::CertificateExpired,
+                true,
+                "our certificate, or one above it, has expired or is not valid yet, says the server \
+                 (certificate_expired)",
+            ),
+            (
+                Said::CertificateRevoked,
+                true,
+                "our certificate, or one above it, is revoked, says the server (certificate_revoked)",
+            ),
+            (
+                Said::DecryptError,
+                true,
+                "the server could not verify our certificate, or that we have its key (decrypt_error)",
+            ),
+            (
+                Said::HandshakeFailure,
+                true,
+                "the server does not take our certificate, or has no cipher suite, key exchange or \
+                 kind of signature in common with us (handshake_failure)",
+            ),
+            (
+                Said::HandshakeFailure,
+                false,
+                "the server has no cipher suite, key exchange or kind of signature in common with us \
+                 (handshake_failure)",
+            ),
+        ] {
+            assert_eq!(Alert::new(alert, &resolver(shown)).what, what);
+        }
+    }
+}
