@@ -45,7 +45,7 @@ mod gzip;
 mod inflate;
 #[cfg(feature = "qt")]
 mod qt;
-#[cfg(feature = "zlib")]
+#[cfg(any(feature = "zlib", feature = "qt"))]
 mod trial;
 #[cfg(feature = "zstd")]
 mod zstd;
