@@ -122,7 +122,7 @@ fn each_end_of_a_stream_is_said_exactly_and_an_honest_sender_goes_on() {
             let mut client = Client::connect(program.address());
             let peer = client.local_address();
             client.write(&half).unwrap();
-            client.finish().unwrap();
+            client.finish_unclean().unwrap();
             gone(peer)
         },
         HALF,

@@ -22,6 +22,7 @@ use std::time::Duration;
 
 use common::client::{HANDSHAKE, SEALED, Sealer, TLS12, TLS13};
 use common::memory::{Driven, pipe};
+use common::pack::gzip;
 use common::program::{BINARY, LIMIT, Outcome, Program, Stderr, Stdout};
 use common::server::{Accepted, Authority, Keyed, Server};
 use common::terminal::Terminal;
@@ -30,6 +31,14 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
 use tlsink::{Connector, Servers};
+
+/// The hint to a missing close_notify.
+const NOT_TAKEN: &str = "a tlsink server sends none for a stream that it did not take whole, and \
+                         says why where it runs; with --receipt on both sides it says so here";
+
+/// The same with `--receipt`.
+const NOT_RECEIPTED: &str = "a tlsink server sends none for a stream that it did not take whole, \
+                             and says why where it runs";
 
 const ENCODINGS: [&str; 4] = ["zstd", "gzip", "zlib", "none"];
 
@@ -483,24 +492,58 @@ fn in_tls_1_2_a_server_refuses_in_the_handshake() {
 }
 
 #[test]
+fn a_stream_that_the_receiver_does_not_take_whole_fails_however_short_it_is() {
+    let folder = Folder::new();
+    let long = folder.write("long", &text(10_000));
+    let mut corrupt = gzip(b"text\n");
+    // Its checksum (RFC 1952, section 2.3.1).
+    let at = corrupt.len() - 8;
+    corrupt[at] ^= 1;
+    let corrupt = folder.write("corrupt.gz", &corrupt);
+    let cut = folder.write("cut.gz", &gzip(b"text\n")[..20]);
+    let xz = folder.write("xz", b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46");
+    for receipts in [false, true] {
+        let mut args = vec!["--max-decoded", "1000"];
+        args.extend(receipts.then_some("--receipt"));
+        let receiver = Program::start(&args);
+        let to = receiver.address().to_string();
+        for (sent, file, end) in [
+            (0, &long, "limit ("),
+            (1, &corrupt, "corrupt (gzip: wrong checksum"),
+            (2, &cut, "truncated (gzip not finished)"),
+            (3, &xz, "refused (xz is not built in)"),
+        ] {
+            let outcome = Program::run(&["send", "--insecure", "-e", "none", &to, file]);
+            assert_eq!(outcome.status, 1, "{file}: {}", outcome.stderr);
+            let ended = receiver.wait_for_ends(sent + 1).swap_remove(sent);
+            assert!(ended.end.starts_with(end), "{file}: {ended:?}");
+        }
+        // What it takes whole still succeeds.
+        let fine = Program::run(&["send", "--insecure", &to, &xz]);
+        assert_eq!(fine.status, 0, "{}", fine.stderr);
+    }
+}
+
+#[test]
 fn a_server_that_ends_in_any_other_way_than_by_close_notify_is_not_trusted_to_have_it() {
     let keyed = Keyed::self_signed(&["127.0.0.1"]);
-    for receipt in [&[][..], &["--receipt"]] {
-        let ends = |what: &str, serve: fn(&mut Accepted)| {
+    for (receipt, hint) in [(&[][..], NOT_TAKEN), (&["--receipt"], NOT_RECEIPTED)] {
+        let ends = |what: &str, hint: &str, serve: fn(&mut Accepted)| {
             let server = Server::start(keyed.config(), serve);
-            fails(&server.address, receipt, what, "");
+            fails(&server.address, receipt, what, hint);
             server.join();
         };
         let reset = Errno::CONNRESET;
         ends(
-            "TO: the server closed the connection without a close_notify, \
-             so it may not have everything",
+            "TO: the server closed the connection without a close_notify",
+            hint,
             |accepted| {
                 accepted.read_to_end();
             },
         );
         ends(
             &format!("TO: the connection broke: {}", std::io::Error::from(reset)),
+            "",
             |accepted| {
                 accepted.read_to_end();
                 accepted.reset_when_closed();
@@ -509,6 +552,7 @@ fn a_server_that_ends_in_any_other_way_than_by_close_notify_is_not_trusted_to_ha
         // It answers with what is not valid.
         ends(
             "TO: what the server sent is not valid: cannot decrypt peer's message",
+            "",
             |accepted| {
                 accepted.read_to_end();
                 let forged = [&[0x17, 3, 3, 0, 32][..], &[7; 32]].concat();
@@ -524,7 +568,7 @@ fn a_server_that_ends_early_ends_it_while_it_has_nothing_to_send() {
     let keyed = Keyed::self_signed(&["127.0.0.1"]);
     let reset = std::io::Error::from(Errno::CONNRESET);
     let reset = format!("TO: the connection broke: {reset}");
-    let ends = |what: &str, serve: fn(&mut Accepted)| {
+    let ends = |what: &str, hint: &str, serve: fn(&mut Accepted)| {
         let server = Server::start(keyed.config(), move |accepted| {
             // It is under way, and its input stays open.
             let mut line = [0; 5];
@@ -536,12 +580,13 @@ fn a_server_that_ends_early_ends_it_while_it_has_nothing_to_send() {
         let mut stdin = sender.stdin();
         stdin.write_all(b"text\n").unwrap();
         let outcome = sender.outcome();
-        let expected = unverified(&to) + &said(&what.replace("TO", &to), "");
+        let expected = unverified(&to) + &said(&what.replace("TO", &to), hint);
         assert_eq!((outcome.stderr, outcome.status), (expected, 1));
         server.join();
     };
     ends(
         "TO: the server ended the stream before all was sent",
+        "",
         |accepted| {
             accepted.close_notify();
             accepted.wait_for_eof();
@@ -549,9 +594,10 @@ fn a_server_that_ends_early_ends_it_while_it_has_nothing_to_send() {
     );
     ends(
         "TO: the server closed the connection without a close_notify",
+        NOT_TAKEN,
         |_| (),
     );
-    ends(&reset, |accepted| accepted.reset_when_closed());
+    ends(&reset, "", |accepted| accepted.reset_when_closed());
 }
 
 #[test]

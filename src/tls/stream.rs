@@ -20,7 +20,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 
 use super::clients::Seen;
 use super::refusal::Refusal;
-use super::wire::Wire;
+use super::wire::{self, Wire};
 
 /// A handshake in progress.
 pub(crate) struct Accept<IO> {
@@ -148,6 +148,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.tls).poll_write(cx, bytes)
+    }
+
+    /// Sends what was written and closes the transport for writing, without a close_notify.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        wire::shutting_down(|| Pin::new(&mut self.tls).poll_flush(cx))
     }
 
     /// Sends a close_notify and closes the transport for writing.

@@ -9,6 +9,7 @@ use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::thread::LocalKey;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
@@ -35,6 +36,9 @@ thread_local! {
     /// How much the connection that this thread polls may read ahead, in bytes; nothing if rustls
     /// reads what it asks for.
     static ALLOWANCE: Cell<Option<usize>> = const { Cell::new(None) };
+
+    /// Whether the connection that this thread polls closes its transport once all is sent.
+    static SHUTS_DOWN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Polls with leave to read at most `bytes` ahead: as much as there is room for when it is
@@ -44,21 +48,33 @@ thread_local! {
 /// Also yields whether all of it was used up: then there may be more, of which nobody was asked to
 /// tell.
 pub(crate) fn reading_ahead<R>(bytes: usize, poll: impl FnOnce() -> R) -> (R, bool) {
-    let before = Restored(ALLOWANCE.replace(Some(bytes)));
-    let result = poll();
-    let left = ALLOWANCE.get();
-    drop(before);
-    (result, left == Some(0))
+    with(&ALLOWANCE, Some(bytes), || {
+        let result = poll();
+        (result, ALLOWANCE.get() == Some(0))
+    })
 }
 
-/// What this thread allowed before, and allows again, even if what was polled panics: others may
-/// be polled on it.
-struct Restored(Option<usize>);
+/// Polls a flush, after which the transport is closed for writing. async-tls itself closes it only
+/// behind a close_notify.
+pub(super) fn shutting_down<R>(poll_flush: impl FnOnce() -> R) -> R {
+    with(&SHUTS_DOWN, true, poll_flush)
+}
 
-impl Drop for Restored {
-    fn drop(&mut self) {
-        ALLOWANCE.set(self.0);
+/// Polls with another value in a cell of this thread, and restores the one before even if the poll
+/// panics: other connections may be polled on this thread.
+fn with<T: Copy + 'static, R>(
+    cell: &'static LocalKey<Cell<T>>,
+    value: T,
+    poll: impl FnOnce() -> R,
+) -> R {
+    struct Restored<T: Copy + 'static>(&'static LocalKey<Cell<T>>, T);
+    impl<T: Copy> Drop for Restored<T> {
+        fn drop(&mut self) {
+            self.0.set(self.1);
+        }
     }
+    let _restored = Restored(cell, cell.replace(value));
+    poll()
 }
 
 /// A transport that is read ahead, and to which is written at the next read, flush or close.
@@ -196,7 +212,10 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_send(cx))?;
-        Pin::new(&mut self.io).poll_flush(cx)
+        match SHUTS_DOWN.get() {
+            true => Pin::new(&mut self.io).poll_close(cx),
+            false => Pin::new(&mut self.io).poll_flush(cx),
+        }
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

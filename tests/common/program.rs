@@ -455,36 +455,65 @@ impl Client {
         Ok(rustix::net::sockopt::set_socket_linger(&self.tcp, no_time)?)
     }
 
-    /// Says close_notify and waits for the server's.
+    /// Says close_notify and waits for the server's, which says that the stream was clean.
     pub fn finish(self) -> io::Result<()> {
-        match self.finish_for_receipt()?.as_str() {
-            "" => Ok(()),
-            _ => Err(io::Error::other("the server sent data")),
+        match self.finish_for_answer()? {
+            (answer, true) if answer.is_empty() => Ok(()),
+            (answer, true) => Err(io::Error::other(format!("the server answered {answer}"))),
+            (_, false) => Err(io::Error::other("no close_notify came")),
         }
     }
 
-    /// Says close_notify and reads what the server says before its own.
-    pub fn finish_for_receipt(mut self) -> io::Result<String> {
-        self.close_notify()?;
-        self.read_to_close_notify()
+    /// Says close_notify and waits for the server to end the stream without one.
+    pub fn finish_unclean(self) -> io::Result<()> {
+        match self.finish_for_answer()? {
+            (answer, false) if answer.is_empty() => Ok(()),
+            (answer, false) => Err(io::Error::other(format!("the server answered {answer}"))),
+            (_, true) => Err(io::Error::other("the server called the stream clean")),
+        }
     }
 
-    /// Reads what the server says before its close_notify.
-    pub fn read_to_close_notify(&mut self) -> io::Result<String> {
+    /// Says close_notify and reads the server's receipt.
+    pub fn finish_for_receipt(mut self) -> io::Result<String> {
+        self.close_notify()?;
+        self.read_receipt()
+    }
+
+    /// Reads the server's receipt, which a close_notify follows if the stream was clean, and only
+    /// then.
+    pub fn read_receipt(&mut self) -> io::Result<String> {
+        let (receipt, close_notify) = self.read_answer()?;
+        match receipt.starts_with("{\"ok\":true,") == close_notify {
+            true => Ok(receipt),
+            false => Err(io::Error::other(format!(
+                "behind {receipt}, close_notify: {close_notify}"
+            ))),
+        }
+    }
+
+    fn finish_for_answer(mut self) -> io::Result<(String, bool)> {
+        self.close_notify()?;
+        self.read_answer()
+    }
+
+    /// Reads what the server says until it ends the stream, and whether a close_notify did that.
+    fn read_answer(&mut self) -> io::Result<(String, bool)> {
         let mut text = Vec::new();
-        loop {
+        let close_notify = loop {
             let mut piece = [0; 64];
             match self.tls.reader().read(&mut piece) {
-                Ok(0) => return String::from_utf8(text).map_err(io::Error::other),
+                Ok(0) => break true,
                 Ok(n) => text.extend(&piece[..n]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.tls.read_tls(&mut self.tcp)?;
                     self.tls.process_new_packets().map_err(io::Error::other)?;
                 }
-                // The server went without a close_notify.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break false,
                 Err(error) => return Err(error),
             }
-        }
+        };
+        let text = String::from_utf8(text).map_err(io::Error::other)?;
+        Ok((text, close_notify))
     }
 
     /// Waits until the server has shut down its side of the socket too.

@@ -39,6 +39,9 @@ const CHATTER: usize = 64 << 10;
 /// How long it goes unsaid that the server has yet to answer.
 const UNANSWERED: Duration = Duration::from_secs(10);
 
+/// What a missing close_notify means. Other servers may leave it out after every stream.
+const NOT_TAKEN: &str = "a tlsink server sends none for a stream that it did not take whole, and says why where it runs";
+
 /// Sends, and waits until the server has said that it has everything.
 ///
 /// # Errors
@@ -204,13 +207,7 @@ impl Sending<'_> {
             future::pending().await
         };
         let finished = self.sender.finish().or(waiting).await;
-        finished.map_err(|error| match error {
-            // By now all was sent, so there may be nothing wrong but the end.
-            SendError::NoCloseNotify => {
-                Failure::failed(format!("{to}: {error}, so it may not have everything"))
-            }
-            error => self.failure(&error),
-        })?;
+        finished.map_err(|error| self.failure(&error))?;
         let receipt = match self.args.receipt {
             true => {
                 self.check()?;
@@ -308,6 +305,10 @@ impl Sending<'_> {
         let failure = Failure::failed(format!("{}: {error}", self.args.to));
         match error {
             SendError::Alert(alert) => connect::alerted(failure, alert, self.args),
+            SendError::NoCloseNotify => failure.hint(match self.args.receipt {
+                true => NOT_TAKEN.to_owned(),
+                false => format!("{NOT_TAKEN}; with --receipt on both sides it says so here"),
+            }),
             _ => failure,
         }
     }
