@@ -103,7 +103,8 @@
 //! # How streams end
 //!
 //! Only [`End::Clean`] is complete: the sender's close_notify came, and the compressed data is whole.
-//! Every other [`End`] says what is missing or wrong. What was authenticated and decoded before it is
+//! Every other [`End`] says what is missing or wrong. The sender is told: a clean stream is answered
+//! with a close_notify, once the output has it, and no other stream is. What was authenticated and decoded before it is
 //! delivered first. No end is lost, whatever is dropped, and when: a sink that was told of a
 //! connection is told of its end, and a connection hears what the sink made of it, or that the sink
 //! is gone. Who never completes a handshake is not seen by the sink; its connection resolves to a

@@ -372,7 +372,7 @@ fn once_ends_with_1_after_a_stream_that_is_not_clean() {
         let mut client = Client::connect(program.address());
         client.write(sent).unwrap();
         if close_notify {
-            client.finish().unwrap();
+            client.finish_unclean().unwrap();
         } else {
             client.abandon().unwrap();
         }

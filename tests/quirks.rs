@@ -208,6 +208,51 @@ fn a_close_notify_is_not_answered_by_one_when_the_sink_does_not_take_the_stream(
 }
 
 #[test]
+fn data_behind_a_close_notify_is_ignored_however_it_comes() {
+    let large = vec![b'x'; 16 * 1024];
+    for version in [&TLS12, &TLS13] {
+        for before in [&b"one\n"[..], &large, &[&large[..], b"1"].concat(), b""] {
+            for at_once in [true, false] {
+                let (server, mut sink) = server();
+                let mut session = Session::open(&server, Client::new(version));
+                let mut records = session.client.record(before);
+                records.extend(session.client.close_notify());
+                let behind = session.client.record(b"two\n");
+                assert!(!behind.is_empty());
+                if at_once {
+                    records.extend(&behind);
+                }
+                session.remote.send(records);
+                if !at_once {
+                    assert!(session.connection.run().is_none());
+                    session.remote.send(behind);
+                }
+                let (seen, report) = finish(&mut session, &mut sink);
+                assert_eq!(data(&seen), before);
+                assert_eq!((report.end, report.received), (End::Clean, before.len() as u64));
+            }
+        }
+    }
+}
+
+#[test]
+fn data_behind_a_close_notify_is_ignored_in_the_packet_that_ends_the_handshake() {
+    let (server, mut sink) = server();
+    let mut session = Session::new(&server, Client::new(&TLS13));
+    session.shake_hands();
+    let last = [
+        // The client's Finished comes first.
+        session.client.record(b"one\n"),
+        session.client.close_notify(),
+        session.client.record(b"two\n"),
+    ];
+    session.remote.send(last.concat());
+    let (seen, report) = finish(&mut session, &mut sink);
+    assert_eq!(data(&seen), b"one\n");
+    assert_eq!(report.end, End::Clean);
+}
+
+#[test]
 fn no_close_notify_is_sent_for_a_stream_that_did_not_end_well() {
     let (server, mut sink) = server();
     let mut session = Session::open(&server, Client::new(&TLS13));

@@ -56,7 +56,8 @@ use detect::{Detect, Verdict};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
-    /// Told from the first bytes; what is not recognised is plain.
+    /// Told from the first bytes; what is not recognised is plain. A zlib header is so short that a
+    /// trial has to confirm it, which takes 64 bytes at most.
     #[default]
     Auto,
     /// Not compressed, or not to be decompressed.
@@ -69,7 +70,9 @@ pub enum Format {
     Deflate,
     /// Zstandard (RFC 8878): any number of frames and skippable frames.
     Zstd,
-    /// What Qt's `qCompress` makes, one block after another: a big-endian 32-bit size, then zlib.
+    /// What Qt's `qCompress` makes, one block after another: a big-endian 32-bit size, then zlib. A
+    /// first block of 512 MiB or more, or of a size that begins like text (144 MiB is `09`, a tab),
+    /// is not told from plain text.
     Qt,
 }
 

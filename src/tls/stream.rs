@@ -75,7 +75,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Accepted<IO>, HandshakeError>> {
-        let result = match ready!(Pin::new(&mut self.tls).poll(cx)) {
+        // Also what follows the handshake in the same packet is handed on as far as a close_notify
+        // and no further.
+        let (polled, used_up) =
+            wire::reading_ahead(wire::SCRATCH, || Pin::new(&mut self.tls).poll(cx));
+        if used_up {
+            // There may be more, of which nobody was asked to tell.
+            cx.waker().wake_by_ref();
+        }
+        let result = match ready!(polled) {
             Ok(tls) => Ok((tls, None)),
             // The handshake may be complete, and only what came with its last message at fault. If
             // it is not, this sends the alert.
