@@ -47,7 +47,8 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     let listeners = smol::block_on(async {
         let mut listeners = Vec::new();
         for address in &args.addresses {
-            listeners.push(Listener::bind(address, &listeners).await?);
+            let bound = Listener::bind(address, &listeners, &say).await?;
+            listeners.extend(bound);
         }
         Ok(listeners)
     })?;
@@ -57,7 +58,7 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     if args.tls.key_log {
         announce_key_log(&say)?;
     }
-    let (server, sinks) = settings(&args, file_limit)?
+    let (server, sinks) = settings(&args, listeners.len(), file_limit)?
         .tls(tls)
         .build_lanes(args.lanes)
         .map_err(unbuildable)?;
@@ -152,14 +153,14 @@ fn open_outlet(args: &Listen) -> Result<Outlet, Failure> {
 }
 
 /// What was given; the library's defaults for what was not.
-fn settings(args: &Listen, file_limit: Option<u64>) -> Result<Builder, Failure> {
+fn settings(args: &Listen, listeners: usize, file_limit: Option<u64>) -> Result<Builder, Failure> {
     let mut builder = Server::builder()
         .decode(args.decode)
         .max_per_ip(args.max_per_ip)
         .max_decoded(args.max_decoded)
         .receipts(args.receipt)
         .stop_after(args.once.then_some(1));
-    if let Some(connections) = max_connections(args, file_limit)? {
+    if let Some(connections) = max_connections(args, listeners, file_limit)? {
         builder = builder.max_connections(connections);
     }
     if let Some(limit) = args.handshake_timeout {
@@ -178,7 +179,11 @@ fn settings(args: &Listen, file_limit: Option<u64>) -> Result<Builder, Failure> 
 }
 
 /// What was given; else as many as there can be files for, if that is limited.
-fn max_connections(args: &Listen, file_limit: Option<u64>) -> Result<Option<usize>, Failure> {
+fn max_connections(
+    args: &Listen,
+    listeners: usize,
+    file_limit: Option<u64>,
+) -> Result<Option<usize>, Failure> {
     let Some(limit) = file_limit else {
         return Ok(args.max_connections);
     };
@@ -187,7 +192,7 @@ fn max_connections(args: &Listen, file_limit: Option<u64>) -> Result<Option<usiz
         Destination::Directory(_) => (args.lanes as u64, 2),
         Destination::Stdout | Destination::File(_) => (0, 1),
     };
-    let listeners = args.addresses.len().saturating_sub(RESERVED_LISTENERS) as u64;
+    let listeners = listeners.saturating_sub(RESERVED_LISTENERS) as u64;
     let reserved = RESERVED_FILES + listeners * FILES_PER_LISTENER;
     let free = limit.saturating_sub(reserved).saturating_sub(lanes);
     let allowed = usize::try_from(free / each).unwrap_or(usize::MAX).max(1);

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 mod accept;
+mod address;
 mod args;
 mod cert;
 mod certificate;
@@ -15,13 +16,17 @@ mod lane;
 mod level;
 mod listen;
 mod material;
+mod options;
 mod output;
 mod probes;
 mod reload;
+mod resolve;
 mod say;
 mod send;
 mod socket;
+mod split;
 mod stats;
+mod suggest;
 mod value;
 
 #[cfg(test)]
@@ -34,8 +39,8 @@ use say::Say;
 
 pub(crate) fn run() -> ExitCode {
     let say = Say::start();
-    let result = args::parse(pico_args::Arguments::from_env()).and_then(|command| match command {
-        Command::Print(text) => print(text),
+    let result = args::parse(std::env::args_os().skip(1)).and_then(|command| match command {
+        Command::Print(text) => print(&text),
         Command::Listen(args) => listen::run(*args, &say),
         Command::Send(args) => send::run(&args, &say),
         Command::Cert(args) => cert::run(&args, &say),

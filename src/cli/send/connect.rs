@@ -10,8 +10,9 @@ use tlsink::{Alert, ConnectError, Connector, Distrust, Identity, Sender, Servers
 
 use super::super::accept::keep_alive;
 use super::super::args::{Send, Trust};
+use super::super::resolve::{is_no_interface, resolve};
 use super::super::say::Say;
-use super::super::{Failure, material};
+use super::super::{Failure, material, resolve};
 
 /// How long a server may take to accept a connection. There is another try for each address that
 /// its name stands for.
@@ -139,10 +140,13 @@ async fn attempt(
 /// Connects to the first address that accepts.
 async fn reach(args: &Send, say: &Say) -> Result<TcpStream, Missed> {
     let to = &args.to;
-    let addresses = smol::net::resolve(to.as_str()).await;
+    let addresses = resolve(to).await;
     let addresses = addresses.map_err(|error| Missed {
-        failure: Failure::failed(format!("can't resolve {to}: {error}"))
-            .hint("is the name right? HOST is a DNS name or an IP address"),
+        failure: Failure::failed(format!("can't resolve {to}: {error}")).hint(
+            resolve::zone_hint(to).unwrap_or_else(|| {
+                "is the name right? HOST is a DNS name or an IP address".to_owned()
+            }),
+        ),
         may_pass: true,
     })?;
     let mut last = io::Error::other("its name stands for no address");
@@ -166,6 +170,8 @@ async fn reach(args: &Send, say: &Say) -> Result<TcpStream, Missed> {
     let mut failure = Failure::failed(format!("can't connect to {to}: {last}"));
     if last.kind() == io::ErrorKind::ConnectionRefused {
         failure = failure.hint("nothing listens there; --retry N tries again");
+    } else if let Some(hint) = resolve::zone_hint(to).filter(|_| is_no_interface(&last)) {
+        failure = failure.hint(hint);
     }
     Err(Missed {
         failure,
