@@ -21,6 +21,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::authority::{Authority, DISTRIBUTION_POINT, dns, some_reasons};
+use common::help::Listed;
 use common::pack::gzip;
 use common::program::{BINARY, Client, FREE, Outcome, Program, Stderr, Stdout, client_hello, tcp};
 use flate2::Compression;
@@ -47,18 +48,20 @@ fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
     };
     for (args, error, hint) in WRONG {
         let args = fill(args);
-        let said = said(&fill(error), hint);
+        let said = said(&fill(error), &fill(hint));
         is_refused(run(Command::new(BINARY), &args), &args, &said);
     }
-    for option in VALUE_OPTIONS {
-        let long = option.rsplit(' ').next().unwrap();
-        let said = said(&format!("{long} needs a value"), "");
-        for given in option.split(' ') {
-            is_refused(run(Command::new(BINARY), given), given, &said);
-        }
-        // Neither is the option behind it a value, nor nothing at all.
-        for args in [format!("{long} --once"), format!("{long}=")] {
-            is_refused(run(Command::new(BINARY), &args), &args, &said);
+    for command in ["listen", "send"] {
+        let options = Listed::of(command);
+        for option in options.iter().filter(|option| option.value.is_some()) {
+            let said = said(&format!("{} needs a value", option.long), "");
+            for name in option.names() {
+                // Neither is the option behind it a value, nor nothing at all.
+                for args in [name, &format!("{name} --quiet"), &format!("{name}=")] {
+                    let args = format!("{command} {args}");
+                    is_refused(run(Command::new(BINARY), &args), &args, &said);
+                }
+            }
         }
     }
 
@@ -267,6 +270,63 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("lisen", "unknown command lisen", "did you mean listen?"),
     ("crt DIR", "unknown command crt", "did you mean cert?"),
     ("leftover", "unknown command leftover", SEE_HELP),
+    (
+        "file.log",
+        "unknown command file.log",
+        "tlsink send HOST:PORT file.log sends it",
+    ),
+    (
+        "DIR/own.pem",
+        "unknown command DIR/own.pem",
+        "tlsink send HOST:PORT DIR/own.pem sends it",
+    ),
+    (
+        "127.0.0.1:4433",
+        "unknown command 127.0.0.1:4433",
+        EITHER_WAY,
+    ),
+    ("192.0.2.7", "unknown command 192.0.2.7", EITHER_WAY),
+    ("listen 4433", "unexpected argument 4433", EITHER_WAY),
+    (
+        "-v file.log",
+        "unexpected argument file.log",
+        "tlsink send HOST:PORT file.log sends it",
+    ),
+    (
+        "-v send 127.0.0.1:4433",
+        "unexpected argument send",
+        "the command comes first: tlsink send",
+    ),
+    ("-- --once", "unexpected argument --once", SEE_HELP),
+    (
+        "help lisen",
+        "unknown command lisen",
+        "did you mean listen?",
+    ),
+    (
+        "help send cert",
+        "unexpected argument cert",
+        "the command comes first: tlsink cert",
+    ),
+    ("version 2", "unexpected argument 2", EITHER_WAY),
+    (
+        "version --once",
+        "unknown option --once",
+        "tlsink listen has it",
+    ),
+    ("-p 4433", "unknown option -p", TOGETHER),
+    ("-p4433", "unknown option -p4433", TOGETHER),
+    ("--port 4433", "unknown option --port", TOGETHER),
+    ("--port=4433", "unknown option --port", TOGETHER),
+    ("--host 127.0.0.1", "unknown option --host", TOGETHER),
+    ("-once", "unknown option -once", "did you mean --once?"),
+    (
+        "-output=DIR/all",
+        "unknown option -output",
+        "did you mean --output?",
+    ),
+    ("-vx", "unknown option -x", SEE_HELP),
+    ("-xv", "unknown option -xv", SEE_HELP),
     ("listen leftover", "unexpected argument leftover", SEE_HELP),
     ("--once leftover", "unexpected argument leftover", SEE_HELP),
     ("--once --once", "--once is given twice", ""),
@@ -279,6 +339,18 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     ("--once=1", "--once takes no value", ""),
     ("-v=1", "-v takes no value", ""),
+    ("-vq=1", "-q takes no value", ""),
+    ("-vv", "-v is given twice", ""),
+    ("--verbose -v", "-v is given twice", ""),
+    ("-oDIR/all --output=DIR/all", "--output is given twice", ""),
+    (
+        "--output -all",
+        "--output needs a value",
+        "if -all is the value, give --output=-all",
+    ),
+    ("--output --once", "--output needs a value", ""),
+    ("--output --", "--output needs a value", ""),
+    ("-vo", "--output needs a value", ""),
     (
         "--listen 127.0.0.1",
         "--listen 127.0.0.1: expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433",
@@ -290,13 +362,29 @@ const WRONG: &[(&str, &str, &str)] = &[
         "",
     ),
     (
+        "--listen [localhost]:4433",
+        "--listen [localhost]:4433: expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433",
+        "",
+    ),
+    (
+        "--listen [fe80::1]:4433",
+        "--listen [fe80::1]:4433: a link-local address needs its interface, as in \
+         [fe80::1%eth0]:4433",
+        "",
+    ),
+    (
+        "--listen 65536",
+        "--listen 65536: expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433",
+        "",
+    ),
+    (
         "-l 127.0.0.1:65536",
         "--listen 127.0.0.1:65536: expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433",
         "",
     ),
     (
-        "--max-line 1T",
-        "--max-line 1T: expected a number of bytes, such as 65536, 64k, 8M or 1G",
+        "--max-line 1X",
+        "--max-line 1X: expected a number of bytes, such as 65536, 64k, 8M or 1G",
         "",
     ),
     (
@@ -304,19 +392,40 @@ const WRONG: &[(&str, &str, &str)] = &[
         "--max-memory -1: expected a number of bytes, such as 65536, 64k, 8M or 1G",
         "",
     ),
+    ("--max-line 0", "--max-line 0: expected at least 1 byte", ""),
     (
-        "--idle-timeout 1s",
-        "--idle-timeout 1s: expected a number of seconds, such as 30 or 0.5",
+        "--max-decoded=0MB",
+        "--max-decoded 0MB: expected at least 1 byte",
+        "",
+    ),
+    (
+        "--max-window 0",
+        "--max-window 0: expected at least 1 byte",
+        "",
+    ),
+    (
+        "--idle-timeout 1y",
+        "--idle-timeout 1y: expected a time, such as 30, 0.5, 500ms, 5m or 1h",
+        "",
+    ),
+    (
+        "--handshake-timeout 1h30",
+        "--handshake-timeout 1h30: expected a time, such as 30, 0.5, 500ms, 5m or 1h",
         "",
     ),
     (
         "--drain soon",
-        "--drain soon: expected a number of seconds, such as 30 or 0.5",
+        "--drain soon: expected a time, such as 30, 0.5, 500ms, 5m or 1h",
         "",
     ),
     (
         "--max-connections 0",
         "--max-connections 0: expected a number of at least 1",
+        "",
+    ),
+    (
+        "--max-per-ip 0",
+        "--max-per-ip 0: expected a number of at least 1",
         "",
     ),
     (
@@ -327,6 +436,11 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "--threads 0",
         "--threads 0: expected a number from 1 to 1024",
+        "",
+    ),
+    (
+        "--lanes 0",
+        "--lanes 0: expected a number from 1 to 1024",
         "",
     ),
     (
@@ -393,6 +507,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     ("--label -f json", "--label needs --format lines", ""),
     ("-v -q", "-v and -q can't be combined", ""),
+    ("-qv", "-v and -q can't be combined", ""),
+    ("-qvoDIR/all", "-v and -q can't be combined", ""),
     (
         "--cert DIR/own.pem",
         "--cert needs --key",
@@ -659,6 +775,11 @@ const WRONG: &[(&str, &str, &str)] = &[
         "",
     ),
     (
+        "-l 127.0.0.1:0 --max-memory 0",
+        "--max-memory must be at least 1048576",
+        "",
+    ),
+    (
         "-l 127.0.0.1:0 -o DIR/none/out",
         "can't open DIR/none/out: ENOENT",
         "--output makes the file, but not the folder that it is in",
@@ -685,7 +806,8 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
     (
         PRIVILEGED,
         "can't listen on 127.0.0.1:1: EACCES",
-        "ports below 1024 are for root; give --listen a higher one",
+        "ports below 1024 need the capability CAP_NET_BIND_SERVICE (setcap \
+         cap_net_bind_service=+ep on the program); or give --listen a higher port",
     ),
     (
         "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/unreadable.key",
@@ -711,34 +833,8 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
 
 const PRIVILEGED: &str = "-l 127.0.0.1:1";
 
-const VALUE_OPTIONS: [&str; 25] = [
-    "-l --listen",
-    "-c --cert",
-    "-k --key",
-    "--self-signed",
-    "--client-ca",
-    "--client-auth",
-    "--allow-client",
-    "--crl",
-    "--tls-min",
-    "-d --decode",
-    "-f --format",
-    "-o --output",
-    "--output-dir",
-    "--name",
-    "--max-connections",
-    "--max-per-ip",
-    "--handshake-timeout",
-    "--idle-timeout",
-    "--max-line",
-    "--max-decoded",
-    "--max-window",
-    "--max-memory",
-    "--drain",
-    "--threads",
-    "--lanes",
-];
-
+const TOGETHER: &str = "--listen takes host and port together: --listen 127.0.0.1:4433";
+const EITHER_WAY: &str = "--listen HOST:PORT receives there, and tlsink send HOST:PORT sends to it";
 const SEE_HELP: &str = "see tlsink --help";
 const PEM: &str = "certificates and keys are PEM files, with lines that begin with -----BEGIN";
 const DAMAGED: &str = "the file is damaged, or not all of it was copied: get it anew";

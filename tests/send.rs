@@ -968,6 +968,24 @@ const WRONG: &[(&str, &str, &str)] = &[
         USAGE,
     ),
     ("send h:1 a b", "unexpected argument b", USAGE),
+    ("send h:1 -- -a -b", "unexpected argument -b", USAGE),
+    ("send h:0", "h:0: expected a port from 1 to 65535", USAGE),
+    ("send 0", "0: expected a port from 1 to 65535", USAGE),
+    (
+        "send [fe80::1]:4433",
+        "[fe80::1]:4433: a link-local address needs its interface, as in [fe80::1%eth0]:4433",
+        USAGE,
+    ),
+    (
+        "send -p 4433 h",
+        "unknown option -p",
+        "host and port are given together: tlsink send HOST:PORT",
+    ),
+    (
+        "send -key DIR/own.key h:1",
+        "unknown option -key",
+        "did you mean --key?",
+    ),
     (
         "send h:1 -e rar",
         "--encode rar: expected zstd, gzip, zlib or none",
@@ -1038,6 +1056,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("send h:1 --receipt=yes", "--receipt takes no value", ""),
     ("send h:1 --ca a --ca b", "--ca is given twice", ""),
     ("send h:1 -v -q", "-v and -q can't be combined", ""),
+    ("send h:1 -vq", "-v and -q can't be combined", ""),
     (
         "send h:1 --label",
         "unknown option --label",

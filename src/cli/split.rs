@@ -137,8 +137,8 @@ impl<I: Iterator<Item = OsString>> Splitter<I> {
         let bytes = argument.as_bytes();
         let (whole, _) = split_at_equals(bytes);
         let whole = String::from_utf8_lossy(whole);
-        // `-once` would be `--output nce`, and nobody means that.
-        if whole.len() > 2 && self.options.find(&format!("-{whole}")).is_some() {
+        // `-once` would be `--output nce`, and nobody means that. `-ca` may well be `--cert a`.
+        if whole.len() > 3 && self.options.find(&format!("-{whole}")).is_some() {
             return Err(Failure::misused(format!("unknown option {whole}"))
                 .hint(format!("did you mean -{whole}?")));
         }
@@ -280,6 +280,17 @@ mod tests {
         assert_eq!(given.value("--output"), Some("--once".into()));
         assert!(given.flag("--once"));
         given.finish();
+    }
+
+    #[test]
+    fn a_long_name_behind_one_hyphen_is_not_split() {
+        for argument in ["-once", "-once=1", "-output", "-key=x", "-help"] {
+            let error = split(argument, &LISTEN).error.unwrap();
+            let name = argument.split('=').next().unwrap();
+            assert_eq!(error.what, format!("unknown option {name}"));
+            assert_eq!(error.hint, Some(format!("did you mean -{name}?")));
+        }
+        assert_eq!(words("-ca"), words("--cert a"));
     }
 
     #[test]

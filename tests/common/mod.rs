@@ -8,6 +8,7 @@ pub mod dice;
 pub mod faults;
 pub mod faulty;
 pub mod flushed;
+pub mod help;
 pub mod honest;
 pub mod memory;
 pub mod objects;

@@ -138,6 +138,11 @@ impl Program {
         Program::launch(command, stdout, Stderr::Pipe).listening(listen.len())
     }
 
+    /// Starts it by a command of the test's own, and waits until it listens on so many addresses.
+    pub fn start_by(command: Command, count: usize) -> Program {
+        Program::launch(command, Stdout::Collected, Stderr::Pipe).listening(count)
+    }
+
     fn listening(mut self, count: usize) -> Program {
         let program = &mut self;
         program.addresses = program.stderr.wait("to be listening", |said, _| {
