@@ -23,7 +23,7 @@ pub(super) struct Split {
     pub(super) error: Option<Failure>,
 }
 
-/// The texts that options ask for. The last one given here wins over the others.
+/// The texts that options ask for. A later one in this list wins over those before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Asked {
     Version,
@@ -151,7 +151,7 @@ impl<I: Iterator<Item = OsString>> Splitter<I> {
                 return Err(suggest::unknown_option(unknown, self.options));
             };
             let attached = match (option.value, behind) {
-                (None, [b'=', value @ ..]) | (Some(_), [b'=', value @ ..]) => Some(value),
+                (_, [b'=', value @ ..]) => Some(value),
                 (Some(_), [_, ..]) => Some(behind),
                 (None, _) | (_, []) => None,
             };
