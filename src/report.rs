@@ -23,3 +23,16 @@ pub struct Report {
     /// Bytes handed to the output, decompressed.
     pub delivered: u64,
 }
+
+impl Report {
+    /// Whether the peer was turned away: the connection was not [established](Self::established),
+    /// and neither did the peer just close or break it, nor was this side stopped. The end is
+    /// [`Refused`](End::Refused), [`Limit`](End::Limit) or [`Timeout`](End::Timeout).
+    pub fn is_refused(&self) -> bool {
+        let refused = matches!(
+            self.end,
+            End::Refused { .. } | End::Limit(_) | End::Timeout(_)
+        );
+        refused && !self.established
+    }
+}
