@@ -25,6 +25,17 @@ pub(crate) enum Command {
     Cert(Cert),
 }
 
+impl Command {
+    /// Whether each line on standard error begins with the time.
+    pub(crate) fn timestamps(&self) -> bool {
+        match self {
+            Command::Listen(listen) => listen.timestamps,
+            Command::Send(send) => send.timestamps,
+            Command::Print(_) | Command::Cert(_) => false,
+        }
+    }
+}
+
 /// How to receive. What is not given is for the library to choose.
 #[derive(Debug)]
 pub(crate) struct Listen {
@@ -46,6 +57,7 @@ pub(crate) struct Listen {
     pub(crate) receipt: bool,
     pub(crate) once: bool,
     pub(crate) stats: bool,
+    pub(crate) timestamps: bool,
     pub(crate) level: Level,
     pub(crate) threads: usize,
     pub(crate) lanes: usize,
@@ -122,6 +134,7 @@ pub(crate) struct Send {
     pub(crate) receipt: bool,
     /// How many further tries there are.
     pub(crate) retry: u64,
+    pub(crate) timestamps: bool,
     pub(crate) level: Level,
 }
 
@@ -211,6 +224,7 @@ fn parse_listen(args: &mut Arguments) -> Result<Listen, Failure> {
         receipt: args.contains("--receipt"),
         once: args.contains("--once"),
         stats: args.contains("--stats"),
+        timestamps: args.contains("--timestamps"),
         level: parse_level(args)?,
         threads: option(args, "--threads", value::threads)?.unwrap_or(cores),
         lanes: option(args, "--lanes", value::threads)?.unwrap_or(cores),
@@ -226,6 +240,7 @@ fn parse_send(mut given: Arguments) -> Result<Send, Failure> {
     let name = option(args, "--name", server_name)?;
     let receipt = args.contains("--receipt");
     let retry = option(args, "--retry", value::tries)?.unwrap_or(0);
+    let timestamps = args.contains("--timestamps");
     let level = parse_level(args)?;
     let (to, file) = parse_places(&given.finish())?;
     Ok(Send {
@@ -238,6 +253,7 @@ fn parse_send(mut given: Arguments) -> Result<Send, Failure> {
         identity,
         receipt,
         retry,
+        timestamps,
         level,
     })
 }

@@ -95,8 +95,10 @@ Running:
       --lanes N            threads that receive and print [one per core]
       --drain SECS         how long open streams may go on after a signal [10]
       --stats              a live line on standard error, and totals at the end
+      --timestamps         put the time (UTC) before each line on standard error
   -v, --verbose            also say each open
-  -q, --quiet              say only errors
+  -q, --quiet              say only errors, refused senders, and streams that
+                           were not clean
   -h, --help               -h is shorter
   -V, --version
 
@@ -157,6 +159,7 @@ Sending:
       --receipt            wait for the server's receipt, and compare it with
                            what was sent; needs a server with --receipt
       --retry N            further tries to connect, before anything is sent [0]
+      --timestamps         put the time (UTC) before each line on standard error
   -v, --verbose            also say which address was connected to
   -q, --quiet              say only errors
   -h, --help

@@ -10,8 +10,9 @@ use tlsink::{Alert, ConnectError, Connector, Distrust, Identity, Sender, Servers
 
 use super::super::accept::keep_alive;
 use super::super::args::{Send, Trust};
+use super::super::count::Count;
 use super::super::say::Say;
-use super::super::{Failure, material};
+use super::super::{Failure, material, value};
 
 /// How long a server may take to accept a connection. There is another try for each address that
 /// its name stands for.
@@ -165,7 +166,13 @@ async fn reach(args: &Send, say: &Say) -> Result<TcpStream, Missed> {
     }
     let mut failure = Failure::failed(format!("can't connect to {to}: {last}"));
     if last.kind() == io::ErrorKind::ConnectionRefused {
-        failure = failure.hint("nothing listens there; --retry N tries again");
+        failure = failure.hint(match args.retry {
+            0 => "nothing listens there; --retry N tries again".to_owned(),
+            further => {
+                let tries = Count(further.saturating_add(1), "time");
+                format!("nothing listens there; it was tried {tries}")
+            }
+        });
     }
     Err(Missed {
         failure,
@@ -175,9 +182,13 @@ async fn reach(args: &Send, say: &Say) -> Result<TcpStream, Missed> {
 
 fn refused(error: &ConnectError, args: &Send) -> Missed {
     let what = format!("{}: {error}", args.to);
+    // Or else it is the host's.
+    let is_named = args.name != value::host(&args.to);
     let failure = match error {
-        ConnectError::Name { .. } => Failure::misused(what)
-            .hint("--name NAME says whose certificate it must be; international names in ASCII"),
+        ConnectError::Name { .. } => Failure::misused(what).hint(match is_named {
+            true => "--name takes one of these; international names in ASCII",
+            false => "--name NAME says whose certificate it must be; international names in ASCII",
+        }),
         ConnectError::Untrusted {
             fault, fingerprint, ..
         } => Failure::failed(what).hint(match fault {
@@ -187,6 +198,9 @@ fn refused(error: &ConnectError, args: &Send) -> Missed {
                     _ => "--ca FILE trusts the CA in FILE, and --fingerprint",
                 };
                 format!("{ca} {fingerprint} trusts this very certificate")
+            }
+            Distrust::Name if is_named => {
+                "is it the right server, and the right --name?".to_owned()
             }
             Distrust::Name => {
                 "if this is the right server, --name gives the name to expect".to_owned()
