@@ -24,6 +24,7 @@ use common::client::{HANDSHAKE, SEALED, Sealer, TLS12, TLS13};
 use common::memory::{Driven, pipe};
 use common::program::{BINARY, LIMIT, Outcome, Program, Stderr, Stdout};
 use common::server::{Accepted, Authority, Keyed, Server};
+use common::skip::missing;
 use common::terminal::Terminal;
 use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
 use rustix::io::Errno;
@@ -260,7 +261,7 @@ fn a_server_that_is_not_the_one_is_refused_with_the_reason() {
         &good,
         &["--ca", &ca, "--name", "sink.example"],
         r#"the server's certificate is not for "sink.example", but for "localhost", "127.0.0.1""#,
-        name_hint,
+        "is it the right server, and the right --name?",
     );
 
     is_refused(
@@ -650,6 +651,11 @@ fn it_tries_again_until_somebody_listens() {
     server.join();
     let hint = "nothing listens there; --retry N tries again";
     fails(&address, &[], &missed, hint);
+    // Once it was tried again, there is no use in saying so.
+    let sender = start_piped(&["send", "-q", "--insecure", "--retry", "1", &to]);
+    let outcome = sender.outcome();
+    let said = said(&missed, "nothing listens there; it was tried 2 times");
+    assert_eq!(outcome.stderr, unverified(&to) + &said);
 }
 
 #[test]
@@ -676,7 +682,7 @@ fn a_receipt_is_compared_with_what_was_sent() {
     for (answer, what, hint) in [
         (
             whole(1, len, crc).as_bytes(),
-            format!("TO: the receipt does not match: 1 bytes received, but {len} were sent"),
+            format!("TO: the receipt does not match: 1 byte received, but {len} were sent"),
             "",
         ),
         (
@@ -1048,7 +1054,7 @@ fn a_name_that_can_be_in_no_certificate_is_wrong() {
     let outcome = Program::run(&["send", "--insecure", "-q", "--name", "a b", &to]);
     let expected = said(
         &format!("{to}: \"a b\" is neither a DNS name nor an IP address"),
-        "--name NAME says whose certificate it must be; international names in ASCII",
+        "--name takes one of these; international names in ASCII",
     );
     assert_eq!(outcome.stderr, unverified(&to) + &expected);
     assert_eq!(outcome.status, 2);
@@ -1073,7 +1079,7 @@ fn openssl_s_server_gets_it() {
         let mut openssl = match started {
             Ok(openssl) => openssl,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                eprintln!("skipped: openssl is not installed");
+                missing("openssl is not installed");
                 return;
             }
             Err(error) => panic!("can't start openssl: {error}"),

@@ -125,3 +125,57 @@ impl Waiting {
         *counted = counted.saturating_add(more);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use futures_lite::io::Cursor;
+    use tlsink::{Peer, Server};
+
+    use super::*;
+
+    #[test]
+    fn what_waits_for_the_output_is_bounded_and_nothing_of_it_is_uncounted() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let json = Json::new(Target::append(file.path()).unwrap());
+        let lane = Tasks::default();
+        let (events, _) = async_channel::unbounded();
+        let (running, ran) = async_channel::unbounded();
+        let journal = Journal::new(json, Arc::clone(&lane), events, running);
+
+        // This server takes nothing, as it has no certificate.
+        let (server, _sink) = Server::builder().build().unwrap();
+        let io = Cursor::new(Vec::new());
+        let report = smol::block_on(server.connection(io, Peer::label("peer")));
+        for _ in 0..WAITING + 44 {
+            journal.refused(&report, "no certificate");
+        }
+        journal.more("no certificate", 7);
+        for number in 0..REASONS * 2 {
+            journal.more(&"x".repeat(number), 1);
+        }
+        assert_eq!(journal.lock().refused.len(), WAITING);
+        assert_eq!(journal.lock().more.len(), REASONS + 1);
+
+        // Nobody waits for it any more, and yet it is written before the program ends.
+        drop(journal);
+        assert!(!ran.is_closed());
+        while lane.try_tick() {}
+        assert!(ran.is_closed());
+        let written = fs::read_to_string(file.path()).unwrap();
+        let lines: Vec<&str> = written.lines().collect();
+        assert_eq!(lines.len(), WAITING + REASONS + 1);
+        for (ending, lines_with_it) in [
+            (
+                r#","peer":"peer","reason":"this server has no certificate"}"#,
+                WAITING,
+            ),
+            (r#","reason":"no certificate","more":51}"#, 1),
+            (&format!(r#","reason":"{OTHER_REASONS}","more":65}}"#), 1),
+        ] {
+            let with_it = lines.iter().filter(|line| line.ends_with(ending));
+            assert_eq!(with_it.count(), lines_with_it, "{ending}");
+        }
+    }
+}
