@@ -56,11 +56,12 @@ fn what_is_sent_arrives_byte_for_byte_in_every_encoding() {
                 let end = receiver.wait_for_ends(count).swap_remove(count - 1);
                 let (received, plain) = (end.received, bytes.len() as u64);
                 let what = format!("{encoding}, {sample}");
+                let bytes = if plain == 1 { "byte" } else { "bytes" };
                 assert_eq!((&*end.end, end.delivered), ("clean", plain), "{what}");
                 assert_eq!(
                     sender.stderr,
                     format!(
-                        "{}tlsink: sent {plain} bytes as {received} ({encoding}) to {to}\n",
+                        "{}tlsink: sent {plain} {bytes} as {received} ({encoding}) to {to}\n",
                         unverified(&to)
                     )
                 );
