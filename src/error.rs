@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::count::Count;
+use crate::count::Loss;
 use crate::decode::{Fault, Format};
 use crate::limit::Limit;
 use crate::quote::{QUOTED, quoted};
@@ -465,16 +465,11 @@ impl OutputError {
 
 impl fmt::Display for OutputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "can't write the output: {}", self.source)?;
-        let bytes = Count(self.unflushed, "byte");
-        let streams = Count(self.streams as u64, "stream");
-        let are = if self.streams == 1 { "is" } else { "are" };
-        match (self.unflushed, self.streams) {
-            (0, 0) => Ok(()),
-            (0, _) => write!(f, "; {streams} {are} cut"),
-            (_, 0) => write!(f, "; up to {bytes} may be lost"),
-            (_, _) => write!(f, "; up to {bytes} may be lost, and {streams} {are} cut"),
-        }
+        let loss = Loss {
+            bytes: self.unflushed,
+            streams: self.streams as u64,
+        };
+        write!(f, "can't write the output: {}{loss}", self.source)
     }
 }
 

@@ -243,7 +243,7 @@ fn quiet_says_refused_senders_and_not_those_who_went_away() {
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, ca.pem()).unwrap();
     let ca = file.path().to_str().unwrap();
-    let args = ["--client-ca", ca, "--handshake-timeout", "1"];
+    let args = ["--client-ca", ca, "--handshake-timeout", "3"];
     let (program, address) = Program::start_quiet(&args, Stderr::Pipe);
     let mut expected = Vec::new();
 
@@ -265,7 +265,7 @@ fn quiet_says_refused_senders_and_not_those_who_went_away() {
     drop(tcp(address).unwrap());
     let stalled = tcp(address).unwrap();
     let peer = stalled.local_addr().unwrap();
-    expected.push(format!("tlsink: {peer}: timeout (no handshake within 1 s)"));
+    expected.push(format!("tlsink: {peer}: timeout (no handshake within 3 s)"));
     said(expected.last().unwrap());
     assert_eq!(program.stop().stderr.lines().collect::<Vec<_>>(), expected);
 }
@@ -443,6 +443,36 @@ fn a_closed_output_ends_the_program_and_says_how_much_was_lost() {
         "{}",
         outcome.stderr
     );
+}
+
+#[test]
+fn what_all_lanes_lose_with_their_output_is_told_together() {
+    let mut program = Program::start_into(&["-f", "raw", "--lanes", "2"], Stdout::Unread);
+    let address = program.address();
+    let senders = [b'a', b'b'].map(|byte| {
+        let mut client = Client::connect(address);
+        std::thread::spawn(move || while client.write(&[byte; 1 << 16]).is_ok() {})
+    });
+    let mut output = program.unread();
+    let (mut piece, mut seen) = ([0; 1024], [false; 2]);
+    while seen != [true; 2] {
+        let read = output.read(&mut piece).unwrap();
+        seen[0] |= piece[..read].contains(&b'a');
+        seen[1] |= piece[..read].contains(&b'b');
+    }
+    drop(output);
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 1);
+    assert!(
+        outcome
+            .stderr
+            .ends_with(" may be lost, and 2 streams are cut\n"),
+        "{}",
+        outcome.stderr
+    );
+    for sender in senders {
+        sender.join().unwrap();
+    }
 }
 
 /// The timer of the program's end of a connection, from the kernel's table.

@@ -10,7 +10,7 @@ use smol::Timer;
 use tlsink::{Cut, End, OutputError, Report, Server, Totals};
 
 use super::Failure;
-use super::count::Count;
+use super::count::{Count, Loss};
 use super::reload::Reload;
 use super::say::Say;
 use super::stats::Stats;
@@ -286,13 +286,10 @@ impl Control {
 
     fn hanging(&self) -> Failure {
         let totals = self.server.totals();
-        let unflushed = totals.delivered.saturating_sub(totals.flushed);
-        let cut = Count(self.server.connections() as u64, "stream");
-        let are = if cut.0 == 1 { "is" } else { "are" };
-        let bytes = Count(unflushed, "byte");
-        Failure::failed(match unflushed {
-            0 => format!("the output hangs; {cut} {are} cut"),
-            _ => format!("the output hangs; up to {bytes} may be lost, and {cut} {are} cut"),
-        })
+        let loss = Loss {
+            bytes: totals.delivered.saturating_sub(totals.flushed),
+            streams: self.server.connections() as u64,
+        };
+        Failure::failed(format!("the output hangs{loss}"))
     }
 }
