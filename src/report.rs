@@ -25,9 +25,10 @@ pub struct Report {
 }
 
 impl Report {
-    /// Whether the peer was turned away: the connection was not [established](Self::established),
-    /// and neither did the peer just close or break it, nor was this side stopped. The end is
-    /// [`Refused`](End::Refused), [`Limit`](End::Limit) or [`Timeout`](End::Timeout).
+    /// Whether one side turned the other away: the connection was not
+    /// [established](Self::established), and its end is [`Refused`](End::Refused), which may be by an
+    /// alert of the peer's, [`Limit`](End::Limit) or [`Timeout`](End::Timeout). A peer that just
+    /// closes or breaks the connection is not refused, nor is one that is cut by a stop.
     pub fn is_refused(&self) -> bool {
         let refused = matches!(
             self.end,

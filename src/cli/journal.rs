@@ -3,7 +3,6 @@
 //! A refusal comes from a thread that shakes hands, which must not wait for the output. So it is
 //! left here, and a lane writes it, which may wait.
 
-use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -33,9 +32,9 @@ pub(crate) struct Journal {
 
 #[derive(Default)]
 struct Waiting {
-    refused: VecDeque<Report>,
+    refused: Vec<Report>,
     /// How many more there were, by reason.
-    more: BTreeMap<String, u64>,
+    more: Vec<(String, u64)>,
     /// A lane has been asked to write.
     asked: bool,
 }
@@ -61,7 +60,7 @@ impl Journal {
     pub(crate) fn refused(self: &Arc<Self>, report: &Report, reason: &str) {
         let mut waiting = self.lock();
         if waiting.refused.len() < WAITING {
-            waiting.refused.push_back(report.clone());
+            waiting.refused.push(report.clone());
         } else {
             waiting.count(reason, 1);
         }
@@ -118,11 +117,15 @@ impl Journal {
 
 impl Waiting {
     fn count(&mut self, mut reason: &str, more: u64) {
-        if self.more.len() >= REASONS && !self.more.contains_key(reason) {
+        let mut place = self.more.iter().position(|(one, _)| one == reason);
+        if place.is_none() && self.more.len() >= REASONS {
             reason = OTHER_REASONS;
+            place = self.more.iter().position(|(one, _)| one == reason);
         }
-        let counted = self.more.entry(reason.to_owned()).or_default();
-        *counted = counted.saturating_add(more);
+        match place.and_then(|place| self.more.get_mut(place)) {
+            Some((_, counted)) => *counted = counted.saturating_add(more),
+            None => self.more.push((reason.to_owned(), more)),
+        }
     }
 }
 

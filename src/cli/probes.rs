@@ -2,7 +2,6 @@
 //! number of them, and a flood must not fill a disk: there are a few lines each second, at least one
 //! for each reason, then counts.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -43,11 +42,12 @@ struct Period {
     said: u64,
     /// Its end is waited for, as there is something to count.
     counting: bool,
-    kinds: BTreeMap<Kind, Counted>,
+    /// Few enough to look at each.
+    kinds: Vec<(Kind, Counted)>,
 }
 
 /// What the ends of some connections have in common.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, PartialEq, Eq)]
 struct Kind {
     refused: bool,
     /// The end's.
@@ -164,25 +164,25 @@ impl Period {
             start: Instant::now(),
             said: 0,
             counting: false,
-            kinds: BTreeMap::new(),
+            kinds: Vec::new(),
         }
     }
 
     /// Whether there is a line for another one of this kind, which is noted.
     fn shows(&mut self, kind: &Kind) -> bool {
-        let first = self.kinds.len() < REASONS && !self.kinds.contains_key(kind);
+        let first = self.kinds.len() < REASONS && self.counted(kind).is_none();
         let shown = self.said < LINES || first;
         if shown {
             self.said += 1;
         }
         if first {
-            self.kinds.insert(kind.clone(), Counted::default());
+            self.kinds.push((kind.clone(), Counted::default()));
         }
         shown
     }
 
     fn count(&mut self, kind: &Kind, reason: &str) {
-        if let Some(counted) = self.kinds.get_mut(kind) {
+        if let Some(counted) = self.counted(kind) {
             counted.add(reason, &kind.reason);
             return;
         }
@@ -190,8 +190,18 @@ impl Period {
             reason: OTHER_REASONS.to_owned(),
             ..kind.clone()
         };
-        let counted = self.kinds.entry(other).or_default();
+        if let Some(counted) = self.counted(&other) {
+            counted.add(OTHER_REASONS, OTHER_REASONS);
+            return;
+        }
+        let mut counted = Counted::default();
         counted.add(OTHER_REASONS, OTHER_REASONS);
+        self.kinds.push((other, counted));
+    }
+
+    fn counted(&mut self, kind: &Kind) -> Option<&mut Counted> {
+        let mut kinds = self.kinds.iter_mut();
+        kinds.find_map(|(one, counted)| (one == kind).then_some(counted))
     }
 }
 
@@ -281,8 +291,10 @@ mod tests {
             period.count(&kind(reason), reason);
         }
         let reasons = |period: &Period| -> Vec<(Option<String>, u64)> {
-            let counted = period.kinds.values();
-            counted.map(|one| (one.reason.clone(), one.more)).collect()
+            let counted = period.kinds.iter();
+            counted
+                .map(|(_, one)| (one.reason.clone(), one.more))
+                .collect()
         };
         assert_eq!(reasons(&period), [(Some("within 2 s".to_owned()), 2)]);
         period.count(&kind("within 3 s"), "within 3 s");
