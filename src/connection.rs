@@ -14,6 +14,7 @@ use crate::budget::Share;
 use crate::error::{Cut, End, Timeout, Truncation};
 use crate::event::{self, Event, Kind};
 use crate::lane::{Lane, SinkGone};
+use crate::limit::Limit;
 use crate::link::{CREDITS, Link, Request, SinkLink, Verdict};
 use crate::peer::{ConnId, Peer};
 use crate::receipt;
@@ -161,9 +162,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 listener,
             } => {
                 if let Some(limit) = too_many {
-                    return Poll::Ready(Next::unopened(End::Limit {
-                        what: format!("{limit} connections are open from this address"),
-                    }));
+                    return Poll::Ready(Next::unopened(End::Limit(Limit::PerIp { most: *limit })));
                 }
                 if guard.place.is_none() {
                     let share = ready!(guard.shared.places.poll_take(1, listener, cx));
@@ -179,6 +178,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                     }
                     (Some(Transport::Tls(_)), None) => Next::unopened(End::Refused {
                         what: "this server has no certificate".to_owned(),
+                        claimed: Vec::new(),
                         hint: None,
                     }),
                     (None, _) => Next::Phase(Phase::Done),
@@ -639,8 +639,20 @@ impl From<tls::HandshakeError> for End {
         match error {
             tls::HandshakeError::Closed => End::Truncated(Truncation::Handshake),
             tls::HandshakeError::Reset(what) => End::Reset { what },
-            tls::HandshakeError::Refused(what) => End::Refused { what, hint: None },
-            tls::HandshakeError::Unverified { what, hint } => End::Refused { what, hint },
+            tls::HandshakeError::Refused(what) => End::Refused {
+                what,
+                claimed: Vec::new(),
+                hint: None,
+            },
+            tls::HandshakeError::Unverified {
+                what,
+                claimed,
+                hint,
+            } => End::Refused {
+                what,
+                claimed,
+                hint,
+            },
         }
     }
 }

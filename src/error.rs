@@ -6,7 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::count::Loss;
 use crate::decode::{Fault, Format};
+use crate::limit::Limit;
+use crate::quote::{QUOTED, quoted};
 
 /// How a stream ended. Nothing but [`End::Clean`] may be taken for complete.
 ///
@@ -38,14 +41,14 @@ pub enum End {
     Refused {
         /// Why. It may quote the peer.
         what: String,
+        /// The first names in the sender's certificate, which nobody verified, if that certificate
+        /// is why. Long ones are cut off.
+        claimed: Vec<String>,
         /// What the sender or the receiver can do about it.
         hint: Option<&'static str>,
     },
     /// The stream, or the number of them, went over one of the receiver's limits.
-    Limit {
-        /// Which one.
-        what: String,
-    },
+    Limit(Limit),
     /// This side ended the stream.
     Cut(Cut),
 }
@@ -102,8 +105,17 @@ impl End {
             End::Reset { .. } => "reset",
             End::Timeout(_) => "timeout",
             End::Refused { .. } => "refused",
-            End::Limit { .. } => "limit",
+            End::Limit(_) => "limit",
             End::Cut(_) => "cut",
+        }
+    }
+
+    /// Why it ended so, if it is not clean: what is known of it beyond the [word](Self::word) and
+    /// the names that a refused sender claims. It may quote the peer, and is not escaped.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            End::Refused { what, .. } => Some(what.clone()),
+            end => end.facts().map(|facts| facts.to_string()),
         }
     }
 
@@ -143,10 +155,11 @@ impl From<Fault> for End {
                 offset,
                 what,
             },
-            Fault::Limit(what) => End::Limit { what },
+            Fault::Limit(limit) => End::Limit(limit),
             Fault::Unsupported(name) => End::Refused {
                 what: format!("{name} is not built in"),
-                hint: Some("-d none passes it on as it is"),
+                claimed: Vec::new(),
+                hint: None,
             },
         }
     }
@@ -176,9 +189,22 @@ impl fmt::Display for Facts<'_> {
                 offset,
                 what,
             } => write!(f, "{layer}: {what} at byte {offset}"),
-            End::Reset { what } | End::Refused { what, .. } | End::Limit { what } => {
-                f.write_str(what)
+            End::Reset { what } => f.write_str(what),
+            End::Refused { what, claimed, .. } => {
+                f.write_str(what)?;
+                for (number, name) in claimed.iter().take(QUOTED.0).enumerate() {
+                    let before = match number {
+                        0 => "; the sender claims to be ",
+                        _ => ", ",
+                    };
+                    write!(f, "{before}{}", quoted(name))?;
+                }
+                f.write_str(match claimed.len() > QUOTED.0 {
+                    true => " and more",
+                    false => "",
+                })
             }
+            End::Limit(limit) => limit.fmt(f),
             End::Timeout(Timeout::Handshake(limit)) => {
                 write!(f, "no handshake within {}", Seconds(*limit))
             }
@@ -187,7 +213,7 @@ impl fmt::Display for Facts<'_> {
             }
             End::Cut(Cut::Server) => f.write_str("the server is stopping"),
             End::Cut(Cut::Dropped) => f.write_str("the connection was dropped"),
-            End::Cut(Cut::SinkGone) => f.write_str("the sink is gone"),
+            End::Cut(Cut::SinkGone) => f.write_str("the output is gone"),
         }
     }
 }
@@ -418,6 +444,13 @@ impl OutputError {
         self.source.kind()
     }
 
+    /// Both failures as one, of sinks that feed the same output, with the cause of this one.
+    pub fn and(mut self, other: &OutputError) -> Self {
+        self.streams = self.streams.saturating_add(other.streams);
+        self.unflushed = self.unflushed.saturating_add(other.unflushed);
+        self
+    }
+
     /// How many streams were open, or not yet flushed, when it failed.
     pub fn streams(&self) -> usize {
         self.streams
@@ -432,11 +465,11 @@ impl OutputError {
 
 impl fmt::Display for OutputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "can't write the output: {}; up to {} bytes are lost, and what else comes from {} streams",
-            self.source, self.unflushed, self.streams
-        )
+        let loss = Loss {
+            bytes: self.unflushed,
+            streams: self.streams as u64,
+        };
+        write!(f, "can't write the output: {}{loss}", self.source)
     }
 }
 

@@ -6,7 +6,7 @@
 mod common;
 
 use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -14,6 +14,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use common::program::{Outcome, Program, tcp};
+use common::skip::{is_installed, skip};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerName};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -541,7 +542,7 @@ fn a_directory_that_cannot_be_written_is_named() {
     fs::set_permissions(folder.path(), Permissions::from_mode(0o555)).unwrap();
     let shown = folder.path().to_str().unwrap();
     if fs::write(folder.path().join("probe"), "").is_ok() {
-        eprintln!("skipped: whoever runs this may write everywhere");
+        skip("whoever runs this may write everywhere");
         return;
     }
     for (directory, said) in [
@@ -651,16 +652,6 @@ fn openssl(directory: &Path, script: &str) -> String {
         .unwrap();
     assert!(output.status.success(), "{script}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
-}
-
-fn is_installed(name: &str) -> bool {
-    match Command::new(name).arg("version").output() {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            eprintln!("skipped: {name} is not installed");
-            false
-        }
-        _ => true,
-    }
 }
 
 fn mode(path: &Path) -> u32 {

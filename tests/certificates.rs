@@ -10,6 +10,7 @@ use std::sync::Arc;
 use common::authority::{Authority, dns};
 use common::client::{Client, TLS12, TLS13, builder};
 use common::memory::{Session, finish};
+use common::skip::{is_installed, missing};
 use rcgen::KeyPair;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -17,8 +18,7 @@ use tlsink::{Clients, End, Identity, Server, Tls, TlsError};
 
 #[test]
 fn a_key_of_a_server_or_of_a_sender_may_be_pkcs8_pkcs1_or_sec1() {
-    if Command::new("openssl").arg("version").output().is_err() {
-        eprintln!("skipped: openssl is not installed");
+    if !is_installed("openssl") {
         return;
     }
     const PKCS1: &str = "-----BEGIN RSA PRIVATE KEY-----";
@@ -130,7 +130,7 @@ fn a_ca_may_sign_for_senders_by_rsa_ecdsa_or_ed25519() {
                 keys.push(KeyPair::from_pem_and_sign_algo(&pem, algorithm).unwrap());
             }
         }
-        Err(_) => eprintln!("skipped RSA: openssl is not installed"),
+        Err(_) => missing("RSA: openssl is not installed"),
     }
     for key in keys {
         let ca = Authority::with_key("Plant CA", Arc::new(key), |_| {});
@@ -169,7 +169,7 @@ fn a_ca_certificate_of_version_1_before_the_own_one_is_not_taken_for_it() {
         .stderr(Stdio::null())
         .status();
     if !made.is_ok_and(|status| status.success()) {
-        eprintln!("skipped: openssl is not installed, or makes no such certificates");
+        missing("openssl is not installed, or makes no such certificates");
         return;
     }
     let old = std::fs::read_to_string(directory.path().join("ca.pem")).unwrap();

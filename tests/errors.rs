@@ -23,7 +23,10 @@ use std::process::{Command, Stdio};
 use common::authority::{Authority, DISTRIBUTION_POINT, dns, some_reasons};
 use common::help::Listed;
 use common::pack::gzip;
-use common::program::{BINARY, Client, FREE, Outcome, Program, Stderr, Stdout, client_hello, tcp};
+use common::program::{
+    BINARY, Client, FREE, Outcome, Program, Stderr, Stdout, client_hello, tcp, tls_1_1_hello,
+};
+use common::skip::{is_installed, skip};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustix::io::Errno;
@@ -77,12 +80,12 @@ fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
     assert_eq!((hint, outcome.status), (hint_said, 2));
 
     if !can_be_unprivileged(&files) {
-        eprintln!("skipped: can't run as a user without rights here");
+        skip("can't run as a user without rights here");
         return;
     }
     for (args, error, hint) in FORBIDDEN {
         if args.contains(PRIVILEGED) && !has_privileged_ports() {
-            eprintln!("skipped: every port is free for everyone here");
+            skip("every port is free for everyone here");
             continue;
         }
         let args = fill(args);
@@ -229,8 +232,46 @@ fn each_end_of_a_stream_is_said_exactly_and_an_honest_sender_goes_on() {
         limit,
         &format!(
             "PEER: {much_len} bytes received, 1048576 delivered, gzip, \
-             limit (more than 1048576 bytes when decoded)"
+             limit (more than 1048576 bytes when decoded)\n\
+             hint: --max-decoded allows more"
         ),
+    );
+    is_end(
+        &["--max-window", "512k"],
+        |program| {
+            let mut client = Client::connect(program.address());
+            client.write(&window_of_a_mebibyte()).unwrap();
+            held(client)
+        },
+        b"",
+        "PEER: 6 bytes received, 0 delivered, zstd, \
+         limit (zstd window of 1048576 bytes, the limit is 524288)\n\
+         hint: --max-window 1048576 allows it",
+    );
+    is_end(
+        &["--max-memory", "1M"],
+        |program| {
+            let mut client = Client::connect(program.address());
+            client.write(&window_of_a_mebibyte()).unwrap();
+            held(client)
+        },
+        b"",
+        "PEER: 6 bytes received, 0 delivered, zstd, \
+         limit (no memory left for a zstd window of 1048576 bytes)\n\
+         hint: --max-memory allows more, for all connections together",
+    );
+    is_end(
+        &["--max-per-ip", "1"],
+        |program| gone(tcp(program.address()).unwrap().local_addr().unwrap()),
+        b"",
+        "PEER: limit (1 connection is open from this address)\n\
+         hint: --max-per-ip allows more",
+    );
+    is_end(
+        &[],
+        |program| abandoned(program, b"\n"),
+        b"\n",
+        "PEER: 1 byte received, 1 delivered, plain, truncated (no close_notify)",
     );
 }
 
@@ -892,6 +933,9 @@ fn unprivileged(program: &str) -> Command {
 
 /// Whether such a user can be had, and reaches the program and the files.
 fn can_be_unprivileged(files: &Files) -> bool {
+    if geteuid().is_root() && !is_installed("setpriv") {
+        return false;
+    }
     let tried = unprivileged("test")
         .args(["-x", BINARY, "-a", "-r"])
         .arg(files.folder.path().join("own.pem"))
@@ -1092,11 +1136,7 @@ fn damaged_gzip() -> Vec<u8> {
     damaged
 }
 
-/// What a client says that knows nothing newer than TLS 1.1 (RFC 4346, section 7.4.1.2).
-fn tls_1_1_hello() -> Vec<u8> {
-    let mut hello = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
-    hello.extend([7; 32]);
-    // No session, TLS_RSA_WITH_AES_128_CBC_SHA, no compression.
-    hello.extend([0, 0, 2, 0, 0x2f, 1, 0]);
-    hello
+/// The header of a zstd frame, as far as it tells the window (RFC 8878, section 3.1.1.1).
+fn window_of_a_mebibyte() -> [u8; 6] {
+    [0x28, 0xb5, 0x2f, 0xfd, 0, 10 << 3]
 }

@@ -350,6 +350,7 @@ mod program {
     use super::common::program::{
         BINARY, Client, LIMIT, Program, Stderr, Stdout, Version, send, tcp,
     };
+    use super::common::skip::{is_installed, skip};
     use super::*;
 
     #[test]
@@ -677,11 +678,14 @@ mod program {
     }
 
     fn can_trace() -> bool {
+        if !is_installed("strace") {
+            return false;
+        }
         let mut tried = Command::new("strace");
         let tried = tried.arg("true").stderr(Stdio::null()).status();
         let can = tried.is_ok_and(|status| status.success());
         if !can {
-            eprintln!("skipped: strace is not installed, or may not trace");
+            skip("strace may not trace");
         }
         can
     }

@@ -13,16 +13,19 @@ mod common;
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStringExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::authority::Authority;
+use common::client;
 use common::help::Listed;
 use common::pack::{gzip, zstd};
 use common::program::{
     BINARY, Client, Outcome, Program, Stderr, Stdout, Version, client_hello, send, tcp,
+    tls_1_1_hello,
 };
 use rustix::process::Signal;
 
@@ -486,7 +489,7 @@ fn beyond_max_per_ip_the_next_one_from_there_is_refused() {
     let first = Client::connect(program.address());
     assert!(Client::connect_as(program.address(), Version::Tls13).is_err());
     program
-        .wait_for_line(|line| line.ends_with(": limit (1 connections are open from this address)"));
+        .wait_for_line(|line| line.ends_with(": limit (1 connection is open from this address)"));
     first.finish().unwrap();
     program.wait_for_end();
     // Its place is free when it has said so; the next one counts itself alone.
@@ -581,7 +584,13 @@ fn drain_is_how_long_open_streams_may_go_on() {
     // Far from the ten seconds that are the default.
     assert!(before.elapsed() < Duration::from_secs(8));
     assert_eq!(outcome.status, 0);
-    assert!(outcome.stderr.contains("up to 0 s; again to stop now"));
+    assert!(
+        outcome
+            .stderr
+            .contains("tlsink: stopping: cutting 1 connection\n"),
+        "{}",
+        outcome.stderr
+    );
 }
 
 #[test]
@@ -645,6 +654,78 @@ fn verbose_says_each_open_and_quiet_only_what_went_wrong() {
 }
 
 #[test]
+fn quiet_says_refused_senders_and_not_those_who_went_away() {
+    let ca = Authority::new("Plant CA");
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, ca.pem()).unwrap();
+    let ca = file.path().to_str().unwrap();
+    let args = ["--client-ca", ca, "--handshake-timeout", "3"];
+    let (program, address) = Program::start_quiet(&args, Stderr::Pipe);
+    let mut expected = Vec::new();
+
+    let mut stranger = tcp(address).unwrap();
+    stranger.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let peer = stranger.local_addr().unwrap();
+    expected.push(format!("tlsink: {peer}: refused (this is not TLS)"));
+    let said = |line: &str| program.wait_for_line(|said| said == line);
+    said(expected.last().unwrap());
+
+    let anonymous = tcp(address).unwrap();
+    let peer = anonymous.local_addr().unwrap();
+    let config = client::config(Version::Tls12.of_rustls());
+    assert!(Client::over(anonymous, config, "localhost").is_err());
+    expected.push(format!("tlsink: {peer}: refused (no certificate)"));
+    said(expected.last().unwrap());
+    expected.push("hint: senders must present one that a CA trusted here has signed".to_owned());
+
+    drop(tcp(address).unwrap());
+    let stalled = tcp(address).unwrap();
+    let peer = stalled.local_addr().unwrap();
+    expected.push(format!("tlsink: {peer}: timeout (no handshake within 3 s)"));
+    said(expected.last().unwrap());
+    assert_eq!(program.stop().stderr.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn timestamps_are_before_each_line_of_standard_error_and_in_order() {
+    let program = Program::start(&["--timestamps", "--max-decoded", "4"]);
+    let mut client = Client::connect(program.address());
+    client.write(b"too much\n").unwrap();
+    program.wait_for_line(|line| line.ends_with(" hint: --max-decoded allows more"));
+    program.signal(Signal::TERM);
+    let said = program.outcome().stderr;
+    let (times, lines): (Vec<&str>, Vec<&str>) = said
+        .lines()
+        .map(|line| line.split_once(' ').unwrap())
+        .unzip();
+    assert!(lines.len() >= 5, "{said}");
+    for (time, line) in times.iter().zip(&lines) {
+        // RFC 3339, in UTC, with microseconds.
+        let form: String = time
+            .chars()
+            .map(|c| if c.is_ascii_digit() { '0' } else { c })
+            .collect();
+        assert_eq!(form, "0000-00-00T00:00:00.000000Z", "{said}");
+        let known = line.starts_with("tlsink: ") || line.starts_with("hint: ");
+        assert!(known, "{said}");
+    }
+    assert!(times.is_sorted(), "{said}");
+
+    // Also before why it failed.
+    let outcome = Program::run(&["--timestamps", "-l", "0.0.0.0:0"]);
+    for line in outcome.stderr.lines() {
+        let (time, _) = line.split_once(' ').unwrap();
+        assert!(time.ends_with('Z'), "{}", outcome.stderr);
+    }
+    let outcome = Program::run(&["send", "--timestamps", "--insecure", "127.0.0.1:1"]);
+    assert_eq!(outcome.status, 1);
+    for line in outcome.stderr.lines() {
+        let (time, _) = line.split_once(' ').unwrap();
+        assert!(time.ends_with('Z'), "{}", outcome.stderr);
+    }
+}
+
+#[test]
 fn an_expired_certificate_is_announced_and_used() {
     let mut params = rcgen::CertificateParams::new(["localhost".to_owned()]).unwrap();
     params.not_before = rcgen::date_time_ymd(2020, 1, 1);
@@ -668,13 +749,57 @@ fn a_flood_of_probes_is_said_in_a_few_lines_and_a_count() {
     for _ in 0..100 {
         drop(tcp(program.address()).unwrap());
     }
-    program.wait_for_line(|line| line.ends_with(" more peers completed no handshake"));
+    program.wait_for_line(|line| {
+        line.ends_with(" more peers: truncated (closed during the handshake)")
+    });
     let said = program.stderr();
     let lines = said
         .lines()
-        .filter(|line| line.contains("closed during the handshake"));
+        .filter(|line| line.contains(": truncated (closed during the handshake)"));
     // Ten in a second; the hundred may take more than one on a busy machine.
     assert!((10..=50).contains(&lines.count()), "{said}");
+}
+
+#[test]
+fn a_flood_of_refused_peers_hides_no_other_reason_and_is_counted_to_the_last() {
+    const FLOOD: usize = 300;
+    let program = Program::start(&[]);
+    let address = program.address();
+    let rejected = |hello: &[u8]| {
+        let mut peer = tcp(address).unwrap();
+        peer.write_all(hello).unwrap();
+        let _ = peer.read_to_end(&mut Vec::new());
+    };
+    for _ in 0..FLOOD / 2 {
+        rejected(b"GET / HTTP/1.1\r\n\r\n");
+    }
+    rejected(&tls_1_1_hello());
+    for _ in 0..FLOOD / 2 {
+        rejected(b"GET / HTTP/1.1\r\n\r\n");
+    }
+    let outcome = program.stop();
+    let said = &outcome.stderr;
+    assert_eq!(
+        said.matches(": refused (no version of TLS in common)\n")
+            .count(),
+        1,
+        "{said}"
+    );
+    let not_tls = said
+        .lines()
+        .filter_map(|line| line.strip_suffix(": refused (this is not TLS)"));
+    let (mut lines, mut counted) = (0, 0);
+    for line in not_tls {
+        match line
+            .strip_suffix(" more peers")
+            .or_else(|| line.strip_suffix(" more peer"))
+        {
+            Some(count) => counted += count.rsplit(' ').next().unwrap().parse::<usize>().unwrap(),
+            None => lines += 1,
+        }
+    }
+    assert!(lines >= 10, "{said}");
+    assert_eq!(lines + counted, FLOOD, "{said}");
 }
 
 #[test]
@@ -730,10 +855,40 @@ fn a_closed_output_ends_the_program_and_says_how_much_was_lost() {
     assert!(
         outcome
             .stderr
-            .contains("; up to 10 bytes are lost, and what else comes from 1 streams\n"),
+            .contains("; up to 10 bytes may be lost, and 1 stream is cut\n"),
         "{}",
         outcome.stderr
     );
+}
+
+#[test]
+fn what_all_lanes_lose_with_their_output_is_told_together() {
+    let mut program = Program::start_into(&["-f", "raw", "--lanes", "2"], Stdout::Unread);
+    let address = program.address();
+    let senders = [b'a', b'b'].map(|byte| {
+        let mut client = Client::connect(address);
+        std::thread::spawn(move || while client.write(&[byte; 1 << 16]).is_ok() {})
+    });
+    let mut output = program.unread();
+    let (mut piece, mut seen) = ([0; 1024], [false; 2]);
+    while seen != [true; 2] {
+        let read = output.read(&mut piece).unwrap();
+        seen[0] |= piece[..read].contains(&b'a');
+        seen[1] |= piece[..read].contains(&b'b');
+    }
+    drop(output);
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 1);
+    assert!(
+        outcome
+            .stderr
+            .ends_with(" may be lost, and 2 streams are cut\n"),
+        "{}",
+        outcome.stderr
+    );
+    for sender in senders {
+        sender.join().unwrap();
+    }
 }
 
 /// The timer of the program's end of a connection, from the kernel's table.

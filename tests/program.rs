@@ -12,7 +12,7 @@
 mod common;
 
 use std::fs::{self, File};
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -23,6 +23,7 @@ use common::pack::{deflate, gzip, qt, zlib, zstd};
 use common::program::{
     BINARY, Client, FREE, LIMIT, Program, Stdout, Version, client_hello, send, tcp,
 };
+use common::skip::{is_installed, skip};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use rustix::process::{Pid, Signal, kill_process};
@@ -69,7 +70,7 @@ fn no_command_is_said_that_would_be_refused() {
 #[test]
 fn a_sender_has_its_own_address_also_where_both_kinds_are_taken() {
     let Ok(_) = TcpListener::bind("[::]:0") else {
-        eprintln!("skipped: there is no IPv6");
+        skip("there is no IPv6");
         return;
     };
     let program = Program::start_on(
@@ -126,7 +127,7 @@ fn listen_can_be_repeated_and_all_addresses_serve() {
 #[test]
 fn listens_on_ipv6() {
     if let Err(error) = TcpListener::bind("[::1]:0") {
-        eprintln!("skipped: no IPv6 here: {error}");
+        skip(&format!("no IPv6 here: {error}"));
         return;
     }
     let program = Program::start_on(&["[::1]:0"], &[], Stdout::Collected);
@@ -513,7 +514,7 @@ fn a_program_that_says_it_listens_is_ready_for_signals() {
 fn a_hangup_stops_it_unless_it_was_to_outlive_its_terminal() {
     let survived = Command::new("sh").args(["-c", "kill -HUP $$"]).status();
     if survived.unwrap().success() {
-        eprintln!("skipped: hangups are ignored here, as nohup makes it");
+        skip("hangups are ignored here, as nohup makes it");
     } else {
         let program = Program::start(&[]);
         program.signal(Signal::HUP);
@@ -583,7 +584,7 @@ fn an_open_stream_may_be_finished_after_a_signal() {
         program.wait_for_stdout("before\n");
         program.signal(signal);
         program.wait_for_line(|line| {
-            line == "tlsink: stopping: 1 streams open, up to 10 s; again to stop now"
+            line == "tlsink: stopping: 1 connection open, up to 10 s; again to stop now"
         });
         // Nobody else is served any more.
         if let Ok(mut late) = Client::connect_as(program.address(), Version::Tls13) {
@@ -721,7 +722,7 @@ fn a_reader_that_is_gone_ends_it_with_1_and_a_line_that_says_so() {
 #[test]
 fn a_full_disk_ends_it_with_1_and_a_line_that_says_so() {
     let Ok(full) = File::options().write(true).open("/dev/full") else {
-        eprintln!("skipped: there is no /dev/full");
+        skip("there is no /dev/full");
         return;
     };
     let program = Program::start_into(&[], Stdout::File(full));
@@ -739,7 +740,7 @@ fn with_once_a_failing_output_is_what_is_said_to_have_failed() {
     // Several times: whether the stream's end or its cause is heard of first is a matter of luck.
     for _ in 0..20 {
         let Ok(full) = File::options().write(true).open("/dev/full") else {
-            eprintln!("skipped: there is no /dev/full");
+            skip("there is no /dev/full");
             return;
         };
         let program = Program::start_into(&["--once"], Stdout::File(full));
@@ -910,18 +911,6 @@ fn read_slowly(mut pipe: File) -> JoinHandle<Vec<u8>> {
             thread::sleep(Duration::from_millis(3));
         }
     })
-}
-
-fn is_installed(name: &str) -> bool {
-    let mut command = Command::new(name);
-    let run = command.arg("version").stdout(Stdio::null()).status();
-    match run {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            eprintln!("skipped: {name} is not installed");
-            false
-        }
-        _ => true,
-    }
 }
 
 #[test]

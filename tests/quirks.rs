@@ -229,7 +229,10 @@ fn data_behind_a_close_notify_is_ignored_however_it_comes() {
                 }
                 let (seen, report) = finish(&mut session, &mut sink);
                 assert_eq!(data(&seen), before);
-                assert_eq!((report.end, report.received), (End::Clean, before.len() as u64));
+                assert_eq!(
+                    (report.end, report.received),
+                    (End::Clean, before.len() as u64)
+                );
             }
         }
     }

@@ -25,6 +25,7 @@ use common::memory::{Driven, pipe};
 use common::pack::gzip;
 use common::program::{BINARY, LIMIT, Outcome, Program, Stderr, Stdout};
 use common::server::{Accepted, Authority, Keyed, Server};
+use common::skip::missing;
 use common::terminal::Terminal;
 use rcgen::{ExtendedKeyUsagePurpose, date_time_ymd};
 use rustix::io::Errno;
@@ -64,11 +65,12 @@ fn what_is_sent_arrives_byte_for_byte_in_every_encoding() {
                 let end = receiver.wait_for_ends(count).swap_remove(count - 1);
                 let (received, plain) = (end.received, bytes.len() as u64);
                 let what = format!("{encoding}, {sample}");
+                let bytes = if plain == 1 { "byte" } else { "bytes" };
                 assert_eq!((&*end.end, end.delivered), ("clean", plain), "{what}");
                 assert_eq!(
                     sender.stderr,
                     format!(
-                        "{}tlsink: sent {plain} bytes as {received} ({encoding}) to {to}\n",
+                        "{}tlsink: sent {plain} {bytes} as {received} ({encoding}) to {to}\n",
                         unverified(&to)
                     )
                 );
@@ -269,7 +271,7 @@ fn a_server_that_is_not_the_one_is_refused_with_the_reason() {
         &good,
         &["--ca", &ca, "--name", "sink.example"],
         r#"the server's certificate is not for "sink.example", but for "localhost", "127.0.0.1""#,
-        name_hint,
+        "is it the right server, and the right --name?",
     );
 
     is_refused(
@@ -696,6 +698,11 @@ fn it_tries_again_until_somebody_listens() {
     server.join();
     let hint = "nothing listens there; --retry N tries again";
     fails(&address, &[], &missed, hint);
+    // Once it was tried again, there is no use in saying so.
+    let sender = start_piped(&["send", "-q", "--insecure", "--retry", "1", &to]);
+    let outcome = sender.outcome();
+    let said = said(&missed, "nothing listens there; it was tried 2 times");
+    assert_eq!(outcome.stderr, unverified(&to) + &said);
 }
 
 #[test]
@@ -722,7 +729,7 @@ fn a_receipt_is_compared_with_what_was_sent() {
     for (answer, what, hint) in [
         (
             whole(1, len, crc).as_bytes(),
-            format!("TO: the receipt does not match: 1 bytes received, but {len} were sent"),
+            format!("TO: the receipt does not match: 1 byte received, but {len} were sent"),
             "",
         ),
         (
@@ -1113,7 +1120,7 @@ fn a_name_that_can_be_in_no_certificate_is_wrong() {
     let outcome = Program::run(&["send", "--insecure", "-q", "--name", "a b", &to]);
     let expected = said(
         &format!("{to}: \"a b\" is neither a DNS name nor an IP address"),
-        "--name NAME says whose certificate it must be; international names in ASCII",
+        "--name takes one of these; international names in ASCII",
     );
     assert_eq!(outcome.stderr, unverified(&to) + &expected);
     assert_eq!(outcome.status, 2);
@@ -1138,7 +1145,7 @@ fn openssl_s_server_gets_it() {
         let mut openssl = match started {
             Ok(openssl) => openssl,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                eprintln!("skipped: openssl is not installed");
+                missing("openssl is not installed");
                 return;
             }
             Err(error) => panic!("can't start openssl: {error}"),

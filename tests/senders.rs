@@ -27,6 +27,7 @@ use common::authority::{
 use common::client;
 use common::memory::{Session, finish};
 use common::program::{Client, FREE, Program, Version, run_if_installed, tcp};
+use common::skip::missing;
 use rcgen::{BasicConstraints, CustomExtension, DnType, ExtendedKeyUsagePurpose, IsCa, SanType};
 use tempfile::TempDir;
 use tlsink::{Clients, Decoded, End, Identity, Server, Tls};
@@ -584,7 +585,7 @@ fn certificates_as_of_old_are_refused_in_words() {
         let made = openssl.output().unwrap();
         let text = String::from_utf8_lossy(&made.stdout).into_owned();
         if !made.status.success() || !text.contains(&format!("Version: {version}")) {
-            eprintln!("skipped: openssl is not installed, or makes no such certificates");
+            missing("openssl is not installed, or makes no such certificates");
             return;
         }
         let mut sender = sender.clone();

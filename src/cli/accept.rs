@@ -1,5 +1,6 @@
 //! Listening and accepting, and saying how each connection ended.
 
+use std::borrow::Cow;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsFd;
@@ -14,9 +15,10 @@ use smol::net::TcpListener;
 use smol::{Async, Executor};
 use tlsink::decode::Format;
 use tlsink::output::label;
-use tlsink::{Connection, Report, Server};
+use tlsink::{Connection, End, Limit, Report, Server};
 
 use super::address::HostPort;
+use super::count::Count;
 use super::lane::Tasks;
 use super::level::Level;
 use super::probes::Probes;
@@ -191,7 +193,7 @@ pub(crate) struct Acceptor {
     /// Run what comes after them, each for the sink in the same place.
     pub(crate) lanes: Vec<Tasks>,
     pub(crate) say: Say,
-    pub(crate) probes: Probes,
+    pub(crate) probes: Arc<Probes>,
     /// Whether anybody wants to hear how a connection ended. It would wake another thread.
     pub(crate) once: bool,
     /// Hears of it after it was said. Closed once no connection is left, and none will come.
@@ -256,16 +258,18 @@ impl Acceptor {
 
     /// Says that connections can't be accepted.
     fn say_failing(&self, error: &io::Error) {
-        let out_of_files = matches!(
-            Errno::from_io_error(error),
-            Some(Errno::MFILE | Errno::NFILE)
-        );
-        let hint = "allow more open files (ulimit -Hn), or give --max-connections less";
-        self.say.line(
-            Level::Error,
-            &format!("can't accept connections: {error}"),
-            out_of_files.then_some(hint),
-        );
+        // accept(2)
+        let hint = match Errno::from_io_error(error) {
+            Some(Errno::MFILE) => {
+                Some("allow more open files (ulimit -Hn), or give --max-connections less")
+            }
+            Some(Errno::NFILE) => {
+                Some("all programs of this machine together have too many open (fs.file-max)")
+            }
+            _ => None,
+        };
+        let text = format!("can't accept connections: {error}");
+        self.say.line(Level::Error, &text, hint);
     }
 
     /// Says how a connection ended, in one line.
@@ -277,11 +281,12 @@ impl Acceptor {
             format,
             ..
         } = report;
-        let peer = label(&report.peer);
         if !report.established {
-            self.probes.line(&format!("{peer}: {end}"), end.hint());
+            self.probes.report(report);
             return;
         }
+        let peer = label(&report.peer);
+        let received = Count(*received, "byte");
         let format = match format {
             // Too little came to tell.
             Format::Auto => String::new(),
@@ -293,10 +298,29 @@ impl Acceptor {
         };
         self.say.line(
             level,
-            &format!("{peer}: {received} bytes received, {delivered} delivered, {format}{end}"),
-            end.hint(),
+            &format!("{peer}: {received} received, {delivered} delivered, {format}{end}"),
+            hint(report).as_deref(),
         );
     }
+}
+
+/// What can be done about an end: the library's hint, or the option that decides.
+pub(super) fn hint(report: &Report) -> Option<Cow<'static, str>> {
+    Some(match &report.end {
+        // Only a format that is not built in is refused this late.
+        End::Refused { hint: None, .. } if report.established => {
+            "-d none passes it on as it is".into()
+        }
+        End::Limit(Limit::PerIp { .. }) => "--max-per-ip allows more".into(),
+        End::Limit(Limit::Window { window, .. }) => {
+            format!("--max-window {window} allows it").into()
+        }
+        End::Limit(Limit::Memory { .. }) => {
+            "--max-memory allows more, for all connections together".into()
+        }
+        End::Limit(Limit::Decoded { .. }) => "--max-decoded allows more".into(),
+        end => end.hint()?.into(),
+    })
 }
 
 /// Without it, the place of a peer that vanished would never be free again. Where it can't be set,

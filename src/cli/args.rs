@@ -28,6 +28,17 @@ pub(crate) enum Command {
     Cert(Cert),
 }
 
+impl Command {
+    /// Whether each line on standard error begins with the time.
+    pub(crate) fn timestamps(&self) -> bool {
+        match self {
+            Command::Listen(listen) => listen.timestamps,
+            Command::Send(send) => send.timestamps,
+            Command::Print(_) | Command::Cert(_) => false,
+        }
+    }
+}
+
 /// How to receive. What is not given is for the library to choose.
 #[derive(Debug)]
 pub(crate) struct Listen {
@@ -49,6 +60,7 @@ pub(crate) struct Listen {
     pub(crate) receipt: bool,
     pub(crate) once: bool,
     pub(crate) stats: bool,
+    pub(crate) timestamps: bool,
     pub(crate) level: Level,
     pub(crate) threads: usize,
     pub(crate) lanes: usize,
@@ -124,6 +136,7 @@ pub(crate) struct Send {
     pub(crate) receipt: bool,
     /// How many further tries there are.
     pub(crate) retry: u64,
+    pub(crate) timestamps: bool,
     pub(crate) level: Level,
 }
 
@@ -243,6 +256,7 @@ fn parse_listen(mut given: Given) -> Result<Listen, Failure> {
         receipt: args.flag("--receipt"),
         once: args.flag("--once"),
         stats: args.flag("--stats"),
+        timestamps: args.flag("--timestamps"),
         level: parse_level(args)?,
         threads: option(args, "--threads", value::threads)?.unwrap_or(cores),
         lanes: option(args, "--lanes", value::threads)?.unwrap_or(cores),
@@ -260,6 +274,7 @@ fn parse_send(mut given: Given, free: &[OsString]) -> Result<Send, Failure> {
     let name = option(args, "--name", text)?;
     let receipt = args.flag("--receipt");
     let retry = option(args, "--retry", value::tries)?.unwrap_or(0);
+    let timestamps = args.flag("--timestamps");
     let level = parse_level(args)?;
     given.finish();
     let (to, file) = parse_places(free)?;
@@ -273,6 +288,7 @@ fn parse_send(mut given: Given, free: &[OsString]) -> Result<Send, Failure> {
         identity,
         receipt,
         retry,
+        timestamps,
         level,
     })
 }

@@ -1,5 +1,6 @@
 //! The one that is in charge while the program runs: signals, statistics, and how it all ends.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
@@ -9,6 +10,7 @@ use smol::Timer;
 use tlsink::{Cut, End, OutputError, Report, Server, Totals};
 
 use super::Failure;
+use super::count::{Count, Loss};
 use super::reload::Reload;
 use super::say::Say;
 use super::stats::Stats;
@@ -27,6 +29,8 @@ pub(crate) enum Event {
     Reload,
     /// A lane ended.
     Lane(Result<Totals, OutputError>),
+    /// A refusal could not be written to the output.
+    Unwritten(io::Error),
     /// A connection ended.
     Report(Report),
     /// No connection is left, and none will come.
@@ -106,6 +110,15 @@ enum Stop {
     AtOnce(Instant),
 }
 
+/// Why the output takes no more. All lanes write to the same.
+#[derive(Default)]
+struct Broken {
+    /// What the lanes say that have failed, together.
+    lanes: Option<OutputError>,
+    /// What was found when a refusal was to be written.
+    refusal: Option<io::Error>,
+}
+
 impl Control {
     /// Runs until all lanes have ended and all connections have said how they ended.
     ///
@@ -125,6 +138,7 @@ impl Control {
         let mut result = Ok(());
         let mut through = false;
         let mut came = false;
+        let mut broken = Broken::default();
         while self.lanes > 0 || !through {
             match (self.next(stop, through).await, stop) {
                 (Event::Reload, _) => {
@@ -142,7 +156,15 @@ impl Control {
                 (Event::Lane(Ok(_)), _) => self.lanes -= 1,
                 (Event::Lane(Err(error)), _) => {
                     self.lanes -= 1;
-                    result = result.and(Err(Failure::failed(error.to_string())));
+                    broken.lanes = Some(match broken.lanes {
+                        Some(first) => first.and(&error),
+                        None => error,
+                    });
+                    self.server.stop();
+                    stop = self.cut_at_once();
+                }
+                (Event::Unwritten(error), _) => {
+                    broken.refusal = Some(error);
                     self.server.stop();
                     stop = self.cut_at_once();
                 }
@@ -167,18 +189,37 @@ impl Control {
                     stop = self.cut();
                 }
                 (Event::Late, _) => {
-                    if let Err(before) = result {
+                    if let Err(before) = self.unless_broken(result, broken) {
                         self.say.error(&before.what);
                     }
                     return Err(self.hanging());
                 }
             }
         }
+        result = self.unless_broken(result, broken);
         // Who waits for one stream must not take an empty output for it.
         if self.once && !came {
             result = result.and(Err(Failure::failed("stopped before a stream came")));
         }
         result
+    }
+
+    /// Fails for the output, if it is broken, and says before that what failed besides.
+    fn unless_broken(&self, result: Result<(), Failure>, broken: Broken) -> Result<(), Failure> {
+        let what = match broken {
+            Broken {
+                lanes: Some(error), ..
+            } => error.to_string(),
+            Broken {
+                refusal: Some(error),
+                ..
+            } => format!("can't write the output: {error}"),
+            _ => return result,
+        };
+        if let Err(before) = result {
+            self.say.error(&before.what);
+        }
+        Err(Failure::failed(what))
     }
 
     async fn next(&self, stop: Stop, through: bool) -> Event {
@@ -216,13 +257,16 @@ impl Control {
 
     fn stop(&self) -> Stop {
         self.server.stop();
-        match self.server.connections() {
-            0 => self.say.info("stopping"),
-            open => self.say.info(&format!(
-                "stopping: {open} streams open, up to {} s; again to stop now",
+        let open = self.server.connections() as u64;
+        let connections = Count(open, "connection");
+        self.say.info(&match open {
+            0 => "stopping".to_owned(),
+            _ if self.drain.is_zero() => format!("stopping: cutting {connections}"),
+            _ => format!(
+                "stopping: {connections} open, up to {} s; again to stop now",
                 self.drain.as_secs_f64()
-            )),
-        }
+            ),
+        });
         // So far away that it can't be told is never.
         Stop::Draining(Instant::now().checked_add(self.drain))
     }
@@ -242,9 +286,10 @@ impl Control {
 
     fn hanging(&self) -> Failure {
         let totals = self.server.totals();
-        let unflushed = totals.delivered.saturating_sub(totals.flushed);
-        Failure::failed(format!(
-            "the output hangs; up to {unflushed} bytes are lost, and what else has come"
-        ))
+        let loss = Loss {
+            bytes: totals.delivered.saturating_sub(totals.flushed),
+            streams: self.server.connections() as u64,
+        };
+        Failure::failed(format!("the output hangs{loss}"))
     }
 }

@@ -17,6 +17,7 @@ use super::accept::{Acceptor, Listener};
 use super::args::{Destination, Listen, Printer};
 use super::control::{Control, Event, signals};
 use super::files::{self, Naming};
+use super::journal::Journal;
 use super::lane::{self, Tasks};
 use super::material::Material;
 use super::output::{Reopen, Target};
@@ -72,17 +73,21 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     let stats = args
         .stats
         .then(|| Stats::new(say.clone(), server.clone(), outlet.is_terminal()));
-    let lanes = start_lanes(sinks, &args, outlet, &say, &server, &events)?;
+    let (lanes, json) = start_lanes(sinks, &args, outlet, &say, &server, &events)?;
+    let journal = json
+        .zip(lanes.first())
+        .map(|(json, lane)| Journal::new(json, Arc::clone(lane), events, reports.clone()));
     start_executor(&executor, args.threads)?;
     // Whoever reads this may send, and stop us, right away.
     say_ready(&args, &listeners, fresh.as_deref(), &say);
-    let probes = Probes::new(say.clone(), Arc::clone(&executor));
+    let probes = Probes::new(say.clone(), Arc::clone(&executor), journal);
+    let told = Arc::downgrade(&probes);
     let acceptor = Arc::new(Acceptor {
         server: server.clone(),
         executor: Arc::clone(&executor),
         lanes,
         say: say.clone(),
-        probes: probes.clone(),
+        probes,
         once: args.once,
         reports,
     });
@@ -104,7 +109,10 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
         lanes: args.lanes,
     };
     let result = smol::block_on(executor.run(control.run()));
-    probes.finish();
+    // When connections are left, it is not dropped.
+    if let Some(probes) = told.upgrade() {
+        probes.finish();
+    }
     result
 }
 
@@ -269,6 +277,9 @@ fn example(bound: SocketAddr) -> String {
     )
 }
 
+/// The lanes, and the output that they share if it has objects.
+type Lanes = (Vec<Tasks>, Option<Json<Target>>);
+
 /// Starts a lane for each sink.
 fn start_lanes(
     sinks: Vec<Sink>,
@@ -277,16 +288,17 @@ fn start_lanes(
     say: &Say,
     server: &Server,
     events: &Sender<Event>,
-) -> Result<Vec<Tasks>, Failure> {
+) -> Result<Lanes, Failure> {
     let target = match outlet {
         Outlet::Target(target) => target,
         Outlet::Files(files) => {
             let say = say.clone();
             let naming = Naming { files, say };
-            return start_each(sinks, &naming.say, server, events, |_| naming.clone());
+            let lanes = start_each(sinks, &naming.say, server, events, |_| naming.clone())?;
+            return Ok((lanes, None));
         }
     };
-    match args.printer {
+    let lanes = match args.printer {
         Printer::Raw => {
             let raw = Raw::new(target);
             start_each(sinks, say, server, events, |_| raw.clone())
@@ -306,11 +318,13 @@ fn start_lanes(
             if let Some(bytes) = args.max_line {
                 json = json.max_line(bytes);
             }
-            start_each(sinks, say, server, events, |sink| {
+            let lanes = start_each(sinks, say, server, events, |sink| {
                 json.clone().memory(sink.memory())
-            })
+            })?;
+            return Ok((lanes, Some(json)));
         }
-    }
+    };
+    Ok((lanes?, None))
 }
 
 fn start_each<O: Output + Send + 'static>(

@@ -9,9 +9,12 @@ mod args;
 mod cert;
 mod certificate;
 mod control;
+#[path = "../count.rs"]
+mod count;
 mod failure;
 mod files;
 mod help;
+mod journal;
 mod lane;
 mod level;
 mod listen;
@@ -39,11 +42,16 @@ use say::Say;
 
 pub(crate) fn run() -> ExitCode {
     let say = Say::start();
-    let result = args::parse(std::env::args_os().skip(1)).and_then(|command| match command {
-        Command::Print(text) => print(&text),
-        Command::Listen(args) => listen::run(*args, &say),
-        Command::Send(args) => send::run(&args, &say),
-        Command::Cert(args) => cert::run(&args, &say),
+    let result = args::parse(std::env::args_os().skip(1)).and_then(|command| {
+        if command.timestamps() {
+            say.timestamps();
+        }
+        match command {
+            Command::Print(text) => print(&text),
+            Command::Listen(args) => listen::run(*args, &say),
+            Command::Send(args) => send::run(&args, &say),
+            Command::Cert(args) => cert::run(&args, &say),
+        }
     });
     let failure = result.err();
     say.finish(failure.as_ref());

@@ -263,8 +263,17 @@ pub(super) static LISTEN: Options = Options {
                     "--stats",
                     "a live line on standard error, and totals at the end",
                 ),
+                flag(
+                    "--timestamps",
+                    "put the time (UTC) before each line on standard error",
+                ),
                 flag("--verbose", "also say each open").short("-v"),
-                flag("--quiet", "say only errors").short("-q"),
+                flag(
+                    "--quiet",
+                    "say only errors, refused senders, and streams that\n\
+                     were not clean",
+                )
+                .short("-q"),
                 HELP,
                 VERSION,
             ],
@@ -339,6 +348,10 @@ pub(super) static SEND: Options = Options {
                     "--retry",
                     "N",
                     "further tries to connect, before anything is sent [0]",
+                ),
+                flag(
+                    "--timestamps",
+                    "put the time (UTC) before each line on standard error",
                 ),
                 flag("--verbose", "also say which address was connected to").short("-v"),
                 flag("--quiet", "say only errors").short("-q"),

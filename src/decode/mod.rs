@@ -23,6 +23,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::budget::Memory;
+use crate::limit::Limit;
 
 mod detect;
 #[cfg(feature = "gzip")]
@@ -178,7 +179,7 @@ pub enum Fault {
         what: String,
     },
     /// The data needs more than the decoder may use.
-    Limit(String),
+    Limit(Limit),
     /// The format of this name is recognised, but not built in.
     Unsupported(&'static str),
 }

@@ -1,6 +1,5 @@
 //! Why a sender is turned away.
 
-use std::fmt::Write;
 use std::iter;
 
 use rustls::CertificateError;
@@ -10,12 +9,16 @@ use webpki::{Cert, EndEntityCert};
 use super::authorities::MAX_ABOVE;
 use super::crl::Crls;
 use super::facts::{self, CommonName, Day, Name, system_time};
-use super::words::{QUOTED, fault, other, quoted};
+use super::words::{QUOTED, fault, other, quoted, shortened};
 
 /// Why a sender was turned away.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     pub(super) what: String,
+    /// The names that the sender claims, if its certificate was read; see [`End::Refused`].
+    ///
+    /// [`End::Refused`]: crate::End::Refused
+    pub(super) claimed: Vec<String>,
     pub(super) hint: Option<&'static str>,
     /// What the sender is told.
     pub(super) reason: CertificateError,
@@ -126,8 +129,11 @@ impl Refusal {
                 None,
             ),
         };
+        let names = facts::names(certificate, CommonName::Counts);
+        let (what, claimed) = claiming(what, names.iter().map(|name| &*name.text));
         Refusal {
-            what: format!("{what}; {}", claim_of(certificate)),
+            what,
+            claimed,
             hint,
             reason,
         }
@@ -148,17 +154,18 @@ impl Refusal {
         };
         Refusal {
             what: what.to_owned(),
+            claimed: Vec::new(),
             hint,
             reason: CertificateError::BadEncoding,
         }
     }
 
     pub(super) fn not_allowed(names: &[Name], common_name: CommonName) -> Self {
+        let what = "name not allowed".to_owned();
+        let (what, claimed) = claiming(what, names.iter().map(|name| &*name.text));
         Refusal {
-            what: format!(
-                "name not allowed; {}",
-                claim(names.iter().map(|name| &*name.text))
-            ),
+            what,
+            claimed,
             hint: match common_name {
                 CommonName::Counts => None,
                 CommonName::Unchecked => {
@@ -171,11 +178,11 @@ impl Refusal {
 
     /// The certificate was good, but not its holder.
     pub(super) fn wrong_key(names: &[String]) -> Self {
+        let what = "the sender does not hold the certificate's key".to_owned();
+        let (what, claimed) = claiming(what, names.iter().map(String::as_str));
         Refusal {
-            what: format!(
-                "the sender does not hold the certificate's key; {}",
-                claim(names.iter().map(String::as_str))
-            ),
+            what,
+            claimed,
             hint: Some("its certificate and its key must belong together"),
             reason: CertificateError::BadSignature,
         }
@@ -217,26 +224,16 @@ fn issuer(certificate: Option<&&Cert<'_>>) -> String {
     quoted(&issuer.unwrap_or_default())
 }
 
-fn claim_of(certificate: &EndEntityCert<'_>) -> String {
-    let names = facts::names(certificate, CommonName::Counts);
-    claim(names.iter().map(|name| &*name.text))
-}
-
-/// Who the sender says that it is.
-fn claim<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
-    let count = names.len();
-    let mut claim = String::new();
-    for name in names.take(QUOTED.0) {
-        let before = if claim.is_empty() {
-            "the sender claims to be "
-        } else {
-            ", "
-        };
-        let _ = write!(claim, "{before}{}", quoted(name));
-    }
-    match count {
-        0 => "the sender has no name".to_owned(),
-        count if count > QUOTED.0 => format!("{claim} and more"),
-        _ => claim,
-    }
+/// The names that the sender claims: as many as are quoted, and one that tells whether there are
+/// more. A sender that claims none is said to have none.
+fn claiming<'a>(what: String, names: impl Iterator<Item = &'a str>) -> (String, Vec<String>) {
+    let claimed: Vec<_> = names
+        .take(QUOTED.0 + 1)
+        .map(|name| shortened(name).into_owned())
+        .collect();
+    let what = match claimed.is_empty() {
+        true => format!("{what}; the sender has no name"),
+        false => what,
+    };
+    (what, claimed)
 }

@@ -48,6 +48,7 @@ pub(crate) enum HandshakeError {
     /// The sender's certificate is missing, or is not taken.
     Unverified {
         what: String,
+        claimed: Vec<String>,
         hint: Option<&'static str>,
     },
 }
@@ -190,8 +191,12 @@ impl From<&io::Error> for ReadError {
 }
 
 impl From<Refusal> for HandshakeError {
-    fn from(Refusal { what, hint, .. }: Refusal) -> Self {
-        HandshakeError::Unverified { what, hint }
+    fn from(refusal: Refusal) -> Self {
+        HandshakeError::Unverified {
+            what: refusal.what,
+            claimed: refusal.claimed,
+            hint: refusal.hint,
+        }
     }
 }
 
@@ -200,6 +205,7 @@ impl From<io::Error> for HandshakeError {
         match (error.kind(), tls_error(&error)) {
             (_, Some(rustls::Error::NoCertificatesPresented)) => HandshakeError::Unverified {
                 what: "no certificate".to_owned(),
+                claimed: Vec::new(),
                 hint: Some("senders must present one that a CA trusted here has signed"),
             },
             (_, Some(tls)) => HandshakeError::Refused(describe(tls)),

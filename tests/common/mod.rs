@@ -19,4 +19,5 @@ pub mod program;
 pub mod sealed;
 pub mod sender;
 pub mod server;
+pub mod skip;
 pub mod terminal;

@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustls::{ClientConfig, ClientConnection, ServerName, SupportedProtocolVersion};
 
 use super::client::{TLS12, TLS13, config};
+use super::skip::missing;
 use super::terminal::{Terminal, as_shown};
 
 /// What a test waits for comes within this time, or never. Only a failing test takes so long.
@@ -148,7 +149,11 @@ impl Program {
         program.addresses = program.stderr.wait("to be listening", |said, _| {
             let said = String::from_utf8_lossy(said);
             let addresses: Vec<SocketAddr> = whole_lines(&said)
-                .filter_map(|line| line.strip_prefix("tlsink: listening on ")?.parse().ok())
+                .filter_map(|line| {
+                    // The time may be before it.
+                    let (_, address) = line.split_once("tlsink: listening on ")?;
+                    address.parse().ok()
+                })
                 .collect();
             (addresses.len() >= count).then_some(addresses)
         });
@@ -574,6 +579,15 @@ pub fn client_hello() -> Vec<u8> {
     hello
 }
 
+/// What a client says that knows nothing newer than TLS 1.1 (RFC 4346, section 7.4.1.2).
+pub fn tls_1_1_hello() -> Vec<u8> {
+    let mut hello = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
+    hello.extend([7; 32]);
+    // No session, TLS_RSA_WITH_AES_128_CBC_SHA, no compression.
+    hello.extend([0, 0, 2, 0, 0x2f, 1, 0]);
+    hello
+}
+
 /// Connects, sends `bytes`, ends cleanly.
 pub fn send(address: SocketAddr, bytes: &[u8]) {
     let mut client = Client::connect(address);
@@ -593,7 +607,7 @@ pub fn run_if_installed(command: &mut Command, bytes: &[u8]) -> Option<Output> {
         Ok(child) => child,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let name = command.get_program().to_string_lossy();
-            eprintln!("skipped: {name} is not installed");
+            missing(&format!("{name} is not installed"));
             return None;
         }
         Err(error) => panic!("can't start {command:?}: {error}"),
@@ -694,7 +708,10 @@ impl Ended {
     /// missing, and the end may hold commas too, but only in its parentheses.
     fn parse(line: &str) -> Option<Self> {
         let (peer, facts) = line.strip_prefix("tlsink: ")?.split_once(": ")?;
-        let (received, facts) = facts.split_once(" bytes received, ")?;
+        let (received, facts) = match facts.split_once(" bytes received, ") {
+            Some(split) => split,
+            None => facts.split_once(" byte received, ")?,
+        };
         let (delivered, facts) = facts.split_once(" delivered, ")?;
         let (format, end) = match facts.split_once(", ") {
             Some((format, end)) if !format.contains('(') => (format, end),

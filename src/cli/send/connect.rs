@@ -10,6 +10,7 @@ use tlsink::{Alert, ConnectError, Connector, Distrust, Identity, Sender, Servers
 
 use super::super::accept::keep_alive;
 use super::super::args::{Send, Trust};
+use super::super::count::Count;
 use super::super::resolve::{is_no_interface, resolve};
 use super::super::say::Say;
 use super::super::{Failure, material, resolve};
@@ -169,7 +170,13 @@ async fn reach(args: &Send, say: &Say) -> Result<TcpStream, Missed> {
     }
     let mut failure = Failure::failed(format!("can't connect to {to}: {last}"));
     if last.kind() == io::ErrorKind::ConnectionRefused {
-        failure = failure.hint("nothing listens there; --retry N tries again");
+        failure = failure.hint(match args.retry {
+            0 => "nothing listens there; --retry N tries again".to_owned(),
+            further => {
+                let tries = Count(further.saturating_add(1), "time");
+                format!("nothing listens there; it was tried {tries}")
+            }
+        });
     } else if let Some(hint) = resolve::zone_hint(to).filter(|_| is_no_interface(&last)) {
         failure = failure.hint(hint);
     }
@@ -181,9 +188,13 @@ async fn reach(args: &Send, say: &Say) -> Result<TcpStream, Missed> {
 
 fn refused(error: &ConnectError, args: &Send) -> Missed {
     let what = format!("{}: {error}", args.to);
+    // Or else it is the host's.
+    let is_named = args.name != args.to.name();
     let failure = match error {
-        ConnectError::Name { .. } => Failure::misused(what)
-            .hint("--name NAME says whose certificate it must be; international names in ASCII"),
+        ConnectError::Name { .. } => Failure::misused(what).hint(match is_named {
+            true => "--name takes one of these; international names in ASCII",
+            false => "--name NAME says whose certificate it must be; international names in ASCII",
+        }),
         ConnectError::Untrusted {
             fault, fingerprint, ..
         } => Failure::failed(what).hint(match fault {
@@ -193,6 +204,9 @@ fn refused(error: &ConnectError, args: &Send) -> Missed {
                     _ => "--ca FILE trusts the CA in FILE, and --fingerprint",
                 };
                 format!("{ca} {fingerprint} trusts this very certificate")
+            }
+            Distrust::Name if is_named => {
+                "is it the right server, and the right --name?".to_owned()
             }
             Distrust::Name => {
                 "if this is the right server, --name gives the name to expect".to_owned()

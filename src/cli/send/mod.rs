@@ -10,6 +10,7 @@ use tlsink::{SendError, Sender};
 
 use super::Failure;
 use super::args::{Send, Trust};
+use super::count::Count;
 use super::say::Say;
 
 mod connect;
@@ -218,7 +219,8 @@ impl Sending<'_> {
         let Sent { plain, encoded, .. } = self.sent;
         let name = self.args.encode.name();
         Ok(format!(
-            "sent {plain} bytes as {encoded} ({name}) to {to}{receipt}"
+            "sent {} as {encoded} ({name}) to {to}{receipt}",
+            Count(plain, "byte")
         ))
     }
 
@@ -249,14 +251,13 @@ impl Sending<'_> {
         } = self.sent;
         let mut differences = Vec::new();
         if receipt.received != encoded {
-            let received = receipt.received;
-            differences.push(format!(
-                "{received} bytes received, but {encoded} were sent"
-            ));
+            let received = Count(receipt.received, "byte");
+            let were = if encoded == 1 { "was" } else { "were" };
+            differences.push(format!("{received} received, but {encoded} {were} sent"));
         }
         if receipt.delivered != plain {
-            let delivered = receipt.delivered;
-            differences.push(format!("{delivered} bytes delivered, not {plain}"));
+            let delivered = Count(receipt.delivered, "byte");
+            differences.push(format!("{delivered} delivered, not {plain}"));
         }
         if crc32c != own {
             differences.push(format!("their crc32c is {crc32c:08x}, not {own:08x}"));
@@ -288,9 +289,9 @@ impl Sending<'_> {
             Verdict::Whole { .. } => "it ended early",
         };
         Failure::failed(format!(
-            "{}: the server did not take all of it: {reason}; {received} bytes received, \
-             {delivered} delivered",
-            self.args.to
+            "{}: the server did not take all of it: {reason}; {} received, {delivered} delivered",
+            self.args.to,
+            Count(*received, "byte")
         ))
     }
 
