@@ -307,11 +307,11 @@ pub enum TlsError {
         /// Why.
         source: Box<TlsError>,
     },
-    /// The PEM text is damaged.
+    /// The PEM text is damaged, or holds a block that would be lost.
     Pem {
-        /// What was looked for: `certificate`, `private key` or `CRL`.
-        what: &'static str,
-        /// What is wrong.
+        /// The line, from 1 on.
+        line: usize,
+        /// What is wrong there.
         reason: String,
     },
     /// The text holds no such item.
@@ -323,6 +323,8 @@ pub enum TlsError {
     Damaged {
         /// What it is: `CA certificate` or `CRL`.
         what: &'static str,
+        /// The line that it begins on, from 1 on, if it is PEM.
+        line: Option<usize>,
         /// What is wrong.
         reason: String,
     },
@@ -371,9 +373,14 @@ impl fmt::Display for TlsError {
                 write!(f, "can't read {}: {source}", path.display())
             }
             TlsError::File { path, source } => write!(f, "{}: {source}", path.display()),
-            TlsError::Pem { what, reason } => write!(f, "the {what} is not valid PEM: {reason}"),
+            TlsError::Pem { line, reason } => write!(f, "line {line}: {reason}"),
             TlsError::Missing { what } => write!(f, "no {what} found"),
-            TlsError::Damaged { what, reason } => write!(f, "the {what} can't be used: {reason}"),
+            TlsError::Damaged { what, line, reason } => {
+                if let Some(line) = line {
+                    write!(f, "line {line}: ")?;
+                }
+                write!(f, "the {what} can't be used: {reason}")
+            }
             TlsError::Pattern { name } => write!(f, "{name:?} is not a name"),
             TlsError::EncryptedKey => f.write_str("the private key is encrypted"),
             TlsError::UnusableKey => {

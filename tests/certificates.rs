@@ -259,7 +259,7 @@ fn what_is_missing_damaged_encrypted_or_mismatched_is_said() {
         (
             cut,
             &*key,
-            "the certificate is not valid PEM: its line that begins with -----END is missing",
+            "line 1: the CERTIFICATE does not end: its -----END is missing",
         ),
     ] {
         let error = Tls::from_pem(cert.as_bytes(), key.as_bytes()).unwrap_err();

@@ -161,8 +161,9 @@ fn a_broken_file_changes_nothing_and_is_said_and_a_good_one_is_loaded_later() {
     for (content, said, hint) in [
         (
             Some(&*damaged),
-            format!("{cert}: the certificate is not valid PEM: its base64 is damaged"),
-            "hint: the file is damaged, or not all of it was copied: get it anew",
+            format!("{cert}: line 2: the base64 of the CERTIFICATE is damaged"),
+            "hint: get the file anew if it is damaged; where files were joined, each -----BEGIN and \
+             -----END must be a line of its own",
         ),
         (
             Some(""),
