@@ -121,28 +121,25 @@ impl Authorities {
             usage,
             left: Cell::new(MAX_PATHS),
             signatures: Signatures::default(),
-            asked: RefCell::default(),
+            failed: RefCell::default(),
         });
+        let at_once = (!all.is_empty() && each_path.is_none()).then_some(&all);
         let verified = verify(
             certificate,
             &self.anchors,
             intermediates,
             now,
             usage,
-            match &each_path {
-                None => &all,
-                Some(_) => const { &Lists::NONE },
-            },
+            at_once,
             Some(&|path| {
                 self.check_anchor(path)?;
                 each_path.iter().try_for_each(|each| each.check(path))
             }),
         );
-        verified.map_err(|error| NoPath {
-            error,
-            asked: each_path
-                .and_then(|each| each.asked.into_inner())
-                .unwrap_or(all),
+        // A path that is valid but for its lists says more than those that are not.
+        verified.map_err(|error| {
+            let failed = each_path.and_then(|each| each.failed.into_inner());
+            failed.unwrap_or(NoPath { error, asked: all })
         })
     }
 
@@ -168,8 +165,6 @@ pub(super) struct NoPath<'a> {
 
 /// Looks for revoked certificates in each path by itself, where CAs share a name: the verifier asks
 /// the first list of an issuer's name, and has to be given the one that the issuer's key signed.
-///
-/// Two CAs of one name in the same path are more than that can tell: such a path is refused.
 struct EachPath<'a> {
     authorities: &'a Authorities,
     now: UnixTime,
@@ -177,52 +172,67 @@ struct EachPath<'a> {
     /// What is left of [`MAX_PATHS`].
     left: Cell<usize>,
     signatures: Signatures,
-    asked: RefCell<Option<Lists<'a>>>,
+    /// Why the first path was refused.
+    failed: RefCell<Option<NoPath<'a>>>,
 }
 
-impl EachPath<'_> {
+impl<'a> EachPath<'a> {
     /// Verifies this very path, which is valid apart from that, with its own lists.
     fn check(&self, path: &VerifiedPath<'_>) -> Result<(), Error> {
+        let mut asked = Lists::NONE;
+        let checked = self.lists(path).and_then(|lists| {
+            asked = lists;
+            let intermediates: Vec<_> = path.intermediate_certificates().map(Cert::der).collect();
+            verify(
+                path.end_entity(),
+                slice::from_ref(path.anchor()),
+                &intermediates,
+                self.now,
+                self.usage,
+                Some(&asked),
+                None,
+            )
+            .map(drop)
+        });
+        checked.inspect_err(|error| {
+            self.failed.borrow_mut().get_or_insert(NoPath {
+                error: error.clone(),
+                asked,
+            });
+        })
+    }
+
+    fn lists(&self, path: &VerifiedPath<'_>) -> Result<Lists<'a>, Error> {
         let left = self.left.get().checked_sub(1);
         self.left
             .set(left.ok_or(Error::MaximumSignatureChecksExceeded)?);
-        let lists = self.authorities.crls.of_path(path, &self.signatures)?;
-        self.asked.replace(Some(lists.clone()));
-        if lists.is_empty() {
-            return Err(Error::UnknownRevocationStatus);
-        }
-        let intermediates: Vec<_> = path.intermediate_certificates().map(Cert::der).collect();
-        verify(
-            path.end_entity(),
-            slice::from_ref(path.anchor()),
-            &intermediates,
-            self.now,
-            self.usage,
-            &lists,
-            None,
-        )
-        .map(drop)
+        self.authorities.crls.of_path(path, &self.signatures)
     }
 }
 
 type CheckPath<'a> = &'a dyn Fn(&VerifiedPath<'_>) -> Result<(), Error>;
 
-/// Nothing is looked up if there are no lists.
+/// Looks for a path. If lists are asked, each issuer in it must have one.
 fn verify<'p>(
     certificate: &'p EndEntityCert<'p>,
     anchors: &'p [TrustAnchor<'_>],
     intermediates: &'p [CertificateDer<'p>],
     now: UnixTime,
     usage: KeyUsage,
-    lists: &Lists<'_>,
+    asked: Option<&Lists<'_>>,
     check: Option<CheckPath<'_>>,
 ) -> Result<VerifiedPath<'p>, Error> {
-    let lists = lists.parsed();
-    let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
-        options
-            .with_expiration_policy(ExpirationPolicy::Enforce)
-            .build()
-    });
+    let lists = asked.map(Lists::parsed);
+    let revocation = lists
+        .as_ref()
+        .map(|lists| RevocationOptionsBuilder::new(lists))
+        .transpose()
+        .map_err(|_| Error::UnknownRevocationStatus)?
+        .map(|options| {
+            options
+                .with_expiration_policy(ExpirationPolicy::Enforce)
+                .build()
+        });
     certificate.verify_for_usage(
         webpki::ALL_VERIFICATION_ALGS,
         anchors,

@@ -110,6 +110,11 @@ impl Crls {
     }
 
     /// The lists to ask about the certificates in this path: those that the keys in it signed.
+    ///
+    /// # Errors
+    ///
+    /// When there are too many that might be, and when two CAs in the path share a name: the verifier,
+    /// which goes by names, would ask the list of one about both.
     pub(super) fn of_path(
         &self,
         path: &VerifiedPath<'_>,
@@ -121,7 +126,13 @@ impl Crls {
             .map(|above| (above.subject_public_key_info(), false))
             .chain(iter::once((spki_for_anchor(path.anchor()), true)));
         let mut chosen = vec![false; self.lists.len()];
+        let mut issuers: Vec<(&[u8], SubjectPublicKeyInfoDer<'_>)> = Vec::new();
         for (certificate, (key, is_trusted)) in certificates.zip(above) {
+            let is_namesake =
+                |(name, other): &(&[u8], _)| *name == certificate.issuer() && *other != key;
+            if issuers.iter().any(is_namesake) {
+                return Err(Error::InvalidCrlSignatureForPublicKey);
+            }
             let mut asked: Vec<&Crl> = Vec::new();
             for (crl, chosen) in self.lists.iter().zip(&mut chosen) {
                 if crl.list.issuer() == certificate.issuer()
@@ -133,6 +144,7 @@ impl Crls {
                     *chosen = true;
                 }
             }
+            issuers.push((certificate.issuer(), key));
         }
         let chosen = self.lists.iter().zip(chosen).filter(|(_, chosen)| *chosen);
         Ok(Lists(chosen.map(|(crl, _)| crl).collect()))

@@ -1,8 +1,9 @@
 //! Verified servers: by a CA that signed for them, or by the certificate itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
+use std::{env, fs};
 
 use rustls::client::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::{Certificate, CertificateError, DigitallySignedStruct, Error, SignatureScheme};
@@ -37,12 +38,19 @@ impl Servers {
     ///
     /// # Errors
     ///
-    /// [`TlsError::NoRoots`] when none are found. Some that can't be read are passed over.
+    /// [`TlsError::NoRoots`] when none are found, and [`TlsError::File`] when `SSL_CERT_FILE` is not
+    /// valid PEM. Other certificates that can't be read are passed over.
     ///
     /// # Blocking
     ///
     /// Reads many files.
     pub fn from_system() -> Result<Self, TlsError> {
+        if let Some(path) = env::var_os("SSL_CERT_FILE").map(PathBuf::from)
+            && let Ok(text) = fs::read(&path)
+            && let Err(error @ TlsError::Pem { .. }) = pem::certificates(&text)
+        {
+            return Err(error.in_file(&path));
+        }
         let found = rustls_native_certs::load_native_certs();
         match Authorities::from_roots(&found.certs) {
             Some(authorities) => Ok(Servers(Trust::Authorities(authorities))),
