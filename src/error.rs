@@ -345,6 +345,20 @@ pub enum TlsError {
         /// What kept them from being read, if there was anything.
         reason: Option<String>,
     },
+    /// The file for secrets can't be opened.
+    KeyLog {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Others than its owner may read or write the file for secrets.
+    ExposedKeyLog {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+    },
     /// The certificate or the key can't be used for TLS.
     Unusable {
         /// What the TLS library says.
@@ -393,6 +407,14 @@ impl fmt::Display for TlsError {
             TlsError::NoRoots {
                 reason: Some(reason),
             } => write!(f, "can't read the CA certificates of this system: {reason}"),
+            TlsError::KeyLog { path, source } => {
+                write!(f, "can't open {}: {source}", path.display())
+            }
+            TlsError::ExposedKeyLog { path, mode } => write!(
+                f,
+                "{} is not for secrets: others than its owner may use it (mode {mode:04o})",
+                path.display()
+            ),
             TlsError::Configuration { reason } => {
                 write!(f, "can't use the TLS configuration: {reason}")
             }
@@ -404,7 +426,7 @@ impl fmt::Display for TlsError {
 impl std::error::Error for TlsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            TlsError::Read { source, .. } => Some(source),
+            TlsError::Read { source, .. } | TlsError::KeyLog { source, .. } => Some(source),
             TlsError::File { source, .. } => Some(source.as_ref()),
             _ => None,
         }

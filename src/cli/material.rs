@@ -148,6 +148,9 @@ pub(super) fn unusable(error: TlsError) -> Failure {
         }
         TlsError::WrongKey => failure
             .hint("--cert and --key must belong together, the server's own certificate first"),
+        TlsError::ExposedKeyLog { .. } => {
+            failure.hint("let its owner alone use it (chmod 600), or name a file that is not there")
+        }
         TlsError::Pattern { .. } => {
             failure.hint("give --allow-client a name, or *. and a DNS name: *.example.net")
         }
