@@ -4,7 +4,9 @@ mod common;
 #[path = "fuzz/certificates.rs"]
 mod fuzz;
 
-use std::process::{Command, Output, Stdio};
+#[cfg(feature = "cli")]
+use std::process::Output;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use common::authority::{Authority, Credentials, dns, since_1970};

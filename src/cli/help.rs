@@ -40,6 +40,10 @@ usage: tlsink [listen] [OPTIONS]       receive (the default command)
                                        client.pem client.key into DIR, the
                                        server's for NAMES: DNS names and IP
                                        addresses [localhost 127.0.0.1 ::1]
+       tlsink cert server NAMES... DIR
+       tlsink cert client NAME DIR     add server-NAME.pem server-NAME.key or
+                                       client-NAME.pem client-NAME.key, signed
+                                       by the ca.key in DIR
        tlsink --help | --version
 
 Listening:
@@ -123,6 +127,7 @@ Examples:
     tlsink -l 0.0.0.0:4433 -c chain.pem -k key.pem --label -o all.log --stats
   Let in only senders with a certificate from a CA of your own:
     tlsink cert tls
+    tlsink cert client boiler.example tls
     tlsink -c tls/server.pem -k tls/server.key --client-ca tls/ca.pem --label
   Receive one file, and know whether it came whole:
     tlsink --once -f raw >received.tar && echo complete

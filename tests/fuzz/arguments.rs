@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStringExt;
 
 use pico_args::Arguments;
 
-use super::args::{self, Certificate, Command, Destination, Printer};
+use super::args::{self, Certificate, Command, Destination, Made, Printer};
 use super::failure::MISUSED;
 use super::value;
 
@@ -47,7 +47,11 @@ pub(crate) fn check(lines: &[u8]) {
             refuse_more(arguments);
         }
         Ok(Command::Cert(cert)) => {
-            assert!(!cert.names.is_empty() && !cert.directory.as_os_str().is_empty());
+            let has_names = match &cert.made {
+                Made::All(names) | Made::Server(names) => !names.is_empty(),
+                Made::Client(_) => true,
+            };
+            assert!(has_names && !cert.directory.as_os_str().is_empty());
             refuse_more(arguments);
         }
     }
