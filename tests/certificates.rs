@@ -581,7 +581,7 @@ fn of_two_cas_of_one_name_each_has_a_list_of_its_own() {
             }
         }
         // The list of one says nothing of those below the other, whichever is newer.
-        let tls = verifying(&[&old, &new], &[old_list.clone()]);
+        let tls = verifying(&[&old, &new], std::slice::from_ref(&old_list));
         assert_eq!(judged(&tls, &below_old), "clean");
         assert_eq!(
             judged(&tls, &revoked_by_old),

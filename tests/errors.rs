@@ -957,7 +957,7 @@ impl Files {
             ),
             (
                 "begins-twice.crl",
-                &*(list.clone() + &list.lines().next().unwrap().to_owned() + "\n" + &list),
+                &*(list.clone() + list.lines().next().unwrap() + "\n" + &list),
             ),
             ("without-begin.pem", certificate.split_once('\n').unwrap().1),
             (

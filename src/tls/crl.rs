@@ -155,20 +155,29 @@ impl Crls {
         anchors: &[TrustAnchor<'_>],
         now: SystemTime,
     ) -> impl Iterator<Item = TlsWarning> {
-        // An older list is not asked any more, so its end changes nothing.
+        // An older list is not asked any more, so nothing about it matters.
         let replaces = |newer: &Crl, older: &Crl| {
             newer.list.issuer() == older.list.issuer()
                 && newer.has_scope_of(older)
                 && newer.has_key_of(older)
         };
-        let ends = self.lists.iter().enumerate().filter_map(move |(at, crl)| {
-            let newer = self.lists.iter().take(at).any(|newer| replaces(newer, crl));
-            ending(pem::CRL, &crl.about.facts, now).filter(|_| !newer)
-        });
-        let strangers = self
+        let newest: Vec<&Crl> = self
             .lists
             .iter()
+            .enumerate()
+            .filter(|(at, crl)| {
+                let mut newer = self.lists.iter().take(*at);
+                !newer.any(|newer| replaces(newer, crl))
+            })
+            .map(|(_, crl)| crl)
+            .collect();
+        let strangers = newest
+            .clone()
+            .into_iter()
             .filter(|crl| matches!(crl.signer, Signer::Unknown(_)));
+        let ends = newest
+            .into_iter()
+            .filter_map(move |crl| ending(pem::CRL, &crl.about.facts, now));
         let strangers = strangers.map(|crl| {
             let issuer = crl.about.facts.title.clone();
             let has_its_name = |anchor: &TrustAnchor<'_>| *anchor.subject == *crl.list.issuer();
