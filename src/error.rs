@@ -333,11 +333,11 @@ pub enum TlsError {
         /// Why.
         source: Box<TlsError>,
     },
-    /// The PEM text is damaged.
+    /// The PEM text is damaged, or holds a block that would be lost.
     Pem {
-        /// What was looked for: `certificate`, `private key` or `CRL`.
-        what: &'static str,
-        /// What is wrong.
+        /// The line, from 1 on.
+        line: usize,
+        /// What is wrong there.
         reason: String,
     },
     /// The text holds no such item.
@@ -349,6 +349,8 @@ pub enum TlsError {
     Damaged {
         /// What it is: `CA certificate` or `CRL`.
         what: &'static str,
+        /// The line that it begins on, from 1 on, if it is PEM.
+        line: Option<usize>,
         /// What is wrong.
         reason: String,
     },
@@ -368,6 +370,20 @@ pub enum TlsError {
     NoRoots {
         /// What kept them from being read, if there was anything.
         reason: Option<String>,
+    },
+    /// The file for secrets can't be opened.
+    KeyLog {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Others than its owner may read or write the file for secrets.
+    ExposedKeyLog {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
     /// The certificate or the key can't be used for TLS.
     Unusable {
@@ -397,9 +413,14 @@ impl fmt::Display for TlsError {
                 write!(f, "can't read {}: {source}", path.display())
             }
             TlsError::File { path, source } => write!(f, "{}: {source}", path.display()),
-            TlsError::Pem { what, reason } => write!(f, "the {what} is not valid PEM: {reason}"),
+            TlsError::Pem { line, reason } => write!(f, "line {line}: {reason}"),
             TlsError::Missing { what } => write!(f, "no {what} found"),
-            TlsError::Damaged { what, reason } => write!(f, "the {what} can't be used: {reason}"),
+            TlsError::Damaged { what, line, reason } => {
+                if let Some(line) = line {
+                    write!(f, "line {line}: ")?;
+                }
+                write!(f, "the {what} can't be used: {reason}")
+            }
             TlsError::Pattern { name } => write!(f, "{name:?} is not a name"),
             TlsError::EncryptedKey => f.write_str("the private key is encrypted"),
             TlsError::UnusableKey => {
@@ -412,6 +433,14 @@ impl fmt::Display for TlsError {
             TlsError::NoRoots {
                 reason: Some(reason),
             } => write!(f, "can't read the CA certificates of this system: {reason}"),
+            TlsError::KeyLog { path, source } => {
+                write!(f, "can't open {}: {source}", path.display())
+            }
+            TlsError::ExposedKeyLog { path, mode } => write!(
+                f,
+                "{} is not for secrets: others than its owner may use it (mode {mode:04o})",
+                path.display()
+            ),
             TlsError::Configuration { reason } => {
                 write!(f, "can't use the TLS configuration: {reason}")
             }
@@ -423,7 +452,7 @@ impl fmt::Display for TlsError {
 impl std::error::Error for TlsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            TlsError::Read { source, .. } => Some(source),
+            TlsError::Read { source, .. } | TlsError::KeyLog { source, .. } => Some(source),
             TlsError::File { source, .. } => Some(source.as_ref()),
             _ => None,
         }

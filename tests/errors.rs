@@ -39,10 +39,27 @@ fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
     let taken = holder.local_addr().unwrap().to_string();
     let freed = TcpListener::bind(FREE).unwrap().local_addr().unwrap();
     let freed = freed.to_string();
+    let lines = |name: &str| {
+        let text = fs::read_to_string(files.folder.path().join(name)).unwrap();
+        text.lines().count()
+    };
+    let [own, ca, list] = ["own.pem", "ca.pem", "ca.crl"].map(lines);
+    let lines = [
+        ("OWN_LAST", own - 1),
+        ("OWN_END", own),
+        ("CA_NEXT", ca + 1),
+        ("LIST_END", list),
+        ("LIST_NEXT", list + 1),
+        ("LIST_AFTER", list + 2),
+    ];
     let fill = |text: &str| {
         let os_errors = OS_ERRORS.iter();
+        let lines = lines.iter();
+        let text = lines.fold(text.to_owned(), |text, (name, line)| {
+            text.replace(name, &line.to_string())
+        });
         os_errors
-            .fold(text.to_owned(), |text, (name, error)| {
+            .fold(text, |text, (name, error)| {
                 text.replace(name, &os_error(*error))
             })
             .replace("DIR", files.folder.path().to_str().unwrap())
@@ -629,12 +646,12 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "-l 127.0.0.1:0 -c DIR/damaged.pem -k DIR/own.key",
-        "DIR/damaged.pem: the certificate is not valid PEM: its base64 is damaged",
+        "DIR/damaged.pem: line 2: the base64 of the CERTIFICATE is damaged",
         DAMAGED,
     ),
     (
         "-l 127.0.0.1:0 -c DIR/cut.pem -k DIR/own.key",
-        "DIR/cut.pem: the certificate is not valid PEM: its line that begins with -----END is missing",
+        "DIR/cut.pem: line 1: the CERTIFICATE does not end: its -----END is missing",
         DAMAGED,
     ),
     (
@@ -694,12 +711,12 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "-l 127.0.0.1:0 --client-ca DIR/damaged.pem",
-        "DIR/damaged.pem: the certificate is not valid PEM: its base64 is damaged",
+        "DIR/damaged.pem: line 2: the base64 of the CERTIFICATE is damaged",
         DAMAGED,
     ),
     (
         "-l 127.0.0.1:0 --client-ca DIR/garbage.pem",
-        "DIR/garbage.pem: the CA certificate can't be used: it is damaged",
+        "DIR/garbage.pem: line 1: the CA certificate can't be used: it is damaged",
         "",
     ),
     (
@@ -734,12 +751,12 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/damaged.crl",
-        "DIR/damaged.crl: the CRL is not valid PEM: its base64 is damaged",
+        "DIR/damaged.crl: line 2: the base64 of the X509 CRL is damaged",
         DAMAGED,
     ),
     (
         "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/cut.crl",
-        "DIR/cut.crl: the CRL is not valid PEM: its line that begins with -----END is missing",
+        "DIR/cut.crl: line 1: the X509 CRL does not end: its -----END is missing",
         DAMAGED,
     ),
     (
@@ -752,6 +769,92 @@ const WRONG: &[(&str, &str, &str)] = &[
         "DIR/version-1.der: the CRL can't be used: it is not of version 2, which openssl ca makes \
          when crl_extensions is set",
         "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/endless.der",
+        "DIR/endless.der: the CRL can't be used: it has no nextUpdate, so that nobody could tell \
+         when it has expired",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/plain.der",
+        "DIR/plain.der: the CRL can't be used: it has no extensions, such as its number",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/joined.crl",
+        "DIR/joined.crl: line LIST_END: -----BEGIN is not at the start of its line",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/marked.crl",
+        "DIR/marked.crl: line LIST_NEXT: a byte order mark is before -----BEGIN",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/misspelt.crl",
+        "DIR/misspelt.crl: line LIST_NEXT: blocks labelled \"X509 CLR\" are not supported",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/begins-twice.crl",
+        "DIR/begins-twice.crl: line LIST_NEXT: the X509 CRL does not end before line LIST_AFTER",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/garbage-after.crl",
+        "DIR/garbage-after.crl: line LIST_NEXT: the CRL can't be used: it is damaged",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/utf-16.pem",
+        "DIR/utf-16.pem: line 1: the text is UTF-16; PEM is ASCII or UTF-8",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/garbage-after.pem",
+        "DIR/garbage-after.pem: line CA_NEXT: the CA certificate can't be used: it is damaged",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/joined.pem",
+        "DIR/joined.pem: line OWN_END: -----BEGIN is not at the start of its line",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/joined.pem -k DIR/own.key",
+        "DIR/joined.pem: line OWN_END: -----BEGIN is not at the start of its line",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/without-begin.pem -k DIR/own.key",
+        "DIR/without-begin.pem: line OWN_LAST: -----END CERTIFICATE has no -----BEGIN",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/joined.key",
+        "DIR/joined.key: line OWN_END: -----BEGIN is not at the start of its line",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/dsa.key",
+        "DIR/dsa.key: the private key is damaged, or of a kind that can't be used",
+        "keys are RSA, ECDSA on P-256 or P-384, or Ed25519, and not damaged",
+    ),
+    (
+        "send --ca DIR/joined.pem 127.0.0.1:1",
+        "DIR/joined.pem: line OWN_END: -----BEGIN is not at the start of its line",
+        DAMAGED,
+    ),
+    (
+        "send --ca DIR/misspelt.crl 127.0.0.1:1",
+        "DIR/misspelt.crl: line LIST_NEXT: blocks labelled \"X509 CLR\" are not supported",
+        DAMAGED,
+    ),
+    (
+        "send --insecure -c DIR/own.pem -k DIR/joined.key 127.0.0.1:1",
+        "DIR/joined.key: line OWN_END: -----BEGIN is not at the start of its line",
+        DAMAGED,
     ),
     (
         "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/delta.der",
@@ -878,7 +981,8 @@ const TOGETHER: &str = "--listen takes host and port together: --listen 127.0.0.
 const EITHER_WAY: &str = "--listen HOST:PORT receives there, and tlsink send HOST:PORT sends to it";
 const SEE_HELP: &str = "see tlsink --help";
 const PEM: &str = "certificates and keys are PEM files, with lines that begin with -----BEGIN";
-const DAMAGED: &str = "the file is damaged, or not all of it was copied: get it anew";
+const DAMAGED: &str = "get the file anew if it is damaged; where files were joined, each \
+                       -----BEGIN and -----END must be a line of its own";
 const DECRYPT: &str = "decrypt it first: openssl pkey -in KEY -out PLAIN-KEY";
 const AS_THEY_ARE: &str = "each file holds the bytes of one sender as they are";
 const PATTERN: &str = "give --allow-client a name, or *. and a DNS name: *.example.net";
@@ -985,12 +1089,43 @@ impl Files {
             ("ca.crl", &*list),
             ("damaged.crl", &*list.replacen("\nMI", "\n!!", 1)),
             ("cut.crl", &list[..list.len() / 2]),
+            ("joined.crl", &*(list.trim_end().to_owned() + &list)),
+            ("marked.crl", &*(list.clone() + "\u{feff}" + &list)),
+            (
+                "misspelt.crl",
+                &*(list.clone() + &list.replace("CRL", "CLR")),
+            ),
+            (
+                "begins-twice.crl",
+                &*(list.clone() + list.lines().next().unwrap() + "\n" + &list),
+            ),
+            ("without-begin.pem", certificate.split_once('\n').unwrap().1),
+            (
+                "joined.pem",
+                &*(certificate.trim_end().to_owned() + &certificate),
+            ),
+            ("joined.key", &*(certificate.trim_end().to_owned() + &key)),
+            (
+                "garbage-after.pem",
+                &*(ca.pem() + &GARBAGE.replace("PRIVATE KEY", "CERTIFICATE")),
+            ),
+            (
+                "garbage-after.crl",
+                &*(list.clone() + &GARBAGE.replace("PRIVATE KEY", "X509 CRL")),
+            ),
+            (
+                "dsa.key",
+                &*GARBAGE.replace("PRIVATE KEY", "DSA PRIVATE KEY"),
+            ),
         ] {
             fs::write(path.join(name), text).unwrap();
         }
         for (name, list) in [
             ("cut.der", binary[..binary.len() / 2].to_vec()),
             ("version-1.der", ca.old_list()),
+            ("endless.der", ca.list_without_next_update()),
+            ("plain.der", ca.list_without_extensions()),
+            ("utf-16.pem", utf16(&certificate)),
             ("delta.der", ca.odd_list(27, &[2, 1, 1])),
             (
                 "indirect.der",
@@ -1028,6 +1163,12 @@ const ENCRYPTED_AS_OF_OLD: &str = "-----BEGIN EC PRIVATE KEY-----\n\
 
 /// DER of something else.
 const GARBAGE: &str = "-----BEGIN PRIVATE KEY-----\nMAMCAQA=\n-----END PRIVATE KEY-----\n";
+
+/// What some editors and shells make of a text.
+fn utf16(text: &str) -> Vec<u8> {
+    let units = "\u{feff}".encode_utf16().chain(text.encode_utf16());
+    units.flat_map(u16::to_le_bytes).collect()
+}
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();

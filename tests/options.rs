@@ -12,10 +12,12 @@
 mod common;
 
 use std::ffi::OsString;
-use std::fs;
+use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -24,7 +26,7 @@ use common::client;
 use common::help::Listed;
 use common::pack::{gzip, zstd};
 use common::program::{
-    BINARY, Client, Outcome, Program, Stderr, Stdout, Version, client_hello, send, tcp,
+    BINARY, Client, FREE, Outcome, Program, Stderr, Stdout, Version, client_hello, send, tcp,
     tls_1_1_hello,
 };
 use rustix::process::Signal;
@@ -621,6 +623,28 @@ fn key_log_writes_secrets_and_says_so() {
     program.wait_for_end();
     let log = fs::read_to_string(&path).unwrap();
     assert!(log.contains("CLIENT_TRAFFIC_SECRET_0 "), "{log}");
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o600);
+
+    // A file that was removed is made anew for its owner, too.
+    std::fs::remove_file(&path).unwrap();
+    let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let both = folder.path().join("both.pem");
+    std::fs::write(&both, own.cert.pem() + &own.signing_key.serialize_pem()).unwrap();
+    let both = both.to_str().unwrap();
+    let args = ["--key-log", "--cert", both, "--key", both];
+    let program = Program::start_after(&format!("umask 0; {commands}"), &args);
+    send(program.address(), b"secret\n");
+    program.wait_for_end();
+    assert_eq!(mode(&path), 0o600);
+    std::fs::remove_file(&path).unwrap();
+    program.signal(Signal::HUP);
+    program.wait_for_line(|line| line == "tlsink: certificates reloaded");
+    send(program.address(), b"secret\n");
+    program.wait_for_ends(2);
+    assert_eq!(mode(&path), 0o600);
+    let log = std::fs::read_to_string(&path).unwrap();
+    assert!(log.contains("CLIENT_TRAFFIC_SECRET_0 "), "{log}");
 
     // Without the option, the variable changes nothing.
     fs::remove_file(&path).unwrap();
@@ -628,6 +652,59 @@ fn key_log_writes_secrets_and_says_so() {
     send(program.address(), b"secret\n");
     program.wait_for_end();
     assert!(!path.exists());
+}
+
+#[test]
+fn secrets_do_not_go_where_others_could_read_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("keys.log");
+    std::fs::write(&path, "").unwrap();
+    let run = || {
+        let mut command = Command::new(BINARY);
+        command
+            .args(["--listen", FREE, "--key-log"])
+            .env("SSLKEYLOGFILE", &path);
+        Program::run_by(command, Stdout::Collected, Stderr::Pipe)
+    };
+    let path_shown = path.display();
+    for (mode, said) in [
+        (
+            0o644,
+            "others than its owner may use it (mode 0644)\n\
+             hint: let its owner alone use it (chmod 600), or name a file that is not there",
+        ),
+        (
+            0o620,
+            "others than its owner may use it (mode 0620)\n\
+             hint: let its owner alone use it (chmod 600), or name a file that is not there",
+        ),
+    ] {
+        std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        let outcome = run();
+        let said = format!("tlsink: {path_shown} is not for secrets: {said}\n");
+        assert_eq!((outcome.status, outcome.stderr), (2, said));
+    }
+    // Whoever owns it reads it, whatever its permissions; only root can give one away.
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    if std::os::unix::fs::chown(&path, Some(65534), None).is_ok() {
+        let outcome = run();
+        let said = format!(
+            "tlsink: {path_shown} is not for secrets: it belongs to another user\n\
+             hint: name a file in SSLKEYLOGFILE that is not there, in a folder of your own\n"
+        );
+        assert_eq!((outcome.status, outcome.stderr), (2, said));
+    }
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
+
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    let outcome = run();
+    assert!(
+        outcome
+            .stderr
+            .starts_with(&format!("tlsink: can't open {path_shown}: "))
+    );
+    assert_eq!(outcome.status, 2);
 }
 
 #[test]

@@ -426,8 +426,10 @@ fn a_list_that_its_ca_has_not_signed_does_not_count() {
     Refused {
         trusted: &[&ca],
         lists: &[namesake.crl(&[])],
+        hint: "CAs that share a name, such as one that got a new key, each need their own list, and \
+               have to be trusted each",
         ..Refused::new(
-            "the certificate can't be used: the CRL for it is not signed by its CA; \
+            "no CRL is signed by the key of CA \"CN=Plant CA\"; \
              the sender claims to be \"a.example\"",
         )
     }

@@ -564,9 +564,19 @@ fn paths(args: &mut Given, name: &'static str) -> Vec<PathBuf> {
 /// What certificates to make, and where.
 #[derive(Debug)]
 pub(crate) struct Cert {
-    /// The server's.
-    pub(crate) names: Vec<String>,
+    pub(crate) made: Made,
     pub(crate) directory: PathBuf,
+}
+
+/// What certificates to make.
+#[derive(Debug)]
+pub(crate) enum Made {
+    /// A CA, and by it one for a server of these names and one for a client.
+    All(Vec<String>),
+    /// One for a server of these names, by the CA that is there.
+    Server(Vec<String>),
+    /// One for a client of this name, by the CA that is there.
+    Client(String),
 }
 
 fn parse_cert(mut free: Vec<OsString>) -> Result<Cert, Failure> {
@@ -578,14 +588,32 @@ fn parse_cert(mut free: Vec<OsString>) -> Result<Cert, Failure> {
         }
     };
     // What is not UTF-8 is no name, and neither is what it becomes here.
-    let mut names: Vec<String> = free
+    let names: Vec<String> = free
         .iter()
         .map(|name| name.to_string_lossy().into_owned())
         .collect();
-    if names.is_empty() {
-        names = LOCAL_NAMES.map(str::to_owned).into();
-    }
-    Ok(Cert { names, directory })
+    let made = match names.split_first() {
+        None => Made::All(LOCAL_NAMES.map(str::to_owned).into()),
+        Some((command, names)) if command == "server" => match names {
+            [] => {
+                return Err(Failure::misused("cert server needs names and a directory")
+                    .hint("tlsink cert server NAMES... DIR, where DIR has a CA"));
+            }
+            names => Made::Server(names.into()),
+        },
+        Some((command, names)) if command == "client" => match names {
+            [name] => Made::Client(name.clone()),
+            _ => {
+                return Err(
+                    Failure::misused("cert client needs one name and a directory").hint(
+                        "tlsink cert client NAME DIR, where DIR has a CA; once for each client",
+                    ),
+                );
+            }
+        },
+        Some(_) => Made::All(names),
+    };
+    Ok(Cert { made, directory })
 }
 
 #[cfg(test)]

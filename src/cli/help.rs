@@ -162,8 +162,12 @@ usage: tlsink [listen] [OPTIONS]       receive (the default command)
        tlsink cert [NAMES...] DIR      write ca.pem ca.key server.pem server.key
                                        client.pem client.key into DIR, the
                                        server's for NAMES: DNS names and IP
-                                       addresses [localhost 127.0.0.1 ::1];
-                                       see tlsink cert --help
+                                       addresses [localhost 127.0.0.1 ::1]
+       tlsink cert server NAMES... DIR
+       tlsink cert client NAME DIR     add server-NAME.pem server-NAME.key or
+                                       client-NAME.pem client-NAME.key, signed
+                                       by the ca.key in DIR; see
+                                       tlsink cert --help
        tlsink help [COMMAND]
        tlsink --help | --version
 ";
@@ -200,6 +204,7 @@ Examples:
     tlsink -l 0.0.0.0:4433 -c chain.pem -k key.pem --label -o all.log --stats
   Let in only senders with a certificate from a CA of your own:
     tlsink cert tls
+    tlsink cert client boiler.example tls
     tlsink -c tls/server.pem -k tls/server.key --client-ca tls/ca.pem --label
   Receive one file, and know whether it came whole:
     tlsink --once -f raw >received.tar && echo complete
@@ -246,6 +251,8 @@ tlsink cert makes a CA, and the certificates of a server and a client.
 
 const CERT_USAGE: &str = "\
 usage: tlsink cert [NAMES...] DIR
+       tlsink cert server NAMES... DIR
+       tlsink cert client NAME DIR
 
 NAMES are the server's, without port: DNS names such as logs.example.net or
 *.example.net, and IP addresses [localhost 127.0.0.1 ::1]. These files are
@@ -254,6 +261,9 @@ written into DIR, which is made if need be; none is overwritten:
   ca.pem      ca.key       the CA, for --client-ca, and for --ca of tlsink send
   server.pem  server.key   for --cert and --key of the server
   client.pem  client.key   for --cert and --key of tlsink send
+
+cert server and cert client add a certificate by the CA that is in DIR, as
+server-NAME.pem and server-NAME.key, or client-NAME.pem and client-NAME.key.
 ";
 
 const SHORT_CERT: &str = "
@@ -272,6 +282,8 @@ Examples:
     tlsink -c tls/server.pem -k tls/server.key --client-ca tls/ca.pem --label
   For a server that others reach by these names:
     tlsink cert logs.example.net 192.0.2.7 tls
+  For one more sender, which is called web1:
+    tlsink cert client web1 tls
 ";
 
 #[cfg(test)]

@@ -1,8 +1,11 @@
 //! Receiving: listeners, threads, signals, and how it all ends.
 
-use std::fs::OpenOptions;
+use std::env;
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_channel::Sender;
@@ -55,9 +58,13 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     })?;
     let material = Material::new(args.tls.clone(), &listeners)?;
     let fresh = material.fingerprint().map(str::to_owned);
+    let key_log = args.tls.key_log.then(key_log_file).transpose()?;
     let (tls, reload) = Reload::start(material, outlet.reopen(), &say)?;
-    if args.tls.key_log {
-        announce_key_log(&say)?;
+    if let Some(file) = key_log {
+        say.error(&format!(
+            "the secrets of all connections are written to {}",
+            file.display()
+        ));
     }
     let (server, sinks) = settings(&args, listeners.len(), file_limit)?
         .tls(tls)
@@ -229,21 +236,27 @@ fn unbuildable(error: BuildError) -> Failure {
 }
 
 /// Says that the secrets are written down, which needs a place to write them.
-fn announce_key_log(say: &Say) -> Result<(), Failure> {
-    let file = std::env::var_os("SSLKEYLOGFILE")
+/// The file that secrets are to be written to. If it is there, it must be our own: its owner can read
+/// it, whatever its permissions.
+fn key_log_file() -> Result<PathBuf, Failure> {
+    let file = env::var_os("SSLKEYLOGFILE")
         .filter(|file| !file.is_empty())
+        .map(PathBuf::from)
         .ok_or_else(|| {
             Failure::misused("--key-log needs a file's name in SSLKEYLOGFILE")
                 .hint("SSLKEYLOGFILE=FILE tlsink --key-log writes the secrets to FILE")
         })?;
-    let shown = file.to_string_lossy();
-    // What can't be opened is passed over in silence otherwise.
-    let opened = OpenOptions::new().append(true).create(true).open(&file);
-    opened.map_err(|error| Failure::misused(format!("can't open {shown}: {error}")))?;
-    say.error(&format!(
-        "the secrets of all connections are written to {shown}"
-    ));
-    Ok(())
+    let is_anothers = fs::metadata(&file).is_ok_and(|metadata| {
+        metadata.is_file() && metadata.uid() != rustix::process::geteuid().as_raw()
+    });
+    match is_anothers {
+        false => Ok(file),
+        true => Err(Failure::misused(format!(
+            "{} is not for secrets: it belongs to another user",
+            file.display()
+        ))
+        .hint("name a file in SSLKEYLOGFILE that is not there, in a folder of your own")),
+    }
 }
 
 fn say_ready(args: &Listen, listeners: &[Listener], fresh: Option<&str>, say: &Say) {

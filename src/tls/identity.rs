@@ -41,30 +41,30 @@ impl Identity {
         let (certificates, key) = (certificates.as_ref(), key.as_ref());
         let chain = pem::certificates(&pem::read(certificates)?)
             .map_err(|error| error.in_file(certificates))?;
-        let private_key = pem::private_key(&pem::read(key)?).map_err(|error| error.in_file(key))?;
-        Self::new(chain, &private_key).map_err(|error| error.in_file(key))
+        let keys = pem::private_keys(&pem::read(key)?).map_err(|error| error.in_file(key))?;
+        Self::new(chain, &keys).map_err(|error| error.in_file(key))
     }
 
     /// Takes a certificate chain and its private key as PEM (RFC 7468). The key is PKCS#8, PKCS#1
-    /// or SEC1: RSA from 2048 bits on, ECDSA on P-256 or P-384, or Ed25519. Anything else in either
-    /// text is passed over, so both may be the same, and hold a CA's certificate too.
+    /// or SEC1: RSA from 2048 bits on, ECDSA on P-256 or P-384, or Ed25519.
+    ///
+    /// Both texts may be the same, and hold a CA's certificate, CRLs and parameters too. Of several
+    /// keys, the first is taken that belongs to one of the certificates.
     ///
     /// # Errors
     ///
-    /// When the text is not valid PEM, lacks a certificate or a key, or holds a key that can't be
-    /// used or belongs to none of the certificates.
+    /// When a text is not valid PEM, holds a block of an unknown kind, lacks a certificate or a key,
+    /// or holds no key that can be used and belongs to one of the certificates.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        Self::new(pem::certificates(certificates)?, &pem::private_key(key)?)
+        Self::new(pem::certificates(certificates)?, &pem::private_keys(key)?)
     }
 
     fn new(
         mut chain: Vec<CertificateDer<'static>>,
-        key: &PrivateKeyDer<'_>,
+        keys: &[PrivateKeyDer<'_>],
     ) -> Result<Self, TlsError> {
-        let key = sign::any_supported_type(&PrivateKey(key.secret_der().to_vec()))
-            .map_err(|_| TlsError::UnusableKey)?;
         // In a file that holds everything, a CA's certificate may be the first.
-        let own = own_certificate(&chain, &*key)?;
+        let (key, own) = key_and_certificate(keys, &chain)?;
         chain.get_mut(..=own).unwrap_or_default().rotate_right(1);
         sort(&mut chain);
         let names = match chain.first().map(EndEntityCert::try_from) {
@@ -130,26 +130,46 @@ impl std::fmt::Debug for Identity {
     }
 }
 
+/// The first key that belongs to a certificate, and where that is.
+fn key_and_certificate(
+    keys: &[PrivateKeyDer<'_>],
+    chain: &[CertificateDer<'_>],
+) -> Result<(Arc<dyn SigningKey>, usize), TlsError> {
+    let usable: Vec<_> = keys
+        .iter()
+        .filter_map(|key| {
+            let key = PrivateKey(key.secret_der().to_vec());
+            sign::any_supported_type(&key).ok()
+        })
+        .collect();
+    for key in &usable {
+        if let Some(own) = own_certificate(chain, &**key)? {
+            return Ok((Arc::clone(key), own));
+        }
+    }
+    let key = usable.into_iter().next().ok_or(TlsError::UnusableKey)?;
+    // Senders may take what can't be parsed here, such as a version 1 certificate.
+    let unknown = chain
+        .iter()
+        .position(|certificate| EndEntityCert::try_from(certificate).is_err());
+    Ok((key, unknown.ok_or(TlsError::WrongKey)?))
+}
+
 /// Which of the certificates is the key's: what the one signs, the other verifies.
-fn own_certificate(chain: &[CertificateDer<'_>], key: &dyn SigningKey) -> Result<usize, TlsError> {
+fn own_certificate(
+    chain: &[CertificateDer<'_>],
+    key: &dyn SigningKey,
+) -> Result<Option<usize>, TlsError> {
     const MESSAGE: &[u8] = b"signed to see whether key and certificate belong together";
     let Some(signer) = key.choose_scheme(&schemes::supported()) else {
         return Err(TlsError::UnusableKey);
     };
     let signature = signer.sign(MESSAGE).map_err(pem::unusable)?;
-    let belongs = |certificate: &CertificateDer<'_>| {
+    Ok(chain.iter().position(|certificate| {
         EndEntityCert::try_from(certificate).is_ok_and(|certificate| {
             schemes::belongs(signer.scheme(), &certificate, MESSAGE, &signature)
         })
-    };
-    let is_unknown =
-        |certificate: &CertificateDer<'_>| EndEntityCert::try_from(certificate).is_err();
-    chain
-        .iter()
-        .position(belongs)
-        // Senders may take what can't be parsed here, such as a version 1 certificate.
-        .or_else(|| chain.iter().position(is_unknown))
-        .ok_or(TlsError::WrongKey)
+    }))
 }
 
 /// Brings the server's own certificate, which is the first, and those above it in the order that

@@ -6,8 +6,8 @@ use rustls::CertificateError;
 use rustls_pki_types::CertificateDer;
 use webpki::{Cert, EndEntityCert};
 
-use super::authorities::MAX_ABOVE;
-use super::crl::Crls;
+use super::authorities::{MAX_ABOVE, NoPath};
+use super::crl::Lists;
 use super::facts::{self, CommonName, Day, Name, system_time};
 use super::words::{QUOTED, fault, other, quoted, shortened};
 
@@ -25,109 +25,89 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    /// Puts into words why a certificate is not taken.
+    /// Puts into words why a certificate is not taken, where these are all CRLs.
     pub(super) fn new(
-        error: webpki::Error,
+        no_path: &NoPath<'_>,
         certificate: &EndEntityCert<'_>,
         intermediates: &[CertificateDer<'_>],
-        crls: &Crls,
+        all: &Lists<'_>,
     ) -> Self {
         use webpki::Error as Fault;
-        let above: Vec<_> = intermediates
-            .iter()
-            .filter_map(|der| EndEntityCert::try_from(der).ok())
-            .collect();
-        let presented: Vec<&Cert<'_>> = iter::once(&**certificate)
-            .chain(above.iter().map(|above| &**above))
-            .collect();
+        let above = parsed(intermediates);
+        let presented = presented(certificate, &above);
         let way = way_up(&presented);
-        let (what, reason, hint) = match &error {
-            Fault::UnknownIssuer => (
-                format!("unknown CA {}", issuer(way.last())),
-                CertificateError::UnknownIssuer,
-                Some(
-                    "if a CA that is trusted here has signed for that one, senders must present its \
+        let error = &no_path.error;
+        let (what, reason, hint) = if let Some(revocation) =
+            Revocation::new(no_path, &presented, all)
+        {
+            (revocation.what, revocation.reason, revocation.hint)
+        } else {
+            match error {
+                Fault::UnknownIssuer => (
+                    format!("unknown CA {}", issuer(way.last())),
+                    CertificateError::UnknownIssuer,
+                    Some(
+                        "if a CA that is trusted here has signed for that one, senders must present its \
                      certificate too",
+                    ),
                 ),
-            ),
-            Fault::CertExpired { not_after, .. } => {
-                let end = system_time(*not_after);
-                let ends_then =
-                    |one: &Cert<'_>| facts::validity(&one.der()).is_some_and(|(_, to)| to == end);
-                (
-                    format!("{} expired on {}", whose(&presented, ends_then), Day(end)),
-                    CertificateError::Expired,
+                Fault::CertExpired { not_after, .. } => {
+                    let end = system_time(*not_after);
+                    let ends_then = |one: &Cert<'_>| {
+                        facts::validity(&one.der()).is_some_and(|(_, to)| to == end)
+                    };
+                    (
+                        format!("{} expired on {}", whose(&presented, ends_then), Day(end)),
+                        CertificateError::Expired,
+                        None,
+                    )
+                }
+                Fault::CertNotValidYet { not_before, .. } => {
+                    let begin = system_time(*not_before);
+                    let begins_then = |one: &Cert<'_>| {
+                        facts::validity(&one.der()).is_some_and(|(at, _)| at == begin)
+                    };
+                    let whose = whose(&presented, begins_then);
+                    (
+                        format!("{whose} is not valid before {}", Day(begin)),
+                        CertificateError::NotValidYet,
+                        Some("if that day has come, a clock is wrong"),
+                    )
+                }
+                Fault::RequiredEkuNotFoundContext(_) => (
+                    "the certificate is not for clients".to_owned(),
+                    CertificateError::InvalidPurpose,
+                    Some("its extended key usage must include clientAuth"),
+                ),
+                Fault::NameConstraintViolation => (
+                    "a CA above the certificate may not sign for its names".to_owned(),
+                    other(error.clone()),
                     None,
-                )
-            }
-            Fault::CertNotValidYet { not_before, .. } => {
-                let begin = system_time(*not_before);
-                let begins_then =
-                    |one: &Cert<'_>| facts::validity(&one.der()).is_some_and(|(at, _)| at == begin);
-                let whose = whose(&presented, begins_then);
-                (
-                    format!("{whose} is not valid before {}", Day(begin)),
-                    CertificateError::NotValidYet,
-                    Some("if that day has come, a clock is wrong"),
-                )
-            }
-            Fault::CertRevoked => (
-                format!("{} is revoked", whose(&presented, |one| crls.revokes(one))),
-                CertificateError::Revoked,
-                None,
-            ),
-            Fault::UnknownRevocationStatus => {
-                let without = way.iter().find(|one| crls.above(one).next().is_none());
-                (
-                    format!("CRL missing for {}", issuer(without.or(way.first()))),
-                    other(error),
-                    Some("once there is one list, each CA above a sender needs its own"),
-                )
-            }
-            Fault::CrlExpired { next_update, .. } => {
-                let end = system_time(*next_update);
-                let ended = way
-                    .iter()
-                    .find(|one| crls.above(one).any(|crl| crl.facts.end == Some(end)));
-                (
-                    format!("the CRL of {} expired on {}", issuer(ended), Day(end)),
-                    other(error),
-                    Some("get the CA's new list"),
-                )
-            }
-            Fault::RequiredEkuNotFoundContext(_) => (
-                "the certificate is not for clients".to_owned(),
-                CertificateError::InvalidPurpose,
-                Some("its extended key usage must include clientAuth"),
-            ),
-            Fault::NameConstraintViolation => (
-                "a CA above the certificate may not sign for its names".to_owned(),
-                other(error),
-                None,
-            ),
-            Fault::CaUsedAsEndEntity => (
-                "the certificate is a CA's own".to_owned(),
-                CertificateError::InvalidPurpose,
-                Some("senders need one that a CA signed for them"),
-            ),
-            Fault::MaximumPathDepthExceeded if intermediates.len() > MAX_ABOVE => (
-                format!("more than {MAX_ABOVE} certificates came with the certificate"),
-                other(error),
-                Some("senders present their own and those of the CAs above it, no others"),
-            ),
-            Fault::InvalidSignatureForPublicKey => (
-                format!("a signature is not by the key of CA {}", issuer(way.last())),
-                CertificateError::BadSignature,
-                Some(
-                    "another CA may have the same name: compare its certificate with the one that is \
-                     trusted here",
                 ),
-            ),
-            _ => (
-                format!("the certificate can't be used: {}", fault(&error)),
-                other(error),
-                None,
-            ),
+                Fault::CaUsedAsEndEntity => (
+                    "the certificate is a CA's own".to_owned(),
+                    CertificateError::InvalidPurpose,
+                    Some("senders need one that a CA signed for them"),
+                ),
+                Fault::MaximumPathDepthExceeded if intermediates.len() > MAX_ABOVE => (
+                    format!("more than {MAX_ABOVE} certificates came with the certificate"),
+                    other(error.clone()),
+                    Some("senders present their own and those of the CAs above it, no others"),
+                ),
+                Fault::InvalidSignatureForPublicKey => (
+                    format!("a signature is not by the key of CA {}", issuer(way.last())),
+                    CertificateError::BadSignature,
+                    Some(
+                        "another CA may have the same name: compare its certificate with the one that is \
+                     trusted here",
+                    ),
+                ),
+                _ => (
+                    format!("the certificate can't be used: {}", fault(error)),
+                    other(error.clone()),
+                    None,
+                ),
+            }
         };
         let names = facts::names(certificate, CommonName::Counts);
         let (what, claimed) = claiming(what, names.iter().map(|name| &*name.text));
@@ -187,6 +167,96 @@ impl Refusal {
             reason: CertificateError::BadSignature,
         }
     }
+}
+
+/// What a CRL says of a peer's certificates, or that none does.
+pub(super) struct Revocation {
+    pub(super) what: String,
+    pub(super) hint: Option<&'static str>,
+    /// What the peer is told.
+    pub(super) reason: CertificateError,
+}
+
+impl Revocation {
+    /// Puts into words that fault, if it is one of CRLs, of which these are all.
+    pub(super) fn new(
+        no_path: &NoPath<'_>,
+        presented: &[&Cert<'_>],
+        all: &Lists<'_>,
+    ) -> Option<Self> {
+        use webpki::Error as Fault;
+        let way = way_up(presented);
+        let asked = &no_path.asked;
+        let of_other_key = |one: Option<&&Cert<'_>>| {
+            (
+                format!("no CRL is signed by the key of CA {}", issuer(one)),
+                Some(
+                    "CAs that share a name, such as one that got a new key, each need their own \
+                     list, and have to be trusted each",
+                ),
+            )
+        };
+        let (what, hint) = match &no_path.error {
+            Fault::CertRevoked => (
+                format!("{} is revoked", whose(presented, |one| asked.revokes(one))),
+                None,
+            ),
+            Fault::UnknownRevocationStatus => {
+                let without = way.iter().find(|one| !asked.has_one_above(one));
+                match without.filter(|one| all.has_one_above(one)) {
+                    Some(without) => of_other_key(Some(without)),
+                    None => (
+                        format!("CRL missing for {}", issuer(without.or(way.first()))),
+                        Some("once there is one list, each CA above a sender needs its own"),
+                    ),
+                }
+            }
+            // The kind of signature is known, but is not that of the key.
+            Fault::InvalidCrlSignatureForPublicKey
+            | Fault::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_) => {
+                let by_stranger = way.iter().find(|one| asked.has_stranger_above(one));
+                of_other_key(by_stranger.or(way.first()))
+            }
+            Fault::CrlExpired { next_update, .. } => {
+                let end = system_time(*next_update);
+                let ended = |one: &&&Cert<'_>| asked.has_one_above_that_ends(one, end);
+                (
+                    format!(
+                        "the CRL of {} expired on {}",
+                        issuer(way.iter().find(ended)),
+                        Day(end)
+                    ),
+                    Some("get the CA's new list"),
+                )
+            }
+            _ => return None,
+        };
+        Some(Revocation {
+            what,
+            hint,
+            reason: match &no_path.error {
+                Fault::CertRevoked => CertificateError::Revoked,
+                error => other(error.clone()),
+            },
+        })
+    }
+}
+
+pub(super) fn parsed<'a>(intermediates: &'a [CertificateDer<'_>]) -> Vec<EndEntityCert<'a>> {
+    intermediates
+        .iter()
+        .filter_map(|der| EndEntityCert::try_from(der).ok())
+        .collect()
+}
+
+/// The certificates that a peer presented, its own first.
+pub(super) fn presented<'a>(
+    certificate: &'a EndEntityCert<'a>,
+    above: &'a [EndEntityCert<'a>],
+) -> Vec<&'a Cert<'a>> {
+    iter::once(&**certificate)
+        .chain(above.iter().map(|above| &**above))
+        .collect()
 }
 
 /// The sender's certificate, which is the first that it presented, and those above it, as far as

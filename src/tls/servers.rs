@@ -1,17 +1,19 @@
 //! Verified servers: by a CA that signed for them, or by the certificate itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
+use std::{env, fs};
 
 use rustls::client::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::{Certificate, CertificateError, DigitallySignedStruct, Error, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName};
 use webpki::{EndEntityCert, KeyUsage};
 
-use super::authorities::Authorities;
+use super::authorities::{Authorities, NoPath};
 use super::facts::{self, Day, system_time};
 use super::fingerprint::Fingerprint;
+use super::refusal::{self, Revocation};
 use super::words::{self, QUOTED, other, quoted};
 use super::{pem, schemes};
 use crate::error::TlsError;
@@ -36,12 +38,19 @@ impl Servers {
     ///
     /// # Errors
     ///
-    /// [`TlsError::NoRoots`] when none are found. Some that can't be read are passed over.
+    /// [`TlsError::NoRoots`] when none are found, and [`TlsError::File`] when `SSL_CERT_FILE` is not
+    /// valid PEM. Other certificates that can't be read are passed over.
     ///
     /// # Blocking
     ///
     /// Reads many files.
     pub fn from_system() -> Result<Self, TlsError> {
+        if let Some(path) = env::var_os("SSL_CERT_FILE").map(PathBuf::from)
+            && let Ok(text) = fs::read(&path)
+            && let Err(error @ TlsError::Pem { .. }) = pem::certificates(&text)
+        {
+            return Err(error.in_file(&path));
+        }
         let found = rustls_native_certs::load_native_certs();
         match Authorities::from_roots(&found.certs) {
             Some(authorities) => Ok(Servers(Trust::Authorities(authorities))),
@@ -65,13 +74,15 @@ impl Servers {
         Self::from_ca_pem(&pem::read(path)?).map_err(|error| error.in_file(path))
     }
 
-    /// Verifies the server by the CA certificates in this PEM text (RFC 7468). Anything else in it
-    /// is passed over, certificates of servers too. One that only itself signed is taken, but if it is no
-    /// CA's, for nobody else than the server that has it.
+    /// Verifies the server by the CA certificates in this PEM text (RFC 7468). One that only itself
+    /// signed is taken too, but if it is no CA's, for nobody else than the server that has it. If
+    /// there are CRLs in the text, each CA above the server must have one that its own key signed and
+    /// that has not ended. Keys, and other certificates of servers and clients, are passed over.
     ///
     /// # Errors
     ///
-    /// When the text is not valid PEM, or holds no certificate of a CA.
+    /// When the text is not valid PEM, holds a block of an unknown kind, a CA certificate or a CRL
+    /// that can't be used, or no certificate of a CA.
     pub fn from_ca_pem(pem: &[u8]) -> Result<Self, TlsError> {
         let (authorities, _) = Authorities::from_pem(pem)?;
         Ok(Servers(Trust::Authorities(authorities)))
@@ -112,17 +123,22 @@ impl Servers {
             }
             Trust::Authorities(authorities) => authorities,
         };
-        let verified = EndEntityCert::try_from(end_entity).and_then(|certificate| {
-            authorities.verify(
-                &certificate,
-                intermediates,
-                now,
-                KeyUsage::server_auth(),
-                None,
-            )?;
-            certificate.verify_is_valid_for_subject_name(name)
-        });
-        verified.map_err(|error| Distrusted::new(error, name, end_entity))
+        let distrusted = |error| Distrusted::new(error, name, end_entity);
+        let certificate = EndEntityCert::try_from(end_entity).map_err(distrusted)?;
+        authorities
+            .verify(&certificate, intermediates, now, KeyUsage::server_auth())
+            .map_err(|no_path| {
+                let all = authorities.crls().all();
+                let above = refusal::parsed(intermediates);
+                let presented = refusal::presented(&certificate, &above);
+                match Revocation::new(&no_path, &presented, &all) {
+                    Some(revocation) => Distrusted::revoked(revocation, &no_path, end_entity),
+                    None => distrusted(no_path.error),
+                }
+            })?;
+        certificate
+            .verify_is_valid_for_subject_name(name)
+            .map_err(distrusted)
     }
 }
 
@@ -138,6 +154,10 @@ pub enum Distrust {
     Name,
     /// It does not have the fingerprint.
     Fingerprint,
+    /// It is revoked, or a CA certificate above it is so.
+    Revoked,
+    /// No CRL tells whether it is revoked: one is missing or has expired.
+    NoCrl,
     /// It is damaged, not for servers, or of a kind that is not supported.
     Unusable,
 }
@@ -154,6 +174,18 @@ pub(super) struct Distrusted {
 }
 
 impl Distrusted {
+    fn revoked(revocation: Revocation, no_path: &NoPath<'_>, der: &CertificateDer<'_>) -> Self {
+        Distrusted {
+            fault: match no_path.error {
+                webpki::Error::CertRevoked => Distrust::Revoked,
+                _ => Distrust::NoCrl,
+            },
+            what: format!("can't be trusted: {}", revocation.what),
+            fingerprint: Fingerprint::of(der),
+            reason: revocation.reason,
+        }
+    }
+
     fn new(error: webpki::Error, name: &ServerName<'_>, der: &CertificateDer<'_>) -> Self {
         use webpki::Error as Fault;
         let (fault, what, reason) = match &error {

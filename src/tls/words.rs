@@ -32,15 +32,11 @@ pub(super) fn fault(error: &webpki::Error) -> Cow<'static, str> {
         | Fault::MaximumPathBuildCallsExceeded
         | Fault::MaximumSignatureChecksExceeded
         | Fault::MaximumNameConstraintComparisonsExceeded => "too much came with it to be checked",
-        Fault::InvalidCrlSignatureForPublicKey => "the CRL for it is not signed by its CA",
-        Fault::UnsupportedCrlSignatureAlgorithmContext(_)
-        | Fault::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_) => {
+        Fault::UnsupportedCrlSignatureAlgorithmContext(_) => {
             "the CRL for it has a kind of signature that is not supported"
         }
         Fault::IssuerNotCrlSigner => "its CA may not sign CRLs",
-        Fault::UnsupportedCrlVersion => {
-            "it is not of version 2, which openssl ca makes when crl_extensions is set"
-        }
+        Fault::UnsupportedCrlVersion => "it is not of version 2",
         Fault::UnsupportedDeltaCrl => "delta lists are not supported",
         Fault::UnsupportedIndirectCrl => "indirect lists are not supported",
         Fault::UnsupportedRevocationReasonsPartitioning => {

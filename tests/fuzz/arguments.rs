@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use super::args::{self, Certificate, Command, Destination, Printer};
+use super::args::{self, Certificate, Command, Destination, Made, Printer};
 use super::failure::{Failure, MISUSED};
 
 /// What is parsed can be run, and what can't be is the user's to mend: nothing else comes of it.
@@ -45,7 +45,11 @@ pub(crate) fn check(lines: &[u8]) {
             refuse_more(arguments);
         }
         Ok(Command::Cert(cert)) => {
-            assert!(!cert.names.is_empty() && !cert.directory.as_os_str().is_empty());
+            let has_names = match &cert.made {
+                Made::All(names) | Made::Server(names) => !names.is_empty(),
+                Made::Client(_) => true,
+            };
+            assert!(has_names && !cert.directory.as_os_str().is_empty());
             refuse_more(arguments);
         }
     }

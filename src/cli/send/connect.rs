@@ -217,6 +217,9 @@ fn refused(error: &ConnectError, args: &Send) -> Missed {
             Distrust::Fingerprint => {
                 "either the server has a new one, or this is not the server".to_owned()
             }
+            Distrust::NoCrl => "the file of --ca holds CRLs: each CA above the server needs one \
+                                that has not expired, or none must be there"
+                .to_owned(),
             _ => "the server needs another certificate".to_owned(),
         }),
         ConnectError::Alert(alert) => alerted(Failure::failed(what), alert, args),
