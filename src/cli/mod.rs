@@ -20,6 +20,7 @@ mod probes;
 mod reload;
 mod say;
 mod send;
+mod signals;
 mod socket;
 mod stats;
 mod value;
@@ -34,11 +35,14 @@ use say::Say;
 
 pub(crate) fn run() -> ExitCode {
     let say = Say::start();
-    let result = args::parse(pico_args::Arguments::from_env()).and_then(|command| match command {
-        Command::Print(text) => print(text),
-        Command::Listen(args) => listen::run(*args, &say),
-        Command::Send(args) => send::run(&args, &say),
-        Command::Cert(args) => cert::run(&args, &say),
+    let result = args::parse(pico_args::Arguments::from_env()).and_then(|command| {
+        signals::fail_beyond_file_size_limit()?;
+        match command {
+            Command::Print(text) => print(text),
+            Command::Listen(args) => listen::run(*args, &say),
+            Command::Send(args) => send::run(&args, &say),
+            Command::Cert(args) => cert::run(&args, &say),
+        }
     });
     let failure = result.err();
     say.finish(failure.as_ref());
