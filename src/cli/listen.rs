@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_channel::Sender;
@@ -19,7 +20,8 @@ use super::control::{Control, Event, signals};
 use super::files::{self, Naming};
 use super::lane::{self, Tasks};
 use super::material::Material;
-use super::output::{Reopen, Target};
+use super::output::{Form, Reopen, Target, end_line};
+use super::patience::Patience;
 use super::probes::Probes;
 use super::reload::Reload;
 use super::say::Say;
@@ -43,7 +45,7 @@ const RESERVED_LISTENERS: usize = 4;
 pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     let say = say.with_level(args.level);
     let file_limit = raise_file_limit();
-    let outlet = open_outlet(&args)?;
+    let outlet = open_outlet(&args, &say)?;
     let listeners = smol::block_on(async {
         let mut listeners = Vec::new();
         for address in &args.addresses {
@@ -130,25 +132,49 @@ impl Outlet {
     }
 }
 
-fn open_outlet(args: &Listen) -> Result<Outlet, Failure> {
+fn open_outlet(args: &Listen, say: &Say) -> Result<Outlet, Failure> {
+    let form = match args.printer {
+        Printer::Lines { .. } | Printer::Json => Form::Lines,
+        Printer::Raw => Form::Bytes,
+    };
     match &args.destination {
         Destination::Directory(directory) => files::open(directory).map(Outlet::Files),
-        Destination::File(path) => Target::append(path).map(Outlet::Target).map_err(|error| {
-            let failure = Failure::misused(format!("can't open {}: {error}", path.display()));
-            match error.kind() {
-                io::ErrorKind::NotFound => {
-                    failure.hint("--output makes the file, but not the folder that it is in")
-                }
-                io::ErrorKind::IsADirectory => {
-                    failure.hint("give --output a file in it, or --output-dir the directory")
-                }
-                _ => failure,
-            }
-        }),
-        Destination::Stdout => Target::stdout()
-            .map(Outlet::Target)
-            .map_err(|error| Failure::failed(format!("can't use standard output: {error}"))),
+        Destination::File(path) => append(path, form, say).map(Outlet::Target),
+        Destination::Stdout => {
+            Target::stdout(form)
+                .map(Outlet::Target)
+                .map_err(|error| match error.kind() {
+                    io::ErrorKind::NotConnected => unconnected("standard output"),
+                    _ => Failure::failed(format!("can't use standard output: {error}")),
+                })
+        }
     }
+}
+
+fn append(path: &Path, form: Form, say: &Say) -> Result<Target, Failure> {
+    let shown = path.display();
+    let _patience = Patience::new(say, path, "reads");
+    Target::append(path, form).map_err(|error| {
+        let failure = Failure::misused(format!("can't open {shown}: {error}"));
+        match error.kind() {
+            io::ErrorKind::NotConnected => unconnected(&shown.to_string()),
+            io::ErrorKind::NotFound => {
+                failure.hint("--output makes the file, but not the folder that it is in")
+            }
+            io::ErrorKind::IsADirectory => {
+                failure.hint("give --output a file in it, or --output-dir the directory")
+            }
+            _ => failure,
+        }
+    })
+}
+
+/// Otherwise, receipts would be given for data that is nowhere.
+fn unconnected(what: &str) -> Failure {
+    Failure::misused(format!(
+        "nothing is connected to {what}, so all data would be lost"
+    ))
+    .hint("give --output a file; --output /dev/null throws all data away")
 }
 
 /// What was given; the library's defaults for what was not.
@@ -226,7 +252,9 @@ fn announce_key_log(say: &Say) -> Result<(), Failure> {
     let shown = file.to_string_lossy();
     // What can't be opened is passed over in silence otherwise.
     let opened = OpenOptions::new().append(true).create(true).open(&file);
-    opened.map_err(|error| Failure::misused(format!("can't open {shown}: {error}")))?;
+    // A secret behind half a line is one that nobody can use.
+    let ready = opened.and_then(|mut file| end_line(&mut file));
+    ready.map_err(|error| Failure::misused(format!("can't open {shown}: {error}")))?;
     say.error(&format!(
         "the secrets of all connections are written to {shown}"
     ));

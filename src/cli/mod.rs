@@ -16,6 +16,7 @@ mod level;
 mod listen;
 mod material;
 mod output;
+mod patience;
 mod probes;
 mod reload;
 mod say;
@@ -23,6 +24,7 @@ mod send;
 mod signals;
 mod socket;
 mod stats;
+mod stdio;
 mod value;
 
 #[cfg(test)]
