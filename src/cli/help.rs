@@ -81,8 +81,8 @@ Output:
                            come; json: an object for each line [lines]
       --label              put the sender before each line
       --max-line BYTES     longest line that is kept whole [1M]
-  -o, --output FILE        append to FILE; lines and json end a line that it ends
-                           in the middle of [standard output]
+  -o, --output FILE        append to FILE; lines and json first end the line in
+                           whose middle it ends [standard output]
       --receipt            answer each stream with a receipt: a line of JSON
       --output-dir DIR     write each stream to a file of its own in DIR, which
                            is NAME.part until the stream ended clean
