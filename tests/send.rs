@@ -1446,7 +1446,7 @@ fn noise(len: usize) -> Vec<u8> {
     b"noise".iter().copied().chain(noise).take(len).collect()
 }
 
-/// What is said after a signal.
+/// The line that is said after a signal.
 const STOPPING: &str = "tlsink: stopping: up to 10 s to finish; again to stop now\n";
 
 /// Reads to the end, and tells whether no close_notify came.

@@ -169,7 +169,7 @@ fn append(path: &Path, form: Form, say: &Say) -> Result<Target, Failure> {
     })
 }
 
-/// Otherwise, receipts would be given for data that is nowhere.
+/// The error for an output that was closed: receipts would be given for data that is nowhere.
 fn unconnected(what: &str) -> Failure {
     Failure::misused(format!(
         "nothing is connected to {what}, so all data would be lost"

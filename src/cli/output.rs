@@ -30,7 +30,7 @@ pub(crate) struct Target {
     form: Form,
 }
 
-/// What a [`Target`] is given to write.
+/// The kind of data that a [`Target`] writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
     /// Lines, of which the first begins a line of the file.

@@ -32,7 +32,7 @@ pub(crate) struct Input {
     pub(crate) len: Option<u64>,
     /// It comes as somebody writes it, who may be waiting for what becomes of it.
     pub(crate) live: bool,
-    /// Ends live input when it is dropped: what has come by then is read, and then the end.
+    /// Ends live input when it is dropped: the bytes that were written by then are still read.
     pub(crate) ending: Option<PipeWriter>,
     pieces: Receiver<io::Result<Piece>>,
     spent: Sender<Vec<u8>>,
@@ -228,7 +228,7 @@ fn read_on(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// What comes as somebody writes it.
+/// Input that somebody is still writing: a pipe, a terminal, a socket, a device.
 struct Live {
     file: File,
     /// It is to end when the other side of this pipe is closed.
@@ -249,10 +249,13 @@ impl Live {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if self.left.is_none() && self.is_ended()? {
-                // What is there now came before. A device that can't tell has no end of its own.
+                // These bytes were written before. A device that does not count them ends at once.
                 self.left = Some(ioctl_fionread(&self.file).unwrap_or(0));
             }
             let left = self.left.unwrap_or(u64::MAX);
+            if left == 0 {
+                return Ok(0);
+            }
             let room = usize::try_from(left)
                 .unwrap_or(usize::MAX)
                 .min(buffer.len());
