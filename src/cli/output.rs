@@ -264,7 +264,7 @@ mod tests {
     use std::fs;
     use std::io::BufWriter;
     use std::path::PathBuf;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::thread;
 
     use super::*;
@@ -353,36 +353,36 @@ mod tests {
         let log = Log::new();
         let target = Target::append(&log.path, Form::Lines).unwrap();
         let reopen = target.reopen().unwrap();
-        let done = AtomicBool::new(false);
-        let rotations = thread::scope(|scope| {
-            let rotating = scope.spawn(|| {
-                let mut rotations = 0;
-                while !done.load(Ordering::Acquire) || rotations == 0 {
-                    rotations += 1;
-                    log.rotate(rotations);
+        let (done, rotations) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let lines = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    log.rotate(rotations.load(Ordering::Acquire) + 1);
                     reopen.request().unwrap();
+                    rotations.fetch_add(1, Ordering::AcqRel);
                     // What is not taken before the next one comes stays empty.
                     while reopen.next().is_some() && !done.load(Ordering::Acquire) {
                         thread::yield_now();
                     }
                 }
-                rotations
             });
             // In two parts, as labelled lines are written: the buffer may end between them.
             let mut writer = BufWriter::with_capacity(64, target);
-            for line in 0..LINES {
+            let mut lines = 0;
+            while lines < LINES || rotations.load(Ordering::Acquire) < 2 {
                 writer.write_all(b"line ").unwrap();
-                writer.write_all(format!("{line}\n").as_bytes()).unwrap();
+                writer.write_all(format!("{lines}\n").as_bytes()).unwrap();
+                lines += 1;
             }
             writer.flush().unwrap();
             done.store(true, Ordering::Release);
-            rotating.join().unwrap()
+            lines
         });
-        assert!(rotations > 1);
-        let files = (1..=rotations).chain([0]).map(|number| log.read(number));
+        let files = (1..=rotations.into_inner()).chain([0]);
+        let files = files.map(|number| log.read(number));
         let files: Vec<_> = files.filter(|text| !text.is_empty()).collect();
         assert!(files.iter().all(|text| text.ends_with('\n')));
-        let expected: String = (0..LINES).map(|line| format!("line {line}\n")).collect();
+        let expected: String = (0..lines).map(|line| format!("line {line}\n")).collect();
         assert!(files.concat() == expected, "what was written differs");
     }
 
