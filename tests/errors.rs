@@ -24,7 +24,7 @@ use common::authority::{Authority, DISTRIBUTION_POINT, dns, some_reasons};
 use common::help::Listed;
 use common::pack::gzip;
 use common::program::{
-    BINARY, Client, FREE, Outcome, Program, Stderr, Stdout, client_hello, tcp, tls_1_1_hello,
+    BINARY, Client, FREE, Outcome, Program, Stderr, Stdout, after, client_hello, tcp, tls_1_1_hello,
 };
 use common::skip::{is_installed, skip};
 use flate2::Compression;
@@ -70,6 +70,11 @@ fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
         let args = fill(args);
         let said = said(&fill(error), &fill(hint));
         is_refused(run(Command::new(BINARY), &args), &args, &said);
+    }
+    for (commands, args, error, hint) in REDIRECTED {
+        let said = said(error, hint);
+        let given = format!("{commands}; {args}");
+        is_refused(run(after(commands), args), &given, &said);
     }
     for command in ["listen", "send"] {
         let options = Listed::of(command);
@@ -944,6 +949,40 @@ const WRONG: &[(&str, &str, &str)] = &[
         "give --output-dir a directory; --output takes one file for all",
     ),
 ];
+
+/// The same after these shell commands, which leave it without what it reads or writes.
+const REDIRECTED: &[(&str, &str, &str, &str)] = &[
+    ("exec >&-", "-l 127.0.0.1:0 --receipt", NO_STDOUT, ELSEWHERE),
+    ("exec >&-", "-l 127.0.0.1:0 -f raw", NO_STDOUT, ELSEWHERE),
+    ("exec <&- >&-", "-l 127.0.0.1:0", NO_STDOUT, ELSEWHERE),
+    (
+        "exec >&-",
+        "-l 127.0.0.1:0 -o /dev/stdout",
+        "nothing is connected to /dev/stdout, so all data would be lost",
+        ELSEWHERE,
+    ),
+    (
+        "exec >&-",
+        "-l 127.0.0.1:0 -o /proc/self/fd/1",
+        "nothing is connected to /proc/self/fd/1, so all data would be lost",
+        ELSEWHERE,
+    ),
+    ("exec <&-", "send 127.0.0.1:1", NO_STDIN, PIPE_TO_IT),
+    ("exec <&-", "send 127.0.0.1:1 -", NO_STDIN, PIPE_TO_IT),
+    (
+        "exec <&-",
+        "send 127.0.0.1:1 /dev/stdin",
+        NO_STDIN,
+        PIPE_TO_IT,
+    ),
+    ("exec <&- >&-", "send 127.0.0.1:1", NO_STDIN, PIPE_TO_IT),
+];
+
+const NO_STDOUT: &str = "nothing is connected to standard output, so all data would be lost";
+const ELSEWHERE: &str = "give --output a file; --output /dev/null throws all data away";
+const NO_STDIN: &str = "nothing is connected to standard input, so there is nothing to send";
+const PIPE_TO_IT: &str =
+    "give a FILE, or pipe to it (docker run has -i for that); /dev/null is a FILE";
 
 /// The same for a user without rights.
 const FORBIDDEN: &[(&str, &str, &str)] = &[

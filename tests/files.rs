@@ -491,10 +491,8 @@ mod program {
         let folder = Folder::new();
         let path = folder.path().display().to_string();
         // The largest file stands for the disk.
-        let program = Program::start_after(
-            "trap '' XFSZ; ulimit -f 8",
-            &["--output-dir", &path, "--name", "log"],
-        );
+        let program =
+            Program::start_after("ulimit -f 8", &["--output-dir", &path, "--name", "log"]);
         let sent = "too much for this disk\n".repeat(10_000);
         let mut client = Client::connect(program.address());
         // The server may be gone before it has all of it.

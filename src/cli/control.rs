@@ -4,7 +4,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
-use async_signal::{Signal, Signals};
+use async_signal::Signal;
 use futures_lite::{StreamExt, future};
 use smol::Timer;
 use tlsink::{Cut, End, OutputError, Report, Server, Totals};
@@ -13,6 +13,7 @@ use super::Failure;
 use super::count::{Count, Loss};
 use super::reload::Reload;
 use super::say::Say;
+use super::signals;
 use super::stats::Stats;
 
 /// After everything was cut, the output hangs when nothing of it gets on for so long.
@@ -41,7 +42,8 @@ pub(crate) enum Event {
     Late,
 }
 
-/// Passes on the signals that ask the program to stop, or to reload, if it `reloads` anything.
+/// Passes on the signals that ask the program to stop, or to reload, if it `reloads` anything. Those
+/// that were ignored at start stay so, but for the one that reloads.
 ///
 /// # Errors
 ///
@@ -50,12 +52,8 @@ pub(crate) fn signals(
     events: Sender<Event>,
     reloads: bool,
 ) -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
-    let mut wanted = vec![Signal::Term, Signal::Int];
-    if reloads || !ignores_hangup() {
-        wanted.push(Signal::Hup);
-    }
-    let mut signals = Signals::new(wanted)
-        .map_err(|error| Failure::failed(format!("can't handle signals: {error}")))?;
+    let stopping = signals::unless_ignored([Signal::Term, Signal::Int, Signal::Hup]);
+    let mut signals = signals::handle(stopping.chain(reloads.then_some(Signal::Hup)))?;
     Ok(async move {
         while let Some(signal) = signals.next().await {
             let event = match signal {
@@ -67,18 +65,6 @@ pub(crate) fn signals(
             }
         }
     })
-}
-
-/// Whether whoever started the program wants it to outlive the terminal, as nohup(1) does. Where
-/// that can't be told, it does not.
-fn ignores_hangup() -> bool {
-    const SIGHUP: u64 = 1;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    ignored.is_some_and(|mask| mask & SIGHUP != 0)
 }
 
 /// Waits for what ends the program, and ends it in order.

@@ -187,7 +187,8 @@ Data goes to standard output, everything else to standard error. SIGTERM and
 SIGINT stop it: open streams may go on for the time of --drain, a second signal
 ends them. Certificates, keys and CRLs are loaded again when their files change,
 and on SIGHUP, which also opens the file of --output anew. Where there are no
-such files, SIGHUP stops it too.
+such files, SIGHUP stops it too. A signal that was ignored at the start stops
+nothing.
 
 Exit status: 0 after a requested stop, or with --once after a clean stream;
 1 when running failed; 2 for wrong arguments or unreadable configuration.
@@ -226,13 +227,15 @@ const SEND_NOTES: &str = "
 PORT alone, without HOST, is this machine's. A FILE of - is standard input, and
 -- ends the options, before a FILE that begins with -.
 
-A FILE is sent as fast as it goes. Standard input is also sent whenever nothing
-comes for 50 ms, so that a line of a log that grows arrives at once.
+A FILE is sent as fast as it goes, up to the length that it has at the start. A
+pipe or a terminal is also sent whenever nothing comes for 50 ms, so that a line
+of a log that grows arrives at once. SIGINT or SIGTERM ends it as its end would,
+within 10 s; a second signal stops at once, as the first one does for a FILE.
 
 Exit status: 0 when the server has everything: its close_notify came, and with
 --receipt all numbers are the same; 1 when that is not so; 2 for wrong arguments
-or unreadable configuration. After 1 or a signal, the receiver knows that the
-stream is not whole.
+or unreadable configuration. After 1, the receiver knows that the stream is not
+whole.
 
 Examples:
   Send a file to this machine, whose server said its fingerprint:

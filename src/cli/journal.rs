@@ -136,12 +136,14 @@ mod tests {
     use futures_lite::io::Cursor;
     use tlsink::{Peer, Server};
 
+    use super::super::output::Form;
+
     use super::*;
 
     #[test]
     fn what_waits_for_the_output_is_bounded_and_nothing_of_it_is_uncounted() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let json = Json::new(Target::append(file.path()).unwrap());
+        let json = Json::new(Target::append(file.path(), Form::Lines).unwrap());
         let lane = Tasks::default();
         let (events, _) = async_channel::unbounded();
         let (running, ran) = async_channel::unbounded();

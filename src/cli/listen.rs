@@ -1,11 +1,11 @@
 //! Receiving: listeners, threads, signals, and how it all ends.
 
 use std::env;
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_channel::Sender;
@@ -23,7 +23,8 @@ use super::files::{self, Naming};
 use super::journal::Journal;
 use super::lane::{self, Tasks};
 use super::material::Material;
-use super::output::{Reopen, Target};
+use super::output::{Form, Reopen, Target, end_line};
+use super::patience::Patience;
 use super::probes::Probes;
 use super::reload::Reload;
 use super::say::Say;
@@ -47,7 +48,7 @@ const RESERVED_LISTENERS: usize = 4;
 pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     let say = say.with_level(args.level);
     let file_limit = raise_file_limit();
-    let outlet = open_outlet(&args)?;
+    let outlet = open_outlet(&args, &say)?;
     let listeners = smol::block_on(async {
         let mut listeners = Vec::new();
         for address in &args.addresses {
@@ -61,10 +62,7 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     let key_log = args.tls.key_log.then(key_log_file).transpose()?;
     let (tls, reload) = Reload::start(material, outlet.reopen(), &say)?;
     if let Some(file) = key_log {
-        say.error(&format!(
-            "the secrets of all connections are written to {}",
-            file.display()
-        ));
+        announce_key_log(&file, &say)?;
     }
     let (server, sinks) = settings(&args, listeners.len(), file_limit)?
         .tls(tls)
@@ -146,25 +144,49 @@ impl Outlet {
     }
 }
 
-fn open_outlet(args: &Listen) -> Result<Outlet, Failure> {
+fn open_outlet(args: &Listen, say: &Say) -> Result<Outlet, Failure> {
+    let form = match args.printer {
+        Printer::Lines { .. } | Printer::Json => Form::Lines,
+        Printer::Raw => Form::Bytes,
+    };
     match &args.destination {
         Destination::Directory(directory) => files::open(directory).map(Outlet::Files),
-        Destination::File(path) => Target::append(path).map(Outlet::Target).map_err(|error| {
-            let failure = Failure::misused(format!("can't open {}: {error}", path.display()));
-            match error.kind() {
-                io::ErrorKind::NotFound => {
-                    failure.hint("--output makes the file, but not the folder that it is in")
-                }
-                io::ErrorKind::IsADirectory => {
-                    failure.hint("give --output a file in it, or --output-dir the directory")
-                }
-                _ => failure,
-            }
-        }),
-        Destination::Stdout => Target::stdout()
-            .map(Outlet::Target)
-            .map_err(|error| Failure::failed(format!("can't use standard output: {error}"))),
+        Destination::File(path) => append(path, form, say).map(Outlet::Target),
+        Destination::Stdout => {
+            Target::stdout(form)
+                .map(Outlet::Target)
+                .map_err(|error| match error.kind() {
+                    io::ErrorKind::NotConnected => unconnected("standard output"),
+                    _ => Failure::failed(format!("can't use standard output: {error}")),
+                })
+        }
     }
+}
+
+fn append(path: &Path, form: Form, say: &Say) -> Result<Target, Failure> {
+    let shown = path.display();
+    let _patience = Patience::new(say, path, "reads");
+    Target::append(path, form).map_err(|error| {
+        let failure = Failure::misused(format!("can't open {shown}: {error}"));
+        match error.kind() {
+            io::ErrorKind::NotConnected => unconnected(&shown.to_string()),
+            io::ErrorKind::NotFound => {
+                failure.hint("--output makes the file, but not the folder that it is in")
+            }
+            io::ErrorKind::IsADirectory => {
+                failure.hint("give --output a file in it, or --output-dir the directory")
+            }
+            _ => failure,
+        }
+    })
+}
+
+/// The error for an output that was closed: receipts would be given for data that is nowhere.
+fn unconnected(what: &str) -> Failure {
+    Failure::misused(format!(
+        "nothing is connected to {what}, so all data would be lost"
+    ))
+    .hint("give --output a file; --output /dev/null throws all data away")
 }
 
 /// What was given; the library's defaults for what was not.
@@ -257,6 +279,20 @@ fn key_log_file() -> Result<PathBuf, Failure> {
         ))
         .hint("name a file in SSLKEYLOGFILE that is not there, in a folder of your own")),
     }
+}
+
+/// Says where the secrets are written. A secret behind half a line is one that nobody can use.
+fn announce_key_log(file: &Path, say: &Say) -> Result<(), Failure> {
+    let shown = file.display();
+    OpenOptions::new()
+        .append(true)
+        .open(file)
+        .and_then(|mut file| end_line(&mut file))
+        .map_err(|error| Failure::misused(format!("can't write to {shown}: {error}")))?;
+    say.error(&format!(
+        "the secrets of all connections are written to {shown}"
+    ));
+    Ok(())
 }
 
 fn say_ready(args: &Listen, listeners: &[Listener], fresh: Option<&str>, say: &Say) {

@@ -21,14 +21,17 @@ mod listen;
 mod material;
 mod options;
 mod output;
+mod patience;
 mod probes;
 mod reload;
 mod resolve;
 mod say;
 mod send;
+mod signals;
 mod socket;
 mod split;
 mod stats;
+mod stdio;
 mod suggest;
 mod value;
 
@@ -46,6 +49,7 @@ pub(crate) fn run() -> ExitCode {
         if command.timestamps() {
             say.timestamps();
         }
+        signals::fail_beyond_file_size_limit()?;
         match command {
             Command::Print(text) => print(&text),
             Command::Listen(args) => listen::run(*args, &say),

@@ -222,7 +222,8 @@ pub(super) static LISTEN: Options = Options {
                 value(
                     "--output",
                     "FILE",
-                    "append to FILE; - is standard output [-]",
+                    "append to FILE, - is standard output; lines and json\n\
+                     first end the line in whose middle it ends [-]",
                 )
                 .short("-o"),
                 flag(

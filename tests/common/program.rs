@@ -86,15 +86,15 @@ impl Program {
         Program::start_on(&[FREE], args, stdout)
     }
 
-    /// Starts it after these shell commands: `umask`, `ulimit`, `export`.
+    /// Starts it [after] these shell commands.
     pub fn start_after(commands: &str, args: &[&str]) -> Program {
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", &format!("{commands}; exec \"$@\"")])
-            .args(["sh", BINARY, "--listen", FREE])
-            .args(args);
-        let program = Program::launch(command, Stdout::Collected, Stderr::Pipe);
-        program.listening(1)
+        Program::start_after_into(commands, args, Stdout::Collected)
+    }
+
+    pub fn start_after_into(commands: &str, args: &[&str], stdout: Stdout) -> Program {
+        let mut command = after(commands);
+        command.args(["--listen", FREE]).args(args);
+        Program::launch(command, stdout, Stderr::Pipe).listening(1)
     }
 
     /// Starts it quiet, so that it doesn't say where it listens, and returns where that is: a port
@@ -188,6 +188,13 @@ impl Program {
         let mut command = Command::new(BINARY);
         command.args(args);
         Program::launch_with(command, stdin, Stdout::Collected, stderr)
+    }
+
+    /// The same after these shell commands.
+    pub fn start_command_after(commands: &str, args: &[&str], stdin: Stdio) -> Program {
+        let mut command = after(commands);
+        command.args(args);
+        Program::launch_with(command, stdin, Stdout::Collected, Stderr::Pipe)
     }
 
     fn launch(command: Command, stdout: Stdout, stderr: Stderr) -> Program {
@@ -354,6 +361,15 @@ impl Program {
         eprintln!("the program ended with {status}, and said:\n{stderr}");
         outcome
     }
+}
+
+/// The program after these shell commands: `umask`, `ulimit`, `trap`, `exec` with redirections.
+pub fn after(commands: &str) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &format!("{commands}; exec \"$@\"")])
+        .args(["sh", BINARY]);
+    command
 }
 
 impl Drop for Program {

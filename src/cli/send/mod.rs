@@ -1,8 +1,9 @@
 //! Sending: compress a file or standard input and send it, and know whether it arrived.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use async_signal::{Signal, Signals};
+use async_signal::Signal;
 use futures_lite::{FutureExt, StreamExt, future};
 use smol::Timer;
 use smol::net::TcpStream;
@@ -12,6 +13,7 @@ use super::Failure;
 use super::args::{Send, Trust};
 use super::count::Count;
 use super::say::Say;
+use super::signals;
 
 mod connect;
 pub(crate) mod encode;
@@ -37,6 +39,14 @@ const OUT: usize = 64 << 10;
 /// What a server may say to a sender that wants no receipt, in bytes. It is passed over.
 const CHATTER: usize = 64 << 10;
 
+/// How long the rest of a stream may take after a signal: what was read, its end, and the server's
+/// word on it.
+const STOPPING: Duration = Duration::from_secs(10);
+
+/// A signal that comes again within this time is the same one: timeout(1) sends its own to the
+/// program and to its process group. Nobody types as fast.
+const ECHO: Duration = Duration::from_millis(100);
+
 /// How long it goes unsaid that the server has yet to answer.
 const UNANSWERED: Duration = Duration::from_secs(10);
 
@@ -57,29 +67,55 @@ pub(crate) fn run(args: &Send, say: &Say) -> Result<(), Failure> {
         CHATTER
     };
     let connector = connect::connector(args, answer)?;
-    let mut input = Input::open(args.file.as_deref())?;
-    let mut signals = Signals::new([Signal::Term, Signal::Int])
-        .map_err(|error| Failure::failed(format!("can't handle signals: {error}")))?;
+    let mut input = Input::open(args.file.as_deref(), &say)?;
+    let mut signals = signals::handle(signals::unless_ignored([Signal::Term, Signal::Int]))?;
     if let Trust::Anyone = args.trust {
         say.error(&format!(
             "{}: the server is not verified; whoever answers there gets what is sent",
             args.to
         ));
     }
+    let ending = input.ending.take();
+    let open = Cell::new(false);
     let stopped = async {
-        match signals.next().await {
-            Some(_) => Err(Failure::failed(format!(
-                "{}: stopped before the server had everything",
-                args.to
-            ))),
+        let mut signal = async || match signals.next().await {
+            Some(signal) => signal.ok(),
             None => future::pending().await,
+        };
+        let to = &args.to;
+        let first = signal().await;
+        let since = Instant::now();
+        if let Some(ending) = ending
+            && open.get()
+        {
+            let limit = STOPPING.as_secs_f64();
+            say.info(&format!(
+                "stopping: up to {limit} s to finish; again to stop now"
+            ));
+            // Live input ends here, as if whoever writes it had closed it.
+            drop(ending);
+            let late = async {
+                Timer::after(STOPPING).await;
+                Err(Failure::failed(format!(
+                    "{to}: the server did not have everything {limit} s after the signal"
+                )))
+            };
+            let again = async {
+                while signal().await == first && since.elapsed() < ECHO {}
+                Ok(())
+            };
+            again.or(late).await?;
         }
+        Err(Failure::failed(format!(
+            "{to}: stopped before the server had everything"
+        )))
     };
     let sending = async {
         if !input.live {
             input.read_ahead().await?;
         }
         let sender = connect::connect(args, &connector, &say).await?;
+        open.set(true);
         let sending = Sending {
             args,
             sender,
