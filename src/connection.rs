@@ -14,6 +14,7 @@ use crate::budget::Share;
 use crate::error::{Cut, End, Timeout, Truncation};
 use crate::event::{self, Event, Kind};
 use crate::lane::{Lane, SinkGone};
+use crate::limit::Limit;
 use crate::link::{CREDITS, Link, Request, SinkLink, Verdict};
 use crate::peer::{ConnId, Peer};
 use crate::receipt;
@@ -21,8 +22,8 @@ use crate::report::Report;
 use crate::shared::Shared;
 use crate::tls;
 
-/// How long the answer to a close_notify, or a receipt, may take to be sent, and what still comes
-/// is thrown away. Either is short: only a peer that has stopped reading altogether makes it wait.
+/// How long the answer to a stream may take to be sent, and late data is thrown away. An answer is
+/// short: only a peer that has stopped reading altogether makes it wait.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A future that receives one stream, from the handshake to the sink's verdict.
@@ -62,12 +63,7 @@ enum Phase<IO> {
         deadline: Deadline,
     },
     Open(Open<IO>),
-    /// The peer's close_notify is being answered.
-    Closing {
-        stream: Stream<IO>,
-        deadline: Deadline,
-    },
-    /// What the sink made of it is waited for, and is told to the peer if the stream is still
+    /// Waiting for the sink's verdict, which decides how the stream is answered, if it is still
     /// there.
     Verdict(Stream<IO>),
     // Boxed: it is larger than what connections spend their time in.
@@ -166,9 +162,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 listener,
             } => {
                 if let Some(limit) = too_many {
-                    return Poll::Ready(Next::unopened(End::Limit {
-                        what: format!("{limit} connections are open from this address"),
-                    }));
+                    return Poll::Ready(Next::unopened(End::Limit(Limit::PerIp { most: *limit })));
                 }
                 if guard.place.is_none() {
                     let share = ready!(guard.shared.places.poll_take(1, listener, cx));
@@ -184,6 +178,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                     }
                     (Some(Transport::Tls(_)), None) => Next::unopened(End::Refused {
                         what: "this server has no certificate".to_owned(),
+                        claimed: Vec::new(),
                         hint: None,
                     }),
                     (None, _) => Next::Phase(Phase::Done),
@@ -205,41 +200,31 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             },
             Phase::Open(open) => {
                 let end = ready!(open.poll_read(guard, cx));
-                let clean = end.is_clean();
-                let can_answer = !matches!(end, End::Reset { .. } | End::Corrupt { .. });
+                let is_answered = match end {
+                    // A close_notify says that the stream is clean, which is for the sink to judge.
+                    End::Clean => true,
+                    // The connection, or its TLS, carries no answer.
+                    End::Reset { .. } | End::Corrupt { .. } => false,
+                    _ => guard.shared.settings.receipts,
+                };
                 guard.close(end);
                 let stream = std::mem::replace(&mut open.stream, Stream::Gone);
-                Next::Phase(if guard.shared.settings.receipts && can_answer {
-                    Phase::Verdict(stream)
-                } else if clean {
-                    Phase::Closing {
-                        stream,
-                        deadline: Deadline::after(Some(CLOSE_TIMEOUT)),
-                    }
-                } else {
-                    // Without a close_notify, a sender knows that its stream did not end well.
-                    Phase::Verdict(Stream::Gone)
-                })
-            }
-            Phase::Closing { stream, deadline } => {
-                // Whether the answer could be sent changes nothing: all data has come.
-                if stream.poll_close(cx).is_pending() && !guard.is_cut() {
-                    ready!(deadline.poll(cx));
-                }
-                Next::Phase(Phase::Verdict(Stream::Gone))
+                Next::Phase(Phase::Verdict(match is_answered {
+                    true => stream,
+                    false => Stream::Gone,
+                }))
             }
             Phase::Verdict(stream) => match (guard.link.take_verdict(), stream) {
                 (Some(verdict), Stream::Gone) => Next::Done(verdict),
                 (Some(verdict), stream) => Next::Phase(Phase::Answering(Box::new(Answer::new(
                     std::mem::replace(stream, Stream::Gone),
-                    guard.received,
+                    receipt_of(guard, &verdict),
                     verdict,
                 )))),
                 (None, _) => return Poll::Pending,
             },
             Phase::Answering(answer) => {
-                // Who cuts everything does not wait for the peer. That the sink refused the stream
-                // is what the peer is being told.
+                // A cut waits for no peer. A refusal by the sink is what this peer is being told.
                 let hurry = guard.link.requested() == Some(Request::Cut);
                 if answer.poll(cx).is_pending() && !hurry {
                     ready!(answer.deadline.poll(cx));
@@ -468,13 +453,15 @@ enum Attempt {
     Ended(End),
 }
 
-/// A peer that is being told what became of its stream.
+/// A stream whose peer is being told what became of it: by a receipt, if there are receipts, and
+/// by a close_notify, if the stream was clean.
 struct Answer<IO> {
     stream: Stream<IO>,
     verdict: Verdict,
     receipt: Vec<u8>,
     /// How much of the receipt is sent.
     sent: usize,
+    /// The transport is closed for writing.
     closed: bool,
     deadline: Deadline,
 }
@@ -483,19 +470,22 @@ struct Answer<IO> {
 const DISCARDS: usize = 16;
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
-    fn new(stream: Stream<IO>, received: u64, verdict: Verdict) -> Self {
+    fn new(stream: Stream<IO>, receipt: Vec<u8>, verdict: Verdict) -> Self {
         Answer {
             stream,
-            receipt: receipt::line(received, &verdict),
             verdict,
+            receipt,
             sent: 0,
             closed: false,
             deadline: Deadline::after(Some(CLOSE_TIMEOUT)),
         }
     }
 
-    /// Sends the receipt and a close_notify. After a stream that was not clean, reads on: to close
-    /// with something unread is a reset, which would destroy the receipt on its way.
+    /// Sends the answer and closes the transport for writing. After the receipt of a stream that was
+    /// not clean, reads on until the peer closes too: closing with unread data would reset the
+    /// connection, and could destroy the receipt on its way.
+    ///
+    /// An error leaves the peer without an answer, and changes nothing about the stream.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while let Some(rest) = self
             .receipt
@@ -504,17 +494,21 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
         {
             match ready!(self.stream.poll_write(cx, rest)) {
                 Ok(n) if n > 0 => self.sent = self.sent.saturating_add(n),
-                // It can't be told, which changes nothing about the stream.
                 _ => return Poll::Ready(()),
             }
         }
+        let is_clean = self.verdict.end.is_clean();
         if !self.closed {
-            if ready!(self.stream.poll_close(cx)).is_err() {
+            let closed = match is_clean {
+                true => ready!(self.stream.poll_close(cx)),
+                false => ready!(self.stream.poll_shutdown(cx)),
+            };
+            if closed.is_err() {
                 return Poll::Ready(());
             }
             self.closed = true;
         }
-        if self.verdict.end.is_clean() {
+        if is_clean || self.receipt.is_empty() {
             return Poll::Ready(());
         }
         let mut discarded = [0; 4096];
@@ -526,6 +520,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
         }
         cx.waker().wake_by_ref();
         Poll::Pending
+    }
+}
+
+/// The receipt for a stream, if there are receipts.
+fn receipt_of(guard: &Guard, verdict: &Verdict) -> Vec<u8> {
+    match guard.shared.settings.receipts {
+        true => receipt::line(guard.received, verdict),
+        false => Vec::new(),
     }
 }
 
@@ -601,9 +603,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
         }
     }
 
+    /// Sends a close_notify and closes the transport for writing.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Stream::Tls(tls) => tls.poll_close(cx),
+            Stream::Plain(io) => Pin::new(io).poll_close(cx),
+            Stream::Gone => Poll::Ready(Ok(())),
+        }
+    }
+
+    /// Closes the transport for writing without a close_notify.
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Stream::Tls(tls) => tls.poll_shutdown(cx),
             Stream::Plain(io) => Pin::new(io).poll_close(cx),
             Stream::Gone => Poll::Ready(Ok(())),
         }
@@ -627,8 +639,20 @@ impl From<tls::HandshakeError> for End {
         match error {
             tls::HandshakeError::Closed => End::Truncated(Truncation::Handshake),
             tls::HandshakeError::Reset(what) => End::Reset { what },
-            tls::HandshakeError::Refused { what, hint }
-            | tls::HandshakeError::Unverified { what, hint } => End::Refused { what, hint },
+            tls::HandshakeError::Refused { what, hint } => End::Refused {
+                what,
+                claimed: Vec::new(),
+                hint,
+            },
+            tls::HandshakeError::Unverified {
+                what,
+                claimed,
+                hint,
+            } => End::Refused {
+                what,
+                claimed,
+                hint,
+            },
         }
     }
 }

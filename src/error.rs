@@ -6,7 +6,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::count::Loss;
 use crate::decode::{Fault, Format};
+use crate::limit::Limit;
+use crate::quote::{QUOTED, quoted};
 
 /// How a stream ended. Nothing but [`End::Clean`] may be taken for complete.
 ///
@@ -38,14 +41,14 @@ pub enum End {
     Refused {
         /// Why. It may quote the peer.
         what: String,
+        /// The first names in the sender's certificate, which nobody verified, if that certificate
+        /// is why. Long ones are cut off.
+        claimed: Vec<String>,
         /// What the sender or the receiver can do about it.
         hint: Option<&'static str>,
     },
     /// The stream, or the number of them, went over one of the receiver's limits.
-    Limit {
-        /// Which one.
-        what: String,
-    },
+    Limit(Limit),
     /// This side ended the stream.
     Cut(Cut),
 }
@@ -102,8 +105,17 @@ impl End {
             End::Reset { .. } => "reset",
             End::Timeout(_) => "timeout",
             End::Refused { .. } => "refused",
-            End::Limit { .. } => "limit",
+            End::Limit(_) => "limit",
             End::Cut(_) => "cut",
+        }
+    }
+
+    /// Why it ended so, if it is not clean: what is known of it beyond the [word](Self::word) and
+    /// the names that a refused sender claims. It may quote the peer, and is not escaped.
+    pub fn reason(&self) -> Option<String> {
+        match self {
+            End::Refused { what, .. } => Some(what.clone()),
+            end => end.facts().map(|facts| facts.to_string()),
         }
     }
 
@@ -143,10 +155,11 @@ impl From<Fault> for End {
                 offset,
                 what,
             },
-            Fault::Limit(what) => End::Limit { what },
+            Fault::Limit(limit) => End::Limit(limit),
             Fault::Unsupported(name) => End::Refused {
                 what: format!("{name} is not built in"),
-                hint: Some("-d none passes it on as it is"),
+                claimed: Vec::new(),
+                hint: None,
             },
         }
     }
@@ -176,9 +189,22 @@ impl fmt::Display for Facts<'_> {
                 offset,
                 what,
             } => write!(f, "{layer}: {what} at byte {offset}"),
-            End::Reset { what } | End::Refused { what, .. } | End::Limit { what } => {
-                f.write_str(what)
+            End::Reset { what } => f.write_str(what),
+            End::Refused { what, claimed, .. } => {
+                f.write_str(what)?;
+                for (number, name) in claimed.iter().take(QUOTED.0).enumerate() {
+                    let before = match number {
+                        0 => "; the sender claims to be ",
+                        _ => ", ",
+                    };
+                    write!(f, "{before}{}", quoted(name))?;
+                }
+                f.write_str(match claimed.len() > QUOTED.0 {
+                    true => " and more",
+                    false => "",
+                })
             }
+            End::Limit(limit) => limit.fmt(f),
             End::Timeout(Timeout::Handshake(limit)) => {
                 write!(f, "no handshake within {}", Seconds(*limit))
             }
@@ -187,7 +213,7 @@ impl fmt::Display for Facts<'_> {
             }
             End::Cut(Cut::Server) => f.write_str("the server is stopping"),
             End::Cut(Cut::Dropped) => f.write_str("the connection was dropped"),
-            End::Cut(Cut::SinkGone) => f.write_str("the sink is gone"),
+            End::Cut(Cut::SinkGone) => f.write_str("the output is gone"),
         }
     }
 }
@@ -307,11 +333,11 @@ pub enum TlsError {
         /// Why.
         source: Box<TlsError>,
     },
-    /// The PEM text is damaged.
+    /// The PEM text is damaged, or holds a block that would be lost.
     Pem {
-        /// What was looked for: `certificate`, `private key` or `CRL`.
-        what: &'static str,
-        /// What is wrong.
+        /// The line, from 1 on.
+        line: usize,
+        /// What is wrong there.
         reason: String,
     },
     /// The text holds no such item.
@@ -323,6 +349,8 @@ pub enum TlsError {
     Damaged {
         /// What it is: `certificate`, `CA certificate` or `CRL`.
         what: &'static str,
+        /// The line that it begins on, from 1 on, if it is PEM.
+        line: Option<usize>,
         /// What is wrong.
         reason: String,
     },
@@ -345,6 +373,20 @@ pub enum TlsError {
     NoRoots {
         /// What kept them from being read, if there was anything.
         reason: Option<String>,
+    },
+    /// The file for secrets can't be opened.
+    KeyLog {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Others than its owner may read or write the file for secrets.
+    ExposedKeyLog {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
     },
     /// The certificate or the key can't be used for TLS.
     Unusable {
@@ -374,9 +416,14 @@ impl fmt::Display for TlsError {
                 write!(f, "can't read {}: {source}", path.display())
             }
             TlsError::File { path, source } => write!(f, "{}: {source}", path.display()),
-            TlsError::Pem { what, reason } => write!(f, "the {what} is not valid PEM: {reason}"),
+            TlsError::Pem { line, reason } => write!(f, "line {line}: {reason}"),
             TlsError::Missing { what } => write!(f, "no {what} found"),
-            TlsError::Damaged { what, reason } => write!(f, "the {what} can't be used: {reason}"),
+            TlsError::Damaged { what, line, reason } => {
+                if let Some(line) = line {
+                    write!(f, "line {line}: ")?;
+                }
+                write!(f, "the {what} can't be used: {reason}")
+            }
             TlsError::Pattern { name } => write!(f, "{name:?} is not a name"),
             TlsError::EncryptedKey => f.write_str("the private key is encrypted"),
             TlsError::UnusableKey { kind: None } => {
@@ -392,6 +439,14 @@ impl fmt::Display for TlsError {
             TlsError::NoRoots {
                 reason: Some(reason),
             } => write!(f, "can't read the CA certificates of this system: {reason}"),
+            TlsError::KeyLog { path, source } => {
+                write!(f, "can't open {}: {source}", path.display())
+            }
+            TlsError::ExposedKeyLog { path, mode } => write!(
+                f,
+                "{} is not for secrets: others than its owner may use it (mode {mode:04o})",
+                path.display()
+            ),
             TlsError::Configuration { reason } => {
                 write!(f, "can't use the TLS configuration: {reason}")
             }
@@ -403,7 +458,7 @@ impl fmt::Display for TlsError {
 impl std::error::Error for TlsError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            TlsError::Read { source, .. } => Some(source),
+            TlsError::Read { source, .. } | TlsError::KeyLog { source, .. } => Some(source),
             TlsError::File { source, .. } => Some(source.as_ref()),
             _ => None,
         }
@@ -424,6 +479,13 @@ impl OutputError {
         self.source.kind()
     }
 
+    /// Both failures as one, of sinks that feed the same output, with the cause of this one.
+    pub fn and(mut self, other: &OutputError) -> Self {
+        self.streams = self.streams.saturating_add(other.streams);
+        self.unflushed = self.unflushed.saturating_add(other.unflushed);
+        self
+    }
+
     /// How many streams were open, or not yet flushed, when it failed.
     pub fn streams(&self) -> usize {
         self.streams
@@ -438,11 +500,11 @@ impl OutputError {
 
 impl fmt::Display for OutputError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "can't write the output: {}; up to {} bytes are lost, and what else comes from {} streams",
-            self.source, self.unflushed, self.streams
-        )
+        let loss = Loss {
+            bytes: self.unflushed,
+            streams: self.streams as u64,
+        };
+        write!(f, "can't write the output: {}{loss}", self.source)
     }
 }
 

@@ -103,11 +103,13 @@
 //! # How streams end
 //!
 //! Only [`End::Clean`] is complete: the sender's close_notify came, and the compressed data is whole.
-//! Every other [`End`] says what is missing or wrong. What was authenticated and decoded before it is
+//! Every other [`End`] says what is missing or wrong. The sender is told: a clean stream is answered
+//! with a close_notify, once the output has it, and no other stream is. What was authenticated and decoded before it is
 //! delivered first. No end is lost, whatever is dropped, and when: a sink that was told of a
 //! connection is told of its end, and a connection hears what the sink made of it, or that the sink
-//! is gone. Who never completes a handshake is not seen by the sink; its connection resolves to a
-//! [`Report`] that is not [established](Report::established).
+//! is gone. The sink never sees a connection whose handshake fails; that resolves to a
+//! [`Report`] that is not [established](Report::established), and [`Json::refused`](output::Json::refused)
+//! prints it.
 //!
 //! # What is told
 //!
@@ -221,12 +223,15 @@
 #![warn(missing_docs, unreachable_pub)]
 
 mod budget;
+mod count;
 pub mod decode;
 mod error;
 mod event;
 mod lane;
+mod limit;
 mod link;
 mod peer;
+mod quote;
 
 mod connection;
 mod receipt;
@@ -244,6 +249,7 @@ pub use budget::Memory;
 pub use connection::Connection;
 pub use delivery::Delivery;
 pub use error::{BuildError, Cut, End, OutputError, TemplateError, Timeout, TlsError, Truncation};
+pub use limit::Limit;
 pub use output::Output;
 pub use peer::{Address, Conn, ConnId, Peer};
 pub use report::Report;

@@ -43,6 +43,7 @@ mod tests {
     fn a_reason_is_quoted_whatever_it_quotes() {
         let verdict = Verdict::on_nothing(End::Refused {
             what: "a \"b\"\n\u{1b}".to_owned(),
+            claimed: Vec::new(),
             hint: None,
         });
         assert_eq!(

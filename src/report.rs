@@ -23,3 +23,17 @@ pub struct Report {
     /// Bytes handed to the output, decompressed.
     pub delivered: u64,
 }
+
+impl Report {
+    /// Whether one side turned the other away: the connection was not
+    /// [established](Self::established), and its end is [`Refused`](End::Refused), which may be by an
+    /// alert of the peer's, [`Limit`](End::Limit) or [`Timeout`](End::Timeout). A peer that just
+    /// closes or breaks the connection is not refused, nor is one that is cut by a stop.
+    pub fn is_refused(&self) -> bool {
+        let refused = matches!(
+            self.end,
+            End::Refused { .. } | End::Limit(_) | End::Timeout(_)
+        );
+        refused && !self.established
+    }
+}

@@ -333,8 +333,8 @@ impl Builder {
         self
     }
 
-    /// Whether each sender is sent a receipt when its stream is through: one line of JSON, then
-    /// close_notify. Off by default.
+    /// Whether each sender is sent a receipt when its stream is through: one line of JSON, in front
+    /// of the close_notify that a clean stream is answered with. Off by default.
     ///
     /// After a clean stream, when the output has flushed it:
     ///
@@ -344,8 +344,9 @@ impl Builder {
     ///
     /// `received` and `delivered` are in bytes, as in the [`Report`](crate::Report); `crc32c` is
     /// the CRC-32C (RFC 3720, appendix B.4) of the decoded bytes. After any other end `ok` is
-    /// `false`, and a `reason` says how the stream ended. Then what still comes is read and thrown
-    /// away until the sender closes too, for at most 10 seconds, lest a reset overtake the receipt.
+    /// `false`, and a `reason` says how the stream ended. The transport is then closed for writing,
+    /// without a close_notify, and further data is read and thrown away until the sender closes too,
+    /// for at most 10 seconds, lest a reset overtake the receipt.
     /// There is none when the connection or its TLS is broken.
     pub fn receipts(mut self, on: bool) -> Self {
         self.settings.receipts = on;

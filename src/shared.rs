@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -67,11 +67,32 @@ struct Registry {
     /// All connections that have neither resolved nor been dropped.
     links: HashMap<ConnId, Arc<Link>>,
     /// How many of them come from each address, while that is limited.
-    per_ip: HashMap<IpAddr, usize>,
+    per_ip: HashMap<Host, usize>,
     /// The last connection's number.
     last: u64,
     /// What was cut after the server was stopped.
     cut: Vec<Report>,
+}
+
+/// A host as its connections are counted: on another interface, the same link-local address is
+/// another host (RFC 4007, section 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Host {
+    ip: IpAddr,
+    /// The interface of a link-local address; 0 for any other.
+    zone: u32,
+}
+
+impl Host {
+    fn of(address: SocketAddr) -> Self {
+        Host {
+            ip: address.ip().to_canonical(),
+            zone: match address {
+                SocketAddr::V4(_) => 0,
+                SocketAddr::V6(address) => address.scope_id(),
+            },
+        }
+    }
 }
 
 impl Shared {
@@ -143,9 +164,9 @@ impl Shared {
     }
 
     /// The address under which connections are counted, and how many it may have.
-    fn limited(&self, peer: &Peer) -> Option<(IpAddr, usize)> {
+    fn limited(&self, peer: &Peer) -> Option<(Host, usize)> {
         match (peer.address(), self.settings.max_per_ip) {
-            (Address::Ip(address), Some(limit)) => Some((address.ip().to_canonical(), limit)),
+            (Address::Ip(address), Some(limit)) => Some((Host::of(*address), limit)),
             _ => None,
         }
     }
@@ -229,5 +250,23 @@ impl Shared {
 
     fn registry(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_local_address_is_another_host_on_another_interface() {
+        let host = |address: &str| Host::of(address.parse().unwrap());
+        for (one, other, is_same) in [
+            ("[fe80::1%4]:9", "[fe80::1%4]:8", true),
+            ("[fe80::1%4]:9", "[fe80::1%5]:9", false),
+            ("[::ffff:192.0.2.7]:9", "192.0.2.7:9", true),
+            ("192.0.2.7:9", "192.0.2.8:9", false),
+        ] {
+            assert_eq!(host(one) == host(other), is_same, "{one} {other}");
+        }
     }
 }

@@ -11,6 +11,7 @@ use crate::decode::{Decoder, Format, Limits};
 use crate::error::{Cut, End, OutputError};
 use crate::event::{Chunk, Close, Event, Kind, Open};
 use crate::lane::Inbox;
+use crate::limit::Limit;
 use crate::link::{SinkLink, Verdict};
 use crate::output::Output;
 use crate::peer::{Conn, ConnId};
@@ -475,12 +476,9 @@ impl Stream {
             self.refuse(fault.into());
         } else if written as u64 > allowed {
             written -= 1;
-            self.refuse(End::Limit {
-                what: format!(
-                    "more than {} bytes when decoded",
-                    self.conn.delivered + allowed
-                ),
-            });
+            self.refuse(End::Limit(Limit::Decoded {
+                most: self.conn.delivered + allowed,
+            }));
         } else if self.at >= input.len() && written < room {
             *spent = self.queue.pop_front();
             self.at = 0;

@@ -102,7 +102,7 @@ impl FailureCounters {
             End::Truncated(_) => &self.closed,
             End::Reset { .. } => &self.reset,
             End::Timeout(_) => &self.timeout,
-            End::Limit { .. } => &self.limit,
+            End::Limit(_) => &self.limit,
             End::Cut(_) => &self.cut,
         };
         counter.fetch_add(1, Ordering::Relaxed);

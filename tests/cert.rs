@@ -6,7 +6,7 @@
 mod common;
 
 use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -14,6 +14,7 @@ use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
 use common::program::{Outcome, Program, tcp};
+use common::skip::{is_installed, skip};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerName};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
@@ -343,6 +344,322 @@ fn no_command_is_said_that_could_not_be_pasted() {
     );
 }
 
+// Further certificates by a CA that is there.
+
+#[test]
+fn five_hosts_and_five_clients_get_certificates_of_their_own_in_one_folder() {
+    let folder = tempdir().unwrap();
+    cert(&[], folder.path());
+    let before = FILES.map(|file| fs::read(folder.path().join(file)).unwrap());
+    let shown = folder.path().to_str().unwrap();
+    let mut expected: Vec<String> = FILES.map(str::to_owned).into();
+    let mut fingerprints = Vec::new();
+    for number in 1..=5 {
+        let name = format!("web{number}.example.net");
+        for (command, what) in [("server", "server"), ("client", "client")] {
+            let outcome = cert(&[command, &name], folder.path());
+            let [certificate, key] = ["pem", "key"].map(|end| format!("{command}-{name}.{end}"));
+            let mut lines = outcome.stderr.lines();
+            assert_eq!(
+                lines.next(),
+                Some(&*format!("tlsink: wrote {certificate} {key} to {shown}"))
+            );
+            let made = lines.next().unwrap();
+            let begins = format!("tlsink: {what} certificate for {name}, sha256 ");
+            fingerprints.push(made.strip_prefix(&begins).unwrap().to_owned());
+            assert_eq!(mode(&folder.path().join(&key)), 0o600);
+            expected.extend([certificate, key]);
+        }
+    }
+    expected.sort();
+    assert_eq!(names_in(folder.path()), expected);
+    fingerprints.sort();
+    fingerprints.dedup();
+    assert_eq!(fingerprints.len(), 10);
+    assert!(FILES.map(|file| fs::read(folder.path().join(file)).unwrap()) == before);
+
+    // A second one of a name is none: the first one stays.
+    for command in ["server", "client"] {
+        let outcome = is_refused(2, &[command, "web1.example.net", shown]);
+        let said = format!(
+            "tlsink: {shown} already has {command}-web1.example.net.pem \
+             {command}-web1.example.net.key\nhint: nothing is overwritten: "
+        );
+        assert!(outcome.stderr.starts_with(&said), "{}", outcome.stderr);
+    }
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn a_client_that_was_added_is_let_in_by_its_name_and_a_server_reached_by_each_of_its_own() {
+    let folder = tempdir().unwrap();
+    cert(&[], folder.path());
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    cert(
+        &["server", "localhost", "127.0.0.1", "*.x.example"],
+        folder.path(),
+    );
+    let (own, key) = (path("server-localhost.pem"), path("server-localhost.key"));
+    for (name, file, called) in [
+        ("boiler.example", "client-boiler.example", "boiler.example"),
+        ("a@b.example", "client-a@b.example", "a@b.example"),
+        (
+            "spiffe://plant/boiler",
+            "client-spiffe___plant_boiler",
+            "spiffe://plant/boiler",
+        ),
+        ("Boiler 3", "client-Boiler_3", "Boiler\\x203"),
+    ] {
+        let outcome = cert(&["client", name], folder.path());
+        let program = Program::start(&[
+            "--cert",
+            &own,
+            "--key",
+            &key,
+            "--client-ca",
+            &path("ca.pem"),
+            "--allow-client",
+            name,
+            "--label",
+        ]);
+        // As it says to try it.
+        let example = outcome.stderr.lines().last().unwrap();
+        let example = example.strip_prefix("tlsink: try: tlsink ").unwrap();
+        let address = format!("localhost:{}", program.address().port());
+        let sent = shell(&format!(
+            "echo hello | {TLSINK} {}",
+            example.replace("localhost:4433", &address)
+        ));
+        assert!(sent.status.success(), "{sent:?}");
+        assert!(
+            path(&format!("{file}.pem")).ends_with(".pem")
+                && folder.path().join(format!("{file}.key")).exists()
+        );
+        assert!(
+            program
+                .wait_for_end()
+                .peer
+                .starts_with(&format!("{called}@")),
+            "{}",
+            program.stderr()
+        );
+        // Another client of the same CA has another name.
+        let mut stranger = Command::new(TLSINK);
+        stranger.args([
+            "send",
+            "--ca",
+            &path("ca.pem"),
+            "--cert",
+            &path("client.pem"),
+            "--key",
+            &path("client.key"),
+            &address,
+            "/dev/null",
+        ]);
+        assert!(!stranger.output().unwrap().status.success());
+    }
+    let program = Program::start(&["--cert", &own, "--key", &key]);
+    for name in ["localhost", "127.0.0.1", "a.x.example"] {
+        handshake(program.address(), folder.path(), name).unwrap();
+    }
+    assert!(handshake(program.address(), folder.path(), "::1").is_err());
+}
+
+#[test]
+fn a_ca_of_somebody_else_signs_too() {
+    if !is_installed("openssl") {
+        return;
+    }
+    for (key, subject) in [
+        (
+            "ec -pkeyopt ec_paramgen_curve:P-256",
+            "/C=DE/O=Example GmbH/OU=Plant/CN=Root äöü",
+        ),
+        (
+            "ec -pkeyopt ec_paramgen_curve:P-384",
+            "/DC=net/DC=example2/CN=Plant",
+        ),
+        ("ed25519", "/O=Plant"),
+        (
+            "rsa -pkeyopt rsa_keygen_bits:2048",
+            "/CN=Plant/emailAddress=ca@plant.example",
+        ),
+    ] {
+        let folder = tempdir().unwrap();
+        let has_twice = subject.contains("/DC=net");
+        openssl(
+            folder.path(),
+            &format!(
+                "openssl genpkey -algorithm {key} -out ca.key 2>/dev/null
+                 openssl req -x509 -utf8 -new -key ca.key -subj '{subject}' -days 30 -out ca.pem"
+            ),
+        );
+        let shown = folder.path().to_str().unwrap();
+        if has_twice {
+            // rcgen holds one attribute of each kind.
+            let outcome = is_refused(1, &["server", "localhost", shown]);
+            assert_eq!(
+                outcome.stderr,
+                "tlsink: can't make certificates: the name of the CA is of a kind that is not supported\n"
+            );
+            continue;
+        }
+        cert(&["server", "localhost"], folder.path());
+        cert(&["client", "a.example"], folder.path());
+        let verify = "openssl verify -CAfile ca.pem";
+        openssl(
+            folder.path(),
+            &format!("{verify} -purpose sslserver -verify_hostname localhost server-localhost.pem"),
+        );
+        openssl(
+            folder.path(),
+            &format!("{verify} -purpose sslclient client-a.example.pem"),
+        );
+        // It does not outlive its CA.
+        let ends = |file| {
+            openssl(
+                folder.path(),
+                &format!("openssl x509 -in {file} -noout -enddate"),
+            )
+        };
+        assert_eq!(ends("server-localhost.pem"), ends("ca.pem"));
+    }
+}
+
+#[test]
+fn a_ca_that_is_not_there_or_no_good_is_said() {
+    let folder = tempdir().unwrap();
+    let shown = folder.path().to_str().unwrap();
+    let outcome = is_refused(2, &["client", "a.example", shown]);
+    assert_eq!(
+        outcome.stderr,
+        format!(
+            "tlsink: {shown} has no CA: no ca.pem and no ca.key\nhint: tlsink cert {shown} makes one there\n"
+        )
+    );
+    cert(&[], folder.path());
+    let [good, other] = [folder.path().to_owned(), tempdir().unwrap().keep()];
+    cert(&[], &other);
+    let with = |certificate: &Path, key: &Path| {
+        let folder = tempdir().unwrap();
+        fs::copy(certificate, folder.path().join("ca.pem")).unwrap();
+        fs::copy(key, folder.path().join("ca.key")).unwrap();
+        folder
+    };
+    for (folder, said, hint) in [
+        (
+            with(&good.join("ca.pem"), &other.join("ca.key")),
+            "/ca.key: the private key is not that of the certificate",
+            "ca.pem and ca.key must belong together",
+        ),
+        (
+            with(&good.join("server.pem"), &good.join("server.key")),
+            " can't be used: the certificate is no CA's",
+            "ca.pem is a CA's certificate, and ca.key its key in PKCS#8: openssl pkcs8 -topk8 -nocrypt makes that of other keys",
+        ),
+        (
+            with(&good.join("ca.key"), &good.join("ca.key")),
+            "/ca.pem: no certificate found",
+            "certificates and keys are PEM files, with lines that begin with -----BEGIN",
+        ),
+    ] {
+        let before = names_in(folder.path());
+        for command in ["server", "client"] {
+            let outcome = is_refused(2, &[command, "a.example", folder.path().to_str().unwrap()]);
+            let (error, hinted) = outcome.stderr.split_once('\n').unwrap();
+            assert!(error.ends_with(said), "{error}");
+            assert_eq!(hinted, format!("hint: {hint}\n"));
+        }
+        assert_eq!(names_in(folder.path()), before);
+    }
+    fs::remove_dir_all(other).unwrap();
+    fs::remove_file(good.join("ca.key")).unwrap();
+    let outcome = is_refused(2, &["client", "a.example", shown]);
+    assert!(
+        outcome
+            .stderr
+            .starts_with(&format!("tlsink: can't read {shown}/ca.key: ")),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn a_host_is_no_directory_unless_it_is_one() {
+    let folder = tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let mut command = Command::new(TLSINK);
+        command.current_dir(&folder).arg("cert").args(args);
+        let output = command.output().unwrap();
+        (
+            output.status.code(),
+            String::from_utf8(output.stderr).unwrap(),
+        )
+    };
+    for (args, host, before) in [
+        (&["logs.example.net"][..], "logs.example.net", ""),
+        (&["localhost"], "localhost", ""),
+        (&["10.0.0.7"], "10.0.0.7", ""),
+        (&["a.example", "b.example"], "b.example", ""),
+        (
+            &["server", "a.example", "b.example"],
+            "b.example",
+            "server ",
+        ),
+        (
+            &["client", "a.example", "b.example"],
+            "b.example",
+            "client ",
+        ),
+    ] {
+        let said = format!(
+            "tlsink: {host} looks like a host, and the last argument is the directory to write into\n\
+             hint: tlsink cert {before}{host} DIR makes a certificate for it; a directory of that \
+             name is given as ./{host}\n"
+        );
+        assert_eq!(run(args), (Some(2), said));
+        assert_eq!(names_in(folder.path()), [""; 0]);
+    }
+    for (args, said) in [
+        (
+            &["server", "logs.example.net"][..],
+            "tlsink: cert server needs names and a directory\nhint: tlsink cert server NAMES... DIR, where DIR has a CA\n",
+        ),
+        (
+            &["client", "a.example"],
+            "tlsink: cert client needs one name and a directory\nhint: tlsink cert client NAME DIR, where DIR has a CA; once for each client\n",
+        ),
+        (
+            &["client", "a.example", "b.example", "tls"],
+            "tlsink: cert client needs one name and a directory\nhint: tlsink cert client NAME DIR, where DIR has a CA; once for each client\n",
+        ),
+    ] {
+        assert_eq!(run(args), (Some(2), said.to_owned()));
+    }
+    let (status, said) = run(&["./logs.example.net"]);
+    assert_eq!(status, Some(0), "{said}");
+    fs::create_dir(folder.path().join("web.example.net")).unwrap();
+    let (status, said) = run(&["web.example.net"]);
+    assert_eq!(status, Some(0), "{said}");
+    assert_eq!(
+        names_in(&folder.path().join("web.example.net")),
+        sorted(&FILES)
+    );
+}
+
+#[test]
+fn a_client_that_could_not_be_let_in_by_its_name_is_not_made() {
+    let folder = tempdir().unwrap();
+    cert(&[], folder.path());
+    for name in ["", "*.example.net", "a\nb"] {
+        let outcome = is_refused(2, &["client", name, folder.path().to_str().unwrap()]);
+        let said =
+            format!("tlsink: {name:?} can't be the name of a client\nhint: give a name such as ");
+        assert!(outcome.stderr.starts_with(&said), "{}", outcome.stderr);
+    }
+    assert_eq!(names_in(folder.path()), sorted(&FILES));
+}
+
 // Nothing is overwritten.
 
 #[test]
@@ -460,12 +777,12 @@ fn a_directory_must_be_given() {
 
 #[test]
 fn an_option_is_named() {
-    for option in ["--force", "-f", "--"] {
+    for option in ["--force", "-f"] {
         let outcome = is_refused(2, &["sink.example", option, "never-made"]);
         assert!(
             outcome
                 .stderr
-                .starts_with(&format!("tlsink: unexpected argument {option}\n")),
+                .starts_with(&format!("tlsink: unknown option {option}\n")),
             "{}",
             outcome.stderr
         );
@@ -541,7 +858,7 @@ fn a_directory_that_cannot_be_written_is_named() {
     fs::set_permissions(folder.path(), Permissions::from_mode(0o555)).unwrap();
     let shown = folder.path().to_str().unwrap();
     if fs::write(folder.path().join("probe"), "").is_ok() {
-        eprintln!("skipped: whoever runs this may write everywhere");
+        skip("whoever runs this may write everywhere");
         return;
     }
     for (directory, said) in [
@@ -651,16 +968,6 @@ fn openssl(directory: &Path, script: &str) -> String {
         .unwrap();
     assert!(output.status.success(), "{script}: {output:?}");
     String::from_utf8(output.stdout).unwrap()
-}
-
-fn is_installed(name: &str) -> bool {
-    match Command::new(name).arg("version").output() {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            eprintln!("skipped: {name} is not installed");
-            false
-        }
-        _ => true,
-    }
 }
 
 fn mode(path: &Path) -> u32 {

@@ -16,6 +16,7 @@ use std::process::Command;
 
 use common::pack::gzip;
 use common::program::{Program, run_if_installed};
+use common::skip::REQUIRE;
 
 const NO_CLOSE_NOTIFY: &str = "truncated (no close_notify)";
 
@@ -64,6 +65,30 @@ fn python_that_unwraps_ends_clean() {
 #[test]
 fn python_that_only_closes_is_told_as_truncated_after_all_its_data() {
     plain_and_gzip_arrive(NO_CLOSE_NOTIFY, |address| python(address, "tls.close()"));
+}
+
+#[test]
+fn without_its_client_a_test_says_that_it_is_skipped_and_fails_where_clients_are_required() {
+    let nothing = tempfile::tempdir().unwrap();
+    for (required, passes) in [("", true), ("1", false)] {
+        let tests = std::env::current_exe().unwrap();
+        let outcome = Command::new(tests)
+            .args(["--exact", "socat_ends_clean"])
+            .env("PATH", nothing.path())
+            .env(REQUIRE, required)
+            .output()
+            .unwrap();
+        assert_eq!(outcome.status.success(), passes, "{outcome:?}");
+        let [printed, said] =
+            [&outcome.stdout, &outcome.stderr].map(|s| String::from_utf8_lossy(s));
+        if passes {
+            assert!(said.starts_with("skipped: "), "{outcome:?}");
+            assert!(said.ends_with(": socat is not installed\n"), "{outcome:?}");
+        } else {
+            let why = format!("socat is not installed, and {REQUIRE} is set");
+            assert!(printed.contains(&why), "{outcome:?}");
+        }
+    }
 }
 
 /// Sends what it reads from standard input, then ends the connection in the given way.

@@ -174,16 +174,17 @@ fn rate(program: &Program) -> f64 {
 /// this, and in counts. Yields how many had a line.
 fn lines_about_strangers(program: &Program, count: usize, end: &str) -> usize {
     let counted = |line: &str| -> Option<usize> {
-        let count = line.strip_suffix(" more peers completed no handshake")?;
-        count.strip_prefix("tlsink: ")?.parse().ok()
+        let said = line.strip_prefix("tlsink: ")?.strip_suffix(end)?;
+        let count = said.strip_suffix(" more peers");
+        count.or(said.strip_suffix(" more peer"))?.parse().ok()
     };
     let mut seen = 0;
     loop {
-        let about = |line: &str| line.ends_with(end) || counted(line).is_some();
-        let lines = program.wait_for_lines(seen + 1, about);
+        let lines = program.wait_for_lines(seen + 1, |line| line.ends_with(end));
         seen = lines.len();
-        let single = lines.iter().filter(|line| line.ends_with(end)).count();
         let others: usize = lines.iter().filter_map(|line| counted(line)).sum();
+        let counts = lines.iter().filter(|line| counted(line).is_some()).count();
+        let single = seen - counts;
         assert!(single + others <= count, "{single} and {others}");
         if single + others == count {
             return single;

@@ -15,7 +15,7 @@ use std::fmt;
 use std::io::Write;
 
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
-use flate2::{Compress, Compression, FlushCompress};
+use flate2::{Compress, Compression, FlushCompress, Status};
 use fuzz::{Outcome, Stopped};
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -223,7 +223,11 @@ proptest! {
 
     #[test]
     fn any_text_comes_out_of_auto_unchanged(
-        prefix in select(&["", "x", "x^", "x\u{6b0}", "P*M", "P", "_*M", "(", "BZh9", "BZh91AY&S"][..]),
+        prefix in prop_oneof![
+            select(&["", "x", "x^", "x\u{6b0}", "P*M", "P", "_*M", "(", "BZh9", "BZh91AY&S"][..])
+                .prop_map(str::to_owned),
+            select(zlib_headers_in_text()),
+        ],
         body in vec(character(), 0..100),
         split in split(),
     ) {
@@ -593,6 +597,55 @@ fn zlib_is_detected_at_every_level_and_size() {
     }
 }
 
+#[test]
+fn zlib_and_qt_are_detected_with_every_window() {
+    for window_bits in 9..=15 {
+        for size in [0, 1, 60, 1000] {
+            let plain = text(size);
+            let mut packer = Compress::new_with_window_bits(Compression::best(), true, window_bits);
+            let mut zlib = Vec::with_capacity(size + 100);
+            let status = packer.compress_vec(&plain, &mut zlib, FlushCompress::Finish);
+            assert_eq!(status.unwrap(), Status::StreamEnd);
+            assert_eq!(zlib[0] >> 4, window_bits - 8);
+            for piece in [1, CHUNK] {
+                let outcome = run(Format::Auto, &chunks(&zlib, piece), ROOM);
+                assert_eq!(
+                    outcome,
+                    whole(&plain, Format::Zlib),
+                    "{window_bits}, {size}"
+                );
+                let qt = [&(size as u32).to_be_bytes()[..], &zlib].concat();
+                if size > 0 {
+                    let outcome = run(Format::Auto, &chunks(&qt, piece), ROOM);
+                    assert_eq!(outcome, whole(&plain, Format::Qt), "{window_bits}, {size}");
+                }
+            }
+        }
+    }
+}
+
+/// The header of a zlib stream is so short that other data has it by chance.
+#[test]
+fn binary_data_that_begins_like_zlib_is_plain_but_for_one_stream_in_a_hundred() {
+    let mut random = 1u32;
+    let (mut streams, mut taken) = (0, 0);
+    for first in (0x08..=0x78).step_by(0x10) {
+        for second in (0..=0xff).filter(|second| (first * 256 + second) % 31 == 0) {
+            for _ in 0..20 {
+                let mut data = vec![first as u8, second as u8];
+                data.resize_with(200, || {
+                    random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    (random >> 24) as u8
+                });
+                let outcome = run(Format::Auto, &[&data], ROOM);
+                streams += 1;
+                taken += usize::from(outcome != whole(&data, Format::Plain));
+            }
+        }
+    }
+    assert!(taken * 100 < streams, "{taken} of {streams}");
+}
+
 // zstd.
 
 #[test]
@@ -890,28 +943,56 @@ fn qt_may_end_between_blocks_only() {
 #[test]
 fn a_wrong_size_in_front_of_a_qt_block_is_ignored() {
     let zlib = pack(Format::Zlib, &text(1000), usize::MAX);
-    for size in [1u32, 999, 1001, 0x00ff_ffff, 0x0100_0000, u32::MAX] {
+    for size in [
+        1u32,
+        999,
+        1001,
+        0x00ff_ffff,
+        0x0100_0000,
+        0x08ff_ffff,
+        u32::MAX,
+    ] {
         let stream = [&size.to_be_bytes()[..], &zlib].concat();
         let outcome = run(Format::Qt, &[&stream], ROOM);
         assert_eq!(outcome, whole(&text(1000), Format::Qt), "{size}");
-        // From 16 MiB on, too little of it is zero to tell it from anything else.
-        let detected = run(Format::Auto, &[&stream], ROOM);
-        if size < 1 << 24 {
+        if size < u32::MAX {
+            let detected = run(Format::Auto, &[&stream], ROOM);
             assert_eq!(detected, whole(&text(1000), Format::Qt), "{size}");
-        } else {
-            assert_eq!(detected, whole(&stream, Format::Plain), "{size}");
         }
     }
 }
 
 #[test]
-fn only_named_qt_may_open_with_an_empty_block() {
-    let stream = [&[0; 4][..], &pack(Format::Qt, b"text", usize::MAX)].concat();
-    for size in [1, CHUNK] {
-        let named = run(Format::Qt, &chunks(&stream, size), ROOM);
-        assert_eq!(named, whole(b"text", Format::Qt));
-        let detected = run(Format::Auto, &chunks(&stream, size), ROOM);
-        assert_eq!(detected, whole(&stream, Format::Plain));
+fn a_detected_qt_stream_may_open_with_empty_blocks() {
+    for empty in [1, 2, 15] {
+        let stream = [&vec![0; 4 * empty], &*pack(Format::Qt, b"text", usize::MAX)].concat();
+        for size in [1, CHUNK] {
+            for format in [Format::Qt, Format::Auto] {
+                let outcome = run(format, &chunks(&stream, size), ROOM);
+                assert_eq!(outcome, whole(b"text", Format::Qt), "{empty}");
+            }
+        }
+    }
+    // Nothing but zeros is no format.
+    let zeros = [0; 1000];
+    for size in [1, 3, CHUNK] {
+        let outcome = run(Format::Auto, &chunks(&zeros, size), ROOM);
+        assert_eq!(outcome, whole(&zeros, Format::Plain));
+    }
+}
+
+#[test]
+fn data_that_only_begins_like_a_qt_stream_is_plain() {
+    for after_size in [
+        &b"text"[..],
+        b"x^2 + y^2 = z^2\n",
+        &[0x78, 0x9c, 0xff, 0xff],
+    ] {
+        let data = [&[0, 0, 1, 0], after_size].concat();
+        for size in [1, CHUNK] {
+            let outcome = run(Format::Auto, &chunks(&data, size), ROOM);
+            assert_eq!(outcome, whole(&data, Format::Plain), "{after_size:?}");
+        }
     }
 }
 
@@ -1172,6 +1253,21 @@ fn delivery(outcome: &Outcome) -> (Format, usize, u32, bool, bool) {
         outcome.fault.is_some(),
         outcome.boundary,
     )
+}
+
+/// All characters of text, two each, that are a zlib header (RFC 1950, section 2.2).
+fn zlib_headers_in_text() -> Vec<String> {
+    let is_header = |[first, second]: &[u8; 2]| {
+        first & 0x0f == 8 && u16::from_be_bytes([*first, *second]).is_multiple_of(31)
+    };
+    let headers = (b' '..=b'~').flat_map(|first| {
+        let seconds = (b' '..=b'~').chain(*b"\t\n\r\x0c\x1b");
+        seconds.map(move |second| [first, second])
+    });
+    headers
+        .filter(is_header)
+        .map(|header| header.map(char::from).iter().collect())
+        .collect()
 }
 
 /// Any character of a text: no control character but those for space.

@@ -21,8 +21,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::authority::{Authority, DISTRIBUTION_POINT, dns, some_reasons};
+use common::help::Listed;
 use common::pack::gzip;
-use common::program::{BINARY, Client, FREE, Outcome, Program, Stderr, Stdout, client_hello, tcp};
+use common::program::{
+    BINARY, Client, FREE, Outcome, Program, Stderr, Stdout, after, client_hello, tcp, tls_1_1_hello,
+};
+use common::skip::{is_installed, skip};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustix::io::Errno;
@@ -35,10 +39,27 @@ fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
     let taken = holder.local_addr().unwrap().to_string();
     let freed = TcpListener::bind(FREE).unwrap().local_addr().unwrap();
     let freed = freed.to_string();
+    let lines = |name: &str| {
+        let text = fs::read_to_string(files.folder.path().join(name)).unwrap();
+        text.lines().count()
+    };
+    let [own, ca, list] = ["own.pem", "ca.pem", "ca.crl"].map(lines);
+    let lines = [
+        ("OWN_LAST", own - 1),
+        ("OWN_END", own),
+        ("CA_NEXT", ca + 1),
+        ("LIST_END", list),
+        ("LIST_NEXT", list + 1),
+        ("LIST_AFTER", list + 2),
+    ];
     let fill = |text: &str| {
         let os_errors = OS_ERRORS.iter();
+        let lines = lines.iter();
+        let text = lines.fold(text.to_owned(), |text, (name, line)| {
+            text.replace(name, &line.to_string())
+        });
         os_errors
-            .fold(text.to_owned(), |text, (name, error)| {
+            .fold(text, |text, (name, error)| {
                 text.replace(name, &os_error(*error))
             })
             .replace("DIR", files.folder.path().to_str().unwrap())
@@ -47,18 +68,25 @@ fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
     };
     for (args, error, hint) in WRONG {
         let args = fill(args);
-        let said = said(&fill(error), hint);
+        let said = said(&fill(error), &fill(hint));
         is_refused(run(Command::new(BINARY), &args), &args, &said);
     }
-    for option in VALUE_OPTIONS {
-        let long = option.rsplit(' ').next().unwrap();
-        let said = said(&format!("{long} needs a value"), "");
-        for given in option.split(' ') {
-            is_refused(run(Command::new(BINARY), given), given, &said);
-        }
-        // Neither is the option behind it a value, nor nothing at all.
-        for args in [format!("{long} --once"), format!("{long}=")] {
-            is_refused(run(Command::new(BINARY), &args), &args, &said);
+    for (commands, args, error, hint) in REDIRECTED {
+        let said = said(error, hint);
+        let given = format!("{commands}; {args}");
+        is_refused(run(after(commands), args), &given, &said);
+    }
+    for command in ["listen", "send"] {
+        let options = Listed::of(command);
+        for option in options.iter().filter(|option| option.value.is_some()) {
+            let said = said(&format!("{} needs a value", option.long), "");
+            for name in option.names() {
+                // Neither is the option behind it a value, nor nothing at all.
+                for args in [name, &format!("{name} --quiet"), &format!("{name}=")] {
+                    let args = format!("{command} {args}");
+                    is_refused(run(Command::new(BINARY), &args), &args, &said);
+                }
+            }
         }
     }
 
@@ -74,12 +102,12 @@ fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
     assert_eq!((hint, outcome.status), (hint_said, 2));
 
     if !can_be_unprivileged(&files) {
-        eprintln!("skipped: can't run as a user without rights here");
+        skip("can't run as a user without rights here");
         return;
     }
     for (args, error, hint) in FORBIDDEN {
         if args.contains(PRIVILEGED) && !has_privileged_ports() {
-            eprintln!("skipped: every port is free for everyone here");
+            skip("every port is free for everyone here");
             continue;
         }
         let args = fill(args);
@@ -122,7 +150,7 @@ fn each_end_of_a_stream_is_said_exactly_and_an_honest_sender_goes_on() {
             let mut client = Client::connect(program.address());
             let peer = client.local_address();
             client.write(&half).unwrap();
-            client.finish().unwrap();
+            client.finish_unclean().unwrap();
             gone(peer)
         },
         HALF,
@@ -236,8 +264,46 @@ fn each_end_of_a_stream_is_said_exactly_and_an_honest_sender_goes_on() {
         limit,
         &format!(
             "PEER: {much_len} bytes received, 1048576 delivered, gzip, \
-             limit (more than 1048576 bytes when decoded)"
+             limit (more than 1048576 bytes when decoded)\n\
+             hint: --max-decoded allows more"
         ),
+    );
+    is_end(
+        &["--max-window", "512k"],
+        |program| {
+            let mut client = Client::connect(program.address());
+            client.write(&window_of_a_mebibyte()).unwrap();
+            held(client)
+        },
+        b"",
+        "PEER: 6 bytes received, 0 delivered, zstd, \
+         limit (zstd window of 1048576 bytes, the limit is 524288)\n\
+         hint: --max-window 1048576 allows it",
+    );
+    is_end(
+        &["--max-memory", "1M"],
+        |program| {
+            let mut client = Client::connect(program.address());
+            client.write(&window_of_a_mebibyte()).unwrap();
+            held(client)
+        },
+        b"",
+        "PEER: 6 bytes received, 0 delivered, zstd, \
+         limit (no memory left for a zstd window of 1048576 bytes)\n\
+         hint: --max-memory allows more, for all connections together",
+    );
+    is_end(
+        &["--max-per-ip", "1"],
+        |program| gone(tcp(program.address()).unwrap().local_addr().unwrap()),
+        b"",
+        "PEER: limit (1 connection is open from this address)\n\
+         hint: --max-per-ip allows more",
+    );
+    is_end(
+        &[],
+        |program| abandoned(program, b"\n"),
+        b"\n",
+        "PEER: 1 byte received, 1 delivered, plain, truncated (no close_notify)",
     );
 }
 
@@ -277,6 +343,63 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("lisen", "unknown command lisen", "did you mean listen?"),
     ("crt DIR", "unknown command crt", "did you mean cert?"),
     ("leftover", "unknown command leftover", SEE_HELP),
+    (
+        "file.log",
+        "unknown command file.log",
+        "tlsink send HOST:PORT file.log sends it",
+    ),
+    (
+        "DIR/own.pem",
+        "unknown command DIR/own.pem",
+        "tlsink send HOST:PORT DIR/own.pem sends it",
+    ),
+    (
+        "127.0.0.1:4433",
+        "unknown command 127.0.0.1:4433",
+        EITHER_WAY,
+    ),
+    ("192.0.2.7", "unknown command 192.0.2.7", EITHER_WAY),
+    ("listen 4433", "unexpected argument 4433", EITHER_WAY),
+    (
+        "-v file.log",
+        "unexpected argument file.log",
+        "tlsink send HOST:PORT file.log sends it",
+    ),
+    (
+        "-v send 127.0.0.1:4433",
+        "unexpected argument send",
+        "the command comes first: tlsink send",
+    ),
+    ("-- --once", "unexpected argument --once", SEE_HELP),
+    (
+        "help lisen",
+        "unknown command lisen",
+        "did you mean listen?",
+    ),
+    (
+        "help send cert",
+        "unexpected argument cert",
+        "the command comes first: tlsink cert",
+    ),
+    ("version 2", "unexpected argument 2", EITHER_WAY),
+    (
+        "version --once",
+        "unknown option --once",
+        "tlsink listen has it",
+    ),
+    ("-p 4433", "unknown option -p", TOGETHER),
+    ("-p4433", "unknown option -p4433", TOGETHER),
+    ("--port 4433", "unknown option --port", TOGETHER),
+    ("--port=4433", "unknown option --port", TOGETHER),
+    ("--host 127.0.0.1", "unknown option --host", TOGETHER),
+    ("-once", "unknown option -once", "did you mean --once?"),
+    (
+        "-output=DIR/all",
+        "unknown option -output",
+        "did you mean --output?",
+    ),
+    ("-vx", "unknown option -x", SEE_HELP),
+    ("-xv", "unknown option -xv", SEE_HELP),
     ("listen leftover", "unexpected argument leftover", SEE_HELP),
     ("--once leftover", "unexpected argument leftover", SEE_HELP),
     ("--once --once", "--once is given twice", ""),
@@ -289,6 +412,18 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     ("--once=1", "--once takes no value", ""),
     ("-v=1", "-v takes no value", ""),
+    ("-vq=1", "-q takes no value", ""),
+    ("-vv", "-v is given twice", ""),
+    ("--verbose -v", "-v is given twice", ""),
+    ("-oDIR/all --output=DIR/all", "--output is given twice", ""),
+    (
+        "--output -all",
+        "--output needs a value",
+        "if -all is the value, give --output=-all",
+    ),
+    ("--output --once", "--output needs a value", ""),
+    ("--output --", "--output needs a value", ""),
+    ("-vo", "--output needs a value", ""),
     (
         "--listen 127.0.0.1",
         "--listen 127.0.0.1: expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433",
@@ -300,13 +435,29 @@ const WRONG: &[(&str, &str, &str)] = &[
         "",
     ),
     (
+        "--listen [localhost]:4433",
+        "--listen [localhost]:4433: expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433",
+        "",
+    ),
+    (
+        "--listen [fe80::1]:4433",
+        "--listen [fe80::1]:4433: a link-local address needs its interface, as in \
+         [fe80::1%eth0]:4433",
+        "",
+    ),
+    (
+        "--listen 65536",
+        "--listen 65536: expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433",
+        "",
+    ),
+    (
         "-l 127.0.0.1:65536",
         "--listen 127.0.0.1:65536: expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433",
         "",
     ),
     (
-        "--max-line 1T",
-        "--max-line 1T: expected a number of bytes, such as 65536, 64k, 8M or 1G",
+        "--max-line 1X",
+        "--max-line 1X: expected a number of bytes, such as 65536, 64k, 8M or 1G",
         "",
     ),
     (
@@ -314,19 +465,40 @@ const WRONG: &[(&str, &str, &str)] = &[
         "--max-memory -1: expected a number of bytes, such as 65536, 64k, 8M or 1G",
         "",
     ),
+    ("--max-line 0", "--max-line 0: expected at least 1 byte", ""),
     (
-        "--idle-timeout 1s",
-        "--idle-timeout 1s: expected a number of seconds, such as 30 or 0.5",
+        "--max-decoded=0MB",
+        "--max-decoded 0MB: expected at least 1 byte",
+        "",
+    ),
+    (
+        "--max-window 0",
+        "--max-window 0: expected at least 1 byte",
+        "",
+    ),
+    (
+        "--idle-timeout 1y",
+        "--idle-timeout 1y: expected a time, such as 30, 0.5, 500ms, 5m or 1h",
+        "",
+    ),
+    (
+        "--handshake-timeout 1h30",
+        "--handshake-timeout 1h30: expected a time, such as 30, 0.5, 500ms, 5m or 1h",
         "",
     ),
     (
         "--drain soon",
-        "--drain soon: expected a number of seconds, such as 30 or 0.5",
+        "--drain soon: expected a time, such as 30, 0.5, 500ms, 5m or 1h",
         "",
     ),
     (
         "--max-connections 0",
         "--max-connections 0: expected a number of at least 1",
+        "",
+    ),
+    (
+        "--max-per-ip 0",
+        "--max-per-ip 0: expected a number of at least 1",
         "",
     ),
     (
@@ -337,6 +509,11 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "--threads 0",
         "--threads 0: expected a number from 1 to 1024",
+        "",
+    ),
+    (
+        "--lanes 0",
+        "--lanes 0: expected a number from 1 to 1024",
         "",
     ),
     (
@@ -403,6 +580,8 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     ("--label -f json", "--label needs --format lines", ""),
     ("-v -q", "-v and -q can't be combined", ""),
+    ("-qv", "-v and -q can't be combined", ""),
+    ("-qvoDIR/all", "-v and -q can't be combined", ""),
     (
         "--cert DIR/own.pem",
         "--cert needs --key",
@@ -482,12 +661,12 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "-l 127.0.0.1:0 -c DIR/damaged.pem -k DIR/own.key",
-        "DIR/damaged.pem: the certificate is not valid PEM: its base64 is damaged",
+        "DIR/damaged.pem: line 2: the base64 of the CERTIFICATE is damaged",
         DAMAGED,
     ),
     (
         "-l 127.0.0.1:0 -c DIR/cut.pem -k DIR/own.key",
-        "DIR/cut.pem: the certificate is not valid PEM: its line that begins with -----END is missing",
+        "DIR/cut.pem: line 1: the CERTIFICATE does not end: its -----END is missing",
         DAMAGED,
     ),
     (
@@ -552,12 +731,12 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "-l 127.0.0.1:0 --client-ca DIR/damaged.pem",
-        "DIR/damaged.pem: the certificate is not valid PEM: its base64 is damaged",
+        "DIR/damaged.pem: line 2: the base64 of the CERTIFICATE is damaged",
         DAMAGED,
     ),
     (
         "-l 127.0.0.1:0 --client-ca DIR/garbage.pem",
-        "DIR/garbage.pem: the CA certificate can't be used: it is damaged",
+        "DIR/garbage.pem: line 1: the CA certificate can't be used: it is damaged",
         "",
     ),
     (
@@ -597,12 +776,12 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
     (
         "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/damaged.crl",
-        "DIR/damaged.crl: the CRL is not valid PEM: its base64 is damaged",
+        "DIR/damaged.crl: line 2: the base64 of the X509 CRL is damaged",
         DAMAGED,
     ),
     (
         "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/cut.crl",
-        "DIR/cut.crl: the CRL is not valid PEM: its line that begins with -----END is missing",
+        "DIR/cut.crl: line 1: the X509 CRL does not end: its -----END is missing",
         DAMAGED,
     ),
     (
@@ -615,6 +794,92 @@ const WRONG: &[(&str, &str, &str)] = &[
         "DIR/version-1.der: the CRL can't be used: it is not of version 2, which openssl ca makes \
          when crl_extensions is set",
         "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/endless.der",
+        "DIR/endless.der: the CRL can't be used: it has no nextUpdate, so that nobody could tell \
+         when it has expired",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/plain.der",
+        "DIR/plain.der: the CRL can't be used: it has no extensions, such as its number",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/joined.crl",
+        "DIR/joined.crl: line LIST_END: -----BEGIN is not at the start of its line",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/marked.crl",
+        "DIR/marked.crl: line LIST_NEXT: a byte order mark is before -----BEGIN",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/misspelt.crl",
+        "DIR/misspelt.crl: line LIST_NEXT: blocks labelled \"X509 CLR\" are not supported",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/begins-twice.crl",
+        "DIR/begins-twice.crl: line LIST_NEXT: the X509 CRL does not end before line LIST_AFTER",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/garbage-after.crl",
+        "DIR/garbage-after.crl: line LIST_NEXT: the CRL can't be used: it is damaged",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/utf-16.pem",
+        "DIR/utf-16.pem: line 1: the text is UTF-16; PEM is ASCII or UTF-8",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/garbage-after.pem",
+        "DIR/garbage-after.pem: line CA_NEXT: the CA certificate can't be used: it is damaged",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/joined.pem",
+        "DIR/joined.pem: line OWN_END: -----BEGIN is not at the start of its line",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/joined.pem -k DIR/own.key",
+        "DIR/joined.pem: line OWN_END: -----BEGIN is not at the start of its line",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/without-begin.pem -k DIR/own.key",
+        "DIR/without-begin.pem: line OWN_LAST: -----END CERTIFICATE has no -----BEGIN",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/joined.key",
+        "DIR/joined.key: line OWN_END: -----BEGIN is not at the start of its line",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/dsa.key",
+        "DIR/dsa.key: the private key is damaged, or of a kind that can't be used",
+        "keys are RSA, ECDSA on P-256 or P-384, or Ed25519, and not damaged",
+    ),
+    (
+        "send --ca DIR/joined.pem 127.0.0.1:1",
+        "DIR/joined.pem: line OWN_END: -----BEGIN is not at the start of its line",
+        DAMAGED,
+    ),
+    (
+        "send --ca DIR/misspelt.crl 127.0.0.1:1",
+        "DIR/misspelt.crl: line LIST_NEXT: blocks labelled \"X509 CLR\" are not supported",
+        DAMAGED,
+    ),
+    (
+        "send --insecure -c DIR/own.pem -k DIR/joined.key 127.0.0.1:1",
+        "DIR/joined.key: line OWN_END: -----BEGIN is not at the start of its line",
+        DAMAGED,
     ),
     (
         "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/delta.der",
@@ -679,6 +944,11 @@ const WRONG: &[(&str, &str, &str)] = &[
         "",
     ),
     (
+        "-l 127.0.0.1:0 --max-memory 0",
+        "--max-memory must be at least 1048576",
+        "",
+    ),
+    (
         "-l 127.0.0.1:0 -o DIR/none/out",
         "can't open DIR/none/out: ENOENT",
         "--output makes the file, but not the folder that it is in",
@@ -700,12 +970,47 @@ const WRONG: &[(&str, &str, &str)] = &[
     ),
 ];
 
+/// The same after these shell commands, which leave it without what it reads or writes.
+const REDIRECTED: &[(&str, &str, &str, &str)] = &[
+    ("exec >&-", "-l 127.0.0.1:0 --receipt", NO_STDOUT, ELSEWHERE),
+    ("exec >&-", "-l 127.0.0.1:0 -f raw", NO_STDOUT, ELSEWHERE),
+    ("exec <&- >&-", "-l 127.0.0.1:0", NO_STDOUT, ELSEWHERE),
+    (
+        "exec >&-",
+        "-l 127.0.0.1:0 -o /dev/stdout",
+        "nothing is connected to /dev/stdout, so all data would be lost",
+        ELSEWHERE,
+    ),
+    (
+        "exec >&-",
+        "-l 127.0.0.1:0 -o /proc/self/fd/1",
+        "nothing is connected to /proc/self/fd/1, so all data would be lost",
+        ELSEWHERE,
+    ),
+    ("exec <&-", "send 127.0.0.1:1", NO_STDIN, PIPE_TO_IT),
+    ("exec <&-", "send 127.0.0.1:1 -", NO_STDIN, PIPE_TO_IT),
+    (
+        "exec <&-",
+        "send 127.0.0.1:1 /dev/stdin",
+        NO_STDIN,
+        PIPE_TO_IT,
+    ),
+    ("exec <&- >&-", "send 127.0.0.1:1", NO_STDIN, PIPE_TO_IT),
+];
+
+const NO_STDOUT: &str = "nothing is connected to standard output, so all data would be lost";
+const ELSEWHERE: &str = "give --output a file; --output /dev/null throws all data away";
+const NO_STDIN: &str = "nothing is connected to standard input, so there is nothing to send";
+const PIPE_TO_IT: &str =
+    "give a FILE, or pipe to it (docker run has -i for that); /dev/null is a FILE";
+
 /// The same for a user without rights.
 const FORBIDDEN: &[(&str, &str, &str)] = &[
     (
         PRIVILEGED,
         "can't listen on 127.0.0.1:1: EACCES",
-        "ports below 1024 are for root; give --listen a higher one",
+        "ports below 1024 need the capability CAP_NET_BIND_SERVICE (setcap \
+         cap_net_bind_service=+ep on the program); or give --listen a higher port",
     ),
     (
         "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/unreadable.key",
@@ -731,37 +1036,12 @@ const FORBIDDEN: &[(&str, &str, &str)] = &[
 
 const PRIVILEGED: &str = "-l 127.0.0.1:1";
 
-const VALUE_OPTIONS: [&str; 25] = [
-    "-l --listen",
-    "-c --cert",
-    "-k --key",
-    "--self-signed",
-    "--client-ca",
-    "--client-auth",
-    "--allow-client",
-    "--crl",
-    "--tls-min",
-    "-d --decode",
-    "-f --format",
-    "-o --output",
-    "--output-dir",
-    "--name",
-    "--max-connections",
-    "--max-per-ip",
-    "--handshake-timeout",
-    "--idle-timeout",
-    "--max-line",
-    "--max-decoded",
-    "--max-window",
-    "--max-memory",
-    "--drain",
-    "--threads",
-    "--lanes",
-];
-
+const TOGETHER: &str = "--listen takes host and port together: --listen 127.0.0.1:4433";
+const EITHER_WAY: &str = "--listen HOST:PORT receives there, and tlsink send HOST:PORT sends to it";
 const SEE_HELP: &str = "see tlsink --help";
 const PEM: &str = "certificates and keys are PEM files, with lines that begin with -----BEGIN";
-const DAMAGED: &str = "the file is damaged, or not all of it was copied: get it anew";
+const DAMAGED: &str = "get the file anew if it is damaged; where files were joined, each \
+                       -----BEGIN and -----END must be a line of its own";
 const DECRYPT: &str = "decrypt it first: openssl pkey -in KEY -out PLAIN-KEY";
 const AS_THEY_ARE: &str = "each file holds the bytes of one sender as they are";
 const PATTERN: &str =
@@ -817,6 +1097,9 @@ fn unprivileged(program: &str) -> Command {
 
 /// Whether such a user can be had, and reaches the program and the files.
 fn can_be_unprivileged(files: &Files) -> bool {
+    if geteuid().is_root() && !is_installed("setpriv") {
+        return false;
+    }
     let tried = unprivileged("test")
         .args(["-x", BINARY, "-a", "-r"])
         .arg(files.folder.path().join("own.pem"))
@@ -866,12 +1149,43 @@ impl Files {
             ("ca.crl", &*list),
             ("damaged.crl", &*list.replacen("\nMI", "\n!!", 1)),
             ("cut.crl", &list[..list.len() / 2]),
+            ("joined.crl", &*(list.trim_end().to_owned() + &list)),
+            ("marked.crl", &*(list.clone() + "\u{feff}" + &list)),
+            (
+                "misspelt.crl",
+                &*(list.clone() + &list.replace("CRL", "CLR")),
+            ),
+            (
+                "begins-twice.crl",
+                &*(list.clone() + list.lines().next().unwrap() + "\n" + &list),
+            ),
+            ("without-begin.pem", certificate.split_once('\n').unwrap().1),
+            (
+                "joined.pem",
+                &*(certificate.trim_end().to_owned() + &certificate),
+            ),
+            ("joined.key", &*(certificate.trim_end().to_owned() + &key)),
+            (
+                "garbage-after.pem",
+                &*(ca.pem() + &GARBAGE.replace("PRIVATE KEY", "CERTIFICATE")),
+            ),
+            (
+                "garbage-after.crl",
+                &*(list.clone() + &GARBAGE.replace("PRIVATE KEY", "X509 CRL")),
+            ),
+            (
+                "dsa.key",
+                &*GARBAGE.replace("PRIVATE KEY", "DSA PRIVATE KEY"),
+            ),
         ] {
             fs::write(path.join(name), text).unwrap();
         }
         for (name, list) in [
             ("cut.der", binary[..binary.len() / 2].to_vec()),
             ("version-1.der", ca.old_list()),
+            ("endless.der", ca.list_without_next_update()),
+            ("plain.der", ca.list_without_extensions()),
+            ("utf-16.pem", utf16(&certificate)),
             ("delta.der", ca.odd_list(27, &[2, 1, 1])),
             (
                 "indirect.der",
@@ -909,6 +1223,12 @@ const ENCRYPTED_AS_OF_OLD: &str = "-----BEGIN EC PRIVATE KEY-----\n\
 
 /// DER of something else.
 const GARBAGE: &str = "-----BEGIN PRIVATE KEY-----\nMAMCAQA=\n-----END PRIVATE KEY-----\n";
+
+/// What some editors and shells make of a text.
+fn utf16(text: &str) -> Vec<u8> {
+    let units = "\u{feff}".encode_utf16().chain(text.encode_utf16());
+    units.flat_map(u16::to_le_bytes).collect()
+}
 
 fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -1017,7 +1337,6 @@ fn damaged_gzip() -> Vec<u8> {
     damaged
 }
 
-/// What a client says that knows nothing newer than TLS 1.1 (RFC 4346, section 7.4.1.2).
 /// A handshake's first record that asks for this in place of `localhost`, which is as long.
 fn hello_for(name: &str) -> Vec<u8> {
     let mut hello = client_hello();
@@ -1027,10 +1346,7 @@ fn hello_for(name: &str) -> Vec<u8> {
     hello
 }
 
-fn tls_1_1_hello() -> Vec<u8> {
-    let mut hello = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
-    hello.extend([7; 32]);
-    // No session, TLS_RSA_WITH_AES_128_CBC_SHA, no compression.
-    hello.extend([0, 0, 2, 0, 0x2f, 1, 0]);
-    hello
+/// The header of a zstd frame, as far as it tells the window (RFC 8878, section 3.1.1.1).
+fn window_of_a_mebibyte() -> [u8; 6] {
+    [0x28, 0xb5, 0x2f, 0xfd, 0, 10 << 3]
 }

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use common::authority::{Authority, Credentials, dns};
 use common::client::{config, knowing, trusting};
 use common::program::{Client, Program, Version, run_if_installed, tcp};
+use common::skip::missing;
 use rcgen::KeyPair;
 use rustls::{ClientConfig, SignatureScheme};
 use tempfile::TempDir;
@@ -89,7 +90,7 @@ fn of_an_rsa_and_an_ecdsa_certificate_the_one_is_shown_that_the_sender_knows() {
         ])
         .output();
     let Ok(made) = made else {
-        eprintln!("skipped: openssl is not installed");
+        missing("openssl is not installed");
         return;
     };
     let ca = Authority::new("Server CA");

@@ -398,6 +398,30 @@ fn the_error_is_what_is_known_of_an_end_beyond_its_word() {
 }
 
 #[test]
+fn an_application_prints_what_its_sink_never_saw_by_its_report() {
+    let (server, _sink) = Server::builder().build().unwrap();
+    let (io, _remote) = pipe();
+    // It has no certificate.
+    let mut connection = Driven::new(Box::pin(server.connection(io, Peer::label("bus\n"))));
+    let report = connection.run().unwrap();
+    assert!(report.is_refused());
+    let page = Page::default();
+    let json = Json::new(page.clone());
+    json.refused(&report).unwrap();
+    json.clone().refused_more("\x1b", 3).unwrap();
+    // It was flushed.
+    assert_eq!(
+        timeless(&page.text()),
+        concat!(
+            r#"{"type":"refused","time":"","peer":"bus\n","reason":"this server has no certificate"}"#,
+            "\n",
+            r#"{"type":"refused","time":"","reason":"\u001b","more":3}"#,
+            "\n",
+        )
+    );
+}
+
+#[test]
 fn times_are_those_of_printing_and_in_order() {
     let before = seconds_now();
     let mut press = Press::new(Json::new);
@@ -731,17 +755,217 @@ mod program {
     //! The program itself, with real clients, and with the readers that people have.
 
     use std::collections::HashMap;
-    use std::fs;
+    use std::fs::{self, File};
+    use std::io::{Read, Write};
+    use std::net::SocketAddr;
     use std::path::Path;
     use std::process::Command;
     use std::thread;
+    use std::time::{Duration, Instant};
 
     use serde_json::Value;
 
+    use super::common::authority::{Authority, Credentials, dns};
+    use super::common::client;
     use super::common::pack::{gzip, zstd};
-    use super::common::program::{Client, Program, Stdout, run_if_installed, send};
+    use super::common::process::memory;
+    use super::common::program::{
+        Client, Program, Stdout, Version, run_if_installed, send, tcp, tls_1_1_hello,
+    };
+    use super::common::skip::skip;
     use super::common::terminal::Terminal;
-    use super::{ESCAPED, KEPT, assert_harmless, content, joined_of, lines, lines_of, objects, of};
+    use super::{
+        ESCAPED, KEPT, assert_harmless, content, joined_of, lines, lines_of, objects, of, timeless,
+    };
+
+    #[test]
+    fn refused_senders_are_objects_with_the_name_that_they_claim_and_probes_are_not() {
+        const HOSTILE: &str = "a\"b\n\x1b[2J\u{202e}";
+        let ca = Authority::new("Plant CA");
+        let other = Authority::new("Other CA");
+        let file = tempfile::NamedTempFile::new().unwrap();
+        fs::write(&file, ca.pem()).unwrap();
+        let program = Program::start(
+            &[
+                ["-f", "json", "--handshake-timeout", "3"].as_slice(),
+                &["--client-ca", file.path().to_str().unwrap()],
+                &["--allow-client", "good.example", "--max-per-ip", "2"],
+            ]
+            .concat(),
+        );
+        let address = program.address();
+        let mut expected = Vec::new();
+        let mut refused = |peer: SocketAddr, claimed: &str, reason: &str| {
+            let claimed = match claimed {
+                "" => String::new(),
+                claimed => format!(r#","claimed":"{claimed}""#),
+            };
+            expected.push(format!(
+                r#"{{"type":"refused","time":"","peer":"{peer}"{claimed},"reason":"{reason}"}}"#
+            ));
+            let printed = program.wait_for_printed_lines(expected.len());
+            assert_harmless(&printed);
+            let printed = timeless(&printed);
+            assert_eq!(printed.lines().collect::<Vec<_>>(), expected);
+        };
+        let offer = |bytes: &[u8]| {
+            let mut peer = tcp(address).unwrap();
+            peer.write_all(bytes).unwrap();
+            let local = peer.local_addr().unwrap();
+            let _ = peer.read_to_end(&mut Vec::new());
+            local
+        };
+        refused(offer(b"GET / HTTP/1.1\r\n\r\n"), "", "this is not TLS");
+        refused(offer(&tls_1_1_hello()), "", "no version of TLS in common");
+
+        let connect = |sender: Option<&Credentials>| {
+            let config = match sender {
+                Some(sender) => sender.config(Version::Tls12.of_rustls()),
+                None => client::config(Version::Tls12.of_rustls()),
+            };
+            let tcp = tcp(address).unwrap();
+            let local = tcp.local_addr().unwrap();
+            assert!(Client::over(tcp, config, "localhost").is_err());
+            local
+        };
+        refused(connect(None), "", "no certificate");
+        let names = [dns("a.example"), dns("b.example")];
+        refused(
+            connect(Some(&other.sender("", &names))),
+            "a.example",
+            r#"unknown CA \"CN=Other CA\""#,
+        );
+        refused(
+            connect(Some(&ca.sender(HOSTILE, &[]))),
+            r#"a\"b\n\u001b[2J\u202e"#,
+            "name not allowed",
+        );
+        refused(
+            connect(Some(&ca.sender(&"ü".repeat(100), &[]))),
+            &("ü".repeat(64) + "…"),
+            "name not allowed",
+        );
+        refused(
+            connect(Some(&ca.sender("", &[]))),
+            "",
+            "name not allowed; the sender has no name",
+        );
+
+        let stalled = [(); 2].map(|()| tcp(address).unwrap());
+        let third = tcp(address).unwrap();
+        let local = third.local_addr().unwrap();
+        refused(local, "", "2 connections are open from this address");
+        // The two may be given up in any order, but not before the third.
+        let printed = objects(&program.wait_for_printed_lines(10));
+        for object in &printed[8..] {
+            assert_eq!(object["reason"], "no handshake within 3 s");
+        }
+        drop((stalled, third));
+        // Whoever went away is not refused.
+        drop(tcp(address).unwrap());
+        program.wait_for_line(|line| line.ends_with(" (closed during the handshake)"));
+        let printed = objects(&program.stop().stdout_text());
+        assert_eq!(printed.len(), 10, "{printed:?}");
+        assert!(printed.iter().all(|object| object["type"] == "refused"));
+    }
+
+    #[test]
+    fn a_flood_of_refused_peers_is_as_many_objects_as_lines_and_every_one_is_counted() {
+        const FLOOD: usize = 400;
+        // Objects of the sender's are longer than what is written at once.
+        let line = "\"x".repeat(100_000);
+        let program = Program::start(&["-f", "json", "--lanes", "2"]);
+        let address = program.address();
+        let mut honest = Client::connect(address);
+        let flood = thread::spawn(move || be_refused(address, FLOOD));
+        let mut sent = 0;
+        while !flood.is_finished() {
+            honest.write(format!("{line}\n").as_bytes()).unwrap();
+            sent += 1;
+        }
+        flood.join().unwrap();
+        honest.finish().unwrap();
+        program.wait_for_end();
+        let outcome = program.stop();
+        let objects = objects(&outcome.stdout_text());
+        let data = of("data", &objects);
+        assert_eq!(data.len(), sent);
+        assert!(data.iter().all(|object| object["text"] == *line));
+        let refused = of("refused", &objects);
+        assert_eq!(sum(&refused), FLOOD);
+        let said = outcome.stderr.matches("refused (this is not TLS)").count();
+        assert_eq!(refused.len(), said);
+        assert!(refused.len() < FLOOD / 2, "{said}");
+        assert!(refused.iter().any(|object| object.get("more").is_some()));
+    }
+
+    #[test]
+    fn an_output_that_is_not_read_holds_up_no_handshake_and_keeps_a_bounded_number_of_refusals() {
+        let mut program = Program::start_into(&["-f", "json", "--lanes", "1"], Stdout::Unread);
+        let mut output = program.unread();
+        let address = program.address();
+        let mut honest = Client::connect(address);
+        let sending = thread::spawn(move || {
+            let _ = honest.write(&b"x\n".repeat(200_000));
+            honest.finish()
+        });
+        let begun = Instant::now();
+        let mut refused = 0;
+        // The output hangs soon. Peers go on being refused, each second anew.
+        while begun.elapsed() < Duration::from_secs(4) {
+            be_refused(address, 100);
+            refused += 100;
+        }
+        let used = memory(program.id()).unwrap();
+        be_refused(address, 500);
+        refused += 500;
+        let more = memory(program.id()).unwrap().saturating_sub(used);
+        assert!(more < 1 << 20, "{more}");
+        let reading = thread::spawn(move || {
+            let mut printed = String::new();
+            output.read_to_string(&mut printed).unwrap();
+            printed
+        });
+        sending.join().unwrap().unwrap();
+        assert_eq!(program.stop().status, 0);
+        let objects = objects(&reading.join().unwrap());
+        assert_eq!(of("data", &objects).len(), 200_000);
+        assert_eq!(sum(&of("refused", &objects)), refused);
+    }
+
+    #[test]
+    fn an_output_that_takes_no_refusal_ends_the_program_as_any_that_fails() {
+        let Ok(full) = File::options().write(true).open("/dev/full") else {
+            skip("there is no /dev/full");
+            return;
+        };
+        let program = Program::start_into(&["-f", "json"], Stdout::File(full));
+        be_refused(program.address(), 1);
+        let outcome = program.outcome();
+        assert_eq!(outcome.status, 1);
+        let said = "tlsink: can't write the output: No space left on device (os error 28)\n";
+        assert!(outcome.stderr.ends_with(said), "{}", outcome.stderr);
+    }
+
+    /// So many peers that speak no TLS, until each has been turned away.
+    fn be_refused(address: SocketAddr, count: usize) {
+        for _ in 0..count {
+            let mut peer = tcp(address).unwrap();
+            peer.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+            let _ = peer.read_to_end(&mut Vec::new());
+        }
+    }
+
+    /// How many peers these objects tell of, all refused for the same reason.
+    fn sum(refused: &[Value]) -> usize {
+        let peers = refused.iter().map(|object| {
+            assert_eq!(object["reason"], "this is not TLS");
+            let more = object.get("more").map(|more| more.as_u64().unwrap());
+            assert_eq!(more.is_none(), object.get("peer").is_some(), "{object}");
+            more.unwrap_or(1) as usize
+        });
+        peers.sum()
+    }
 
     #[test]
     fn what_real_clients_send_is_printed_as_objects() {

@@ -9,6 +9,7 @@ use common::client::{Client, DATA, HANDSHAKE, Sealer, TLS12, TLS13, tls};
 use common::memory::{
     Driven, Pipe, Remote, Seen, Session, data, finish, finish_connection, the_end,
 };
+use tlsink::decode::Format;
 use tlsink::{Connection, Cut, End, Server, Sink, Timeout, Truncation};
 
 fn server() -> (Server, Sink) {
@@ -160,6 +161,98 @@ fn a_close_notify_is_answered_and_the_transport_closed() {
         assert!(session.client.was_closed());
         assert!(session.remote.is_closed());
     }
+}
+
+#[test]
+fn a_close_notify_waits_until_the_output_is_done_with_the_stream() {
+    for version in [&TLS12, &TLS13] {
+        let (server, mut sink) = server();
+        let mut session = Session::open(&server, Client::new(version));
+        let record = session.client.record(b"data\n");
+        session.remote.send(record);
+        session.remote.send(session.client.close_notify());
+        assert!(session.connection.run().is_none());
+        for seen in ["open", "data", "close"] {
+            assert!(common::memory::pull_one(&mut sink).is_some(), "{seen}");
+            assert!(session.connection.run().is_none());
+            session.client.take(&session.remote.take());
+            assert!(!session.client.was_closed(), "{seen} is not dealt with yet");
+        }
+        // Asking for more says that the end was dealt with.
+        assert_eq!(common::memory::pull_one(&mut sink), None);
+        assert!(session.connection.run().is_some());
+        session.client.take(&session.remote.take());
+        assert!(session.client.was_closed());
+        assert!(session.remote.is_closed());
+    }
+}
+
+#[test]
+#[cfg(feature = "gzip")]
+fn a_close_notify_is_not_answered_by_one_when_the_sink_does_not_take_the_stream() {
+    // The middle of a gzip header (RFC 1952, section 2.3).
+    let unfinished = [0x1f, 0x8b, 0x08, 0x00];
+    for version in [&TLS12, &TLS13] {
+        let (server, mut sink) = server();
+        let mut session = Session::open(&server, Client::new(version));
+        let record = session.client.record(&unfinished);
+        session.remote.send(record);
+        session.remote.send(session.client.close_notify());
+        let (_, report) = finish(&mut session, &mut sink);
+        let end = End::Truncated(Truncation::Unfinished(Format::Gzip));
+        assert_eq!(report.end, end);
+        session.client.take(&session.remote.take());
+        assert!(!session.client.was_closed());
+        assert!(session.remote.is_closed(), "the sender waits for something");
+    }
+}
+
+#[test]
+fn data_behind_a_close_notify_is_ignored_however_it_comes() {
+    let large = vec![b'x'; 16 * 1024];
+    for version in [&TLS12, &TLS13] {
+        for before in [&b"one\n"[..], &large, &[&large[..], b"1"].concat(), b""] {
+            for at_once in [true, false] {
+                let (server, mut sink) = server();
+                let mut session = Session::open(&server, Client::new(version));
+                let mut records = session.client.record(before);
+                records.extend(session.client.close_notify());
+                let behind = session.client.record(b"two\n");
+                assert!(!behind.is_empty());
+                if at_once {
+                    records.extend(&behind);
+                }
+                session.remote.send(records);
+                if !at_once {
+                    assert!(session.connection.run().is_none());
+                    session.remote.send(behind);
+                }
+                let (seen, report) = finish(&mut session, &mut sink);
+                assert_eq!(data(&seen), before);
+                assert_eq!(
+                    (report.end, report.received),
+                    (End::Clean, before.len() as u64)
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn data_behind_a_close_notify_is_ignored_in_the_packet_that_ends_the_handshake() {
+    let (server, mut sink) = server();
+    let mut session = Session::new(&server, Client::new(&TLS13));
+    session.shake_hands();
+    let last = [
+        // The client's Finished comes first.
+        session.client.record(b"one\n"),
+        session.client.close_notify(),
+        session.client.record(b"two\n"),
+    ];
+    session.remote.send(last.concat());
+    let (seen, report) = finish(&mut session, &mut sink);
+    assert_eq!(data(&seen), b"one\n");
+    assert_eq!(report.end, End::Clean);
 }
 
 #[test]

@@ -87,7 +87,7 @@ fn an_unfinished_stream_is_told_that_it_is() {
         let mut client = Client::connect_as(program.address(), version).unwrap();
         client.write(b"1\n").unwrap();
         client.stop_sending().unwrap();
-        let receipt = client.read_to_close_notify().unwrap();
+        let receipt = client.read_receipt().unwrap();
         assert_eq!(
             receipt,
             "{\"ok\":false,\"received\":2,\"delivered\":2,\
@@ -120,7 +120,7 @@ fn whoever_waits_for_the_socket_to_be_shut_down_need_not_wait_long() {
     let program = Program::start(&["--receipt", "--max-decoded", "10"]);
     let mut client = Client::connect(program.address());
     client.write(b"more than ten bytes\n").unwrap();
-    let receipt = client.read_to_close_notify().unwrap();
+    let receipt = client.read_receipt().unwrap();
     assert!(receipt.starts_with("{\"ok\":false,"), "{receipt}");
     client.wait_for_shutdown().unwrap();
     // It was not closed: then this would fail, as the socket buffers don't hold as much.
@@ -134,7 +134,7 @@ fn a_stream_that_is_cut_is_told_so() {
     client.write(b"begun\n").unwrap();
     program.wait_for_stdout("begun\n");
     program.signal(Signal::TERM);
-    let receipt = client.read_to_close_notify().unwrap();
+    let receipt = client.read_receipt().unwrap();
     assert_eq!(
         receipt,
         "{\"ok\":false,\"received\":6,\"delivered\":6,\
@@ -147,7 +147,7 @@ fn a_stream_that_is_cut_is_told_so() {
 fn a_sender_that_stays_silent_too_long_is_told_so() {
     let program = Program::start(&["--receipt", "--idle-timeout", "0.1"]);
     let mut client = Client::connect(program.address());
-    let receipt = client.read_to_close_notify().unwrap();
+    let receipt = client.read_receipt().unwrap();
     assert_eq!(
         receipt,
         "{\"ok\":false,\"received\":0,\"delivered\":0,\
@@ -161,7 +161,7 @@ fn what_could_not_be_written_is_not_receipted() {
     let program = Program::start_into(&["--receipt"], Stdout::File(full));
     let mut client = Client::connect(program.address());
     client.write(b"lost\n").unwrap();
-    let receipt = client.read_to_close_notify().unwrap_or_default();
+    let receipt = client.read_receipt().unwrap_or_default();
     assert!(!receipt.contains("\"ok\":true"), "{receipt}");
     assert_eq!(program.outcome().status, 1);
 }

@@ -161,8 +161,9 @@ fn a_broken_file_changes_nothing_and_is_said_and_a_good_one_is_loaded_later() {
     for (content, said, hint) in [
         (
             Some(&*damaged),
-            format!("{cert}: the certificate is not valid PEM: its base64 is damaged"),
-            "hint: the file is damaged, or not all of it was copied: get it anew",
+            format!("{cert}: line 2: the base64 of the CERTIFICATE is damaged"),
+            "hint: get the file anew if it is damaged; where files were joined, each -----BEGIN and \
+             -----END must be a line of its own",
         ),
         (
             Some(""),
@@ -292,6 +293,40 @@ fn an_odd_list_is_said_and_changes_nothing() {
     program.signal(Signal::HUP);
     program.wait_for_line(|line| line == RELOADED);
     is_refused(&program, &sender, "the certificate is revoked");
+}
+
+/// Such as `printf %s "$(cat old.crl)" >ca.crl; cat new.crl >>ca.crl` makes them.
+#[test]
+fn a_list_that_is_joined_to_another_is_said_and_nobody_is_let_in_by_it() {
+    let ca = Authority::new("Plant CA");
+    let sender = ca.sender("", &[dns("a.example")]);
+    let neighbour = ca.sender("", &[dns("b.example")]);
+    let (old, new) = (ca.crl_with(&[], -5..=50), ca.crl(&[&sender.serial]));
+    let files = Files::new();
+    files.replace("ca.pem", &ca.pem());
+    files.replace("ca.crl", &new);
+    let program = files.start(&[("--client-ca", "ca.pem"), ("--crl", "ca.crl")]);
+    is_refused(&program, &sender, "the certificate is revoked");
+    for (round, joined) in [
+        old.trim_end().to_owned() + &new,
+        new.trim_end().to_owned() + &old,
+    ]
+    .iter()
+    .enumerate()
+    {
+        files.replace("ca.crl", joined);
+        program.signal(Signal::HUP);
+        let said =
+            "-----BEGIN is not at the start of its line; what was loaded before stays in use";
+        program.wait_for_lines(round + 1, |line| line.ends_with(said));
+        is_refused(&program, &sender, "the certificate is revoked");
+        is_let_in(&program, &neighbour);
+    }
+    files.replace("ca.crl", &(old + &new));
+    program.signal(Signal::HUP);
+    program.wait_for_line(|line| line == RELOADED);
+    is_refused(&program, &sender, "the certificate is revoked");
+    is_let_in(&program, &neighbour);
 }
 
 #[test]

@@ -23,8 +23,10 @@ use std::time::Duration;
 use common::authority;
 use common::client::{HANDSHAKE, SEALED, Sealer, TLS12, TLS13};
 use common::memory::{Driven, pipe};
+use common::pack::gzip;
 use common::program::{BINARY, LIMIT, Outcome, Program, Stderr, Stdout, run_if_installed};
 use common::server::{Accepted, Authority, Keyed, Server};
+use common::skip::missing;
 use common::terminal::Terminal;
 use rcgen::{
     CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
@@ -34,6 +36,14 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
 use tlsink::{Connector, Fingerprint, Servers};
+
+/// The hint to a missing close_notify.
+const NOT_TAKEN: &str = "a tlsink server sends none for a stream that it did not take whole, and \
+                         says why where it runs; with --receipt on both sides it says so here";
+
+/// The same with `--receipt`.
+const NOT_RECEIPTED: &str = "a tlsink server sends none for a stream that it did not take whole, \
+                             and says why where it runs";
 
 const ENCODINGS: [&str; 4] = ["zstd", "gzip", "zlib", "none"];
 
@@ -59,11 +69,12 @@ fn what_is_sent_arrives_byte_for_byte_in_every_encoding() {
                 let end = receiver.wait_for_ends(count).swap_remove(count - 1);
                 let (received, plain) = (end.received, bytes.len() as u64);
                 let what = format!("{encoding}, {sample}");
+                let bytes = if plain == 1 { "byte" } else { "bytes" };
                 assert_eq!((&*end.end, end.delivered), ("clean", plain), "{what}");
                 assert_eq!(
                     sender.stderr,
                     format!(
-                        "{}tlsink: sent {plain} bytes as {received} ({encoding}) to {to}\n",
+                        "{}tlsink: sent {plain} {bytes} as {received} ({encoding}) to {to}\n",
                         unverified(&to)
                     )
                 );
@@ -265,7 +276,7 @@ fn a_server_that_is_not_the_one_is_refused_with_the_reason() {
         &good,
         &["--ca", &ca, "--name", "sink.example"],
         r#"the server's certificate is not for "sink.example", but for "localhost", "127.0.0.1""#,
-        name_hint,
+        "is it the right server, and the right --name?",
     );
 
     // As of old, and as some still make it.
@@ -663,24 +674,58 @@ fn in_tls_1_2_a_server_refuses_in_the_handshake() {
 }
 
 #[test]
+fn a_stream_that_the_receiver_does_not_take_whole_fails_however_short_it_is() {
+    let folder = Folder::new();
+    let long = folder.write("long", &text(10_000));
+    let mut corrupt = gzip(b"text\n");
+    // Its checksum (RFC 1952, section 2.3.1).
+    let at = corrupt.len() - 8;
+    corrupt[at] ^= 1;
+    let corrupt = folder.write("corrupt.gz", &corrupt);
+    let cut = folder.write("cut.gz", &gzip(b"text\n")[..20]);
+    let xz = folder.write("xz", b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46");
+    for receipts in [false, true] {
+        let mut args = vec!["--max-decoded", "1000"];
+        args.extend(receipts.then_some("--receipt"));
+        let receiver = Program::start(&args);
+        let to = receiver.address().to_string();
+        for (sent, file, end) in [
+            (0, &long, "limit ("),
+            (1, &corrupt, "corrupt (gzip: wrong checksum"),
+            (2, &cut, "truncated (gzip not finished)"),
+            (3, &xz, "refused (xz is not built in)"),
+        ] {
+            let outcome = Program::run(&["send", "--insecure", "-e", "none", &to, file]);
+            assert_eq!(outcome.status, 1, "{file}: {}", outcome.stderr);
+            let ended = receiver.wait_for_ends(sent + 1).swap_remove(sent);
+            assert!(ended.end.starts_with(end), "{file}: {ended:?}");
+        }
+        // What it takes whole still succeeds.
+        let fine = Program::run(&["send", "--insecure", &to, &xz]);
+        assert_eq!(fine.status, 0, "{}", fine.stderr);
+    }
+}
+
+#[test]
 fn a_server_that_ends_in_any_other_way_than_by_close_notify_is_not_trusted_to_have_it() {
     let keyed = Keyed::self_signed(&["127.0.0.1"]);
-    for receipt in [&[][..], &["--receipt"]] {
-        let ends = |what: &str, serve: fn(&mut Accepted)| {
+    for (receipt, hint) in [(&[][..], NOT_TAKEN), (&["--receipt"], NOT_RECEIPTED)] {
+        let ends = |what: &str, hint: &str, serve: fn(&mut Accepted)| {
             let server = Server::start(keyed.config(), serve);
-            fails(&server.address, receipt, what, "");
+            fails(&server.address, receipt, what, hint);
             server.join();
         };
         let reset = Errno::CONNRESET;
         ends(
-            "TO: the server closed the connection without a close_notify, \
-             so it may not have everything",
+            "TO: the server closed the connection without a close_notify",
+            hint,
             |accepted| {
                 accepted.read_to_end();
             },
         );
         ends(
             &format!("TO: the connection broke: {}", std::io::Error::from(reset)),
+            "",
             |accepted| {
                 accepted.read_to_end();
                 accepted.reset_when_closed();
@@ -689,6 +734,7 @@ fn a_server_that_ends_in_any_other_way_than_by_close_notify_is_not_trusted_to_ha
         // It answers with what is not valid.
         ends(
             "TO: what the server sent is not valid: cannot decrypt peer's message",
+            "",
             |accepted| {
                 accepted.read_to_end();
                 let forged = [&[0x17, 3, 3, 0, 32][..], &[7; 32]].concat();
@@ -704,7 +750,7 @@ fn a_server_that_ends_early_ends_it_while_it_has_nothing_to_send() {
     let keyed = Keyed::self_signed(&["127.0.0.1"]);
     let reset = std::io::Error::from(Errno::CONNRESET);
     let reset = format!("TO: the connection broke: {reset}");
-    let ends = |what: &str, serve: fn(&mut Accepted)| {
+    let ends = |what: &str, hint: &str, serve: fn(&mut Accepted)| {
         let server = Server::start(keyed.config(), move |accepted| {
             // It is under way, and its input stays open.
             let mut line = [0; 5];
@@ -716,12 +762,13 @@ fn a_server_that_ends_early_ends_it_while_it_has_nothing_to_send() {
         let mut stdin = sender.stdin();
         stdin.write_all(b"text\n").unwrap();
         let outcome = sender.outcome();
-        let expected = unverified(&to) + &said(&what.replace("TO", &to), "");
+        let expected = unverified(&to) + &said(&what.replace("TO", &to), hint);
         assert_eq!((outcome.stderr, outcome.status), (expected, 1));
         server.join();
     };
     ends(
         "TO: the server ended the stream before all was sent",
+        "",
         |accepted| {
             accepted.close_notify();
             accepted.wait_for_eof();
@@ -729,15 +776,24 @@ fn a_server_that_ends_early_ends_it_while_it_has_nothing_to_send() {
     );
     ends(
         "TO: the server closed the connection without a close_notify",
+        NOT_TAKEN,
         |_| (),
     );
-    ends(&reset, |accepted| accepted.reset_when_closed());
+    ends(&reset, "", |accepted| accepted.reset_when_closed());
 }
 
 #[test]
-fn a_server_that_never_answers_is_waited_for_until_a_signal() {
+fn a_server_that_never_answers_is_waited_for_until_signals() {
     let keyed = Keyed::self_signed(&["127.0.0.1"]);
-    for signal in [Signal::TERM, Signal::INT] {
+    let folder = Folder::new();
+    let file = folder.write("file", b"text\n");
+    // After a file was sent, one is enough.
+    for (live, signal) in [
+        (true, Signal::TERM),
+        (true, Signal::INT),
+        (false, Signal::TERM),
+        (false, Signal::INT),
+    ] {
         let (has_all, all) = mpsc::channel();
         let (done, wait) = mpsc::channel::<()>();
         let server = Server::start(keyed.config(), move |accepted| {
@@ -746,35 +802,343 @@ fn a_server_that_never_answers_is_waited_for_until_a_signal() {
             let _ = wait.recv();
         });
         let to = server.address.to_string();
-        let mut sender = start_piped(&["send", "--insecure", "-q", &to]);
+        let mut args = vec!["send", "--insecure", &to];
+        if !live {
+            args.push(&file);
+        }
+        let mut sender = start_piped(&args);
         drop(sender.stdin());
         all.recv_timeout(LIMIT).unwrap();
         sender.signal(signal);
+        let mut expected = unverified(&to);
+        if live {
+            expected.push_str(STOPPING);
+            sender.wait_for_line(|line| line == STOPPING.trim_end());
+            // The same one so soon after the first may be its echo.
+            sender.signal(match signal {
+                Signal::INT => Signal::TERM,
+                _ => Signal::INT,
+            });
+        }
         let outcome = sender.outcome();
-        let stopped = format!("{to}: stopped before the server had everything");
-        assert_eq!(outcome.stderr, unverified(&to) + &said(&stopped, ""));
-        assert_eq!(outcome.status, 1);
+        expected += &said(
+            &format!("{to}: stopped before the server had everything"),
+            "",
+        );
+        assert_eq!((outcome.stderr, outcome.status), (expected, 1));
         drop(done);
         server.join();
     }
 }
 
 #[test]
-fn what_was_stopped_by_a_signal_is_not_whole_to_the_receiver() {
+fn a_server_that_never_answers_is_given_up_10_s_after_a_signal() {
+    let keyed = Keyed::self_signed(&["127.0.0.1"]);
+    let (begun, has_begun) = mpsc::channel();
+    let (done, wait) = mpsc::channel::<()>();
+    let server = Server::start(keyed.config(), move |accepted| {
+        accepted.read(&mut [0; 1024]).unwrap();
+        begun.send(()).unwrap();
+        accepted.read_to_end();
+        let _ = wait.recv();
+    });
+    let to = server.address.to_string();
+    let mut sender = start_piped(&["send", "--insecure", "-q", &to]);
+    let mut stdin = sender.stdin();
+    stdin.write_all(b"line\n").unwrap();
+    has_begun.recv_timeout(LIMIT).unwrap();
+    sender.signal(Signal::TERM);
+    let outcome = sender.outcome();
+    let late = format!("{to}: the server did not have everything 10 s after the signal");
+    let expected = unverified(&to) + &said(&late, "");
+    assert_eq!((outcome.stderr, outcome.status), (expected, 1));
+    drop((done, stdin));
+    server.join();
+}
+
+#[test]
+fn a_signal_ends_live_input_as_its_end_would() {
     for signal in [Signal::TERM, Signal::INT] {
         for encoding in ENCODINGS {
-            let receiver = Program::start(&[]);
+            let receiver = Program::start(&["--receipt"]);
             let to = receiver.address().to_string();
-            let mut sender = start_piped(&["send", "--insecure", "-e", encoding, &to]);
+            let args = ["send", "--insecure", "--receipt", "-e", encoding, &to];
+            let mut sender = start_piped(&args);
             let mut stdin = sender.stdin();
-            stdin.write_all(b"text\n").unwrap();
-            receiver.wait_for_stdout("text\n");
+            stdin.write_all(b"one\n").unwrap();
+            receiver.wait_for_stdout("one\n");
+            stdin.write_all(b"two\nunfinished").unwrap();
             sender.signal(signal);
-            assert_eq!(sender.outcome().status, 1);
-            let end = receiver.wait_for_end().end;
-            assert!(end.starts_with("truncated (no close_notify"), "{end}");
+            // timeout(1) sends its signal to the process and to its group.
+            sender.signal(signal);
+            let outcome = sender.outcome();
+            let end = receiver.wait_for_end();
+            assert_eq!((&*end.end, end.delivered), ("clean", 18), "{encoding}");
+            let received = end.received;
+            let sent = format!(
+                "tlsink: sent 18 bytes as {received} ({encoding}) to {to}, receipt matches\n"
+            );
+            let expected = unverified(&to) + STOPPING + &sent;
+            assert_eq!((outcome.stderr, outcome.status), (expected, 0));
+            assert_eq!(receiver.stop().stdout_text(), "one\ntwo\nunfinished");
+            drop(stdin);
         }
     }
+}
+
+#[test]
+fn what_a_pipe_holds_when_a_signal_comes_is_sent() {
+    let keyed = Keyed::self_signed(&["127.0.0.1"]);
+    let (signalled, wait) = mpsc::channel::<()>();
+    let server = Server::start(keyed.config(), move |accepted| {
+        // Until then it takes nothing, and what can't be sent waits in the pipe.
+        wait.recv_timeout(LIMIT).unwrap();
+        let all = accepted.read_to_end();
+        accepted.close_notify();
+        all
+    });
+    let to = server.address.to_string();
+    let mut sender = start_piped(&["send", "--insecure", "-e", "none", &to]);
+    let mut stdin = sender.stdin();
+    rustix::io::ioctl_fionbio(&stdin, true).unwrap();
+    let mut lines = (0..).flat_map(|number| format!("this is line {number}\n").into_bytes());
+    let (mut sent, mut full) = (Vec::new(), 0);
+    // It is full for good when the sender has taken nothing for a while.
+    while full < 20 {
+        let piece: Vec<u8> = lines.by_ref().take(4096).collect();
+        let mut left = &piece[..];
+        while !left.is_empty() && full < 20 {
+            match stdin.write(left) {
+                Ok(written) => {
+                    sent.extend_from_slice(&left[..written]);
+                    left = &left[written..];
+                    full = 0;
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::WouldBlock);
+                    full += 1;
+                    thread::sleep(Duration::from_millis(10));
+                }
+            }
+        }
+    }
+    sender.signal(Signal::TERM);
+    sender.wait_for_line(|line| line == STOPPING.trim_end());
+    signalled.send(()).unwrap();
+    let outcome = sender.outcome();
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    assert!(
+        server.join() == sent,
+        "what arrived is not what was written"
+    );
+    drop(stdin);
+}
+
+#[test]
+fn live_input_that_never_rests_ends_with_a_signal_too() {
+    let receiver = Program::start(&["-f", "raw"]);
+    let to = receiver.address().to_string();
+    let mut sender = start_piped(&["send", "--insecure", &to]);
+    let mut stdin = sender.stdin();
+    let writer = thread::spawn(move || {
+        // Until it reads no more.
+        while stdin.write_all(b"again\n").is_ok() {}
+    });
+    receiver.wait_for_stdout("again\n");
+    sender.signal(Signal::TERM);
+    let outcome = sender.outcome();
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    writer.join().unwrap();
+    assert_eq!(receiver.wait_for_end().end, "clean");
+}
+
+#[test]
+fn a_file_that_was_stopped_in_the_middle_is_not_whole_to_the_receiver() {
+    let folder = Folder::new();
+    let file = folder.path("file");
+    File::create(&file).unwrap().set_len(64 << 20).unwrap();
+    let keyed = Keyed::self_signed(&["127.0.0.1"]);
+    for signal in [Signal::TERM, Signal::INT] {
+        for redirected in [false, true] {
+            let (begun, has_begun) = mpsc::channel();
+            let server = Server::start(keyed.config(), move |accepted| {
+                accepted.read(&mut [0; 1024]).unwrap();
+                begun.send(()).unwrap();
+                ends_without_close_notify(accepted)
+            });
+            let to = server.address.to_string();
+            let mut args = vec!["send", "--insecure", "-e", "none", &to];
+            let stdin = match redirected {
+                true => File::open(&file).unwrap().into(),
+                false => {
+                    args.push(&file);
+                    Stdio::null()
+                }
+            };
+            let sender = Program::start_command(&args, stdin, Stderr::Pipe);
+            has_begun.recv_timeout(LIMIT).unwrap();
+            sender.signal(signal);
+            let outcome = sender.outcome();
+            let stopped = format!("{to}: stopped before the server had everything");
+            let expected = unverified(&to) + &said(&stopped, "");
+            assert_eq!((outcome.stderr, outcome.status), (expected, 1));
+            assert!(server.join());
+        }
+    }
+}
+
+#[test]
+fn an_interruption_that_was_ignored_at_start_stays_ignored() {
+    let receiver = Program::start(&[]);
+    let to = receiver.address().to_string();
+    let args = ["send", "--insecure", &to];
+    let mut sender = Program::start_command_after("trap '' INT", &args, Stdio::piped());
+    let mut stdin = sender.stdin();
+    stdin.write_all(b"one\n").unwrap();
+    receiver.wait_for_stdout("one\n");
+    sender.signal(Signal::INT);
+    stdin.write_all(b"two\n").unwrap();
+    receiver.wait_for_stdout("one\ntwo\n");
+    drop(stdin);
+    let outcome = sender.outcome();
+    assert_eq!(outcome.status, 0);
+    assert!(!outcome.stderr.contains("stopping"), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_file_that_shrinks_while_it_is_sent_is_not_whole_to_the_receiver() {
+    const LEN: u64 = 64 << 20;
+    const LEFT: u64 = 32 << 20;
+    let folder = Folder::new();
+    let path = folder.path("file");
+    let keyed = Keyed::self_signed(&["127.0.0.1"]);
+    for redirected in [false, true] {
+        let file = File::create(&path).unwrap();
+        file.set_len(LEN).unwrap();
+        let (begun, has_begun) = mpsc::channel();
+        let (shrunk, has_shrunk) = mpsc::channel::<()>();
+        let server = Server::start(keyed.config(), move |accepted| {
+            accepted.read(&mut [0; 1024]).unwrap();
+            begun.send(()).unwrap();
+            has_shrunk.recv_timeout(LIMIT).unwrap();
+            ends_without_close_notify(accepted)
+        });
+        let to = server.address.to_string();
+        let mut args = vec!["send", "--insecure", "-e", "none", &to];
+        let (stdin, name) = match redirected {
+            true => (File::open(&path).unwrap().into(), "standard input"),
+            false => {
+                args.push(&path);
+                (Stdio::null(), &*path)
+            }
+        };
+        let sender = Program::start_command(&args, stdin, Stderr::Pipe);
+        has_begun.recv_timeout(LIMIT).unwrap();
+        // It is no further than buffers go, as nobody reads.
+        file.set_len(LEFT).unwrap();
+        shrunk.send(()).unwrap();
+        let outcome = sender.outcome();
+        let what =
+            format!("can't read {name}: it shrank from {LEN} to {LEFT} bytes while it was read");
+        let expected = unverified(&to) + &said(&what, "");
+        assert_eq!((outcome.stderr, outcome.status), (expected, 1));
+        assert!(server.join());
+    }
+}
+
+#[test]
+fn a_file_that_grows_while_it_is_sent_is_sent_as_long_as_it_was() {
+    const LEN: usize = 64 << 20;
+    let folder = Folder::new();
+    let path = folder.path("file");
+    let file = File::create(&path).unwrap();
+    file.set_len(LEN as u64).unwrap();
+    let (begun, has_begun) = mpsc::channel();
+    let (grown, has_grown) = mpsc::channel::<()>();
+    let keyed = Keyed::self_signed(&["127.0.0.1"]);
+    let server = Server::start(keyed.config(), move |accepted| {
+        let read = accepted.read(&mut [0; 1024]).unwrap();
+        begun.send(()).unwrap();
+        has_grown.recv_timeout(LIMIT).unwrap();
+        let rest = accepted.read_to_end().len();
+        accepted.close_notify();
+        read + rest
+    });
+    let to = server.address.to_string();
+    let args = ["send", "--insecure", "-e", "none", &to, &path];
+    let sender = Program::start_command(&args, Stdio::null(), Stderr::Pipe);
+    has_begun.recv_timeout(LIMIT).unwrap();
+    file.set_len(2 * LEN as u64).unwrap();
+    grown.send(()).unwrap();
+    assert_eq!((sender.outcome().status, server.join()), (0, LEN));
+}
+
+#[test]
+fn files_whose_length_says_nothing_are_sent_to_their_end() {
+    let receiver = Program::start(&["-f", "raw"]);
+    let to = receiver.address().to_string();
+    let mut expected = Vec::new();
+    // Of 0 bytes, and of 4096.
+    for file in ["/proc/version", "/sys/devices/system/cpu/online"] {
+        let Ok(content) = fs::read(file) else {
+            eprintln!("skipped: there is no {file}");
+            continue;
+        };
+        expected.extend_from_slice(&content);
+        let outcome = Program::run(&["send", "--insecure", &to, file]);
+        assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    }
+    // From where others stopped reading.
+    let folder = Folder::new();
+    let mut file = File::open(folder.write("file", b"read already, and not yet")).unwrap();
+    file.read_exact(&mut [0; 13]).unwrap();
+    expected.extend_from_slice(b" and not yet");
+    let args = ["send", "--insecure", &to];
+    let outcome = Program::start_command(&args, file.into(), Stderr::Pipe).outcome();
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    assert!(receiver.stop().stdout == expected);
+}
+
+#[test]
+fn an_empty_stream_can_be_sent_on_purpose() {
+    let receiver = Program::start(&[]);
+    let to = receiver.address().to_string();
+    for (commands, args) in [
+        ("exec </dev/null", &["send", "--insecure", &to][..]),
+        ("exec <&-", &["send", "--insecure", &to, "/dev/null"]),
+    ] {
+        let outcome = Program::start_command_after(commands, args, Stdio::null()).outcome();
+        assert_eq!(outcome.status, 0, "{commands}: {}", outcome.stderr);
+    }
+    for end in receiver.wait_for_ends(2) {
+        assert_eq!((&*end.end, end.delivered), ("clean", 0));
+    }
+}
+
+#[test]
+fn a_fifo_that_nobody_writes_to_is_waited_for_with_a_word() {
+    let folder = Folder::new();
+    let fifo = folder.path("fifo");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let receiver = Program::start(&[]);
+    let to = receiver.address().to_string();
+    let args = ["send", "--insecure", &to, &fifo];
+    let sender = Program::start_command(&args, Stdio::null(), Stderr::Pipe);
+    let waiting = format!("tlsink: waiting until somebody writes to {fifo}, which is a FIFO");
+    sender.wait_for_line(|line| line == waiting);
+    let mut writer = File::options().write(true).open(&fifo).unwrap();
+    writer.write_all(b"line\n").unwrap();
+    receiver.wait_for_stdout("line\n");
+    // It comes as somebody writes it, so that a signal ends it.
+    sender.signal(Signal::TERM);
+    assert_eq!(sender.outcome().status, 0);
+    assert_eq!(receiver.wait_for_end().end, "clean");
 }
 
 #[test]
@@ -830,6 +1194,11 @@ fn it_tries_again_until_somebody_listens() {
     server.join();
     let hint = "nothing listens there; --retry N tries again";
     fails(&address, &[], &missed, hint);
+    // Once it was tried again, there is no use in saying so.
+    let sender = start_piped(&["send", "-q", "--insecure", "--retry", "1", &to]);
+    let outcome = sender.outcome();
+    let said = said(&missed, "nothing listens there; it was tried 2 times");
+    assert_eq!(outcome.stderr, unverified(&to) + &said);
 }
 
 #[test]
@@ -856,7 +1225,7 @@ fn a_receipt_is_compared_with_what_was_sent() {
     for (answer, what, hint) in [
         (
             whole(1, len, crc).as_bytes(),
-            format!("TO: the receipt does not match: 1 bytes received, but {len} were sent"),
+            format!("TO: the receipt does not match: 1 byte received, but {len} were sent"),
             "",
         ),
         (
@@ -1030,23 +1399,23 @@ fn a_terminal_shows_how_far_a_file_has_come_and_then_only_the_end() {
     assert_eq!((last, outcome.status), (&*sent, 0));
     server.join();
 
-    // Quiet says nothing, and standard input is of no known length.
-    for (args, stdin) in [(&["-q"][..], false), (&["-v"], true)] {
+    // Quiet says nothing, and a pipe is of no known length.
+    for (args, piped) in [(&["-q"][..], false), (&["-v"], true)] {
         let server = Server::start(keyed.config(), |accepted| {
             accepted.read_to_end();
             accepted.close_notify();
         });
         let to = server.address.to_string();
         let mut args = [&["send", "--insecure", &to], args].concat();
-        let stdin = match stdin {
-            true => File::open(&long).unwrap().into(),
-            false => {
-                args.push(&long);
-                Stdio::null()
-            }
-        };
+        if !piped {
+            args.push(&long);
+        }
         let terminal = Stderr::Terminal(Terminal::open());
-        let outcome = Program::start_command(&args, stdin, terminal).outcome();
+        let mut sender = Program::start_command(&args, Stdio::piped(), terminal);
+        if piped {
+            sender.stdin().write_all(&[0; 64 << 10]).unwrap();
+        }
+        let outcome = sender.outcome();
         assert_eq!(outcome.status, 0);
         assert!(!outcome.stderr.contains(common::terminal::ERASE));
         server.join();
@@ -1102,6 +1471,24 @@ const WRONG: &[(&str, &str, &str)] = &[
         USAGE,
     ),
     ("send h:1 a b", "unexpected argument b", USAGE),
+    ("send h:1 -- -a -b", "unexpected argument -b", USAGE),
+    ("send h:0", "h:0: expected a port from 1 to 65535", USAGE),
+    ("send 0", "0: expected a port from 1 to 65535", USAGE),
+    (
+        "send [fe80::1]:4433",
+        "[fe80::1]:4433: a link-local address needs its interface, as in [fe80::1%eth0]:4433",
+        USAGE,
+    ),
+    (
+        "send -p 4433 h",
+        "unknown option -p",
+        "host and port are given together: tlsink send HOST:PORT",
+    ),
+    (
+        "send -key DIR/own.key h:1",
+        "unknown option -key",
+        "did you mean --key?",
+    ),
     (
         "send h:1 -e rar",
         "--encode rar: expected zstd, gzip, zlib or none",
@@ -1172,6 +1559,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     ("send h:1 --receipt=yes", "--receipt takes no value", ""),
     ("send h:1 --ca a --ca b", "--ca is given twice", ""),
     ("send h:1 -v -q", "-v and -q can't be combined", ""),
+    ("send h:1 -vq", "-v and -q can't be combined", ""),
     (
         "send h:1 --label",
         "unknown option --label",
@@ -1228,7 +1616,7 @@ fn a_name_that_can_be_in_no_certificate_is_wrong() {
     let outcome = Program::run(&["send", "--insecure", "-q", "--name", "a b", &to]);
     let expected = said(
         &format!("{to}: \"a b\" is neither a DNS name nor an IP address"),
-        "--name NAME says whose certificate it must be; international names in ASCII",
+        "--name takes one of these; international names in ASCII",
     );
     assert_eq!(outcome.stderr, unverified(&to) + &expected);
     assert_eq!(outcome.status, 2);
@@ -1253,7 +1641,7 @@ fn openssl_s_server_gets_it() {
         let mut openssl = match started {
             Ok(openssl) => openssl,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                eprintln!("skipped: openssl is not installed");
+                missing("openssl is not installed");
                 return;
             }
             Err(error) => panic!("can't start openssl: {error}"),
@@ -1308,6 +1696,21 @@ fn noise(len: usize) -> Vec<u8> {
         state.to_le_bytes()[0]
     });
     b"noise".iter().copied().chain(noise).take(len).collect()
+}
+
+/// The line that is said after a signal.
+const STOPPING: &str = "tlsink: stopping: up to 10 s to finish; again to stop now\n";
+
+/// Reads to the end, and tells whether no close_notify came.
+fn ends_without_close_notify(accepted: &mut Accepted) -> bool {
+    let mut buf = vec![0; 64 << 10];
+    loop {
+        match accepted.read(&mut buf) {
+            Ok(0) => return false,
+            Ok(_) => {}
+            Err(_) => return true,
+        }
+    }
 }
 
 /// What is said with `--insecure`.

@@ -27,6 +27,7 @@ use common::authority::{
 use common::client;
 use common::memory::{Session, finish};
 use common::program::{Client, FREE, Program, Version, run_if_installed, tcp};
+use common::skip::missing;
 use rcgen::{
     BasicConstraints, CidrSubnet, CustomExtension, DistinguishedName, DnType, DnValue,
     ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, NameConstraints, SanType,
@@ -901,8 +902,10 @@ fn a_list_that_its_ca_has_not_signed_does_not_count() {
     Refused {
         trusted: &[&ca],
         lists: &[namesake.crl(&[])],
+        hint: "CAs that share a name, such as one that got a new key, each need their own list, and \
+               have to be trusted each",
         ..Refused::new(
-            "the certificate can't be used: the CRL for it is not signed by its CA; \
+            "no CRL is signed by the key of CA \"CN=Plant CA\"; \
              the sender claims to be \"a.example\"",
         )
     }
@@ -1071,7 +1074,7 @@ fn certificates_as_of_old_are_refused_in_words() {
         let made = openssl.output().unwrap();
         let text = String::from_utf8_lossy(&made.stdout).into_owned();
         if !made.status.success() || !text.contains(&format!("Version: {version}")) {
-            eprintln!("skipped: openssl is not installed, or makes no such certificates");
+            missing("openssl is not installed, or makes no such certificates");
             return;
         }
         let mut sender = sender.clone();

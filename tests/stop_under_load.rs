@@ -162,5 +162,5 @@ fn send_endlessly(address: SocketAddr) -> String {
     let mut client = Client::connect(address);
     let lines = b"a line of a stream without an end\n".repeat(100);
     while client.write(&lines).is_ok() {}
-    client.read_to_close_notify().unwrap_or_default()
+    client.read_receipt().unwrap_or_default()
 }

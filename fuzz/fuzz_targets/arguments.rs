@@ -6,13 +6,17 @@
 #[path = "../../src/cli"]
 #[allow(dead_code, reason = "the rest of the program is not here")]
 mod cli {
+    mod address;
     mod args;
     mod failure;
     mod help;
     mod level;
+    mod options;
     mod send {
         pub mod encode;
     }
+    mod split;
+    mod suggest;
     mod value;
 
     #[path = "../../tests/fuzz/arguments.rs"]

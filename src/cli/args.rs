@@ -1,35 +1,49 @@
 //! The command line, parsed: what comes out of here can be run.
 
 use std::cmp::Ordering;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use pico_args::{Arguments, Error, Keys};
 use tlsink::decode::Format;
 use tlsink::output::Template;
 use tlsink::{Fingerprint, TemplateError, TlsVersion};
 
-use super::help::Options;
+use super::address::HostPort;
+use super::help::{self, Topic};
 use super::level::Level;
+use super::options::{ANSWERS, CERT, LISTEN, SEND};
 use super::send::encode::Encoding;
-use super::{Failure, help, value};
+use super::split::{Asked, Given, Split};
+use super::{Failure, suggest, value};
 
 /// What the program is to do.
+#[derive(Debug)]
 pub(crate) enum Command {
-    Print(&'static str),
+    Print(String),
     Listen(Box<Listen>),
     Send(Box<Send>),
     Cert(Cert),
 }
 
+impl Command {
+    /// Whether each line on standard error begins with the time.
+    pub(crate) fn timestamps(&self) -> bool {
+        match self {
+            Command::Listen(listen) => listen.timestamps,
+            Command::Send(send) => send.timestamps,
+            Command::Print(_) | Command::Cert(_) => false,
+        }
+    }
+}
+
 /// How to receive. What is not given is for the library to choose.
 #[derive(Debug)]
 pub(crate) struct Listen {
-    /// `HOST:PORT` each, at least one.
-    pub(crate) addresses: Vec<String>,
+    /// At least one.
+    pub(crate) addresses: Vec<HostPort>,
     pub(crate) tls: Tls,
     pub(crate) decode: Format,
     pub(crate) printer: Printer,
@@ -46,6 +60,7 @@ pub(crate) struct Listen {
     pub(crate) receipt: bool,
     pub(crate) once: bool,
     pub(crate) stats: bool,
+    pub(crate) timestamps: bool,
     pub(crate) level: Level,
     pub(crate) threads: usize,
     pub(crate) lanes: usize,
@@ -107,8 +122,7 @@ pub(crate) enum Printer {
 /// What to send, and to whom.
 #[derive(Debug)]
 pub(crate) struct Send {
-    /// `HOST:PORT`.
-    pub(crate) to: String,
+    pub(crate) to: HostPort,
     /// Standard input, if there is none.
     pub(crate) file: Option<PathBuf>,
     pub(crate) encode: Encoding,
@@ -122,6 +136,7 @@ pub(crate) struct Send {
     pub(crate) receipt: bool,
     /// How many further tries there are.
     pub(crate) retry: u64,
+    pub(crate) timestamps: bool,
     pub(crate) level: Level,
 }
 
@@ -136,100 +151,135 @@ pub(crate) enum Trust {
     Anyone,
 }
 
-const COMMANDS: [&str; 3] = ["listen", "send", "cert"];
-
-const DEFAULT_ADDRESS: &str = "127.0.0.1:4433";
+/// The port that is listened on where none is given.
+const DEFAULT_PORT: u16 = 4433;
 
 /// What this machine calls itself.
 pub(crate) const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
 
 const DRAIN: Duration = Duration::from_secs(10);
 
-/// Takes the program's arguments apart.
+/// Takes the program's arguments apart, without its name.
 ///
 /// # Errors
 ///
 /// With what is wrong with them, for the user.
-pub(crate) fn parse(mut args: Arguments) -> Result<Command, Failure> {
-    let (long, short) = (args.contains("--help"), args.contains("-h"));
-    let version = args.contains(["-V", "--version"]);
-    let command = args.subcommand().map_err(not_unicode)?;
-    match (long || short, command.as_deref()) {
-        (true, Some("send")) => return Ok(Command::Print(help::SEND)),
-        (true, _) if long => return Ok(Command::Print(help::LONG)),
-        (true, _) => return Ok(Command::Print(help::SHORT)),
-        (false, _) if version => return Ok(Command::Print(help::VERSION)),
-        (false, _) => {}
+pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Failure> {
+    let mut arguments = arguments.peekable();
+    let word = arguments.next_if(|first| !first.as_encoded_bytes().starts_with(b"-"));
+    let command = word
+        .as_deref()
+        .map(|word| word.to_str().unwrap_or_default());
+    let options = match command {
+        Some("send") => &SEND,
+        Some("cert") => &CERT,
+        Some("help" | "version") => &ANSWERS,
+        _ => &LISTEN,
+    };
+    let topic = command.and_then(Topic::named);
+    let Split {
+        given,
+        free,
+        asked,
+        error,
+    } = Split::new(arguments, options);
+    if let Some(asked) = asked {
+        let topic = topic.unwrap_or(Topic::Program);
+        return Ok(Command::Print(match asked {
+            Asked::Version => help::VERSION.to_owned(),
+            Asked::ShortHelp => help::short(topic),
+            Asked::LongHelp => help::long(topic),
+        }));
     }
-    match command.as_deref() {
-        None | Some("listen") => {
-            let listen = parse_listen(&mut args)?;
-            match args.finish().first() {
-                None => Ok(Command::Listen(Box::new(listen))),
-                Some(left) => Err(unexpected(left, help::LISTENING)),
+    if let (Some(word), None) = (&word, topic) {
+        return Err(suggest::unknown_command(word));
+    }
+    if let Some(error) = error {
+        return Err(error);
+    }
+    match command {
+        Some("send") => parse_send(given, &free).map(|send| Command::Send(Box::new(send))),
+        Some("cert") => parse_cert(free).map(Command::Cert),
+        Some("help") => parse_help(&free).map(Command::Print),
+        command => {
+            if let Some(more) = free.first() {
+                return Err(suggest::unexpected_argument(more));
+            }
+            match command {
+                Some("version") => Ok(Command::Print(help::VERSION.to_owned())),
+                _ => parse_listen(given).map(|listen| Command::Listen(Box::new(listen))),
             }
         }
-        Some("send") => parse_send(args).map(|send| Command::Send(Box::new(send))),
-        Some("cert") => parse_cert(args.finish()).map(Command::Cert),
-        Some(other) => Err(
-            Failure::misused(format!("unknown command {other}")).hint(nearest(
-                other,
-                COMMANDS,
-                help::LISTENING.see,
-            )),
-        ),
     }
 }
 
-fn parse_listen(args: &mut Arguments) -> Result<Listen, Failure> {
-    let mut addresses = all(|| option(args, ["-l", "--listen"], value::address))?;
+/// The help for a command, or for the program.
+fn parse_help(free: &[OsString]) -> Result<String, Failure> {
+    match free {
+        [] => Ok(help::long(Topic::Program)),
+        [command] => match command.to_str().and_then(Topic::named) {
+            Some(topic) => Ok(help::long(topic)),
+            None => Err(suggest::unknown_command(command)),
+        },
+        [_, more, ..] => Err(suggest::unexpected_argument(more)),
+    }
+}
+
+fn parse_listen(mut given: Given) -> Result<Listen, Failure> {
+    let args = &mut given;
+    let mut addresses = all(|| option(args, "--listen", HostPort::parse))?;
     if addresses.is_empty() {
-        addresses.push(DEFAULT_ADDRESS.to_owned());
+        addresses.push(HostPort::localhost_v4(DEFAULT_PORT));
     }
     let destination = parse_destination(args)?;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    Ok(Listen {
+    let listen = Listen {
         addresses,
         tls: Tls {
             certificate: parse_certificate(args)?,
             clients: parse_clients(args)?,
             min: option(args, "--tls-min", tls_version)?.unwrap_or(TlsVersion::Tls12),
-            key_log: args.contains("--key-log"),
+            key_log: args.flag("--key-log"),
         },
-        decode: option(args, ["-d", "--decode"], format)?.unwrap_or(Format::Auto),
+        decode: option(args, "--decode", format)?.unwrap_or(Format::Auto),
         printer: parse_printer(args, &destination)?,
-        max_line: option(args, "--max-line", value::memory)?,
+        max_line: option(args, "--max-line", value::line)?,
         destination,
         max_connections: option(args, "--max-connections", value::count)?,
         max_per_ip: option(args, "--max-per-ip", value::count)?,
-        handshake_timeout: option(args, "--handshake-timeout", value::seconds)?,
-        idle_timeout: option(args, "--idle-timeout", value::seconds)?,
+        handshake_timeout: option(args, "--handshake-timeout", value::limit)?,
+        idle_timeout: option(args, "--idle-timeout", value::limit)?,
         max_decoded: option(args, "--max-decoded", value::size)?,
         max_window: option(args, "--max-window", value::size)?,
         max_memory: option(args, "--max-memory", value::memory)?,
         drain: option(args, "--drain", value::duration)?.unwrap_or(DRAIN),
-        receipt: args.contains("--receipt"),
-        once: args.contains("--once"),
-        stats: args.contains("--stats"),
+        receipt: args.flag("--receipt"),
+        once: args.flag("--once"),
+        stats: args.flag("--stats"),
+        timestamps: args.flag("--timestamps"),
         level: parse_level(args)?,
         threads: option(args, "--threads", value::threads)?.unwrap_or(cores),
         lanes: option(args, "--lanes", value::threads)?.unwrap_or(cores),
-    })
+    };
+    given.finish();
+    Ok(listen)
 }
 
-fn parse_send(mut given: Arguments) -> Result<Send, Failure> {
+fn parse_send(mut given: Given, free: &[OsString]) -> Result<Send, Failure> {
     let args = &mut given;
-    let encode = option(args, ["-e", "--encode"], encoding)?.unwrap_or(Encoding::Zstd);
+    let encode = option(args, "--encode", encoding)?.unwrap_or(Encoding::Zstd);
     let compression = parse_compression(args, encode)?;
     let trust = parse_trust(args)?;
     let identity = parse_identity(args)?;
-    let name = option(args, "--name", server_name)?;
-    let receipt = args.contains("--receipt");
+    let name = option(args, "--name", text)?;
+    let receipt = args.flag("--receipt");
     let retry = option(args, "--retry", value::tries)?.unwrap_or(0);
+    let timestamps = args.flag("--timestamps");
     let level = parse_level(args)?;
-    let (to, file) = parse_places(&given.finish())?;
+    given.finish();
+    let (to, file) = parse_places(free)?;
     Ok(Send {
-        name: name.unwrap_or_else(|| value::host(&to).to_owned()),
+        name: name.unwrap_or_else(|| to.name().to_owned()),
         to,
         file,
         encode,
@@ -238,19 +288,14 @@ fn parse_send(mut given: Arguments) -> Result<Send, Failure> {
         identity,
         receipt,
         retry,
+        timestamps,
         level,
     })
 }
 
 /// Where to send, and which file, if it is not standard input: `-` stands for that too.
-fn parse_places(free: &[OsString]) -> Result<(String, Option<PathBuf>), Failure> {
+fn parse_places(free: &[OsString]) -> Result<(HostPort, Option<PathBuf>), Failure> {
     const USAGE: &str = "tlsink send [OPTIONS] HOST:PORT [FILE]";
-    let is_option = |argument: &&OsString| {
-        argument.as_encoded_bytes().starts_with(b"-") && argument.as_os_str() != "-"
-    };
-    if let Some(option) = free.iter().find(is_option) {
-        return Err(unexpected(option, help::SENDING));
-    }
     let (to, file) = match free {
         [] => return Err(Failure::misused("send needs to know where to").hint(USAGE)),
         [to] => (to, None),
@@ -263,14 +308,17 @@ fn parse_places(free: &[OsString]) -> Result<(String, Option<PathBuf>), Failure>
             return Err(Failure::misused(format!("unexpected argument {more}")).hint(USAGE));
         }
     };
-    let to = to.to_string_lossy();
-    let to = value::address(&to)
-        .map_err(|error| Failure::misused(format!("{to}: {error}")).hint(USAGE))?;
+    let shown = to.to_string_lossy();
+    let to = match HostPort::parse(&shown) {
+        Ok(to) if to.port == 0 => Err("expected a port from 1 to 65535".to_owned()),
+        parsed => parsed,
+    };
+    let to = to.map_err(|error| Failure::misused(format!("{shown}: {error}")).hint(USAGE))?;
     Ok((to, file))
 }
 
-fn parse_compression(args: &mut Arguments, encode: Encoding) -> Result<Option<i32>, Failure> {
-    let Some(given) = option(args, "--level", |text| Ok(text.to_owned()))? else {
+fn parse_compression(args: &mut Given, encode: Encoding) -> Result<Option<i32>, Failure> {
+    let Some(given) = option(args, "--level", text)? else {
         return Ok(None);
     };
     let name = encode.name();
@@ -290,10 +338,10 @@ fn parse_compression(args: &mut Arguments, encode: Encoding) -> Result<Option<i3
     }
 }
 
-fn parse_trust(args: &mut Arguments) -> Result<Trust, Failure> {
-    let ca = path(args, "--ca")?;
+fn parse_trust(args: &mut Given) -> Result<Trust, Failure> {
+    let ca = path(args, "--ca");
     let fingerprint = option(args, "--fingerprint", fingerprint)?;
-    let insecure = args.contains("--insecure");
+    let insecure = args.flag("--insecure");
     match (ca, fingerprint, insecure) {
         (None, None, false) => Ok(Trust::System),
         (Some(ca), None, false) => Ok(Trust::Ca(ca)),
@@ -308,9 +356,9 @@ fn parse_trust(args: &mut Arguments) -> Result<Trust, Failure> {
     }
 }
 
-fn parse_identity(args: &mut Arguments) -> Result<Option<(PathBuf, PathBuf)>, Failure> {
-    let chain = path(args, ["-c", "--cert"])?;
-    let key = path(args, ["-k", "--key"])?;
+fn parse_identity(args: &mut Given) -> Result<Option<(PathBuf, PathBuf)>, Failure> {
+    let chain = path(args, "--cert");
+    let key = path(args, "--key");
     match (chain, key) {
         (Some(chain), Some(key)) => Ok(Some((chain, key))),
         (None, None) => Ok(None),
@@ -320,7 +368,8 @@ fn parse_identity(args: &mut Arguments) -> Result<Option<(PathBuf, PathBuf)>, Fa
 }
 
 fn encoding(name: &str) -> Result<Encoding, String> {
-    Encoding::parse(name).ok_or_else(|| "expected zstd, gzip, zlib or none".to_owned())
+    Encoding::parse(&name.to_ascii_lowercase())
+        .ok_or_else(|| "expected zstd, gzip, zlib or none".to_owned())
 }
 
 fn fingerprint(text: &str) -> Result<Fingerprint, String> {
@@ -328,18 +377,11 @@ fn fingerprint(text: &str) -> Result<Fingerprint, String> {
         .map_err(|_| "expected 64 hexadecimal digits, with or without colons".to_owned())
 }
 
-fn server_name(name: &str) -> Result<String, String> {
-    match is_missing(name) {
-        true => Err("expected a DNS name or an IP address".to_owned()),
-        false => Ok(name.to_owned()),
-    }
-}
-
-fn parse_destination(args: &mut Arguments) -> Result<Destination, Failure> {
-    let output = path(args, ["-o", "--output"])?;
-    let directory = path(args, "--output-dir")?;
+fn parse_destination(args: &mut Given) -> Result<Destination, Failure> {
+    let output = path(args, "--output");
+    let directory = path(args, "--output-dir");
     let name = option(args, "--name", template)?;
-    let sync = args.contains("--sync");
+    let sync = args.flag("--sync");
     let needs_directory = |option| Err(Failure::misused(format!("{option} needs --output-dir")));
     match (output, directory) {
         (Some(_), Some(_)) => Err(Failure::misused(
@@ -352,20 +394,21 @@ fn parse_destination(args: &mut Arguments) -> Result<Destination, Failure> {
         })),
         _ if name.is_some() => needs_directory("--name"),
         _ if sync => needs_directory("--sync"),
+        (Some(path), None) if path.as_os_str() == "-" => Ok(Destination::Stdout),
         (Some(path), None) => Ok(Destination::File(path)),
         (None, None) => Ok(Destination::Stdout),
     }
 }
 
-fn parse_printer(args: &mut Arguments, destination: &Destination) -> Result<Printer, Failure> {
-    let parse = |name: &str| match name {
+fn parse_printer(args: &mut Given, destination: &Destination) -> Result<Printer, Failure> {
+    let parse = |name: &str| match &*name.to_ascii_lowercase() {
         "lines" => Ok(Printer::Lines { label: false }),
         "raw" => Ok(Printer::Raw),
         "json" => Ok(Printer::Json),
         _ => Err("expected lines, raw or json".to_owned()),
     };
-    let format = option(args, ["-f", "--format"], parse)?;
-    let label = args.contains("--label");
+    let format = option(args, "--format", parse)?;
+    let label = args.flag("--label");
     if let Destination::Directory(_) = destination {
         let combined = |option| {
             Err(
@@ -387,9 +430,9 @@ fn parse_printer(args: &mut Arguments, destination: &Destination) -> Result<Prin
     }
 }
 
-fn parse_level(args: &mut Arguments) -> Result<Level, Failure> {
-    let verbose = args.contains(["-v", "--verbose"]);
-    match (verbose, args.contains(["-q", "--quiet"])) {
+fn parse_level(args: &mut Given) -> Result<Level, Failure> {
+    let verbose = args.flag("--verbose");
+    match (verbose, args.flag("--quiet")) {
         (true, true) => Err(Failure::misused("-v and -q can't be combined")),
         (true, false) => Ok(Level::Detail),
         (false, true) => Ok(Level::Error),
@@ -397,9 +440,9 @@ fn parse_level(args: &mut Arguments) -> Result<Level, Failure> {
     }
 }
 
-fn parse_certificate(args: &mut Arguments) -> Result<Certificate, Failure> {
-    let chains = all(|| path(args, ["-c", "--cert"]))?;
-    let keys = all(|| path(args, ["-k", "--key"]))?;
+fn parse_certificate(args: &mut Given) -> Result<Certificate, Failure> {
+    let chains = paths(args, "--cert");
+    let keys = paths(args, "--key");
     let names = option(args, "--self-signed", names)?;
     match (chains.len().cmp(&keys.len()), names) {
         (_, Some(_)) if !chains.is_empty() || !keys.is_empty() => Err(Failure::misused(
@@ -420,11 +463,11 @@ fn unpaired(option: &str, missing: &str) -> Failure {
         .hint("if both are in one file, name it twice")
 }
 
-fn parse_clients(args: &mut Arguments) -> Result<Option<Clients>, Failure> {
-    let ca = path(args, "--client-ca")?;
+fn parse_clients(args: &mut Given) -> Result<Option<Clients>, Failure> {
+    let ca = path(args, "--client-ca");
     let optional = option(args, "--client-auth", client_auth)?;
-    let allow = all(|| option(args, "--allow-client", name))?;
-    let crls = all(|| path(args, "--crl"))?;
+    let allow = all(|| option(args, "--allow-client", text))?;
+    let crls = paths(args, "--crl");
     let Some(ca) = ca else {
         let alone = [
             ("--client-auth", optional.is_some()),
@@ -453,29 +496,25 @@ fn parse_clients(args: &mut Arguments) -> Result<Option<Clients>, Failure> {
 
 /// Whether a certificate is optional.
 fn client_auth(mode: &str) -> Result<bool, String> {
-    match mode {
+    match &*mode.to_ascii_lowercase() {
         "require" => Ok(false),
         "optional" => Ok(true),
         _ => Err("expected require or optional".to_owned()),
     }
 }
 
-fn name(text: &str) -> Result<String, String> {
-    match is_missing(text) {
-        true => Err("expected a name".to_owned()),
-        false => Ok(text.to_owned()),
-    }
+/// Any text, which the library looks at.
+fn text(text: &str) -> Result<String, String> {
+    Ok(text.to_owned())
 }
 
+/// Names, separated by commas, which are looked at when a certificate is made for them.
 fn names(text: &str) -> Result<Vec<String>, String> {
-    match is_missing(text) {
-        true => Err("expected names, separated by commas".to_owned()),
-        false => Ok(text.split(',').map(str::to_owned).collect()),
-    }
+    Ok(text.split(',').map(str::to_owned).collect())
 }
 
 fn format(name: &str) -> Result<Format, String> {
-    Format::from_str(name)
+    Format::from_str(&name.to_ascii_lowercase())
         .map_err(|_| "expected auto, none, gzip, zlib, deflate, zstd or qt".to_owned())
 }
 
@@ -494,20 +533,19 @@ fn tls_version(name: &str) -> Result<TlsVersion, String> {
 
 /// The value of an option, if it is given.
 fn option<T>(
-    args: &mut Arguments,
-    name: impl Name,
-    parse: fn(&str) -> Result<T, String>,
+    args: &mut Given,
+    name: &'static str,
+    parse: impl FnOnce(&str) -> Result<T, String>,
 ) -> Result<Option<T>, Failure> {
-    args.opt_value_from_fn(name, parse)
-        .map_err(|error| match error {
-            Error::Utf8ArgumentParsingFailed { value, .. } if is_missing(&value) => {
-                needs_value(name)
-            }
-            Error::Utf8ArgumentParsingFailed { value, cause } => {
-                Failure::misused(format!("{} {value}: {cause}", name.long()))
-            }
-            error => no_value(name, error),
-        })
+    let Some(value) = args.value(name) else {
+        return Ok(None);
+    };
+    let value = value
+        .to_str()
+        .ok_or_else(|| Failure::misused(format!("the value of {name} is not UTF-8")))?;
+    parse(value)
+        .map(Some)
+        .map_err(|cause| Failure::misused(format!("{name} {value}: {cause}")))
 }
 
 /// All values of an option that may be given several times, in their order.
@@ -515,111 +553,33 @@ fn all<T>(mut next: impl FnMut() -> Result<Option<T>, Failure>) -> Result<Vec<T>
     std::iter::from_fn(|| next().transpose()).collect()
 }
 
-fn path(args: &mut Arguments, name: impl Name) -> Result<Option<PathBuf>, Failure> {
-    let parse = |path: &OsStr| match path.to_str() {
-        Some(text) if is_missing(text) => Err(String::new()),
-        _ => Ok(PathBuf::from(path)),
-    };
-    args.opt_value_from_os_str(name, parse)
-        .map_err(|error| no_value(name, error))
+fn path(args: &mut Given, name: &'static str) -> Option<PathBuf> {
+    args.value(name).map(PathBuf::from)
 }
 
-/// The name of an option: a long one, or a short one and a long one.
-trait Name: Copy + Into<Keys> {
-    fn long(self) -> &'static str;
-}
-
-impl Name for &'static str {
-    fn long(self) -> &'static str {
-        self
-    }
-}
-
-impl Name for [&'static str; 2] {
-    fn long(self) -> &'static str {
-        let [_, long] = self;
-        long
-    }
-}
-
-/// Whether what stands in a value's place is none: in `--cert --key FILE`, the file's name was
-/// forgotten.
-fn is_missing(value: &str) -> bool {
-    value.is_empty() || help::options().any(|option| option == value)
-}
-
-fn needs_value(name: impl Name) -> Failure {
-    Failure::misused(format!("{} needs a value", name.long()))
-}
-
-fn no_value(name: impl Name, error: Error) -> Failure {
-    match error {
-        Error::OptionWithoutAValue(_) | Error::ArgumentParsingFailed { .. } => needs_value(name),
-        Error::NonUtf8Argument => {
-            Failure::misused(format!("the value of {} is not UTF-8", name.long()))
-        }
-        error => not_unicode(error),
-    }
-}
-
-fn not_unicode(error: Error) -> Failure {
-    Failure::misused(error.to_string())
-}
-
-/// What is wrong with an argument that is left over, where these are the options.
-fn unexpected(argument: &OsStr, options: Options) -> Failure {
-    let argument = argument.to_string_lossy();
-    let given = argument.split('=').next().unwrap_or(&argument);
-    if !argument.starts_with('-') {
-        return Failure::misused(format!("unexpected argument {argument}"))
-            .hint("see tlsink --help");
-    }
-    if options.names().any(|option| option == given) {
-        let wrong = match (argument.split_once('='), options.takes_value(given)) {
-            (Some(_), false) => "takes no value",
-            (Some((_, "")), true) => "needs a value",
-            _ => "is given twice",
-        };
-        return Failure::misused(format!("{given} {wrong}"));
-    }
-    let elsewhere = [help::LISTENING, help::SENDING]
-        .into_iter()
-        .find(|other| other.names().any(|option| option == given));
-    Failure::misused(format!("unknown option {given}")).hint(match elsewhere {
-        Some(other) => format!("{} has it", other.command),
-        None => nearest(given, options.names(), options.see),
-    })
-}
-
-/// A hint to the name that was probably meant, or else to all of them.
-fn nearest(given: &str, names: impl IntoIterator<Item = &'static str>, all: &str) -> String {
-    let nearest = names
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(name, given), name))
-        .min();
-    match nearest {
-        Some((distance, name)) if distance <= given.trim_start_matches('-').len() / 3 => {
-            format!("did you mean {name}?")
-        }
-        _ => all.to_owned(),
-    }
+fn paths(args: &mut Given, name: &'static str) -> Vec<PathBuf> {
+    std::iter::from_fn(|| path(args, name)).collect()
 }
 
 /// What certificates to make, and where.
 #[derive(Debug)]
 pub(crate) struct Cert {
-    /// The server's.
-    pub(crate) names: Vec<String>,
+    pub(crate) made: Made,
     pub(crate) directory: PathBuf,
 }
 
+/// What certificates to make.
+#[derive(Debug)]
+pub(crate) enum Made {
+    /// A CA, and by it one for a server of these names and one for a client.
+    All(Vec<String>),
+    /// One for a server of these names, by the CA that is there.
+    Server(Vec<String>),
+    /// One for a client of this name, by the CA that is there.
+    Client(String),
+}
+
 fn parse_cert(mut free: Vec<OsString>) -> Result<Cert, Failure> {
-    let option = |argument: &&OsString| argument.as_encoded_bytes().starts_with(b"-");
-    if let Some(option) = free.iter().find(option) {
-        let option = option.to_string_lossy();
-        return Err(Failure::misused(format!("unexpected argument {option}"))
-            .hint("cert takes names and a directory; one that begins with - is given as ./-"));
-    }
     let directory = match free.pop() {
         Some(directory) if !directory.is_empty() => PathBuf::from(directory),
         _ => {
@@ -628,12 +588,192 @@ fn parse_cert(mut free: Vec<OsString>) -> Result<Cert, Failure> {
         }
     };
     // What is not UTF-8 is no name, and neither is what it becomes here.
-    let mut names: Vec<String> = free
+    let names: Vec<String> = free
         .iter()
         .map(|name| name.to_string_lossy().into_owned())
         .collect();
-    if names.is_empty() {
-        names = LOCAL_NAMES.map(str::to_owned).into();
+    let made = match names.split_first() {
+        None => Made::All(LOCAL_NAMES.map(str::to_owned).into()),
+        Some((command, names)) if command == "server" => match names {
+            [] => {
+                return Err(Failure::misused("cert server needs names and a directory")
+                    .hint("tlsink cert server NAMES... DIR, where DIR has a CA"));
+            }
+            names => Made::Server(names.into()),
+        },
+        Some((command, names)) if command == "client" => match names {
+            [name] => Made::Client(name.clone()),
+            _ => {
+                return Err(
+                    Failure::misused("cert client needs one name and a directory").hint(
+                        "tlsink cert client NAME DIR, where DIR has a CA; once for each client",
+                    ),
+                );
+            }
+        },
+        Some(_) => Made::All(names),
+    };
+    Ok(Cert { made, directory })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::{COMMANDS, Opt, Options};
+    use super::*;
+
+    #[test]
+    fn every_option_means_the_same_in_every_form() {
+        for command in COMMANDS {
+            for option in command.all() {
+                let forms = forms(option);
+                let meant = meaning(command, option, &forms[0]);
+                assert!(meant.starts_with("Ok("), "{}: {meant}", option.long);
+                let without = meaning(command, option, &[]);
+                assert_ne!(meant, without, "{} is passed over", option.long);
+                for form in &forms {
+                    assert_eq!(meaning(command, option, form), meant, "{form:?}");
+                }
+            }
+        }
     }
-    Ok(Cert { names, directory })
+
+    #[test]
+    fn an_option_that_is_given_twice_is_refused_in_every_form() {
+        for command in COMMANDS {
+            let once = |option: &&'static Opt| !option.repeatable && !is_answered(option);
+            for option in command.all().filter(once) {
+                for first in &forms(option) {
+                    for second in &forms(option) {
+                        let twice = [&first[..], second].concat();
+                        let said = meaning(command, option, &twice);
+                        let name = match second[0].starts_with("--") {
+                            true => option.long,
+                            false => option.short.unwrap(),
+                        };
+                        let expected = format!("{name} is given twice");
+                        assert!(said.contains(&expected), "{twice:?}: {said}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_option_without_its_value_is_refused_in_every_form() {
+        for command in COMMANDS {
+            for option in command.all().filter(|option| option.value.is_some()) {
+                let expected = format!("{} needs a value", option.long);
+                for name in option.names() {
+                    let name = name.to_owned();
+                    for form in [
+                        vec![name.clone()],
+                        vec![format!("{name}=")],
+                        vec![name.clone(), String::new()],
+                        vec![name.clone(), "--quiet".to_owned()],
+                        vec![name.clone(), "--".to_owned()],
+                    ] {
+                        // It is the last argument, or this would be its value.
+                        let mut words = vec![word(command)];
+                        words.extend(form);
+                        let said = parsed(words);
+                        assert!(said.contains(&expected), "{name}: {said}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_flag_takes_no_value_in_any_form() {
+        for command in COMMANDS {
+            for option in command.all().filter(|option| option.value.is_none()) {
+                for name in option.names() {
+                    for value in ["", "1"] {
+                        let form = [format!("{name}={value}")];
+                        let said = meaning(command, option, &form);
+                        let expected = format!("{name} takes no value");
+                        assert!(said.contains(&expected), "{form:?}: {said}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Each way to give an option.
+    fn forms(option: &Opt) -> Vec<Vec<String>> {
+        let Some(placeholder) = option.value else {
+            // Help and its short form are two texts.
+            let short = option.short.filter(|_| option.long != "--help");
+            let short = short.map(|short| vec![short.to_owned()]);
+            return [vec![option.long.to_owned()]]
+                .into_iter()
+                .chain(short)
+                .collect();
+        };
+        let (long, value) = (option.long, sample(option.long, placeholder));
+        let mut forms = vec![
+            vec![long.to_owned(), value.to_owned()],
+            vec![format!("{long}={value}")],
+        ];
+        if let Some(short) = option.short {
+            forms.push(vec![short.to_owned(), value.to_owned()]);
+            forms.push(vec![format!("{short}{value}")]);
+            forms.push(vec![format!("{short}={value}")]);
+        }
+        forms
+    }
+
+    /// A value that the option takes.
+    fn sample(long: &str, placeholder: &str) -> &'static str {
+        match (long, placeholder) {
+            ("--format", _) => "JSON",
+            (_, "FORMAT") => "Gzip",
+            ("--allow-client", _) => "*.example.net",
+            (_, "ADDR") => "[::1]:9",
+            (_, "N") => "3",
+            (_, "TIME") => "1h30m",
+            (_, "SIZE") => "2MiB",
+            (_, "FILE" | "DIR") => "of=a/b.pem",
+            (_, "NAME" | "NAMES") => "a.example",
+            (_, "MODE") => "Optional",
+            (_, "VERSION") => "1.3",
+            (_, "TEMPLATE") => "{conn}=",
+            (_, "SHA256") => "0000000000000000000000000000000000000000000000000000000000000000",
+            (_, other) => panic!("{long} takes a value of a new kind, {other}"),
+        }
+    }
+
+    /// What the arguments of the command are parsed to, beside what this option needs.
+    fn meaning(command: &Options, option: &Opt, form: &[String]) -> String {
+        let needs: &[&str] = match (command.command, option.long) {
+            (_, "--cert") => &["--key=k"],
+            (_, "--key") => &["--cert=c"],
+            (_, "--client-auth" | "--allow-client" | "--crl") => &["--client-ca=ca"],
+            ("tlsink listen", "--name" | "--sync") => &["--output-dir=d"],
+            _ => &[],
+        };
+        let mut words = vec![word(command)];
+        words.extend(needs.iter().map(|need| (*need).to_owned()));
+        words.extend(form.iter().cloned());
+        match command.command {
+            "tlsink send" => words.push("h:1".to_owned()),
+            "tlsink cert" => words.push("dir".to_owned()),
+            _ => {}
+        }
+        parsed(words)
+    }
+
+    /// The command as it is typed behind the program's name.
+    fn word(command: &Options) -> String {
+        command.command.replace("tlsink ", "")
+    }
+
+    fn parsed(words: Vec<String>) -> String {
+        format!("{:?}", parse(words.into_iter().map(OsString::from)))
+    }
+
+    /// Whether the option is answered with a text, however often it is given.
+    fn is_answered(option: &Opt) -> bool {
+        ["--help", "--version"].contains(&option.long)
+    }
 }

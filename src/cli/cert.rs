@@ -1,14 +1,16 @@
-//! The command `cert`: a CA, and a server's and a client's certificate signed by it, as files.
+//! The command `cert`: a CA, and certificates for servers and clients signed by it, as files.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::Failure;
-use super::args::Cert;
-use super::certificate::{Authority, subject_names};
+use tlsink::{Identity, TlsError};
+
+use super::args::{Cert, Made};
+use super::certificate::{Authority, ClientName, Keyed, looks_like_host, subject_names};
 use super::say::Say;
+use super::{Failure, material};
 
 /// Makes the certificates and writes them, all or none.
 ///
@@ -18,59 +20,194 @@ use super::say::Say;
 /// what keeps them from being written.
 pub(crate) fn run(args: &Cert, say: &Say) -> Result<(), Failure> {
     let directory = args.directory.as_path();
-    let names = subject_names(&args.names).map_err(|error| {
+    refuse_host(args)?;
+    match &args.made {
+        Made::All(names) => all(names, directory, say),
+        Made::Server(names) => server(names, directory, say),
+        Made::Client(name) => client(name, directory, say),
+    }
+}
+
+fn all(names: &[String], directory: &Path, say: &Say) -> Result<(), Failure> {
+    let alternative = server_names(names)?;
+    let [ca, server, client] = (|| {
+        let authority = Authority::new()?;
+        let server = authority.server(alternative)?;
+        let client = authority.client(ClientName::new(ClientName::DEFAULT)?)?;
+        Ok([authority.into_own()?, server, client])
+    })()
+    .map_err(unmade)?;
+    let items = [("ca", &ca), ("server", &server), ("client", &client)];
+    let items: Vec<Item> = items
+        .into_iter()
+        .flat_map(|(name, made)| pair(name, made))
+        .collect();
+    refuse_to_overwrite(directory, &items)?;
+    make_directory(directory)?;
+    write_and_say(directory, &items, say)?;
+    say_server(names, &server, say);
+    say_examples(examples(directory), say);
+    Ok(())
+}
+
+fn server(names: &[String], directory: &Path, say: &Say) -> Result<(), Failure> {
+    let alternative = server_names(names)?;
+    let made = authority_in(directory)?
+        .server(alternative)
+        .map_err(unmade)?;
+    let name = format!(
+        "server-{}",
+        names
+            .first()
+            .map_or_else(String::new, |name| file_name(name))
+    );
+    let items = pair(&name, &made);
+    refuse_to_overwrite(directory, &items)?;
+    write_and_say(directory, &items, say)?;
+    say_server(names, &made, say);
+    say_examples(serving(directory, &name), say);
+    Ok(())
+}
+
+fn client(name: &str, directory: &Path, say: &Say) -> Result<(), Failure> {
+    let client = ClientName::new(name).map_err(|error| {
+        Failure::misused(error).hint(
+            "give a name such as boiler.example, an address, an e-mail address, a URI, or any \
+             other text of one line",
+        )
+    })?;
+    let made = authority_in(directory)?.client(client).map_err(unmade)?;
+    let file = format!("client-{}", file_name(name));
+    let items = pair(&file, &made);
+    refuse_to_overwrite(directory, &items)?;
+    write_and_say(directory, &items, say)?;
+    say.info(&format!(
+        "client certificate for {name}, sha256 {}",
+        made.fingerprint()
+    ));
+    say_examples(sending(directory, &file), say);
+    Ok(())
+}
+
+fn server_names(names: &[String]) -> Result<Vec<rcgen::SanType>, Failure> {
+    subject_names(names).map_err(|error| {
         Failure::misused(error).hint(
             "give names such as sink.example or *.sink.example, and addresses without port, \
              separated by spaces; the last argument is the directory",
         )
-    })?;
-    let made = Authority::new(names)
-        .map_err(|error| Failure::failed(format!("can't make certificates: {error}")))?;
-    let items = items(&made);
-    refuse_to_overwrite(directory, &items)?;
-    make_directory(directory)?;
-    write(directory, &items)?;
+    })
+}
 
-    let written = items.map(|item| item.name).join(" ");
-    say.info(&format!("wrote {written} to {}", directory.display()));
-    say.info(&format!(
-        "server certificate for {}, sha256 {}",
-        args.names.join(" "),
-        made.server.fingerprint()
-    ));
-    for example in examples(directory).into_iter().flatten() {
-        say.info(&format!("try: {example}"));
+fn unmade(error: String) -> Failure {
+    Failure::failed(format!("can't make certificates: {error}"))
+}
+
+/// A host for the directory is a directory that was forgotten, unless it is there.
+fn refuse_host(args: &Cert) -> Result<(), Failure> {
+    let Some(directory) = args.directory.to_str() else {
+        return Ok(());
+    };
+    if !looks_like_host(directory) || args.directory.is_dir() {
+        return Ok(());
     }
-    Ok(())
+    let before = match &args.made {
+        Made::All(_) => "",
+        Made::Server(_) => "server ",
+        Made::Client(_) => "client ",
+    };
+    Err(Failure::misused(format!(
+        "{directory} looks like a host, and the last argument is the directory to write into"
+    ))
+    .hint(format!(
+        "tlsink cert {before}{directory} DIR makes a certificate for it; a directory of that name \
+         is given as ./{directory}"
+    )))
+}
+
+/// The CA that an earlier run, or somebody else, has put there.
+fn authority_in(directory: &Path) -> Result<Authority, Failure> {
+    let [certificate, key] = ["ca.pem", "ca.key"].map(|name| directory.join(name));
+    let shown = directory.display();
+    if !certificate.exists() && !key.exists() {
+        return Err(
+            Failure::misused(format!("{shown} has no CA: no ca.pem and no ca.key"))
+                .hint(format!("tlsink cert {shown} makes one there")),
+        );
+    }
+    Identity::from_pem_files(&certificate, &key).map_err(|error| match &error {
+        TlsError::File { source, .. } if matches!(**source, TlsError::WrongKey) => {
+            Failure::misused(error.to_string()).hint("ca.pem and ca.key must belong together")
+        }
+        _ => material::unusable(error),
+    })?;
+    let read = |path: &Path| {
+        fs::read(path)
+            .map_err(|error| Failure::misused(format!("can't read {}: {error}", path.display())))
+    };
+    Authority::from_pem(&read(&certificate)?, &read(&key)?).map_err(|error| {
+        Failure::misused(format!("the CA in {shown} can't be used: {error}")).hint(
+            "ca.pem is a CA's certificate, and ca.key its key in PKCS#8: openssl pkcs8 -topk8 \
+             -nocrypt makes that of other keys",
+        )
+    })
 }
 
 /// What is to become a file.
 struct Item {
-    name: &'static str,
+    name: String,
     /// Its permissions from its first byte on, less what the umask takes away.
     mode: u32,
     text: String,
 }
 
-fn items(made: &Authority) -> [Item; 6] {
-    let certificate = |name, text| Item {
-        name,
-        mode: 0o644,
-        text,
-    };
-    let key = |name, text| Item {
-        name,
-        mode: 0o600,
-        text,
-    };
+/// The files of a certificate and its key.
+fn pair(name: &str, made: &Keyed) -> [Item; 2] {
     [
-        certificate("ca.pem", made.ca.certificate_pem()),
-        key("ca.key", made.ca.key_pem()),
-        certificate("server.pem", made.server.certificate_pem()),
-        key("server.key", made.server.key_pem()),
-        certificate("client.pem", made.client.certificate_pem()),
-        key("client.key", made.client.key_pem()),
+        Item {
+            name: format!("{name}.pem"),
+            mode: 0o644,
+            text: made.certificate_pem(),
+        },
+        Item {
+            name: format!("{name}.key"),
+            mode: 0o600,
+            text: made.key_pem(),
+        },
     ]
+}
+
+/// A name as a part of a file's: characters that shells, other systems or the end of a path would
+/// take for something else are underscores.
+fn file_name(name: &str) -> String {
+    let is_plain = |c: &char| c.is_alphanumeric() || ".-_@+".contains(*c);
+    name.chars()
+        .map(|c| if is_plain(&c) { c } else { '_' })
+        .collect()
+}
+
+fn write_and_say(directory: &Path, items: &[Item], say: &Say) -> Result<(), Failure> {
+    write(directory, items)?;
+    let names: Vec<&str> = items.iter().map(|item| &*item.name).collect();
+    say.info(&format!(
+        "wrote {} to {}",
+        names.join(" "),
+        directory.display()
+    ));
+    Ok(())
+}
+
+fn say_server(names: &[String], made: &Keyed, say: &Say) {
+    say.info(&format!(
+        "server certificate for {}, sha256 {}",
+        names.join(" "),
+        made.fingerprint()
+    ));
+}
+
+fn say_examples(examples: Option<impl IntoIterator<Item = String>>, say: &Say) {
+    for example in examples.into_iter().flatten() {
+        say.info(&format!("try: {example}"));
+    }
 }
 
 /// Looks before anything is written, so that all that is in the way is named at once. A link that
@@ -78,7 +215,7 @@ fn items(made: &Authority) -> [Item; 6] {
 fn refuse_to_overwrite(directory: &Path, items: &[Item]) -> Result<(), Failure> {
     let present: Vec<&str> = items
         .iter()
-        .map(|item| item.name)
+        .map(|item| &*item.name)
         .filter(|name| fs::symlink_metadata(directory.join(name)).is_ok())
         .collect();
     if present.is_empty() {
@@ -109,9 +246,9 @@ fn make_directory(directory: &Path) -> Result<(), Failure> {
 fn write(directory: &Path, items: &[Item]) -> Result<(), Failure> {
     let mut created = Vec::new();
     for item in items {
-        let path = directory.join(item.name);
+        let path = directory.join(&item.name);
         let written = create(&path, item.mode).and_then(|mut file| {
-            created.push(item.name);
+            created.push(&*item.name);
             file.write_all(item.text.as_bytes())
         });
         if let Err(error) = written {
@@ -150,16 +287,34 @@ fn remove(directory: &Path, created: &[&str]) -> String {
 
 /// Commands that use the files, unless the directory's name can't be said on a line.
 fn examples(directory: &Path) -> Option<[String; 2]> {
-    let [ca, certificate, key] = ["ca.pem", "server.pem", "server.key"]
-        .map(|name| shell_word(directory.join(name).to_str()?));
-    let (ca, certificate, key) = (ca?, certificate?, key?);
+    let ca = word(directory, "ca.pem")?;
+    let [serve] = serving(directory, "server")?;
     Some([
-        format!("tlsink --cert {certificate} --key {key}"),
+        serve,
         format!(
             "echo hello | gzip | openssl s_client -connect 127.0.0.1:4433 -CAfile {ca} \
              -verify_return_error -quiet -no_ign_eof -nocommands"
         ),
     ])
+}
+
+fn serving(directory: &Path, name: &str) -> Option<[String; 1]> {
+    let certificate = word(directory, &format!("{name}.pem"))?;
+    let key = word(directory, &format!("{name}.key"))?;
+    Some([format!("tlsink --cert {certificate} --key {key}")])
+}
+
+fn sending(directory: &Path, name: &str) -> Option<[String; 1]> {
+    let ca = word(directory, "ca.pem")?;
+    let certificate = word(directory, &format!("{name}.pem"))?;
+    let key = word(directory, &format!("{name}.key"))?;
+    Some([format!(
+        "tlsink send --ca {ca} --cert {certificate} --key {key} localhost:4433"
+    )])
+}
+
+fn word(directory: &Path, name: &str) -> Option<String> {
+    shell_word(directory.join(name).to_str()?)
 }
 
 /// Quotes what a shell would not take as it is for one word (POSIX, XCU 2.2.2).

@@ -5,11 +5,16 @@ use std::net::IpAddr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, Certificate, CertificateParams, DistinguishedName, DnType, DnValue,
+    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData,
+    SanType, date_time_ymd,
 };
-use rustls_pki_types::DnsName;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, DnsName, PrivateKeyDer};
 use tlsink::{Fingerprint, Identity};
+use x509_cert::der::{Decode, Encode, Tag, Tagged};
+use x509_cert::ext::pkix::{BasicConstraints as CaConstraints, SubjectKeyIdentifier};
+use x509_cert::name::Name;
 
 /// A certificate that signs itself, made for this run.
 pub(crate) struct SelfSigned {
@@ -38,43 +43,231 @@ impl SelfSigned {
     }
 }
 
-/// A CA of its own, and what a server and a client need that trust it.
+/// A CA that certificates are signed by, with what they have to say of it.
 pub(crate) struct Authority {
-    pub(crate) ca: Keyed,
-    pub(crate) server: Keyed,
-    pub(crate) client: Keyed,
+    params: CertificateParams,
+    key: KeyPair,
+    /// When the certificates that it signs begin, less the skew of clocks, since 1970.
+    now: Duration,
+    /// The last moment of its own certificate, since 1970.
+    end: Duration,
+    /// Its subject, if it was made by somebody else: rcgen writes names by its own rules.
+    subject: Option<Name>,
 }
 
 impl Authority {
-    /// Makes three ECDSA P-256 keys and their certificates; the server's is for `names`.
-    ///
-    /// Their serial numbers are rcgen's: a hash of the key, which is as random as the key.
+    /// Makes an ECDSA P-256 key.
     ///
     /// # Errors
     ///
     /// With a text for the user, when the system has no randomness or no usable clock.
-    pub(crate) fn new(names: Vec<SanType>) -> Result<Self, String> {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .map_err(|_| "the clock is before 1970")?;
-        Self::at(now, names).map_err(|error| error.to_string())
+    pub(crate) fn new() -> Result<Self, String> {
+        let key = KeyPair::generate().map_err(|error| error.to_string())?;
+        let now = since_1970()?;
+        Ok(Authority {
+            params: ca_params(now, &key),
+            key,
+            now,
+            end: now + DAY * CA_DAYS,
+            subject: None,
+        })
     }
 
-    fn at(now: Duration, names: Vec<SanType>) -> Result<Self, rcgen::Error> {
-        let ca_key = KeyPair::generate()?;
-        let ca_params = ca_params(now, &ca_key);
-        let issuer = Issuer::from_params(&ca_params, &ca_key);
-        let signed = |params: CertificateParams| Keyed::new(|key| params.signed_by(key, &issuer));
-        let client_names = vec![SanType::DnsName("client".try_into()?)];
-        let server = params("tlsink server", names);
-        let client = params("client", client_names);
-        let server = signed(leaf(server, now, ExtendedKeyUsagePurpose::ServerAuth))?;
-        let client = signed(leaf(client, now, ExtendedKeyUsagePurpose::ClientAuth))?;
-        let ca = Keyed {
-            certificate: ca_params.self_signed(&ca_key)?,
-            key: ca_key,
+    /// Takes the CA of this key from among the certificates in this PEM text. Both are known to be
+    /// what they seem to be, and to belong together.
+    ///
+    /// # Errors
+    ///
+    /// With a text for the user, when it can't sign certificates that are of any use.
+    pub(crate) fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, String> {
+        let key = PrivateKeyDer::from_pem_slice(key)
+            .ok()
+            .and_then(|key| KeyPair::try_from(&key).ok())
+            .ok_or("the key is not in PKCS#8")?;
+        let public = key.subject_public_key_info();
+        let certificate = CertificateDer::pem_slice_iter(certificates)
+            .filter_map(|der| x509_cert::Certificate::from_der(&der.ok()?).ok())
+            .map(|certificate| certificate.tbs_certificate().clone())
+            .find(|certificate| {
+                let own = certificate.subject_public_key_info().to_der();
+                own.is_ok_and(|own| own == public)
+            })
+            .ok_or("the certificate can't be read")?;
+        let constraints = certificate.get_extension::<CaConstraints>();
+        if !matches!(constraints, Ok(Some((_, CaConstraints { ca: true, .. })))) {
+            return Err("the certificate is no CA's".to_owned());
+        }
+        let usage = certificate.get_extension::<x509_cert::ext::pkix::KeyUsage>();
+        if usage.is_ok_and(|usage| usage.is_some_and(|(_, usage)| !usage.key_cert_sign())) {
+            return Err("the certificate may not sign others: its key usage says so".to_owned());
+        }
+        let now = since_1970()?;
+        let end = certificate.validity().not_after.to_unix_duration();
+        if end <= now {
+            return Err("the certificate has expired".to_owned());
+        }
+        let mut params = CertificateParams::default();
+        params.distinguished_name = distinguished_name(certificate.subject());
+        if let Ok(Some((_, id))) = certificate.get_extension::<SubjectKeyIdentifier>() {
+            params.key_identifier_method = KeyIdMethod::PreSpecified(id.0.as_bytes().to_vec());
+        }
+        Ok(Authority {
+            params,
+            key,
+            now,
+            end,
+            subject: Some(certificate.subject().clone()),
+        })
+    }
+
+    /// Its own certificate and key, signed by itself.
+    ///
+    /// # Errors
+    ///
+    /// With a text for the user.
+    pub(crate) fn into_own(self) -> Result<Keyed, String> {
+        let certificate = self.params.self_signed(&self.key);
+        Ok(Keyed {
+            certificate: certificate.map_err(|error| error.to_string())?,
+            key: self.key,
+        })
+    }
+
+    /// Makes an ECDSA P-256 key and a certificate for a server of these names.
+    ///
+    /// # Errors
+    ///
+    /// With a text for the user.
+    pub(crate) fn server(&self, names: Vec<SanType>) -> Result<Keyed, String> {
+        let params = params("tlsink server", names);
+        self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
+    }
+
+    /// Makes an ECDSA P-256 key and a certificate for a client.
+    ///
+    /// # Errors
+    ///
+    /// With a text for the user.
+    pub(crate) fn client(&self, name: ClientName) -> Result<Keyed, String> {
+        let params = params(&name.common, name.alternative.into_iter().collect());
+        self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
+    }
+
+    /// Its serial number is rcgen's: a hash of the key, which is as random as the key.
+    fn sign(
+        &self,
+        mut params: CertificateParams,
+        purpose: ExtendedKeyUsagePurpose,
+    ) -> Result<Keyed, String> {
+        // Said aloud, since rcgen then adds the subject's key identifier too.
+        params.is_ca = IsCa::ExplicitNoCa;
+        params.use_authority_key_identifier_extension = true;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![purpose];
+        let end = (self.now + DAY * LEAF_DAYS).min(self.end);
+        let params = valid(params, self.now, end);
+        let issuer = Issuer::from_params(&self.params, &self.key);
+        let made =
+            Keyed::new(|key| params.signed_by(key, &issuer)).map_err(|error| error.to_string())?;
+        let is_by = |subject| {
+            x509_cert::Certificate::from_der(made.certificate.der())
+                .is_ok_and(|made| made.tbs_certificate().issuer() == subject)
         };
-        Ok(Authority { ca, server, client })
+        match self.subject.as_ref().is_none_or(is_by) {
+            true => Ok(made),
+            false => Err("the name of the CA is of a kind that is not supported".to_owned()),
+        }
+    }
+}
+
+fn since_1970() -> Result<Duration, String> {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .map_err(|_| "the clock is before 1970".to_owned())
+}
+
+/// A subject as rcgen has it; what that can't hold is left out.
+fn distinguished_name(subject: &Name) -> DistinguishedName {
+    let mut name = DistinguishedName::new();
+    for attribute in subject.iter() {
+        let Ok(text) = std::str::from_utf8(attribute.value.value()) else {
+            continue;
+        };
+        let value = match attribute.value.tag() {
+            Tag::Utf8String => Some(DnValue::Utf8String(text.to_owned())),
+            Tag::PrintableString => text.try_into().ok().map(DnValue::PrintableString),
+            Tag::Ia5String => text.try_into().ok().map(DnValue::Ia5String),
+            _ => None,
+        };
+        let kind = attribute.oid.arcs().map(u64::from).collect();
+        if let Some(value) = value {
+            name.push(DnType::CustomDnType(kind), value);
+        }
+    }
+    name
+}
+
+/// How a client is called: by an alternative name, or else by its common name alone.
+pub(crate) struct ClientName {
+    common: String,
+    alternative: Option<SanType>,
+}
+
+/// RFC 5280, appendix A.1: ub-common-name.
+const LONGEST_COMMON_NAME: usize = 64;
+
+impl ClientName {
+    /// The client that is made along with a CA.
+    pub(crate) const DEFAULT: &str = "client";
+
+    /// Takes a DNS name, an address, an e-mail address, a URI, or any text of one line.
+    ///
+    /// # Errors
+    ///
+    /// With a text for the user.
+    pub(crate) fn new(name: &str) -> Result<Self, String> {
+        let is_wildcard = name.contains('*');
+        if name.is_empty() || is_wildcard || name.contains(char::is_control) {
+            return Err(format!("{name:?} can't be the name of a client"));
+        }
+        let ia5 = || name.try_into().ok();
+        let alternative = match subject_name(name) {
+            Ok(name) => Some(name),
+            Err(_) if name.contains("://") || name.starts_with("urn:") => ia5().map(SanType::URI),
+            Err(_) if name.contains('@') => ia5().map(SanType::Rfc822Name),
+            Err(_) => None,
+        };
+        let fits = name.chars().count() <= LONGEST_COMMON_NAME;
+        if alternative.is_none() && !fits {
+            return Err(format!(
+                "{name:?} is too long: a name of no special form has at most \
+                 {LONGEST_COMMON_NAME} characters"
+            ));
+        }
+        Ok(ClientName {
+            common: if fits { name } else { "tlsink client" }.to_owned(),
+            alternative,
+        })
+    }
+}
+
+/// Whether this is rather the name of a host than that of a folder: `localhost`, an address, or a
+/// DNS name with a dot in it, perhaps with a port.
+pub(crate) fn looks_like_host(text: &str) -> bool {
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    let host = match text.rsplit_once(':') {
+        Some((host, port)) if is_port(port) && text.parse::<IpAddr>().is_err() => host,
+        _ => text,
+    };
+    let host = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
+    let host = host.strip_suffix('.').unwrap_or(host);
+    match subject_name(host) {
+        Ok(SanType::IpAddress(_)) => true,
+        Ok(_) => host.contains('.') || host == "localhost",
+        Err(_) => false,
     }
 }
 
@@ -160,27 +353,14 @@ fn ca_params(now: Duration, key: &KeyPair) -> CertificateParams {
     // It signs for servers and clients, not for further CAs.
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    valid(params, now, CA_DAYS)
+    valid(params, now, now + DAY * CA_DAYS)
 }
 
-fn leaf(
-    mut params: CertificateParams,
-    now: Duration,
-    purpose: ExtendedKeyUsagePurpose,
-) -> CertificateParams {
-    // Said aloud, since rcgen then adds the subject's key identifier too.
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.use_authority_key_identifier_extension = true;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages = vec![purpose];
-    valid(params, now, LEAF_DAYS)
-}
-
-/// Valid for so many days, the first of them begun.
-fn valid(mut params: CertificateParams, now: Duration, days: u32) -> CertificateParams {
-    let start = date_time_ymd(1970, 1, 1) + now.saturating_sub(CLOCK_SKEW);
-    params.not_before = start;
-    params.not_after = start + DAY * days;
+/// Valid from now on until then, both since 1970, on clocks that are not quite right too.
+fn valid(mut params: CertificateParams, now: Duration, end: Duration) -> CertificateParams {
+    let epoch = date_time_ymd(1970, 1, 1);
+    params.not_before = epoch + now.saturating_sub(CLOCK_SKEW);
+    params.not_after = epoch + end;
     params
 }
 
@@ -196,7 +376,7 @@ fn params(common_name: &str, names: Vec<SanType>) -> CertificateParams {
 
 #[cfg(test)]
 mod tests {
-    use super::{SanType, subject_name};
+    use super::{ClientName, SanType, looks_like_host, subject_name};
 
     #[test]
     fn dns_names_wildcards_and_addresses_are_taken() {
@@ -247,6 +427,68 @@ mod tests {
             let refused = subject_name(name).unwrap_err();
             assert!(refused.contains(&format!("{name:?}")), "{refused}");
             assert!(!refused.contains('\n'), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_client_may_be_called_by_anything_that_it_can_be_let_in_by() {
+        let long = "x".repeat(60) + ".example";
+        for (name, kind) in [
+            ("boiler.example", "DnsName"),
+            ("boiler", "DnsName"),
+            (&long, "DnsName"),
+            ("10.0.0.7", "IpAddress"),
+            ("::1", "IpAddress"),
+            ("a@b.example", "Rfc822Name"),
+            ("spiffe://plant/boiler", "URI"),
+            ("urn:plant:boiler", "URI"),
+            ("Boiler 3", "none"),
+            ("Käthe", "none"),
+            ("a/b", "none"),
+        ] {
+            let taken = ClientName::new(name).unwrap();
+            let made = taken.alternative.map(|name| format!("{name:?}"));
+            let made = made.unwrap_or_else(|| "none".to_owned());
+            assert!(made.starts_with(kind), "{name}: {made}");
+            let common = if name == long { "tlsink client" } else { name };
+            assert_eq!(taken.common, common);
+        }
+        let too_long = "x ".repeat(33);
+        for name in ["", "*", "*.example.net", "a\nb", "\u{1b}[2J", &too_long] {
+            assert!(ClientName::new(name).is_err(), "{name:?}");
+        }
+    }
+
+    #[test]
+    fn a_host_is_told_from_a_folder() {
+        for host in [
+            "logs.example.net",
+            "logs.example.net.",
+            "logs.example.net:4433",
+            "*.example.net",
+            "localhost",
+            "localhost:4433",
+            "10.0.0.7",
+            "10.0.0.7:4433",
+            "::1",
+            "[::1]:4433",
+        ] {
+            assert!(looks_like_host(host), "{host}");
+        }
+        for folder in [
+            "",
+            ".",
+            "..",
+            "tls",
+            "tls/",
+            "./logs.example.net",
+            "logs.example.net/",
+            "/etc/tls.d",
+            ".tls",
+            "my certificates",
+            "~/a.b",
+        ] {
+            assert!(!looks_like_host(folder), "{folder}");
         }
     }
 }

@@ -1,16 +1,19 @@
 //! The one that is in charge while the program runs: signals, statistics, and how it all ends.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
-use async_signal::{Signal, Signals};
+use async_signal::Signal;
 use futures_lite::{StreamExt, future};
 use smol::Timer;
 use tlsink::{Cut, End, OutputError, Report, Server, Totals};
 
 use super::Failure;
+use super::count::{Count, Loss};
 use super::reload::Reload;
 use super::say::Say;
+use super::signals;
 use super::stats::Stats;
 
 /// After everything was cut, the output hangs when nothing of it gets on for so long.
@@ -27,6 +30,8 @@ pub(crate) enum Event {
     Reload,
     /// A lane ended.
     Lane(Result<Totals, OutputError>),
+    /// A refusal could not be written to the output.
+    Unwritten(io::Error),
     /// A connection ended.
     Report(Report),
     /// No connection is left, and none will come.
@@ -37,7 +42,8 @@ pub(crate) enum Event {
     Late,
 }
 
-/// Passes on the signals that ask the program to stop, or to reload, if it `reloads` anything.
+/// Passes on the signals that ask the program to stop, or to reload, if it `reloads` anything. Those
+/// that were ignored at start stay so, but for the one that reloads.
 ///
 /// # Errors
 ///
@@ -46,12 +52,8 @@ pub(crate) fn signals(
     events: Sender<Event>,
     reloads: bool,
 ) -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
-    let mut wanted = vec![Signal::Term, Signal::Int];
-    if reloads || !ignores_hangup() {
-        wanted.push(Signal::Hup);
-    }
-    let mut signals = Signals::new(wanted)
-        .map_err(|error| Failure::failed(format!("can't handle signals: {error}")))?;
+    let stopping = signals::unless_ignored([Signal::Term, Signal::Int, Signal::Hup]);
+    let mut signals = signals::handle(stopping.chain(reloads.then_some(Signal::Hup)))?;
     Ok(async move {
         while let Some(signal) = signals.next().await {
             let event = match signal {
@@ -63,18 +65,6 @@ pub(crate) fn signals(
             }
         }
     })
-}
-
-/// Whether whoever started the program wants it to outlive the terminal, as nohup(1) does. Where
-/// that can't be told, it does not.
-fn ignores_hangup() -> bool {
-    const SIGHUP: u64 = 1;
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let ignored = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    ignored.is_some_and(|mask| mask & SIGHUP != 0)
 }
 
 /// Waits for what ends the program, and ends it in order.
@@ -106,6 +96,15 @@ enum Stop {
     AtOnce(Instant),
 }
 
+/// Why the output takes no more. All lanes write to the same.
+#[derive(Default)]
+struct Broken {
+    /// What the lanes say that have failed, together.
+    lanes: Option<OutputError>,
+    /// What was found when a refusal was to be written.
+    refusal: Option<io::Error>,
+}
+
 impl Control {
     /// Runs until all lanes have ended and all connections have said how they ended.
     ///
@@ -125,6 +124,7 @@ impl Control {
         let mut result = Ok(());
         let mut through = false;
         let mut came = false;
+        let mut broken = Broken::default();
         while self.lanes > 0 || !through {
             match (self.next(stop, through).await, stop) {
                 (Event::Reload, _) => {
@@ -142,7 +142,15 @@ impl Control {
                 (Event::Lane(Ok(_)), _) => self.lanes -= 1,
                 (Event::Lane(Err(error)), _) => {
                     self.lanes -= 1;
-                    result = result.and(Err(Failure::failed(error.to_string())));
+                    broken.lanes = Some(match broken.lanes {
+                        Some(first) => first.and(&error),
+                        None => error,
+                    });
+                    self.server.stop();
+                    stop = self.cut_at_once();
+                }
+                (Event::Unwritten(error), _) => {
+                    broken.refusal = Some(error);
                     self.server.stop();
                     stop = self.cut_at_once();
                 }
@@ -167,18 +175,37 @@ impl Control {
                     stop = self.cut();
                 }
                 (Event::Late, _) => {
-                    if let Err(before) = result {
+                    if let Err(before) = self.unless_broken(result, broken) {
                         self.say.error(&before.what);
                     }
                     return Err(self.hanging());
                 }
             }
         }
+        result = self.unless_broken(result, broken);
         // Who waits for one stream must not take an empty output for it.
         if self.once && !came {
             result = result.and(Err(Failure::failed("stopped before a stream came")));
         }
         result
+    }
+
+    /// Fails for the output, if it is broken, and says before that what failed besides.
+    fn unless_broken(&self, result: Result<(), Failure>, broken: Broken) -> Result<(), Failure> {
+        let what = match broken {
+            Broken {
+                lanes: Some(error), ..
+            } => error.to_string(),
+            Broken {
+                refusal: Some(error),
+                ..
+            } => format!("can't write the output: {error}"),
+            _ => return result,
+        };
+        if let Err(before) = result {
+            self.say.error(&before.what);
+        }
+        Err(Failure::failed(what))
     }
 
     async fn next(&self, stop: Stop, through: bool) -> Event {
@@ -216,13 +243,16 @@ impl Control {
 
     fn stop(&self) -> Stop {
         self.server.stop();
-        match self.server.connections() {
-            0 => self.say.info("stopping"),
-            open => self.say.info(&format!(
-                "stopping: {open} streams open, up to {} s; again to stop now",
+        let open = self.server.connections() as u64;
+        let connections = Count(open, "connection");
+        self.say.info(&match open {
+            0 => "stopping".to_owned(),
+            _ if self.drain.is_zero() => format!("stopping: cutting {connections}"),
+            _ => format!(
+                "stopping: {connections} open, up to {} s; again to stop now",
                 self.drain.as_secs_f64()
-            )),
-        }
+            ),
+        });
         // So far away that it can't be told is never.
         Stop::Draining(Instant::now().checked_add(self.drain))
     }
@@ -242,9 +272,10 @@ impl Control {
 
     fn hanging(&self) -> Failure {
         let totals = self.server.totals();
-        let unflushed = totals.delivered.saturating_sub(totals.flushed);
-        Failure::failed(format!(
-            "the output hangs; up to {unflushed} bytes are lost, and what else has come"
-        ))
+        let loss = Loss {
+            bytes: totals.delivered.saturating_sub(totals.flushed),
+            streams: self.server.connections() as u64,
+        };
+        Failure::failed(format!("the output hangs{loss}"))
     }
 }

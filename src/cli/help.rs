@@ -1,13 +1,111 @@
-//! What `-h`, `--help` and `--version` print.
+//! The texts that `-h`, `--help` and `--version` print.
 
-/// `-h`: what most people look for, on one screen of 24 lines.
-pub(super) const SHORT: &str = "\
+use super::options::{CERT, Group, LISTEN, SEND};
+
+/// What a help text is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Topic {
+    /// The program, and its default command.
+    Program,
+    Listen,
+    Send,
+    Cert,
+}
+
+impl Topic {
+    /// The topic with this name.
+    pub(super) fn named(command: &str) -> Option<Self> {
+        match command {
+            "listen" => Some(Topic::Listen),
+            "send" => Some(Topic::Send),
+            "cert" => Some(Topic::Cert),
+            "help" | "version" => Some(Topic::Program),
+            _ => None,
+        }
+    }
+}
+
+pub(super) const VERSION: &str = concat!("tlsink ", env!("CARGO_PKG_VERSION"), "\n");
+
+/// `-h`: the options that most people look for, on one screen of 24 lines.
+pub(super) fn short(topic: Topic) -> String {
+    match topic {
+        Topic::Program => [SHORT_ABOUT, SHORT_USAGE, SHORT_LISTEN, SHORT_EXAMPLE].concat(),
+        Topic::Listen => [SHORT_ABOUT, LISTEN_USAGE, SHORT_LISTEN, SHORT_EXAMPLE].concat(),
+        Topic::Send => SHORT_SEND.to_owned(),
+        Topic::Cert => [CERT_ABOUT, CERT_USAGE, SHORT_CERT].concat(),
+    }
+}
+
+/// `--help`: everything.
+pub(super) fn long(topic: Topic) -> String {
+    let (start, groups, end) = match topic {
+        Topic::Program => ([ABOUT, USAGE], LISTEN.groups, LISTEN_NOTES),
+        Topic::Listen => ([ABOUT, LISTEN_USAGE], LISTEN.groups, LISTEN_NOTES),
+        Topic::Send => ([SEND_ABOUT, SEND_USAGE], SEND.groups, SEND_NOTES),
+        Topic::Cert => ([CERT_ABOUT, CERT_USAGE], CERT.groups, CERT_NOTES),
+    };
+    let mut text = start.concat();
+    for group in groups {
+        write_group(&mut text, group);
+    }
+    text.push_str(end);
+    text
+}
+
+/// The column in which the descriptions of options begin.
+const COLUMN: usize = 27;
+
+fn write_group(text: &mut String, group: &Group) {
+    text.push('\n');
+    text.push_str(group.title);
+    text.push_str(":\n");
+    for option in group.options {
+        let start = text.len();
+        text.push_str("  ");
+        match option.short {
+            Some(short) => {
+                text.push_str(short);
+                text.push_str(", ");
+            }
+            None => text.push_str("    "),
+        }
+        text.push_str(option.long);
+        if let Some(value) = option.value {
+            text.push(' ');
+            text.push_str(value);
+        }
+        for (row, line) in option.about.lines().enumerate() {
+            let column = match row {
+                0 => text.len() - start,
+                _ => {
+                    text.push('\n');
+                    0
+                }
+            };
+            let spaces = match COLUMN.checked_sub(column) {
+                Some(0) | None => 2,
+                Some(spaces) => spaces,
+            };
+            text.extend(std::iter::repeat_n(' ', spaces));
+            text.push_str(line);
+        }
+        text.push('\n');
+    }
+}
+
+const SHORT_ABOUT: &str = "\
 tlsink receives streams over TLS, decompresses them, and prints the plain bytes
 
+";
+
+const SHORT_USAGE: &str = "\
 usage: tlsink [listen] [OPTIONS]    receive
        tlsink send HOST:PORT [FILE] send; see tlsink send --help
-       tlsink cert [NAMES...] DIR   make certificates
+       tlsink cert [NAMES...] DIR   make certificates; see tlsink cert --help
+";
 
+const SHORT_LISTEN: &str = "
   -l, --listen ADDR     HOST:PORT; repeatable [127.0.0.1:4433]
   -c, --cert FILE       certificate chain, PEM
   -k, --key FILE        its private key, PEM
@@ -21,17 +119,42 @@ usage: tlsink [listen] [OPTIONS]    receive
       --stats           show what goes on
   -v, -q                say more; say only errors
   -h, --help            this; all options and examples
+";
 
+const SHORT_EXAMPLE: &str = "
 example:
   tlsink >received.txt
   tlsink send --insecure 127.0.0.1:4433 notes.txt
 ";
 
-/// `--help`: everything.
-pub(super) const LONG: &str = "\
+const SHORT_SEND: &str = "\
+tlsink send compresses FILE or standard input, and sends it over TLS
+
+usage: tlsink send [OPTIONS] HOST:PORT [FILE]
+
+  -e, --encode FORMAT   zstd, gzip, zlib or none [zstd]
+      --ca FILE         verify the server by the CA in FILE
+      --fingerprint SHA256  verify it by its certificate's fingerprint
+      --insecure        verify nothing
+      --name NAME       its name, where its certificate has another [HOST]
+  -c, --cert FILE       our certificate chain, PEM
+  -k, --key FILE        its private key, PEM
+      --receipt         wait for the server's receipt, and compare it
+      --retry N         further tries to connect [0]
+  -v, -q                say more; say only errors
+  -h, --help            this; all options and examples
+
+example:
+  tlsink send --ca ca.pem logs.example.net:4433 notes.txt
+";
+
+const ABOUT: &str = "\
 tlsink receives streams over TLS from many senders, decompresses them, and
 prints the plain bytes.
 
+";
+
+const USAGE: &str = "\
 usage: tlsink [listen] [OPTIONS]       receive (the default command)
        tlsink send [OPTIONS] HOST:PORT [FILE]
                                        compress and send FILE or standard input;
@@ -40,73 +163,32 @@ usage: tlsink [listen] [OPTIONS]       receive (the default command)
                                        client.pem client.key into DIR, the
                                        server's for NAMES: DNS names and IP
                                        addresses [localhost 127.0.0.1 ::1]
+       tlsink cert server NAMES... DIR
+       tlsink cert client NAME DIR     add server-NAME.pem server-NAME.key or
+                                       client-NAME.pem client-NAME.key, signed
+                                       by the ca.key in DIR; see
+                                       tlsink cert --help
+       tlsink help [COMMAND]
        tlsink --help | --version
+";
 
-Listening:
-  -l, --listen ADDR        HOST:PORT; repeatable; port 0 takes a free one
-                           [127.0.0.1:4433]
-      --max-connections N  further ones wait in the backlog
-                           [10000, or what the file limit allows]
-      --max-per-ip N       of them from one address [no limit]
-      --handshake-timeout SECS  0 is never [10]
-      --idle-timeout SECS  0 is never (TCP keep-alive is always on) [0]
-      --once               stop after the first connection that completed its
-                           handshake
+const LISTEN_USAGE: &str = "\
+usage: tlsink [listen] [OPTIONS]
+";
 
-TLS:
-  -c, --cert FILE          certificate chain, PEM; repeatable: further ones are
-                           chosen by the name that a sender asks for
-  -k, --key FILE           its private key, PEM: PKCS#8, PKCS#1 or SEC1; one for
-                           each --cert
-      --self-signed NAMES  a fresh certificate for these names, separated by
-                           commas [without --cert: one for localhost, on
-                           loopback addresses]
-      --client-ca FILE     verify senders by the CA certificates in FILE
-                           [senders are anonymous]
-      --client-auth MODE   require or optional [require, with --client-ca]
-      --allow-client NAME  let in only this name; repeatable; *.SUFFIX is every
-                           DNS name below SUFFIX [every verified sender]
-      --crl FILE           refuse what this list revokes, PEM or DER; repeatable
-      --tls-min VERSION    1.2 or 1.3 [1.2]
-      --key-log            write secrets to the file that SSLKEYLOGFILE names
+const LISTEN_NOTES: &str = "
+Options are given as --name VALUE, --name=VALUE, -n VALUE or -nVALUE.
 
-Decoding:
-  -d, --decode FORMAT      auto, none, gzip, zlib, deflate, zstd, qt [auto]
-      --max-decoded BYTES  most output from one connection [no limit]
-      --max-window BYTES   largest zstd window [8M]
-      --max-memory BYTES   windows, unfinished lines and chunks together [1G]
-
-Output:
-  -f, --format FORMAT      lines: whole lines, never spliced; raw: bytes as they
-                           come; json: an object for each line [lines]
-      --label              put the sender before each line
-      --max-line BYTES     longest line that is kept whole [1M]
-  -o, --output FILE        append to FILE [standard output]
-      --receipt            answer each stream with a receipt: a line of JSON
-      --output-dir DIR     write each stream to a file of its own in DIR, which
-                           is NAME.part until the stream ended clean
-      --name TEMPLATE      what these are called; {time}, {peer}, {port},
-                           {client} and {conn} are filled in
-                           [{time}-{peer}-{conn}]
-      --sync               sync each to the disk before its stream is clean
-
-Running:
-      --threads N          threads that shake hands [one per core]
-      --lanes N            threads that receive and print [one per core]
-      --drain SECS         how long open streams may go on after a signal [10]
-      --stats              a live line on standard error, and totals at the end
-  -v, --verbose            also say each open
-  -q, --quiet              say only errors
-  -h, --help               -h is shorter
-  -V, --version
-
-Sizes take k, M and G, powers of 1024.
+Sizes are in bytes, or take a unit: k, M, G and T are powers of 1024, as are
+KiB, MiB, GiB and TiB; kB, MB, GB and TB are powers of 1000. Times are in
+seconds, or take a unit: 500ms, 30s, 5m, 1h, 2d, 1h30m. Case does not matter.
 
 Data goes to standard output, everything else to standard error. SIGTERM and
 SIGINT stop it: open streams may go on for the time of --drain, a second signal
 ends them. Certificates, keys and CRLs are loaded again when their files change,
 and on SIGHUP, which also opens the file of --output anew. Where there are no
-such files, SIGHUP stops it too.
+such files, SIGHUP stops it too. A signal that was ignored at the start stops
+nothing.
 
 Exit status: 0 after a requested stop, or with --once after a clean stream;
 1 when running failed; 2 for wrong arguments or unreadable configuration.
@@ -123,6 +205,7 @@ Examples:
     tlsink -l 0.0.0.0:4433 -c chain.pem -k key.pem --label -o all.log --stats
   Let in only senders with a certificate from a CA of your own:
     tlsink cert tls
+    tlsink cert client boiler.example tls
     tlsink -c tls/server.pem -k tls/server.key --client-ca tls/ca.pem --label
   Receive one file, and know whether it came whole:
     tlsink --once -f raw >received.tar && echo complete
@@ -130,45 +213,29 @@ Examples:
     tlsink --output-dir incoming --sync
 ";
 
-/// `send --help`: everything about sending.
-pub(super) const SEND: &str = "\
+const SEND_ABOUT: &str = "\
 tlsink send compresses FILE or standard input, sends it over TLS, and waits
 until the server has all of it.
 
+";
+
+const SEND_USAGE: &str = "\
 usage: tlsink send [OPTIONS] HOST:PORT [FILE]
+";
 
-Encoding:
-  -e, --encode FORMAT      zstd, gzip, zlib or none [zstd]
-      --level N            zstd 1 to 19, gzip and zlib 1 to 9 [its usual one]
+const SEND_NOTES: &str = "
+PORT alone, without HOST, is this machine's. A FILE of - is standard input, and
+-- ends the options, before a FILE that begins with -.
 
-The server:
-      --ca FILE            verify it by the CA certificates in FILE
-                           [by those that this system trusts]
-      --fingerprint SHA256 take the one certificate with this fingerprint, as
-                           tlsink and openssl x509 print it, and no other
-      --insecure           verify nothing
-      --name NAME          its name, where its certificate has another [HOST]
-
-Our certificate:
-  -c, --cert FILE          certificate chain, PEM, for servers that want one
-  -k, --key FILE           its private key, PEM: PKCS#8, PKCS#1 or SEC1
-
-Sending:
-      --receipt            wait for the server's receipt, and compare it with
-                           what was sent; needs a server with --receipt
-      --retry N            further tries to connect, before anything is sent [0]
-  -v, --verbose            also say which address was connected to
-  -q, --quiet              say only errors
-  -h, --help
-  -V, --version
-
-A FILE is sent as fast as it goes. Standard input is also sent whenever nothing
-comes for 50 ms, so that a line of a log that grows arrives at once.
+A FILE is sent as fast as it goes, up to the length that it has at the start. A
+pipe or a terminal is also sent whenever nothing comes for 50 ms, so that a line
+of a log that grows arrives at once. SIGINT or SIGTERM ends it as its end would,
+within 10 s; a second signal stops at once, as the first one does for a FILE.
 
 Exit status: 0 when the server has everything: its close_notify came, and with
 --receipt all numbers are the same; 1 when that is not so; 2 for wrong arguments
-or unreadable configuration. After 1 or a signal, the receiver knows that the
-stream is not whole.
+or unreadable configuration. After 1, the receiver knows that the stream is not
+whole.
 
 Examples:
   Send a file to this machine, whose server said its fingerprint:
@@ -180,113 +247,100 @@ Examples:
     tar -c folder | tlsink send --ca ca.pem --receipt logs.example.net:4433
 ";
 
-pub(super) const VERSION: &str = concat!("tlsink ", env!("CARGO_PKG_VERSION"), "\n");
+const CERT_ABOUT: &str = "\
+tlsink cert makes a CA, and the certificates of a server and a client.
 
-/// The options of one command: its help is their list.
-#[derive(Clone, Copy)]
-pub(super) struct Options {
-    /// Which one.
-    pub(super) command: &'static str,
-    /// What prints them.
-    pub(super) see: &'static str,
-    help: &'static str,
-}
+";
 
-pub(super) const LISTENING: Options = Options {
-    command: "tlsink listen",
-    see: "see tlsink --help",
-    help: LONG,
-};
+const CERT_USAGE: &str = "\
+usage: tlsink cert [NAMES...] DIR
+       tlsink cert server NAMES... DIR
+       tlsink cert client NAME DIR
 
-pub(super) const SENDING: Options = Options {
-    command: "tlsink send",
-    see: "see tlsink send --help",
-    help: SEND,
-};
+NAMES are the server's, without port: DNS names such as logs.example.net or
+*.example.net, and IP addresses [localhost 127.0.0.1 ::1]. These files are
+written into DIR, which is made if need be; none is overwritten:
 
-/// The names of all options, of whichever command.
-pub(super) fn options() -> impl Iterator<Item = &'static str> {
-    LISTENING.names().chain(SENDING.names())
-}
+  ca.pem      ca.key       the CA, for --client-ca, and for --ca of tlsink send
+  server.pem  server.key   for --cert and --key of the server
+  client.pem  client.key   for --cert and --key of tlsink send
 
-impl Options {
-    pub(super) fn names(self) -> impl Iterator<Item = &'static str> {
-        self.lines()
-            .flat_map(|words| words.filter(|word| word.starts_with('-')))
-    }
+cert server and cert client add a certificate by the CA that is in DIR, as
+server-NAME.pem and server-NAME.key, or client-NAME.pem and client-NAME.key.
+";
 
-    /// Whether a value follows the option: the help names it in capitals.
-    pub(super) fn takes_value(self, option: &str) -> bool {
-        let is_value = |word: &str| {
-            word.bytes()
-                .all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
-        };
-        self.lines()
-            .filter(|words| words.clone().any(|word| word == option))
-            .filter_map(|mut words| words.find(|word| !word.starts_with('-')))
-            .any(is_value)
-    }
+const SHORT_CERT: &str = "
+  -h, --help            this; exit status and examples
+";
 
-    fn lines(self) -> impl Iterator<Item = impl Iterator<Item = &'static str> + Clone> {
-        self.help
-            .lines()
-            .filter_map(|line| line.strip_prefix("  "))
-            .filter(|line| line.starts_with('-') || line.starts_with("    --"))
-            .map(|line| line.split([' ', ',']).filter(|word| !word.is_empty()))
-    }
-}
+const CERT_NOTES: &str = "
+A DIR that begins with - is given behind --.
+
+Exit status: 0 when all files are written; 1 when that failed; 2 for wrong
+arguments, or when there are such files.
+
+Examples:
+  Certificates for this machine, and a server that uses them:
+    tlsink cert tls
+    tlsink -c tls/server.pem -k tls/server.key --client-ca tls/ca.pem --label
+  For a server that others reach by these names:
+    tlsink cert logs.example.net 192.0.2.7 tls
+  For one more sender, which is called web1:
+    tlsink cert client web1 tls
+";
 
 #[cfg(test)]
 mod tests {
+    use super::super::options::COMMANDS;
     use super::*;
 
-    #[test]
-    fn the_short_help_fits_on_one_screen() {
-        assert!(SHORT.lines().count() <= 24);
-        assert!(SHORT.lines().all(|line| line.len() <= 80));
-        assert!(LONG.lines().all(|line| line.len() <= 80));
-        assert!(SEND.lines().all(|line| line.len() <= 80));
-    }
+    const TOPICS: [Topic; 4] = [Topic::Program, Topic::Listen, Topic::Send, Topic::Cert];
 
     #[test]
-    fn the_help_tells_which_options_take_a_value() {
-        for option in ["-l", "--listen", "--max-per-ip", "--idle-timeout", "-o"] {
-            assert!(LISTENING.takes_value(option), "{option}");
-        }
-        for option in ["-e", "--encode", "--level", "--ca", "--fingerprint", "-k"] {
-            assert!(SENDING.takes_value(option), "{option}");
-        }
-        for option in ["--once", "--label", "-v", "--quiet", "-h", "-V", "--bogus"] {
-            assert!(!LISTENING.takes_value(option), "{option}");
-        }
-        for option in ["--insecure", "--receipt", "-q", "--verbose", "--listen"] {
-            assert!(!SENDING.takes_value(option), "{option}");
+    fn every_help_fits_the_screen() {
+        for topic in TOPICS {
+            let (short, long) = (short(topic), long(topic));
+            assert!(short.lines().count() <= 24, "{short}");
+            for line in short.lines().chain(long.lines()) {
+                assert!(line.chars().count() <= 80, "{line}");
+                assert_eq!(line.trim_end(), line);
+            }
         }
     }
 
     #[test]
-    fn each_command_has_options_of_its_own() {
-        let [listening, sending] = [LISTENING, SENDING].map(|of| of.names().collect::<Vec<_>>());
-        for (option, listens, sends) in [
-            ("--listen", true, false),
-            ("--label", true, false),
-            ("--encode", false, true),
-            ("--fingerprint", false, true),
-            ("--cert", true, true),
-            ("-q", true, true),
+    fn the_long_help_describes_each_option_in_a_column_of_its_own() {
+        let listen = long(Topic::Listen);
+        for lines in [
+            "\nListening:\n  -l, --listen ADDR        HOST:PORT, on every address",
+            "\n      --handshake-timeout TIME  0 is never [10]\n",
+            "\n      --once               stop after the first connection that completed its\n\
+             \x20                          handshake\n",
+            "\n  -V, --version\n",
         ] {
-            assert_eq!(listening.contains(&option), listens, "{option}");
-            assert_eq!(sending.contains(&option), sends, "{option}");
+            assert!(listen.contains(lines), "{listen}");
         }
+        let fingerprint = "\n      --fingerprint SHA256 take the one";
+        assert!(long(Topic::Send).contains(fingerprint));
     }
 
     #[test]
     fn the_short_help_names_only_options_that_the_long_one_lists() {
-        let all: Vec<_> = options().collect();
-        assert!(all.contains(&"--listen") && all.contains(&"-q") && all.contains(&"--key-log"));
-        let words = SHORT.split([' ', ',', '\n']);
-        for option in words.filter(|word| word.starts_with("--")) {
-            assert!(all.contains(&option), "{option}");
+        for (topic, options) in [Topic::Listen, Topic::Send, Topic::Cert]
+            .into_iter()
+            .zip(COMMANDS)
+        {
+            let short = short(topic);
+            let listed = short.lines().filter(|line| line.starts_with("  -"));
+            let long = short.lines().filter(|line| line.starts_with("      --"));
+            let mut count = 0;
+            for line in listed.chain(long) {
+                for word in line.split([' ', ',']).filter(|word| word.starts_with('-')) {
+                    assert!(options.find(word).is_some(), "{word}");
+                    count += 1;
+                }
+            }
+            assert!(count >= 2, "{short}");
         }
     }
 }

@@ -1,8 +1,11 @@
 //! Receiving: listeners, threads, signals, and how it all ends.
 
-use std::fs::OpenOptions;
+use std::env;
+use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_channel::Sender;
@@ -17,9 +20,11 @@ use super::accept::{Acceptor, Listener};
 use super::args::{Destination, Listen, Printer};
 use super::control::{Control, Event, signals};
 use super::files::{self, Naming};
+use super::journal::Journal;
 use super::lane::{self, Tasks};
 use super::material::Material;
-use super::output::{Reopen, Target};
+use super::output::{Form, Reopen, Target, end_line};
+use super::patience::Patience;
 use super::probes::Probes;
 use super::reload::Reload;
 use super::say::Say;
@@ -43,21 +48,23 @@ const RESERVED_LISTENERS: usize = 4;
 pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     let say = say.with_level(args.level);
     let file_limit = raise_file_limit();
-    let outlet = open_outlet(&args)?;
+    let outlet = open_outlet(&args, &say)?;
     let listeners = smol::block_on(async {
         let mut listeners = Vec::new();
         for address in &args.addresses {
-            listeners.push(Listener::bind(address, &listeners).await?);
+            let bound = Listener::bind(address, &listeners, &say).await?;
+            listeners.extend(bound);
         }
         Ok(listeners)
     })?;
     let material = Material::new(args.tls.clone(), &listeners)?;
     let fresh = material.fingerprint().map(str::to_owned);
+    let key_log = args.tls.key_log.then(key_log_file).transpose()?;
     let (tls, reload) = Reload::start(material, outlet.reopen(), &say)?;
-    if args.tls.key_log {
-        announce_key_log(&say)?;
+    if let Some(file) = key_log {
+        announce_key_log(&file, &say)?;
     }
-    let (server, sinks) = settings(&args, file_limit)?
+    let (server, sinks) = settings(&args, listeners.len(), file_limit)?
         .tls(tls)
         .build_lanes(args.lanes)
         .map_err(unbuildable)?;
@@ -71,17 +78,21 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     let stats = args
         .stats
         .then(|| Stats::new(say.clone(), server.clone(), outlet.is_terminal()));
-    let lanes = start_lanes(sinks, &args, outlet, &say, &server, &events)?;
+    let (lanes, json) = start_lanes(sinks, &args, outlet, &say, &server, &events)?;
+    let journal = json
+        .zip(lanes.first())
+        .map(|(json, lane)| Journal::new(json, Arc::clone(lane), events, reports.clone()));
     start_executor(&executor, args.threads)?;
     // Whoever reads this may send, and stop us, right away.
     say_ready(&args, &listeners, fresh.as_deref(), &say);
-    let probes = Probes::new(say.clone(), Arc::clone(&executor));
+    let probes = Probes::new(say.clone(), Arc::clone(&executor), journal);
+    let told = Arc::downgrade(&probes);
     let acceptor = Arc::new(Acceptor {
         server: server.clone(),
         executor: Arc::clone(&executor),
         lanes,
         say: say.clone(),
-        probes: probes.clone(),
+        probes,
         once: args.once,
         reports,
     });
@@ -103,7 +114,10 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
         lanes: args.lanes,
     };
     let result = smol::block_on(executor.run(control.run()));
-    probes.finish();
+    // When connections are left, it is not dropped.
+    if let Some(probes) = told.upgrade() {
+        probes.finish();
+    }
     result
 }
 
@@ -130,36 +144,60 @@ impl Outlet {
     }
 }
 
-fn open_outlet(args: &Listen) -> Result<Outlet, Failure> {
+fn open_outlet(args: &Listen, say: &Say) -> Result<Outlet, Failure> {
+    let form = match args.printer {
+        Printer::Lines { .. } | Printer::Json => Form::Lines,
+        Printer::Raw => Form::Bytes,
+    };
     match &args.destination {
         Destination::Directory(directory) => files::open(directory).map(Outlet::Files),
-        Destination::File(path) => Target::append(path).map(Outlet::Target).map_err(|error| {
-            let failure = Failure::misused(format!("can't open {}: {error}", path.display()));
-            match error.kind() {
-                io::ErrorKind::NotFound => {
-                    failure.hint("--output makes the file, but not the folder that it is in")
-                }
-                io::ErrorKind::IsADirectory => {
-                    failure.hint("give --output a file in it, or --output-dir the directory")
-                }
-                _ => failure,
-            }
-        }),
-        Destination::Stdout => Target::stdout()
-            .map(Outlet::Target)
-            .map_err(|error| Failure::failed(format!("can't use standard output: {error}"))),
+        Destination::File(path) => append(path, form, say).map(Outlet::Target),
+        Destination::Stdout => {
+            Target::stdout(form)
+                .map(Outlet::Target)
+                .map_err(|error| match error.kind() {
+                    io::ErrorKind::NotConnected => unconnected("standard output"),
+                    _ => Failure::failed(format!("can't use standard output: {error}")),
+                })
+        }
     }
 }
 
+fn append(path: &Path, form: Form, say: &Say) -> Result<Target, Failure> {
+    let shown = path.display();
+    let _patience = Patience::new(say, path, "reads");
+    Target::append(path, form).map_err(|error| {
+        let failure = Failure::misused(format!("can't open {shown}: {error}"));
+        match error.kind() {
+            io::ErrorKind::NotConnected => unconnected(&shown.to_string()),
+            io::ErrorKind::NotFound => {
+                failure.hint("--output makes the file, but not the folder that it is in")
+            }
+            io::ErrorKind::IsADirectory => {
+                failure.hint("give --output a file in it, or --output-dir the directory")
+            }
+            _ => failure,
+        }
+    })
+}
+
+/// The error for an output that was closed: receipts would be given for data that is nowhere.
+fn unconnected(what: &str) -> Failure {
+    Failure::misused(format!(
+        "nothing is connected to {what}, so all data would be lost"
+    ))
+    .hint("give --output a file; --output /dev/null throws all data away")
+}
+
 /// What was given; the library's defaults for what was not.
-fn settings(args: &Listen, file_limit: Option<u64>) -> Result<Builder, Failure> {
+fn settings(args: &Listen, listeners: usize, file_limit: Option<u64>) -> Result<Builder, Failure> {
     let mut builder = Server::builder()
         .decode(args.decode)
         .max_per_ip(args.max_per_ip)
         .max_decoded(args.max_decoded)
         .receipts(args.receipt)
         .stop_after(args.once.then_some(1));
-    if let Some(connections) = max_connections(args, file_limit)? {
+    if let Some(connections) = max_connections(args, listeners, file_limit)? {
         builder = builder.max_connections(connections);
     }
     if let Some(limit) = args.handshake_timeout {
@@ -178,7 +216,11 @@ fn settings(args: &Listen, file_limit: Option<u64>) -> Result<Builder, Failure> 
 }
 
 /// What was given; else as many as there can be files for, if that is limited.
-fn max_connections(args: &Listen, file_limit: Option<u64>) -> Result<Option<usize>, Failure> {
+fn max_connections(
+    args: &Listen,
+    listeners: usize,
+    file_limit: Option<u64>,
+) -> Result<Option<usize>, Failure> {
     let Some(limit) = file_limit else {
         return Ok(args.max_connections);
     };
@@ -187,7 +229,7 @@ fn max_connections(args: &Listen, file_limit: Option<u64>) -> Result<Option<usiz
         Destination::Directory(_) => (args.lanes as u64, 2),
         Destination::Stdout | Destination::File(_) => (0, 1),
     };
-    let listeners = args.addresses.len().saturating_sub(RESERVED_LISTENERS) as u64;
+    let listeners = listeners.saturating_sub(RESERVED_LISTENERS) as u64;
     let reserved = RESERVED_FILES + listeners * FILES_PER_LISTENER;
     let free = limit.saturating_sub(reserved).saturating_sub(lanes);
     let allowed = usize::try_from(free / each).unwrap_or(usize::MAX).max(1);
@@ -216,17 +258,37 @@ fn unbuildable(error: BuildError) -> Failure {
 }
 
 /// Says that the secrets are written down, which needs a place to write them.
-fn announce_key_log(say: &Say) -> Result<(), Failure> {
-    let file = std::env::var_os("SSLKEYLOGFILE")
+/// The file that secrets are to be written to. If it is there, it must be our own: its owner can read
+/// it, whatever its permissions.
+fn key_log_file() -> Result<PathBuf, Failure> {
+    let file = env::var_os("SSLKEYLOGFILE")
         .filter(|file| !file.is_empty())
+        .map(PathBuf::from)
         .ok_or_else(|| {
             Failure::misused("--key-log needs a file's name in SSLKEYLOGFILE")
                 .hint("SSLKEYLOGFILE=FILE tlsink --key-log writes the secrets to FILE")
         })?;
-    let shown = file.to_string_lossy();
-    // What can't be opened is passed over in silence otherwise.
-    let opened = OpenOptions::new().append(true).create(true).open(&file);
-    opened.map_err(|error| Failure::misused(format!("can't open {shown}: {error}")))?;
+    let is_anothers = fs::metadata(&file).is_ok_and(|metadata| {
+        metadata.is_file() && metadata.uid() != rustix::process::geteuid().as_raw()
+    });
+    match is_anothers {
+        false => Ok(file),
+        true => Err(Failure::misused(format!(
+            "{} is not for secrets: it belongs to another user",
+            file.display()
+        ))
+        .hint("name a file in SSLKEYLOGFILE that is not there, in a folder of your own")),
+    }
+}
+
+/// Says where the secrets are written. A secret behind half a line is one that nobody can use.
+fn announce_key_log(file: &Path, say: &Say) -> Result<(), Failure> {
+    let shown = file.display();
+    OpenOptions::new()
+        .append(true)
+        .open(file)
+        .and_then(|mut file| end_line(&mut file))
+        .map_err(|error| Failure::misused(format!("can't write to {shown}: {error}")))?;
     say.error(&format!(
         "the secrets of all connections are written to {shown}"
     ));
@@ -264,6 +326,9 @@ fn example(bound: SocketAddr) -> String {
     )
 }
 
+/// The lanes, and the output that they share if it has objects.
+type Lanes = (Vec<Tasks>, Option<Json<Target>>);
+
 /// Starts a lane for each sink.
 fn start_lanes(
     sinks: Vec<Sink>,
@@ -272,16 +337,17 @@ fn start_lanes(
     say: &Say,
     server: &Server,
     events: &Sender<Event>,
-) -> Result<Vec<Tasks>, Failure> {
+) -> Result<Lanes, Failure> {
     let target = match outlet {
         Outlet::Target(target) => target,
         Outlet::Files(files) => {
             let say = say.clone();
             let naming = Naming { files, say };
-            return start_each(sinks, &naming.say, server, events, |_| naming.clone());
+            let lanes = start_each(sinks, &naming.say, server, events, |_| naming.clone())?;
+            return Ok((lanes, None));
         }
     };
-    match args.printer {
+    let lanes = match args.printer {
         Printer::Raw => {
             let raw = Raw::new(target);
             start_each(sinks, say, server, events, |_| raw.clone())
@@ -301,11 +367,13 @@ fn start_lanes(
             if let Some(bytes) = args.max_line {
                 json = json.max_line(bytes);
             }
-            start_each(sinks, say, server, events, |sink| {
+            let lanes = start_each(sinks, say, server, events, |sink| {
                 json.clone().memory(sink.memory())
-            })
+            })?;
+            return Ok((lanes, Some(json)));
         }
-    }
+    };
+    Ok((lanes?, None))
 }
 
 fn start_each<O: Output + Send + 'static>(

@@ -139,15 +139,19 @@ pub(super) fn unusable(error: TlsError) -> Failure {
         }
         TlsError::Missing { .. } => failure
             .hint("certificates and keys are PEM files, with lines that begin with -----BEGIN"),
-        TlsError::Pem { .. } => {
-            failure.hint("the file is damaged, or not all of it was copied: get it anew")
-        }
+        TlsError::Pem { .. } => failure.hint(
+            "get the file anew if it is damaged; where files were joined, each -----BEGIN and \
+             -----END must be a line of its own",
+        ),
         TlsError::UnusableKey { .. } => failure.hint(
             "keys are RSA of 2048, 3072 or 4096 bits, ECDSA on P-256 or P-384, or Ed25519, and not \
              damaged",
         ),
         TlsError::WrongKey => failure
             .hint("--cert and --key must belong together, the server's own certificate first"),
+        TlsError::ExposedKeyLog { .. } => {
+            failure.hint("let its owner alone use it (chmod 600), or name a file that is not there")
+        }
         TlsError::Pattern { .. } => failure
             .hint("give --allow-client a name, an IP address, or *. and a DNS name: *.example.net"),
         _ => failure,

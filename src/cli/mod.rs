@@ -4,24 +4,35 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 mod accept;
+mod address;
 mod args;
 mod cert;
 mod certificate;
 mod control;
+#[path = "../count.rs"]
+mod count;
 mod failure;
 mod files;
 mod help;
+mod journal;
 mod lane;
 mod level;
 mod listen;
 mod material;
+mod options;
 mod output;
+mod patience;
 mod probes;
 mod reload;
+mod resolve;
 mod say;
 mod send;
+mod signals;
 mod socket;
+mod split;
 mod stats;
+mod stdio;
+mod suggest;
 mod value;
 
 #[cfg(test)]
@@ -34,11 +45,17 @@ use say::Say;
 
 pub(crate) fn run() -> ExitCode {
     let say = Say::start();
-    let result = args::parse(pico_args::Arguments::from_env()).and_then(|command| match command {
-        Command::Print(text) => print(text),
-        Command::Listen(args) => listen::run(*args, &say),
-        Command::Send(args) => send::run(&args, &say),
-        Command::Cert(args) => cert::run(&args, &say),
+    let result = args::parse(std::env::args_os().skip(1)).and_then(|command| {
+        if command.timestamps() {
+            say.timestamps();
+        }
+        signals::fail_beyond_file_size_limit()?;
+        match command {
+            Command::Print(text) => print(&text),
+            Command::Listen(args) => listen::run(*args, &say),
+            Command::Send(args) => send::run(&args, &say),
+            Command::Cert(args) => cert::run(&args, &say),
+        }
     });
     let failure = result.err();
     say.finish(failure.as_ref());

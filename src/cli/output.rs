@@ -1,15 +1,17 @@
 //! Where the data goes: standard output, or a file.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, IsTerminal, Write};
-use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, IsTerminal, Seek, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, poll};
-use rustix::fs::OFlags;
+use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::Errno;
+
+use super::stdio;
 
 /// An open descriptor, unbuffered.
 ///
@@ -22,6 +24,19 @@ pub(crate) struct Target {
     reopen: Option<Reopen>,
     /// Whether what is written next begins a line, or may be parted from what is there.
     between_lines: bool,
+    /// Whether the end of the file has to be looked at before the next write: a line that somebody
+    /// else left unfinished must not go on with one of ours.
+    unseen: bool,
+    form: Form,
+}
+
+/// The kind of data that a [`Target`] writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// Lines, of which the first begins a line of the file.
+    Lines,
+    /// Bytes, which are appended as they are.
+    Bytes,
 }
 
 impl Target {
@@ -29,30 +44,50 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// When there is no descriptor left.
-    pub(crate) fn stdout() -> io::Result<Self> {
-        let own = io::stdout().as_fd().try_clone_to_owned()?;
-        Ok(Target::new(own.into(), None))
+    /// As [`stdio::own`].
+    pub(crate) fn stdout(form: Form) -> io::Result<Self> {
+        let own = stdio::own(io::stdout())?;
+        Ok(Target::new(own, None, form))
     }
 
-    /// A file, which is made if there is none, and appended to.
+    /// A file, which is made if there is none, and appended to. A name of a descriptor of our own,
+    /// such as `/dev/stdout`, stands for that descriptor, as it is.
     ///
     /// # Errors
     ///
-    /// When it can't be opened.
-    pub(crate) fn append(path: &Path) -> io::Result<Self> {
-        let reopen = Reopen {
-            path: path.into(),
-            next: Arc::default(),
-        };
-        Ok(Target::new(appending().open(path)?, Some(reopen)))
+    /// When it can't be opened; as [`stdio::own`] when it is standard output or standard error.
+    ///
+    /// # Blocking
+    ///
+    /// As long as the system takes to open it: a FIFO is waited for until somebody reads it.
+    pub(crate) fn append(path: &Path, form: Form) -> io::Result<Self> {
+        match stdio::descriptor(path) {
+            Some(1) => return Target::stdout(form),
+            Some(2) => return Ok(Target::new(stdio::own(io::stderr())?, None, form)),
+            _ => {}
+        }
+        match appending().open(path) {
+            Ok(file) => {
+                let reopen = Reopen {
+                    path: path.into(),
+                    next: Arc::default(),
+                };
+                Ok(Target::new(file, Some(reopen), form))
+            }
+            Err(error) => match stdio::inherited_socket(path, &error) {
+                Some(socket) => Ok(Target::new(socket, None, form)),
+                None => Err(error),
+            },
+        }
     }
 
-    fn new(file: File, reopen: Option<Reopen>) -> Self {
+    fn new(file: File, reopen: Option<Reopen>, form: Form) -> Self {
         Target {
             file,
             reopen,
             between_lines: true,
+            unseen: true,
+            form,
         }
     }
 
@@ -71,14 +106,29 @@ impl Target {
             && let Some(reopen) = &self.reopen
             && let Some(next) = reopen.next().take()
         {
+            // In the same file, an unfinished line is one of ours.
+            self.unseen |= !is_same(&self.file, &next);
             self.file = next;
         }
+    }
+
+    /// Ends the line that somebody else left unfinished, if there is one. This is done at the first
+    /// write, and not when the file is opened: until then, others may write to it.
+    fn begin_line(&mut self) -> io::Result<()> {
+        if self.form == Form::Lines {
+            end_line(&mut self.file)?;
+        }
+        self.unseen = false;
+        Ok(())
     }
 }
 
 impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.switch();
+        if self.unseen && !bytes.is_empty() {
+            self.begin_line()?;
+        }
         let written = Waiting(&mut self.file).write(bytes)?;
         if let Some(last) = written.checked_sub(1) {
             self.between_lines = bytes.get(last) == Some(&b'\n');
@@ -135,6 +185,46 @@ impl Reopen {
     }
 }
 
+/// Ends the line that a file ends in the middle of, if it does.
+///
+/// # Errors
+///
+/// When the file's state can't be had, or the newline can't be written.
+pub(crate) fn end_line(file: &mut File) -> io::Result<()> {
+    match ends_within_line(file)? {
+        true => Waiting(file).write_all(b"\n"),
+        false => Ok(()),
+    }
+}
+
+/// Whether the next write to a file would go on with a line that is already there. Only a regular
+/// file can tell. One that can't be read is taken to end within a line, unless it is empty: an
+/// empty line costs less than two lines that became one.
+fn ends_within_line(file: &File) -> io::Result<bool> {
+    let facts = file.metadata()?;
+    if !facts.is_file() {
+        return Ok(false);
+    }
+    let end = match fcntl_getfl(file)?.contains(OFlags::APPEND) {
+        true => facts.len(),
+        // What `>file` opened, others may have written to before us.
+        false => (&*file).stream_position()?,
+    };
+    let Some(last) = end.checked_sub(1) else {
+        return Ok(false);
+    };
+    let mut byte = [0];
+    // The descriptor itself may be for writing alone.
+    let read = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+        .and_then(|reader| reader.read_at(&mut byte, last));
+    Ok(!(matches!(read, Ok(1)) && byte == *b"\n"))
+}
+
+fn is_same(one: &File, other: &File) -> bool {
+    let identity = |file: &File| file.metadata().map(|facts| (facts.dev(), facts.ino()));
+    matches!((identity(one), identity(other)), (Ok(one), Ok(other)) if one == other)
+}
+
 fn appending() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.append(true).create(true);
@@ -174,7 +264,7 @@ mod tests {
     use std::fs;
     use std::io::BufWriter;
     use std::path::PathBuf;
-    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::thread;
 
     use super::*;
@@ -182,7 +272,7 @@ mod tests {
     #[test]
     fn after_a_reopening_the_next_write_goes_to_the_new_file() {
         let log = Log::new();
-        let mut target = Target::append(&log.path).unwrap();
+        let mut target = Target::append(&log.path, Form::Lines).unwrap();
         let reopen = target.reopen().unwrap();
         target.write_all(b"first\n").unwrap();
         log.rotate(1);
@@ -202,7 +292,7 @@ mod tests {
     #[test]
     fn a_line_that_has_begun_is_finished_in_the_old_file() {
         let log = Log::new();
-        let mut target = Target::append(&log.path).unwrap();
+        let mut target = Target::append(&log.path, Form::Lines).unwrap();
         let reopen = target.reopen().unwrap();
         target.write_all(b"one\nbeg").unwrap();
         log.rotate(1);
@@ -217,7 +307,7 @@ mod tests {
     #[test]
     fn what_was_flushed_is_parted_from_what_comes() {
         let log = Log::new();
-        let mut target = Target::append(&log.path).unwrap();
+        let mut target = Target::append(&log.path, Form::Lines).unwrap();
         let reopen = target.reopen().unwrap();
         target.write_all(b"no newline").unwrap();
         target.flush().unwrap();
@@ -236,7 +326,7 @@ mod tests {
     #[test]
     fn a_file_that_can_not_be_reopened_stays_in_use() {
         let log = Log::new();
-        let mut target = Target::append(&log.path).unwrap();
+        let mut target = Target::append(&log.path, Form::Lines).unwrap();
         let reopen = target.reopen().unwrap();
         target.write_all(b"first\n").unwrap();
         log.rotate(1);
@@ -254,45 +344,45 @@ mod tests {
 
     #[test]
     fn standard_output_has_no_name_to_reopen_it_by() {
-        assert!(Target::stdout().unwrap().reopen().is_none());
+        assert!(Target::stdout(Form::Lines).unwrap().reopen().is_none());
     }
 
     #[test]
     fn rotated_by_another_thread_no_line_is_torn_or_lost() {
         const LINES: usize = 100_000;
         let log = Log::new();
-        let target = Target::append(&log.path).unwrap();
+        let target = Target::append(&log.path, Form::Lines).unwrap();
         let reopen = target.reopen().unwrap();
-        let done = AtomicBool::new(false);
-        let rotations = thread::scope(|scope| {
-            let rotating = scope.spawn(|| {
-                let mut rotations = 0;
-                while !done.load(Ordering::Acquire) || rotations == 0 {
-                    rotations += 1;
-                    log.rotate(rotations);
+        let (done, rotations) = (AtomicBool::new(false), AtomicUsize::new(0));
+        let lines = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !done.load(Ordering::Acquire) {
+                    log.rotate(rotations.load(Ordering::Acquire) + 1);
                     reopen.request().unwrap();
+                    rotations.fetch_add(1, Ordering::AcqRel);
                     // What is not taken before the next one comes stays empty.
                     while reopen.next().is_some() && !done.load(Ordering::Acquire) {
                         thread::yield_now();
                     }
                 }
-                rotations
             });
             // In two parts, as labelled lines are written: the buffer may end between them.
             let mut writer = BufWriter::with_capacity(64, target);
-            for line in 0..LINES {
+            let mut lines = 0;
+            while lines < LINES || rotations.load(Ordering::Acquire) < 2 {
                 writer.write_all(b"line ").unwrap();
-                writer.write_all(format!("{line}\n").as_bytes()).unwrap();
+                writer.write_all(format!("{lines}\n").as_bytes()).unwrap();
+                lines += 1;
             }
             writer.flush().unwrap();
             done.store(true, Ordering::Release);
-            rotating.join().unwrap()
+            lines
         });
-        assert!(rotations > 1);
-        let files = (1..=rotations).chain([0]).map(|number| log.read(number));
+        let files = (1..=rotations.into_inner()).chain([0]);
+        let files = files.map(|number| log.read(number));
         let files: Vec<_> = files.filter(|text| !text.is_empty()).collect();
         assert!(files.iter().all(|text| text.ends_with('\n')));
-        let expected: String = (0..LINES).map(|line| format!("line {line}\n")).collect();
+        let expected: String = (0..lines).map(|line| format!("line {line}\n")).collect();
         assert!(files.concat() == expected, "what was written differs");
     }
 

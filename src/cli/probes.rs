@@ -1,85 +1,309 @@
-//! Lines about peers that never completed a handshake: a few each second, then a count. A port
-//! scan must not fill the disk with what is said about it.
+//! Connections that were never established: what is said of them, and written. Anybody can make any
+//! number of them, and a flood must not fill a disk: there are a few lines each second, at least one
+//! for each reason, then counts.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use smol::{Executor, Timer};
+use tlsink::Report;
+use tlsink::output::label;
 
+use super::accept::hint;
+use super::count::Count;
+use super::journal::Journal;
 use super::level::Level;
 use super::say::Say;
 
-/// Lines in one [`PERIOD`], at most.
+/// Lines in one [`PERIOD`]. Beyond them each reason has one, if it has none yet.
 const LINES: u64 = 10;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Says what such peers did, up to the limit.
-#[derive(Clone)]
+/// Reasons that are told apart in one [`PERIOD`], at most. It is more than there are, but for the
+/// alerts that a peer can make up.
+pub(super) const REASONS: usize = 64;
+
+/// Stands for all further ones.
+pub(super) const OTHER_REASONS: &str = "other reasons";
+
+/// Tells of such connections, up to the limit. What is left to count is told when it is dropped.
 pub(crate) struct Probes {
     say: Say,
     executor: Arc<Executor<'static>>,
-    period: Arc<Mutex<Period>>,
+    /// Where refusals are written, if they are.
+    journal: Option<Arc<Journal>>,
+    period: Mutex<Period>,
 }
 
 struct Period {
     start: Instant,
+    /// Lines so far.
     said: u64,
-    unsaid: u64,
+    /// Its end is waited for, as there is something to count.
+    counting: bool,
+    /// Few enough to look at each.
+    kinds: Vec<(Kind, Counted)>,
+}
+
+/// What the ends of some connections have in common.
+#[derive(Clone, PartialEq, Eq)]
+struct Kind {
+    refused: bool,
+    /// The end's.
+    word: &'static str,
+    /// The end's, without particulars.
+    reason: String,
+}
+
+/// Connections of one kind that have no line.
+#[derive(Default)]
+struct Counted {
+    more: u64,
+    /// The reason of all of them; that of their kind if they differ.
+    reason: Option<String>,
 }
 
 impl Probes {
-    pub(crate) fn new(say: Say, executor: Arc<Executor<'static>>) -> Self {
-        let period = Period {
-            start: Instant::now(),
-            said: 0,
-            unsaid: 0,
-        };
-        Probes {
+    pub(crate) fn new(
+        say: Say,
+        executor: Arc<Executor<'static>>,
+        journal: Option<Arc<Journal>>,
+    ) -> Arc<Self> {
+        Arc::new(Probes {
             say,
             executor,
-            period: Arc::new(Mutex::new(period)),
-        }
+            journal,
+            period: Mutex::new(Period::begin()),
+        })
     }
 
-    pub(crate) fn line(&self, text: &str, hint: Option<&str>) {
-        let mut period = self.lock();
-        if period.start.elapsed() >= PERIOD && period.unsaid == 0 {
-            period.start = Instant::now();
-            period.said = 0;
-        }
-        if period.said < LINES {
-            period.said += 1;
-            drop(period);
-            self.say.line(Level::Info, text, hint);
+    /// Tells of a connection that was not established.
+    pub(crate) fn report(self: &Arc<Self>, report: &Report) {
+        let reason = report.end.reason().unwrap_or_default();
+        let kind = Kind {
+            refused: report.is_refused(),
+            word: report.end.word(),
+            reason: without_particulars(&reason),
+        };
+        let shown = {
+            let mut period = self.lock();
+            if period.start.elapsed() >= PERIOD && !period.counting {
+                *period = Period::begin();
+            }
+            let shown = period.shows(&kind);
+            if !shown && !std::mem::replace(&mut period.counting, true) {
+                self.finish_at(period.start + PERIOD);
+            }
+            if !shown {
+                period.count(&kind, &reason);
+            }
+            shown
+        };
+        if !shown {
             return;
         }
-        period.unsaid += 1;
-        if period.unsaid == 1 {
-            let end = period.start + PERIOD;
-            let probes = self.clone();
-            let count = async move {
-                Timer::at(end).await;
-                probes.finish();
-            };
-            self.executor.spawn(count).detach();
+        let text = format!("{}: {}", label(&report.peer), report.end);
+        self.say.line(kind.level(), &text, hint(report).as_deref());
+        if let (Some(journal), true) = (&self.journal, kind.refused) {
+            journal.refused(report, &kind.reason);
         }
     }
 
-    /// Says the count, if there is one, and begins another period.
+    /// Tells the counts, if there are any, and begins another period.
     pub(crate) fn finish(&self) {
-        let mut period = self.lock();
-        let unsaid = std::mem::take(&mut period.unsaid);
-        period.start = Instant::now();
-        period.said = 0;
-        drop(period);
-        if unsaid > 0 {
-            self.say
-                .info(&format!("{unsaid} more peers completed no handshake"));
+        let ended = std::mem::replace(&mut *self.lock(), Period::begin());
+        for (kind, Counted { more, reason }) in ended.kinds {
+            if more == 0 {
+                continue;
+            }
+            let reason = reason.as_deref().unwrap_or(&kind.reason);
+            let text = format!("{}: {} ({reason})", Count(more, "more peer"), kind.word);
+            self.say.line(kind.level(), &text, None);
+            if let (Some(journal), true) = (&self.journal, kind.refused) {
+                journal.more(reason, more);
+            }
         }
+    }
+
+    fn finish_at(self: &Arc<Self>, end: Instant) {
+        // Whoever drops it before that does not wait.
+        let probes = Arc::downgrade(self);
+        let count = async move {
+            Timer::at(end).await;
+            if let Some(probes) = probes.upgrade() {
+                probes.finish();
+            }
+        };
+        self.executor.spawn(count).detach();
     }
 
     fn lock(&self) -> MutexGuard<'_, Period> {
         self.period.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+impl Kind {
+    fn level(&self) -> Level {
+        match self.refused {
+            true => Level::Error,
+            false => Level::Info,
+        }
+    }
+}
+
+impl Period {
+    fn begin() -> Self {
+        Period {
+            start: Instant::now(),
+            said: 0,
+            counting: false,
+            kinds: Vec::new(),
+        }
+    }
+
+    /// Whether there is a line for another one of this kind, which is noted.
+    fn shows(&mut self, kind: &Kind) -> bool {
+        let first = self.kinds.len() < REASONS && self.counted(kind).is_none();
+        let shown = self.said < LINES || first;
+        if shown {
+            self.said += 1;
+        }
+        if first {
+            self.kinds.push((kind.clone(), Counted::default()));
+        }
+        shown
+    }
+
+    fn count(&mut self, kind: &Kind, reason: &str) {
+        if let Some(counted) = self.counted(kind) {
+            counted.add(reason, &kind.reason);
+            return;
+        }
+        let other = Kind {
+            reason: OTHER_REASONS.to_owned(),
+            ..kind.clone()
+        };
+        if let Some(counted) = self.counted(&other) {
+            counted.add(OTHER_REASONS, OTHER_REASONS);
+            return;
+        }
+        let mut counted = Counted::default();
+        counted.add(OTHER_REASONS, OTHER_REASONS);
+        self.kinds.push((other, counted));
+    }
+
+    fn counted(&mut self, kind: &Kind) -> Option<&mut Counted> {
+        let mut kinds = self.kinds.iter_mut();
+        kinds.find_map(|(one, counted)| (one == kind).then_some(counted))
+    }
+}
+
+impl Counted {
+    fn add(&mut self, reason: &str, of_kind: &str) {
+        self.more = self.more.saturating_add(1);
+        match &self.reason {
+            None => self.reason = Some(reason.to_owned()),
+            Some(before) if before == reason => {}
+            Some(_) => self.reason = Some(of_kind.to_owned()),
+        }
+    }
+}
+
+/// A reason with `…` in place of its quotations and numbers: peers choose what is quoted, so there
+/// is no end of reasons that differ in that.
+fn without_particulars(reason: &str) -> String {
+    let mut words = String::with_capacity(reason.len());
+    let mut rest = reason.chars().peekable();
+    while let Some(c) = rest.next() {
+        match c {
+            '"' => {
+                rest.by_ref().find(|c| *c == '"');
+                words.push_str("\"…\"");
+            }
+            '0'..='9' => {
+                while rest
+                    .next_if(|c| c.is_ascii_digit() || matches!(c, '-' | '.' | ':'))
+                    .is_some()
+                {}
+                words.push('…');
+            }
+            c => words.push(c),
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(reason: &str) -> Kind {
+        Kind {
+            refused: true,
+            word: "refused",
+            reason: without_particulars(reason),
+        }
+    }
+
+    #[test]
+    fn reasons_that_differ_in_quotations_and_numbers_are_of_one_kind() {
+        for (reason, words) in [
+            ("no certificate", "no certificate"),
+            ("unknown CA \"CN=a b\"", "unknown CA \"…\""),
+            (
+                "the certificate of CA \"x\" expired on 2021-02-03",
+                "the certificate of CA \"…\" expired on …",
+            ),
+            ("no handshake within 0.5 s", "no handshake within … s"),
+            ("cut off \"", "cut off \"…\""),
+        ] {
+            assert_eq!(without_particulars(reason), words);
+        }
+    }
+
+    #[test]
+    fn beyond_the_limit_each_reason_has_a_line_and_the_rest_is_counted() {
+        let mut period = Period::begin();
+        let often = kind("often");
+        let shown = (0..LINES + 5).filter(|_| period.shows(&often)).count() as u64;
+        assert_eq!(shown, LINES);
+        assert!(period.shows(&kind("rare")));
+        assert!(!period.shows(&kind("rare")));
+        // However many there are, they are a few.
+        let many = (0..10_000).map(|number| "x".repeat(number));
+        let shown = many.filter(|reason| period.shows(&kind(reason))).count();
+        assert_eq!(shown, REASONS - 2);
+        assert_eq!(period.kinds.len(), REASONS);
+    }
+
+    #[test]
+    fn a_count_has_the_reason_that_all_have_or_what_their_reasons_have_in_common() {
+        let mut period = Period::begin();
+        for reason in ["within 2 s", "within 2 s"] {
+            period.shows(&kind(reason));
+            period.count(&kind(reason), reason);
+        }
+        let reasons = |period: &Period| -> Vec<(Option<String>, u64)> {
+            let counted = period.kinds.iter();
+            counted
+                .map(|(_, one)| (one.reason.clone(), one.more))
+                .collect()
+        };
+        assert_eq!(reasons(&period), [(Some("within 2 s".to_owned()), 2)]);
+        period.count(&kind("within 3 s"), "within 3 s");
+        assert_eq!(reasons(&period), [(Some("within … s".to_owned()), 3)]);
+        // It stays so.
+        period.count(&kind("within 2 s"), "within 2 s");
+        assert_eq!(reasons(&period), [(Some("within … s".to_owned()), 4)]);
+        // What has no room of its own.
+        period.count(&kind("new"), "new");
+        assert!(reasons(&period).contains(&(Some(OTHER_REASONS.to_owned()), 1)));
     }
 }

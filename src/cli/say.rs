@@ -4,17 +4,18 @@
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_channel::{Receiver, Sender};
 use futures_lite::future;
 use rustix::termios::tcgetwinsize;
 use smol::Timer;
-use tlsink::output::escaped;
+use tlsink::output::{Timestamp, escaped};
 
 use super::Failure;
+use super::count::Count;
 use super::level::Level;
 use super::output::Waiting;
 
@@ -34,7 +35,16 @@ pub(crate) struct Say {
     level: Level,
     terminal: bool,
     lines: Sender<Line>,
-    missed: Arc<AtomicU64>,
+    shared: Arc<Shared>,
+}
+
+/// What clones, and the thread that writes, have in common.
+#[derive(Default)]
+struct Shared {
+    /// Lines that found no room.
+    missed: AtomicU64,
+    /// Each line begins with the time.
+    timestamps: AtomicBool,
 }
 
 enum Line {
@@ -48,18 +58,23 @@ enum Line {
 impl Say {
     pub(crate) fn start() -> Self {
         let (lines, queue) = async_channel::unbounded();
-        let missed = Arc::new(AtomicU64::new(0));
+        let shared = Arc::new(Shared::default());
         let say = Say {
             level: Level::Info,
             terminal: io::stderr().is_terminal(),
             lines,
-            missed: Arc::clone(&missed),
+            shared: Arc::clone(&shared),
         };
         // Without a thread nothing is said; there is nobody left to tell.
         let _ = thread::Builder::new()
             .name("say".to_owned())
-            .spawn(move || write_lines(&queue, &missed));
+            .spawn(move || write_lines(&queue, &shared));
         say
+    }
+
+    /// From now on puts the time before each line, but for live ones, which do not stay.
+    pub(crate) fn timestamps(&self) {
+        self.shared.timestamps.store(true, Ordering::Relaxed);
     }
 
     /// The same, saying only what is of this level or above it.
@@ -93,7 +108,7 @@ impl Say {
     /// harmless: control characters are escaped.
     pub(crate) fn line(&self, level: Level, text: &str, hint: Option<&str>) {
         if level <= self.level {
-            self.send(Line::text(text, hint));
+            self.send(Line::Text(self.shared.lines(text, hint)));
         }
     }
 
@@ -116,7 +131,8 @@ impl Say {
     pub(crate) fn finish(&self, failure: Option<&Failure>) {
         // There is room for these, however many wait.
         if let Some(Failure { what, hint, .. }) = failure {
-            let _ = self.lines.try_send(Line::text(what, hint.as_deref()));
+            let lines = self.shared.lines(what, hint.as_deref());
+            let _ = self.lines.try_send(Line::Text(lines));
         }
         let _ = self.lines.try_send(Line::Finish);
         future::block_on(future::or(self.lines.closed(), async {
@@ -126,18 +142,22 @@ impl Say {
 
     fn send(&self, line: Line) {
         if self.lines.len() >= WAITING || self.lines.try_send(line).is_err() {
-            self.missed.fetch_add(1, Ordering::Relaxed);
+            self.shared.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-impl Line {
-    fn text(text: &str, hint: Option<&str>) -> Self {
-        let mut line = format!("tlsink: {}\n", escaped(text));
+impl Shared {
+    fn lines(&self, text: &str, hint: Option<&str>) -> String {
+        let time = match self.timestamps.load(Ordering::Relaxed) {
+            true => format!("{} ", Timestamp(SystemTime::now())),
+            false => String::new(),
+        };
+        let mut lines = format!("{time}tlsink: {}\n", escaped(text));
         if let Some(hint) = hint {
-            let _ = writeln!(line, "hint: {}", escaped(hint));
+            let _ = writeln!(lines, "{time}hint: {}", escaped(hint));
         }
-        Line::Text(line)
+        lines
     }
 }
 
@@ -145,7 +165,7 @@ impl Line {
 const ERASE: &str = "\r\x1b[K";
 
 /// Writes lines until the last one; the channel is closed then.
-fn write_lines(queue: &Receiver<Line>, missed: &AtomicU64) {
+fn write_lines(queue: &Receiver<Line>, shared: &Shared) {
     let mut live = String::new();
     while let Ok(line) = queue.recv_blocking() {
         let (mut text, last) = match line {
@@ -157,9 +177,11 @@ fn write_lines(queue: &Receiver<Line>, missed: &AtomicU64) {
             }
             Line::Finish => (String::new(), true),
         };
-        let missed = missed.swap(0, Ordering::Relaxed);
+        let missed = shared.missed.swap(0, Ordering::Relaxed);
         if missed > 0 {
-            let _ = writeln!(text, "tlsink: {missed} lines were not said in time");
+            let missed = Count(missed, "line");
+            let left_out = format!("{missed} left out: standard error was not read in time");
+            text.push_str(&shared.lines(&left_out, None));
         }
         match (live.is_empty(), last) {
             (true, _) => say(&text),

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use tlsink::{Server, Totals};
 
+use super::count::Count;
 use super::say::Say;
 
 /// How often a terminal shows what goes on.
@@ -47,11 +48,11 @@ impl Stats {
             format!("{}/s", Bytes(now.saturating_sub(before) as f64 / seconds))
         };
         let text = format!(
-            "{} connected, {} in, {} out, {} connections, {} received, {} delivered",
+            "{} connected, {} in, {} out, {}, {} received, {} delivered",
             self.server.connections(),
             rate(totals.received, self.last.received),
             rate(totals.delivered, self.last.delivered),
-            totals.connections,
+            Count(totals.connections, "connection"),
             Bytes(totals.received as f64),
             Bytes(totals.delivered as f64),
         );
@@ -68,8 +69,11 @@ impl Stats {
     pub(crate) fn finish(&self) {
         let totals = self.server.totals();
         self.say.info(&format!(
-            "{} connections, {} of them clean, {} bytes received, {} delivered",
-            totals.connections, totals.clean, totals.received, totals.delivered
+            "{}, {} of them clean, {} received, {} delivered",
+            Count(totals.connections, "connection"),
+            totals.clean,
+            Count(totals.received, "byte"),
+            totals.delivered
         ));
     }
 }

@@ -2,62 +2,101 @@
 
 use std::time::Duration;
 
-/// `HOST:PORT`, where an IPv6 address is in brackets.
-pub(super) fn address(text: &str) -> Result<String, String> {
-    let (host, port) = text.rsplit_once(':').unwrap_or_default();
-    let bracketed = host.starts_with('[') && host.ends_with(']');
-    if host.is_empty() || port.parse::<u16>().is_err() || (host.contains(':') && !bracketed) {
-        return Err("expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433".to_owned());
-    }
-    Ok(text.to_owned())
-}
-
-/// The host of `HOST:PORT`, without what is not part of its name: brackets, and an IPv6 zone.
-pub(super) fn host(address: &str) -> &str {
-    let (host, _) = address.rsplit_once(':').unwrap_or((address, ""));
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    match bare {
-        Some(bare) => bare.split('%').next().unwrap_or(bare),
-        None => host,
-    }
-}
-
-/// A number of bytes; `k`, `M` and `G` stand for powers of 1024.
+/// A number of bytes, at least one, with a unit or without. As with the GNU tools, `k` and `KiB` are
+/// 1024, and `kB` is 1000.
 pub(super) fn size(text: &str) -> Result<u64, String> {
-    let (digits, factor) = match text.char_indices().last() {
-        Some((at, 'k' | 'K')) => (text.get(..at), 1 << 10),
-        Some((at, 'm' | 'M')) => (text.get(..at), 1 << 20),
-        Some((at, 'g' | 'G')) => (text.get(..at), 1 << 30),
-        _ => (Some(text), 1),
-    };
-    digits
-        .and_then(number)
-        .and_then(|number| number.checked_mul(factor))
+    match bytes(text)? {
+        0 => Err("expected at least 1 byte".to_owned()),
+        bytes => Ok(bytes),
+    }
+}
+
+/// The length of a line, at least one byte.
+pub(super) fn line(text: &str) -> Result<usize, String> {
+    addressable(size(text)?)
+}
+
+/// An amount of memory. The library knows the least that it can do with.
+pub(super) fn memory(text: &str) -> Result<usize, String> {
+    addressable(bytes(text)?)
+}
+
+fn addressable(bytes: u64) -> Result<usize, String> {
+    usize::try_from(bytes).map_err(|_| "more than this machine can address".to_owned())
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let (digits, unit) = split_digits(text);
+    number(digits)
+        .zip(factor(&unit.to_ascii_lowercase()))
+        .and_then(|(number, factor)| number.checked_mul(factor))
         .ok_or_else(|| "expected a number of bytes, such as 65536, 64k, 8M or 1G".to_owned())
 }
 
-/// The same where memory is meant.
-pub(super) fn memory(text: &str) -> Result<usize, String> {
-    let size = size(text)?;
-    usize::try_from(size).map_err(|_| "more than this machine can address".to_owned())
+fn factor(unit: &str) -> Option<u64> {
+    let (base, power) = match unit {
+        "" | "b" => (1, 0),
+        "k" | "kib" => (1024, 1),
+        "m" | "mib" => (1024, 2),
+        "g" | "gib" => (1024, 3),
+        "t" | "tib" => (1024, 4),
+        "kb" => (1000, 1),
+        "mb" => (1000, 2),
+        "gb" => (1000, 3),
+        "tb" => (1000, 4),
+        _ => return None,
+    };
+    Some(u64::pow(base, power))
 }
 
-/// A number of seconds; zero is never.
-pub(super) fn seconds(text: &str) -> Result<Option<Duration>, String> {
-    let seconds = duration(text)?;
-    Ok((!seconds.is_zero()).then_some(seconds))
+/// A time that is waited for; zero is never.
+pub(super) fn limit(text: &str) -> Result<Option<Duration>, String> {
+    let time = duration(text)?;
+    Ok((!time.is_zero()).then_some(time))
 }
 
-/// A number of seconds; zero is at once.
+/// A time, in seconds or with units; zero is at once.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    text.bytes()
-        .all(|byte| byte.is_ascii_digit() || byte == b'.')
-        .then(|| text.parse().ok())
-        .flatten()
-        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
-        .ok_or_else(|| "expected a number of seconds, such as 30 or 0.5".to_owned())
+    let expected = || "expected a time, such as 30, 0.5, 500ms, 5m or 1h".to_owned();
+    let mut rest = text;
+    let mut total = Duration::ZERO;
+    loop {
+        let (digits, more) = split_digits(rest);
+        let (unit, more) = split_letters(more);
+        // Only a number that is alone can do without a unit.
+        let seconds = match &*unit.to_ascii_lowercase() {
+            "" if rest.len() == text.len() && more.is_empty() => 1.0,
+            "ms" => 0.001,
+            "s" | "sec" => 1.0,
+            "m" | "min" => 60.0,
+            "h" => 3600.0,
+            "d" => 86400.0,
+            _ => return Err(expected()),
+        };
+        let number: f64 = digits.parse().map_err(|_| expected())?;
+        let time = Duration::try_from_secs_f64(number * seconds).ok();
+        total = time
+            .and_then(|time| total.checked_add(time))
+            .ok_or_else(expected)?;
+        if more.is_empty() {
+            return Ok(total);
+        }
+        rest = more;
+    }
+}
+
+fn split_digits(text: &str) -> (&str, &str) {
+    split(text, |c| c.is_ascii_digit() || c == '.')
+}
+
+fn split_letters(text: &str) -> (&str, &str) {
+    split(text, |c| c.is_ascii_alphabetic())
+}
+
+/// Splits before the first character that is not one of these.
+fn split(text: &str, these: impl Fn(char) -> bool) -> (&str, &str) {
+    let end = text.find(|c| !these(c)).unwrap_or(text.len());
+    text.split_at(end)
 }
 
 /// A number of connections, at least one.
@@ -97,76 +136,103 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_have_a_host_and_a_port() {
-        for right in ["127.0.0.1:4433", "[::1]:0", "localhost:65535"] {
-            assert_eq!(address(right).as_deref(), Ok(right));
-        }
-        for wrong in [
-            "",
-            "4433",
-            ":4433",
-            "localhost",
-            "localhost:",
-            "::1:4433",
-            "h:65536",
-            "h:x",
+    fn sizes_take_units_of_1024_and_of_1000() {
+        for (text, bytes) in [
+            ("65536", 65536),
+            ("64k", 64 << 10),
+            ("10m", 10 << 20),
+            ("8M", 8 << 20),
+            ("1G", 1 << 30),
+            ("2t", 2 << 40),
+            ("10KiB", 10 << 10),
+            ("10MiB", 10 << 20),
+            ("10mib", 10 << 20),
+            ("1GiB", 1 << 30),
+            ("1TiB", 1 << 40),
+            ("10kB", 10_000),
+            ("10KB", 10_000),
+            ("10MB", 10_000_000),
+            ("10mb", 10_000_000),
+            ("1GB", 1_000_000_000),
+            ("1TB", 1_000_000_000_000),
+            ("7B", 7),
         ] {
-            assert!(address(wrong).is_err(), "{wrong}");
+            assert_eq!(size(text), Ok(bytes), "{text}");
         }
-    }
-
-    #[test]
-    fn a_host_is_known_by_its_bare_name() {
-        for (address, name) in [
-            ("sink.example:4433", "sink.example"),
-            ("127.0.0.1:1", "127.0.0.1"),
-            ("[::1]:4433", "::1"),
-            ("[fe80::1%eth0]:4433", "fe80::1"),
-        ] {
-            assert_eq!(host(address), name);
-        }
-    }
-
-    #[test]
-    fn sizes_take_powers_of_1024() {
-        assert_eq!(size("0"), Ok(0));
-        assert_eq!(size("65536"), Ok(65536));
-        assert_eq!(size("64k"), size("65536"));
-        assert_eq!(size("8M"), Ok(8 << 20));
-        assert_eq!(size("1G"), Ok(1 << 30));
         for wrong in [
             "",
             "k",
-            "1T",
+            "MB",
+            "1X",
             "1 k",
             "-1",
             "+1",
             "1.5M",
             "0x10",
+            "1kk",
+            "1ki",
+            "1bk",
             "99999999999G",
+            "99999999T",
             "1é",
         ] {
             assert!(size(wrong).is_err(), "{wrong}");
         }
+        for zero in ["0", "0k", "00MB"] {
+            assert_eq!(size(zero), Err("expected at least 1 byte".to_owned()));
+            assert_eq!(line(zero), Err("expected at least 1 byte".to_owned()));
+            assert_eq!(memory(zero), Ok(0));
+        }
     }
 
     #[test]
-    fn zero_seconds_are_never() {
-        assert_eq!(seconds("0"), Ok(None));
-        assert_eq!(seconds("0.5"), Ok(Some(Duration::from_millis(500))));
-        assert_eq!(seconds("30"), Ok(Some(Duration::from_secs(30))));
+    fn times_are_seconds_or_have_units() {
+        for (text, milliseconds) in [
+            ("0", 0),
+            ("0.5", 500),
+            ("30", 30_000),
+            (".5", 500),
+            ("500ms", 500),
+            ("500MS", 500),
+            ("30s", 30_000),
+            ("30sec", 30_000),
+            ("5m", 300_000),
+            ("5min", 300_000),
+            ("1h", 3_600_000),
+            ("1.5H", 5_400_000),
+            ("2d", 172_800_000),
+            ("1h30m", 5_400_000),
+            ("1m0.25s", 60_250),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_millis(milliseconds)));
+        }
         for wrong in [
             "",
             "-1",
-            "1s",
+            "s",
+            "1x",
+            "1 s",
+            "1h30",
+            "30h1",
             "inf",
             "nan",
             "1e9",
             ".",
+            "1.2.3",
+            "1é",
             "99999999999999999999999",
+            "9999999999999999d",
+            "18446744073709551615s1s",
         ] {
-            assert!(seconds(wrong).is_err(), "{wrong}");
+            assert!(duration(wrong).is_err(), "{wrong}");
         }
+    }
+
+    #[test]
+    fn a_limit_of_zero_is_never() {
+        assert_eq!(limit("0"), Ok(None));
+        assert_eq!(limit("0ms"), Ok(None));
+        assert_eq!(limit("0.5"), Ok(Some(Duration::from_millis(500))));
     }
 
     #[test]

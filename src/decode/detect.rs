@@ -3,7 +3,7 @@
 //! A decision is made at the earliest byte that settles it, and depends on nothing but the bytes
 //! up to there: not on how they were split on their way.
 
-#[cfg(feature = "zlib")]
+#[cfg(any(feature = "zlib", feature = "qt"))]
 use super::trial::Trial;
 use super::{Format, Limits};
 
@@ -21,8 +21,21 @@ pub(super) enum Verdict {
 #[derive(Debug, Default)]
 pub(super) struct Detect {
     // Boxed: most streams never need one.
-    #[cfg(feature = "zlib")]
+    #[cfg(any(feature = "zlib", feature = "qt"))]
     trial: Option<Box<Trial>>,
+}
+
+/// What the first bytes look like.
+enum Look {
+    Verdict(Verdict),
+    /// They begin as a format that wraps zlib does. The two bytes of a zlib header occur in text and
+    /// in other data too, so a [`Trial`] decides.
+    #[cfg(any(feature = "zlib", feature = "qt"))]
+    Zlib {
+        format: Format,
+        /// Where the zlib stream begins.
+        at: usize,
+    },
 }
 
 impl Detect {
@@ -51,9 +64,9 @@ impl Detect {
 
     /// What to make of `held` when nothing follows it.
     pub(super) fn settle(&self, held: &[u8]) -> Verdict {
-        #[cfg(feature = "zlib")]
-        if self.trial.is_some() {
-            return Verdict::Format(Trial::settle(held));
+        #[cfg(any(feature = "zlib", feature = "qt"))]
+        if let Some(trial) = &self.trial {
+            return Verdict::Format(trial.settle(held));
         }
         match held {
             [] => Verdict::Undecided,
@@ -63,26 +76,26 @@ impl Detect {
 
     /// What `held` says, whose last byte is new.
     fn look(&mut self, held: &[u8], limits: &Limits) -> Verdict {
-        let verdict = signature(held);
-        // The two bytes of a zlib header are text as well (`x^2`).
-        #[cfg(feature = "zlib")]
-        if verdict == Verdict::Format(Format::Zlib) {
-            if self.trial.is_none() {
-                self.trial = Trial::new(limits).map(Box::new);
+        let _ = limits; // Only a trial needs them.
+        match look(held) {
+            Look::Verdict(verdict) => verdict,
+            #[cfg(any(feature = "zlib", feature = "qt"))]
+            Look::Zlib { format, at } => {
+                if self.trial.is_none() {
+                    self.trial = Trial::new(format, at, limits).map(Box::new);
+                }
+                // Without memory for a trial there is none for the decoder, which will say so.
+                match &mut self.trial {
+                    Some(trial) => trial.push(held).map_or(Verdict::Undecided, Verdict::Format),
+                    None => Verdict::Format(format),
+                }
             }
-            // Without memory for a trial there is none for the decoder, which will say so.
-            return match &mut self.trial {
-                Some(trial) => trial.push(held).map_or(Verdict::Undecided, Verdict::Format),
-                None => verdict,
-            };
         }
-        let _ = limits;
-        verdict
     }
 }
 
-/// Compares the first bytes with what each format begins with.
-fn signature(held: &[u8]) -> Verdict {
+/// Compares the first bytes with the beginnings of all formats.
+fn look(held: &[u8]) -> Look {
     let mut open = false;
     let mut begins = |signature: &[fn(u8) -> bool]| {
         let fits = held.iter().zip(signature).all(|(byte, fits)| fits(*byte));
@@ -91,7 +104,7 @@ fn signature(held: &[u8]) -> Verdict {
     };
     // RFC 1952, section 2.3.1: the two identification bytes and the only compression method.
     if begins(&[|b| b == 0x1f, |b| b == 0x8b, |b| b == 0x08]) {
-        return Verdict::Format(Format::Gzip);
+        return Look::Verdict(Verdict::Format(Format::Gzip));
     }
     // RFC 8878, sections 3.1.1 and 3.1.2.
     if begins(&[|b| b == 0x28, |b| b == 0xb5, |b| b == 0x2f, |b| b == 0xfd])
@@ -102,25 +115,7 @@ fn signature(held: &[u8]) -> Verdict {
             |b| b == 0x18,
         ])
     {
-        return Verdict::Format(Format::Zstd);
-    }
-    // RFC 1950, section 2.2: deflate with a 32 KiB window, at one of the four levels.
-    if cfg!(feature = "zlib") && begins(&[|b| b == 0x78, is_zlib_flags]) {
-        return Verdict::Format(Format::Zlib);
-    }
-    // A size below 16 MiB, then a zlib header. Four zero bytes are an empty block, which says too
-    // little to go by.
-    if !held.starts_with(&[0; 4])
-        && begins(&[
-            |b| b == 0,
-            |_| true,
-            |_| true,
-            |_| true,
-            |b| b == 0x78,
-            is_zlib_flags,
-        ])
-    {
-        return Verdict::Format(Format::Qt);
+        return Look::Verdict(Verdict::Format(Format::Zstd));
     }
     if begins(&[
         |b| b == 0xfd,
@@ -130,10 +125,10 @@ fn signature(held: &[u8]) -> Verdict {
         |b| b == b'Z',
         |b| b == 0,
     ]) {
-        return Verdict::Foreign("xz");
+        return Look::Verdict(Verdict::Foreign("xz"));
     }
     if begins(&[|b| b == 0x04, |b| b == 0x22, |b| b == 0x4d, |b| b == 0x18]) {
-        return Verdict::Foreign("lz4");
+        return Look::Verdict(Verdict::Foreign("lz4"));
     }
     if begins(&[
         |b| b == b'B',
@@ -147,17 +142,76 @@ fn signature(held: &[u8]) -> Verdict {
         |b| b == 0x53,
         |b| b == 0x59,
     ]) {
-        return Verdict::Foreign("bzip2");
+        return Look::Verdict(Verdict::Foreign("bzip2"));
     }
-    if open {
-        Verdict::Undecided
-    } else {
-        Verdict::Format(Format::Plain)
+    #[cfg(any(feature = "zlib", feature = "qt"))]
+    for (format, at) in [(Format::Zlib, Some(0)), (Format::Qt, qt_block(held))] {
+        let is_built_in = match format {
+            Format::Zlib => cfg!(feature = "zlib"),
+            _ => cfg!(feature = "qt"),
+        };
+        match at.filter(|_| is_built_in).map(|at| (at, held.get(at..))) {
+            None => {}
+            // It is still in what comes before.
+            Some((_, None | Some([]))) => open = true,
+            Some((_, Some([first]))) => open |= is_zlib_method(*first),
+            Some((at, Some([first, second, ..]))) => {
+                if is_zlib_header(*first, *second) {
+                    return Look::Zlib { format, at };
+                }
+            }
+        }
+    }
+    Look::Verdict(match open {
+        true => Verdict::Undecided,
+        false => Verdict::Format(Format::Plain),
+    })
+}
+
+/// The compression method and the window of a zlib stream (RFC 1950, section 2.2): deflate, with
+/// 32 KiB at most.
+#[cfg(any(feature = "zlib", feature = "qt"))]
+fn is_zlib_method(first: u8) -> bool {
+    first & 0x0f == 8 && first >> 4 <= 7
+}
+
+/// A zlib header (RFC 1950, section 2.2), whose check bits make it a multiple of 31. One that asks
+/// for a preset dictionary, which no trial has, is not recognised.
+#[cfg(any(feature = "zlib", feature = "qt"))]
+fn is_zlib_header(first: u8, second: u8) -> bool {
+    const PRESET_DICTIONARY: u8 = 1 << 5;
+    is_zlib_method(first)
+        && second & PRESET_DICTIONARY == 0
+        && u16::from_be_bytes([first, second]).is_multiple_of(31)
+}
+
+/// Where the first zlib stream of a Qt stream begins, or would: behind the size of a block, and
+/// empty blocks in front of it. None if this begins as text does, which must not be held back.
+///
+/// A block of 512 MiB begins like text, as do some from 144 MiB on: those are `qt` only when named.
+#[cfg(any(feature = "zlib", feature = "qt"))]
+fn qt_block(held: &[u8]) -> Option<usize> {
+    const SIZE: usize = 4;
+    let empty = held
+        .chunks(SIZE)
+        .take_while(|size| **size == [0; SIZE])
+        .count();
+    match held.first() {
+        Some(first) if !is_control(*first) => None,
+        // So many bytes of nothing are data.
+        _ if empty >= EMPTY_BLOCKS => None,
+        _ => Some((empty + 1) * SIZE),
     }
 }
 
-fn is_zlib_flags(byte: u8) -> bool {
-    matches!(byte, 0x01 | 0x5e | 0x9c | 0xda)
+/// Empty blocks in front of a Qt stream, at most, for which it is held back.
+#[cfg(any(feature = "zlib", feature = "qt"))]
+const EMPTY_BLOCKS: usize = 16;
+
+/// Whether no text begins with this byte.
+#[cfg(any(feature = "zlib", feature = "qt"))]
+fn is_control(byte: u8) -> bool {
+    byte.is_ascii_control() && !super::trial::is_text_control(byte.into())
 }
 
 #[cfg(test)]
@@ -181,9 +235,29 @@ mod tests {
 
     #[test]
     fn a_typed_letter_is_not_held_back() {
-        assert_eq!(detect(b"h"), (1, PLAIN));
-        assert_eq!(detect(b"hello"), (1, PLAIN));
-        assert_eq!(detect(b"\n"), (1, PLAIN));
+        let begins_otherwise = |byte: &u8| b"(8BHPQRSTUVWXYZ[\\]^_hx".contains(byte);
+        let text = (b' '..=b'~').chain(*b"\t\n\r\x0c\x1b");
+        for byte in text.filter(|byte| !begins_otherwise(byte)) {
+            assert_eq!(detect(&[byte]), (1, PLAIN), "{byte:#x}");
+        }
+    }
+
+    #[cfg(feature = "zlib")]
+    #[test]
+    fn a_word_that_may_begin_a_zlib_header_is_held_back_for_one_letter() {
+        for word in ["hello", "xylophone", "Have", "Xenon", "8 o'clock", "(so)"] {
+            assert_eq!(detect(word.as_bytes()), (2, PLAIN), "{word}");
+        }
+    }
+
+    #[cfg(feature = "qt")]
+    #[test]
+    fn data_that_may_begin_a_qt_block_is_held_back_for_six_bytes_at_most() {
+        assert_eq!(detect(&[0, 0, 1, 0, 0x78, 0x9d, 0]), (6, PLAIN));
+        assert_eq!(detect(&[1, 2, 3, 4, 5, 6]), (5, PLAIN));
+        // Zeros could be empty blocks.
+        let zeros = [0; 4 * EMPTY_BLOCKS + 1];
+        assert_eq!(detect(&zeros), (4 * EMPTY_BLOCKS, PLAIN));
     }
 
     #[test]
@@ -194,8 +268,6 @@ mod tests {
         assert_eq!(detect(&zstd), (4, Verdict::Format(Format::Zstd)));
         let skippable = [0x5a, 0x2a, 0x4d, 0x18, 0];
         assert_eq!(detect(&skippable), (4, Verdict::Format(Format::Zstd)));
-        let qt = [0, 0, 1, 0, 0x78, 0x9c, 0];
-        assert_eq!(detect(&qt), (6, Verdict::Format(Format::Qt)));
         assert_eq!(detect(b"\xfd7zXZ\0"), (6, Verdict::Foreign("xz")));
         assert_eq!(detect(b"\x04\x22\x4d\x18"), (4, Verdict::Foreign("lz4")));
         assert_eq!(detect(b"BZh91AY&SY"), (10, Verdict::Foreign("bzip2")));
@@ -206,7 +278,7 @@ mod tests {
         assert_eq!(detect(b"BZh9 is not bzip2"), (5, PLAIN));
         assert_eq!(detect(b"P*M"), (3, PLAIN));
         assert_eq!(detect(&[0x1f, 0x8b]), (2, PLAIN));
-        assert_eq!(detect(&[0, 0, 0, 0, 0x78, 0x9c]), (4, PLAIN));
+        assert_eq!(detect(&[0, 0, 0, 0]), (4, PLAIN));
         assert_eq!(detect(b"x"), (1, PLAIN));
     }
 
@@ -226,12 +298,6 @@ mod tests {
             assert_eq!(verdict, PLAIN, "{third:#x}");
             assert!(at <= 64);
         }
-    }
-
-    #[cfg(feature = "zlib")]
-    #[test]
-    fn a_word_that_begins_with_x_is_held_back_for_one_letter() {
-        assert_eq!(detect(b"xylophone"), (2, PLAIN));
     }
 
     #[cfg(feature = "zlib")]

@@ -4,6 +4,7 @@ use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{Codec, Fault, Format, Limits, Step};
 use crate::budget::Share;
+use crate::limit::Limit;
 
 /// What one inflate state takes, in bytes: the 32 KiB window with its padding, and the tables.
 pub(super) const MEMORY: usize = 48 * 1024;
@@ -34,7 +35,8 @@ impl Inflate {
 
     fn new(zlib: bool, format: Format, limits: &Limits) -> Result<Self, Fault> {
         let memory = limits.memory.try_take(MEMORY).ok_or_else(|| {
-            Fault::Limit(format!("no memory left for a window of {MEMORY} bytes"))
+            let what = format!("a {format} window of {MEMORY} bytes");
+            Fault::Limit(Limit::Memory { what })
         })?;
         Ok(Inflate {
             state: Decompress::new(zlib),

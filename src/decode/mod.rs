@@ -23,6 +23,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::budget::Memory;
+use crate::limit::Limit;
 
 mod detect;
 #[cfg(feature = "gzip")]
@@ -45,7 +46,7 @@ mod gzip;
 mod inflate;
 #[cfg(feature = "qt")]
 mod qt;
-#[cfg(feature = "zlib")]
+#[cfg(any(feature = "zlib", feature = "qt"))]
 mod trial;
 #[cfg(feature = "zstd")]
 mod zstd;
@@ -56,7 +57,8 @@ use detect::{Detect, Verdict};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
-    /// Told from the first bytes; what is not recognised is plain.
+    /// Told from the first bytes; what is not recognised is plain. A zlib header is so short that a
+    /// trial has to confirm it, which takes 64 bytes at most.
     #[default]
     Auto,
     /// Not compressed, or not to be decompressed.
@@ -69,7 +71,9 @@ pub enum Format {
     Deflate,
     /// Zstandard (RFC 8878): any number of frames and skippable frames.
     Zstd,
-    /// What Qt's `qCompress` makes, one block after another: a big-endian 32-bit size, then zlib.
+    /// What Qt's `qCompress` makes, one block after another: a big-endian 32-bit size, then zlib. A
+    /// first block of 512 MiB or more, or of a size that begins like text (144 MiB is `09`, a tab),
+    /// is not told from plain text.
     Qt,
 }
 
@@ -175,7 +179,7 @@ pub enum Fault {
         what: String,
     },
     /// The data needs more than the decoder may use.
-    Limit(String),
+    Limit(Limit),
     /// The format of this name is recognised, but not built in.
     Unsupported(&'static str),
 }

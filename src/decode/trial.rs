@@ -1,60 +1,70 @@
-//! Telling a zlib stream from text that begins with the same two bytes, such as `x^2`.
+//! Telling a zlib stream from other data that begins with the same two bytes, such as `x^2`.
 //!
-//! What has come is inflated. What that refutes is plain; so is what it can't refute while all of
-//! it is text.
+//! The beginning is inflated. Data that this refutes is plain, and so is text that it can't refute.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{Format, Limits, inflate};
 use crate::budget::Share;
 
-/// Text is taken for text when this many bytes of it could still be zlib. Compressed data that is
-/// text for so long is as good as impossible.
+/// A trial decides after this many bytes at the latest. Text that could still be zlib is text, as
+/// compressed data that is text for so long is as good as impossible. Other data is zlib: of random
+/// bytes behind a zlib header, two streams in ten thousand get as far without being refuted.
 const LONGEST: usize = 64;
+
+/// The end of a block of nothing, which encoders flush with: its length, and the complement of that
+/// (RFC 1951, section 3.2.4). A sender that flushed waits for its data to be delivered.
+const FLUSH: [u8; 4] = [0, 0, 0xff, 0xff];
 
 /// A stream of which only the beginning is inflated, to see whether it is one.
 #[derive(Debug)]
 pub(super) struct Trial {
     state: Decompress,
+    /// What the stream is, if it is not refuted.
+    format: Format,
+    /// Where its zlib stream begins.
+    at: usize,
     _memory: Share,
 }
 
 impl Trial {
     /// Begins a trial, if there is memory for it.
-    pub(super) fn new(limits: &Limits) -> Option<Self> {
+    pub(super) fn new(format: Format, at: usize, limits: &Limits) -> Option<Self> {
         let memory = limits.memory.try_take(inflate::MEMORY)?;
         Some(Trial {
             state: Decompress::new(true),
+            format,
+            at,
             _memory: memory,
         })
     }
 
     /// Inflates what is new of `held`, and says what it is, if that is known by then.
     pub(super) fn push(&mut self, held: &[u8]) -> Option<Format> {
-        let zlib = match self.inflate(held) {
+        let body = held.get(self.at..).unwrap_or_default();
+        let is_ours = match self.inflate(body) {
             Err(Refuted) => false,
             Ok(Status::StreamEnd) => true,
-            Ok(_) if self.state.total_out() > 0 && !begins_as_text(held) => true,
-            Ok(_) if held.len() >= LONGEST => !begins_as_text(held),
+            Ok(_) if body.len() >= LONGEST => !begins_as_text(held),
+            Ok(_) if body.ends_with(&FLUSH) => true,
             Ok(_) => return None,
         };
-        Some(if zlib { Format::Zlib } else { Format::Plain })
+        Some(if is_ours { self.format } else { Format::Plain })
     }
 
     /// What to make of `held`, which is not refuted, when nothing follows it.
-    pub(super) fn settle(held: &[u8]) -> Format {
-        if std::str::from_utf8(held).is_ok_and(is_text) {
-            Format::Plain
-        } else {
-            Format::Zlib
+    pub(super) fn settle(&self, held: &[u8]) -> Format {
+        match is_whole_text(held) {
+            true => Format::Plain,
+            false => self.format,
         }
     }
 
-    fn inflate(&mut self, held: &[u8]) -> Result<Status, Refuted> {
+    fn inflate(&mut self, body: &[u8]) -> Result<Status, Refuted> {
         let mut output = [0; 1024];
         loop {
             let before = (self.state.total_in(), self.state.total_out());
-            let new = held.get(before.0 as usize..).unwrap_or_default();
+            let new = body.get(before.0 as usize..).unwrap_or_default();
             let status = self
                 .state
                 .decompress(new, &mut output, FlushDecompress::None)
@@ -76,14 +86,23 @@ fn begins_as_text(bytes: &[u8]) -> bool {
         Ok(text) => is_text(text),
         Err(error) if error.error_len().is_none() => {
             let (whole, _) = bytes.split_at(error.valid_up_to());
-            std::str::from_utf8(whole).is_ok_and(is_text)
+            is_whole_text(whole)
         }
         Err(_) => false,
     }
 }
 
+fn is_whole_text(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_ok_and(is_text)
+}
+
 /// Whether there are no control characters but those that text files contain.
 fn is_text(text: &str) -> bool {
-    text.chars()
-        .all(|c| !c.is_control() || matches!(c, '\t' | '\n' | '\r' | '\x0c' | '\x1b'))
+    text.chars().all(|c| !c.is_control() || is_text_control(c))
+}
+
+/// The control characters that text files contain: tab, line feed, carriage return, form feed, and
+/// the escape character of terminal colours.
+pub(super) fn is_text_control(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | '\x0c' | '\x1b')
 }

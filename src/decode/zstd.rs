@@ -12,6 +12,7 @@ use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
 use super::{Codec, Fault, Format, Limits, Step};
 use crate::budget::{Memory, Share};
+use crate::limit::Limit;
 
 pub(super) struct Zstd {
     context: DCtx<'static>,
@@ -76,7 +77,7 @@ impl Zstd {
         let log = limits.max_window.max(1 << 10).ilog2() + 1;
         context
             .set_parameter(DParameter::WindowLogMax(log.min(MOST_WINDOW_LOG)))
-            .map_err(|code| Fault::Limit(get_error_name(code).to_owned()))?;
+            .map_err(|_| out_of_memory())?;
         Ok(Zstd {
             context,
             state: State::Header(Header::new(HeaderKind::Frame)),
@@ -120,10 +121,8 @@ impl Zstd {
 
     fn check_window(&mut self, window: u64) -> Result<(), Fault> {
         if window > self.max_window {
-            return Err(Fault::Limit(format!(
-                "zstd window of {window} bytes, the limit is {}",
-                self.max_window
-            )));
+            let most = self.max_window;
+            return Err(Fault::Limit(Limit::Window { window, most }));
         }
         // The library keeps its buffers from frame to frame: the largest counts. It holds the
         // window with two blocks behind it, and one block of input.
@@ -488,13 +487,15 @@ fn take(memory: &Memory, bytes: u64) -> Result<Share, Fault> {
 }
 
 fn out_of_memory() -> Fault {
-    Fault::Limit("no memory left for a zstd decoder".to_owned())
+    Fault::Limit(Limit::Memory {
+        what: "a zstd decoder".to_owned(),
+    })
 }
 
 fn out_of_memory_for(window: u64) -> Fault {
-    Fault::Limit(format!(
-        "no memory left for a zstd window of {window} bytes"
-    ))
+    Fault::Limit(Limit::Memory {
+        what: format!("a zstd window of {window} bytes"),
+    })
 }
 
 /// The largest window that the library takes: 2 GiB.

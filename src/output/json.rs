@@ -18,6 +18,7 @@ use super::time::{LEN, timestamp};
 use crate::budget::Memory;
 use crate::error::End;
 use crate::peer::{Conn, ConnId};
+use crate::report::Report;
 
 /// Writes JSON (RFC 8259): an object for each line, and for each connection that opens or closes,
 /// every object on a line of its own.
@@ -53,6 +54,9 @@ use crate::peer::{Conn, ConnId};
 ///
 /// In strings, whatever a terminal could obey is escaped, and so is what turns text around or is
 /// not seen at all.
+///
+/// A sink never sees a connection that was turned away. To have an object for it too, pass its
+/// [`Report`] to [`refused`](Self::refused).
 ///
 /// Clones share the writer, and have unfinished lines of their own: give one to each lane.
 #[derive(Debug)]
@@ -94,6 +98,65 @@ impl<W: Write> Json<W> {
     pub fn memory(mut self, memory: Memory) -> Self {
         self.partials.memory = memory;
         self
+    }
+
+    /// Writes an object for a connection that was [turned away](Report::is_refused), and flushes.
+    ///
+    /// ```text
+    /// {"type":"refused","time":"2026-11-23T19:32:01.123456Z","peer":"192.0.2.7:40312","claimed":"boiler","reason":"the certificate is revoked"}
+    /// ```
+    ///
+    /// `reason` is what is [known](End::reason) of it. `claimed` is the first name in the sender's
+    /// certificate, which nobody verified, if that certificate is the reason; else it is absent.
+    ///
+    /// Peers decide how often this happens. [`refused_more`](Self::refused_more) counts those that
+    /// are one too many for an object each.
+    ///
+    /// # Errors
+    ///
+    /// What the writer says.
+    ///
+    /// # Blocking
+    ///
+    /// While the writer does, or a clone that is writing. Call it on a thread that may wait for
+    /// the output, such as a sink's.
+    pub fn refused(&self, report: &Report) -> io::Result<()> {
+        let mut object = begin_refused();
+        push_field(&mut object, "peer", &report.peer.to_string());
+        if let End::Refused { claimed, .. } = &report.end
+            && let Some(claimed) = claimed.first()
+        {
+            push_field(&mut object, "claimed", claimed);
+        }
+        push_field(
+            &mut object,
+            "reason",
+            &report.end.reason().unwrap_or_default(),
+        );
+        self.printer.write_event(object)?;
+        self.printer.shared.flush()
+    }
+
+    /// Writes an object for further connections that were turned away for the same reason, and
+    /// flushes.
+    ///
+    /// ```text
+    /// {"type":"refused","time":"2026-11-23T19:32:02.123456Z","reason":"no certificate","more":30}
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// What the writer says.
+    ///
+    /// # Blocking
+    ///
+    /// As [`refused`](Self::refused).
+    pub fn refused_more(&self, reason: &str, more: u64) -> io::Result<()> {
+        let mut object = begin_refused();
+        push_field(&mut object, "reason", reason);
+        object.extend_from_slice(format!(r#","more":{more}"#).as_bytes());
+        self.printer.write_event(object)?;
+        self.printer.shared.flush()
     }
 
     /// Writes the first of these lines, which has begun earlier or is overlong, and returns the
@@ -377,6 +440,14 @@ fn begin_object(kind: &str, connection: &Conn) -> (Vec<u8>, usize) {
         push_field(&mut object, "client", client);
     }
     (object, time)
+}
+
+/// Begins an object for what no sink has seen.
+fn begin_refused() -> Vec<u8> {
+    let mut object = br#"{"type":"refused","time":""#.to_vec();
+    object.extend_from_slice(&timestamp(SystemTime::now()));
+    object.push(b'"');
+    object
 }
 
 /// Adds a field that is a string.

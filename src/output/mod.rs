@@ -26,6 +26,7 @@ pub use label::label;
 pub use lines::Lines;
 pub use raw::Raw;
 pub use template::Template;
+pub use time::Timestamp;
 
 /// Takes what a [`Sink`](crate::Sink) delivers.
 ///

@@ -1,7 +1,7 @@
 //! How files are named.
 
 use std::fmt::Write;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::SystemTime;
 
@@ -39,7 +39,7 @@ use crate::peer::{Address, Conn};
 /// else. ASCII letters and digits stay as they are, and so do `_`, and behind the first character
 /// `-`, `.`, `@` and `+`; all other bytes are percent-encoded (RFC 3986, section 2.1), so that
 /// different names stay different. After 128 bytes they are cut off; an empty one is `unnamed`. In
-/// IPv6 addresses, `_` stands for `:`.
+/// IPv6 addresses, `_` stands for `:`, and `%` and a number follow one with a zone.
 ///
 /// A whole name has at most 237 bytes, so that there is room for what may be added to it. Where it
 /// would end in `.part`, as that of an incomplete file does, the dot is percent-encoded as well.
@@ -190,10 +190,13 @@ fn ends_in_part(name: &str) -> bool {
 
 fn peer(address: &Address) -> String {
     match address {
-        Address::Ip(address) => match address.ip().to_canonical() {
-            IpAddr::V4(address) => address.to_string(),
+        Address::Ip(address) => match (address.ip().to_canonical(), address) {
+            (IpAddr::V4(ip), _) => ip.to_string(),
             // A colon means something to rsync and tar, and vfat knows none.
-            IpAddr::V6(address) => address.to_string().replace(':', "_"),
+            (IpAddr::V6(ip), SocketAddr::V6(address)) if address.scope_id() != 0 => {
+                format!("{ip}%{}", address.scope_id()).replace(':', "_")
+            }
+            (IpAddr::V6(ip), _) => ip.to_string().replace(':', "_"),
         },
         Address::Unix(Some(path)) => {
             safe(&[b"unix:", path.as_os_str().as_encoded_bytes()].concat())
@@ -239,7 +242,6 @@ mod fuzz;
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
     use std::path::Path;
     use std::time::{Duration, UNIX_EPOCH};
 
@@ -285,6 +287,8 @@ mod tests {
         for (peer, name) in [
             (address("[2001:db8::1]:9"), "2001_db8__1 9 anonymous"),
             (address("[::1]:9"), "__1 9 anonymous"),
+            (address("[fe80::1%4]:9"), "fe80__1%4 9 anonymous"),
+            (address("[::ffff:192.0.2.7%4]:9"), "192.0.2.7 9 anonymous"),
             (address("[::ffff:192.0.2.7]:9"), "192.0.2.7 9 anonymous"),
             (Peer::unix(None), "unix 0 anonymous"),
             (

@@ -1,6 +1,27 @@
 //! Points in time, as text.
 
+use std::fmt;
 use std::time::{SystemTime, UNIX_EPOCH};
+
+/// A point in time as [`Json`](super::Json) shows it: RFC 3339, in UTC, with microseconds.
+///
+/// ```
+/// use std::time::{Duration, UNIX_EPOCH};
+/// use tlsink::output::Timestamp;
+///
+/// let time = Timestamp(UNIX_EPOCH + Duration::from_millis(1_500));
+/// assert_eq!(time.to_string(), "1970-01-01T00:00:01.500000Z");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub SystemTime);
+
+/// What is before 1970 or after 9999 is shown as the first or last second in between.
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = timestamp(self.0);
+        f.pad(str::from_utf8(&text).unwrap_or_default())
+    }
+}
 
 /// The last second that four digits of a year can tell.
 const LAST: u64 = 253_402_300_799;

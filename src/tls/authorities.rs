@@ -1,11 +1,16 @@
-//! Trusted CAs, and whether a path leads from a certificate up to one of them.
+//! Trusted CAs and their CRLs, and whether a path leads from a certificate up to one of the CAs.
 
-use std::ptr;
+use std::cell::{Cell, RefCell};
 use std::time::SystemTime;
+use std::{ptr, slice};
 
 use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use webpki::{EndEntityCert, Error, KeyUsage, RevocationOptions, VerifiedPath};
+use webpki::{
+    Cert, EndEntityCert, Error, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder, VerifiedPath,
+};
 
+use super::crl::{Crls, Lists, Signatures};
+use super::pem::At;
 use super::{facts, pem, words};
 use crate::error::TlsError;
 
@@ -14,20 +19,27 @@ use crate::error::TlsError;
 /// at most 6 of them, but twice as many make half a million.
 pub(super) const MAX_ABOVE: usize = 8;
 
+/// How many paths are asked for revoked certificates, where that is done for each path by itself. A
+/// peer may have several, if CAs have signed for each other.
+const MAX_PATHS: usize = 4;
+
 /// The certificates that others are verified by.
 #[derive(Clone, Debug)]
 pub(super) struct Authorities {
     anchors: Vec<TrustAnchor<'static>>,
+    /// With the first one, each issuer in a path must have a list.
+    crls: Crls,
     /// For each anchor, its certificate, if that is no CA's and stands for itself alone.
     alone: Vec<Option<CertificateDer<'static>>>,
 }
 
 impl Authorities {
     /// Those in this PEM text that are CAs' or that only themselves signed, and their certificates.
+    /// CRLs in the text count too: to pass over them would be to let in revoked certificates.
     pub(super) fn from_pem(pem: &[u8]) -> Result<(Self, Vec<CertificateDer<'static>>), TlsError> {
-        let certificates: Vec<_> = pem::certificates(pem)?
+        let certificates: Vec<_> = pem::trusted_certificates(pem)?
             .into_iter()
-            .filter(facts::can_be_anchor)
+            .filter(|certificate| facts::can_be_anchor(&certificate.item))
             .collect();
         if certificates.is_empty() {
             return Err(TlsError::Missing {
@@ -36,15 +48,21 @@ impl Authorities {
         }
         let anchors = certificates
             .iter()
-            .map(anchor)
-            .collect::<Result<_, _>>()
-            .map_err(|error| TlsError::Damaged {
-                what: "CA certificate",
-                reason: words::fault(&error).into_owned(),
-            })?;
+            .map(|At { line, item }| {
+                anchor(item).map_err(|error| TlsError::Damaged {
+                    what: "CA certificate",
+                    line: *line,
+                    reason: words::fault(&error).into_owned(),
+                })
+            })
+            .collect::<Result<Vec<_>, _>>()?;
+        let mut crls = Crls::default();
+        crls.add(pem::crls_beside_others(pem)?, &anchors)?;
+        let certificates: Vec<_> = certificates.into_iter().map(|one| one.item).collect();
         let alone = |der: &CertificateDer<'static>| (!facts::is_ca(der)).then(|| der.clone());
         let authorities = Authorities {
             anchors,
+            crls,
             alone: certificates.iter().map(alone).collect(),
         };
         Ok((authorities, certificates))
@@ -60,6 +78,7 @@ impl Authorities {
         (!anchors.is_empty()).then(|| Authorities {
             alone: vec![None; anchors.len()],
             anchors,
+            crls: Crls::default(),
         })
     }
 
@@ -67,29 +86,78 @@ impl Authorities {
         &self.anchors
     }
 
-    /// Looks for a path (RFC 5280, section 6). The CA's own certificate is trusted whatever its
-    /// dates.
+    /// Adds one CRL as DER, or any number as PEM.
+    pub(super) fn add_crls(&mut self, pem_or_der: &[u8]) -> Result<(), TlsError> {
+        self.crls.add(pem::crls(pem_or_der)?, &self.anchors)
+    }
+
+    pub(super) fn crls(&self) -> &Crls {
+        &self.crls
+    }
+
+    /// Looks for a path (RFC 5280, section 6), none of whose certificates is revoked. The CA's own
+    /// certificate is trusted whatever its dates.
     pub(super) fn verify<'p>(
         &'p self,
         certificate: &'p EndEntityCert<'p>,
         intermediates: &'p [CertificateDer<'p>],
         now: SystemTime,
         usage: KeyUsage,
-        revocation: Option<RevocationOptions<'_>>,
+    ) -> Result<VerifiedPath<'p>, NoPath<'p>> {
+        let all = self.crls.all();
+        if intermediates.len() > MAX_ABOVE {
+            return Err(NoPath {
+                error: Error::MaximumPathDepthExceeded,
+                asked: all,
+            });
+        }
+        let now = unix_time(now);
+        let each_path = self.crls.share_names().then(|| EachPath {
+            authorities: self,
+            now,
+            usage,
+            left: Cell::new(MAX_PATHS),
+            signatures: Signatures::default(),
+            failed: RefCell::default(),
+        });
+        let at_once = (!all.is_empty() && each_path.is_none()).then_some(&all);
+        let verified = verify(
+            certificate,
+            &self.anchors,
+            intermediates,
+            now,
+            usage,
+            at_once,
+            Some(&|path| {
+                self.check_anchor(path)?;
+                each_path.iter().try_for_each(|each| each.check(path))
+            }),
+        );
+        // A path that is valid but for its lists says more than those that are not.
+        verified.map_err(|error| {
+            let failed = each_path.and_then(|each| each.failed.into_inner());
+            failed.unwrap_or(NoPath { error, asked: all })
+        })
+    }
+
+    /// Looks for a path as [`verify`](Self::verify) does, whether or not its certificates are revoked.
+    pub(super) fn verify_without_crls<'p>(
+        &'p self,
+        certificate: &'p EndEntityCert<'p>,
+        intermediates: &'p [CertificateDer<'p>],
+        now: SystemTime,
+        usage: KeyUsage,
     ) -> Result<VerifiedPath<'p>, Error> {
         if intermediates.len() > MAX_ABOVE {
             return Err(Error::MaximumPathDepthExceeded);
         }
-        let now = now
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .unwrap_or_default();
-        certificate.verify_for_usage(
-            webpki::ALL_VERIFICATION_ALGS,
+        verify(
+            certificate,
             &self.anchors,
             intermediates,
-            UnixTime::since_unix_epoch(now),
+            unix_time(now),
             usage,
-            revocation,
+            None,
             Some(&|path| self.check_anchor(path)),
         )
     }
@@ -106,6 +174,98 @@ impl Authorities {
             _ => Err(Error::EndEntityUsedAsCa),
         }
     }
+}
+
+/// Why there is no path, and which lists were asked last.
+pub(super) struct NoPath<'a> {
+    pub(super) error: Error,
+    pub(super) asked: Lists<'a>,
+}
+
+/// Looks for revoked certificates in each path by itself, where CAs share a name: the verifier asks
+/// the first list of an issuer's name, and has to be given the one that the issuer's key signed.
+struct EachPath<'a> {
+    authorities: &'a Authorities,
+    now: UnixTime,
+    usage: KeyUsage,
+    /// What is left of [`MAX_PATHS`].
+    left: Cell<usize>,
+    signatures: Signatures,
+    /// Why the first path was refused.
+    failed: RefCell<Option<NoPath<'a>>>,
+}
+
+impl<'a> EachPath<'a> {
+    /// Verifies this very path, which is valid apart from that, with its own lists.
+    fn check(&self, path: &VerifiedPath<'_>) -> Result<(), Error> {
+        let mut asked = Lists::NONE;
+        let checked = self.lists(path).and_then(|lists| {
+            asked = lists;
+            let intermediates: Vec<_> = path.intermediate_certificates().map(Cert::der).collect();
+            verify(
+                path.end_entity(),
+                slice::from_ref(path.anchor()),
+                &intermediates,
+                self.now,
+                self.usage,
+                Some(&asked),
+                None,
+            )
+            .map(drop)
+        });
+        checked.inspect_err(|error| {
+            self.failed.borrow_mut().get_or_insert(NoPath {
+                error: error.clone(),
+                asked,
+            });
+        })
+    }
+
+    fn lists(&self, path: &VerifiedPath<'_>) -> Result<Lists<'a>, Error> {
+        let left = self.left.get().checked_sub(1);
+        self.left
+            .set(left.ok_or(Error::MaximumSignatureChecksExceeded)?);
+        self.authorities.crls.of_path(path, &self.signatures)
+    }
+}
+
+type CheckPath<'a> = &'a dyn Fn(&VerifiedPath<'_>) -> Result<(), Error>;
+
+/// Looks for a path. If lists are asked, each issuer in it must have one.
+fn verify<'p>(
+    certificate: &'p EndEntityCert<'p>,
+    anchors: &'p [TrustAnchor<'_>],
+    intermediates: &'p [CertificateDer<'p>],
+    now: UnixTime,
+    usage: KeyUsage,
+    asked: Option<&Lists<'_>>,
+    check: Option<CheckPath<'_>>,
+) -> Result<VerifiedPath<'p>, Error> {
+    let lists = asked.map(Lists::parsed);
+    let revocation = lists
+        .as_ref()
+        .map(|lists| RevocationOptionsBuilder::new(lists))
+        .transpose()
+        .map_err(|_| Error::UnknownRevocationStatus)?
+        .map(|options| {
+            options
+                .with_expiration_policy(ExpirationPolicy::Enforce)
+                .build()
+        });
+    certificate.verify_for_usage(
+        webpki::ALL_VERIFICATION_ALGS,
+        anchors,
+        intermediates,
+        now,
+        usage,
+        revocation,
+        check,
+    )
+}
+
+fn unix_time(time: SystemTime) -> UnixTime {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH);
+    UnixTime::since_unix_epoch(since.unwrap_or_default())
 }
 
 fn anchor(der: &CertificateDer<'_>) -> Result<TrustAnchor<'static>, Error> {

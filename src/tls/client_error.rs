@@ -10,6 +10,7 @@ use super::client::Resolver;
 use super::fingerprint::Fingerprint;
 use super::servers::Distrust;
 use super::stream::tls_error;
+use crate::count::Count;
 
 /// The fatal alert (RFC 8446, section 6.2) with which a server ended a stream, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -257,7 +258,8 @@ impl fmt::Display for SendError {
             SendError::Reset { what } => write!(f, "the connection broke: {what}"),
             SendError::Tls { what } => write!(f, "what the server sent is not valid: {what}"),
             SendError::Answer { limit } => {
-                write!(f, "the server answers with more than {limit} bytes")
+                let limit = Count(*limit as u64, "byte");
+                write!(f, "the server answers with more than {limit}")
             }
         }
     }

@@ -10,11 +10,10 @@ use rustls::{
     Certificate, DigitallySignedStruct, DistinguishedName, Error, OwnedTrustAnchor, SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, TrustAnchor};
-use webpki::{EndEntityCert, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder, VerifiedPath};
+use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use super::authorities::Authorities;
 use super::chain::Chain;
-use super::crl::Crls;
 use super::facts::{self, CommonName, Facts, Pattern};
 use super::refusal::Refusal;
 use super::warning::{TlsWarning, ending};
@@ -51,7 +50,6 @@ pub struct Clients {
     subjects: Vec<DistinguishedName>,
     /// What the authorities' certificates say of themselves.
     facts: Vec<Facts>,
-    crls: Crls,
     /// Everyone, if there are none.
     allowed: Vec<Pattern>,
     optional: bool,
@@ -72,13 +70,15 @@ impl Clients {
         Self::from_ca_pem(&pem::read(path)?).map_err(|error| error.in_file(path))
     }
 
-    /// Verifies senders by the CA certificates in this PEM text (RFC 7468). Anything else in it is
-    /// passed over, certificates of servers and clients too. One that only itself signed is taken,
-    /// but if it is no CA's, it lets in nobody else than the sender that has it.
+    /// Verifies senders by the CA certificates in this PEM text (RFC 7468). One that only itself
+    /// signed is taken too, but if it is no CA's, it lets in nobody else than the sender that has
+    /// it. CRLs in the text count as if they were [added](Self::crl). Keys, and other certificates
+    /// of servers and clients, are passed over.
     ///
     /// # Errors
     ///
-    /// When the text is not valid PEM, or holds no certificate of a CA.
+    /// When the text is not valid PEM, holds a block of an unknown kind, a CA certificate or a CRL
+    /// that can't be used, or no certificate of a CA.
     pub fn from_ca_pem(pem: &[u8]) -> Result<Self, TlsError> {
         let (authorities, certificates) = Authorities::from_pem(pem)?;
         let subjects: Vec<_> = authorities.anchors().iter().map(subject).collect();
@@ -92,7 +92,6 @@ impl Clients {
             },
             facts: certificates.iter().map(Facts::of_certificate).collect(),
             authorities,
-            crls: Crls::default(),
             allowed: Vec::new(),
             optional: false,
         })
@@ -116,14 +115,15 @@ impl Clients {
     /// Adds certificate revocation lists (RFC 5280, section 5): one as DER, or any number as PEM.
     ///
     /// With the first one, revocation is checked for the whole path of each sender. Then every
-    /// issuer in that path must have a list that has not ended. Of several, the newest counts.
+    /// issuer in that path must have a list that its own key signed and that has not ended. Of
+    /// several, the newest counts. Certificates and keys in the text are passed over.
     ///
     /// # Errors
     ///
-    /// When the text is not valid, holds no list, or one of a kind that is not supported: delta and
-    /// indirect lists, and those for some reasons only.
+    /// When the text is not valid, holds a block of an unknown kind, no list, or one of a kind that
+    /// is not supported: delta and indirect lists, and those for some reasons only.
     pub fn crl(mut self, pem_or_der: &[u8]) -> Result<Self, TlsError> {
-        self.crls.add(pem_or_der)?;
+        self.authorities.add_crls(pem_or_der)?;
         Ok(self)
     }
 
@@ -157,7 +157,8 @@ impl Clients {
             .facts
             .iter()
             .filter_map(move |facts| ending("CA certificate", facts, now));
-        authorities.chain(self.crls.warnings(self.authorities.anchors(), now))
+        let crls = self.authorities.crls();
+        authorities.chain(crls.warnings(self.authorities.anchors(), now))
     }
 
     /// Verifies a sender's certificate; yields its names, the one to show first.
@@ -169,22 +170,17 @@ impl Clients {
     ) -> Result<Vec<String>, Refusal> {
         let certificate = EndEntityCert::try_from(end_entity)
             .map_err(|error| Refusal::unread(error, end_entity))?;
-        let lists = self.crls.lists();
-        let revocation = RevocationOptionsBuilder::new(&lists).ok().map(|options| {
-            options
-                .with_expiration_policy(ExpirationPolicy::Enforce)
-                .build()
-        });
         let usage = KeyUsage::client_auth();
-        let verified = self
+        let path = self
             .authorities
-            .verify(&certificate, intermediates, now, usage, revocation);
-        let path = verified.map_err(|error| {
-            let mut presented = vec![end_entity.clone()];
-            presented.extend_from_slice(intermediates);
-            let chain = Chain::new(&presented, &self.authorities, now, usage);
-            Refusal::new(error, &certificate, intermediates, &self.crls, &chain)
-        })?;
+            .verify(&certificate, intermediates, now, usage)
+            .map_err(|no_path| {
+                let mut presented = vec![end_entity.clone()];
+                presented.extend_from_slice(intermediates);
+                let chain = Chain::new(&presented, &self.authorities, now, usage);
+                let all = self.authorities.crls().all();
+                Refusal::new(&no_path, &certificate, intermediates, &all, &chain)
+            })?;
         let common_name = common_name(&path);
         let mut names = facts::names(&certificate, common_name);
         if let Some(kind) = keys::unsupported_in(end_entity) {

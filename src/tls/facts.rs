@@ -13,7 +13,7 @@ use x509_cert::der::oid::AssociatedOid;
 use x509_cert::der::{DateTime, Decode, Header, SliceReader, Tag};
 use x509_cert::ext::Extensions;
 use x509_cert::ext::pkix::name::GeneralName;
-use x509_cert::ext::pkix::{BasicConstraints, CrlNumber, SubjectAltName};
+use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, CrlNumber, SubjectAltName};
 use x509_cert::name::Name as DistinguishedName;
 use x509_cert::time::Validity;
 
@@ -185,41 +185,63 @@ impl Facts {
             end: times.map(|(_, end)| end),
         }
     }
+}
 
-    /// What a CRL says, and its number, if it can be read.
-    pub(super) fn of_crl(der: &[u8]) -> (Self, Option<Number>) {
+/// A CRL's own account of itself, as far as it can be read.
+#[derive(Clone, Debug)]
+pub(super) struct CrlFacts {
+    pub(super) facts: Facts,
+    number: Option<Number>,
+    /// The identifier of the key that signed it (RFC 5280, section 5.2.1).
+    pub(super) key_id: Option<Vec<u8>>,
+}
+
+impl CrlFacts {
+    pub(super) fn of(der: &[u8]) -> Self {
         let parsed = CertificateList::from_der(der).ok();
         let parsed = parsed.map(|parsed: CertificateList| parsed.tbs_cert_list);
-        let number = parsed
+        let extensions = parsed
             .as_ref()
-            .and_then(|list| list.crl_extensions.as_ref())
-            .and_then(Number::among);
-        let facts = Facts {
-            title: parsed
-                .as_ref()
-                .map_or_else(|| "unknown".to_owned(), |list| list.issuer.to_string()),
-            begin: parsed
-                .as_ref()
-                .map(|list| list.this_update.to_system_time()),
-            end: parsed
-                .and_then(|list| list.next_update)
-                .map(|time| time.to_system_time()),
-        };
-        (facts, number)
+            .and_then(|list| list.crl_extensions.as_ref());
+        CrlFacts {
+            number: extensions.and_then(Number::among),
+            key_id: extensions.and_then(|extensions| {
+                let id = extension::<AuthorityKeyIdentifier>(extensions)?.key_identifier?;
+                Some(id.into_bytes().into())
+            }),
+            facts: Facts {
+                title: parsed
+                    .as_ref()
+                    .map_or_else(|| "unknown".to_owned(), |list| list.issuer.to_string()),
+                begin: parsed
+                    .as_ref()
+                    .map(|list| list.this_update.to_system_time()),
+                end: parsed
+                    .and_then(|list| list.next_update)
+                    .map(|time| time.to_system_time()),
+            },
+        }
     }
+
+    /// Of two lists of one issuer, the newer one is the greater.
+    pub(super) fn age(&self) -> impl Ord + '_ {
+        (self.facts.begin, &self.number)
+    }
+}
+
+fn extension<T: AssociatedOid + for<'a> Decode<'a>>(extensions: &Extensions) -> Option<T> {
+    let found = extensions.iter().find(|one| one.extn_id == T::OID)?;
+    T::from_der(found.extn_value.as_bytes()).ok()
 }
 
 /// The number of a CRL (RFC 5280, section 5.2.3): its length and its bytes, so that the larger one is
 /// the greater one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Number(usize, Vec<u8>);
+struct Number(usize, Vec<u8>);
 
 impl Number {
     fn among(extensions: &Extensions) -> Option<Self> {
-        let number = extensions
-            .iter()
-            .find(|extension| extension.extn_id == CrlNumber::OID)?;
-        let CrlNumber(number) = CrlNumber::from_der(number.extn_value.as_bytes()).ok()?;
+        let CrlNumber(number) = extension(extensions)?;
         let bytes = number.as_bytes().to_vec();
         Some(Number(bytes.len(), bytes))
     }
@@ -260,9 +282,26 @@ pub(super) fn validity(der: &CertificateDer<'_>) -> Option<(SystemTime, SystemTi
     ))
 }
 
+/// What a CRL lacks that the verifier needs, although RFC 5280 leaves it out of no list that conforms
+/// (section 5.1.2).
+pub(super) fn lack_of_crl(der: &[u8]) -> Option<&'static str> {
+    if is_crl_of_version_1(der) {
+        return Some("it is not of version 2, which openssl ca makes when crl_extensions is set");
+    }
+    let list = CertificateList::from_der(der).ok();
+    let list = list.map(|list: CertificateList| list.tbs_cert_list)?;
+    if list.next_update.is_none() {
+        return Some("it has no nextUpdate, so that nobody could tell when it has expired");
+    }
+    match list.crl_extensions {
+        None => Some("it has no extensions, such as its number"),
+        Some(_) => None,
+    }
+}
+
 /// Whether this is a CRL of the first version, which says none (RFC 5280, section 5.1.2.1): its
 /// third header is not that of a number.
-pub(super) fn is_crl_of_version_1(der: &[u8]) -> bool {
+fn is_crl_of_version_1(der: &[u8]) -> bool {
     let third = || {
         let mut reader = SliceReader::new(der).ok()?;
         let list = Header::decode(&mut reader).ok()?.tag();

@@ -44,37 +44,35 @@ impl Identity {
         let (certificates, key) = (certificates.as_ref(), key.as_ref());
         let chain = pem::certificates(&pem::read(certificates)?)
             .map_err(|error| error.in_file(certificates))?;
-        let private_key = pem::private_key(&pem::read(key)?).map_err(|error| error.in_file(key))?;
-        Self::new(chain, &private_key).map_err(|error| match error {
+        let keys = pem::private_keys(&pem::read(key)?).map_err(|error| error.in_file(key))?;
+        Self::new(chain, &keys).map_err(|error| match error {
             TlsError::Damaged { .. } => error.in_file(certificates),
             error => error.in_file(key),
         })
     }
 
     /// Takes a certificate chain and its private key as PEM (RFC 7468). The key is PKCS#8, PKCS#1
-    /// or SEC1: RSA of 2048, 3072 or 4096 bits, ECDSA on P-256 or P-384, or Ed25519. Anything else in either
-    /// text is passed over, so both may be the same, and hold a CA's certificate too.
+    /// or SEC1: RSA of 2048, 3072 or 4096 bits, ECDSA on P-256 or P-384, or Ed25519.
+    ///
+    /// Both texts may be the same, and hold a CA's certificate, CRLs and parameters too. Of several
+    /// keys, the first is taken that belongs to one of the certificates.
     ///
     /// # Errors
     ///
-    /// When the text is not valid PEM, lacks a certificate or a key, or holds a certificate that is
-    /// damaged, or a key that can't be used or belongs to none of the certificates.
+    /// When a text is not valid PEM, holds a block of an unknown kind or a damaged certificate,
+    /// lacks a certificate or a key, or holds no key that can be used and belongs to one of the
+    /// certificates.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
-        Self::new(pem::certificates(certificates)?, &pem::private_key(key)?)
+        Self::new(pem::certificates(certificates)?, &pem::private_keys(key)?)
     }
 
     fn new(
         mut chain: Vec<CertificateDer<'static>>,
-        key: &PrivateKeyDer<'_>,
+        keys: &[PrivateKeyDer<'_>],
     ) -> Result<Self, TlsError> {
-        let key =
-            sign::any_supported_type(&PrivateKey(key.secret_der().to_vec())).map_err(|_| {
-                TlsError::UnusableKey {
-                    kind: keys::unsupported_private(key),
-                }
-            })?;
+        let certificates = parts(&chain)?;
         // In a file that holds everything, a CA's certificate may be the first.
-        let own = own_certificate(&chain, &*key)?;
+        let (key, own) = key_and_certificate(keys, &certificates)?;
         chain.get_mut(..=own).unwrap_or_default().rotate_right(1);
         sort(&mut chain);
         let names = match chain.first().map(EndEntityCert::try_from) {
@@ -150,27 +148,53 @@ impl std::fmt::Debug for Identity {
     }
 }
 
+/// Certificates as far as they are needed here. Senders may take one that rustls-webpki can't read,
+/// such as one of version 1.
+fn parts<'a>(chain: &'a [CertificateDer<'_>]) -> Result<Vec<Parts<'a>>, TlsError> {
+    let parts: Option<Vec<_>> = chain.iter().map(|der| Parts::of(der)).collect();
+    parts.ok_or_else(|| TlsError::Damaged {
+        what: "certificate",
+        line: None,
+        reason: words::fault(&webpki::Error::BadDer).into_owned(),
+    })
+}
+
+/// The first key that belongs to a certificate, and where that is.
+fn key_and_certificate(
+    keys: &[PrivateKeyDer<'_>],
+    chain: &[Parts<'_>],
+) -> Result<(Arc<dyn SigningKey>, usize), TlsError> {
+    let usable: Vec<_> = keys
+        .iter()
+        .filter_map(|key| {
+            let key = PrivateKey(key.secret_der().to_vec());
+            sign::any_supported_type(&key).ok()
+        })
+        .collect();
+    for key in &usable {
+        if let Some(own) = own_certificate(chain, &**key)? {
+            return Ok((Arc::clone(key), own));
+        }
+    }
+    Err(match usable.is_empty() {
+        true => TlsError::UnusableKey {
+            kind: keys.first().and_then(keys::unsupported_private),
+        },
+        false => TlsError::WrongKey,
+    })
+}
+
 /// Which of the certificates is the key's: what the one signs, the other verifies.
-fn own_certificate(chain: &[CertificateDer<'_>], key: &dyn SigningKey) -> Result<usize, TlsError> {
+fn own_certificate(chain: &[Parts<'_>], key: &dyn SigningKey) -> Result<Option<usize>, TlsError> {
     const MESSAGE: &[u8] = b"signed to see whether key and certificate belong together";
     let Some(signer) = key.choose_scheme(&schemes::supported()) else {
         return Err(TlsError::UnusableKey { kind: None });
     };
     let signature = signer.sign(MESSAGE).map_err(pem::unusable)?;
-    // Senders may take what rustls-webpki can't read, such as a certificate of version 1.
-    let read: Vec<_> = chain.iter().filter_map(|der| Parts::of(der)).collect();
-    if read.len() < chain.len() {
-        return Err(TlsError::Damaged {
-            what: "certificate",
-            reason: words::fault(&webpki::Error::BadDer).into_owned(),
-        });
-    }
-    read.iter()
-        .position(|certificate| {
-            let key = certificate.key.content;
-            schemes::belongs(signer.scheme(), key, MESSAGE, &signature)
-        })
-        .ok_or(TlsError::WrongKey)
+    Ok(chain.iter().position(|certificate| {
+        let key = certificate.key.content;
+        schemes::belongs(signer.scheme(), key, MESSAGE, &signature)
+    }))
 }
 
 /// Brings the server's own certificate, which is the first, and those above it in the order that

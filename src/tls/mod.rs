@@ -1,6 +1,7 @@
 //! TLS: certificates, the server's configuration, and the stream on which async-tls's peculiarities
 //! end. Nothing outside this folder names async-tls or rustls.
 
+use std::env;
 use std::fmt;
 use std::path::Path;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -11,8 +12,8 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use rustls::server::{ClientCertVerifier, NoClientAuth, NoServerSessionStorage, ProducesTickets};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    ConfigBuilder, KeyLog, KeyLogFile, NoKeyLog, ServerConfig, ServerConnection,
-    SupportedProtocolVersion, WantsVerifier,
+    ConfigBuilder, KeyLog, NoKeyLog, ServerConfig, ServerConnection, SupportedProtocolVersion,
+    WantsVerifier,
 };
 
 use crate::error::TlsError;
@@ -29,6 +30,7 @@ mod facts;
 #[cfg(feature = "cli")]
 mod fingerprint;
 mod identity;
+mod key_log;
 mod keys;
 mod pem;
 mod refusal;
@@ -226,8 +228,8 @@ impl TlsBuilder {
     }
 
     /// Whether the secrets of each connection are appended to the file that the environment
-    /// variable `SSLKEYLOGFILE` names, so that a capture of its traffic can be decrypted. Off by
-    /// default.
+    /// variable `SSLKEYLOGFILE` names, so that a capture of its traffic can be decrypted. The file
+    /// is made for its owner alone. Off by default.
     pub fn key_log(mut self, on: bool) -> Self {
         self.key_log = on;
         self
@@ -249,7 +251,12 @@ impl TlsBuilder {
 
     /// # Errors
     ///
-    /// [`TlsError::Missing`] without an [identity](Self::identity).
+    /// [`TlsError::Missing`] without an [identity](Self::identity); [`TlsError::KeyLog`] and
+    /// [`TlsError::ExposedKeyLog`] when the file of [`key_log`](Self::key_log) can't be used.
+    ///
+    /// # Blocking
+    ///
+    /// Opens the file of [`key_log`](Self::key_log), if that is on.
     pub fn build(self) -> Result<Tls, TlsError> {
         if self.identities.is_empty() {
             return Err(TlsError::Missing {
@@ -268,7 +275,7 @@ impl TlsBuilder {
                 .map_err(pem::unusable)?,
             resolver: Arc::new(Resolver(self.identities)),
             key_log: match self.key_log {
-                true => Arc::new(KeyLogFile::new()),
+                true => key_log::open(env::var_os("SSLKEYLOGFILE").as_deref())?,
                 false => Arc::new(NoKeyLog {}),
             },
         };

@@ -1,88 +1,71 @@
 //! Why a sender is turned away.
 
-use std::fmt::Write;
 use std::iter;
 
 use rustls::CertificateError;
 use rustls_pki_types::CertificateDer;
 use webpki::{Cert, EndEntityCert, Error as Fault};
 
+use super::authorities::NoPath;
 use super::chain::{self, Cause, Chain, Text};
-use super::crl::Crls;
+use super::crl::Lists;
 use super::facts::{self, CommonName, Day, Name, system_time};
 use super::keys;
-use super::words::{QUOTED, fault, other, quoted};
+use super::words::{QUOTED, fault, other, quoted, shortened};
 
 /// Why a sender was turned away.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     pub(super) what: String,
+    /// The names that the sender claims, if its certificate was read; see [`End::Refused`].
+    ///
+    /// [`End::Refused`]: crate::End::Refused
+    pub(super) claimed: Vec<String>,
     pub(super) hint: Option<&'static str>,
     /// What the sender is told.
     pub(super) reason: CertificateError,
 }
 
 impl Refusal {
-    /// Puts into words why a certificate is not taken.
+    /// Puts into words why a certificate is not taken, where these are all CRLs.
     pub(super) fn new(
-        error: Fault,
+        no_path: &NoPath<'_>,
         certificate: &EndEntityCert<'_>,
         intermediates: &[CertificateDer<'_>],
-        crls: &Crls,
+        all: &Lists<'_>,
         chain: &Chain<'_>,
     ) -> Self {
-        let above: Vec<_> = intermediates
-            .iter()
-            .filter_map(|der| EndEntityCert::try_from(der).ok())
-            .collect();
-        let presented: Vec<&Cert<'_>> = iter::once(&**certificate)
-            .chain(above.iter().map(|above| &**above))
-            .collect();
-        let way = way_up(&presented);
-        let (what, reason, hint) = match &error {
-            Fault::CertRevoked => (
-                format!("{} is revoked", whose(&presented, |one| crls.revokes(one))),
-                CertificateError::Revoked,
+        let above = parsed(intermediates);
+        let presented = presented(certificate, &above);
+        let error = &no_path.error;
+        let revocation = Revocation::new(no_path, &presented, all);
+        let (what, reason, hint) = match (revocation, error) {
+            (Some(revocation), _) => (revocation.what, revocation.reason, revocation.hint),
+            (
+                None,
+                Fault::InvalidCrlSignatureForPublicKey
+                | Fault::UnsupportedCrlSignatureAlgorithmContext(_)
+                | Fault::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_)
+                | Fault::IssuerNotCrlSigner,
+            ) => (
+                format!("the certificate can't be used: {}", fault(error)),
+                other(error.clone()),
                 None,
             ),
-            Fault::UnknownRevocationStatus => {
-                let without = way.iter().find(|one| crls.above(one).next().is_none());
-                (
-                    format!("CRL missing for {}", issuer(without.or(way.first()))),
-                    other(error),
-                    Some("once there is one list, each CA above a sender needs its own"),
-                )
-            }
-            Fault::CrlExpired { next_update, .. } => {
-                let end = system_time(*next_update);
-                let ended = way
-                    .iter()
-                    .find(|one| crls.above(one).any(|crl| crl.facts.end == Some(end)));
-                (
-                    format!("the CRL of {} expired on {}", issuer(ended), Day(end)),
-                    other(error),
-                    Some("get the CA's new list"),
-                )
-            }
-            Fault::InvalidCrlSignatureForPublicKey
-            | Fault::UnsupportedCrlSignatureAlgorithmContext(_)
-            | Fault::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_)
-            | Fault::IssuerNotCrlSigner => (
-                format!("the certificate can't be used: {}", fault(&error)),
-                other(error),
-                None,
-            ),
-            _ => {
-                let found = chain.explain(&error);
+            (None, error) => {
+                let found = chain.explain(error);
                 (
                     sentence(found.text),
-                    found.cause.reason(error),
+                    found.cause.reason(error.clone()),
                     hint(&found.cause),
                 )
             }
         };
+        let names = facts::names(certificate, CommonName::Counts);
+        let (what, claimed) = claiming(what, names.iter().map(|name| &*name.text));
         Refusal {
-            what: format!("{what}; {}", claim_of(certificate)),
+            what,
+            claimed,
             hint,
             reason,
         }
@@ -93,6 +76,7 @@ impl Refusal {
         let (cause, text) = chain::unread(&error, certificate);
         Refusal {
             what: format!("the certificate {text}"),
+            claimed: Vec::new(),
             hint: hint(&cause),
             reason: cause.reason(error),
         }
@@ -100,22 +84,22 @@ impl Refusal {
 
     /// Nobody can prove to have a key of this kind.
     pub(super) fn key(kind: &str, names: &[Name]) -> Self {
+        let what = format!("the certificate's key is {kind}, which is not supported");
+        let (what, claimed) = claiming(what, names.iter().map(|name| &*name.text));
         Refusal {
-            what: format!(
-                "the certificate's key is {kind}, which is not supported; {}",
-                claim(names.iter().map(|name| &*name.text))
-            ),
+            what,
+            claimed,
             hint: Some(keys::SUPPORTED),
             reason: CertificateError::InvalidPurpose,
         }
     }
 
     pub(super) fn not_allowed(names: &[Name], common_name: CommonName) -> Self {
+        let what = "name not allowed".to_owned();
+        let (what, claimed) = claiming(what, names.iter().map(|name| &*name.text));
         Refusal {
-            what: format!(
-                "name not allowed; {}",
-                claim(names.iter().map(|name| &*name.text))
-            ),
+            what,
+            claimed,
             hint: match common_name {
                 CommonName::Counts => None,
                 CommonName::Unchecked => {
@@ -128,11 +112,11 @@ impl Refusal {
 
     /// The certificate was good, but not its holder.
     pub(super) fn wrong_key(names: &[String]) -> Self {
+        let what = "the sender does not hold the certificate's key".to_owned();
+        let (what, claimed) = claiming(what, names.iter().map(String::as_str));
         Refusal {
-            what: format!(
-                "the sender does not hold the certificate's key; {}",
-                claim(names.iter().map(String::as_str))
-            ),
+            what,
+            claimed,
             hint: Some("its certificate and its key must belong together"),
             reason: CertificateError::BadSignature,
         }
@@ -188,6 +172,95 @@ fn hint(cause: &Cause) -> Option<&'static str> {
     Some(hint)
 }
 
+/// What a CRL says of a peer's certificates, or that none does.
+pub(super) struct Revocation {
+    pub(super) what: String,
+    pub(super) hint: Option<&'static str>,
+    /// What the peer is told.
+    pub(super) reason: CertificateError,
+}
+
+impl Revocation {
+    /// Puts into words that fault, if it is one of CRLs, of which these are all.
+    pub(super) fn new(
+        no_path: &NoPath<'_>,
+        presented: &[&Cert<'_>],
+        all: &Lists<'_>,
+    ) -> Option<Self> {
+        let way = way_up(presented);
+        let asked = &no_path.asked;
+        let of_other_key = |one: Option<&&Cert<'_>>| {
+            (
+                format!("no CRL is signed by the key of CA {}", issuer(one)),
+                Some(
+                    "CAs that share a name, such as one that got a new key, each need their own \
+                     list, and have to be trusted each",
+                ),
+            )
+        };
+        let (what, hint) = match &no_path.error {
+            Fault::CertRevoked => (
+                format!("{} is revoked", whose(presented, |one| asked.revokes(one))),
+                None,
+            ),
+            Fault::UnknownRevocationStatus => {
+                let without = way.iter().find(|one| !asked.has_one_above(one));
+                match without.filter(|one| all.has_one_above(one)) {
+                    Some(without) => of_other_key(Some(without)),
+                    None => (
+                        format!("CRL missing for {}", issuer(without.or(way.first()))),
+                        Some("once there is one list, each CA above a sender needs its own"),
+                    ),
+                }
+            }
+            // The kind of signature is known, but is not that of the key.
+            Fault::InvalidCrlSignatureForPublicKey
+            | Fault::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_) => {
+                let by_stranger = way.iter().find(|one| asked.has_stranger_above(one));
+                of_other_key(by_stranger.or(way.first()))
+            }
+            Fault::CrlExpired { next_update, .. } => {
+                let end = system_time(*next_update);
+                let ended = |one: &&&Cert<'_>| asked.has_one_above_that_ends(one, end);
+                (
+                    format!(
+                        "the CRL of {} expired on {}",
+                        issuer(way.iter().find(ended)),
+                        Day(end)
+                    ),
+                    Some("get the CA's new list"),
+                )
+            }
+            _ => return None,
+        };
+        Some(Revocation {
+            what,
+            hint,
+            reason: match &no_path.error {
+                Fault::CertRevoked => CertificateError::Revoked,
+                error => other(error.clone()),
+            },
+        })
+    }
+}
+
+pub(super) fn parsed<'a>(intermediates: &'a [CertificateDer<'_>]) -> Vec<EndEntityCert<'a>> {
+    intermediates
+        .iter()
+        .filter_map(|der| EndEntityCert::try_from(der).ok())
+        .collect()
+}
+
+/// The certificates that a peer presented, its own first.
+pub(super) fn presented<'a>(
+    certificate: &'a EndEntityCert<'a>,
+    above: &'a [EndEntityCert<'a>],
+) -> Vec<&'a Cert<'a>> {
+    iter::once(&**certificate)
+        .chain(above.iter().map(|above| &**above))
+        .collect()
+}
+
 /// The sender's certificate, which is the first that it presented, and those above it, as far as
 /// they came with it.
 fn way_up<'p, 'c>(presented: &[&'p Cert<'c>]) -> Vec<&'p Cert<'c>> {
@@ -223,26 +296,16 @@ fn issuer(certificate: Option<&&Cert<'_>>) -> String {
     quoted(&issuer.unwrap_or_default())
 }
 
-fn claim_of(certificate: &EndEntityCert<'_>) -> String {
-    let names = facts::names(certificate, CommonName::Counts);
-    claim(names.iter().map(|name| &*name.text))
-}
-
-/// Who the sender says that it is.
-fn claim<'a>(names: impl ExactSizeIterator<Item = &'a str>) -> String {
-    let count = names.len();
-    let mut claim = String::new();
-    for name in names.take(QUOTED.0) {
-        let before = if claim.is_empty() {
-            "the sender claims to be "
-        } else {
-            ", "
-        };
-        let _ = write!(claim, "{before}{}", quoted(name));
-    }
-    match count {
-        0 => "the sender has no name".to_owned(),
-        count if count > QUOTED.0 => format!("{claim} and more"),
-        _ => claim,
-    }
+/// The names that the sender claims: as many as are quoted, and one that tells whether there are
+/// more. A sender that claims none is said to have none.
+fn claiming<'a>(what: String, names: impl Iterator<Item = &'a str>) -> (String, Vec<String>) {
+    let claimed: Vec<_> = names
+        .take(QUOTED.0 + 1)
+        .map(|name| shortened(name).into_owned())
+        .collect();
+    let what = match claimed.is_empty() {
+        true => format!("{what}; the sender has no name"),
+        false => what,
+    };
+    (what, claimed)
 }

@@ -1,8 +1,9 @@
 //! Verified servers: by a CA that signed for them, or by the certificate itself.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
+use std::{env, fs};
 
 use rustls::client::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::{Certificate, CertificateError, DigitallySignedStruct, SignatureScheme};
@@ -13,6 +14,7 @@ use super::authorities::Authorities;
 use super::chain::{Cause, Chain, Finding, Text};
 use super::facts;
 use super::fingerprint::Fingerprint;
+use super::refusal::{self, Revocation};
 use super::words::{QUOTED, quoted};
 use super::{keys, pem, schemes};
 use crate::error::TlsError;
@@ -37,12 +39,19 @@ impl Servers {
     ///
     /// # Errors
     ///
-    /// [`TlsError::NoRoots`] when none are found. Some that can't be read are passed over.
+    /// [`TlsError::NoRoots`] when none are found, and [`TlsError::File`] when `SSL_CERT_FILE` is not
+    /// valid PEM. Other certificates that can't be read are passed over.
     ///
     /// # Blocking
     ///
     /// Reads many files.
     pub fn from_system() -> Result<Self, TlsError> {
+        if let Some(path) = env::var_os("SSL_CERT_FILE").map(PathBuf::from)
+            && let Ok(text) = fs::read(&path)
+            && let Err(error @ TlsError::Pem { .. }) = pem::certificates(&text)
+        {
+            return Err(error.in_file(&path));
+        }
         let found = rustls_native_certs::load_native_certs();
         match Authorities::from_roots(&found.certs) {
             Some(authorities) => Ok(Servers(Trust::Authorities(authorities))),
@@ -66,13 +75,15 @@ impl Servers {
         Self::from_ca_pem(&pem::read(path)?).map_err(|error| error.in_file(path))
     }
 
-    /// Verifies the server by the CA certificates in this PEM text (RFC 7468). Anything else in it
-    /// is passed over, certificates of servers too. One that only itself signed is taken, but if it is no
-    /// CA's, for nobody else than the server that has it.
+    /// Verifies the server by the CA certificates in this PEM text (RFC 7468). One that only itself
+    /// signed is taken too, but if it is no CA's, for nobody else than the server that has it. If
+    /// there are CRLs in the text, each CA above the server must have one that its own key signed and
+    /// that has not ended. Keys, and other certificates of servers and clients, are passed over.
     ///
     /// # Errors
     ///
-    /// When the text is not valid PEM, or holds no certificate of a CA.
+    /// When the text is not valid PEM, holds a block of an unknown kind, a CA certificate or a CRL
+    /// that can't be used, or no certificate of a CA.
     pub fn from_ca_pem(pem: &[u8]) -> Result<Self, TlsError> {
         let (authorities, _) = Authorities::from_pem(pem)?;
         Ok(Servers(Trust::Authorities(authorities)))
@@ -130,12 +141,7 @@ impl Servers {
             Trust::Authorities(authorities) => authorities,
         };
         let usage = KeyUsage::server_auth();
-        let certificate = EndEntityCert::try_from(end_entity);
-        let verified = certificate.and_then(|certificate| {
-            authorities.verify(&certificate, intermediates, now, usage, None)?;
-            certificate.verify_is_valid_for_subject_name(name)
-        });
-        verified.map_err(|error| {
+        let explained = |error: Error| {
             if let Error::CertNotValidForName(_) = error {
                 let (fault, what) = not_for(&name.to_str(), end_entity);
                 return distrusted(fault, what, CertificateError::NotValidForName);
@@ -160,7 +166,29 @@ impl Servers {
                 _ => "",
             };
             distrusted(fault(&cause), what + more, cause.reason(error))
-        })
+        };
+        let certificate = EndEntityCert::try_from(end_entity).map_err(explained)?;
+        authorities
+            .verify(&certificate, intermediates, now, usage)
+            .map_err(|no_path| {
+                let all = authorities.crls().all();
+                let above = refusal::parsed(intermediates);
+                let presented = refusal::presented(&certificate, &above);
+                match Revocation::new(&no_path, &presented, &all) {
+                    Some(revocation) => {
+                        let fault = match no_path.error {
+                            Error::CertRevoked => Distrust::Revoked,
+                            _ => Distrust::NoCrl,
+                        };
+                        let what = format!("can't be trusted: {}", revocation.what);
+                        distrusted(fault, what, revocation.reason)
+                    }
+                    None => explained(no_path.error),
+                }
+            })?;
+        certificate
+            .verify_is_valid_for_subject_name(name)
+            .map_err(explained)
     }
 }
 
@@ -176,6 +204,10 @@ pub enum Distrust {
     Name,
     /// It does not have the fingerprint.
     Fingerprint,
+    /// It is revoked, or a CA certificate above it is so.
+    Revoked,
+    /// No CRL tells whether it is revoked: one is missing or has expired.
+    NoCrl,
     /// It is damaged, not for servers, for no host at all, or of a kind that is not supported.
     Unusable,
 }

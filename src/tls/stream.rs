@@ -20,7 +20,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 
 use super::clients::Seen;
 use super::refusal::Refusal;
-use super::wire::Wire;
+use super::wire::{self, Wire};
 
 /// A handshake in progress.
 pub(crate) struct Accept<IO> {
@@ -51,6 +51,7 @@ pub(crate) enum HandshakeError {
     /// The sender's certificate is missing, or is not taken.
     Unverified {
         what: String,
+        claimed: Vec<String>,
         hint: Option<&'static str>,
     },
 }
@@ -78,7 +79,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Accepted<IO>, HandshakeError>> {
-        let result = match ready!(Pin::new(&mut self.tls).poll(cx)) {
+        // Also what follows the handshake in the same packet is handed on as far as a close_notify
+        // and no further.
+        let (polled, used_up) =
+            wire::reading_ahead(wire::SCRATCH, || Pin::new(&mut self.tls).poll(cx));
+        if used_up {
+            // There may be more, of which nobody was asked to tell.
+            cx.waker().wake_by_ref();
+        }
+        let result = match ready!(polled) {
             Ok(tls) => Ok((tls, None)),
             // The handshake may be complete, and only what came with its last message at fault. If
             // it is not, this sends the alert.
@@ -153,6 +162,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
         Pin::new(&mut self.tls).poll_write(cx, bytes)
     }
 
+    /// Sends what was written and closes the transport for writing, without a close_notify.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        wire::shutting_down(|| Pin::new(&mut self.tls).poll_flush(cx))
+    }
+
     /// Sends a close_notify and closes the transport for writing.
     pub(crate) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.tls).poll_close(cx)
@@ -180,8 +194,12 @@ impl From<&io::Error> for ReadError {
 }
 
 impl From<Refusal> for HandshakeError {
-    fn from(Refusal { what, hint, .. }: Refusal) -> Self {
-        HandshakeError::Unverified { what, hint }
+    fn from(refusal: Refusal) -> Self {
+        HandshakeError::Unverified {
+            what: refusal.what,
+            claimed: refusal.claimed,
+            hint: refusal.hint,
+        }
     }
 }
 
@@ -190,6 +208,7 @@ impl From<io::Error> for HandshakeError {
         match (error.kind(), tls_error(&error)) {
             (_, Some(rustls::Error::NoCertificatesPresented)) => HandshakeError::Unverified {
                 what: "no certificate".to_owned(),
+                claimed: Vec::new(),
                 // In TLS 1.3, a sender whose key we can't verify presents none.
                 hint: Some(
                     "senders must present one that a CA trusted here has signed, for a key that is \

@@ -42,6 +42,12 @@ pub enum TlsWarning {
         /// The issuer (RFC 4514).
         issuer: String,
     },
+    /// A CRL was issued by a CA that has the name, but not the key of one that senders are verified
+    /// by. It is of use only if senders present its issuer's certificate.
+    CrlOfOtherKey {
+        /// The issuer (RFC 4514).
+        issuer: String,
+    },
 }
 
 impl TlsWarning {
@@ -58,7 +64,7 @@ impl TlsWarning {
             TlsWarning::Ended { what: "CRL", .. } => {
                 Some("senders below its issuer are refused until there is a new one")
             }
-            TlsWarning::UnknownCrlIssuer { .. } => {
+            TlsWarning::UnknownCrlIssuer { .. } | TlsWarning::CrlOfOtherKey { .. } => {
                 Some("it counts only for senders that present its issuer's certificate")
             }
             _ => None,
@@ -84,6 +90,12 @@ impl fmt::Display for TlsWarning {
             }
             TlsWarning::UnknownCrlIssuer { issuer } => {
                 write!(f, "the CRL of {issuer} is from none of the CAs")
+            }
+            TlsWarning::CrlOfOtherKey { issuer } => {
+                write!(
+                    f,
+                    "the CRL of {issuer} is not signed by the key of the CA of that name"
+                )
             }
         }
     }

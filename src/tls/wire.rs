@@ -4,16 +4,20 @@
 //! many small reads from memory. async-tls writes each record by itself, six of them for its part
 //! of a handshake; they are gathered, and sent together before the next read. Each write would also
 //! wake the peer.
+//!
+//! rustls is given nothing together with a record behind which a stream may end: it would take data
+//! behind a close_notify for data before it.
 
 use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::thread::LocalKey;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
 /// The most that is read ahead at once, in bytes.
-const SCRATCH: usize = 32 * 1024;
+pub(super) const SCRATCH: usize = 32 * 1024;
 
 /// A record of which so many bytes are yet to come is read by rustls itself, into its own buffer:
 /// it fits in few calls, and is not copied once more.
@@ -35,6 +39,9 @@ thread_local! {
     /// How much the connection that this thread polls may read ahead, in bytes; nothing if rustls
     /// reads what it asks for.
     static ALLOWANCE: Cell<Option<usize>> = const { Cell::new(None) };
+
+    /// Whether the connection that this thread polls closes its transport once all is sent.
+    static SHUTS_DOWN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Polls with leave to read at most `bytes` ahead: as much as there is room for when it is
@@ -44,21 +51,33 @@ thread_local! {
 /// Also yields whether all of it was used up: then there may be more, of which nobody was asked to
 /// tell.
 pub(crate) fn reading_ahead<R>(bytes: usize, poll: impl FnOnce() -> R) -> (R, bool) {
-    let before = Restored(ALLOWANCE.replace(Some(bytes)));
-    let result = poll();
-    let left = ALLOWANCE.get();
-    drop(before);
-    (result, left == Some(0))
+    with(&ALLOWANCE, Some(bytes), || {
+        let result = poll();
+        (result, ALLOWANCE.get() == Some(0))
+    })
 }
 
-/// What this thread allowed before, and allows again, even if what was polled panics: others may
-/// be polled on it.
-struct Restored(Option<usize>);
+/// Polls a flush, after which the transport is closed for writing. async-tls itself closes it only
+/// behind a close_notify.
+pub(super) fn shutting_down<R>(poll_flush: impl FnOnce() -> R) -> R {
+    with(&SHUTS_DOWN, true, poll_flush)
+}
 
-impl Drop for Restored {
-    fn drop(&mut self) {
-        ALLOWANCE.set(self.0);
+/// Polls with another value in a cell of this thread, and restores the one before even if the poll
+/// panics: other connections may be polled on this thread.
+fn with<T: Copy + 'static, R>(
+    cell: &'static LocalKey<Cell<T>>,
+    value: T,
+    poll: impl FnOnce() -> R,
+) -> R {
+    struct Restored<T: Copy + 'static>(&'static LocalKey<Cell<T>>, T);
+    impl<T: Copy> Drop for Restored<T> {
+        fn drop(&mut self) {
+            self.0.set(self.1);
+        }
     }
+    let _restored = Restored(cell, cell.replace(value));
+    poll()
 }
 
 /// A transport that is read ahead, and to which is written at the next read, flush or close.
@@ -176,7 +195,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<IO> {
                 0 => Poll::Pending,
                 allowed => this.poll_read_ahead(cx, buf, allowed),
             },
-            _ => this.poll_read_directly(cx, buf),
+            Some(_) => {
+                let rest = usize::from(this.place.left) + usize::from(HEADER);
+                let most = rest.min(buf.len());
+                this.poll_read_directly(cx, buf.get_mut(..most).unwrap_or_default())
+            }
+            None => this.poll_read_directly(cx, buf),
         }
     }
 }
@@ -196,7 +220,10 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.poll_send(cx))?;
-        Pin::new(&mut self.io).poll_flush(cx)
+        match SHUTS_DOWN.get() {
+            true => Pin::new(&mut self.io).poll_close(cx),
+            false => Pin::new(&mut self.io).poll_flush(cx),
+        }
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -208,25 +235,40 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
 /// The length of a record's header, in bytes (RFC 8446, section 5.1).
 const HEADER: u8 = 5;
 
+/// The content type of alerts (RFC 8446, section 5.1), which TLS 1.3 hides.
+const ALERT: u8 = 21;
+
+/// The length of an encrypted alert in TLS 1.3, in bytes (RFC 8446, sections 5.2 and 6): its level
+/// and description, its content type, and the tag of any cipher suite. With padding, which no sender
+/// is known to give an alert, it would be longer.
+const ENCRYPTED_ALERT: u16 = 2 + 1 + 16;
+
 /// A place in a stream of records.
 #[derive(Debug, Default)]
 struct Place {
     /// How many bytes of the next record's header have come, if not all.
     in_header: u8,
-    /// The last of those.
+    /// The first and the last of those.
+    content_type: u8,
     last: u8,
     /// What is yet to come of the record that has begun, in bytes.
     left: u16,
+    /// The record that has begun, or the last one, may be an alert, and so the end of the stream.
+    may_be_end: bool,
 }
 
 impl Place {
-    /// Passes those of the bytes that are to be handed on next, and says how many: whole records,
-    /// and the header behind them. With nothing behind them, rustls would give back its buffer, to
+    /// Passes those of the bytes that are to be handed on next, and says how many: whole records up
+    /// to one that may be the end of the stream; or else, the header behind them too. With nothing behind them, rustls would give back its buffer, to
     /// make it anew for the next.
     fn pass_piece(&mut self, bytes: &[u8]) -> usize {
         let mut rest = bytes;
         while bytes.len() - rest.len() < PIECE && !rest.is_empty() {
             rest = self.pass_record(rest);
+            if self.may_be_end {
+                // With a header behind it, rustls would not take it for the end.
+                return bytes.len() - rest.len();
+            }
         }
         bytes.len() - self.pass_header(rest).len()
     }
@@ -254,10 +296,10 @@ impl Place {
             return bytes;
         }
         // As a rule it is there as a whole.
-        if let (0, Some((&[_, _, _, high, low], rest))) =
+        if let (0, Some((&[content_type, _, _, high, low], rest))) =
             (self.in_header, bytes.split_first_chunk())
         {
-            self.left = u16::from_be_bytes([high, low]);
+            self.begin(content_type, u16::from_be_bytes([high, low]));
             return rest;
         }
         let mut rest = bytes;
@@ -266,12 +308,20 @@ impl Place {
             self.in_header += 1;
             if self.in_header == HEADER {
                 self.in_header = 0;
-                self.left = u16::from_be_bytes([self.last, byte]);
+                self.begin(self.content_type, u16::from_be_bytes([self.last, byte]));
                 break;
+            }
+            if self.in_header == 1 {
+                self.content_type = byte;
             }
             self.last = byte;
         }
         rest
+    }
+
+    fn begin(&mut self, content_type: u8, length: u16) {
+        self.left = length;
+        self.may_be_end = content_type == ALERT || length == ENCRYPTED_ALERT;
     }
 }
 

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use rustls::CertificateError;
 
+pub(super) use crate::quote::{QUOTED, quoted, shortened};
+
 /// What is wrong with a certificate or a CRL. The verifier's own words are for programmers, and
 /// quote at length what a sender presented.
 pub(super) fn fault(error: &webpki::Error) -> Cow<'static, str> {
@@ -29,15 +31,11 @@ pub(super) fn fault(error: &webpki::Error) -> Cow<'static, str> {
         Fault::MaximumNameConstraintComparisonsExceeded => {
             "it has too many names for the name constraints above it"
         }
-        Fault::InvalidCrlSignatureForPublicKey => "the CRL for it is not signed by its CA",
-        Fault::UnsupportedCrlSignatureAlgorithmContext(_)
-        | Fault::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_) => {
+        Fault::UnsupportedCrlSignatureAlgorithmContext(_) => {
             "the CRL for it has a kind of signature that is not supported"
         }
         Fault::IssuerNotCrlSigner => "its CA may not sign CRLs",
-        Fault::UnsupportedCrlVersion => {
-            "it is not of version 2, which openssl ca makes when crl_extensions is set"
-        }
+        Fault::UnsupportedCrlVersion => "it is not of version 2",
         Fault::UnsupportedDeltaCrl => "delta lists are not supported",
         Fault::UnsupportedIndirectCrl => "indirect lists are not supported",
         Fault::UnsupportedRevocationReasonsPartitioning => {
@@ -59,19 +57,4 @@ pub(super) fn fault(error: &webpki::Error) -> Cow<'static, str> {
 /// What a peer is told where TLS has no alert of its own for it.
 pub(super) fn other(error: webpki::Error) -> CertificateError {
     CertificateError::Other(Arc::new(error))
-}
-
-/// How many names, and how many bytes of each, are quoted from a certificate that nobody verified.
-pub(super) const QUOTED: (usize, usize) = (3, 128);
-
-/// Text from a certificate, in quotation marks that it can't end itself.
-pub(super) fn quoted(text: &str) -> String {
-    let end = (0..=QUOTED.1.min(text.len()))
-        .rev()
-        .find(|at| text.is_char_boundary(*at));
-    let (shown, rest) = text
-        .split_at_checked(end.unwrap_or(0))
-        .unwrap_or((text, ""));
-    let more = if rest.is_empty() { "" } else { "…" };
-    format!("\"{}{more}\"", shown.replace('"', "'"))
 }

@@ -204,6 +204,20 @@ impl Authority {
         })
     }
 
+    /// A list that does not say when the next one comes.
+    pub fn list_without_next_update(&self) -> Vec<u8> {
+        self.altered_list(|tbs| {
+            // Before it are the version, the algorithm, the issuer, and when the list was made.
+            let items: Vec<_> = der_items(tbs).collect();
+            [&tbs[..items[4]], &tbs[items[5]..]].concat()
+        })
+    }
+
+    /// A list of the second version that has no extensions.
+    pub fn list_without_extensions(&self) -> Vec<u8> {
+        self.altered_list(|tbs| tbs[..der_items(tbs).last().unwrap()].to_vec())
+    }
+
     /// A list whose signed content is altered.
     fn altered_list(&self, alter: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
         let plain = self.list(&[], since_1970(-1)..=since_1970(100));

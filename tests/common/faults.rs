@@ -83,5 +83,5 @@ fn forged(address: SocketAddr) -> io::Result<()> {
     let mut client = Client::connect_as(address, Version::Tls12)?;
     client.write(FAULTY.as_bytes())?;
     client.write_forged()?;
-    client.read_to_close_notify().map(drop)
+    client.read_receipt().map(drop)
 }

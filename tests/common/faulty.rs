@@ -242,10 +242,16 @@ impl Plan {
             }
         }
         match self.fault {
-            Fault::Nothing | Fault::OneByteAtATime | Fault::Stall | Fault::Truncate => {
+            Fault::Nothing | Fault::OneByteAtATime | Fault::Stall => {
                 client.seal_close_notify();
                 client.send()?;
                 assert!(client.read_to_end()?, "{self}: no close_notify came");
+            }
+            Fault::Truncate => {
+                client.seal_close_notify();
+                client.send()?;
+                let is_clean = self.stream.is_whole(before.len());
+                assert_eq!(client.read_to_end()?, is_clean, "{self}: close_notify");
             }
             Fault::HalfClose => {
                 client.seal_close_notify();

@@ -22,13 +22,16 @@ pub struct Printed {
 }
 
 /// Every stream by the number of its connection. Each must have opened once, then closed once, with
-/// nothing after that.
+/// nothing after that. What is said of refused senders belongs to none.
 pub fn streams(printed: &[u8]) -> BTreeMap<u64, Printed> {
     let printed = str::from_utf8(printed).expect("JSON is UTF-8");
     let mut open = BTreeMap::new();
     let mut closed = BTreeMap::new();
     for line in printed.lines() {
         let object: Value = serde_json::from_str(line).expect("each line is an object");
+        if object["type"] == "refused" {
+            continue;
+        }
         let conn = object["conn"].as_u64().expect("each object has a number");
         assert!(!closed.contains_key(&conn), "after its end: {line}");
         if object["type"] == "open" {

@@ -9,6 +9,7 @@ use std::time::Instant;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::program::LIMIT;
+use super::skip::skip;
 
 /// The most memory that a process has used so far, in bytes; nothing if it is gone.
 pub fn peak_memory(id: u32) -> Option<u64> {
@@ -54,7 +55,7 @@ pub fn may_open_files(count: u64) -> bool {
     if enough && setrlimit(Resource::Nofile, raised).is_ok() {
         return true;
     }
-    eprintln!("skipped: {count} open files are not allowed here");
+    skip(&format!("{count} open files are not allowed here"));
     false
 }
 

@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustls::{ClientConfig, ClientConnection, ServerName, SupportedProtocolVersion};
 
 use super::client::{TLS12, TLS13, config};
+use super::skip::missing;
 use super::terminal::{Terminal, as_shown};
 
 /// What a test waits for comes within this time, or never. Only a failing test takes so long.
@@ -85,15 +86,15 @@ impl Program {
         Program::start_on(&[FREE], args, stdout)
     }
 
-    /// Starts it after these shell commands: `umask`, `ulimit`, `export`.
+    /// Starts it [after] these shell commands.
     pub fn start_after(commands: &str, args: &[&str]) -> Program {
-        let mut command = Command::new("sh");
-        command
-            .args(["-c", &format!("{commands}; exec \"$@\"")])
-            .args(["sh", BINARY, "--listen", FREE])
-            .args(args);
-        let program = Program::launch(command, Stdout::Collected, Stderr::Pipe);
-        program.listening(1)
+        Program::start_after_into(commands, args, Stdout::Collected)
+    }
+
+    pub fn start_after_into(commands: &str, args: &[&str], stdout: Stdout) -> Program {
+        let mut command = after(commands);
+        command.args(["--listen", FREE]).args(args);
+        Program::launch(command, stdout, Stderr::Pipe).listening(1)
     }
 
     /// Starts it quiet, so that it doesn't say where it listens, and returns where that is: a port
@@ -138,12 +139,21 @@ impl Program {
         Program::launch(command, stdout, Stderr::Pipe).listening(listen.len())
     }
 
+    /// Starts it by a command of the test's own, and waits until it listens on so many addresses.
+    pub fn start_by(command: Command, count: usize) -> Program {
+        Program::launch(command, Stdout::Collected, Stderr::Pipe).listening(count)
+    }
+
     fn listening(mut self, count: usize) -> Program {
         let program = &mut self;
         program.addresses = program.stderr.wait("to be listening", |said, _| {
             let said = String::from_utf8_lossy(said);
             let addresses: Vec<SocketAddr> = whole_lines(&said)
-                .filter_map(|line| line.strip_prefix("tlsink: listening on ")?.parse().ok())
+                .filter_map(|line| {
+                    // The time may be before it.
+                    let (_, address) = line.split_once("tlsink: listening on ")?;
+                    address.parse().ok()
+                })
                 .collect();
             (addresses.len() >= count).then_some(addresses)
         });
@@ -178,6 +188,13 @@ impl Program {
         let mut command = Command::new(BINARY);
         command.args(args);
         Program::launch_with(command, stdin, Stdout::Collected, stderr)
+    }
+
+    /// The same after these shell commands.
+    pub fn start_command_after(commands: &str, args: &[&str], stdin: Stdio) -> Program {
+        let mut command = after(commands);
+        command.args(args);
+        Program::launch_with(command, stdin, Stdout::Collected, Stderr::Pipe)
     }
 
     fn launch(command: Command, stdout: Stdout, stderr: Stderr) -> Program {
@@ -346,6 +363,15 @@ impl Program {
     }
 }
 
+/// The program after these shell commands: `umask`, `ulimit`, `trap`, `exec` with redirections.
+pub fn after(commands: &str) -> Command {
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", &format!("{commands}; exec \"$@\"")])
+        .args(["sh", BINARY]);
+    command
+}
+
 impl Drop for Program {
     fn drop(&mut self) {
         if thread::panicking() {
@@ -455,36 +481,65 @@ impl Client {
         Ok(rustix::net::sockopt::set_socket_linger(&self.tcp, no_time)?)
     }
 
-    /// Says close_notify and waits for the server's.
+    /// Says close_notify and waits for the server's, which says that the stream was clean.
     pub fn finish(self) -> io::Result<()> {
-        match self.finish_for_receipt()?.as_str() {
-            "" => Ok(()),
-            _ => Err(io::Error::other("the server sent data")),
+        match self.finish_for_answer()? {
+            (answer, true) if answer.is_empty() => Ok(()),
+            (answer, true) => Err(io::Error::other(format!("the server answered {answer}"))),
+            (_, false) => Err(io::Error::other("no close_notify came")),
         }
     }
 
-    /// Says close_notify and reads what the server says before its own.
-    pub fn finish_for_receipt(mut self) -> io::Result<String> {
-        self.close_notify()?;
-        self.read_to_close_notify()
+    /// Says close_notify and waits for the server to end the stream without one.
+    pub fn finish_unclean(self) -> io::Result<()> {
+        match self.finish_for_answer()? {
+            (answer, false) if answer.is_empty() => Ok(()),
+            (answer, false) => Err(io::Error::other(format!("the server answered {answer}"))),
+            (_, true) => Err(io::Error::other("the server called the stream clean")),
+        }
     }
 
-    /// Reads what the server says before its close_notify.
-    pub fn read_to_close_notify(&mut self) -> io::Result<String> {
+    /// Says close_notify and reads the server's receipt.
+    pub fn finish_for_receipt(mut self) -> io::Result<String> {
+        self.close_notify()?;
+        self.read_receipt()
+    }
+
+    /// Reads the server's receipt, which a close_notify follows if the stream was clean, and only
+    /// then.
+    pub fn read_receipt(&mut self) -> io::Result<String> {
+        let (receipt, close_notify) = self.read_answer()?;
+        match receipt.starts_with("{\"ok\":true,") == close_notify {
+            true => Ok(receipt),
+            false => Err(io::Error::other(format!(
+                "behind {receipt}, close_notify: {close_notify}"
+            ))),
+        }
+    }
+
+    fn finish_for_answer(mut self) -> io::Result<(String, bool)> {
+        self.close_notify()?;
+        self.read_answer()
+    }
+
+    /// Reads what the server says until it ends the stream, and whether a close_notify did that.
+    fn read_answer(&mut self) -> io::Result<(String, bool)> {
         let mut text = Vec::new();
-        loop {
+        let close_notify = loop {
             let mut piece = [0; 64];
             match self.tls.reader().read(&mut piece) {
-                Ok(0) => return String::from_utf8(text).map_err(io::Error::other),
+                Ok(0) => break true,
                 Ok(n) => text.extend(&piece[..n]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.tls.read_tls(&mut self.tcp)?;
                     self.tls.process_new_packets().map_err(io::Error::other)?;
                 }
-                // The server went without a close_notify.
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break false,
                 Err(error) => return Err(error),
             }
-        }
+        };
+        let text = String::from_utf8(text).map_err(io::Error::other)?;
+        Ok((text, close_notify))
     }
 
     /// Waits until the server has shut down its side of the socket too.
@@ -540,6 +595,15 @@ pub fn client_hello() -> Vec<u8> {
     hello
 }
 
+/// What a client says that knows nothing newer than TLS 1.1 (RFC 4346, section 7.4.1.2).
+pub fn tls_1_1_hello() -> Vec<u8> {
+    let mut hello = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
+    hello.extend([7; 32]);
+    // No session, TLS_RSA_WITH_AES_128_CBC_SHA, no compression.
+    hello.extend([0, 0, 2, 0, 0x2f, 1, 0]);
+    hello
+}
+
 /// Connects, sends `bytes`, ends cleanly.
 pub fn send(address: SocketAddr, bytes: &[u8]) {
     let mut client = Client::connect(address);
@@ -559,7 +623,7 @@ pub fn run_if_installed(command: &mut Command, bytes: &[u8]) -> Option<Output> {
         Ok(child) => child,
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let name = command.get_program().to_string_lossy();
-            eprintln!("skipped: {name} is not installed");
+            missing(&format!("{name} is not installed"));
             return None;
         }
         Err(error) => panic!("can't start {command:?}: {error}"),
@@ -660,7 +724,10 @@ impl Ended {
     /// missing, and the end may hold commas too, but only in its parentheses.
     fn parse(line: &str) -> Option<Self> {
         let (peer, facts) = line.strip_prefix("tlsink: ")?.split_once(": ")?;
-        let (received, facts) = facts.split_once(" bytes received, ")?;
+        let (received, facts) = match facts.split_once(" bytes received, ") {
+            Some(split) => split,
+            None => facts.split_once(" byte received, ")?,
+        };
         let (delivered, facts) = facts.split_once(" delivered, ")?;
         let (format, end) = match facts.split_once(", ") {
             Some((format, end)) if !format.contains('(') => (format, end),

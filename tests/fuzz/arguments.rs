@@ -3,11 +3,8 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use pico_args::Arguments;
-
-use super::args::{self, Certificate, Command, Destination, Printer};
-use super::failure::MISUSED;
-use super::value;
+use super::args::{self, Certificate, Command, Destination, Made, Printer};
+use super::failure::{Failure, MISUSED};
 
 /// What is parsed can be run, and what can't be is the user's to mend: nothing else comes of it.
 pub(crate) fn check(lines: &[u8]) {
@@ -15,7 +12,7 @@ pub(crate) fn check(lines: &[u8]) {
         .split(|byte| *byte == b'\n')
         .map(|line| OsString::from_vec(line.to_vec()))
         .collect();
-    match args::parse(Arguments::from_vec(arguments.clone())) {
+    match parse(&arguments) {
         Err(failure) => {
             assert_eq!(failure.status, MISUSED);
             assert!(!failure.what.is_empty());
@@ -23,10 +20,11 @@ pub(crate) fn check(lines: &[u8]) {
         }
         Ok(Command::Print(text)) => assert!(!text.is_empty()),
         Ok(Command::Listen(listen)) => {
-            let is_address = |address: &String| value::address(address).is_ok();
-            assert!(!listen.addresses.is_empty() && listen.addresses.iter().all(is_address));
+            assert!(!listen.addresses.is_empty());
             assert!(listen.threads > 0 && listen.lanes > 0);
             assert!(listen.max_connections != Some(0) && listen.max_per_ip != Some(0));
+            assert!(listen.max_line != Some(0) && listen.max_memory != Some(0));
+            assert!(listen.max_decoded != Some(0) && listen.max_window != Some(0));
             if let Certificate::Files(pairs) = &listen.tls.certificate {
                 assert!(!pairs.is_empty());
             }
@@ -39,7 +37,7 @@ pub(crate) fn check(lines: &[u8]) {
             refuse_more(arguments);
         }
         Ok(Command::Send(send)) => {
-            assert!(value::address(&send.to).is_ok() && !send.name.is_empty());
+            assert!(send.to.port != 0 && !send.name.is_empty());
             if let Some(level) = send.compression {
                 let levels = send.encode.levels();
                 assert!(levels.is_some_and(|levels| levels.contains(&level)));
@@ -47,23 +45,38 @@ pub(crate) fn check(lines: &[u8]) {
             refuse_more(arguments);
         }
         Ok(Command::Cert(cert)) => {
-            assert!(!cert.names.is_empty() && !cert.directory.as_os_str().is_empty());
+            let has_names = match &cert.made {
+                Made::All(names) | Made::Server(names) => !names.is_empty(),
+                Made::Client(_) => true,
+            };
+            assert!(has_names && !cert.directory.as_os_str().is_empty());
             refuse_more(arguments);
         }
     }
 }
 
-/// An option that there isn't is refused by name behind anything.
+/// An option that there isn't is refused by name before and behind anything.
 fn refuse_more(mut arguments: Vec<OsString>) {
-    arguments.push("--no-such-option".into());
-    let Err(failure) = args::parse(Arguments::from_vec(arguments)) else {
-        panic!("it is passed over");
+    const UNKNOWN: &str = "--no-such-option";
+    let refuse = |arguments: &[OsString]| {
+        let Err(failure) = parse(arguments) else {
+            panic!("it is passed over");
+        };
+        assert!(failure.what.contains(UNKNOWN), "{}", failure.what);
     };
-    assert!(
-        failure.what.contains("--no-such-option"),
-        "{}",
-        failure.what
-    );
+    if !arguments.iter().any(|argument| argument == "--") {
+        arguments.push(UNKNOWN.into());
+        refuse(&arguments);
+        arguments.pop();
+    }
+    let has_command = |first: &OsString| !first.as_encoded_bytes().starts_with(b"-");
+    let start = usize::from(arguments.first().is_some_and(has_command));
+    arguments.insert(start, UNKNOWN.into());
+    refuse(&arguments);
+}
+
+fn parse(arguments: &[OsString]) -> Result<Command, Failure> {
+    args::parse(arguments.iter().cloned())
 }
 
 #[cfg(test)]
@@ -72,8 +85,8 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::select;
 
-    use super::super::help;
-    use super::check;
+    use super::super::options::{COMMANDS, Opt};
+    use super::{OsString, OsStringExt, check, parse};
 
     /// What stands for a value somewhere, or nearly does.
     const VALUES: &[&[u8]] = &[
@@ -96,9 +109,21 @@ mod tests {
         b"{conn}",
         b"h:1",
         b"[::1]:0",
+        b"[fe80::1%eth0]:1",
+        b":4433",
+        b"10MiB",
+        b"10mb",
+        b"1h30m",
+        b"500ms",
+        b"GZIP",
+        b"-x",
+        b"-vq",
+        b"--once=",
         b"listen",
         b"send",
         b"cert",
+        b"help",
+        b"version",
         b"\xff",
         b"\xc3\xa9",
     ];
@@ -108,7 +133,7 @@ mod tests {
 
         #[test]
         fn whatever_the_arguments_what_is_parsed_can_be_run(
-            command in select(vec!["", "listen", "send", "send\nh:1", "cert"]),
+            command in select(vec!["", "listen", "send", "send\nh:1", "cert", "help", "version"]),
             arguments in vec(argument(), 0..6),
         ) {
             check(&[command.as_bytes(), b"\n", &arguments.join(&b'\n')].concat());
@@ -118,16 +143,65 @@ mod tests {
         fn whatever_the_bytes_of_arguments_what_is_parsed_can_be_run(lines: Vec<u8>) {
             check(&lines);
         }
+
+        #[test]
+        fn every_form_of_the_same_options_means_the_same(
+            command in select(COMMANDS.to_vec()),
+            picks in vec((any::<prop::sample::Index>(), value()), 0..6),
+        ) {
+            let all: Vec<&Opt> = command.all().collect();
+            let options: Vec<_> = picks.iter().map(|(at, value)| (*at.get(&all), *value)).collect();
+            let mean = |form: fn(&Opt, &[u8]) -> Vec<Vec<u8>>| {
+                let name = command.command.rsplit(' ').next().unwrap_or_default();
+                let mut words = vec![name.as_bytes().to_vec()];
+                words.extend(options.iter().flat_map(|(option, value)| form(option, value)));
+                words.push(b"h:1".to_vec());
+                let words: Vec<_> = words.into_iter().map(OsString::from_vec).collect();
+                format!("{:?}", parse(&words))
+            };
+            prop_assert_eq!(mean(separate), mean(joined));
+        }
+    }
+
+    /// `--name VALUE`
+    fn separate(option: &Opt, value: &[u8]) -> Vec<Vec<u8>> {
+        let mut words = vec![option.long.into()];
+        words.extend(option.value.map(|_| value.to_vec()));
+        words
+    }
+
+    /// `-nVALUE`, or `--name=VALUE` where there is no short name.
+    fn joined(option: &Opt, value: &[u8]) -> Vec<Vec<u8>> {
+        // The short name would be another one in what is said of help, and of what is given twice.
+        let name = option.long;
+        match (option.value, option.short) {
+            (None, _) => vec![name.into()],
+            (Some(_), Some(short)) if option.repeatable => {
+                vec![[short.as_bytes(), value].concat()]
+            }
+            (Some(_), _) => vec![[name.as_bytes(), b"=", value].concat()],
+        }
+    }
+
+    /// One that is a value in every form: it is not empty, and no option.
+    fn value() -> impl Strategy<Value = &'static [u8]> {
+        let plain: Vec<&[u8]> = VALUES
+            .iter()
+            .copied()
+            .filter(|value| !value.is_empty() && !matches!(value, [b'-', _, ..] | [b'=', ..]))
+            .collect();
+        select(plain)
     }
 
     /// An option, a value, one of each, or anything.
     fn argument() -> impl Strategy<Value = Vec<u8>> {
-        let option = || select(help::options().map(str::as_bytes).collect::<Vec<_>>());
+        let names = || COMMANDS.iter().flat_map(|command| command.names());
+        let option = || select(names().map(str::as_bytes).collect::<Vec<_>>());
         let value = || select(VALUES);
         prop_oneof![
             2 => option().prop_map(<[u8]>::to_vec),
-            2 => (option(), select(b"\n=".to_vec()), value())
-                .prop_map(|(option, between, value)| [option, &[between], value].concat()),
+            2 => (option(), select(vec![&b"\n"[..], b"=", b""]), value())
+                .prop_map(|(option, between, value)| [option, between, value].concat()),
             1 => value().prop_map(<[u8]>::to_vec),
             1 => any::<Vec<u8>>(),
         ]

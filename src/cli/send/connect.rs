@@ -10,8 +10,10 @@ use tlsink::{Alert, ConnectError, Connector, Distrust, Identity, Sender, Servers
 
 use super::super::accept::keep_alive;
 use super::super::args::{Send, Trust};
+use super::super::count::Count;
+use super::super::resolve::{is_no_interface, resolve};
 use super::super::say::Say;
-use super::super::{Failure, material};
+use super::super::{Failure, material, resolve};
 
 /// How long a server may take to accept a connection. There is another try for each address that
 /// its name stands for.
@@ -139,10 +141,13 @@ async fn attempt(
 /// Connects to the first address that accepts.
 async fn reach(args: &Send, say: &Say) -> Result<TcpStream, Missed> {
     let to = &args.to;
-    let addresses = smol::net::resolve(to.as_str()).await;
+    let addresses = resolve(to).await;
     let addresses = addresses.map_err(|error| Missed {
-        failure: Failure::failed(format!("can't resolve {to}: {error}"))
-            .hint("is the name right? HOST is a DNS name or an IP address"),
+        failure: Failure::failed(format!("can't resolve {to}: {error}")).hint(
+            resolve::zone_hint(to).unwrap_or_else(|| {
+                "is the name right? HOST is a DNS name or an IP address".to_owned()
+            }),
+        ),
         may_pass: true,
     })?;
     let mut last = io::Error::other("its name stands for no address");
@@ -165,7 +170,15 @@ async fn reach(args: &Send, say: &Say) -> Result<TcpStream, Missed> {
     }
     let mut failure = Failure::failed(format!("can't connect to {to}: {last}"));
     if last.kind() == io::ErrorKind::ConnectionRefused {
-        failure = failure.hint("nothing listens there; --retry N tries again");
+        failure = failure.hint(match args.retry {
+            0 => "nothing listens there; --retry N tries again".to_owned(),
+            further => {
+                let tries = Count(further.saturating_add(1), "time");
+                format!("nothing listens there; it was tried {tries}")
+            }
+        });
+    } else if let Some(hint) = resolve::zone_hint(to).filter(|_| is_no_interface(&last)) {
+        failure = failure.hint(hint);
     }
     Err(Missed {
         failure,
@@ -175,9 +188,13 @@ async fn reach(args: &Send, say: &Say) -> Result<TcpStream, Missed> {
 
 fn refused(error: &ConnectError, args: &Send) -> Missed {
     let what = format!("{}: {error}", args.to);
+    // Or else it is the host's.
+    let is_named = args.name != args.to.name();
     let failure = match error {
-        ConnectError::Name { .. } => Failure::misused(what)
-            .hint("--name NAME says whose certificate it must be; international names in ASCII"),
+        ConnectError::Name { .. } => Failure::misused(what).hint(match is_named {
+            true => "--name takes one of these; international names in ASCII",
+            false => "--name NAME says whose certificate it must be; international names in ASCII",
+        }),
         ConnectError::Untrusted {
             fault, fingerprint, ..
         } => Failure::failed(what).hint(match fault {
@@ -188,6 +205,9 @@ fn refused(error: &ConnectError, args: &Send) -> Missed {
                 };
                 format!("{ca} {fingerprint} trusts this very certificate")
             }
+            Distrust::Name if is_named => {
+                "is it the right server, and the right --name?".to_owned()
+            }
             Distrust::Name => {
                 "if this is the right server, --name gives the name to expect".to_owned()
             }
@@ -197,6 +217,9 @@ fn refused(error: &ConnectError, args: &Send) -> Missed {
             Distrust::Fingerprint => {
                 "either the server has a new one, or this is not the server".to_owned()
             }
+            Distrust::NoCrl => "the file of --ca holds CRLs: each CA above the server needs one \
+                                that has not expired, or none must be there"
+                .to_owned(),
             _ => "the server needs another certificate".to_owned(),
         }),
         ConnectError::Alert(alert) => alerted(Failure::failed(what), alert, args),

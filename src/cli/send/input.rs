@@ -1,17 +1,19 @@
 //! What is to be sent: a file, or standard input. It is read by a thread of its own, as no system
 //! can be asked to read every kind of file without waiting.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::fs::{File, Metadata};
+use std::io::{self, PipeReader, PipeWriter, Read, Seek};
 use std::mem;
-use std::os::fd::AsFd;
+use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
 
 use async_channel::{Receiver, Sender};
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::ioctl_fionread;
 
-use super::super::Failure;
-use super::super::start_thread;
+use super::super::patience::Patience;
+use super::super::say::Say;
+use super::super::{Failure, start_thread, stdio};
 
 /// How much is read at once where it comes as somebody writes it: what a pipe holds.
 const PIPE_CHUNK: usize = 64 << 10;
@@ -30,6 +32,8 @@ pub(crate) struct Input {
     pub(crate) len: Option<u64>,
     /// It comes as somebody writes it, who may be waiting for what becomes of it.
     pub(crate) live: bool,
+    /// Ends live input when it is dropped: the bytes that were written by then are still read.
+    pub(crate) ending: Option<PipeWriter>,
     pieces: Receiver<io::Result<Piece>>,
     spent: Sender<Vec<u8>>,
     /// Read ahead.
@@ -44,21 +48,30 @@ pub(crate) enum Piece {
 }
 
 impl Input {
-    /// Opens a file, or standard input for none, and begins to read.
+    /// Opens a file, or standard input for none, and begins to read. Of a file, no more is read than
+    /// it holds now.
     ///
     /// # Errors
     ///
-    /// When it can't be opened, or is a folder.
-    pub(crate) fn open(path: Option<&Path>) -> Result<Self, Failure> {
+    /// When it can't be opened, or is a folder, or was closed when the program started.
+    ///
+    /// # Blocking
+    ///
+    /// As long as the system takes to open it: a FIFO is waited for until somebody writes to it.
+    pub(crate) fn open(path: Option<&Path>, say: &Say) -> Result<Self, Failure> {
+        let path = path.filter(|path| stdio::descriptor(path) != Some(0));
         let (name, opened) = match path {
-            Some(path) => (path.display().to_string(), File::open(path)),
-            None => {
-                let own = io::stdin().as_fd().try_clone_to_owned();
-                ("standard input".to_owned(), own.map(File::from))
-            }
+            Some(path) => (path.display().to_string(), open(path, say)),
+            None => ("standard input".to_owned(), stdio::own(io::stdin())),
         };
-        let unusable = |error| Failure::misused(format!("can't read {name}: {error}"));
-        let file = opened.map_err(unusable)?;
+        let unusable = |error: io::Error| match error.kind() {
+            io::ErrorKind::NotConnected => Failure::misused(format!(
+                "nothing is connected to {name}, so there is nothing to send"
+            ))
+            .hint("give a FILE, or pipe to it (docker run has -i for that); /dev/null is a FILE"),
+            _ => Failure::misused(format!("can't read {name}: {error}")),
+        };
+        let mut file = opened.map_err(unusable)?;
         let facts = file.metadata().map_err(unusable)?;
         if facts.is_dir() {
             return Err(
@@ -66,19 +79,28 @@ impl Input {
                     .hint("tar -c FOLDER | tlsink send HOST:PORT sends all that is in it"),
             );
         }
-        let is_file = path.is_some() && facts.is_file();
-        let chunk = if is_file { FILE_CHUNK } else { PIPE_CHUNK };
+        let live = !facts.is_file() && !facts.file_type().is_block_device();
+        let chunk = if live { PIPE_CHUNK } else { FILE_CHUNK };
+        let (len, source, ending) = if live {
+            let (ended, ending) = io::pipe().map_err(unusable)?;
+            (None, Source::Live(Live::new(file, ended)), Some(ending))
+        } else {
+            let end = end(&mut file, &facts).map_err(unusable)?;
+            let len = end.map(|(at, end)| end.saturating_sub(at));
+            (len, Source::File { file, end }, None)
+        };
         let (pieces_in, pieces) = async_channel::bounded(BUFFERS);
         let (spent, spent_out) = async_channel::bounded(BUFFERS);
         for _ in 0..BUFFERS {
             // There is room for all of them.
             let _ = spent.try_send(vec![0; chunk]);
         }
-        start_thread("input", move || read(file, &spent_out, &pieces_in))?;
+        start_thread("input", move || read(source, &spent_out, &pieces_in))?;
         Ok(Input {
             name,
-            len: is_file.then_some(facts.len()),
-            live: !is_file,
+            len,
+            live,
+            ending,
             pieces,
             spent,
             first: None,
@@ -119,10 +141,26 @@ impl Input {
     }
 }
 
+fn open(path: &Path, say: &Say) -> io::Result<File> {
+    let _patience = Patience::new(say, path, "writes to");
+    File::open(path).or_else(|error| stdio::inherited_socket(path, &error).ok_or(error))
+}
+
+/// Where reading begins, and where it ends: the length that a regular file has now. There is none
+/// for files whose length says nothing, such as those in `/proc`, which have 0 bytes.
+fn end(file: &mut File, facts: &Metadata) -> io::Result<Option<(u64, u64)>> {
+    if !facts.is_file() {
+        return Ok(None);
+    }
+    // Standard input may have been read by others before.
+    let at = file.stream_position()?;
+    Ok((at < facts.len()).then_some((at, facts.len())))
+}
+
 /// Reads to the end, or to the first error.
-fn read(mut file: File, spent: &Receiver<Vec<u8>>, pieces: &Sender<io::Result<Piece>>) {
+fn read(mut source: Source, spent: &Receiver<Vec<u8>>, pieces: &Sender<io::Result<Piece>>) {
     while let Ok(mut buffer) = spent.recv_blocking() {
-        let piece = match wait_and_read(&mut file, &mut buffer) {
+        let piece = match source.read(&mut buffer) {
             Ok(0) => Ok(Piece::End),
             Ok(read) => Ok(Piece::Bytes(mem::take(&mut buffer), read)),
             Err(error) => Err(error),
@@ -134,19 +172,125 @@ fn read(mut file: File, spent: &Receiver<Vec<u8>>, pieces: &Sender<io::Result<Pi
     }
 }
 
-/// Whoever we share a terminal or a pipe with may have made it non-blocking.
-fn wait_and_read(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+enum Source {
+    /// A file, and where in it reading is, and ends, if that is known.
+    File {
+        file: File,
+        end: Option<(u64, u64)>,
+    },
+    Live(Live),
+}
+
+impl Source {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Source::File { file, end } => read_file(file, end.as_mut(), buffer),
+            Source::Live(live) => live.read(buffer),
+        }
+    }
+}
+
+/// Reads no further than to the end that the file had at first.
+///
+/// # Errors
+///
+/// When it can't be read, or has become shorter than that: then the rest of it is missing.
+fn read_file(
+    file: &mut File,
+    end: Option<&mut (u64, u64)>,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    let Some((at, end)) = end else {
+        return read_on(file, buffer);
+    };
+    let left = usize::try_from(end.saturating_sub(*at)).unwrap_or(usize::MAX);
+    let room = buffer.len().min(left);
+    let read = read_on(file, buffer.get_mut(..room).unwrap_or_default())?;
+    *at = at.saturating_add(read as u64);
+    if read == 0 && room > 0 {
+        let now = file.metadata()?.len();
+        // The files of sysfs(5) say 4096 bytes before and after.
+        if now < *end {
+            return Err(io::Error::other(format!(
+                "it shrank from {end} to {now} bytes while it was read"
+            )));
+        }
+    }
+    Ok(read)
+}
+
+fn read_on(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     loop {
         match file.read(buffer) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                let mut readable = [PollFd::new(&*file, PollFlags::IN)];
-                match poll(&mut readable, None) {
-                    Err(rustix::io::Errno::INTR) | Ok(_) => {}
-                    Err(error) => return Err(error.into()),
+            result => return result,
+        }
+    }
+}
+
+/// Input that somebody is still writing: a pipe, a terminal, a socket, a device.
+struct Live {
+    file: File,
+    /// It is to end when the other side of this pipe is closed.
+    ended: PipeReader,
+    /// How much is still to be read when it is to end, in bytes.
+    left: Option<u64>,
+}
+
+impl Live {
+    fn new(file: File, ended: PipeReader) -> Self {
+        Live {
+            file,
+            ended,
+            left: None,
+        }
+    }
+
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            if self.left.is_none() && self.is_ended()? {
+                // These bytes were written before. A device that does not count them ends at once.
+                self.left = Some(ioctl_fionread(&self.file).unwrap_or(0));
+            }
+            let left = self.left.unwrap_or(u64::MAX);
+            if left == 0 {
+                return Ok(0);
+            }
+            let room = usize::try_from(left)
+                .unwrap_or(usize::MAX)
+                .min(buffer.len());
+            match read_on(&mut self.file, buffer.get_mut(..room).unwrap_or_default()) {
+                // Whoever we share a terminal or a pipe with may have made it non-blocking.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if self.left.is_some() {
+                        return Ok(0);
+                    }
+                }
+                Ok(read) => {
+                    let read_now = read as u64;
+                    self.left = self.left.map(|left| left.saturating_sub(read_now));
+                    return Ok(read);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits until there is something to read, or until it is to end.
+    fn is_ended(&self) -> io::Result<bool> {
+        let mut ready = [
+            PollFd::new(&self.file, PollFlags::IN),
+            PollFd::new(&self.ended, PollFlags::IN),
+        ];
+        loop {
+            match poll(&mut ready, None) {
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+                Ok(_) => {
+                    let [_, ended] = &ready;
+                    return Ok(!ended.revents().is_empty());
                 }
             }
-            result => return result,
         }
     }
 }

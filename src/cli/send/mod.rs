@@ -1,8 +1,9 @@
 //! Sending: compress a file or standard input and send it, and know whether it arrived.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use async_signal::{Signal, Signals};
+use async_signal::Signal;
 use futures_lite::{FutureExt, StreamExt, future};
 use smol::Timer;
 use smol::net::TcpStream;
@@ -10,7 +11,9 @@ use tlsink::{SendError, Sender};
 
 use super::Failure;
 use super::args::{Send, Trust};
+use super::count::Count;
 use super::say::Say;
+use super::signals;
 
 mod connect;
 pub(crate) mod encode;
@@ -36,8 +39,19 @@ const OUT: usize = 64 << 10;
 /// What a server may say to a sender that wants no receipt, in bytes. It is passed over.
 const CHATTER: usize = 64 << 10;
 
+/// How long the rest of a stream may take after a signal: what was read, its end, and the server's
+/// word on it.
+const STOPPING: Duration = Duration::from_secs(10);
+
+/// A signal that comes again within this time is the same one: timeout(1) sends its own to the
+/// program and to its process group. Nobody types as fast.
+const ECHO: Duration = Duration::from_millis(100);
+
 /// How long it goes unsaid that the server has yet to answer.
 const UNANSWERED: Duration = Duration::from_secs(10);
+
+/// What a missing close_notify means. Other servers may leave it out after every stream.
+const NOT_TAKEN: &str = "a tlsink server sends none for a stream that it did not take whole, and says why where it runs";
 
 /// Sends, and waits until the server has said that it has everything.
 ///
@@ -53,29 +67,55 @@ pub(crate) fn run(args: &Send, say: &Say) -> Result<(), Failure> {
         CHATTER
     };
     let connector = connect::connector(args, answer)?;
-    let mut input = Input::open(args.file.as_deref())?;
-    let mut signals = Signals::new([Signal::Term, Signal::Int])
-        .map_err(|error| Failure::failed(format!("can't handle signals: {error}")))?;
+    let mut input = Input::open(args.file.as_deref(), &say)?;
+    let mut signals = signals::handle(signals::unless_ignored([Signal::Term, Signal::Int]))?;
     if let Trust::Anyone = args.trust {
         say.error(&format!(
             "{}: the server is not verified; whoever answers there gets what is sent",
             args.to
         ));
     }
+    let ending = input.ending.take();
+    let open = Cell::new(false);
     let stopped = async {
-        match signals.next().await {
-            Some(_) => Err(Failure::failed(format!(
-                "{}: stopped before the server had everything",
-                args.to
-            ))),
+        let mut signal = async || match signals.next().await {
+            Some(signal) => signal.ok(),
             None => future::pending().await,
+        };
+        let to = &args.to;
+        let first = signal().await;
+        let since = Instant::now();
+        if let Some(ending) = ending
+            && open.get()
+        {
+            let limit = STOPPING.as_secs_f64();
+            say.info(&format!(
+                "stopping: up to {limit} s to finish; again to stop now"
+            ));
+            // Live input ends here, as if whoever writes it had closed it.
+            drop(ending);
+            let late = async {
+                Timer::after(STOPPING).await;
+                Err(Failure::failed(format!(
+                    "{to}: the server did not have everything {limit} s after the signal"
+                )))
+            };
+            let again = async {
+                while signal().await == first && since.elapsed() < ECHO {}
+                Ok(())
+            };
+            again.or(late).await?;
         }
+        Err(Failure::failed(format!(
+            "{to}: stopped before the server had everything"
+        )))
     };
     let sending = async {
         if !input.live {
             input.read_ahead().await?;
         }
         let sender = connect::connect(args, &connector, &say).await?;
+        open.set(true);
         let sending = Sending {
             args,
             sender,
@@ -204,13 +244,7 @@ impl Sending<'_> {
             future::pending().await
         };
         let finished = self.sender.finish().or(waiting).await;
-        finished.map_err(|error| match error {
-            // By now all was sent, so there may be nothing wrong but the end.
-            SendError::NoCloseNotify => {
-                Failure::failed(format!("{to}: {error}, so it may not have everything"))
-            }
-            error => self.failure(&error),
-        })?;
+        finished.map_err(|error| self.failure(&error))?;
         let receipt = match self.args.receipt {
             true => {
                 self.check()?;
@@ -221,7 +255,8 @@ impl Sending<'_> {
         let Sent { plain, encoded, .. } = self.sent;
         let name = self.args.encode.name();
         Ok(format!(
-            "sent {plain} bytes as {encoded} ({name}) to {to}{receipt}"
+            "sent {} as {encoded} ({name}) to {to}{receipt}",
+            Count(plain, "byte")
         ))
     }
 
@@ -252,14 +287,13 @@ impl Sending<'_> {
         } = self.sent;
         let mut differences = Vec::new();
         if receipt.received != encoded {
-            let received = receipt.received;
-            differences.push(format!(
-                "{received} bytes received, but {encoded} were sent"
-            ));
+            let received = Count(receipt.received, "byte");
+            let were = if encoded == 1 { "was" } else { "were" };
+            differences.push(format!("{received} received, but {encoded} {were} sent"));
         }
         if receipt.delivered != plain {
-            let delivered = receipt.delivered;
-            differences.push(format!("{delivered} bytes delivered, not {plain}"));
+            let delivered = Count(receipt.delivered, "byte");
+            differences.push(format!("{delivered} delivered, not {plain}"));
         }
         if crc32c != own {
             differences.push(format!("their crc32c is {crc32c:08x}, not {own:08x}"));
@@ -291,9 +325,9 @@ impl Sending<'_> {
             Verdict::Whole { .. } => "it ended early",
         };
         Failure::failed(format!(
-            "{}: the server did not take all of it: {reason}; {received} bytes received, \
-             {delivered} delivered",
-            self.args.to
+            "{}: the server did not take all of it: {reason}; {} received, {delivered} delivered",
+            self.args.to,
+            Count(*received, "byte")
         ))
     }
 
@@ -308,6 +342,10 @@ impl Sending<'_> {
         let failure = Failure::failed(format!("{}: {error}", self.args.to));
         match error {
             SendError::Alert(alert) => connect::alerted(failure, alert, self.args),
+            SendError::NoCloseNotify => failure.hint(match self.args.receipt {
+                true => NOT_TAKEN.to_owned(),
+                false => format!("{NOT_TAKEN}; with --receipt on both sides it says so here"),
+            }),
             _ => failure,
         }
     }

@@ -1,0 +1,424 @@
+//! The table of all options. `--help` prints it, and the arguments are split by it.
+
+/// The options of one command.
+#[derive(Debug)]
+pub(super) struct Options {
+    /// The command, as users type it.
+    pub(super) command: &'static str,
+    /// How users see the options.
+    pub(super) see: &'static str,
+    pub(super) groups: &'static [Group],
+}
+
+/// Options under one heading.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) title: &'static str,
+    pub(super) options: &'static [Opt],
+}
+
+/// One option.
+#[derive(Debug)]
+pub(super) struct Opt {
+    /// Its short name, such as `-l`.
+    pub(super) short: Option<&'static str>,
+    /// Its long name, such as `--listen`.
+    pub(super) long: &'static str,
+    /// The placeholder for its value, such as `FILE`. A flag takes none.
+    pub(super) value: Option<&'static str>,
+    /// Whether it may be given several times.
+    pub(super) repeatable: bool,
+    /// What it does, in lines that fit beside its name, with its default in brackets.
+    pub(super) about: &'static str,
+}
+
+const fn flag(long: &'static str, about: &'static str) -> Opt {
+    Opt {
+        short: None,
+        long,
+        value: None,
+        repeatable: false,
+        about,
+    }
+}
+
+const fn value(long: &'static str, value: &'static str, about: &'static str) -> Opt {
+    Opt {
+        value: Some(value),
+        ..flag(long, about)
+    }
+}
+
+impl Opt {
+    const fn short(self, short: &'static str) -> Opt {
+        Opt {
+            short: Some(short),
+            ..self
+        }
+    }
+
+    const fn repeatable(self) -> Opt {
+        Opt {
+            repeatable: true,
+            ..self
+        }
+    }
+
+    /// The short name, if there is one, and the long one.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.short.into_iter().chain([self.long])
+    }
+}
+
+impl Options {
+    pub(super) fn all(&self) -> impl Iterator<Item = &'static Opt> + use<> {
+        self.groups.iter().flat_map(|group| group.options)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+        self.all().flat_map(Opt::names)
+    }
+
+    /// The option with this name, short or long.
+    pub(super) fn find(&self, name: &str) -> Option<&'static Opt> {
+        self.all()
+            .find(|option| option.names().any(|own| own == name))
+    }
+}
+
+/// The commands that have options of their own.
+pub(super) static COMMANDS: [&Options; 3] = [&LISTEN, &SEND, &CERT];
+
+const HELP: Opt = flag("--help", "-h is shorter").short("-h");
+const VERSION: Opt = flag("--version", "").short("-V");
+
+pub(super) static LISTEN: Options = Options {
+    command: "tlsink listen",
+    see: "see tlsink --help",
+    groups: &[
+        Group {
+            title: "Listening",
+            options: &[
+                value(
+                    "--listen",
+                    "ADDR",
+                    "HOST:PORT, on every address of HOST; repeatable; PORT\n\
+                     alone is loopback; port 0 takes a free one\n\
+                     [127.0.0.1:4433]",
+                )
+                .short("-l")
+                .repeatable(),
+                value(
+                    "--max-connections",
+                    "N",
+                    "further ones wait in the backlog\n\
+                     [10000, or what the file limit allows]",
+                ),
+                value("--max-per-ip", "N", "of them from one address [no limit]"),
+                value("--handshake-timeout", "TIME", "0 is never [10]"),
+                value(
+                    "--idle-timeout",
+                    "TIME",
+                    "0 is never (TCP keep-alive is always on) [0]",
+                ),
+                flag(
+                    "--once",
+                    "stop after the first connection that completed its\n\
+                     handshake",
+                ),
+            ],
+        },
+        Group {
+            title: "TLS",
+            options: &[
+                value(
+                    "--cert",
+                    "FILE",
+                    "certificate chain, PEM; repeatable: further ones are\n\
+                     chosen by the name that a sender asks for",
+                )
+                .short("-c")
+                .repeatable(),
+                value(
+                    "--key",
+                    "FILE",
+                    "its private key, PEM: PKCS#8, PKCS#1 or SEC1; one for\n\
+                     each --cert",
+                )
+                .short("-k")
+                .repeatable(),
+                value(
+                    "--self-signed",
+                    "NAMES",
+                    "a fresh certificate for these names, separated by\n\
+                     commas [without --cert: one for localhost, on\n\
+                     loopback addresses]",
+                ),
+                value(
+                    "--client-ca",
+                    "FILE",
+                    "verify senders by the CA certificates in FILE\n\
+                     [senders are anonymous]",
+                ),
+                value(
+                    "--client-auth",
+                    "MODE",
+                    "require or optional [require, with --client-ca]",
+                ),
+                value(
+                    "--allow-client",
+                    "NAME",
+                    "let in only this name; repeatable; *.SUFFIX is every\n\
+                     DNS name below SUFFIX [every verified sender]",
+                )
+                .repeatable(),
+                value(
+                    "--crl",
+                    "FILE",
+                    "refuse what this list revokes, PEM or DER; repeatable",
+                )
+                .repeatable(),
+                value("--tls-min", "VERSION", "1.2 or 1.3 [1.2]"),
+                flag(
+                    "--key-log",
+                    "write secrets to the file that SSLKEYLOGFILE names",
+                ),
+            ],
+        },
+        Group {
+            title: "Decoding",
+            options: &[
+                value(
+                    "--decode",
+                    "FORMAT",
+                    "auto, none, gzip, zlib, deflate, zstd, qt [auto]",
+                )
+                .short("-d"),
+                value(
+                    "--max-decoded",
+                    "SIZE",
+                    "most output from one connection [no limit]",
+                ),
+                value("--max-window", "SIZE", "largest zstd window [8M]"),
+                value(
+                    "--max-memory",
+                    "SIZE",
+                    "windows, unfinished lines and chunks together [1G]",
+                ),
+            ],
+        },
+        Group {
+            title: "Output",
+            options: &[
+                value(
+                    "--format",
+                    "FORMAT",
+                    "lines: whole lines, never spliced; raw: bytes as they\n\
+                     come; json: an object for each line [lines]",
+                )
+                .short("-f"),
+                flag("--label", "put the sender before each line"),
+                value("--max-line", "SIZE", "longest line that is kept whole [1M]"),
+                value(
+                    "--output",
+                    "FILE",
+                    "append to FILE, - is standard output; lines and json\n\
+                     first end the line in whose middle it ends [-]",
+                )
+                .short("-o"),
+                flag(
+                    "--receipt",
+                    "answer each stream with a receipt: a line of JSON",
+                ),
+                value(
+                    "--output-dir",
+                    "DIR",
+                    "write each stream to a file of its own in DIR, which\n\
+                     is NAME.part until the stream ended clean",
+                ),
+                value(
+                    "--name",
+                    "TEMPLATE",
+                    "what these are called; {time}, {peer}, {port},\n\
+                     {client} and {conn} are filled in\n\
+                     [{time}-{peer}-{conn}]",
+                ),
+                flag("--sync", "sync each to the disk before its stream is clean"),
+            ],
+        },
+        Group {
+            title: "Running",
+            options: &[
+                value("--threads", "N", "threads that shake hands [one per core]"),
+                value(
+                    "--lanes",
+                    "N",
+                    "threads that receive and print [one per core]",
+                ),
+                value(
+                    "--drain",
+                    "TIME",
+                    "how long open streams may go on after a signal [10]",
+                ),
+                flag(
+                    "--stats",
+                    "a live line on standard error, and totals at the end",
+                ),
+                flag(
+                    "--timestamps",
+                    "put the time (UTC) before each line on standard error",
+                ),
+                flag("--verbose", "also say each open").short("-v"),
+                flag(
+                    "--quiet",
+                    "say only errors, refused senders, and streams that\n\
+                     were not clean",
+                )
+                .short("-q"),
+                HELP,
+                VERSION,
+            ],
+        },
+    ],
+};
+
+pub(super) static SEND: Options = Options {
+    command: "tlsink send",
+    see: "see tlsink send --help",
+    groups: &[
+        Group {
+            title: "Encoding",
+            options: &[
+                value("--encode", "FORMAT", "zstd, gzip, zlib or none [zstd]").short("-e"),
+                value(
+                    "--level",
+                    "N",
+                    "zstd 1 to 19, gzip and zlib 1 to 9 [its usual one]",
+                ),
+            ],
+        },
+        Group {
+            title: "The server",
+            options: &[
+                value(
+                    "--ca",
+                    "FILE",
+                    "verify it by the CA certificates in FILE\n\
+                     [by those that this system trusts]",
+                ),
+                value(
+                    "--fingerprint",
+                    "SHA256",
+                    "take the one certificate with this fingerprint, as\n\
+                     tlsink and openssl x509 print it, and no other",
+                ),
+                flag("--insecure", "verify nothing"),
+                value(
+                    "--name",
+                    "NAME",
+                    "its name, where its certificate has another [HOST]",
+                ),
+            ],
+        },
+        Group {
+            title: "Our certificate",
+            options: &[
+                value(
+                    "--cert",
+                    "FILE",
+                    "certificate chain, PEM, for servers that want one",
+                )
+                .short("-c"),
+                value(
+                    "--key",
+                    "FILE",
+                    "its private key, PEM: PKCS#8, PKCS#1 or SEC1",
+                )
+                .short("-k"),
+            ],
+        },
+        Group {
+            title: "Sending",
+            options: &[
+                flag(
+                    "--receipt",
+                    "wait for the server's receipt, and compare it with\n\
+                     what was sent; needs a server with --receipt",
+                ),
+                value(
+                    "--retry",
+                    "N",
+                    "further tries to connect, before anything is sent [0]",
+                ),
+                flag(
+                    "--timestamps",
+                    "put the time (UTC) before each line on standard error",
+                ),
+                flag("--verbose", "also say which address was connected to").short("-v"),
+                flag("--quiet", "say only errors").short("-q"),
+                HELP,
+                VERSION,
+            ],
+        },
+    ],
+};
+
+pub(super) static CERT: Options = Options {
+    command: "tlsink cert",
+    see: "see tlsink cert --help",
+    groups: &[PLAIN],
+};
+
+/// The options of `tlsink help` and `tlsink version`.
+pub(super) static ANSWERS: Options = Options {
+    command: "tlsink help",
+    see: "see tlsink --help",
+    groups: &[PLAIN],
+};
+
+const PLAIN: Group = Group {
+    title: "Options",
+    options: &[HELP, VERSION],
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_command_has_options_of_its_own() {
+        for (option, listens, sends) in [
+            ("--listen", true, false),
+            ("--label", true, false),
+            ("--encode", false, true),
+            ("-e", false, true),
+            ("--fingerprint", false, true),
+            ("--cert", true, true),
+            ("-q", true, true),
+            ("--bogus", false, false),
+            ("", false, false),
+        ] {
+            assert_eq!(LISTEN.find(option).is_some(), listens, "{option}");
+            assert_eq!(SEND.find(option).is_some(), sends, "{option}");
+        }
+    }
+
+    /// Splitting relies on it.
+    #[test]
+    fn names_are_unique_and_of_the_usual_shape() {
+        for options in COMMANDS {
+            let mut names: Vec<_> = options.names().collect();
+            let count = names.len();
+            names.sort_unstable();
+            names.dedup();
+            assert_eq!(names.len(), count, "{}", options.command);
+            for option in options.all() {
+                assert!(option.long.starts_with("--") && option.long.len() > 3);
+                assert!(!option.long.contains('='));
+                if let Some(short) = option.short {
+                    assert!(short.len() == 2 && short.starts_with('-') && short != "--");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Which signals the program handles.
+
+use async_signal::{Signal, Signals};
+
+use super::Failure;
+
+/// Handles these signals from now on, each in place of what it did before.
+///
+/// # Errors
+///
+/// When they can't be handled.
+pub(crate) fn handle(wanted: impl IntoIterator<Item = Signal>) -> Result<Signals, Failure> {
+    Signals::new(wanted).map_err(|error| Failure::failed(format!("can't handle signals: {error}")))
+}
+
+/// Those of these signals that were not ignored when the program started.
+///
+/// Whoever started it may want it to outlive the terminal (nohup(1)), or have its own reasons; a
+/// shell without job control starts programs in the background with SIGINT ignored (POSIX, XCU
+/// 2.11). Where it can't be told, none is ignored.
+pub(crate) fn unless_ignored<const N: usize>(signals: [Signal; N]) -> impl Iterator<Item = Signal> {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))
+        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0);
+    // Signal 1 is the lowest bit (proc(5)).
+    let is_ignored = move |signal: &Signal| ignored >> (*signal as i32 - 1) & 1 == 1;
+    signals
+        .into_iter()
+        .filter(move |signal| !is_ignored(signal))
+}
+
+/// Lets a write beyond the limit on the size of files fail (setrlimit(2), EFBIG), as on a full
+/// disk. By default SIGXFSZ ends the program instead.
+///
+/// # Errors
+///
+/// When it can't be handled.
+pub(crate) fn fail_beyond_file_size_limit() -> Result<(), Failure> {
+    // A signal that was handled once is passed over from then on.
+    handle([Signal::Xfsz]).map(drop)
+}

@@ -1,0 +1,75 @@
+//! The receiver's limits, as a stream goes over them.
+
+use std::fmt;
+
+use crate::count::Count;
+
+/// A limit of the receiver, and what went over it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Limit {
+    /// [`Builder::max_per_ip`](crate::Builder::max_per_ip).
+    PerIp {
+        /// How many connections one address may have.
+        most: usize,
+    },
+    /// [`Builder::max_window`](crate::Builder::max_window).
+    Window {
+        /// The window that the stream needs, in bytes.
+        window: u64,
+        /// The largest that there may be.
+        most: u64,
+    },
+    /// [`Builder::max_memory`](crate::Builder::max_memory).
+    Memory {
+        /// What there was no memory for.
+        what: String,
+    },
+    /// [`Builder::max_decoded`](crate::Builder::max_decoded).
+    Decoded {
+        /// The most that a stream may decode to, in bytes.
+        most: u64,
+    },
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Limit::PerIp { most } => {
+                let are = if *most == 1 { "is" } else { "are" };
+                let connections = Count(*most as u64, "connection");
+                write!(f, "{connections} {are} open from this address")
+            }
+            Limit::Window { window, most } => {
+                write!(f, "zstd window of {window} bytes, the limit is {most}")
+            }
+            Limit::Memory { what } => write!(f, "no memory left for {what}"),
+            Limit::Decoded { most } => {
+                write!(f, "more than {} when decoded", Count(*most, "byte"))
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_is_a_number_of_its_own() {
+        for (limit, said) in [
+            (
+                Limit::PerIp { most: 1 },
+                "1 connection is open from this address",
+            ),
+            (
+                Limit::PerIp { most: 2 },
+                "2 connections are open from this address",
+            ),
+            (Limit::Decoded { most: 0 }, "more than 0 bytes when decoded"),
+            (Limit::Decoded { most: 1 }, "more than 1 byte when decoded"),
+        ] {
+            assert_eq!(limit.to_string(), said);
+        }
+    }
+}

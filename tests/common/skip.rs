@@ -1,0 +1,46 @@
+//! Tests, or parts of them, that can't run everywhere.
+
+use std::io::{ErrorKind, Write, stderr};
+use std::process::{Command, Stdio};
+use std::thread;
+
+/// Where this is set, and not empty, a client that is missing fails the tests that run it.
+pub const REQUIRE: &str = "TLSINK_REQUIRE_CLIENTS";
+
+/// Says that something is skipped, as this machine does not allow it.
+pub fn skip(why: &str) {
+    let current = thread::current();
+    let test = current.name().unwrap_or("a test");
+    // libtest captures what is printed by macros, and shows nothing of it if the test passes. It
+    // does not capture what is written to standard error itself.
+    let _ = writeln!(stderr().lock(), "skipped: {test}: {why}");
+}
+
+/// Says that something is skipped for want of a program that can be installed.
+///
+/// # Panics
+///
+/// Where [`REQUIRE`] is set.
+#[track_caller]
+pub fn missing(what: &str) {
+    let required = std::env::var_os(REQUIRE).is_some_and(|value| !value.is_empty());
+    assert!(!required, "{what}, and {REQUIRE} is set");
+    skip(what);
+}
+
+/// Whether there is such a program; [says so](missing) if not.
+#[track_caller]
+pub fn is_installed(name: &str) -> bool {
+    let mut command = Command::new(name);
+    let tried = command
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    let there = !matches!(tried, Err(error) if error.kind() == ErrorKind::NotFound);
+    if !there {
+        missing(&format!("{name} is not installed"));
+    }
+    there
+}
