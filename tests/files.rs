@@ -404,7 +404,7 @@ mod program {
         program.wait_for_ends(1);
         let mut client = connect();
         client.write(&unfinished).unwrap();
-        client.finish().unwrap();
+        client.finish_unclean().unwrap();
         program.wait_for_ends(2);
         let mut client = connect();
         client.write(&damaged).unwrap();

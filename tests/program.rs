@@ -1023,7 +1023,7 @@ fn a_line_that_a_file_ends_within_is_ended_before_more_is_appended() {
 fn a_secret_does_not_go_on_with_half_a_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = in_folder(folder.path(), "keys");
-    let commands = format!("printf cut >{file}; export SSLKEYLOGFILE={file}");
+    let commands = format!("umask 077; printf cut >{file}; export SSLKEYLOGFILE={file}");
     let program = Program::start_after(&commands, &["--key-log"]);
     send(program.address(), b"line\n");
     assert_eq!(program.stop().status, 0);

@@ -208,6 +208,23 @@ fn a_close_notify_is_not_answered_by_one_when_the_sink_does_not_take_the_stream(
 }
 
 #[test]
+fn a_handshake_that_fails_is_answered_with_an_alert_however_much_came_with_it() {
+    for behind in [0, 3000, 100_000] {
+        let (server, _sink) = server();
+        let mut session = Session::new(&server, Client::new(&TLS13));
+        session.shake_hands();
+        let mut flight = session.client.records();
+        *flight.last_mut().unwrap() ^= 1;
+        flight.extend(session.client.record(&vec![b'x'; behind]));
+        session.remote.send(flight);
+        let report = session.connection.run().expect("it is refused");
+        assert!(!report.established);
+        let said = session.client.refused(&session.remote.take());
+        assert_eq!(said, "received fatal alert: BadRecordMac", "{behind}");
+    }
+}
+
+#[test]
 fn data_behind_a_close_notify_is_ignored_however_it_comes() {
     let large = vec![b'x'; 16 * 1024];
     for version in [&TLS12, &TLS13] {

@@ -179,15 +179,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<IO> {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
+        // When a handshake fails, nothing but this read sends its alert.
+        if !this.gathered.is_empty() {
+            // A peer that takes nothing more, or not now, may have sent something nonetheless.
+            match this.poll_send(cx) {
+                Poll::Ready(Err(_)) => this.gathered = Vec::new(),
+                // But one that takes no answers may not ask for more of them: rustls would keep
+                // them.
+                Poll::Pending if this.gathered.len() >= GATHERED => return Poll::Pending,
+                _ => {}
+            }
+        }
         if this.at < this.end {
             return Poll::Ready(Ok(this.take(buf)));
-        }
-        // A peer that takes nothing more, or not now, may have sent something nonetheless.
-        match this.poll_send(cx) {
-            Poll::Ready(Err(_)) => this.gathered = Vec::new(),
-            // But one that takes no answers may not ask for more of them: rustls would keep them.
-            Poll::Pending if this.gathered.len() >= GATHERED => return Poll::Pending,
-            _ => {}
         }
         match ALLOWANCE.get() {
             Some(allowed) if this.place.left < LARGE => match allowed {
@@ -368,6 +372,62 @@ mod tests {
         let panicked = std::panic::catch_unwind(|| reading_ahead(1, || panic!("as expected")));
         assert!(panicked.is_err());
         assert_eq!(ALLOWANCE.get(), None);
+    }
+
+    #[test]
+    fn an_answer_is_sent_before_more_of_what_was_read_ahead_is_taken() {
+        let (first, second) = (record(2000), record(2000));
+        let mut wire = Wire::new(Peer {
+            sent: [first, second].concat(),
+            taken: Vec::new(),
+        });
+        let mut piece = [0; 1000];
+        let (read, _) = reading_ahead(SCRATCH, || block_on(wire.read(&mut piece)));
+        assert_eq!(read.unwrap(), piece.len());
+        block_on(async {
+            wire.write_all(b"alert").await.unwrap();
+            wire.read(&mut piece).await.unwrap();
+        });
+        assert_eq!(wire.io.taken, b"alert");
+    }
+
+    /// It has something to be read, and takes all that is written.
+    struct Peer {
+        sent: Vec<u8>,
+        taken: Vec<u8>,
+    }
+
+    impl AsyncRead for Peer {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &mut [u8],
+        ) -> Poll<io::Result<usize>> {
+            let len = buf.len().min(self.sent.len());
+            for (to, from) in buf.iter_mut().zip(self.sent.drain(..len)) {
+                *to = from;
+            }
+            Poll::Ready(Ok(len))
+        }
+    }
+
+    impl AsyncWrite for Peer {
+        fn poll_write(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            buf: &[u8],
+        ) -> Poll<io::Result<usize>> {
+            self.taken.extend_from_slice(buf);
+            Poll::Ready(Ok(buf.len()))
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
     }
 
     #[test]
