@@ -816,7 +816,8 @@ mod program {
             local
         };
         refused(offer(b"GET / HTTP/1.1\r\n\r\n"), "", "this is not TLS");
-        refused(offer(&tls_1_1_hello()), "", "no version of TLS in common");
+        let reason = "no version of TLS in common, or no kind of signature but SHA-1";
+        refused(offer(&tls_1_1_hello()), "", reason);
 
         let connect = |sender: Option<&Credentials>| {
             let config = match sender {
