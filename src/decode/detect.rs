@@ -155,11 +155,10 @@ fn look(held: &[u8]) -> Look {
             // It is still in what comes before.
             Some((_, None | Some([]))) => open = true,
             Some((_, Some([first]))) => open |= is_zlib_method(*first),
-            Some((at, Some([first, second, ..]))) => {
-                if is_zlib_header(*first, *second) {
-                    return Look::Zlib { format, at };
-                }
+            Some((at, Some([first, second, ..]))) if is_zlib_header(*first, *second) => {
+                return Look::Zlib { format, at };
             }
+            Some(_) => {}
         }
     }
     Look::Verdict(match open {
