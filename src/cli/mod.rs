@@ -6,6 +6,7 @@ use std::process::ExitCode;
 mod accept;
 mod address;
 mod args;
+mod bytes;
 mod cert;
 mod certificate;
 mod control;

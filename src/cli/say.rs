@@ -26,9 +26,6 @@ const WAITING: usize = 16 * 1024;
 /// How long the end of the program waits for its last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// What a live line begins with.
-pub(super) const LIVE_START: &str = "tlsink: ";
-
 /// Says lines, from any thread; clones say to the same place.
 #[derive(Clone)]
 pub(crate) struct Say {
@@ -115,7 +112,7 @@ impl Say {
     /// Shows a line at the bottom of the terminal.
     pub(crate) fn live(&self, text: &str) {
         if Level::Info <= self.level {
-            self.send(Line::Live(format!("{LIVE_START}{}", escaped(text))));
+            self.send(Line::Live(format!("tlsink: {}", escaped(text))));
         }
     }
 

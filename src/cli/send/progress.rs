@@ -1,132 +1,110 @@
 //! How far a file has been sent, at the bottom of the terminal.
 
-use std::fmt;
-use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::cell::Cell;
+use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
-use rustix::termios::tcgetwinsize;
+use super::super::bytes::Bytes;
+use super::super::say::Say;
 
-use super::super::say::{LIVE_START, Say};
+/// How often it is shown at most.
+const INTERVAL: Duration = Duration::from_millis(200);
 
-/// How often a second it is drawn at most.
-const DRAWN: u8 = 5;
+/// A line that tells how far a file has been sent, or nothing. It is gone when this is dropped.
+pub(crate) struct Progress(Option<Line>);
 
-/// What indicatif can still lay out. What is too long is cut where it is said.
-const NARROWEST: u16 = 20;
-
-const TEMPLATE: &str = "{wide_bar} {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
-
-/// A progress bar, or nothing. It is gone when this is dropped.
-pub(crate) struct Progress(Option<ProgressBar>);
+struct Line {
+    say: Say,
+    /// The length of the file, in bytes.
+    len: u64,
+    start: Instant,
+    shown: Cell<Option<Instant>>,
+}
 
 impl Progress {
-    /// Of this many bytes, if there is a terminal to show it on and it is known how many.
+    /// For this many bytes, if there is a terminal to show it on and it is known how many.
     pub(crate) fn new(len: Option<u64>, say: &Say) -> Self {
-        Progress(len.filter(|_| say.is_terminal()).map(|len| {
-            let screen = Box::new(Screen {
-                say: say.clone(),
-                line: Mutex::default(),
-            });
-            let bar = ProgressBar::with_draw_target(
-                Some(len),
-                ProgressDrawTarget::term_like_with_hz(screen, DRAWN),
-            );
-            // It is known to be one; any other would do as well.
-            if let Ok(style) = ProgressStyle::with_template(TEMPLATE) {
-                bar.set_style(style.progress_chars("#>-"));
-            }
-            bar
+        Progress(len.filter(|_| say.is_terminal()).map(|len| Line {
+            say: say.clone(),
+            len,
+            start: Instant::now(),
+            shown: Cell::new(None),
         }))
     }
 
-    /// So much of it was taken.
+    /// Shows that this many bytes were taken so far.
     pub(crate) fn set(&self, bytes: u64) {
-        if let Some(bar) = &self.0 {
-            bar.set_position(bytes);
+        let Some(line) = &self.0 else { return };
+        let now = Instant::now();
+        let is_due = |shown: Instant| now.duration_since(shown) >= INTERVAL;
+        if line.shown.get().is_none_or(is_due) {
+            line.shown.set(Some(now));
+            let elapsed = now.duration_since(line.start);
+            line.say.live(&text(bytes, line.len, elapsed));
         }
     }
 }
 
 impl Drop for Progress {
     fn drop(&mut self) {
-        if let Some(bar) = &self.0 {
-            bar.finish_and_clear();
+        if let Some(line) = &self.0
+            && line.shown.get().is_some()
+        {
+            line.say.live_over();
         }
     }
 }
 
-/// The terminal, by way of the thread that says everything else: nothing waits for it, and no line
-/// runs into the bar.
-struct Screen {
-    say: Say,
-    line: Mutex<String>,
+fn text(bytes: u64, len: u64, elapsed: Duration) -> String {
+    let (sent, all) = (bytes as f64, len as f64);
+    let rate = sent / elapsed.as_secs_f64().max(f64::EPSILON);
+    let left = (all - sent).max(0.0) / rate.max(f64::EPSILON);
+    format!(
+        "{:.0}%, {} of {}, {}/s, {} left",
+        100.0 * sent / all.max(1.0),
+        Bytes(sent),
+        Bytes(all),
+        Bytes(rate),
+        time(left)
+    )
 }
 
-impl Screen {
-    fn line(&self) -> std::sync::MutexGuard<'_, String> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+/// A number of seconds in the largest unit of which there is at least one.
+fn time(seconds: f64) -> String {
+    match seconds {
+        ..60.0 => format!("{seconds:.0} s"),
+        60.0..3600.0 => format!("{:.0} min", seconds / 60.0),
+        _ => format!("{:.1} h", seconds / 3600.0),
     }
 }
 
-impl fmt::Debug for Screen {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Screen").finish_non_exhaustive()
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// There is one line, so the cursor has nowhere to go.
-impl TermLike for Screen {
-    fn width(&self) -> u16 {
-        // A terminal that doesn't know its size says 0.
-        let columns = match tcgetwinsize(io::stderr()) {
-            Ok(size) if size.ws_col > 0 => size.ws_col,
-            _ => 80,
-        };
-        let taken = u16::try_from(LIVE_START.len()).unwrap_or(columns);
-        // The last column stays free: some terminals wrap as soon as it is taken.
-        columns
-            .saturating_sub(taken)
-            .saturating_sub(1)
-            .max(NARROWEST)
-    }
-
-    fn move_cursor_up(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_down(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_right(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn move_cursor_left(&self, _: usize) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write_line(&self, text: &str) -> io::Result<()> {
-        self.write_str(text)
-    }
-
-    fn write_str(&self, text: &str) -> io::Result<()> {
-        self.line().push_str(text);
-        Ok(())
-    }
-
-    fn clear_line(&self) -> io::Result<()> {
-        self.line().clear();
-        Ok(())
-    }
-
-    fn flush(&self) -> io::Result<()> {
-        let line = std::mem::take(&mut *self.line());
-        match line.trim() {
-            "" => self.say.live_over(),
-            line => self.say.live(line),
+    #[test]
+    fn the_line_tells_share_amounts_rate_and_time() {
+        for (bytes, len, seconds, expected) in [
+            (0, 0, 0, "0%, 0 B of 0 B, 0 B/s, 0 s left"),
+            (
+                1 << 20,
+                4 << 20,
+                1,
+                "25%, 1.0 MiB of 4.0 MiB, 1.0 MiB/s, 3 s left",
+            ),
+            (
+                1024,
+                1 << 20,
+                1,
+                "0%, 1.0 KiB of 1.0 MiB, 1.0 KiB/s, 17 min left",
+            ),
+            (
+                1024,
+                1 << 30,
+                1,
+                "0%, 1.0 KiB of 1.0 GiB, 1.0 KiB/s, 291.3 h left",
+            ),
+        ] {
+            assert_eq!(text(bytes, len, Duration::from_secs(seconds)), expected);
         }
-        Ok(())
     }
 }
