@@ -41,7 +41,12 @@ fn broken_off_anywhere_a_stream_of_a_named_format_is_clean_at_its_ends_only() {
             let what = format!("{format} after {cut} bytes: {got:?}");
             assert_eq!(got.received, cut, "{what}");
             is_prefix(&stream, cut, got, &what);
-            assert_eq!(told(got), told_end(&stream, cut), "{what}");
+            let end = match cut {
+                // Where a format was named, nothing at all is no whole stream of it.
+                0 if format != Format::Plain => ("truncated", format!("{format} not finished")),
+                cut => told_end(&stream, cut),
+            };
+            assert_eq!(told(got), end, "{what}");
             assert_eq!(got.format, format.name(), "{what}");
         }
     }
@@ -132,12 +137,12 @@ fn short(format: Format) -> Flushed {
     stream
 }
 
-/// How many bytes there must be at least for the format to be told from plain data.
+/// How many bytes there must be at least for a stream that ends there to be told from plain data.
 fn signature(format: Format) -> usize {
     match format {
-        Format::Gzip => 3,
+        Format::Gzip => 1,
         Format::Zlib => 2,
-        Format::Zstd => 4,
+        Format::Zstd => 2,
         Format::Qt => 6,
         other => unreachable!("{other}"),
     }

@@ -70,6 +70,9 @@ impl Detect {
         }
         match held {
             [] => Verdict::Undecided,
+            // The first bytes of a gzip or zstd stream that was cut off. No text begins like that.
+            [0x1f] | [0x1f, 0x8b] => Verdict::Format(Format::Gzip),
+            [0x28, 0xb5] | [0x28, 0xb5, 0x2f] => Verdict::Format(Format::Zstd),
             _ => Verdict::Format(Format::Plain),
         }
     }
@@ -276,9 +279,23 @@ mod tests {
     fn what_only_begins_like_a_format_is_plain() {
         assert_eq!(detect(b"BZh9 is not bzip2"), (5, PLAIN));
         assert_eq!(detect(b"P*M"), (3, PLAIN));
-        assert_eq!(detect(&[0x1f, 0x8b]), (2, PLAIN));
         assert_eq!(detect(&[0, 0, 0, 0]), (4, PLAIN));
         assert_eq!(detect(b"x"), (1, PLAIN));
+    }
+
+    #[test]
+    fn the_first_bytes_of_a_gzip_or_zstd_stream_are_not_plain() {
+        for (whole, format) in [
+            (&[0x1f, 0x8b, 0x08][..], Format::Gzip),
+            (&[0x28, 0xb5, 0x2f, 0xfd], Format::Zstd),
+        ] {
+            // A parenthesis alone is text.
+            let least = if format == Format::Zstd { 2 } else { 1 };
+            for len in least..=whole.len() {
+                assert_eq!(detect(&whole[..len]), (len, Verdict::Format(format)));
+            }
+        }
+        assert_eq!(detect(b"("), (1, PLAIN));
     }
 
     #[test]

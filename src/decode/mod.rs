@@ -290,12 +290,13 @@ impl Decoder {
         }
     }
 
-    /// Whether the stream may end here. No bytes at all are a whole stream, in every format.
+    /// Whether the stream may end here. No bytes at all are a whole stream if its format was to be
+    /// detected, or if it is plain. In any other format an empty stream is one of which nothing came.
     pub fn at_boundary(&self) -> bool {
         let at_boundary = match &self.state {
-            State::Detecting(_) | State::Plain | State::Empty(_) => true,
+            State::Detecting(_) | State::Plain => true,
             State::Decoding(_, codec) => codec.at_boundary(),
-            State::Failed(..) => false,
+            State::Empty(_) | State::Failed(..) => false,
         };
         at_boundary && self.held.is_empty()
     }
