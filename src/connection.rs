@@ -339,6 +339,7 @@ impl Guard {
             format: verdict.format,
             received: self.received,
             delivered: verdict.delivered,
+            undecoded: verdict.undecoded,
         };
         if !report.established {
             self.shared.failures.count(&report.end, self.unverified);

@@ -58,6 +58,7 @@ pub(crate) struct Verdict {
     pub(crate) end: End,
     pub(crate) format: Format,
     pub(crate) delivered: u64,
+    pub(crate) undecoded: u64,
     /// CRC-32C (RFC 3720, appendix B.4) of what was delivered, if there are to be receipts.
     pub(crate) crc32c: u32,
 }
@@ -69,6 +70,7 @@ impl Verdict {
             end,
             format: Format::Auto,
             delivered: 0,
+            undecoded: 0,
             crc32c: 0,
         }
     }
@@ -166,6 +168,13 @@ pub(crate) struct SinkLink(Option<Arc<Link>>);
 impl SinkLink {
     pub(crate) fn new(link: &Arc<Link>) -> Self {
         SinkLink(Some(Arc::clone(link)))
+    }
+
+    /// Whether the server has cut the connection.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.0
+            .as_ref()
+            .is_some_and(|link| link.requested() == Some(Request::Cut))
     }
 
     /// Asks the connection to read no more.

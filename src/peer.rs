@@ -131,6 +131,7 @@ pub struct Conn {
     pub(crate) format: Format,
     pub(crate) received: u64,
     pub(crate) delivered: u64,
+    pub(crate) undecoded: u64,
 }
 
 impl Conn {
@@ -162,5 +163,11 @@ impl Conn {
     /// Bytes handed on so far, decompressed.
     pub fn delivered(&self) -> u64 {
         self.delivered
+    }
+
+    /// Bytes of those received that were not decoded, as the [server](crate::Server::cut) was cut
+    /// before their turn came.
+    pub fn undecoded(&self) -> u64 {
+        self.undecoded
     }
 }

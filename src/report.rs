@@ -22,6 +22,9 @@ pub struct Report {
     pub received: u64,
     /// Bytes handed to the output, decompressed.
     pub delivered: u64,
+    /// Bytes of those received that were not decoded, as the [server](crate::Server::cut) was cut
+    /// before their turn came.
+    pub undecoded: u64,
 }
 
 impl Report {

@@ -164,7 +164,9 @@ impl Server {
         self.shared().stop();
     }
 
-    /// Ends what is open, as [`Cut::Server`](crate::Cut::Server). What arrived before is delivered.
+    /// Ends what is open, as [`Cut::Server`](crate::Cut::Server). What had arrived is delivered, up to
+    /// a mebibyte for each sink: a few bytes may decode to gigabytes. The rest is
+    /// [counted](crate::Report::undecoded) and dropped.
     pub fn cut(&self) {
         self.shared().cut();
     }
@@ -177,9 +179,9 @@ impl Server {
     /// call or another one since the stop; those in the handshake are
     /// [not established](Report::established). The timer is async-io's.
     ///
-    /// The grace is for senders. Cut or not, a connection waits for its sink to be through with
-    /// what had arrived, so this takes as long as the output does. Dropping the future leaves the
-    /// server stopped, and what is open as it is.
+    /// The grace is for senders. When it is over, each sink delivers a mebibyte at most; a connection
+    /// waits for that, so this takes as long as the output does.
+    /// Dropping the future leaves the server stopped, and what is open as it is.
     ///
     /// ```
     /// # async fn stop(server: tlsink::Server) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use futures_lite::future;
 
-use crate::budget::Memory;
+use crate::budget::{Memory, Share};
 use crate::decode::{Decoder, Format, Limits};
 use crate::error::{Cut, End, OutputError};
 use crate::event::{Chunk, Close, Event, Kind, Open};
@@ -30,9 +30,16 @@ const BITE: usize = 16 * 1024;
 /// a [`TURN`], and a flush for each few streams costs nothing beside their handshakes.
 const UNFLUSHED: usize = 8;
 
-/// Steps after which the executor's other tasks come first: several milliseconds, if each is a full
+/// Steps after which the executor's other tasks come first: a few milliseconds, if each is a full
 /// [`TURN`]; usually it is all that there was to do.
-const STEPS: usize = 32;
+const STEPS: usize = 8;
+
+/// The most that is still decoded of streams that the server has cut, all together, in bytes. The last
+/// lines of thousands of live senders fit into it, and a slow output takes it in a moment.
+const AFTER_CUT: usize = 4 * TURN;
+
+/// A turn of a stream that was cut counts as so many bytes at least: it may decode to nothing.
+const LEAST_TURN: usize = 1024;
 
 /// Decodes and delivers what a [`Server`]'s connections receive.
 ///
@@ -58,6 +65,8 @@ pub struct Sink {
     spent: Option<Chunk>,
     /// Streams that are through, whose connections are still to hear of it.
     closed: Vec<Closed>,
+    /// What is left of [`AFTER_CUT`], until there is nothing to do.
+    after_cut: usize,
     counters: Arc<Counters>,
     settings: Settings,
 }
@@ -92,6 +101,8 @@ struct Stream {
     queue: VecDeque<Chunk>,
     /// How much of the first chunk is decoded.
     at: usize,
+    /// Decoded bytes that did not fit into the output's last turn.
+    rest: Option<Box<Rest>>,
     /// CRC-32C of what was handed over, if that is wanted.
     crc32c: u32,
     announced: bool,
@@ -100,6 +111,14 @@ struct Stream {
     /// Why the rest is thrown away.
     refused: Option<Box<End>>,
     close: Option<Box<Close>>,
+}
+
+#[derive(Debug)]
+struct Rest {
+    bytes: Vec<u8>,
+    /// How many of them the output has taken.
+    at: usize,
+    _memory: Share,
 }
 
 #[derive(Debug)]
@@ -114,8 +133,10 @@ enum Step {
     Open(ConnId),
     /// So many bytes of the output buffer.
     Decoded(ConnId, usize),
-    /// The spent chunk.
-    Transparent(ConnId),
+    /// The spent chunk, from there on.
+    Transparent(ConnId, usize),
+    /// The stream's rest.
+    Rest(ConnId),
     /// The last of the closed streams.
     Close,
     /// It brought nothing; there may be more to do.
@@ -129,8 +150,10 @@ enum Turn {
     Open,
     /// It wrote so many bytes to the output buffer.
     Decoded(usize),
-    /// All of the spent chunk is output, as it is.
-    Transparent(usize),
+    /// The spent chunk is output as it is, from the first of these bytes on.
+    Transparent(std::ops::Range<usize>),
+    /// So many bytes were left from another turn.
+    Rest(usize),
     Close(End),
     Nothing,
 }
@@ -144,6 +167,7 @@ impl Sink {
             output: vec![0; TURN],
             spent: None,
             closed: Vec::new(),
+            after_cut: AFTER_CUT,
             counters: Arc::default(),
             settings,
         }
@@ -197,12 +221,7 @@ impl Sink {
                 future::yield_now().await;
             }
             let step = self.step();
-            let done = match self.hand_over(step) {
-                Some(Decoded::Open(conn)) => output.open(conn),
-                Some(Decoded::Data(conn, bytes)) => output.data(conn, bytes),
-                Some(Decoded::Close(conn, end)) => output.close(conn, end),
-                None => Ok(()),
-            };
+            let done = self.deliver(step, &mut output);
             let idle = matches!(step, Step::Idle);
             unflushed += usize::from(!self.closed.is_empty());
             let flush = idle || unflushed >= UNFLUSHED;
@@ -217,6 +236,96 @@ impl Sink {
                 return Ok(self.totals());
             }
         }
+    }
+
+    /// Gives the output what a step found. Bytes that it does not take now it gets in the stream's
+    /// next turn.
+    fn deliver(&mut self, step: Step, output: &mut impl Output) -> io::Result<()> {
+        let mut taken = 0;
+        loop {
+            match self.decoded(step) {
+                Some(Decoded::Open(conn)) => return output.open(conn),
+                Some(Decoded::Close(conn, end)) => return output.close(conn, end),
+                Some(Decoded::Data(conn, bytes)) => {
+                    let bytes = bytes.get(taken..).unwrap_or_default();
+                    match output.turn(conn, bytes)?.min(bytes.len()) {
+                        0 => return Err(io::ErrorKind::WriteZero.into()),
+                        more => taken += more,
+                    }
+                    let is_all = taken == bytes.len();
+                    if is_all && !self.settings.checksums && !matches!(step, Step::Rest(_)) {
+                        // As it nearly always is: there is nothing to note.
+                        return Ok(());
+                    }
+                }
+                None => return Ok(()),
+            }
+            if self.is_dealt_with(step, taken) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Notes that the output took the first bytes that a step found, so many of them, and keeps the
+    /// others for the stream's next turn. `false` if there is no memory to keep them in.
+    fn is_dealt_with(&mut self, step: Step, taken: usize) -> bool {
+        let (Step::Decoded(id, _) | Step::Transparent(id, _) | Step::Rest(id)) = step else {
+            return true;
+        };
+        let Some(stream) = self.streams.get(&id) else {
+            return true;
+        };
+        let bytes = step_bytes(step, &self.output, self.spent.as_deref(), stream);
+        let left = bytes.get(taken..).unwrap_or_default();
+        let rest = match step {
+            Step::Decoded(..) if !left.is_empty() => {
+                let Some(memory) = self.settings.limits.memory.try_take(left.len()) else {
+                    return false;
+                };
+                Some(Box::new(Rest {
+                    bytes: left.to_vec(),
+                    at: 0,
+                    _memory: memory,
+                }))
+            }
+            _ => None,
+        };
+        let left = left.len();
+        self.checksum(step, taken);
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return true;
+        };
+        match step {
+            Step::Decoded(..) => stream.rest = rest,
+            Step::Transparent(..) if left > 0 => {
+                if let Some(chunk) = self.spent.take() {
+                    stream.at = chunk.len().saturating_sub(left);
+                    stream.queue.push_front(chunk);
+                }
+            }
+            Step::Rest(_) if left == 0 => stream.rest = None,
+            Step::Rest(_) => {
+                if let Some(rest) = &mut stream.rest {
+                    rest.at += taken;
+                }
+            }
+            _ => {}
+        }
+        if left > 0 {
+            if stream.link.is_cut() {
+                // The output wrote more than its turn's worth.
+                self.after_cut = self.after_cut.saturating_sub(2 * TURN);
+            }
+            let left = left as u64;
+            stream.conn.delivered = stream.conn.delivered.saturating_sub(left);
+            let delivered = self.counters.delivered.value();
+            self.counters.delivered.set(delivered.saturating_sub(left));
+        }
+        let has_more = stream.has_more();
+        if has_more && !std::mem::replace(&mut stream.in_turn, true) {
+            self.turns.push_back(id);
+        }
+        true
     }
 
     /// [`run`](Self::run) on the caller's thread, for outputs that block.
@@ -262,6 +371,7 @@ impl Sink {
                 end,
                 format: stream.conn.format,
                 delivered: stream.conn.delivered,
+                undecoded: stream.conn.undecoded,
                 crc32c: stream.crc32c,
             });
         }
@@ -282,7 +392,20 @@ impl Sink {
             let Some(stream) = self.streams.get_mut(&id) else {
                 continue;
             };
+            let is_cut = stream.link.is_cut();
+            if is_cut && self.after_cut == 0 {
+                stream.drop_undecoded();
+            }
             let turn = stream.turn(&mut self.output, &mut self.spent, &self.settings);
+            if is_cut {
+                let bytes = match &turn {
+                    Turn::Decoded(len) | Turn::Rest(len) => *len,
+                    Turn::Transparent(bytes) => bytes.len(),
+                    Turn::Open | Turn::Close(_) => 0,
+                    Turn::Nothing => LEAST_TURN,
+                };
+                self.after_cut = self.after_cut.saturating_sub(bytes);
+            }
             stream.in_turn = stream.has_more();
             if stream.in_turn {
                 self.turns.push_back(id);
@@ -300,9 +423,13 @@ impl Sink {
                     self.counters.delivered.add(len as u64);
                     return Step::Decoded(id, len);
                 }
-                Turn::Transparent(len) => {
+                Turn::Transparent(bytes) => {
+                    self.counters.delivered.add(bytes.len() as u64);
+                    return Step::Transparent(id, bytes.start);
+                }
+                Turn::Rest(len) => {
                     self.counters.delivered.add(len as u64);
-                    return Step::Transparent(id);
+                    return Step::Rest(id);
                 }
                 Turn::Close(end) => {
                     self.counters.clean.add(u64::from(end.is_clean()));
@@ -314,36 +441,46 @@ impl Sink {
                 Turn::Nothing => return Step::Nothing,
             }
         }
+        self.after_cut = AFTER_CUT;
         Step::Idle
     }
 
     /// Shows what a step found, and takes its checksum: what is shown is what counts.
     fn hand_over(&mut self, step: Step) -> Option<Decoded<'_>> {
-        if self.settings.checksums {
-            let (id, bytes) = match &step {
-                Step::Decoded(id, len) => (id, self.output.get(..*len)),
-                Step::Transparent(id) => (id, self.spent.as_deref()),
-                _ => (&ConnId(0), None),
-            };
-            if let (Some(stream), Some(bytes)) = (self.streams.get_mut(id), bytes) {
-                stream.crc32c = crc32c::crc32c_append(stream.crc32c, bytes);
-            }
-        }
+        self.checksum(step, usize::MAX);
         self.decoded(step)
     }
 
+    /// Adds the first bytes that a step found, so many of them, to their stream's checksum.
+    fn checksum(&mut self, step: Step, taken: usize) {
+        if !self.settings.checksums {
+            return;
+        }
+        let (Step::Decoded(id, _) | Step::Transparent(id, _) | Step::Rest(id)) = step else {
+            return;
+        };
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        let bytes = step_bytes(step, &self.output, self.spent.as_deref(), stream);
+        let taken = bytes.get(..taken).unwrap_or(bytes);
+        stream.crc32c = crc32c::crc32c_append(stream.crc32c, taken);
+    }
+
     fn decoded(&self, step: Step) -> Option<Decoded<'_>> {
-        let conn = |id| self.streams.get(id).map(|stream| &stream.conn);
-        Some(match &step {
-            Step::Open(id) => Decoded::Open(conn(id)?),
-            Step::Decoded(id, len) => Decoded::Data(conn(id)?, self.output.get(..*len)?),
-            Step::Transparent(id) => Decoded::Data(conn(id)?, self.spent.as_deref()?),
+        match step {
+            Step::Open(id) => Some(Decoded::Open(&self.streams.get(&id)?.conn)),
+            Step::Decoded(id, _) | Step::Transparent(id, _) | Step::Rest(id) => {
+                let stream = self.streams.get(&id)?;
+                let bytes = step_bytes(step, &self.output, self.spent.as_deref(), stream);
+                Some(Decoded::Data(&stream.conn, bytes))
+            }
             Step::Close => {
                 let closed = self.closed.last()?;
-                Decoded::Close(&closed.stream.conn, &closed.end)
+                Some(Decoded::Close(&closed.stream.conn, &closed.end))
             }
-            Step::Nothing | Step::Idle => return None,
-        })
+            Step::Nothing | Step::Idle => None,
+        }
     }
 
     fn receive(&mut self, Event { id, kind }: Event) {
@@ -385,6 +522,7 @@ impl Drop for Sink {
                 end: End::Cut(Cut::SinkGone),
                 format: stream.conn.format,
                 delivered: stream.conn.delivered,
+                undecoded: stream.conn.undecoded,
                 crc32c: stream.crc32c,
             });
         }
@@ -400,11 +538,13 @@ impl Stream {
                 format: settings.format,
                 received: 0,
                 delivered: 0,
+                undecoded: 0,
             },
             link: open.link,
             decoder: Decoder::new(settings.format, &settings.limits),
             queue: VecDeque::new(),
             at: 0,
+            rest: None,
             crc32c: 0,
             announced: false,
             in_turn: true,
@@ -414,13 +554,18 @@ impl Stream {
     }
 
     fn has_more(&self) -> bool {
-        !self.queue.is_empty() || self.close.is_some()
+        self.rest.is_some() || !self.queue.is_empty() || self.close.is_some()
     }
 
     /// Does the next thing. A chunk that is done with is left in `spent`.
     fn turn(&mut self, output: &mut [u8], spent: &mut Option<Chunk>, settings: &Settings) -> Turn {
         if !std::mem::replace(&mut self.announced, true) {
             return Turn::Open;
+        }
+        if let Some(rest) = &self.rest {
+            let len = rest.bytes.len() - rest.at;
+            self.conn.delivered = self.conn.delivered.saturating_add(len as u64);
+            return Turn::Rest(len);
         }
         if let Some(end) = &self.refused {
             self.queue.clear();
@@ -432,14 +577,13 @@ impl Stream {
         let allowed = settings.max_decoded.saturating_sub(self.conn.delivered);
         match self.queue.front() {
             Some(chunk)
-                if self.at == 0
-                    && self.decoder.is_transparent()
-                    && chunk.len() as u64 <= allowed =>
+                if self.decoder.is_transparent()
+                    && chunk.len().saturating_sub(self.at) as u64 <= allowed =>
             {
-                let len = chunk.len();
-                self.conn.delivered += len as u64;
+                let bytes = std::mem::take(&mut self.at)..chunk.len();
+                self.conn.delivered += bytes.len() as u64;
                 *spent = self.queue.pop_front();
-                Turn::Transparent(len)
+                Turn::Transparent(bytes)
             }
             Some(_) => self.decode(output, spent, allowed),
             None => {
@@ -490,11 +634,44 @@ impl Stream {
         }
     }
 
+    /// Gives up what has come and is not delivered, as what it decodes to may have no end.
+    fn drop_undecoded(&mut self) {
+        if self.rest.is_none() && self.queue.is_empty() {
+            return;
+        }
+        let queued: usize = self.queue.drain(..).map(|chunk| chunk.len()).sum();
+        let undecoded = queued.saturating_sub(std::mem::take(&mut self.at));
+        self.conn.undecoded = self.conn.undecoded.saturating_add(undecoded as u64);
+        self.rest = None;
+        if self.refused.is_none() {
+            self.refuse(End::Cut(Cut::Server));
+        }
+    }
+
     /// Takes no more of this stream.
     fn refuse(&mut self, end: End) {
         self.link.refuse();
         self.refused = Some(Box::new(end));
     }
+}
+
+/// The decoded bytes that a step of this stream found.
+fn step_bytes<'a>(
+    step: Step,
+    output: &'a [u8],
+    spent: Option<&'a [u8]>,
+    stream: &'a Stream,
+) -> &'a [u8] {
+    let bytes = match step {
+        Step::Decoded(_, len) => output.get(..len),
+        Step::Transparent(_, from) => spent.and_then(|chunk| chunk.get(from..)),
+        Step::Rest(_) => stream
+            .rest
+            .as_ref()
+            .and_then(|rest| rest.bytes.get(rest.at..)),
+        Step::Open(_) | Step::Close | Step::Nothing | Step::Idle => None,
+    };
+    bytes.unwrap_or_default()
 }
 
 #[cfg(test)]

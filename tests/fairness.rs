@@ -14,6 +14,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
+use common::bomb::bomb_of;
 use common::honest::Honest;
 use common::pack::gzip;
 use common::process::peak_memory;
@@ -42,14 +43,41 @@ fn fifty_bombs_of_64_kib_delay_no_line_of_another_sender() {
     bombs_delay_no_line(50);
 }
 
+/// Each newline becomes an object, or gets a label.
+#[test]
+fn fifty_bombs_of_newlines_delay_no_line_of_another_sender_in_json() {
+    bombs_of_delay_no_line(b'\n', 50, &["--format", "json"]);
+}
+
+#[test]
+fn fifty_bombs_of_newlines_delay_no_line_of_another_sender_with_labels() {
+    bombs_of_delay_no_line(b'\n', 50, &["--label"]);
+}
+
+#[test]
+fn fifty_bombs_of_newlines_delay_no_line_of_another_sender_without_labels() {
+    bombs_of_delay_no_line(b'\n', 50, &[]);
+}
+
+/// Each of them is escaped to six bytes.
+#[test]
+fn fifty_bombs_of_control_characters_delay_no_line_of_another_sender_in_json() {
+    bombs_of_delay_no_line(1, 50, &["--format", "json"]);
+}
+
 fn bombs_delay_no_line(count: usize) {
+    bombs_of_delay_no_line(0, count, &[]);
+}
+
+fn bombs_of_delay_no_line(byte: u8, count: usize, args: &[&str]) {
     const MEMORY: u64 = 256 * MIB;
     let memory = MEMORY.to_string();
-    let mut program = Program::start_into(&["--max-memory", &memory], Stdout::Unread);
+    let args = [&["--max-memory", &memory], args].concat();
+    let mut program = Program::start_into(&args, Stdout::Unread);
     let mut honest = Honest::new(program.address(), program.unread());
     honest.slowest_of(10);
     // One after the other from each, so that none of them is through before the last line.
-    let bombs = bomb(1 << 20).repeat(8);
+    let bombs = bomb_of(byte, 1 << 20).repeat(8);
     let mut bombers: Vec<_> = (0..count)
         .map(|_| Client::connect(program.address()))
         .collect();
@@ -62,15 +90,23 @@ fn bombs_delay_no_line(count: usize) {
     while rounds.len() < 5 && rounds.last().is_none_or(|slowest| *slowest > DELAY) {
         rounds.push(honest.slowest_of(60));
     }
+    // A new sender is served too.
+    let before = Instant::now();
+    let mut late = Client::connect(program.address());
+    late.write(b"late\n").unwrap();
+    late.finish().unwrap();
+    let served = before.elapsed();
+    eprintln!("a new connection was served after {served:?}");
+    assert!(served < 10 * DELAY, "{served:?}");
     eprintln!("the slowest line of each round: {rounds:?}");
     assert!(rounds.iter().any(|slowest| *slowest <= DELAY), "{rounds:?}");
     // They were there all the time.
     let said = program.stderr();
-    assert!(!said.contains(" bytes received"), "{said}");
+    assert_eq!(said.matches(" bytes received").count(), 1, "{said}");
     let peak = peak_memory(program.id()).unwrap();
     assert!(peak <= MEMORY + BESIDE, "{peak} bytes were in use");
     let sent = honest.finish();
-    let ended = program.wait_for_end();
+    let ended = program.wait_for_ends(2).swap_remove(1);
     assert_eq!((ended.end.as_str(), ended.delivered), ("clean", sent));
 }
 
@@ -173,16 +209,7 @@ fn gzip_within_gzip_is_decoded_once() {
     }
 }
 
-/// Two GiB of zeros in 64 KiB: a zstd frame of blocks that repeat one byte (RFC 8878, section
-/// 3.1.1.2.2), with a window of this size, a power of two.
+/// Two GiB of zeros in 64 KiB, with a window of this size, a power of two.
 fn bomb(window: u32) -> Vec<u8> {
-    const SIZE: usize = 64 << 10;
-    // 128 KiB of the byte that follows; not the last block.
-    const BLOCK: [u8; 4] = [0x02, 0x00, 0x10, 0];
-    let mut bomb = vec![0x28, 0xb5, 0x2f, 0xfd, 0];
-    bomb.push(u8::try_from((window.ilog2() - 10) << 3).unwrap());
-    while bomb.len() + BLOCK.len() <= SIZE {
-        bomb.extend(BLOCK);
-    }
-    bomb
+    bomb_of(0, window)
 }

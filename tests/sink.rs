@@ -4,11 +4,12 @@
 
 mod common;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::pin;
 
-use common::memory::{Seen, pull, pull_one};
+use common::memory::{Driven, Seen, pull, pull_one};
+use common::pack::zstd;
 use common::press::Plain;
 use futures_lite::future::{block_on, poll_once};
 use tlsink::limits::{CHUNK, CREDITS, TURN};
@@ -95,6 +96,94 @@ fn what_decodes_to_gigabytes_shares_the_sink_in_turns() {
     for _ in 0..100 {
         assert_turn(pull_one(&mut sink));
     }
+}
+
+/// Takes a few bytes in each turn.
+struct Sip<'a> {
+    most: usize,
+    taken: &'a RefCell<Vec<(u64, Vec<u8>)>>,
+}
+
+impl Output for Sip<'_> {
+    fn data(&mut self, _: &Conn, _: &[u8]) -> io::Result<()> {
+        unreachable!("it has turns of its own")
+    }
+
+    fn turn(&mut self, conn: &Conn, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(self.most);
+        let bytes = bytes[..taken].to_vec();
+        self.taken.borrow_mut().push((conn.id().into(), bytes));
+        Ok(taken)
+    }
+}
+
+#[test]
+fn an_output_gets_what_it_left_in_later_turns_in_order_and_once() {
+    let lines = numbered_lines(20_000);
+    for most in [1000, CHUNK - 1, CHUNK, CHUNK + 1, TURN] {
+        let taken = RefCell::default();
+        let (server, sink) = Server::builder().receipts(true).build().unwrap();
+        let mut senders = [lines.clone(), zstd(&lines)].map(|bytes| {
+            let sender = Plain::new(&server);
+            sender.remote.send(bytes);
+            sender.remote.send_eof();
+            sender
+        });
+        drop(server);
+        let output = Sip {
+            most,
+            taken: &taken,
+        };
+        let mut running = Driven::new(Box::pin(sink.run(output)));
+        let mut reports = Vec::new();
+        let totals = loop {
+            for sender in &mut senders {
+                if !sender.done
+                    && let Some(report) = sender.connection.run()
+                {
+                    sender.done = true;
+                    reports.push(report);
+                }
+            }
+            if let Some(totals) = running.run() {
+                break totals.unwrap();
+            }
+        };
+        let taken = taken.borrow();
+        let of = |id: u64| {
+            let own = taken.iter().filter(|(conn, _)| *conn == id);
+            own.flat_map(|(_, bytes)| bytes.clone()).collect::<Vec<_>>()
+        };
+        assert!(of(1) == lines && of(2) == lines, "in turns of {most}");
+        assert_eq!(totals.delivered, 2 * lines.len() as u64);
+        assert_eq!(totals.flushed, totals.delivered);
+        let receipt = format!(
+            "\"delivered\":{},\"crc32c\":\"{:08x}\"",
+            lines.len(),
+            crc32c::crc32c(&lines)
+        );
+        for (sender, report) in senders.iter().zip(&reports) {
+            assert!(report.end.is_clean());
+            assert_eq!(report.delivered, lines.len() as u64);
+            let said = String::from_utf8(sender.remote.take()).unwrap();
+            assert!(said.contains(&receipt), "{said}");
+        }
+    }
+}
+
+#[test]
+fn an_output_that_takes_nothing_fails() {
+    let taken = RefCell::default();
+    let (server, sink) = Server::builder().build().unwrap();
+    let mut sender = Plain::new(&server);
+    sender.remote.send(*b"line\n");
+    assert!(sender.connection.run().is_none());
+    let output = Sip {
+        most: 0,
+        taken: &taken,
+    };
+    let error = block_on(sink.run(output)).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::WriteZero);
 }
 
 #[test]

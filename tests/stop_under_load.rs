@@ -14,12 +14,15 @@ mod common;
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::{self, Read};
 use std::net::SocketAddr;
+use std::sync::mpsc;
 use std::thread;
 
+use common::bomb::bomb_of;
 use common::dice::Dice;
 use common::pack::{gzip, zstd};
-use common::program::{Client, Outcome, Program, Version};
+use common::program::{Client, Ended, LIMIT, Outcome, Program, Stdout, Version};
 use rustix::process::Signal;
 
 /// They send one stream after the other, until nobody takes them any more.
@@ -76,6 +79,49 @@ fn stopped_under_load_it_has_printed_each_stream_that_it_receipted() {
     assert!(added <= cut, "{added} bytes too many");
 }
 
+#[test]
+fn a_stop_does_not_wait_for_what_a_few_bytes_decode_to() {
+    const BOMBERS: usize = 8;
+    for args in [
+        &["--format", "json"][..],
+        &["--format", "lines"],
+        &["--label"],
+    ] {
+        let args = [args, &["--drain", "0.2"]].concat();
+        let mut program = Program::start_into(&args, Stdout::Unread);
+        let mut output = program.unread();
+        let (begun, has_begun) = mpsc::channel();
+        let reader = thread::spawn(move || {
+            output.read_exact(&mut [0]).unwrap();
+            begun.send(()).unwrap();
+            io::copy(&mut output, &mut io::sink()).unwrap()
+        });
+        // Two GiB of newlines in each chunk, of which each has four on their way.
+        let bombs = bomb_of(b'\n', 1 << 20).repeat(8);
+        let bombers: Vec<_> = (0..BOMBERS)
+            .map(|_| {
+                let mut bomber = Client::connect(program.address());
+                bomber.write(&bombs).unwrap();
+                bomber
+            })
+            .collect();
+        has_begun.recv_timeout(LIMIT).unwrap();
+        program.signal(Signal::TERM);
+        let outcome = program.outcome();
+        assert_eq!(outcome.status, 0);
+        let ends = outcome.ends();
+        assert_eq!(ends.len(), BOMBERS);
+        assert!(ends.iter().all(|ended| ended.end.starts_with(CUT)));
+        let undecoded = |ended: &Ended| ended.end.ends_with(" not decoded");
+        assert!(ends.iter().any(undecoded), "{ends:?}");
+        drop(bombers);
+        reader.join().unwrap();
+    }
+}
+
+/// How the end of a stream begins that was cut.
+const CUT: &str = "cut (the server is stopping)";
+
 /// Stops the program while everybody sends; yields what was receipted. What was said adds up.
 fn stop_under_load(args: &[&str]) -> (Vec<String>, Outcome) {
     let args = [&["--receipt", "--stats", "--drain", "1"], args].concat();
@@ -108,8 +154,10 @@ fn stop_under_load(args: &[&str]) -> (Vec<String>, Outcome) {
     let ends = outcome.ends();
     let clean = ends.iter().filter(|ended| ended.end == "clean").count();
     assert!(streams.len() <= clean, "more receipts than clean ends");
-    let cut = "cut (the server is stopping)";
-    let cut = ends.iter().filter(|ended| ended.end == cut).count();
+    let cut = ends
+        .iter()
+        .filter(|ended| ended.end.starts_with(CUT))
+        .count();
     assert!(cut >= ENDLESS, "{cut} were cut");
     assert_eq!(clean + cut, ends.len(), "there is no other way to end here");
     let received: u64 = ends.iter().map(|ended| ended.received).sum();

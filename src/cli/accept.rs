@@ -278,6 +278,7 @@ impl Acceptor {
             end,
             received,
             delivered,
+            undecoded,
             format,
             ..
         } = report;
@@ -296,9 +297,15 @@ impl Acceptor {
             true => Level::Info,
             false => Level::Error,
         };
+        let undecoded = match undecoded {
+            0 => String::new(),
+            undecoded => format!(", {} not decoded", Count(*undecoded, "byte")),
+        };
         self.say.line(
             level,
-            &format!("{peer}: {received} received, {delivered} delivered, {format}{end}"),
+            &format!(
+                "{peer}: {received} received, {delivered} delivered, {format}{end}{undecoded}"
+            ),
             hint(report).as_deref(),
         );
     }

@@ -53,6 +53,10 @@ impl Output for Naming {
         self.files.data(connection, bytes)
     }
 
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<usize> {
+        self.files.turn(connection, bytes)
+    }
+
     fn open(&mut self, connection: &Conn) -> io::Result<()> {
         self.files.open(connection)?;
         self.say.detail(|| {

@@ -406,6 +406,10 @@ impl<O: Output> Output for Announcing<O> {
         self.output.data(connection, bytes)
     }
 
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<usize> {
+        self.output.turn(connection, bytes)
+    }
+
     fn open(&mut self, connection: &Conn) -> io::Result<()> {
         self.say
             .detail(|| format!("{}: open", label(connection.peer())));

@@ -7,7 +7,7 @@ use std::io;
 use memchr::memchr_iter;
 
 use super::Output;
-use super::partial::{Partials, split_lines};
+use super::partial::{Partials, split_lines, turn_of};
 use crate::budget::Memory;
 use crate::error::End;
 use crate::peer::{Conn, ConnId};
@@ -57,6 +57,9 @@ pub struct Line<'a> {
     /// whole lines, and for the last piece of an overlong one, which may be empty.
     pub goes_on: bool,
 }
+
+/// A call takes as long as writing so many bytes, or so: a turn has at most eight thousand of them.
+const CALL: usize = 64;
 
 impl<F> EachLine<F>
 where
@@ -167,6 +170,12 @@ impl<F> Output for EachLine<F>
 where
     F: FnMut(&Conn, Line<'_>) -> io::Result<()>,
 {
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<usize> {
+        let taken = turn_of(bytes, CALL);
+        self.data(connection, bytes.get(..taken).unwrap_or(bytes))?;
+        Ok(taken)
+    }
+
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
         let (lines, rest) = split_lines(bytes);
         let mut from = 0;

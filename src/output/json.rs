@@ -12,7 +12,7 @@ use memchr::{memchr, memchr_iter};
 
 use super::Output;
 use super::escape::{LONGEST_IN_JSON, incomplete, push_json};
-use super::partial::{Partials, split_lines};
+use super::partial::{MAX_WRITTEN, Partials, split_lines};
 use super::shared::{BUFFER, Inner, Shared};
 use super::time::{LEN, timestamp};
 use crate::budget::Memory;
@@ -45,6 +45,7 @@ use crate::report::Report;
 /// | `delivered` | close | bytes handed on, decompressed, newlines among them |
 /// | `format` | close | what the stream was [compressed with](Conn::format); `auto` if too little came to tell |
 /// | `end` | close | how it ended, in [one word](End::word): only `clean` is complete |
+/// | `undecoded` | close | bytes of those received that were dropped when the server was cut; absent if there were none |
 /// | `error` | close | what else is known of the end; absent if it is `clean` |
 ///
 /// A line is written as soon as it is finished; what is left of one when its connection ends is an
@@ -243,7 +244,15 @@ impl<W: Write> Clone for Json<W> {
 }
 
 impl<W: Write> Output for Json<W> {
-    fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+    fn data(&mut self, connection: &Conn, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let taken = self.turn(connection, bytes)?;
+            bytes = bytes.get(taken..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<usize> {
         let id = connection.id();
         self.printer.now = timestamp(SystemTime::now());
         let goes_on = self.printer.head(connection).goes_on;
@@ -253,16 +262,28 @@ impl<W: Write> Output for Json<W> {
         }
         // Looked at all together: nearly always, all of it is text.
         let mut text = str::from_utf8(lines).ok();
-        while !lines.is_empty() {
+        let mut written = 0;
+        while !lines.is_empty() && written < MAX_WRITTEN {
             let longest = self.partials.max_line;
-            let overlong = self.printer.write_lines(id, lines, text, longest)?;
-            let left = self.line(id, overlong)?;
+            let mut left = self
+                .printer
+                .write_lines(id, lines, text, longest, &mut written)?;
+            if written < MAX_WRITTEN {
+                left = self.line(id, left)?;
+            }
             let done = lines.len().saturating_sub(left.len());
             text = text.and_then(|text| text.get(done..));
             lines = left;
         }
-        self.begin(id, rest)?;
-        self.printer.finish()
+        let taken = match lines {
+            [] => {
+                self.begin(id, rest)?;
+                bytes.len()
+            }
+            left => bytes.len() - left.len() - rest.len(),
+        };
+        self.printer.finish()?;
+        Ok(taken)
     }
 
     fn open(&mut self, connection: &Conn) -> io::Result<()> {
@@ -289,6 +310,10 @@ impl<W: Write> Output for Json<W> {
         object.extend_from_slice(totals.as_bytes());
         push_field(&mut object, "format", connection.format().name());
         push_field(&mut object, "end", end.word());
+        if connection.undecoded() > 0 {
+            let undecoded = format!(r#","undecoded":{}"#, connection.undecoded());
+            object.extend_from_slice(undecoded.as_bytes());
+        }
         if let Some(facts) = end.facts() {
             push_field(&mut object, "error", &facts.to_string());
         }
@@ -325,14 +350,15 @@ struct Head {
 }
 
 impl<W: Write> Printer<W> {
-    /// Writes whole lines up to the first that is overlong, and returns that one and what follows
-    /// it. `text` are the same lines, if they are text.
+    /// Writes whole lines up to the first that is overlong, or until a turn's worth is `written`, in
+    /// bytes, and returns the others. `text` are the same lines, if they are text.
     fn write_lines<'a>(
         &mut self,
         id: ConnId,
         lines: &'a [u8],
         text: Option<&str>,
         longest: usize,
+        written: &mut usize,
     ) -> io::Result<&'a [u8]> {
         let Some((head, mut pen)) = self.pen(id) else {
             return Ok(lines);
@@ -349,6 +375,10 @@ impl<W: Write> Printer<W> {
             };
             pen.write_object(head, line, text, false)?;
             from = newline.saturating_add(1);
+            *written = written.saturating_add(head.bytes.len() + line.len());
+            if *written >= MAX_WRITTEN {
+                break;
+            }
         }
         Ok(lines.get(from..).unwrap_or_default())
     }

@@ -8,7 +8,7 @@ use memchr::memchr_iter;
 use super::Output;
 use super::escape::{Held, write_escaped};
 use super::label::label;
-use super::partial::{Partials, split_lines};
+use super::partial::{Partials, split_lines, turn_of};
 use super::shared::{Inner, Shared};
 use crate::budget::Memory;
 use crate::error::End;
@@ -105,6 +105,13 @@ impl<W: Write> Lines<W> {
 }
 
 impl<W: Write> Printer<W> {
+    fn shown(&mut self, connection: &Conn) -> &mut Shown {
+        let labels = self.labels;
+        self.shown
+            .entry(connection.id())
+            .or_insert_with(|| Shown::new(connection, labels))
+    }
+
     /// Writes what was kept of this connection's line, and `bytes` behind it. Unless they are its
     /// last, an end that can't be escaped yet is held back.
     fn write(&mut self, id: ConnId, kept: &[u8], bytes: &[u8], last: bool) -> io::Result<()> {
@@ -148,15 +155,20 @@ impl<W: Write> Clone for Lines<W> {
 }
 
 impl<W: Write> Output for Lines<W> {
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<usize> {
+        let taken = match self.printer.labels {
+            true => turn_of(bytes, self.printer.shown(connection).label.len()),
+            false => bytes.len(),
+        };
+        self.data(connection, bytes.get(..taken).unwrap_or(bytes))?;
+        Ok(taken)
+    }
+
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
         let Lines { partials, printer } = self;
         let id = connection.id();
         if printer.labels || printer.escape {
-            let labels = printer.labels;
-            printer
-                .shown
-                .entry(id)
-                .or_insert_with(|| Shown::new(connection, labels));
+            printer.shown(connection);
         }
         let (lines, rest) = split_lines(bytes);
         if !lines.is_empty() {

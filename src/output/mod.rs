@@ -50,6 +50,22 @@ pub trait Output {
     /// What the output's medium says. It ends the sink.
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()>;
 
+    /// Takes the first of these bytes, at least one, and returns how many it took. The sink gives the
+    /// others again in the connection's next turn. Sinks call this; by default it takes all of them,
+    /// by [`data`](Self::data).
+    ///
+    /// An output that may write much more than it is given, such as a label for each line, stops
+    /// when it has written some [`TURN`](crate::limits::TURN) bytes: without that, a few bytes that
+    /// decode to nothing but newlines would make everybody else wait.
+    ///
+    /// # Errors
+    ///
+    /// As [`data`](Self::data).
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<usize> {
+        self.data(connection, bytes)?;
+        Ok(bytes.len())
+    }
+
     /// A connection completed its handshake.
     ///
     /// # Errors
@@ -83,6 +99,10 @@ pub trait Output {
 impl<O: Output + ?Sized> Output for Box<O> {
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
         (**self).data(connection, bytes)
+    }
+
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<usize> {
+        (**self).turn(connection, bytes)
     }
 
     fn open(&mut self, connection: &Conn) -> io::Result<()> {

@@ -4,10 +4,11 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Deref;
 
-use memchr::memrchr;
+use memchr::{memchr_iter, memrchr};
 
 use crate::budget::{Memory, Share};
 use crate::peer::ConnId;
+use crate::sink::TURN;
 
 /// The beginnings of lines, one for each connection that is in the middle of one.
 ///
@@ -36,6 +37,28 @@ pub(super) struct Taken(Option<Partial>);
 pub(super) fn split_lines(bytes: &[u8]) -> (&[u8], &[u8]) {
     let end = memrchr(b'\n', bytes).map_or(0, |newline| newline.saturating_add(1));
     bytes.split_at_checked(end).unwrap_or((bytes, &[]))
+}
+
+/// The most that an output writes in one turn, in bytes, give or take a line. Without it, a turn of
+/// nothing but newlines would write a hundred times as much as it takes, and everybody else would
+/// wait for that.
+pub(super) const MAX_WRITTEN: usize = 2 * TURN;
+
+/// How many of these bytes are enough for one turn, where `each` bytes more are written for each
+/// line: all of them, or those up to the end of a line.
+pub(super) fn turn_of(bytes: &[u8], each: usize) -> usize {
+    if bytes.len().saturating_mul(each.saturating_add(1)) <= MAX_WRITTEN {
+        return bytes.len();
+    }
+    let mut added = 0_usize;
+    let ends = memchr_iter(b'\n', bytes).map(|newline| newline.saturating_add(1));
+    for end in ends {
+        added = added.saturating_add(each);
+        if end.saturating_add(added) >= MAX_WRITTEN {
+            return end;
+        }
+    }
+    bytes.len()
 }
 
 impl Partials {

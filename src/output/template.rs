@@ -415,6 +415,7 @@ mod tests {
             format: Format::Auto,
             received: 0,
             delivered: 0,
+            undecoded: 0,
         }
     }
 

@@ -2,6 +2,7 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of it")]
 
 pub mod authority;
+pub mod bomb;
 pub mod client;
 pub mod crowd;
 pub mod dice;

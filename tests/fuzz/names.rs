@@ -43,6 +43,7 @@ pub(crate) fn check(bytes: &[u8]) {
                 format: Format::Auto,
                 received: 0,
                 delivered: 0,
+                undecoded: 0,
             };
             is_safe(&template.name(&connection, UNIX_EPOCH));
         }
