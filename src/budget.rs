@@ -130,6 +130,11 @@ impl Memory {
         self.0.try_take(bytes, self.transit())
     }
 
+    /// The most that can ever be taken for something that may stay, in bytes.
+    pub(crate) fn most(&self) -> usize {
+        self.0.limit.saturating_sub(self.transit())
+    }
+
     /// Makes a share at least so large, under the same condition.
     pub(crate) fn try_grow(&self, share: &mut Share, bytes: usize) -> bool {
         share.try_grow(bytes, self.transit())

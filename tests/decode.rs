@@ -795,21 +795,62 @@ fn the_largest_windows_that_zstd_can_announce_are_refused() {
 #[test]
 fn a_zstd_window_that_memory_is_not_left_for_is_refused() {
     let limits = Limits {
-        memory: Memory::new(4 << 20),
+        memory: Memory::new(12 << 20),
         ..Limits::default()
     };
-    let small = frame_with_window(20, b"small\n");
-    let large = frame_with_window(23, b"large\n");
-    let outcome = run_with(Format::Zstd, &limits, &[&small, &large], ROOM);
-    assert_eq!(outcome.output, b"small\n");
+    // It could never be held.
+    let larger = frame_with_window(24, b"larger\n");
+    let limits_of_window = Limits {
+        max_window: u64::MAX,
+        ..limits.clone()
+    };
+    let outcome = run_with(Format::Zstd, &limits_of_window, &[&larger], ROOM);
+    assert_eq!(outcome.output, b"");
     assert!(matches!(outcome.fault, Some(Fault::Limit(_))));
+
+    // So much of a window counts as is used, while somebody else uses one too.
+    let much = frame_with_window(23, &text(8 << 20));
+    let mut other = Decoder::new(Format::Zstd, &limits);
+    push(&mut other, &much[..much.len() / 2], ROOM, &mut Vec::new()).unwrap();
+    let little = frame_with_window(23, b"little\n");
+    let outcome = run_with(Format::Zstd, &limits, &[&little, &much], ROOM);
+    assert!(outcome.output.starts_with(b"little\nline at 0,"));
+    let came = outcome.output.len();
+    assert!((3 << 20..6 << 20).contains(&came), "{came} bytes came");
+    assert!(matches!(outcome.fault, Some(Fault::Limit(_))));
+}
+
+#[test]
+fn a_zstd_window_of_which_little_is_used_leaves_the_memory_to_others() {
+    let limits = Limits {
+        memory: Memory::new(32 << 20),
+        ..Limits::default()
+    };
+    // All of them are within their first block; their windows together would be 400 MiB.
+    let frame = frame_with_window(23, &text(2000));
+    let mut decoders: Vec<_> = (0..50)
+        .map(|_| {
+            let mut decoder = Decoder::new(Format::Zstd, &limits);
+            let mut output = Vec::new();
+            push(&mut decoder, &frame[..frame.len() - 1], ROOM, &mut output).unwrap();
+            decoder
+        })
+        .collect();
+    let honest = frame_with_window(21, &text(5 << 20));
+    let outcome = run_with(Format::Zstd, &limits, &[&honest], ROOM);
+    assert_eq!(outcome.fault, None);
+    for decoder in &mut decoders {
+        push(decoder, &frame[frame.len() - 1..], ROOM, &mut Vec::new()).unwrap();
+        assert!(decoder.at_boundary());
+    }
 }
 
 #[test]
 fn what_is_accounted_for_a_zstd_window_covers_what_the_library_takes() {
     let mut over = Vec::new();
-    for log in [10, 12, 15, 16, 17, 18, 20, 23] {
-        let frame = frame_with_window(log, &text(2000));
+    for log in [10, 12, 15, 16, 17, 18, 20] {
+        // All of the window is used, and what is behind it.
+        let frame = frame_with_window(log, &text((1 << log) + (1 << 19)));
         let (_, context) = decode_by_library(&frame, log);
         // The least memory that is enough, of which a quarter is kept back for chunks.
         let (mut too_little, mut enough) = (0, 64 << 20);
@@ -1481,7 +1522,7 @@ fn decode_by_library(frame: &[u8], window_log: u32) -> (Vec<u8>, DCtx<'static>) 
     context
         .set_parameter(zstd_safe::DParameter::WindowLogMax(window_log))
         .unwrap();
-    let mut decoded = Vec::with_capacity(1 << 20);
+    let mut decoded = Vec::with_capacity(8 << 20);
     let mut input = InBuffer::around(frame);
     // No room at first: a frame that is complete and fits into it would take no buffers.
     let _ = context.decompress_stream(&mut OutBuffer::around(&mut [0; 0][..]), &mut input);

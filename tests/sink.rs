@@ -286,7 +286,8 @@ fn memory_for_chunks_is_bounded_over_all_connections_and_none_starves() {
 #[test]
 fn windows_that_find_no_memory_end_their_stream_and_no_other() {
     let (server, mut sink) = Server::builder().max_memory(5 << 20).build().unwrap();
-    let zstd = with_window(&numbered_lines(100_000), 20);
+    // Each half of it uses all of the window.
+    let zstd = with_window(&numbered_lines(400_000), 20);
     let (first, second) = zstd.split_at(zstd.len() / 2);
     let mut refused = Vec::new();
     let mut senders = Vec::new();

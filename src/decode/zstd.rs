@@ -25,6 +25,10 @@ pub(super) struct Zstd {
     start: u64,
     /// What the frame has announced to decode to, less what it has.
     content: Option<u64>,
+    /// The frame's window, in bytes.
+    window: u64,
+    /// What the frame has decoded to, in bytes.
+    decoded: u64,
     max_window: u64,
     memory: Memory,
     share: Share,
@@ -85,6 +89,8 @@ impl Zstd {
             offset: 0,
             start: 0,
             content: None,
+            window: 0,
+            decoded: 0,
             max_window: limits.max_window,
             memory: limits.memory.clone(),
             share,
@@ -103,6 +109,8 @@ impl Zstd {
             } => {
                 self.check_window(window)?;
                 self.content = content;
+                self.window = window;
+                self.decoded = 0;
                 self.feed(header.filled())?;
                 Ok(State::Header(Header::new(HeaderKind::Block { checksum })))
             }
@@ -113,27 +121,41 @@ impl Zstd {
                 checksum,
             } => {
                 self.check_content(decoded, last)?;
+                self.reserve(decoded.map_or(BLOCK, u64::from))?;
                 self.feed(header.filled())?;
                 Ok(after_block(size, last, checksum))
             }
         }
     }
 
-    fn check_window(&mut self, window: u64) -> Result<(), Fault> {
+    fn check_window(&self, window: u64) -> Result<(), Fault> {
         if window > self.max_window {
             let most = self.max_window;
             return Err(Fault::Limit(Limit::Window { window, most }));
         }
-        // The library keeps its buffers from frame to frame: the largest counts. It holds the
-        // window with two blocks behind it, and one block of input.
-        let needed = window
-            .saturating_add(3 * BLOCK + CONTEXT)
+        match usize::try_from(window) {
+            Ok(window) if window <= self.memory.most() => Ok(()),
+            _ => Err(out_of_memory_for(window)),
+        }
+    }
+
+    /// Counts the memory for a block that decodes to so many bytes at most. The library asks for all
+    /// of its buffers at once, and uses them from the start on: memory that it has not written to
+    /// takes no room, so what counts is how far it has come. Otherwise a few bytes, the header of a
+    /// frame, would take a window from everybody else.
+    fn reserve(&mut self, block: u64) -> Result<(), Fault> {
+        // It holds the window with two blocks behind it, and one block of input.
+        let buffer = self.window.saturating_add(2 * BLOCK);
+        let used = self.decoded.saturating_add(block).min(buffer);
+        let needed = used
+            .saturating_add(BLOCK + CONTEXT)
             .try_into()
             .unwrap_or(usize::MAX);
-        if !self.memory.try_grow(&mut self.share, needed) {
-            return Err(out_of_memory_for(window));
+        // The library keeps its buffers from frame to frame: the largest counts.
+        match self.memory.try_grow(&mut self.share, needed) {
+            true => Ok(()),
+            false => Err(out_of_memory_for(self.window)),
         }
-        Ok(())
     }
 
     /// The library finds out about content of another size than announced while it writes it,
@@ -163,6 +185,7 @@ impl Zstd {
         match self.context.decompress_stream(&mut to, &mut from) {
             Ok(_) => {
                 let (read, written) = (from.pos(), to.pos());
+                self.decoded = self.decoded.saturating_add(written as u64);
                 self.content = self.content.map(|left| left.saturating_sub(written as u64));
                 Step {
                     read,
