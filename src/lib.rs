@@ -96,8 +96,9 @@
 //!
 //! # Fairness
 //!
-//! The sink serves connections in turn, at most [`TURN`](limits::TURN) bytes of output each: what
-//! decodes to gigabytes delays nobody. Each handshake runs in its own connection, under a
+//! The sink serves connections in turn, at most [`TURN`](limits::TURN) decoded bytes each: what
+//! decodes to gigabytes delays nobody. An output that writes more than it is given, such as a label
+//! for each line, ends a turn [earlier](Output::turn). Each handshake runs in its own connection, under a
 //! [deadline](Builder::handshake_timeout), never in the accept loop.
 //!
 //! # How streams end

@@ -308,8 +308,8 @@ impl Builder {
     /// The memory for chunks, windows, and what outputs keep, in bytes, all connections together.
     /// 1 GiB by default, at least 1 MiB.
     ///
-    /// When chunks find none, their connections wait. A window that finds none ends its stream
-    /// with [`End::Limit`](crate::End::Limit).
+    /// When chunks find none, their connections wait. A zstd window counts as far as it is used, and
+    /// one that finds none ends its stream with [`End::Limit`](crate::End::Limit).
     pub fn max_memory(mut self, bytes: usize) -> Self {
         self.max_memory = bytes;
         self
