@@ -11,14 +11,25 @@
 
 mod common;
 
-use std::net::SocketAddr;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
+use common::client::{self, TLS13, config};
 use common::pack::gzip;
-use common::program::{Program, run_if_installed};
-use common::skip::REQUIRE;
+use common::program::{Client, LIMIT, Program, Version, run_if_installed};
+use common::skip::{REQUIRE, can_trace};
 
 const NO_CLOSE_NOTIFY: &str = "truncated (no close_notify)";
+
+/// Linux delays an acknowledgement by 40 ms or more (TCP_DELACK_MIN, in 10 ms ticks at worst). In
+/// less than this, nothing can have waited for one.
+const BEFORE_A_DELAYED_ACK: Duration = Duration::from_millis(20);
+
+/// A busy machine can delay a line by so much, too, but not this many in a row.
+const TRIES: usize = 100;
 
 #[test]
 fn openssl_s_client_ends_clean() {
@@ -67,6 +78,82 @@ fn python_that_only_closes_is_told_as_truncated_after_all_its_data() {
     plain_and_gzip_arrive(NO_CLOSE_NOTIFY, |address| python(address, "tls.close()"));
 }
 
+/// Nagle's algorithm holds the first line in TLS 1.3 until the client's Finished is acknowledged.
+#[test]
+fn the_first_line_of_a_client_with_nagle_waits_for_no_delayed_acknowledgement() {
+    some_is_prompt(|program, address| {
+        let mut client = with_nagle(address, Version::Tls13);
+        client.write(b"first\n").unwrap();
+        program("first\n");
+    });
+}
+
+/// In TLS 1.2 the last message of the handshake is the server's, so that the first line is not held,
+/// but the second one is until the first is acknowledged.
+#[test]
+fn the_second_line_of_a_client_with_nagle_waits_for_no_delayed_acknowledgement() {
+    for version in Version::ALL {
+        some_is_prompt(|program, address| {
+            let mut client = with_nagle(address, version);
+            client.write(b"first\n").unwrap();
+            client.write(b"second\n").unwrap();
+            program("first\nsecond\n");
+        });
+    }
+}
+
+/// As Java does: the second message is held until the first is acknowledged.
+#[test]
+fn a_handshake_in_pieces_of_a_client_with_nagle_waits_for_no_delayed_acknowledgement() {
+    /// A ChangeCipherSpec, which TLS 1.3 sends for the sake of middleboxes (RFC 8446, D.4).
+    const FIRST_RECORD: usize = 6;
+    some_is_prompt(|program, address| {
+        let mut tcp = nagling(address);
+        let mut tls = client::Client::with(config(&TLS13));
+        tcp.write_all(&tls.records()).unwrap();
+        while tls.is_handshaking() {
+            let mut flight = [0; 4096];
+            let n = tcp.read(&mut flight).unwrap();
+            assert_ne!(n, 0, "the server closed the connection");
+            tls.take(&flight[..n]);
+        }
+        let records = tls.records();
+        tcp.write_all(&records[..FIRST_RECORD]).unwrap();
+        tcp.write_all(&records[FIRST_RECORD..]).unwrap();
+        tcp.write_all(&tls.record(b"first\n")).unwrap();
+        program("first\n");
+    });
+}
+
+/// One call for each flight of the server's, and none for a read after the handshake.
+#[test]
+fn prompt_acknowledgements_take_a_call_for_each_flight_and_none_for_a_line() {
+    const LINES: usize = 20;
+    if !can_trace() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for (version, flights) in [(Version::Tls13, 1), (Version::Tls12, 2)] {
+        let trace = folder.path().join("trace");
+        let strace = format!(
+            "set -- strace -f -e setsockopt,recvfrom -o {} \"$@\"",
+            trace.display()
+        );
+        let program = Program::start_after(&strace, &["--once"]);
+        let mut client = Client::connect_as(program.address(), version).unwrap();
+        for line in 1..=LINES {
+            client.write(b"line\n").unwrap();
+            program.wait_for_printed_lines(line);
+        }
+        client.finish().unwrap();
+        assert_eq!(program.outcome().status, 0);
+        let calls = fs::read_to_string(&trace).unwrap();
+        let count = |what: &str| calls.lines().filter(|call| call.contains(what)).count();
+        assert_eq!(count("TCP_QUICKACK, [1]"), flights, "{version:?}: {calls}");
+        assert!(count("recvfrom(") >= LINES, "{calls}");
+    }
+}
+
 #[test]
 fn without_its_client_a_test_says_that_it_is_skipped_and_fails_where_clients_are_required() {
     let nothing = tempfile::tempdir().unwrap();
@@ -89,6 +176,35 @@ fn without_its_client_a_test_says_that_it_is_skipped_and_fails_where_clients_are
             assert!(printed.contains(&why), "{outcome:?}");
         }
     }
+}
+
+/// Lets a client connect and send lines, which it waits for by the function that it is given, until
+/// they are printed sooner than a delayed acknowledgement would have let them go.
+fn some_is_prompt(client: impl Fn(&dyn Fn(&str), SocketAddr)) {
+    let mut times = Vec::new();
+    for _ in 0..TRIES {
+        let program = Program::start(&[]);
+        let start = Instant::now();
+        client(&|lines| program.wait_for_stdout(lines), program.address());
+        let time = start.elapsed();
+        if time < BEFORE_A_DELAYED_ACK {
+            return;
+        }
+        times.push(time);
+    }
+    panic!("they took {times:?}");
+}
+
+fn with_nagle(address: SocketAddr, version: Version) -> Client {
+    Client::over(nagling(address), config(version.of_rustls()), "localhost").unwrap()
+}
+
+/// With Nagle's algorithm on, as it is unless a program turns it off.
+fn nagling(address: SocketAddr) -> TcpStream {
+    let tcp = TcpStream::connect_timeout(&address, LIMIT).unwrap();
+    tcp.set_read_timeout(Some(LIMIT)).unwrap();
+    assert!(!tcp.nodelay().unwrap());
+    tcp
 }
 
 /// Sends what it reads from standard input, then ends the connection in the given way.

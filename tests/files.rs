@@ -338,7 +338,7 @@ fn no_name_of_a_peer_leaves_the_directory_or_makes_a_surprising_file() {
 ))]
 mod program {
     use std::io::Write;
-    use std::process::{Command, Stdio};
+    use std::process::Command;
     use std::thread;
     use std::time::Instant;
 
@@ -350,7 +350,7 @@ mod program {
     use super::common::program::{
         BINARY, Client, LIMIT, Program, Stderr, Stdout, Version, send, tcp,
     };
-    use super::common::skip::{is_installed, skip};
+    use super::common::skip::can_trace;
     use super::*;
 
     #[test]
@@ -673,19 +673,6 @@ mod program {
         );
         assert_eq!(outcome.stderr, said);
         assert!(folder.names().is_empty());
-    }
-
-    fn can_trace() -> bool {
-        if !is_installed("strace") {
-            return false;
-        }
-        let mut tried = Command::new("strace");
-        let tried = tried.arg("true").stderr(Stdio::null()).status();
-        let can = tried.is_ok_and(|status| status.success());
-        if !can {
-            skip("strace may not trace");
-        }
-        can
     }
 
     fn start(folder: &Folder, args: &[&str]) -> Program {

@@ -11,12 +11,15 @@
 
 mod common;
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::path::Path;
+use std::process::Command;
 
 use common::memory::{Seen, pull_one};
 use common::pack::gzip;
 use common::press::Plain;
-use common::program::{Client, Program, Stdout, Version};
+use common::program::{Client, Program, Stdout, Version, run_if_installed};
+use common::skip::is_installed;
 use rustix::process::Signal;
 use tlsink::Server;
 
@@ -39,6 +42,41 @@ fn a_clean_stream_is_receipted_with_the_checksum_of_its_decoded_bytes() {
                 )
             );
         }
+    }
+}
+
+/// A client that reads on after its close_notify.
+#[test]
+fn what_the_readme_shows_of_python_and_socat_prints_the_receipt() {
+    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let readme = fs::read_to_string(readme).unwrap();
+    let block = |what: &str| {
+        let mut blocks = readme.split("\n```");
+        let block = blocks.find(|block| block.contains(what)).unwrap();
+        block.split_once('\n').unwrap().1.to_owned()
+    };
+    for (shell, script, delivered) in [
+        (&["sh", "-c"], block("socat -t"), 6),
+        (&["python3", "-c"], block("MemoryBIO()"), 9),
+    ] {
+        if script.contains("socat") && !is_installed("socat") {
+            continue;
+        }
+        let program = Program::start(&["--receipt", "--once"]);
+        let port = program.address().port().to_string();
+        let script = script.replace("4433", &port);
+        let mut command = Command::new(shell[0]);
+        command.args(&shell[1..]).arg(&script);
+        let Some(output) = run_if_installed(&mut command, b"") else {
+            continue;
+        };
+        let printed = String::from_utf8_lossy(&output.stdout);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{script}: {said}");
+        let counted = format!("\"delivered\":{delivered},");
+        assert!(printed.starts_with("{\"ok\":true,"), "{script}: {printed}");
+        assert!(printed.contains(&counted), "{script}: {printed}");
+        assert_eq!(program.outcome().status, 0);
     }
 }
 

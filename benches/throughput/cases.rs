@@ -2,7 +2,7 @@
 
 use std::cell::{OnceCell, RefCell};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -30,6 +30,8 @@ pub struct Load {
     /// Small records that are sent one by one.
     live: usize,
     handshakes: usize,
+    /// Connections for one sample, each of which sends a line.
+    first_lines: usize,
     /// Idle connections.
     idle: usize,
     /// Bytes of text, before it is compressed.
@@ -46,6 +48,7 @@ pub const FULL: Load = Load {
     records: 1_000_000,
     live: 250_000,
     handshakes: 2_000,
+    first_lines: 50,
     idle: 2_000,
     text: 400_000_000,
     senders: 1_000,
@@ -58,6 +61,7 @@ pub const QUICK: Load = Load {
     records: 2_000,
     live: 2_000,
     handshakes: 10,
+    first_lines: 3,
     idle: 20,
     text: 4_000_000,
     senders: 20,
@@ -220,7 +224,7 @@ impl Bench {
                 continue;
             }
             let sent = match job {
-                Job::Print | Job::PrintLines => text.clone(),
+                Job::Print | Job::PrintLines | Job::PrintAtOnce => text.clone(),
                 Job::Gunzip => gzip(&text),
                 Job::Unzstd => zstd(&text),
             };
@@ -291,6 +295,17 @@ impl Bench {
                 metrics: vec![cost("full handshakes, P-256", "CPU µs/handshake")],
                 contestants: self
                     .each(Job::Print, |_| true, |program| self.handshakes(program))
+                    .collect(),
+            },
+            Case {
+                key: "first-line",
+                metrics: vec![cost("first line, sender with Nagle, TLS 1.3", "ms")],
+                contestants: self
+                    .each(
+                        Job::PrintAtOnce,
+                        |_| true,
+                        |program| self.first_line(program),
+                    )
                     .collect(),
             },
             Case {
@@ -460,6 +475,30 @@ impl Bench {
         }
         let cpu = server.cpu_time_since(before);
         Ok(vec![cpu.as_secs_f64() * 1e6 / self.load.handshakes as f64])
+    }
+
+    /// From a sender's write to the server's, after a handshake: the median of many connections, one
+    /// after the other.
+    fn first_line(&self, program: &Program) -> io::Result<Vec<f64>> {
+        const LINE: &[u8] = b"the first line\n";
+        let (mut printed, output) = io::pipe()?;
+        let cores = Cores::Server;
+        let server = program.start(Job::PrintAtOnce, &self.certificate, cores, output.into())?;
+        let mut times = Vec::new();
+        for _ in 0..=self.load.first_lines {
+            let mut client = Client::connect_with_nagle(server.address)?;
+            let start = Instant::now();
+            let mut sealed = Vec::new();
+            client.seal(LINE, RECORD, &mut sealed)?;
+            client.send(&sealed)?;
+            printed.read_exact(&mut [0; LINE.len()])?;
+            times.push(start.elapsed().as_secs_f64() * 1e3);
+            client.close()?;
+        }
+        // What is done only once was done for the first one.
+        times.remove(0);
+        times.sort_by(f64::total_cmp);
+        Ok(vec![times[times.len() / 2]])
     }
 
     fn idle(&self, program: &Program) -> io::Result<Vec<f64>> {

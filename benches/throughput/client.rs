@@ -31,8 +31,20 @@ pub struct Client {
 
 impl Client {
     pub fn connect(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Client> {
-        let mut tcp = TcpStream::connect_timeout(&address, PATIENCE)?;
+        let tcp = TcpStream::connect_timeout(&address, PATIENCE)?;
         tcp.set_nodelay(true)?;
+        Client::over(tcp, config)
+    }
+
+    /// With Nagle's algorithm on, as it is unless a program turns it off, and able to take session
+    /// tickets, which some servers send with an acknowledgement.
+    pub fn connect_with_nagle(address: SocketAddr) -> io::Result<Client> {
+        // It knows no ticket of another connection, so that this handshake is a full one, too.
+        let config = Arc::new(resuming_config());
+        Client::over(TcpStream::connect_timeout(&address, PATIENCE)?, &config)
+    }
+
+    fn over(mut tcp: TcpStream, config: &Arc<ClientConfig>) -> io::Result<Client> {
         tcp.set_read_timeout(Some(PATIENCE))?;
         tcp.set_write_timeout(Some(PATIENCE))?;
         let name = ServerName::try_from("localhost").map_err(io::Error::other)?;
@@ -105,17 +117,21 @@ impl Client {
 }
 
 pub fn config() -> Arc<ClientConfig> {
-    let mut config = ClientConfig::builder()
+    let mut config = resuming_config();
+    // Every handshake is a full one.
+    config.resumption = Resumption::disabled();
+    Arc::new(config)
+}
+
+fn resuming_config() -> ClientConfig {
+    ClientConfig::builder()
         .with_cipher_suites(&[TLS13_AES_128_GCM_SHA256])
         // Everybody has the first but socat 1.7, which asks for the second.
         .with_kx_groups(&[&X25519, &SECP256R1])
         .with_protocol_versions(&[&TLS13])
         .expect("the suite is one of TLS 1.3")
         .with_custom_certificate_verifier(Arc::new(AnyCertificate))
-        .with_no_client_auth();
-    // Every handshake is a full one.
-    config.resumption = Resumption::disabled();
-    Arc::new(config)
+        .with_no_client_auth()
 }
 
 struct AnyCertificate;

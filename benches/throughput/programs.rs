@@ -50,6 +50,9 @@ pub enum Kind {
 pub enum Job {
     Print,
     PrintLines,
+    /// As its users have it: with session tickets where they are its default, as those carry an
+    /// acknowledgement.
+    PrintAtOnce,
     Gunzip,
     Unzstd,
 }
@@ -146,7 +149,7 @@ impl Program {
 
     pub fn does(&self, job: Job) -> bool {
         match job {
-            Job::Print => self.kind != Kind::SocatPigz,
+            Job::Print | Job::PrintAtOnce => self.kind != Kind::SocatPigz,
             Job::Gunzip => matches!(self.kind, Kind::Tlsink | Kind::Go | Kind::SocatPigz),
             Job::PrintLines | Job::Unzstd => self.kind == Kind::Tlsink,
         }
@@ -191,7 +194,7 @@ impl Program {
         match self.kind {
             Kind::Tlsink => {
                 let (decode, format) = match job {
-                    Job::Print => ("none", "raw"),
+                    Job::Print | Job::PrintAtOnce => ("none", "raw"),
                     Job::PrintLines => ("none", "lines"),
                     Job::Gunzip => ("gzip", "raw"),
                     Job::Unzstd => ("zstd", "raw"),
@@ -205,10 +208,14 @@ impl Program {
                 command.arg("-listen").arg(address.to_string());
                 command.arg("-cert").arg(chain).arg("-key").arg(key);
                 command.args((job == Job::Gunzip).then_some("-gzip"));
+                command.args((job == Job::PrintAtOnce).then_some("-tickets"));
             }
             Kind::OpensslServer => {
-                command.args(["s_server", "-quiet", "-num_tickets", "0", "-accept"]);
+                command.args(["s_server", "-quiet", "-accept"]);
                 command.arg(address.to_string());
+                if job != Job::PrintAtOnce {
+                    command.args(["-num_tickets", "0"]);
+                }
                 command.arg("-cert").arg(chain).arg("-key").arg(key);
             }
             Kind::Ncat => {

@@ -1,4 +1,4 @@
-//! Detection and every certificatesr.
+//! Certificates, keys and lists of revoked certificates.
 
 #![no_main]
 

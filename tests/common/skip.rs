@@ -44,3 +44,18 @@ pub fn is_installed(name: &str) -> bool {
     }
     there
 }
+
+/// Whether strace(1) can be used; says so if not.
+#[track_caller]
+pub fn can_trace() -> bool {
+    if !is_installed("strace") {
+        return false;
+    }
+    let mut tried = Command::new("strace");
+    let tried = tried.arg("true").stderr(Stdio::null()).status();
+    let can = tried.is_ok_and(|status| status.success());
+    if !can {
+        skip("strace may not trace");
+    }
+    can
+}

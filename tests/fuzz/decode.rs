@@ -1,5 +1,7 @@
 //! Any bytes, split in any way, through any decoder. `fuzz/` runs this too.
 
+use std::cell::RefCell;
+
 use tlsink::Memory;
 use tlsink::decode::{Decoder, Fault, Format, Limits, Step};
 
@@ -13,21 +15,30 @@ pub struct Outcome {
 }
 
 /// After so much output or so many calls there is nothing new to be seen: few bytes decode to
-/// gigabytes.
-const MOST_OUTPUT: usize = 512 * 1024;
-const MOST_CALLS: usize = 20_000;
+/// gigabytes. It is twice deflate's window. A fuzzer that waits for more of it tries fewer streams.
+const MOST_OUTPUT: usize = 64 * 1024;
+const MOST_CALLS: usize = 500;
 
-/// Windows and memory, in bytes: what is usual, less than some streams need, and less than any.
+/// Windows and memory, in bytes: more than most streams need, less than some need, and less than any.
+/// A window of megabytes shows no more, and takes longer to allocate than to fill.
 const LIMITS: [(u64, usize); 5] = [
-    (8 << 20, 1 << 30),
-    (64 << 10, 1 << 30),
-    (8 << 20, 2 << 20),
-    (8 << 20, 100_000),
-    (8 << 20, 1000),
+    (256 << 10, 1 << 30),
+    (16 << 10, 1 << 30),
+    (256 << 10, 400_000),
+    (256 << 10, 100_000),
+    (256 << 10, 1000),
 ];
 
 /// The sizes that pieces and rooms are below.
-const SIZES: [usize; 6] = [2, 3, 8, 100, 5000, 256 * 1024];
+const SIZES: [usize; 6] = [2, 3, 8, 100, 5000, ROOM];
+
+/// Room for the output of a stream in one piece.
+const ROOM: usize = 64 * 1024;
+
+thread_local! {
+    /// What output is decoded into, for one stream after another: a new one would be zeroed first.
+    static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Decodes a stream as one piece and split, and compares. The first eight bytes say how: the format,
 /// the limits, the sizes of pieces and of rooms, and a seed for them.
@@ -47,7 +58,7 @@ pub fn check(bytes: &[u8]) {
     let mut calls = 0;
     let mut at_once = Decoder::new(named, &limits);
     let (whole, whole_ended) = drive(&mut at_once, [stream], |output| {
-        (output < MOST_OUTPUT).then_some(256 * 1024)
+        (output < MOST_OUTPUT).then_some(ROOM)
     });
     drop(at_once);
 
@@ -93,7 +104,7 @@ pub fn drive<'a>(
     mut room: impl FnMut(usize) -> Option<usize>,
 ) -> (Outcome, bool) {
     let mut output = Vec::new();
-    let mut buffer = Vec::new();
+    let mut buffer = BUFFER.take();
     let feed = || {
         for piece in pieces {
             push(decoder, piece, &mut buffer, &mut room, &mut output)?;
@@ -108,6 +119,7 @@ pub fn drive<'a>(
         Ok(())
     };
     let stopped = feed().err();
+    BUFFER.set(buffer);
     let ended = !matches!(stopped, Some(Stopped::NoRoom));
     let fault = stopped.and_then(|stopped| match stopped {
         Stopped::Fault(fault) => Some(fault),

@@ -17,6 +17,7 @@ func main() {
 	cert := flag.String("cert", "", "the certificate chain, PEM")
 	key := flag.String("key", "", "its private key, PEM")
 	unzip := flag.Bool("gzip", false, "decompress what comes")
+	tickets := flag.Bool("tickets", false, "send session tickets, as Go does unless told otherwise")
 	flag.Parse()
 
 	pair, err := tls.LoadX509KeyPair(*cert, *key)
@@ -25,7 +26,7 @@ func main() {
 	}
 	listener, err := tls.Listen("tcp", *listen, &tls.Config{
 		Certificates:           []tls.Certificate{pair},
-		SessionTicketsDisabled: true,
+		SessionTicketsDisabled: !*tickets,
 	})
 	if err != nil {
 		log.Fatal(err)
