@@ -36,4 +36,10 @@ impl Report {
         );
         refused && !self.established
     }
+
+    /// Whether this looks like a load balancer's health check: the peer completed the handshake, sent
+    /// nothing, and reset or closed the connection without a close_notify or another alert.
+    pub fn is_health_check(&self) -> bool {
+        self.established && self.received == 0 && self.end.is_departure()
+    }
 }

@@ -8,7 +8,7 @@ use futures_lite::future;
 
 use crate::budget::Memory;
 use crate::decode::{Decoder, Format, Limits};
-use crate::error::{Cut, End, OutputError};
+use crate::error::{Cut, End, OutputError, StreamError};
 use crate::event::{Chunk, Close, Event, Kind, Open};
 use crate::lane::Inbox;
 use crate::limit::Limit;
@@ -182,7 +182,8 @@ impl Sink {
     ///
     /// # Errors
     ///
-    /// When the output fails. What it was given last may be lost, and all that is open ends as
+    /// When the output fails, other than with a [`StreamError`], which ends one stream. What it was
+    /// given last may be lost, and all that is open ends as
     /// [`Cut::SinkGone`](crate::Cut::SinkGone). The server does not stop by itself.
     ///
     /// # Blocking
@@ -203,6 +204,7 @@ impl Sink {
                 Some(Decoded::Close(conn, end)) => output.close(conn, end),
                 None => Ok(()),
             };
+            let done = done.or_else(|error| self.fail_stream(step, error));
             let idle = matches!(step, Step::Idle);
             unflushed += usize::from(!self.closed.is_empty());
             let flush = idle || unflushed >= UNFLUSHED;
@@ -246,6 +248,30 @@ impl Sink {
         Arc::clone(&self.counters)
     }
 
+    /// Ends the stream that a step was about, if the output's error concerns no other. What the
+    /// output was given with that step counts as not delivered.
+    fn fail_stream(&mut self, step: Step, error: io::Error) -> io::Result<()> {
+        let end = End::from(error.downcast::<StreamError>()?);
+        let (id, refused) = match step {
+            Step::Open(id) => (id, 0),
+            Step::Decoded(id, len) => (id, len as u64),
+            Step::Transparent(id) => (id, self.spent.as_ref().map_or(0, |chunk| chunk.len() as u64)),
+            Step::Close => {
+                if let Some(closed) = self.closed.last_mut() {
+                    closed.end = end;
+                }
+                return Ok(());
+            }
+            Step::Nothing | Step::Idle => return Ok(()),
+        };
+        self.counters.delivered.take_back(refused);
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.conn.delivered = stream.conn.delivered.saturating_sub(refused);
+            stream.refuse(end);
+        }
+        Ok(())
+    }
+
     fn failed(&self, source: io::Error) -> OutputError {
         let totals = self.totals();
         OutputError {
@@ -258,6 +284,9 @@ impl Sink {
     /// Tells the closed connections how they ended.
     fn settle(&mut self) {
         for Closed { stream, end } in self.closed.drain(..) {
+            let is_check = stream.conn.received == 0 && end.is_departure();
+            self.counters.clean.add(u64::from(end.is_clean()));
+            self.counters.health_checks.add(u64::from(is_check));
             stream.link.deliver(Verdict {
                 end,
                 format: stream.conn.format,
@@ -305,7 +334,6 @@ impl Sink {
                     return Step::Transparent(id);
                 }
                 Turn::Close(end) => {
-                    self.counters.clean.add(u64::from(end.is_clean()));
                     if let Some(stream) = self.streams.remove(&id) {
                         self.closed.push(Closed { stream, end });
                         return Step::Close;

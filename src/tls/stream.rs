@@ -61,8 +61,10 @@ pub(crate) enum HandshakeError {
 pub(crate) enum ReadError {
     /// The connection was closed without a close_notify.
     NoCloseNotify,
-    /// The connection broke, or the peer sent a fatal alert.
+    /// The connection broke.
     Reset(String),
+    /// The peer sent a fatal alert.
+    Alert(String),
     /// A record is not valid.
     Tls(String),
 }
@@ -183,7 +185,7 @@ impl From<&io::Error> for ReadError {
     fn from(error: &io::Error) -> Self {
         match (error.kind(), tls_error(error)) {
             (_, Some(alert @ rustls::Error::AlertReceived(_))) => {
-                ReadError::Reset(alert.to_string())
+                ReadError::Alert(alert.to_string())
             }
             (_, Some(tls)) => ReadError::Tls(tls.to_string()),
             (io::ErrorKind::InvalidData, None) => ReadError::Tls(error.to_string()),
