@@ -255,7 +255,10 @@ impl Sink {
         let (id, refused) = match step {
             Step::Open(id) => (id, 0),
             Step::Decoded(id, len) => (id, len as u64),
-            Step::Transparent(id) => (id, self.spent.as_ref().map_or(0, |chunk| chunk.len() as u64)),
+            Step::Transparent(id) => (
+                id,
+                self.spent.as_ref().map_or(0, |chunk| chunk.len() as u64),
+            ),
             Step::Close => {
                 if let Some(closed) = self.closed.last_mut() {
                     closed.end = end;
