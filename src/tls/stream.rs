@@ -91,15 +91,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
         }
         let result = match ready!(polled) {
             Ok(tls) => Ok((tls, None)),
-            // The handshake may be complete, and only what came with its last message at fault. If
-            // it is not, this sends the alert.
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                match Pin::new(&mut self.tls).poll(cx) {
-                    Poll::Ready(Ok(tls)) => Ok((tls, Some(Box::new(error.into())))),
-                    _ => Err(error),
-                }
-            }
-            Err(error) => Err(error),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(error),
+            // The handshake may be complete, and only what came with its last message at fault, or,
+            // in TLS 1.2, the read behind our last message. If it is not, this sends the alert.
+            Err(error) => match Pin::new(&mut self.tls).poll(cx) {
+                Poll::Ready(Ok(tls)) => Ok((tls, Some(Box::new(error.into())))),
+                _ => Err(error),
+            },
         };
         let seen = self.seen.as_ref().and_then(|seen| seen.take());
         Poll::Ready(match (result, seen) {
