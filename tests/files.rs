@@ -567,6 +567,7 @@ mod program {
             let receipt = client.read_receipt().unwrap();
             let reason = ",\"reason\":\"cut (the output failed: file too large)\"}\n";
             assert!(receipt.ends_with(reason), "{receipt}");
+            drop(client);
             let ended = program.wait_for_ends(number - 1).pop().unwrap();
             let said = format!(
                 "cut (the output failed: {path}/{number}.part: File too large (os error 27))"
