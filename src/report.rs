@@ -20,7 +20,8 @@ pub struct Report {
     pub format: Format,
     /// Bytes received, decrypted and still compressed.
     pub received: u64,
-    /// Bytes handed to the output, decompressed.
+    /// Bytes handed to the output, decompressed; without those of a call that
+    /// [failed](crate::Cut::Output).
     pub delivered: u64,
 }
 
