@@ -626,7 +626,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
 fn end_of(error: tls::ReadError, offset: u64) -> End {
     match error {
         tls::ReadError::NoCloseNotify => End::Truncated(Truncation::NoCloseNotify),
-        tls::ReadError::Reset(what) => End::Reset { what },
+        tls::ReadError::Reset(what) => End::Reset { what, alert: false },
+        tls::ReadError::Alert(what) => End::Reset { what, alert: true },
         tls::ReadError::Tls(what) => End::Corrupt {
             layer: "tls",
             offset,
@@ -639,7 +640,7 @@ impl From<tls::HandshakeError> for End {
     fn from(error: tls::HandshakeError) -> Self {
         match error {
             tls::HandshakeError::Closed => End::Truncated(Truncation::Handshake),
-            tls::HandshakeError::Reset(what) => End::Reset { what },
+            tls::HandshakeError::Reset(what) => End::Reset { what, alert: false },
             tls::HandshakeError::Refused { what, hint } => End::Refused {
                 what,
                 claimed: Vec::new(),

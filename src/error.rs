@@ -1,5 +1,5 @@
 //! What can go wrong, grouped by who is at fault: the peer (`End`), the configuration
-//! (`BuildError`, `TemplateError`, `TlsError`), the output (`OutputError`).
+//! (`BuildError`, `TemplateError`, `TlsError`), the output (`OutputError`, `StreamError`).
 
 use std::fmt;
 use std::io;
@@ -34,6 +34,8 @@ pub enum End {
     Reset {
         /// What the system, or the peer's TLS alert, said. It may quote the peer.
         what: String,
+        /// Whether the peer sent a fatal alert (RFC 8446, section 6.2).
+        alert: bool,
     },
     /// The peer took too long.
     Timeout(Timeout),
@@ -78,7 +80,7 @@ pub enum Timeout {
 }
 
 /// Why this side ended a stream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cut {
     /// [`Server::cut`](crate::Server::cut), or a connection made after
@@ -88,6 +90,13 @@ pub enum Cut {
     Dropped,
     /// The [`Sink`](crate::Sink) was dropped before it had handled the whole stream.
     SinkGone,
+    /// The output failed for this stream alone: it returned a [`StreamError`].
+    Output {
+        /// What kind of error it was. A receipt tells the sender no more than this.
+        kind: io::ErrorKind,
+        /// The error's text. It may name a file of this system.
+        what: String,
+    },
 }
 
 impl End {
@@ -130,6 +139,15 @@ impl End {
     /// What is known of it beyond the word; nothing of a clean end.
     pub(crate) fn facts(&self) -> Option<Facts<'_>> {
         (!self.is_clean()).then_some(Facts(self))
+    }
+
+    /// Whether the peer just went away: it broke or closed the connection, and said nothing.
+    pub(crate) fn is_departure(&self) -> bool {
+        matches!(
+            self,
+            End::Reset { alert: false, .. }
+                | End::Truncated(Truncation::NoCloseNotify | Truncation::Both(_))
+        )
     }
 
     /// The end of a stream that the network side takes for `self`, when the codec is in the middle
@@ -189,7 +207,7 @@ impl fmt::Display for Facts<'_> {
                 offset,
                 what,
             } => write!(f, "{layer}: {what} at byte {offset}"),
-            End::Reset { what } => f.write_str(what),
+            End::Reset { what, .. } => f.write_str(what),
             End::Refused { what, claimed, .. } => {
                 f.write_str(what)?;
                 for (number, name) in claimed.iter().take(QUOTED.0).enumerate() {
@@ -214,6 +232,7 @@ impl fmt::Display for Facts<'_> {
             End::Cut(Cut::Server) => f.write_str("the server is stopping"),
             End::Cut(Cut::Dropped) => f.write_str("the connection was dropped"),
             End::Cut(Cut::SinkGone) => f.write_str("the output is gone"),
+            End::Cut(Cut::Output { what, .. }) => write!(f, "the output failed: {what}"),
         }
     }
 }
@@ -509,6 +528,79 @@ impl fmt::Display for OutputError {
 }
 
 impl std::error::Error for OutputError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+/// An error of an [`Output`](crate::Output) that concerns one stream only.
+///
+/// An output returns it, as an [`io::Error`], in place of the error that it had. It ends that stream
+/// as [`Cut::Output`], and the sink goes on.
+///
+/// ```
+/// use std::io::{self, Write};
+/// use std::net::TcpStream;
+///
+/// use tlsink::{Conn, Output, StreamError};
+///
+/// /// Each stream goes to a connection of its own.
+/// struct Forward(std::collections::HashMap<tlsink::ConnId, TcpStream>);
+///
+/// impl Output for Forward {
+///     fn open(&mut self, connection: &Conn) -> io::Result<()> {
+///         let target = TcpStream::connect("127.0.0.1:9000").map_err(StreamError::new)?;
+///         self.0.insert(connection.id(), target);
+///         Ok(())
+///     }
+///
+///     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+///         if let Some(target) = self.0.get_mut(&connection.id()) {
+///             target.write_all(bytes).map_err(StreamError::new)?;
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct StreamError {
+    source: io::Error,
+}
+
+impl StreamError {
+    /// Of the error that the stream's own medium gave.
+    pub fn new(source: io::Error) -> Self {
+        StreamError { source }
+    }
+
+    /// What kind of error it was.
+    pub fn kind(&self) -> io::ErrorKind {
+        self.source.kind()
+    }
+}
+
+impl From<StreamError> for io::Error {
+    fn from(error: StreamError) -> Self {
+        io::Error::new(error.kind(), error)
+    }
+}
+
+impl From<StreamError> for End {
+    fn from(error: StreamError) -> Self {
+        End::Cut(Cut::Output {
+            kind: error.kind(),
+            what: error.to_string(),
+        })
+    }
+}
+
+impl fmt::Display for StreamError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.source.fmt(f)
+    }
+}
+
+impl std::error::Error for StreamError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         Some(&self.source)
     }

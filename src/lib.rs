@@ -125,7 +125,7 @@
 //! while, cuts the rest, and yields the reports of what it cut. [`Server::stop`] and [`Server::cut`]
 //! are its two halves. After a stop, sinks end once they are through, [`Sink::run`] with its
 //! [`Totals`]. An output that fails ends its sink; connections are then cut one by one, and it is for
-//! the application to stop the server.
+//! the application to stop the server. With a [`StreamError`] it ends one stream, and the sink goes on.
 //!
 //! # Limits
 //!
@@ -249,7 +249,9 @@ mod totals;
 pub use budget::Memory;
 pub use connection::Connection;
 pub use delivery::Delivery;
-pub use error::{BuildError, Cut, End, OutputError, TemplateError, Timeout, TlsError, Truncation};
+pub use error::{
+    BuildError, Cut, End, OutputError, StreamError, TemplateError, Timeout, TlsError, Truncation,
+};
 pub use limit::Limit;
 pub use output::Output;
 pub use peer::{Address, Conn, ConnId, Peer};

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use crate::error::End;
+use crate::error::{Cut, End};
 use crate::link::Verdict;
 use crate::output::push_json;
 
@@ -27,7 +27,12 @@ pub(crate) fn line(received: u64, verdict: &Verdict) -> Vec<u8> {
         }
         end => {
             line.extend_from_slice(br#""reason":""#);
-            push_json(&mut line, &end.to_string());
+            let reason = match end {
+                // The rest may name files of this system, which are nothing to the sender.
+                End::Cut(Cut::Output { kind, .. }) => format!("cut (the output failed: {kind})"),
+                end => end.to_string(),
+            };
+            push_json(&mut line, &reason);
             line.push(b'"');
         }
     }

@@ -20,7 +20,8 @@ pub struct Report {
     pub format: Format,
     /// Bytes received, decrypted and still compressed.
     pub received: u64,
-    /// Bytes handed to the output, decompressed.
+    /// Bytes handed to the output, decompressed; without those of a call that
+    /// [failed](crate::Cut::Output).
     pub delivered: u64,
     /// Bytes of those received that were not decoded, as the [server](crate::Server::cut) was cut
     /// before their turn came.
@@ -38,5 +39,11 @@ impl Report {
             End::Refused { .. } | End::Limit(_) | End::Timeout(_)
         );
         refused && !self.established
+    }
+
+    /// Whether this looks like a load balancer's health check: the peer completed the handshake, sent
+    /// nothing, and reset or closed the connection without a close_notify or another alert.
+    pub fn is_health_check(&self) -> bool {
+        self.established && self.received == 0 && self.end.is_departure()
     }
 }

@@ -8,7 +8,7 @@ use futures_lite::future;
 
 use crate::budget::{Memory, Share};
 use crate::decode::{Decoder, Format, Limits};
-use crate::error::{Cut, End, OutputError};
+use crate::error::{Cut, End, OutputError, StreamError};
 use crate::event::{Chunk, Close, Event, Kind, Open};
 use crate::lane::Inbox;
 use crate::limit::Limit;
@@ -206,7 +206,8 @@ impl Sink {
     ///
     /// # Errors
     ///
-    /// When the output fails. What it was given last may be lost, and all that is open ends as
+    /// When the output fails, other than with a [`StreamError`], which ends one stream. What it was
+    /// given last may be lost, and all that is open ends as
     /// [`Cut::SinkGone`](crate::Cut::SinkGone). The server does not stop by itself.
     ///
     /// # Blocking
@@ -221,7 +222,9 @@ impl Sink {
                 future::yield_now().await;
             }
             let step = self.step();
-            let done = self.deliver(step, &mut output);
+            let done = self
+                .deliver(step, &mut output)
+                .or_else(|error| self.fail_stream(step, error));
             let idle = matches!(step, Step::Idle);
             unflushed += usize::from(!self.closed.is_empty());
             let flush = idle || unflushed >= UNFLUSHED;
@@ -318,8 +321,7 @@ impl Sink {
             }
             let left = left as u64;
             stream.conn.delivered = stream.conn.delivered.saturating_sub(left);
-            let delivered = self.counters.delivered.value();
-            self.counters.delivered.set(delivered.saturating_sub(left));
+            self.counters.delivered.take_back(left);
         }
         let has_more = stream.has_more();
         if has_more && !std::mem::replace(&mut stream.in_turn, true) {
@@ -355,6 +357,31 @@ impl Sink {
         Arc::clone(&self.counters)
     }
 
+    /// Ends the stream that a step was about, if the output's error concerns no other. What the
+    /// output was given with that step counts as not delivered.
+    fn fail_stream(&mut self, step: Step, error: io::Error) -> io::Result<()> {
+        let end = End::from(error.downcast::<StreamError>()?);
+        let id = match step {
+            Step::Open(id) | Step::Decoded(id, _) | Step::Transparent(id, _) | Step::Rest(id) => id,
+            Step::Close => {
+                if let Some(closed) = self.closed.last_mut() {
+                    closed.end = end;
+                }
+                return Ok(());
+            }
+            Step::Nothing | Step::Idle => return Ok(()),
+        };
+        if let Some(stream) = self.streams.get_mut(&id) {
+            let bytes = step_bytes(step, &self.output, self.spent.as_deref(), stream);
+            let refused = bytes.len() as u64;
+            self.counters.delivered.take_back(refused);
+            stream.conn.delivered = stream.conn.delivered.saturating_sub(refused);
+            stream.rest = None;
+            stream.refuse(end);
+        }
+        Ok(())
+    }
+
     fn failed(&self, source: io::Error) -> OutputError {
         let totals = self.totals();
         OutputError {
@@ -367,6 +394,9 @@ impl Sink {
     /// Tells the closed connections how they ended.
     fn settle(&mut self) {
         for Closed { stream, end } in self.closed.drain(..) {
+            let is_check = stream.conn.received == 0 && end.is_departure();
+            self.counters.clean.add(u64::from(end.is_clean()));
+            self.counters.health_checks.add(u64::from(is_check));
             stream.link.deliver(Verdict {
                 end,
                 format: stream.conn.format,
@@ -432,7 +462,6 @@ impl Sink {
                     return Step::Rest(id);
                 }
                 Turn::Close(end) => {
-                    self.counters.clean.add(u64::from(end.is_clean()));
                     if let Some(stream) = self.streams.remove(&id) {
                         self.closed.push(Closed { stream, end });
                         return Step::Close;

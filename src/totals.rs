@@ -13,6 +13,9 @@ pub struct Totals {
     pub connections: u64,
     /// Those of them that ended clean.
     pub clean: u64,
+    /// Those of them that sent nothing and went away, as
+    /// [health checks](crate::Report::is_health_check) do.
+    pub health_checks: u64,
     /// Bytes received, decrypted and still compressed.
     pub received: u64,
     /// Bytes handed on, decompressed.
@@ -28,6 +31,7 @@ impl std::ops::Add for Totals {
         Totals {
             connections: self.connections.saturating_add(other.connections),
             clean: self.clean.saturating_add(other.clean),
+            health_checks: self.health_checks.saturating_add(other.health_checks),
             received: self.received.saturating_add(other.received),
             delivered: self.delivered.saturating_add(other.delivered),
             flushed: self.flushed.saturating_add(other.flushed),
@@ -127,6 +131,7 @@ impl FailureCounters {
 pub(crate) struct Counters {
     pub(crate) connections: Counter,
     pub(crate) clean: Counter,
+    pub(crate) health_checks: Counter,
     pub(crate) received: Counter,
     pub(crate) delivered: Counter,
     pub(crate) flushed: Counter,
@@ -137,6 +142,7 @@ impl Counters {
         Totals {
             connections: self.connections.value(),
             clean: self.clean.value(),
+            health_checks: self.health_checks.value(),
             received: self.received.value(),
             delivered: self.delivered.value(),
             flushed: self.flushed.value(),
@@ -155,6 +161,10 @@ impl Counter {
     /// There is one writer, so this needs no locked instruction.
     pub(crate) fn add(&self, n: u64) {
         self.set(self.value().saturating_add(n));
+    }
+
+    pub(crate) fn take_back(&self, n: u64) {
+        self.set(self.value().saturating_sub(n));
     }
 
     pub(crate) fn set(&self, value: u64) {

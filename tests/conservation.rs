@@ -43,7 +43,7 @@ fn every_byte_that_arrived_is_in_its_senders_file_once_whoever_misbehaves() {
         let path = folder.path().to_str().expect("its name is ASCII");
         let args = ["--output-dir", path, "--name", "{port}"];
         let (round, _) = Round::run(&mut dice, &args, Reader::Prompt);
-        round.verify(in_files(folder.path()));
+        round.verify(in_files(folder.path(), &round.ends));
     }
 }
 
@@ -160,8 +160,8 @@ impl Round {
     }
 }
 
-/// What is in each sender's file.
-fn in_files(folder: &Path) -> HashMap<String, Delivered> {
+/// What is in each sender's file. One of which nothing came, and that did not end clean, has none.
+fn in_files(folder: &Path, ends: &[Ended]) -> HashMap<String, Delivered> {
     let entries = fs::read_dir(folder).expect("the folder is there");
     let files = entries.map(|entry| {
         let path = entry.expect("the folder can be read").path();
@@ -174,8 +174,19 @@ fn in_files(folder: &Path) -> HashMap<String, Delivered> {
         (format!("127.0.0.1:{port}"), delivered)
     });
     let files: Vec<_> = files.collect();
-    assert_eq!(files.len(), SENDERS, "each sender has one file");
-    files.into_iter().collect()
+    let fileless = ends
+        .iter()
+        .filter(|ended| ended.delivered == 0 && ended.end != "clean");
+    let fileless = fileless.map(|ended| {
+        let delivered = Delivered {
+            bytes: Vec::new(),
+            is_complete: false,
+        };
+        (ended.peer.clone(), delivered)
+    });
+    let all: Vec<_> = files.into_iter().chain(fileless).collect();
+    assert_eq!(all.len(), SENDERS, "each sender has one file");
+    all.into_iter().collect()
 }
 
 /// What is in each sender's objects.

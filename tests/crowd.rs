@@ -12,15 +12,18 @@
 
 mod common;
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::client::{TLS13, config};
-use common::crowd::{idle, stalled, tcp_from, wait_until_closed};
+use common::crowd::{connect_all, idle, stalled, tcp_from, wait_until_closed};
 use common::honest::Honest;
 use common::process::may_open_files;
-use common::program::{Client, FREE, Program, Stdout, Version};
+use common::program::{Client, FREE, Program, Stdout, Version, send, tcp};
+use common::skip::is_installed;
+use rustix::process::Signal;
 
 const STALLED: usize = 5_000;
 const IDLE: usize = 5_000;
@@ -128,6 +131,36 @@ fn max_per_ip_keeps_a_crowd_from_one_address_from_taking_all_places() {
     let ends = program.wait_for_ends(1);
     assert_eq!((ends[0].end.as_str(), ends.len()), ("clean", 1));
     drop(crowd);
+}
+
+#[test]
+fn as_many_connections_wait_to_be_accepted_as_the_system_allows() {
+    /// More than the 128 of the standard library, and no more than the test may open files for.
+    const MOST: usize = 500;
+    let program = Program::start_on(&[FREE, OTHER], &[], Stdout::Collected);
+    let allowed = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
+    let allowed: usize = allowed.trim().parse().unwrap();
+    program.signal(Signal::STOP);
+    // A queue that is full takes no more (listen(2)): these would fail.
+    let waiting: Vec<_> = program
+        .addresses()
+        .iter()
+        .map(|address| connect_all(MOST.min(allowed), || tcp(*address).unwrap()))
+        .collect();
+    if is_installed("ss") {
+        for address in program.addresses() {
+            let port = format!("sport = :{}", address.port());
+            let queues = Command::new("ss").args(["-Hltn", &port]).output().unwrap();
+            let queues = String::from_utf8(queues.stdout).unwrap();
+            let fields: Vec<_> = queues.split_ascii_whitespace().collect();
+            // State, Recv-Q, Send-Q: of a listener, these are its queue and the limit on it.
+            assert_eq!(fields[2], allowed.to_string(), "{queues}");
+        }
+    }
+    program.signal(Signal::CONT);
+    drop(waiting);
+    send(program.addresses()[1], b"served\n");
+    program.wait_for_stdout("served\n");
 }
 
 /// `cargo test --release --test crowd -- --ignored`, on a machine that does nothing else.

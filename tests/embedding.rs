@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::client::{Client, TLS12, TLS13, config, tls};
-use common::memory::{Driven, Session, data, finish, pipe, pull};
+use common::client::{ALERT, Client, DATA, Sealer, TLS12, TLS13, config, tls};
+use common::memory::{Driven, Remote, Session, data, finish, finish_connection, pipe, pull};
 use futures_lite::StreamExt;
 use futures_lite::future::{block_on, poll_once};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -114,6 +114,54 @@ fn an_established_connection_is_no_failure_however_it_ends() {
     assert!(session.connection.run().is_some());
     assert_eq!(server.failures(), Failures::default());
     assert_eq!(server.totals().connections, 2);
+}
+
+#[test]
+fn a_peer_that_sent_nothing_and_went_away_without_a_word_is_a_health_check() {
+    type Leaving = fn(&Remote, &mut Sealer);
+    let leavings: [(Leaving, &str); 6] = [
+        (|remote, _| remote.send_eof(), "truncated"),
+        (
+            |remote, _| remote.send_error(ErrorKind::ConnectionReset),
+            "reset",
+        ),
+        // One byte makes it a stream.
+        (
+            |remote, sealer| {
+                remote.send(sealer.record(DATA, b"h"));
+                remote.send_eof();
+            },
+            "truncated",
+        ),
+        // These say why they go.
+        (|remote, sealer| remote.send(sealer.close_notify()), "clean"),
+        (
+            |remote, sealer| remote.send(sealer.record(ALERT, &[2, 42])),
+            "reset",
+        ),
+        (|remote, _| remote.send(vec![DATA; 64]), "corrupt"),
+    ];
+    let (server, mut sink) = Server::builder().tls(tls()).build().unwrap();
+    for (number, (leave, word)) in (0..).zip(leavings) {
+        let client = Client::with(Sealer::config());
+        let Session {
+            connection,
+            client,
+            remote,
+        } = Session::open(&server, client);
+        let mut connection = connection;
+        leave(&remote, &mut Sealer::new(client));
+        let (_, report) = finish_connection(&mut connection, &mut sink);
+        assert_eq!(report.end.word(), word);
+        assert_eq!(report.is_health_check(), number < 2, "{}", report.end);
+    }
+    let totals = server.totals();
+    assert_eq!((totals.connections, totals.health_checks), (6, 2));
+
+    // One that was never established is no connection to count.
+    let (io, remote) = pipe();
+    remote.send_error(ErrorKind::ConnectionReset);
+    assert!(!block_on(server.connection(io, Peer::label("scanner"))).is_health_check());
 }
 
 #[test]

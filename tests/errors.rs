@@ -328,6 +328,55 @@ fn a_cut_by_a_second_signal_is_said_exactly_and_until_then_lines_arrive() {
     assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
 }
 
+#[test]
+fn a_failure_of_one_streams_file_is_said_exactly_and_told_to_its_sender_without_the_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("incoming");
+    fs::create_dir(&directory).unwrap();
+    let path = directory.to_str().unwrap();
+    let args = ["-v", "--output-dir", path, "--name", "{conn}", "--receipt"];
+    let program = Program::start(&args);
+
+    // It can't be made.
+    fs::remove_dir(&directory).unwrap();
+    let mut client = Client::connect(program.address());
+    let peer = client.local_address();
+    client.write(b"hello\n").unwrap();
+    let reason = "\"reason\":\"cut (the output failed: entity not found)\"}\n";
+    assert_eq!(
+        client.finish_for_receipt().unwrap(),
+        format!("{{\"ok\":false,\"received\":6,\"delivered\":0,{reason}")
+    );
+    let error = os_error(Errno::NOENT);
+    let said = format!(
+        "tlsink: {peer}: 6 bytes received, 0 delivered, plain, \
+         cut (the output failed: {path}/1.part: {error})"
+    );
+    program.wait_for_line(|line| line == said);
+
+    // It can't get its name.
+    fs::create_dir(&directory).unwrap();
+    let mut client = Client::connect(program.address());
+    let peer = client.local_address();
+    client.write(b"hello\n").unwrap();
+    let part = directory.join("2.part");
+    let into = format!("tlsink: {peer}: into {}", part.display());
+    program.wait_for_line(|line| line == into);
+    fs::rename(&part, directory.join("moved")).unwrap();
+    fs::write(&part, "another\n").unwrap();
+    let reason = "\"reason\":\"cut (the output failed: other error)\"}\n";
+    assert_eq!(
+        client.finish_for_receipt().unwrap(),
+        format!("{{\"ok\":false,\"received\":6,\"delivered\":6,{reason}")
+    );
+    let said = format!(
+        "tlsink: {peer}: 6 bytes received, 6 delivered, plain, \
+         cut (the output failed: {path}/2.part: another file has taken its place)"
+    );
+    program.wait_for_line(|line| line == said);
+    assert_eq!(program.stop().status, 0);
+}
+
 /// Arguments, the error, and the hint, if there is one. `DIR` is the folder of [`Files`], `TAKEN`
 /// an address in use, `FREED` one that is not; the system's errors are in [`OS_ERRORS`].
 const WRONG: &[(&str, &str, &str)] = &[
@@ -864,7 +913,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/dsa.key",
         "DIR/dsa.key: the private key is damaged, or of a kind that can't be used",
-        "keys are RSA, ECDSA on P-256 or P-384, or Ed25519, and not damaged",
+        "keys are RSA of 2048, 3072 or 4096 bits, ECDSA on P-256 or P-384, or Ed25519, and not damaged",
     ),
     (
         "send --ca DIR/joined.pem 127.0.0.1:1",

@@ -24,7 +24,7 @@ fn a_file_has_its_name_when_its_stream_ended_clean_and_not_before() {
     let mut inbox = Inbox::new(folder.files("{peer}"));
     let mut sender = inbox.sender(Peer::label("a"));
     inbox.run();
-    folder.holds(&[("a.part", "")]);
+    folder.holds(&[]);
     inbox.send(&mut sender, b"one, ");
     folder.holds(&[("a.part", "one, ")]);
     inbox.send(&mut sender, b"two");
@@ -41,6 +41,43 @@ fn a_clean_stream_of_no_bytes_is_an_empty_file() {
     let mut sender = inbox.sender(Peer::label("a"));
     assert_eq!(inbox.end(&mut sender).end, End::Clean);
     folder.holds(&[("a", "")]);
+}
+
+#[test]
+fn a_stream_of_no_bytes_that_does_not_end_clean_leaves_no_file() {
+    let folder = Folder::new();
+    let mut inbox = Inbox::new(folder.files("{peer}"));
+    let mut broken = inbox.sender(Peer::label("broken"));
+    inbox.run();
+    broken
+        .remote
+        .send_error(std::io::ErrorKind::ConnectionReset);
+    let report = inbox.report(&mut broken);
+    assert_eq!(report.end.word(), "reset");
+    assert!(report.is_health_check());
+    let mut cut = inbox.sender(Peer::label("cut"));
+    inbox.server.cut();
+    let report = inbox.report(&mut cut);
+    assert_eq!(report.end, End::Cut(Cut::Server));
+    assert!(!report.is_health_check());
+    assert!(folder.names().is_empty());
+    assert_eq!(inbox.server.totals().health_checks, 1);
+}
+
+#[test]
+fn a_file_has_the_time_of_its_connection_and_not_of_its_first_byte() {
+    let folder = Folder::new();
+    let mut inbox = Inbox::new(folder.files("{time}"));
+    let mut first = inbox.sender(Peer::label("first"));
+    inbox.run();
+    let mut second = inbox.sender(Peer::label("second"));
+    inbox.run();
+    inbox.send(&mut second, b"second");
+    inbox.send(&mut first, b"first");
+    assert!(inbox.end(&mut second).end.is_clean());
+    assert!(inbox.end(&mut first).end.is_clean());
+    let texts: Vec<_> = folder.files_in_it().into_values().collect();
+    assert_eq!(texts, ["first", "second"]);
 }
 
 #[test]
@@ -185,38 +222,64 @@ fn synced_files_are_named_like_any_others() {
 }
 
 #[test]
-fn a_file_that_can_not_get_its_name_is_an_error_and_its_stream_not_clean() {
+fn a_file_that_can_not_get_its_name_ends_its_stream_and_no_other() {
     for sync in [false, true] {
         let folder = Folder::new();
         let mut inbox = Inbox::new(folder.files("{peer}").sync(sync));
-        let mut sender = inbox.sender(Peer::label("a"));
-        inbox.send(&mut sender, b"removed by somebody");
-        fs::remove_file(folder.path().join("a.part")).unwrap();
-        let report = inbox.end(&mut sender);
-        assert_eq!(report.end, End::Cut(Cut::SinkGone));
-        let error = inbox.result.unwrap().unwrap_err();
-        assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
-        let path = folder.path().join("a.part").display().to_string();
-        let said = error.to_string();
-        assert!(
-            said.starts_with(&format!("can't write the output: {path}: ")),
-            "{said}"
-        );
-        assert!(folder.names().is_empty());
+        let [mut removed, mut replaced, mut other] =
+            ["removed", "replaced", "other"].map(|name| inbox.sender(Peer::label(name)));
+        for sender in [&mut removed, &mut replaced, &mut other] {
+            inbox.send(sender, b"begun, ");
+        }
+        for name in ["removed.part", "replaced.part"] {
+            fs::remove_file(folder.path().join(name)).unwrap();
+        }
+        folder.write("replaced.part", "somebody else's");
+        let part = |name: &str| folder.path().join(name).display().to_string();
+
+        let (kind, what) = output_failed(inbox.end(&mut removed));
+        assert_eq!(kind, std::io::ErrorKind::NotFound);
+        let said = format!("{}: ", part("removed.part"));
+        assert!(what.starts_with(&said), "{what}");
+        let (_, what) = output_failed(inbox.end(&mut replaced));
+        let said = "another file has taken its place";
+        assert_eq!(what, format!("{}: {said}", part("replaced.part")));
+
+        inbox.send(&mut other, b"finished");
+        assert_eq!(inbox.end(&mut other).end, End::Clean);
+        folder.holds(&[
+            ("other", "begun, finished"),
+            ("replaced.part", "somebody else's"),
+        ]);
+        assert_eq!(inbox.server.totals().clean, 1);
+        assert!(inbox.result.is_none());
     }
 }
 
 #[test]
-fn a_file_that_can_not_be_made_is_an_error_that_names_it() {
+fn a_file_that_can_not_be_made_ends_its_stream_and_the_next_one_may_have_more_luck() {
     let folder = Folder::new();
     let mut inbox = Inbox::new(folder.files("{peer}"));
+    let mut open = inbox.sender(Peer::label("open"));
+    inbox.run();
     fs::remove_dir(folder.path()).unwrap();
-    let mut sender = inbox.sender(Peer::label("a"));
-    let report = inbox.end(&mut sender);
-    assert_eq!(report.end, End::Cut(Cut::SinkGone));
-    let error = inbox.result.unwrap().unwrap_err();
     let path = folder.path().join("a.part").display().to_string();
-    assert!(error.to_string().contains(&path), "{error}");
+    for bytes in [&b"lost"[..], b""] {
+        let mut sender = inbox.sender(Peer::label("a"));
+        sender.remote.send(bytes);
+        let report = inbox.end(&mut sender);
+        // What the output did not take is not delivered.
+        assert_eq!((report.received, report.delivered), (bytes.len() as u64, 0));
+        let (kind, what) = output_failed(report);
+        assert_eq!(kind, std::io::ErrorKind::NotFound);
+        assert!(what.starts_with(&format!("{path}: ")), "{what}");
+    }
+    assert_eq!(inbox.server.totals().delivered, 0);
+    fs::create_dir(folder.path()).unwrap();
+    inbox.send(&mut open, b"kept");
+    assert_eq!(inbox.end(&mut open).end, End::Clean);
+    folder.holds(&[("open", "kept")]);
+    assert!(inbox.result.is_none());
 }
 
 #[test]
@@ -487,25 +550,144 @@ mod program {
     }
 
     #[test]
-    fn a_full_disk_ends_it_with_1_names_the_file_and_leaves_it_part() {
+    fn a_full_disk_ends_the_stream_names_its_file_and_leaves_it_part() {
         let folder = Folder::new();
         let path = folder.path().display().to_string();
         // The largest file stands for the disk.
-        let program =
-            Program::start_after("ulimit -f 8", &["--output-dir", &path, "--name", "log"]);
+        let args = ["--output-dir", &path, "--name", "{conn}", "--receipt"];
+        let program = Program::start_after("ulimit -f 8", &args);
+        let mut other = Client::connect(program.address());
+        other.write(b"before, ").unwrap();
+        folder.wait_for("1.part", b"before, ");
         let sent = "too much for this disk\n".repeat(10_000);
+        for (number, version) in [(2, Version::Tls12), (3, Version::Tls13)] {
+            let mut client = Client::connect_as(program.address(), version).unwrap();
+            client.write(sent.as_bytes()).unwrap();
+            // Without a word about the files of this side, and before the sender is done.
+            let receipt = client.read_receipt().unwrap();
+            let reason = ",\"reason\":\"cut (the output failed: file too large)\"}\n";
+            assert!(receipt.ends_with(reason), "{receipt}");
+            drop(client);
+            let ended = program.wait_for_ends(number - 1).pop().unwrap();
+            let said = format!(
+                "cut (the output failed: {path}/{number}.part: File too large (os error 27))"
+            );
+            assert_eq!(ended.end, said);
+            let left = folder.read(&format!("{number}.part"));
+            assert!(!left.is_empty() && left.len() <= 8192 && sent.starts_with(&left));
+        }
+        other.write(b"after").unwrap();
+        let receipt = other.finish_for_receipt().unwrap();
+        assert!(receipt.starts_with("{\"ok\":true,"), "{receipt}");
+        assert_eq!(folder.read("1"), "before, after");
+        assert_eq!(folder.names(), ["1", "2.part", "3.part"]);
+        assert_eq!(program.stop().status, 0);
+    }
+
+    #[test]
+    fn deleting_one_part_ends_one_stream_whose_sender_hears_of_it() {
+        let reason = "cut (the output failed: entity not found)";
+        for args in [
+            &[][..],
+            &["--sync"],
+            &["--receipt"],
+            &["--sync", "--receipt"],
+        ] {
+            let folder = Folder::new();
+            let common = ["--name", "{conn}", "--stats"];
+            let program = start(&folder, &[&common, args].concat());
+            let mut clients = [Version::Tls12, Version::Tls13, Version::Tls13]
+                .map(|version| Client::connect_as(program.address(), version).unwrap());
+            for (number, client) in (1..).zip(&mut clients) {
+                client.write(b"until now").unwrap();
+                folder.wait_for(&format!("{number}.part"), b"until now");
+            }
+            let [first, second, mut last] = clients;
+            for (number, client) in (1..).zip([first, second]) {
+                let part = folder.path().join(format!("{number}.part"));
+                fs::remove_file(&part).unwrap();
+                if args.contains(&"--receipt") {
+                    let receipt = client.finish_for_receipt().unwrap();
+                    let expected = format!(
+                        "{{\"ok\":false,\"received\":9,\"delivered\":9,\"reason\":\"{reason}\"}}\n"
+                    );
+                    assert_eq!(receipt, expected);
+                } else {
+                    client.finish_unclean().unwrap();
+                }
+                let ended = program.wait_for_ends(number).pop().unwrap();
+                let error = std::io::Error::from(rustix::io::Errno::NOENT);
+                let said = format!("cut (the output failed: {}: {error})", part.display());
+                assert_eq!(ended.end, said);
+            }
+            last.write(b", and on").unwrap();
+            match args.contains(&"--receipt") {
+                true => drop(last.finish_for_receipt().unwrap()),
+                false => last.finish().unwrap(),
+            }
+            let outcome = program.stop();
+            assert_eq!(outcome.status, 0);
+            let totals = "3 connections, 1 of them clean, 35 bytes received, 35 delivered\n";
+            assert!(outcome.stderr.ends_with(totals), "{}", outcome.stderr);
+            folder.holds(&[("3", "until now, and on")]);
+        }
+    }
+
+    #[test]
+    fn a_directory_that_went_away_ends_each_stream_by_itself_until_it_is_back() {
+        let folder = Folder::new();
+        let program = start(&folder, &["--name", "{conn}"]);
+        fs::remove_dir(folder.path()).unwrap();
+        for number in 1..=2 {
+            let mut client = Client::connect(program.address());
+            client.write(b"for nobody").unwrap();
+            client.finish_unclean().unwrap();
+            let ended = program.wait_for_ends(number).pop().unwrap();
+            assert_eq!((ended.received, ended.delivered), (10, 0));
+            assert!(
+                ended.end.starts_with("cut (the output failed: "),
+                "{ended:?}"
+            );
+        }
+        fs::create_dir(folder.path()).unwrap();
+        send(program.address(), b"back");
+        program.wait_for_ends(3);
+        folder.holds(&[("3", "back")]);
+        assert_eq!(program.stop().status, 0);
+    }
+
+    #[test]
+    fn once_ends_with_1_if_the_file_of_its_stream_fails() {
+        let folder = Folder::new();
+        let program = start(&folder, &["--name", "log", "--once"]);
         let mut client = Client::connect(program.address());
-        // The server may be gone before it has all of it.
-        let _ = client.write(sent.as_bytes());
-        let _ = client.finish();
+        client.write(b"until now").unwrap();
+        folder.wait_for("log.part", b"until now");
+        fs::remove_file(folder.path().join("log.part")).unwrap();
+        client.finish_unclean().unwrap();
         let outcome = program.outcome();
         assert_eq!(outcome.status, 1);
-        let said = format!("tlsink: can't write the output: {path}/log.part: File too large");
-        assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
-        assert!(!outcome.stderr.contains("clean"), "{}", outcome.stderr);
-        assert_eq!(folder.names(), ["log.part"]);
-        let left = folder.read("log.part");
-        assert!(!left.is_empty() && left.len() <= 8192 && sent.starts_with(&left));
+        let ends = outcome.ends();
+        assert!(
+            ends[0].end.starts_with("cut (the output failed: "),
+            "{ends:?}"
+        );
+        let last = "tlsink: the stream was not clean\n";
+        assert!(outcome.stderr.ends_with(last), "{}", outcome.stderr);
+    }
+
+    #[test]
+    fn a_health_check_makes_no_file_and_a_clean_stream_of_no_bytes_does() {
+        let folder = Folder::new();
+        let program = start(&folder, &["--name", "{conn}"]);
+        for version in [Version::Tls12, Version::Tls13] {
+            let connect = || Client::connect_as(program.address(), version).unwrap();
+            connect().reset().unwrap();
+            connect().abandon().unwrap();
+        }
+        Client::connect(program.address()).finish().unwrap();
+        program.wait_for_end();
+        folder.holds(&[("5", "")]);
     }
 
     #[test]
@@ -534,7 +716,8 @@ mod program {
     fn verbose_says_which_file_a_stream_goes_to() {
         let folder = Folder::new();
         let program = start(&folder, &["-v", "--name", "{conn}.log"]);
-        let client = Client::connect(program.address());
+        let mut client = Client::connect(program.address());
+        client.write(b"hello").unwrap();
         let path = folder.path().join("1.log.part");
         let said = format!(
             "tlsink: {}: into {}",
@@ -544,7 +727,7 @@ mod program {
         program.wait_for_line(|line| line == said);
         client.finish().unwrap();
         program.wait_for_end();
-        folder.holds(&[("1.log", "")]);
+        folder.holds(&[("1.log", "hello")]);
     }
 
     #[test]
@@ -627,16 +810,45 @@ mod program {
         };
         traced.folder.holds(&[("log.part", "synced")]);
         let path = traced.folder.path().join("log.part").display().to_string();
-        let said = format!("tlsink: can't write the output: {path}: ");
+        let said = format!(", plain, cut (the output failed: {path}: ");
         assert!(traced.stderr.contains(&said), "{}", traced.stderr);
         assert!(!traced.stderr.contains(", clean"), "{}", traced.stderr);
 
         // Of any thread, the second: the file was the first of the lane.
         let traced = Traced::run("inject=fsync:error=EIO:when=2", &["--sync"], 1).unwrap();
         let path = traced.folder.path().display().to_string();
-        let said = format!("tlsink: can't write the output: {path}: ");
+        let said = format!(", plain, cut (the output failed: {path}: ");
         assert!(traced.stderr.contains(&said), "{}", traced.stderr);
         assert!(!traced.stderr.contains(", clean"), "{}", traced.stderr);
+        // Its name would say that it is complete.
+        traced.folder.holds(&[("log.part", "synced")]);
+    }
+
+    #[test]
+    fn what_the_system_says_of_one_file_is_what_its_stream_ends_with() {
+        for (calls, error) in [
+            ("write", "ENOSPC"),
+            ("write", "EDQUOT"),
+            ("write", "EIO"),
+            ("linkat,?link", "EIO"),
+            ("?unlink,?unlinkat", "EROFS"),
+            ("?open,openat", "EACCES"),
+            ("?open,openat", "ENAMETOOLONG"),
+            ("?open,openat", "EMFILE"),
+        ] {
+            let inject = format!("inject={calls}:error={error} -P DIR/log.part");
+            let Some(traced) = Traced::run(&inject, &["--sync"], 1) else {
+                return;
+            };
+            let path = traced.folder.path().join("log.part").display().to_string();
+            let said = format!(", plain, cut (the output failed: {path}: ");
+            assert!(traced.stderr.contains(&said), "{error}: {}", traced.stderr);
+            let left: &[_] = match calls.contains("open") {
+                true => &[],
+                false => &["log.part"],
+            };
+            assert_eq!(traced.folder.names(), left, "{error}");
+        }
     }
 
     #[test]
@@ -797,6 +1009,14 @@ impl Inbox {
             .connection
             .run()
             .expect("the sink is through with it")
+    }
+}
+
+/// What failed of an output that failed for one stream.
+fn output_failed(report: Report) -> (std::io::ErrorKind, String) {
+    match report.end {
+        End::Cut(Cut::Output { kind, what }) => (kind, what),
+        end => panic!("it ended as {end}"),
     }
 }
 

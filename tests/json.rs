@@ -779,6 +779,19 @@ mod program {
     };
 
     #[test]
+    fn a_health_check_opens_and_closes_like_any_connection() {
+        let program = Program::start(&["-f", "json"]);
+        Client::connect(program.address()).abandon().unwrap();
+        let printed = objects(&program.wait_for_printed_lines(2));
+        let types: Vec<_> = printed.iter().map(|object| &object["type"]).collect();
+        assert_eq!(types, ["open", "close"]);
+        assert_eq!(printed[0]["conn"], printed[1]["conn"]);
+        assert_eq!(printed[1]["received"], 0);
+        assert_eq!(printed[1]["end"], "truncated");
+        assert!(program.stop().ends().is_empty());
+    }
+
+    #[test]
     fn refused_senders_are_objects_with_the_name_that_they_claim_and_probes_are_not() {
         const HOSTILE: &str = "a\"b\n\x1b[2J\u{202e}";
         let ca = Authority::new("Plant CA");

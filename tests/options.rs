@@ -720,13 +720,16 @@ fn verbose_says_each_open_and_quiet_only_what_went_wrong() {
     let (program, address) = Program::start_quiet(&[], Stderr::Pipe);
     send(address, b"clean\n");
     drop(tcp(address).unwrap());
-    let client = Client::connect(address);
+    Client::connect(address).abandon().unwrap();
+    let mut client = Client::connect(address);
     let peer = client.local_address();
+    client.write(b"x").unwrap();
     client.abandon().unwrap();
     program.wait_for_end();
     let outcome = program.stop();
-    let said =
-        format!("tlsink: {peer}: 0 bytes received, 0 delivered, truncated (no close_notify)\n");
+    let said = format!(
+        "tlsink: {peer}: 1 byte received, 1 delivered, plain, truncated (no close_notify)\n"
+    );
     assert_eq!(outcome.stderr, said);
 }
 

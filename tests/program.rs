@@ -415,6 +415,60 @@ fn once_reports_probes_and_does_not_count_them() {
     assert_eq!(outcome.ends().len(), 1);
 }
 
+/// What load balancers do: a handshake, and a connection that is reset or closed.
+#[test]
+fn health_checks_are_counted_and_have_a_line_only_with_v() {
+    for verbose in [false, true] {
+        let level = if verbose { &["-v"][..] } else { &[] };
+        let program = Program::start(&[&["--stats"], level].concat());
+        let mut ends = Vec::new();
+        for version in [Version::Tls12, Version::Tls13] {
+            let connect = || Client::connect_as(program.address(), version).unwrap();
+            let (broken, closed) = (connect(), connect());
+            ends.push((broken.local_address().to_string(), "reset ("));
+            ends.push((closed.local_address().to_string(), NO_CLOSE_NOTIFY));
+            broken.reset().unwrap();
+            closed.abandon().unwrap();
+        }
+        // A byte makes it a stream that was cut off.
+        let mut client = Client::connect(program.address());
+        ends.push((client.local_address().to_string(), NO_CLOSE_NOTIFY));
+        client.write(b"h").unwrap();
+        client.abandon().unwrap();
+        program.wait_for_ends(if verbose { ends.len() } else { 1 });
+        let outcome = program.stop();
+        let totals = "tlsink: 5 connections, 0 of them clean, 4 health checks, 1 byte received, \
+                      1 delivered\n";
+        assert!(outcome.stderr.ends_with(totals), "{}", outcome.stderr);
+        if !verbose {
+            ends.drain(..4);
+        }
+        assert_eq!(outcome.ends().len(), ends.len());
+        for (peer, end) in ends {
+            let ended = outcome.ends().into_iter().find(|ended| ended.peer == peer);
+            assert!(ended.unwrap().end.starts_with(end), "{peer}");
+        }
+    }
+}
+
+#[test]
+fn once_says_why_it_ends_with_1_also_after_a_health_check() {
+    for quiet in [false, true] {
+        let (program, address) = match quiet {
+            true => Program::start_quiet(&["--once"], Stderr::Pipe),
+            false => {
+                let program = Program::start(&["--once"]);
+                let address = program.address();
+                (program, address)
+            }
+        };
+        Client::connect(address).abandon().unwrap();
+        let outcome = program.outcome();
+        assert_eq!(outcome.status, 1);
+        assert_eq!(outcome.ends()[0].end, NO_CLOSE_NOTIFY);
+    }
+}
+
 #[test]
 fn once_serves_no_second_stream_while_the_first_is_open() {
     let program = Program::start(&["--once"]);
@@ -819,11 +873,6 @@ fn a_limit_on_the_size_of_files_is_like_a_full_disk() {
     for (commands, args, written) in [
         (LIMITED, &["--output", &file][..], &file),
         (&*redirect, &["-f", "json"], &redirected),
-        (
-            LIMITED,
-            &["--output-dir", &directory, "--name", "log"],
-            &format!("{directory}/log.part"),
-        ),
     ] {
         let program = Program::start_after(commands, args);
         let mut client = Client::connect(program.address());

@@ -122,6 +122,22 @@ fn a_bad_record_with_nothing_before_it_is_still_a_completed_handshake() {
 }
 
 #[test]
+fn a_reset_right_behind_the_last_message_is_one_of_an_established_connection() {
+    for version in [&TLS12, &TLS13] {
+        let (server, mut sink) = server();
+        let mut session = Session::new(&server, Client::new(version));
+        session.remote.send(session.client.records());
+        assert!(session.connection.run().is_none());
+        session.client.take(&session.remote.take());
+        session.remote.send(session.client.records());
+        session.remote.send_error(ErrorKind::ConnectionReset);
+        let (seen, report) = finish(&mut session, &mut sink);
+        assert!(report.established && report.is_health_check());
+        assert!(matches!(the_end(&seen), End::Reset { .. }), "{seen:?}");
+    }
+}
+
+#[test]
 fn an_aborted_connection_is_a_reset_not_a_clean_end() {
     let (server, mut sink) = server();
     let mut session = Session::open(&server, Client::new(&TLS13));

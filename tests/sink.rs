@@ -7,13 +7,14 @@ mod common;
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::pin;
+use std::rc::Rc;
 
 use common::memory::{Driven, Seen, pull, pull_one};
 use common::pack::zstd;
 use common::press::Plain;
 use futures_lite::future::{block_on, poll_once};
 use tlsink::limits::{CHUNK, CREDITS, TURN};
-use tlsink::{Conn, Cut, Decoded, End, Output, OutputError, Server};
+use tlsink::{Conn, Cut, Decoded, End, Output, OutputError, Peer, Server, StreamError};
 
 #[test]
 fn a_sender_that_never_stops_is_read_for_its_credits_and_no_more() {
@@ -354,6 +355,120 @@ fn an_output_that_fails_ends_the_sink_and_its_connections() {
     assert_eq!(error.streams(), 1);
     let report = sender.connection.run().unwrap();
     assert_eq!(report.end, End::Cut(Cut::SinkGone));
+}
+
+#[test]
+fn an_output_that_fails_for_one_stream_ends_that_stream_and_no_other() {
+    /// Fails in the call that the peer is named after, and notes all calls.
+    #[derive(Clone, Default)]
+    struct Failing(Rc<RefCell<Vec<String>>>);
+    impl Failing {
+        fn call(&self, name: &str, conn: &Conn, what: &str) -> io::Result<()> {
+            let peer = conn.peer().to_string();
+            let note = format!("{peer}: {name}{what}");
+            self.0.borrow_mut().push(note);
+            match peer == name {
+                true => Err(StreamError::new(io::ErrorKind::StorageFull.into()).into()),
+                false => Ok(()),
+            }
+        }
+    }
+    impl Output for Failing {
+        fn open(&mut self, conn: &Conn) -> io::Result<()> {
+            self.call("open", conn, "")
+        }
+
+        fn data(&mut self, conn: &Conn, _: &[u8]) -> io::Result<()> {
+            self.call("data", conn, "")
+        }
+
+        fn close(&mut self, conn: &Conn, end: &End) -> io::Result<()> {
+            self.call("close", conn, &format!(" {}", end.word()))
+        }
+    }
+
+    // Passed on as they are, and through the decoder's buffer.
+    for packed in [false, true] {
+        let (server, sink) = Server::builder().build().unwrap();
+        let output = Failing::default();
+        let mut running = Driven::new(Box::pin(sink.run(output.clone())));
+        let text = numbered_lines(3 * TURN / 20);
+        let sent = if packed {
+            with_window(&text, 17)
+        } else {
+            text.clone()
+        };
+        for name in ["open", "data", "close", "none"] {
+            output.0.borrow_mut().clear();
+            let before = server.totals();
+            let mut sender = Plain::of(&server, Peer::label(name));
+            sender.remote.send(sent.as_slice());
+            sender.remote.send_eof();
+            let report = loop {
+                if let Some(report) = sender.connection.run() {
+                    break report;
+                }
+                assert!(running.run().is_none(), "the sink goes on");
+            };
+            let calls = output.0.take();
+            let data = format!("{name}: data");
+            let took = calls.iter().filter(|call| **call == data).count();
+            let totals = server.totals();
+            let delivered = totals.delivered - before.delivered;
+            assert_eq!(report.delivered, delivered);
+            assert_eq!(totals.clean - before.clean, u64::from(name == "none"));
+            assert_eq!(totals.flushed, totals.delivered);
+            let closes: Vec<_> = calls
+                .iter()
+                .filter(|call| call.contains(": close"))
+                .collect();
+            assert_eq!(closes, [calls.last().unwrap()]);
+            let last = match name {
+                "open" | "data" => " cut",
+                _ => " clean",
+            };
+            assert!(closes[0].ends_with(last), "{calls:?}");
+            match name {
+                "open" => assert_eq!((took, delivered), (0, 0)),
+                // What the call that failed was given is not delivered.
+                "data" => assert_eq!((took, delivered), (1, 0)),
+                _ => assert_eq!((took > 2, delivered), (true, text.len() as u64)),
+            }
+            let Cut::Output { kind, what } = (match report.end {
+                End::Clean if name == "none" => continue,
+                End::Cut(cut) => cut,
+                end => panic!("{name}: {end}"),
+            }) else {
+                panic!("{name} is not the output's");
+            };
+            assert_eq!(kind, io::ErrorKind::StorageFull);
+            assert_eq!(what, io::Error::from(kind).to_string());
+        }
+    }
+}
+
+#[test]
+fn an_error_of_a_flush_concerns_everybody() {
+    struct Unflushed;
+    impl Output for Unflushed {
+        fn data(&mut self, _: &Conn, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Err(StreamError::new(io::ErrorKind::StorageFull.into()).into())
+        }
+    }
+    let (server, sink) = Server::builder().build().unwrap();
+    let mut sender = Plain::new(&server);
+    sender.remote.send("data");
+    assert!(sender.connection.run().is_none());
+    let error = sink.run_blocking(Unflushed).unwrap_err();
+    assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+    assert_eq!(
+        sender.connection.run().unwrap().end,
+        End::Cut(Cut::SinkGone)
+    );
 }
 
 #[test]

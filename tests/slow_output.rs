@@ -67,7 +67,7 @@ fn an_output_that_stops_for_10_seconds_makes_all_senders_wait_and_loses_nothing(
 #[test]
 fn while_the_output_takes_nothing_handshakes_go_on() {
     const LINES: usize = 1_000;
-    let mut program = Program::start_into(&["--lanes", "1"], Stdout::Unread);
+    let mut program = Program::start_into(&["--lanes", "1", "-v"], Stdout::Unread);
     let mut output = program.unread();
     let address = program.address();
     let sent = AtomicU64::new(0);

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use async_channel::Sender;
 use futures_lite::{StreamExt, stream};
 use rustix::io::Errno;
-use rustix::net::sockopt;
+use rustix::net::{listen, sockopt};
 use smol::net::TcpListener;
 use smol::{Async, Executor};
 use tlsink::decode::Format;
@@ -42,6 +42,11 @@ pub(crate) struct Listener {
     socket: TcpListener,
     pub(crate) address: SocketAddr,
 }
+
+/// The longest queue of connections that wait to be accepted. The system reduces it to
+/// net.core.somaxconn (listen(2)): 4,096 since Linux 5.4. The standard library asks for 128, and the
+/// peers that a full queue drops try again only after a second.
+const BACKLOG: i32 = i32::MAX;
 
 /// How often a free port is looked for that is free on each address of a host. Another program has
 /// it on one of them only rarely.
@@ -147,6 +152,7 @@ impl Bound {
             }
             let listening = async {
                 let socket = TcpListener::bind(address).await?;
+                listen(&socket, BACKLOG)?;
                 // Accepted sockets inherit it (socket(7)).
                 keep_alive(&socket);
                 let address = socket.local_addr()?;
@@ -293,9 +299,11 @@ impl Acceptor {
             Format::Auto => String::new(),
             format => format!("{format}, "),
         };
-        let level = match end.is_clean() {
-            true => Level::Info,
-            false => Level::Error,
+        let level = match report {
+            _ if end.is_clean() => Level::Info,
+            // With `once` it is why the program ends.
+            report if report.is_health_check() && !self.once => Level::Detail,
+            _ => Level::Error,
         };
         let undecoded = match undecoded {
             0 => String::new(),

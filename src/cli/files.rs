@@ -41,7 +41,7 @@ pub(crate) fn open(directory: &Directory) -> Result<Files, Failure> {
     Ok(files.name(directory.name.clone()).sync(directory.sync))
 }
 
-/// Files of which each is named when it is made.
+/// Files of which each is said when it is made.
 #[derive(Clone)]
 pub(crate) struct Naming {
     pub(crate) files: Files,
@@ -50,7 +50,14 @@ pub(crate) struct Naming {
 
 impl Output for Naming {
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
-        self.files.data(connection, bytes)
+        let done = self.files.data(connection, bytes);
+        let is_first = connection.delivered() == bytes.len() as u64;
+        if is_first && let Some(path) = self.files.path(connection.id()) {
+            let peer = label(connection.peer());
+            self.say
+                .detail(|| format!("{peer}: into {}", path.display()));
+        }
+        done
     }
 
     fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<usize> {
@@ -58,13 +65,7 @@ impl Output for Naming {
     }
 
     fn open(&mut self, connection: &Conn) -> io::Result<()> {
-        self.files.open(connection)?;
-        self.say.detail(|| {
-            let path = self.files.path(connection.id()).unwrap_or_default();
-            let peer = label(connection.peer());
-            format!("{peer}: into {}", path.display())
-        });
-        Ok(())
+        self.files.open(connection)
     }
 
     fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {

@@ -234,7 +234,7 @@ fn max_connections(
     let free = limit.saturating_sub(reserved).saturating_sub(lanes);
     let allowed = usize::try_from(free / each).unwrap_or(usize::MAX).max(1);
     match args.max_connections {
-        // A socket too many just has to wait, but a file that can't be made ends the program.
+        // A socket too many just has to wait, but a file that can't be made ends its stream.
         Some(given) if each > 1 && given > allowed => Err(Failure::misused(format!(
             "--max-connections {given} with --output-dir takes more open files than the {limit} \
              that are allowed"

@@ -268,7 +268,7 @@ pub(super) static LISTEN: Options = Options {
                     "--timestamps",
                     "put the time (UTC) before each line on standard error",
                 ),
-                flag("--verbose", "also say each open").short("-v"),
+                flag("--verbose", "also say each open and each health check").short("-v"),
                 flag(
                     "--quiet",
                     "say only errors, refused senders, and streams that\n\

@@ -49,11 +49,12 @@ impl Stats {
             format!("{}/s", Bytes(now.saturating_sub(before) as f64 / seconds))
         };
         let text = format!(
-            "{} connected, {} in, {} out, {}, {} received, {} delivered",
+            "{} connected, {} in, {} out, {}{}, {} received, {} delivered",
             self.server.connections(),
             rate(totals.received, self.last.received),
             rate(totals.delivered, self.last.delivered),
             Count(totals.connections, "connection"),
+            HealthChecks(totals.health_checks),
             Bytes(totals.received as f64),
             Bytes(totals.delivered as f64),
         );
@@ -70,11 +71,25 @@ impl Stats {
     pub(crate) fn finish(&self) {
         let totals = self.server.totals();
         self.say.info(&format!(
-            "{}, {} of them clean, {} received, {} delivered",
+            "{}, {} of them clean{}, {} received, {} delivered",
             Count(totals.connections, "connection"),
             totals.clean,
+            HealthChecks(totals.health_checks),
             Count(totals.received, "byte"),
             totals.delivered
         ));
+    }
+}
+
+/// How many of the connections were health checks, which have no line of their own; nothing where
+/// nobody makes them.
+struct HealthChecks(u64);
+
+impl std::fmt::Display for HealthChecks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            0 => Ok(()),
+            count => write!(f, ", {}", Count(count, "health check")),
+        }
     }
 }

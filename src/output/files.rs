@@ -8,24 +8,28 @@ use std::time::SystemTime;
 
 use super::Output;
 use super::template::{PART, Template};
-use crate::error::End;
+use crate::error::{End, StreamError};
 use crate::peer::{Conn, ConnId};
 
 /// Writes what each connection sends to a file of its own, which gets its name only when it is
 /// complete.
 ///
-/// While a stream runs its file is `NAME.part`, of a name that a [template](Self::name) makes. Only
-/// a [clean](End::Clean) end makes it `NAME`; what ends otherwise stays `NAME.part`, and holds what
-/// came before that end. Nothing is ever overwritten: where either name is taken, `NAME-1` is
-/// tried, and so on.
+/// While a stream runs its file is `NAME.part`, of a name that a [template](Self::name) makes. It is
+/// made when the stream's first bytes come. Only a [clean](End::Clean) end makes it `NAME`; what ends
+/// otherwise stays `NAME.part`, and holds what came before that end. A clean stream of no bytes is an
+/// empty file; a stream of no bytes that ends otherwise leaves none. Nothing is ever overwritten:
+/// where either name is taken, `NAME-1` is tried, and so on.
 ///
 /// A file gets its name by a hard link; then its first name is removed. On file systems without
 /// hard links, an empty file takes the name, and `NAME.part` then its place: a crash in between
 /// leaves both of them.
 ///
 /// Bytes are written as they come, without a buffer, to files with the permissions that the process
-/// gives by default. Errors begin with the path that they concern. Clones have open files of their
-/// own: give one to each lane.
+/// gives by default. Clones have open files of their own: give one to each lane.
+///
+/// An error of a file ends its stream, as [`Cut::Output`](crate::Cut::Output), and no other, also
+/// where other files will have the same one: the disk may have room again, and the directory may be
+/// back, by the time the next stream comes. Errors begin with the path that they concern.
 ///
 /// ```no_run
 /// use tlsink::Server;
@@ -44,9 +48,17 @@ pub struct Files {
     incoming: HashMap<ConnId, Incoming>,
 }
 
-/// The file of an open connection.
+/// What an open connection is written to.
 #[derive(Debug)]
-struct Incoming {
+enum Incoming {
+    /// Nothing has come since it opened, at this time.
+    Empty(SystemTime),
+    Part(Part),
+}
+
+/// The file of a stream that is not complete.
+#[derive(Debug)]
+struct Part {
     file: File,
     /// What it is to be called, but for the number.
     name: String,
@@ -98,10 +110,22 @@ impl Files {
         self
     }
 
-    /// The file that an open connection is written to: `NAME.part`, in the directory.
+    /// The file that an open connection is written to: `NAME.part`, in the directory. `None` as long
+    /// as nothing has come.
     pub fn path(&self, connection: ConnId) -> Option<PathBuf> {
-        let incoming = self.incoming.get(&connection)?;
-        Some(self.path_of(&incoming.name, incoming.number, PART))
+        match self.incoming.get(&connection)? {
+            Incoming::Empty(_) => None,
+            Incoming::Part(part) => Some(self.path_of(&part.name, part.number, PART)),
+        }
+    }
+
+    /// Makes the file of a connection that opened at this time.
+    fn make(&self, connection: &Conn, opened: SystemTime) -> io::Result<Part> {
+        let name = self.template.name(connection, opened);
+        let (number, file) = self
+            .create(&name)
+            .map_err(|error| about(&self.path_of(&name, 0, PART), error))?;
+        Ok(Part { file, name, number })
     }
 
     /// Makes `NAME.part` where `NAME` is free as well.
@@ -116,8 +140,8 @@ impl Files {
     }
 
     /// Gives a complete file its name, with the number that it has, if that is still free.
-    fn publish(&self, incoming: &Incoming) -> io::Result<()> {
-        let Incoming { file, name, number } = incoming;
+    fn publish(&self, part: &Part) -> io::Result<()> {
+        let Part { file, name, number } = part;
         let part = self.path_of(name, *number, PART);
         if self.sync {
             file.sync_all().map_err(|error| about(&part, error))?;
@@ -125,13 +149,19 @@ impl Files {
         let is_taken = |number| is_there(&self.path_of(name, number, ""));
         let rename = |number| {
             let name = self.path_of(name, number, "");
-            rename_new(&part, &name, |from, to| fs::hard_link(from, to))
+            rename_new(file, &part, &name, |from, to| fs::hard_link(from, to))
         };
-        take_number(*number, is_taken, rename).map_err(|error| about(&part, error))?;
+        let (number, ()) =
+            take_number(*number, is_taken, rename).map_err(|error| about(&part, error))?;
         if self.sync {
             File::open(&self.directory)
                 .and_then(|directory| directory.sync_all())
-                .map_err(|error| about(&self.directory, error))?;
+                .map_err(|error| {
+                    // The sender hears that the stream is not clean, so its file is not either.
+                    let name = self.path_of(name, number, "");
+                    let _ = rename_new(file, &name, &part, |from, to| fs::hard_link(from, to));
+                    about(&self.directory, error)
+                })?;
         }
         Ok(())
     }
@@ -157,28 +187,33 @@ impl Clone for Files {
 
 impl Output for Files {
     fn open(&mut self, connection: &Conn) -> io::Result<()> {
-        let name = self.template.name(connection, SystemTime::now());
-        let (number, file) = self
-            .create(&name)
-            .map_err(|error| about(&self.path_of(&name, 0, PART), error))?;
-        let incoming = Incoming { file, name, number };
+        let incoming = Incoming::Empty(SystemTime::now());
         self.incoming.insert(connection.id(), incoming);
         Ok(())
     }
 
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
-        let incoming = self.incoming.get(&connection.id());
-        // What is thrown away here, nobody else would miss.
-        let Incoming { file, name, number } =
-            incoming.ok_or_else(|| io::Error::other("a connection that was not opened"))?;
-        let mut file = file;
+        let id = connection.id();
+        if let Some(Incoming::Empty(opened)) = self.incoming.get(&id) {
+            let part = self.make(connection, *opened)?;
+            self.incoming.insert(id, Incoming::Part(part));
+        }
+        let Some(Incoming::Part(part)) = self.incoming.get(&id) else {
+            // What is thrown away here, nobody else would miss.
+            return Err(io::Error::other("a connection that was not opened"));
+        };
+        let mut file = &part.file;
         file.write_all(bytes)
-            .map_err(|error| about(&self.path_of(name, *number, PART), error))
+            .map_err(|error| about(&self.path_of(&part.name, part.number, PART), error))
     }
 
     fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
-        match self.incoming.remove(&connection.id()) {
-            Some(incoming) if end.is_clean() => self.publish(&incoming),
+        let incoming = self.incoming.remove(&connection.id());
+        match incoming {
+            Some(Incoming::Part(part)) if end.is_clean() => self.publish(&part),
+            Some(Incoming::Empty(opened)) if end.is_clean() => {
+                self.publish(&self.make(connection, opened)?)
+            }
             _ => Ok(()),
         }
     }
@@ -231,12 +266,23 @@ fn free_number(first: u32, is_taken: impl Fn(u32) -> bool) -> Option<u32> {
 
 /// Gives a file another name, unless that is taken.
 fn rename_new(
+    file: &File,
     from: &Path,
     to: &Path,
     link: impl Fn(&Path, &Path) -> io::Result<()>,
 ) -> io::Result<()> {
+    if !is_name_of(from, file)? {
+        return Err(io::Error::other("another file has taken its place"));
+    }
     match link(from, to) {
-        Ok(()) => fs::remove_file(from),
+        Ok(()) => match fs::remove_file(from) {
+            // Somebody else has removed it, and it has its new name.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+            removed => removed.inspect_err(|_| {
+                // It must not be taken for a complete one.
+                let _ = fs::remove_file(to);
+            }),
+        },
         // What Linux says of vfat is EPERM; others say ENOTSUP or ENOSYS.
         Err(error)
             if matches!(
@@ -260,8 +306,27 @@ fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
+/// Whether a name is still that of an open file. Where files can't be told apart, it is if it is
+/// there.
+fn is_name_of(path: &Path, file: &File) -> io::Result<bool> {
+    let there = fs::symlink_metadata(path)?;
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let open = file.metadata()?;
+        Ok((there.dev(), there.ino()) == (open.dev(), open.ino()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (there, file);
+        Ok(true)
+    }
+}
+
+/// An error of one stream's file.
 fn about(path: &Path, error: io::Error) -> io::Error {
-    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+    let error = io::Error::new(error.kind(), format!("{}: {error}", path.display()));
+    StreamError::new(error).into()
 }
 
 #[cfg(test)]
@@ -324,12 +389,14 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let [part, name] = ["a.part", "a"].map(|name| folder.path().join(name));
             fs::write(&part, "new").unwrap();
-            rename_new(&part, &name, unsupported).unwrap();
+            let file = File::open(&part).unwrap();
+            rename_new(&file, &part, &name, unsupported).unwrap();
             assert!(!is_there(&part));
             assert_eq!(fs::read(&name).unwrap(), b"new");
 
             fs::write(&part, "newer").unwrap();
-            let error = rename_new(&part, &name, unsupported).unwrap_err();
+            let file = File::open(&part).unwrap();
+            let error = rename_new(&file, &part, &name, unsupported).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::AlreadyExists);
             assert_eq!(fs::read(&part).unwrap(), b"newer");
             assert_eq!(fs::read(&name).unwrap(), b"new");
@@ -337,9 +404,34 @@ mod tests {
             // What is gone leaves no empty file that looks complete.
             fs::remove_file(&part).unwrap();
             fs::remove_file(&name).unwrap();
-            let error = rename_new(&part, &name, unsupported).unwrap_err();
+            let error = rename_new(&file, &part, &name, unsupported).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NotFound);
             assert!(!is_there(&name));
         }
+    }
+
+    #[test]
+    fn a_file_is_not_renamed_whose_name_is_another_ones_by_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let [part, name] = ["a.part", "a"].map(|name| folder.path().join(name));
+        let file = File::create_new(&part).unwrap();
+        fs::rename(&part, folder.path().join("moved")).unwrap();
+        fs::write(&part, "another").unwrap();
+        rename_new(&file, &part, &name, |from, to| fs::hard_link(from, to)).unwrap_err();
+        assert!(!is_there(&name));
+        assert_eq!(fs::read(&part).unwrap(), b"another");
+    }
+
+    #[test]
+    fn a_name_that_was_removed_just_after_the_file_had_another_is_not_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let [part, name] = ["a.part", "a"].map(|name| folder.path().join(name));
+        let file = File::create_new(&part).unwrap();
+        let link = |from: &Path, to: &Path| {
+            fs::hard_link(from, to)?;
+            fs::remove_file(from)
+        };
+        rename_new(&file, &part, &name, link).unwrap();
+        assert!(is_there(&name));
     }
 }

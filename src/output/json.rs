@@ -48,6 +48,9 @@ use crate::report::Report;
 /// | `undecoded` | close | bytes of those received that were dropped when the server was cut; absent if there were none |
 /// | `error` | close | what else is known of the end; absent if it is `clean` |
 ///
+/// Each `open` has its `close`, also where nothing was sent, as by
+/// [health checks](crate::Report::is_health_check).
+///
 /// A line is written as soon as it is finished; what is left of one when its connection ends is an
 /// object like all others. A line that outgrows [`max_line`](Self::max_line) comes in pieces, all
 /// of them `partial` but the last: their bytes, joined, are the line. They are cut between

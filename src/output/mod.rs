@@ -35,6 +35,11 @@ pub use time::Timestamp;
 /// `flush` is called whenever there is nothing more to decode, and soon after each `close`. After an
 /// error nothing is called any more; nor is `close` when the sink is dropped.
 ///
+/// A [`StreamError`](crate::StreamError) is the exception: it ends one stream, with which the output
+/// can't go on, and the sink goes on with the others. After `open` or `data` have returned it, only
+/// `close` is called for that connection, with [`Cut::Output`](crate::Cut::Output). A stream whose
+/// `close` returns it is not clean, whatever its end was.
+///
 /// When a call returns, what it was given is dealt with, and credits go back to the connection: an
 /// output that queues what it is given without a bound has no back-pressure. An end is told to its
 /// connection after the `flush` that follows `close`.
@@ -47,7 +52,8 @@ pub trait Output {
     ///
     /// # Errors
     ///
-    /// What the output's medium says. It ends the sink.
+    /// What the output's medium says. It ends the sink, but a [`StreamError`](crate::StreamError)
+    /// ends this stream only.
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()>;
 
     /// Takes the first of these bytes, at least one, and returns how many it took. The sink gives the
@@ -90,7 +96,7 @@ pub trait Output {
     ///
     /// # Errors
     ///
-    /// As [`data`](Self::data).
+    /// What the output's medium says. It ends the sink, whatever it is.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }

@@ -61,8 +61,10 @@ pub(crate) enum HandshakeError {
 pub(crate) enum ReadError {
     /// The connection was closed without a close_notify.
     NoCloseNotify,
-    /// The connection broke, or the peer sent a fatal alert.
+    /// The connection broke.
     Reset(String),
+    /// The peer sent a fatal alert.
+    Alert(String),
     /// A record is not valid.
     Tls(String),
 }
@@ -89,15 +91,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
         }
         let result = match ready!(polled) {
             Ok(tls) => Ok((tls, None)),
-            // The handshake may be complete, and only what came with its last message at fault. If
-            // it is not, this sends the alert.
-            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                match Pin::new(&mut self.tls).poll(cx) {
-                    Poll::Ready(Ok(tls)) => Ok((tls, Some(Box::new(error.into())))),
-                    _ => Err(error),
-                }
-            }
-            Err(error) => Err(error),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(error),
+            // The handshake may be complete, and only what came with its last message at fault, or,
+            // in TLS 1.2, the read behind our last message. If it is not, this sends the alert.
+            Err(error) => match Pin::new(&mut self.tls).poll(cx) {
+                Poll::Ready(Ok(tls)) => Ok((tls, Some(Box::new(error.into())))),
+                _ => Err(error),
+            },
         };
         let seen = self.seen.as_ref().and_then(|seen| seen.take());
         Poll::Ready(match (result, seen) {
@@ -183,7 +183,7 @@ impl From<&io::Error> for ReadError {
     fn from(error: &io::Error) -> Self {
         match (error.kind(), tls_error(error)) {
             (_, Some(alert @ rustls::Error::AlertReceived(_))) => {
-                ReadError::Reset(alert.to_string())
+                ReadError::Alert(alert.to_string())
             }
             (_, Some(tls)) => ReadError::Tls(tls.to_string()),
             (io::ErrorKind::InvalidData, None) => ReadError::Tls(error.to_string()),

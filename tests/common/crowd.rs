@@ -65,7 +65,7 @@ pub fn wait_until_closed(connections: Vec<TcpStream>) {
     }
 }
 
-fn connect_all(count: usize, one: impl Fn() -> TcpStream + Sync) -> Vec<TcpStream> {
+pub fn connect_all(count: usize, one: impl Fn() -> TcpStream + Sync) -> Vec<TcpStream> {
     let part = |thread| (count * thread / THREADS..count * (thread + 1) / THREADS).len();
     thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS)
