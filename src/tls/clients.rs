@@ -13,6 +13,7 @@ use rustls_pki_types::{CertificateDer, TrustAnchor};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use super::authorities::Authorities;
+use super::candidates::Candidates;
 use super::chain::Chain;
 use super::facts::{self, CommonName, Facts, Pattern};
 use super::refusal::Refusal;
@@ -171,13 +172,14 @@ impl Clients {
         let certificate = EndEntityCert::try_from(end_entity)
             .map_err(|error| Refusal::unread(error, end_entity))?;
         let usage = KeyUsage::client_auth();
+        let candidates = Candidates::new(end_entity, intermediates, &self.authorities, now);
         let path = self
             .authorities
-            .verify(&certificate, intermediates, now, usage)
+            .verify(&certificate, &candidates, now, usage)
             .map_err(|no_path| {
                 let mut presented = vec![end_entity.clone()];
                 presented.extend_from_slice(intermediates);
-                let chain = Chain::new(&presented, &self.authorities, now, usage);
+                let chain = Chain::new(&presented, &candidates, &self.authorities, now, usage);
                 let all = self.authorities.crls().all();
                 Refusal::new(&no_path, &certificate, intermediates, &all, &chain)
             })?;
