@@ -376,6 +376,23 @@ fn no_certificate_is_refused() {
     .check(None);
 }
 
+/// RFC 8446, section 6.2; RFC 5246, section 7.2.2.
+#[test]
+fn a_missing_certificate_is_answered_by_an_alert_that_the_version_has() {
+    let ca = Authority::new("Plant CA");
+    for (version, alert) in [
+        (&client::TLS12, "HandshakeFailure"),
+        (&client::TLS13, "CertificateRequired"),
+    ] {
+        let program = Setup::new(&[&ca]).start(&[]);
+        let tcp = tcp(program.address()).unwrap();
+        let refused = Client::over(tcp, client::config(version), "localhost")
+            .and_then(|client| client.finish());
+        let said = refused.unwrap_err().to_string();
+        assert_eq!(said, format!("received fatal alert: {alert}"));
+    }
+}
+
 #[test]
 fn a_certificate_of_an_unknown_ca_is_refused_and_the_ca_named() {
     let ca = Authority::new("Plant CA");
@@ -610,6 +627,10 @@ fn a_key_that_is_not_supported_is_named_with_those_that_are() {
         ("ecparam -genkey -noout -name secp256k1", "secp256k1"),
         ("genrsa 1024", "RSA of 1024 bits"),
         ("genpkey -algorithm ed448", "Ed448"),
+        (
+            "genpkey -algorithm RSA-PSS -pkeyopt rsa_keygen_bits:2048",
+            "RSASSA-PSS",
+        ),
     ] {
         let digest = if kind == "Ed448" { "" } else { "-sha256" };
         let mut openssl = Command::new("sh");
@@ -644,16 +665,14 @@ fn a_key_that_is_not_supported_is_named_with_those_that_are() {
                 .args(["-cert", &path(&format!("{own}.pem"))])
                 .args(["-key", &path(&format!("{own}.key"))]);
             run_if_installed(&mut openssl, b"hello\n");
-            program.wait_for_line(|line| line.starts_with("hint: "));
+            program.wait_for_line(|line| line.contains(": refused"));
             let outcome = program.stop();
             assert_eq!(outcome.stdout_text(), "");
             let said = outcome.stderr.lines().map(without_peer);
             let said: Vec<_> = said.filter(|line| line.contains(": refused")).collect();
-            let hint = outcome
-                .stderr
-                .lines()
-                .find(|line| line.starts_with("hint: "));
-            (said.join("\n"), hint.unwrap().to_owned())
+            let mut lines = outcome.stderr.lines();
+            lines.find(|line| line.contains(": refused"));
+            (said.join("\n"), lines.next().unwrap().to_owned())
         };
         let refused = |what: &str| {
             format!(
@@ -1361,6 +1380,78 @@ fn few_certificates_come_with_a_senders_own() {
         }
         .check(Some(&sender));
     }
+}
+
+/// They need not be of use: a peer knows the trusted CA's name, and makes as many of its own as it
+/// likes.
+#[test]
+fn of_many_cas_of_one_name_few_are_looked_at() {
+    let ca = Authority::new("Plant CA");
+    let below = ca.below("Line CA", |_| {});
+    let with = |others: &[&Authority], sender: &Authority, count: usize| {
+        let mut sender = sender.sender("", &[dns("a.example")]);
+        for other in others.iter().cycle().take(count) {
+            let name = other.name();
+            let other = Authority::new(&name);
+            let other = rustls::Certificate(other.der().to_vec());
+            sender.chain_pem.push_str(&pem(&other));
+            sender.chain.push(other);
+        }
+        sender
+    };
+    // Those of another key come before and behind the one that counts.
+    let mut sender = with(&[&below], &below, 7);
+    is_called(&Setup::new(&[&ca]), &sender, "a.example");
+    sender.chain.swap(1, 8);
+    sender.chain_pem = sender.chain.iter().map(pem).collect();
+    is_called(&Setup::new(&[&ca]), &sender, "a.example");
+    let maze = Authority::new("Plant CA");
+    for sender in [with(&[&ca], &maze, 8), with(&[&ca], &maze, 6)] {
+        Refused {
+            trusted: &[&ca],
+            hint: "senders present their own and those of the CAs above it, no others",
+            ..Refused::new(
+                "the certificate can't be used: too many CAs may have signed it; \
+                 the sender claims to be \"a.example\"",
+            )
+        }
+        .check(Some(&sender));
+    }
+}
+
+#[test]
+fn six_cas_may_stand_between_a_sender_and_a_trusted_one() {
+    let root = Authority::new("Root CA");
+    let mut authority = root.below("CA 1", |_| {});
+    for number in 2..=6 {
+        authority = authority.below(&format!("CA {number}"), |_| {});
+    }
+    let setup = Setup::new(&[&root]);
+    is_called(&setup, &authority.sender("", &[dns("a.example")]), "a.example");
+    let seventh = authority.below("CA 7", |_| {});
+    Refused {
+        trusted: &[&root],
+        ..Refused::new(
+            "more than 6 CAs stand between the certificate and a trusted one; \
+             the sender claims to be \"a.example\"",
+        )
+    }
+    .check(Some(&seventh.sender("", &[dns("a.example")])));
+}
+
+/// Devices that sign for themselves often have one name.
+#[test]
+fn a_hundred_certificates_of_one_name_that_signed_themselves_are_trusted() {
+    let many: Vec<_> = (0..150)
+        .map(|_| {
+            Authority::with("Device", |params| {
+                params.is_ca = IsCa::ExplicitNoCa;
+                params.subject_alt_names = vec![dns("device.example")];
+            })
+        })
+        .collect();
+    let setup = Setup::new(&many.iter().collect::<Vec<_>>());
+    is_called(&setup, &many[149].own(), "device.example");
 }
 
 /// TLS has no room for the names of so many (RFC 5246, section 7.4.4).
