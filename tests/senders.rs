@@ -668,6 +668,13 @@ fn a_key_that_is_not_supported_is_named_with_those_that_are() {
             program.wait_for_line(|line| line.contains(": refused"));
             let outcome = program.stop();
             assert_eq!(outcome.stdout_text(), "");
+            let warning = format!(
+                "tlsink: the key of CA Odd in {} is {kind}, which is not supported\nhint: every \
+                 sender that it signed for is refused: {KEYS}\n",
+                path("odd.pem")
+            );
+            let is_warned = outcome.stderr.starts_with(&warning);
+            assert_eq!(is_warned, trusted == "odd.pem", "{}", outcome.stderr);
             let said = outcome.stderr.lines().map(without_peer);
             let said: Vec<_> = said.filter(|line| line.contains(": refused")).collect();
             let mut lines = outcome.stderr.lines();
@@ -693,7 +700,8 @@ fn a_key_that_is_not_supported_is_named_with_those_that_are() {
         for version in ["-tls1_2", "-tls1_3"] {
             // In TLS 1.3 a sender whose kind of signature we don't take has nothing to present; nor
             // has one with a key that signs in one way alone.
-            let presents = kind.starts_with("RSA") || version == "-tls1_2" && kind != "Ed448";
+            let presents = kind.starts_with("RSA of")
+                || version == "-tls1_2" && !["Ed448", "RSASSA-PSS"].contains(&kind);
             let expected = match presents {
                 true => (own.clone(), keys.clone()),
                 false => none.clone(),
@@ -1387,26 +1395,23 @@ fn few_certificates_come_with_a_senders_own() {
 #[test]
 fn of_many_cas_of_one_name_few_are_looked_at() {
     let ca = Authority::new("Plant CA");
-    let below = ca.below("Line CA", |_| {});
-    let with = |others: &[&Authority], sender: &Authority, count: usize| {
-        let mut sender = sender.sender("", &[dns("a.example")]);
-        for other in others.iter().cycle().take(count) {
-            let name = other.name();
-            let other = Authority::new(&name);
-            let other = rustls::Certificate(other.der().to_vec());
-            sender.chain_pem.push_str(&pem(&other));
-            sender.chain.push(other);
+    let line = ca.below("Line CA", |_| {});
+    let with = |authority: &Authority, others: &str, count| {
+        let mut sender = authority.sender("", &[dns("a.example")]);
+        for _ in 0..count {
+            let other = Authority::new(others);
+            sender.chain.push(rustls::Certificate(other.der().to_vec()));
+            sender.chain_pem.push_str(&other.pem());
         }
         sender
     };
     // Those of another key come before and behind the one that counts.
-    let mut sender = with(&[&below], &below, 7);
+    let mut sender = with(&line, "Line CA", 7);
     is_called(&Setup::new(&[&ca]), &sender, "a.example");
-    sender.chain.swap(1, 8);
-    sender.chain_pem = sender.chain.iter().map(pem).collect();
+    sender.chain[1..].reverse();
     is_called(&Setup::new(&[&ca]), &sender, "a.example");
     let maze = Authority::new("Plant CA");
-    for sender in [with(&[&ca], &maze, 8), with(&[&ca], &maze, 6)] {
+    for sender in [with(&maze, "Plant CA", 8), with(&maze, "Plant CA", 6)] {
         Refused {
             trusted: &[&ca],
             hint: "senders present their own and those of the CAs above it, no others",
@@ -1427,7 +1432,11 @@ fn six_cas_may_stand_between_a_sender_and_a_trusted_one() {
         authority = authority.below(&format!("CA {number}"), |_| {});
     }
     let setup = Setup::new(&[&root]);
-    is_called(&setup, &authority.sender("", &[dns("a.example")]), "a.example");
+    is_called(
+        &setup,
+        &authority.sender("", &[dns("a.example")]),
+        "a.example",
+    );
     let seventh = authority.below("CA 7", |_| {});
     Refused {
         trusted: &[&root],
@@ -1437,6 +1446,25 @@ fn six_cas_may_stand_between_a_sender_and_a_trusted_one() {
         )
     }
     .check(Some(&seventh.sender("", &[dns("a.example")])));
+}
+
+#[test]
+fn a_wrong_key_is_found_above_many_cas() {
+    let root = Authority::new("Root CA");
+    let mut authority = Authority::new("Root CA");
+    for number in 1..=6 {
+        authority = authority.below(&format!("CA {number}"), |_| {});
+    }
+    Refused {
+        trusted: &[&root],
+        hint: "another CA may have the same name: compare its certificate with the one that is \
+               trusted here",
+        ..Refused::new(
+            "a signature is not by the key of CA \"CN=Root CA\"; \
+             the sender claims to be \"a.example\"",
+        )
+    }
+    .check(Some(&authority.sender("", &[dns("a.example")])));
 }
 
 /// Devices that sign for themselves often have one name.
@@ -1539,7 +1567,7 @@ const UNKNOWN_CA: &str = "if a CA that is trusted here has signed for that one, 
 const ANOTHER_CA: &str = "another CA may have the same name: compare its certificate with the one \
                           that is trusted here";
 const NO_CERTIFICATE: &str = "senders must present one that a CA trusted here has signed, for a \
-                              key that is RSA, P-256, P-384 or Ed25519";
+                              key that is RSA (not RSASSA-PSS), P-256, P-384 or Ed25519";
 const KEYS: &str = "keys can be RSA of 2048 to 8192 bits, ECDSA on P-256 or P-384, or Ed25519";
 const SIGNATURES: &str =
     "RSA and ECDSA with SHA-256 or SHA-384, RSA with SHA-512, and Ed25519 are supported";

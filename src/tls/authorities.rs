@@ -4,8 +4,8 @@ use std::cell::{Cell, RefCell};
 use std::time::SystemTime;
 use std::{ptr, slice};
 
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use rustls_pki_types::SignatureVerificationAlgorithm;
+use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
 use webpki::{
     Cert, EndEntityCert, Error, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder, VerifiedPath,
 };

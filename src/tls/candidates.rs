@@ -135,3 +135,108 @@ impl<'a> Candidate<'a> {
 
 /// The tag of the keyIdentifier in an AuthorityKeyIdentifier (RFC 5280, section 4.2.1.1).
 const KEY_ID: u8 = 0x80;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rcgen::{
+        BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyIdMethod,
+        KeyPair,
+    };
+
+    use super::*;
+
+    struct Ca(CertificateParams, Arc<KeyPair>);
+
+    impl Ca {
+        fn new(name: &str) -> Self {
+            let mut params = CertificateParams::default();
+            params.distinguished_name = Default::default();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.use_authority_key_identifier_extension = true;
+            params.key_identifier_method = KeyIdMethod::Sha256;
+            Ca(params, Arc::new(KeyPair::generate().unwrap()))
+        }
+
+        fn below(&self, issuer: &Ca) -> CertificateDer<'static> {
+            let signer = Issuer::from_params(&issuer.0, &*issuer.1);
+            let certificate: Certificate = self.0.signed_by(&*self.1, &signer).unwrap();
+            certificate.der().clone()
+        }
+
+        fn trusted(&self) -> Authorities {
+            let pem = self.0.self_signed(&*self.1).unwrap().pem();
+            Authorities::from_pem(pem.as_bytes()).unwrap().0
+        }
+    }
+
+    fn chosen(
+        own: &CertificateDer<'_>,
+        above: &[CertificateDer<'_>],
+        trusted: &Authorities,
+    ) -> (Vec<Vec<u8>>, bool) {
+        let candidates = Candidates::new(own, above, trusted, SystemTime::now());
+        let certificates = candidates.certificates.iter();
+        let certificates = certificates.map(|der| der.to_vec()).collect();
+        (certificates, candidates.is_cut)
+    }
+
+    #[test]
+    fn certificates_that_no_name_leads_to_are_left_out() {
+        let [root, line, other] = ["Root", "Line", "Other"].map(Ca::new);
+        let own = Ca::new("own").below(&line);
+        let (line, other) = (line.below(&root), other.below(&root));
+        let damaged = CertificateDer::from(vec![0x30, 0x80]);
+        let above = [other, damaged, own.clone(), line.clone(), line.clone()];
+        let kept = chosen(&own, &above, &root.trusted());
+        assert_eq!(kept, (vec![line.to_vec()], false));
+    }
+
+    #[test]
+    fn of_many_namesakes_those_with_the_right_key_identifier_and_issuer_are_kept() {
+        let [root, stranger] = ["Root", "Stranger"].map(Ca::new);
+        let lines = [(); 8].map(|()| Ca::new("Line"));
+        for at in 0..8 {
+            let own = Ca::new("own").below(&lines[at]);
+            let mut above: Vec<_> = lines.iter().map(|line| line.below(&root)).collect();
+            let (kept, is_cut) = chosen(&own, &above, &root.trusted());
+            assert_eq!((kept.len(), is_cut), (MAX_OF_NAME, true));
+            assert_eq!(kept[0], above[at].to_vec());
+            // Nothing was lost where nothing leads to a CA that is trusted.
+            above.truncate(3);
+            assert!(!chosen(&own, &above, &stranger.trusted()).1);
+        }
+    }
+
+    #[test]
+    fn few_certificates_are_spare_however_many_names_there_are() {
+        let root = Ca::new("Root");
+        let names = ["A", "B", "C", "D"].map(|name| [Ca::new(name), Ca::new(name)]);
+        let own = Ca::new("own").below(&names[0][0]);
+        let issuer = |at: usize| names.get(at + 1).map_or(&root, |[first, _]| first);
+        let levels = names.iter().enumerate();
+        let above: Vec<_> = levels
+            .flat_map(|(at, cas)| cas.each_ref().map(|ca| ca.below(issuer(at))))
+            .collect();
+        let (kept, is_cut) = chosen(&own, &above, &root.trusted());
+        assert_eq!((kept.len(), is_cut), (4 + MAX_SPARE, true));
+        // Those that did sign are among them.
+        for level in above.chunks(2) {
+            assert!(kept.contains(&level[0].to_vec()));
+        }
+    }
+
+    #[test]
+    fn no_more_than_there_may_be_are_looked_at() {
+        let [root, line] = ["Root", "Line"].map(Ca::new);
+        let own = Ca::new("own").below(&line);
+        for (count, are_too_many) in [(MAX_ABOVE, false), (MAX_ABOVE + 1, true)] {
+            let above = vec![line.below(&root); count];
+            let candidates = Candidates::new(&own, &above, &root.trusted(), SystemTime::now());
+            assert_eq!(candidates.are_too_many, are_too_many);
+            assert_eq!(candidates.certificates.is_empty(), are_too_many);
+        }
+    }
+}

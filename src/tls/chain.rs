@@ -337,27 +337,28 @@ impl<'a> Chain<'a> {
                 Signer::Unknown => return self.unknown(Some(&one)),
                 Signer::None { signed, is_trusted } => (signed, is_trusted),
             };
-            let ca = named(one.parts.issuer);
             return match signed {
-                Signed::Signature(kind) => {
-                    let text = format!("is signed with {kind}, which is not supported");
-                    of(at, &one, Cause::Signature, text)
-                }
-                Signed::Key(kind) => Finding::sentence(
-                    Cause::Key,
-                    format!("the key of CA {ca} is {kind}, which is not supported"),
-                ),
-                Signed::Unverified => self.too_many_signers(),
-                Signed::Yes | Signed::No => Finding::sentence(
-                    Cause::OtherKey {
-                        ca: ca.clone(),
-                        is_trusted,
-                    },
-                    format!("a signature is not by the key of CA {ca}"),
-                ),
+                Signed::Unverified => self.not_signed_from_the_top(),
+                signed => by_other_key(at, &one, signed, is_trusted),
             };
         }
         self.of(0, Cause::Other, "can't be used".to_owned())
+    }
+
+    /// Does the same where many CAs stand between, from the trusted one downwards: these signatures
+    /// were verified when a path was looked for.
+    fn not_signed_from_the_top(&self) -> Finding {
+        self.candidates.signatures.begin_explaining();
+        for (at, one) in self.way.iter().enumerate().rev() {
+            match self.signer(one) {
+                Signer::Presented(_) | Signer::Trusted => {}
+                Signer::None { signed, is_trusted } if signed != Signed::Unverified => {
+                    return by_other_key(at, one, signed, is_trusted);
+                }
+                Signer::Unknown | Signer::None { .. } => break,
+            }
+        }
+        self.too_many_signers()
     }
 
     fn signer(&self, one: &Presented<'a>) -> Signer<'a> {
@@ -513,6 +514,25 @@ fn of(at: usize, one: &Presented<'_>, cause: Cause, text: String) -> Finding {
         _ => {
             let ca = named(one.parts.subject);
             Finding::sentence(cause, format!("the certificate of CA {ca} {text}"))
+        }
+    }
+}
+
+/// What is said of a certificate that the CA of its issuer's name has not signed, so far up.
+fn by_other_key(at: usize, one: &Presented<'_>, signed: Signed, is_trusted: bool) -> Finding {
+    let ca = named(one.parts.issuer);
+    match signed {
+        Signed::Signature(kind) => {
+            let text = format!("is signed with {kind}, which is not supported");
+            of(at, one, Cause::Signature, text)
+        }
+        Signed::Key(kind) => Finding::sentence(
+            Cause::Key,
+            format!("the key of CA {ca} is {kind}, which is not supported"),
+        ),
+        Signed::Yes | Signed::No | Signed::Unverified => {
+            let text = format!("a signature is not by the key of CA {ca}");
+            Finding::sentence(Cause::OtherKey { ca, is_trusted }, text)
         }
     }
 }

@@ -174,7 +174,9 @@ impl Clients {
             })
         });
         let crls = self.authorities.crls();
-        authorities.chain(keys).chain(crls.warnings(self.authorities.anchors(), now))
+        authorities
+            .chain(keys)
+            .chain(crls.warnings(self.authorities.anchors(), now))
     }
 
     /// Verifies a sender's certificate; yields its names, the one to show first.

@@ -132,3 +132,67 @@ impl fmt::Debug for Limited<'_> {
         self.algorithm.fmt(f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Takes any signature that is not empty, and counts.
+    #[derive(Debug)]
+    struct Counting(AtomicUsize);
+
+    impl SignatureVerificationAlgorithm for Counting {
+        fn verify_signature(
+            &self,
+            _: &[u8],
+            _: &[u8],
+            signature: &[u8],
+        ) -> Result<(), InvalidSignature> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            (!signature.is_empty())
+                .then_some(())
+                .ok_or(InvalidSignature)
+        }
+
+        fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+            ALL_VERIFICATION_ALGS[0].public_key_alg_id()
+        }
+
+        fn signature_alg_id(&self) -> AlgorithmIdentifier {
+            ALL_VERIFICATION_ALGS[0].signature_alg_id()
+        }
+    }
+
+    #[test]
+    fn each_signature_is_verified_once_and_few_are() {
+        static COUNTING: Counting = Counting(AtomicUsize::new(0));
+        let signatures = Signatures::new(1);
+        let limited = Limited {
+            algorithm: &COUNTING,
+            signatures: &signatures,
+        };
+        let most = MAX_SIGNATURES + 1;
+        for message in 0..=u8::try_from(most).unwrap() {
+            let is_over = usize::from(message) >= most;
+            for _ in 0..3 {
+                let valid = limited.verify_signature(b"key", &[message], b"signature");
+                assert_eq!(valid.is_err(), is_over);
+            }
+            assert_eq!(signatures.is_exceeded(), is_over);
+        }
+        assert_eq!(COUNTING.0.load(Ordering::Relaxed), most);
+        signatures.begin_explaining();
+        assert!(!signatures.is_exceeded());
+        // What is known is free; another key or signature is another question.
+        assert!(limited.verify_signature(b"key", &[0], b"signature").is_ok());
+        assert!(limited.verify_signature(b"key", &[0], b"").is_err());
+        assert!(
+            limited
+                .verify_signature(b"other", &[0], b"signature")
+                .is_ok()
+        );
+        assert_eq!(COUNTING.0.load(Ordering::Relaxed), most + 2);
+    }
+}

@@ -217,7 +217,7 @@ impl From<io::Error> for HandshakeError {
                 // In TLS 1.3, a sender whose key we can't verify presents none.
                 hint: Some(
                     "senders must present one that a CA trusted here has signed, for a key that is \
-                     RSA, P-256, P-384 or Ed25519",
+                     RSA (not RSASSA-PSS), P-256, P-384 or Ed25519",
                 ),
             },
             (_, Some(tls)) => {

@@ -182,7 +182,8 @@ impl<IO: AsyncWrite + Unpin> Wire<IO> {
     /// Puts an alert in the place of what was not sent yet.
     fn replace_by(&mut self, alert: LastAlert) {
         let is_silent = self.gathered.is_empty();
-        if self.is_torn || is_encrypted(&self.gathered) || (alert.only_after_silence && !is_silent) {
+        if self.is_torn || is_encrypted(&self.gathered) || (alert.only_after_silence && !is_silent)
+        {
             return;
         }
         // Its level, 2, is fatal.
