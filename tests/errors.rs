@@ -864,7 +864,7 @@ const WRONG: &[(&str, &str, &str)] = &[
     (
         "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/dsa.key",
         "DIR/dsa.key: the private key is damaged, or of a kind that can't be used",
-        "keys are RSA, ECDSA on P-256 or P-384, or Ed25519, and not damaged",
+        "keys are RSA of 2048, 3072 or 4096 bits, ECDSA on P-256 or P-384, or Ed25519, and not damaged",
     ),
     (
         "send --ca DIR/joined.pem 127.0.0.1:1",
