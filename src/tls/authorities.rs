@@ -4,16 +4,17 @@ use std::cell::{Cell, RefCell};
 use std::time::SystemTime;
 use std::{ptr, slice};
 
-use rustls_pki_types::SignatureVerificationAlgorithm;
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use webpki::{
     Cert, EndEntityCert, Error, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder, VerifiedPath,
 };
 
 use super::candidates::Candidates;
 use super::crl::{Crls, ListSignatures, Lists};
+use super::keys::{self, Signed};
 use super::pem::At;
 use super::signatures::Signatures;
+use super::x509::Parts;
 use super::{facts, pem, words};
 use crate::error::TlsError;
 
@@ -122,7 +123,7 @@ impl Authorities {
         let at_once = (!all.is_empty() && each_path.is_none()).then_some(&all);
         let verified = verify(
             certificate,
-            self.anchors_for(certificate),
+            self.anchors_for(certificate, &candidates.signatures),
             &candidates.certificates,
             &candidates.signatures,
             now,
@@ -158,7 +159,7 @@ impl Authorities {
     ) -> Result<VerifiedPath<'p>, Error> {
         verify(
             certificate,
-            self.anchors_for(certificate),
+            self.anchors_for(certificate, signatures),
             intermediates,
             signatures,
             unix_time(now),
@@ -168,13 +169,23 @@ impl Authorities {
         )
     }
 
-    /// The anchors that can stand above this certificate: only itself, if it is one of them and no
-    /// CA's. Others may have its name, and their signatures would be verified too.
-    fn anchors_for(&self, certificate: &EndEntityCert<'_>) -> &[TrustAnchor<'static>] {
+    /// The anchors that can stand above this certificate: only itself, if it is one of them, no CA's,
+    /// and signed itself. Many others may have its name, and each of their keys would be tried.
+    fn anchors_for(
+        &self,
+        certificate: &EndEntityCert<'_>,
+        signatures: &Signatures,
+    ) -> &[TrustAnchor<'static>] {
         let der = certificate.der();
         let is_itself = |only: &Option<CertificateDer<'_>>| only.as_ref() == Some(&der);
         let itself = self.alone.iter().position(is_itself);
-        match itself.and_then(|at| self.anchors.get(at)) {
+        let signed_itself = |anchor: &&TrustAnchor<'_>| {
+            Parts::of(&der).is_some_and(|parts| {
+                keys::signed(&parts, &anchor.subject_public_key_info, signatures) == Signed::Yes
+            })
+        };
+        let itself = itself.and_then(|at| self.anchors.get(at));
+        match itself.filter(signed_itself) {
             Some(anchor) => slice::from_ref(anchor),
             None => &self.anchors,
         }
