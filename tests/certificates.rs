@@ -761,7 +761,7 @@ fn a_sender_does_not_have_many_lists_verified() {
     lists.extend_from_slice(&others[..15]);
     assert_eq!(judged(&verifying(&[&root], &lists), &sender), "clean");
     lists.push(others[15].clone());
-    let said = "the certificate can't be used: too much came with it to be checked";
+    let said = "the certificate can't be used: too many CRLs have the name of a CA above it";
     assert_eq!(
         judged(&verifying(&[&root], &lists), &sender),
         refused(said, "a")

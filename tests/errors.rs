@@ -21,6 +21,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use common::authority::{Authority, DISTRIBUTION_POINT, dns, some_reasons};
+use common::client;
 use common::help::Listed;
 use common::pack::gzip;
 use common::program::{
@@ -220,6 +221,20 @@ fn each_end_of_a_stream_is_said_exactly_and_an_honest_sender_goes_on() {
         |program| held_plain(program, &tls_1_1_hello()),
         b"",
         "PEER: refused (no version of TLS in common, or no kind of signature but SHA-1)",
+    );
+    is_end(
+        &[],
+        |program| held_plain(program, &hello_without_point_formats()),
+        b"",
+        "PEER: refused (the sender's hello of TLS 1.2 does not name its formats of curve points \
+         (ec_point_formats))\n\
+         hint: TLS 1.3 needs no such extension",
+    );
+    is_end(
+        &[],
+        |program| held_plain(program, &hello_with_zero_key()),
+        b"",
+        "PEER: refused (the sender's key share is not valid)",
     );
     // A port, a zone and a space that were taken for a part of the name.
     for name in ["local:443", "fe80::%lo", "local net"] {
@@ -1384,6 +1399,29 @@ fn damaged_gzip() -> Vec<u8> {
     let checksum = damaged.len() - 8;
     damaged[checksum] ^= 1;
     damaged
+}
+
+/// A hello of TLS 1.2 in which another extension, that nobody knows, is in the place of
+/// ec_point_formats.
+fn hello_without_point_formats() -> Vec<u8> {
+    let mut hello = client::Client::new(&client::TLS12).records();
+    let formats = [0, 11, 0, 2, 1, 0];
+    let at = hello
+        .windows(formats.len())
+        .position(|bytes| bytes == formats);
+    hello[at.unwrap()..][..2].fill(0xfa);
+    hello
+}
+
+/// A hello with an X25519 key with which no secret can be agreed on (RFC 7748, section 6.1).
+fn hello_with_zero_key() -> Vec<u8> {
+    let mut hello = client_hello();
+    let header = [0, 0x1d, 0, 32];
+    let at = hello
+        .windows(header.len())
+        .position(|bytes| bytes == header);
+    hello[at.unwrap() + header.len()..][..32].fill(0);
+    hello
 }
 
 /// A handshake's first record that asks for this in place of `localhost`, which is as long.

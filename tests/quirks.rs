@@ -5,7 +5,7 @@ mod common;
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use common::client::{Client, DATA, HANDSHAKE, Sealer, TLS12, TLS13, tls};
+use common::client::{Client, DATA, HANDSHAKE, Sealer, TLS12, TLS13, config, tls};
 use common::memory::{
     Driven, Pipe, Remote, Seen, Session, data, finish, finish_connection, the_end,
 };
@@ -238,6 +238,87 @@ fn a_handshake_that_fails_is_answered_with_an_alert_however_much_came_with_it() 
         let said = session.client.refused(&session.remote.take());
         assert_eq!(said, "received fatal alert: BadRecordMac", "{behind}");
     }
+}
+
+/// rustls sends none for these errors.
+#[test]
+fn a_key_share_that_is_not_valid_is_answered_with_an_alert_in_place_of_a_server_hello() {
+    let (server, _sink) = server();
+    let mut session = Session::new(&server, Client::new(&TLS13));
+    let mut hello = session.client.records();
+    zero_key(&mut hello, &[0x00, 0x1d, 0x00, 0x20]);
+    session.remote.send(hello);
+    let report = session.connection.run().expect("it is refused");
+    assert_eq!(
+        report.end.to_string(),
+        "refused (the sender's key share is not valid)"
+    );
+    assert_eq!(session.remote.take(), fatal(ILLEGAL_PARAMETER));
+
+    let mut session = Session::new(&server, Client::new(&TLS12));
+    session.remote.send(session.client.records());
+    assert!(session.connection.run().is_none());
+    session.client.take(&session.remote.take());
+    let mut flight = session.client.records();
+    // A ClientKeyExchange with a key of 32 bytes.
+    zero_key(&mut flight, &[0x10, 0x00, 0x00, 0x21, 0x20]);
+    session.remote.send(flight);
+    assert!(session.connection.run().is_some());
+    assert_eq!(session.remote.take(), fatal(ILLEGAL_PARAMETER));
+}
+
+/// A key share that is of no length at all, and one that says to be longer than it is.
+#[test]
+fn a_key_share_of_tls_1_2_that_can_not_be_read_is_answered_with_an_alert() {
+    for (share, alert) in [
+        (&[16, 0, 0, 0][..], DECODE_ERROR),
+        (&[16, 0, 0, 2, 9, 1], DECODE_ERROR),
+        (&[16, 0, 0, 3, 1, 1, 1], DECODE_ERROR),
+        (&[16, 0, 0, 1, 0], ILLEGAL_PARAMETER),
+    ] {
+        let (server, _sink) = server();
+        let mut session = Session::new(&server, Client::new(&TLS12));
+        session.remote.send(session.client.records());
+        assert!(session.connection.run().is_none());
+        session.remote.take();
+        let header = [HANDSHAKE, 3, 3, 0, share.len() as u8];
+        session.remote.send([&header, share].concat());
+        assert!(session.connection.run().is_some(), "{share:?}");
+        assert_eq!(session.remote.take(), fatal(alert), "{share:?}");
+    }
+}
+
+#[test]
+fn a_protocol_with_an_empty_name_is_answered_with_an_alert() {
+    for version in [&TLS12, &TLS13] {
+        let (server, _sink) = server();
+        let mut config = config(version);
+        config.alpn_protocols = vec![Vec::new()];
+        let mut session = Session::new(&server, Client::with(config));
+        session.remote.send(session.client.records());
+        let report = session.connection.run().expect("it is refused");
+        assert_eq!(
+            report.end.to_string(),
+            "refused (the sender offers a protocol with an empty name (ALPN))"
+        );
+        assert_eq!(session.remote.take(), fatal(DECODE_ERROR));
+    }
+}
+
+/// A plaintext record with a fatal alert.
+fn fatal(alert: u8) -> Vec<u8> {
+    vec![ALERT, 3, 3, 0, 2, 2, alert]
+}
+
+const ALERT: u8 = 21;
+const ILLEGAL_PARAMETER: u8 = 47;
+const DECODE_ERROR: u8 = 50;
+
+/// Replaces the X25519 key behind these bytes by one with which no secret can be agreed on.
+fn zero_key(bytes: &mut [u8], before: &[u8]) {
+    let mut windows = bytes.windows(before.len());
+    let at = windows.position(|bytes| bytes == before).unwrap() + before.len();
+    bytes[at..at + 32].fill(0);
 }
 
 #[test]

@@ -376,6 +376,23 @@ fn no_certificate_is_refused() {
     .check(None);
 }
 
+/// RFC 8446, section 6.2; RFC 5246, section 7.2.2.
+#[test]
+fn a_missing_certificate_is_answered_by_an_alert_that_the_version_has() {
+    let ca = Authority::new("Plant CA");
+    for (version, alert) in [
+        (&client::TLS12, "HandshakeFailure"),
+        (&client::TLS13, "CertificateRequired"),
+    ] {
+        let program = Setup::new(&[&ca]).start(&[]);
+        let tcp = tcp(program.address()).unwrap();
+        let refused = Client::over(tcp, client::config(version), "localhost")
+            .and_then(|client| client.finish());
+        let said = refused.unwrap_err().to_string();
+        assert_eq!(said, format!("received fatal alert: {alert}"));
+    }
+}
+
 #[test]
 fn a_certificate_of_an_unknown_ca_is_refused_and_the_ca_named() {
     let ca = Authority::new("Plant CA");
@@ -610,6 +627,10 @@ fn a_key_that_is_not_supported_is_named_with_those_that_are() {
         ("ecparam -genkey -noout -name secp256k1", "secp256k1"),
         ("genrsa 1024", "RSA of 1024 bits"),
         ("genpkey -algorithm ed448", "Ed448"),
+        (
+            "genpkey -algorithm RSA-PSS -pkeyopt rsa_keygen_bits:2048",
+            "RSASSA-PSS",
+        ),
     ] {
         let digest = if kind == "Ed448" { "" } else { "-sha256" };
         let mut openssl = Command::new("sh");
@@ -644,16 +665,21 @@ fn a_key_that_is_not_supported_is_named_with_those_that_are() {
                 .args(["-cert", &path(&format!("{own}.pem"))])
                 .args(["-key", &path(&format!("{own}.key"))]);
             run_if_installed(&mut openssl, b"hello\n");
-            program.wait_for_line(|line| line.starts_with("hint: "));
+            program.wait_for_line(|line| line.contains(": refused"));
             let outcome = program.stop();
             assert_eq!(outcome.stdout_text(), "");
+            let warning = format!(
+                "tlsink: the key of CA Odd in {} is {kind}, which is not supported\nhint: every \
+                 sender that it signed for is refused: {KEYS}\n",
+                path("odd.pem")
+            );
+            let is_warned = outcome.stderr.starts_with(&warning);
+            assert_eq!(is_warned, trusted == "odd.pem", "{}", outcome.stderr);
             let said = outcome.stderr.lines().map(without_peer);
             let said: Vec<_> = said.filter(|line| line.contains(": refused")).collect();
-            let hint = outcome
-                .stderr
-                .lines()
-                .find(|line| line.starts_with("hint: "));
-            (said.join("\n"), hint.unwrap().to_owned())
+            let mut lines = outcome.stderr.lines();
+            lines.find(|line| line.contains(": refused"));
+            (said.join("\n"), lines.next().unwrap().to_owned())
         };
         let refused = |what: &str| {
             format!(
@@ -674,7 +700,8 @@ fn a_key_that_is_not_supported_is_named_with_those_that_are() {
         for version in ["-tls1_2", "-tls1_3"] {
             // In TLS 1.3 a sender whose kind of signature we don't take has nothing to present; nor
             // has one with a key that signs in one way alone.
-            let presents = kind.starts_with("RSA") || version == "-tls1_2" && kind != "Ed448";
+            let presents = kind.starts_with("RSA of")
+                || version == "-tls1_2" && !["Ed448", "RSASSA-PSS"].contains(&kind);
             let expected = match presents {
                 true => (own.clone(), keys.clone()),
                 false => none.clone(),
@@ -1363,6 +1390,98 @@ fn few_certificates_come_with_a_senders_own() {
     }
 }
 
+/// They need not be of use: a peer knows the trusted CA's name, and makes as many of its own as it
+/// likes.
+#[test]
+fn of_many_cas_of_one_name_few_are_looked_at() {
+    let ca = Authority::new("Plant CA");
+    let line = ca.below("Line CA", |_| {});
+    let with = |authority: &Authority, others: &str, count| {
+        let mut sender = authority.sender("", &[dns("a.example")]);
+        for _ in 0..count {
+            let other = Authority::new(others);
+            sender.chain.push(rustls::Certificate(other.der().to_vec()));
+            sender.chain_pem.push_str(&other.pem());
+        }
+        sender
+    };
+    // Those of another key come before and behind the one that counts.
+    let mut sender = with(&line, "Line CA", 7);
+    is_called(&Setup::new(&[&ca]), &sender, "a.example");
+    sender.chain[1..].reverse();
+    is_called(&Setup::new(&[&ca]), &sender, "a.example");
+    let maze = Authority::new("Plant CA");
+    for sender in [with(&maze, "Plant CA", 8), with(&maze, "Plant CA", 6)] {
+        Refused {
+            trusted: &[&ca],
+            hint: "senders present their own and those of the CAs above it, no others",
+            ..Refused::new(
+                "the certificate can't be used: too many CAs may have signed it; \
+                 the sender claims to be \"a.example\"",
+            )
+        }
+        .check(Some(&sender));
+    }
+}
+
+#[test]
+fn six_cas_may_stand_between_a_sender_and_a_trusted_one() {
+    let root = Authority::new("Root CA");
+    let mut authority = root.below("CA 1", |_| {});
+    for number in 2..=6 {
+        authority = authority.below(&format!("CA {number}"), |_| {});
+    }
+    let setup = Setup::new(&[&root]);
+    is_called(
+        &setup,
+        &authority.sender("", &[dns("a.example")]),
+        "a.example",
+    );
+    let seventh = authority.below("CA 7", |_| {});
+    Refused {
+        trusted: &[&root],
+        ..Refused::new(
+            "more than 6 CAs stand between the certificate and a trusted one; \
+             the sender claims to be \"a.example\"",
+        )
+    }
+    .check(Some(&seventh.sender("", &[dns("a.example")])));
+}
+
+#[test]
+fn a_wrong_key_is_found_above_many_cas() {
+    let root = Authority::new("Root CA");
+    let mut authority = Authority::new("Root CA");
+    for number in 1..=6 {
+        authority = authority.below(&format!("CA {number}"), |_| {});
+    }
+    Refused {
+        trusted: &[&root],
+        hint: "another CA may have the same name: compare its certificate with the one that is \
+               trusted here",
+        ..Refused::new(
+            "a signature is not by the key of CA \"CN=Root CA\"; \
+             the sender claims to be \"a.example\"",
+        )
+    }
+    .check(Some(&authority.sender("", &[dns("a.example")])));
+}
+
+/// Devices that sign for themselves often have one name.
+#[test]
+fn a_hundred_certificates_of_one_name_that_signed_themselves_are_trusted() {
+    let many: Vec<_> = (0..150)
+        .map(|_| {
+            Authority::with("Device", |params| {
+                params.is_ca = IsCa::ExplicitNoCa;
+                params.subject_alt_names = vec![dns("device.example")];
+            })
+        })
+        .collect();
+    let setup = Setup::new(&many.iter().collect::<Vec<_>>());
+    is_called(&setup, &many[149].own(), "device.example");
+}
+
 /// TLS has no room for the names of so many (RFC 5246, section 7.4.4).
 #[test]
 fn a_thousand_trusted_cas_are_not_too_many() {
@@ -1448,7 +1567,7 @@ const UNKNOWN_CA: &str = "if a CA that is trusted here has signed for that one, 
 const ANOTHER_CA: &str = "another CA may have the same name: compare its certificate with the one \
                           that is trusted here";
 const NO_CERTIFICATE: &str = "senders must present one that a CA trusted here has signed, for a \
-                              key that is RSA, P-256, P-384 or Ed25519";
+                              key that is RSA (not RSASSA-PSS), P-256, P-384 or Ed25519";
 const KEYS: &str = "keys can be RSA of 2048 to 8192 bits, ECDSA on P-256 or P-384, or Ed25519";
 const SIGNATURES: &str =
     "RSA and ECDSA with SHA-256 or SHA-384, RSA with SHA-512, and Ed25519 are supported";

@@ -4,20 +4,19 @@ use std::cell::{Cell, RefCell};
 use std::time::SystemTime;
 use std::{ptr, slice};
 
-use rustls_pki_types::{CertificateDer, TrustAnchor, UnixTime};
+use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm, TrustAnchor, UnixTime};
 use webpki::{
     Cert, EndEntityCert, Error, ExpirationPolicy, KeyUsage, RevocationOptionsBuilder, VerifiedPath,
 };
 
-use super::crl::{Crls, Lists, Signatures};
+use super::candidates::Candidates;
+use super::crl::{Crls, ListSignatures, Lists};
+use super::keys::{self, Signed};
 use super::pem::At;
+use super::signatures::Signatures;
+use super::x509::Parts;
 use super::{facts, pem, words};
 use crate::error::TlsError;
-
-/// The most certificates that a peer may present above its own. To look for a way through many
-/// that seem to be signed by each other takes long, and nobody has proved anything yet: a path has
-/// at most 6 of them, but twice as many make half a million.
-pub(super) const MAX_ABOVE: usize = 8;
 
 /// How many paths are asked for revoked certificates, where that is done for each path by itself. A
 /// peer may have several, if CAs have signed for each other.
@@ -100,12 +99,12 @@ impl Authorities {
     pub(super) fn verify<'p>(
         &'p self,
         certificate: &'p EndEntityCert<'p>,
-        intermediates: &'p [CertificateDer<'p>],
+        candidates: &'p Candidates<'_>,
         now: SystemTime,
         usage: KeyUsage,
     ) -> Result<VerifiedPath<'p>, NoPath<'p>> {
         let all = self.crls.all();
-        if intermediates.len() > MAX_ABOVE {
+        if candidates.are_too_many {
             return Err(NoPath {
                 error: Error::MaximumPathDepthExceeded,
                 asked: all,
@@ -117,14 +116,16 @@ impl Authorities {
             now,
             usage,
             left: Cell::new(MAX_PATHS),
-            signatures: Signatures::default(),
+            signatures: &candidates.signatures,
+            list_signatures: ListSignatures::default(),
             failed: RefCell::default(),
         });
         let at_once = (!all.is_empty() && each_path.is_none()).then_some(&all);
         let verified = verify(
             certificate,
-            &self.anchors,
-            intermediates,
+            self.anchors_for(certificate, &candidates.signatures),
+            &candidates.certificates,
+            &candidates.signatures,
             now,
             usage,
             at_once,
@@ -136,30 +137,58 @@ impl Authorities {
         // A path that is valid but for its lists says more than those that are not.
         verified.map_err(|error| {
             let failed = each_path.and_then(|each| each.failed.into_inner());
+            let is_cut = candidates.is_cut || candidates.signatures.is_exceeded();
+            let error = match &error {
+                Error::MaximumSignatureChecksExceeded => Error::MaximumPathBuildCallsExceeded,
+                error if is_cut && is_unsigned(error) => Error::MaximumPathBuildCallsExceeded,
+                _ => error,
+            };
             failed.unwrap_or(NoPath { error, asked: all })
         })
     }
 
-    /// Looks for a path as [`verify`](Self::verify) does, whether or not its certificates are revoked.
+    /// Looks for a path through these certificates as [`verify`](Self::verify) does, whether or not
+    /// its certificates are revoked.
     pub(super) fn verify_without_crls<'p>(
         &'p self,
         certificate: &'p EndEntityCert<'p>,
         intermediates: &'p [CertificateDer<'p>],
+        signatures: &Signatures,
         now: SystemTime,
         usage: KeyUsage,
     ) -> Result<VerifiedPath<'p>, Error> {
-        if intermediates.len() > MAX_ABOVE {
-            return Err(Error::MaximumPathDepthExceeded);
-        }
         verify(
             certificate,
-            &self.anchors,
+            self.anchors_for(certificate, signatures),
             intermediates,
+            signatures,
             unix_time(now),
             usage,
             None,
             Some(&|path| self.check_anchor(path)),
         )
+    }
+
+    /// The anchors that can stand above this certificate: only itself, if it is one of them, no CA's,
+    /// and signed itself. Many others may have its name, and each of their keys would be tried.
+    fn anchors_for(
+        &self,
+        certificate: &EndEntityCert<'_>,
+        signatures: &Signatures,
+    ) -> &[TrustAnchor<'static>] {
+        let der = certificate.der();
+        let is_itself = |only: &Option<CertificateDer<'_>>| only.as_ref() == Some(&der);
+        let itself = self.alone.iter().position(is_itself);
+        let signed_itself = |anchor: &&TrustAnchor<'_>| {
+            Parts::of(&der).is_some_and(|parts| {
+                keys::signed(&parts, &anchor.subject_public_key_info, signatures) == Signed::Yes
+            })
+        };
+        let itself = itself.and_then(|at| self.anchors.get(at));
+        match itself.filter(signed_itself) {
+            Some(anchor) => slice::from_ref(anchor),
+            None => &self.anchors,
+        }
     }
 
     /// A verifier takes every anchor for a CA, also one that says that it is none.
@@ -190,7 +219,8 @@ struct EachPath<'a> {
     usage: KeyUsage,
     /// What is left of [`MAX_PATHS`].
     left: Cell<usize>,
-    signatures: Signatures,
+    signatures: &'a Signatures,
+    list_signatures: ListSignatures,
     /// Why the first path was refused.
     failed: RefCell<Option<NoPath<'a>>>,
 }
@@ -206,6 +236,7 @@ impl<'a> EachPath<'a> {
                 path.end_entity(),
                 slice::from_ref(path.anchor()),
                 &intermediates,
+                self.signatures,
                 self.now,
                 self.usage,
                 Some(&asked),
@@ -225,17 +256,32 @@ impl<'a> EachPath<'a> {
         let left = self.left.get().checked_sub(1);
         self.left
             .set(left.ok_or(Error::MaximumSignatureChecksExceeded)?);
-        self.authorities.crls.of_path(path, &self.signatures)
+        self.authorities.crls.of_path(path, &self.list_signatures)
     }
 }
 
 type CheckPath<'a> = &'a dyn Fn(&VerifiedPath<'_>) -> Result<(), Error>;
 
+/// Whether this says that no key signed a certificate.
+fn is_unsigned(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::UnknownIssuer
+            | Error::InvalidSignatureForPublicKey
+            | Error::UnsupportedSignatureAlgorithmContext(_)
+            | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_)
+            | Error::MaximumPathDepthExceeded
+            | Error::InvalidCrlSignatureForPublicKey
+    )
+}
+
 /// Looks for a path. If lists are asked, each issuer in it must have one.
+#[allow(clippy::too_many_arguments)]
 fn verify<'p>(
     certificate: &'p EndEntityCert<'p>,
     anchors: &'p [TrustAnchor<'_>],
     intermediates: &'p [CertificateDer<'p>],
+    signatures: &Signatures,
     now: UnixTime,
     usage: KeyUsage,
     asked: Option<&Lists<'_>>,
@@ -252,8 +298,11 @@ fn verify<'p>(
                 .with_expiration_policy(ExpirationPolicy::Enforce)
                 .build()
         });
+    let algorithms = signatures.algorithms();
+    let algorithms: Vec<&dyn SignatureVerificationAlgorithm> =
+        algorithms.iter().map(|one| one as _).collect();
     certificate.verify_for_usage(
-        webpki::ALL_VERIFICATION_ALGS,
+        &algorithms,
         anchors,
         intermediates,
         now,

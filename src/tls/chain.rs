@@ -10,7 +10,8 @@ use webpki::{DerTypeId, EndEntityCert, Error, KeyUsage};
 use x509_cert::der::Decode;
 use x509_cert::ext::pkix::BasicConstraints;
 
-use super::authorities::{Authorities, MAX_ABOVE};
+use super::authorities::Authorities;
+use super::candidates::{Candidates, MAX_ABOVE};
 use super::facts::{self, Day, distinguished, system_time};
 use super::keys::{self, Signed};
 use super::words::{fault, other, quoted};
@@ -72,6 +73,7 @@ pub(super) enum Text {
 /// What a peer presents, and what it is verified by.
 pub(super) struct Chain<'a> {
     presented: &'a [CertificateDer<'a>],
+    candidates: &'a Candidates<'a>,
     authorities: &'a Authorities,
     now: SystemTime,
     usage: KeyUsage,
@@ -98,7 +100,7 @@ enum Signer<'a> {
 }
 
 /// The most CAs that rustls-webpki lets stand between a certificate and a trusted CA.
-const MAX_BETWEEN: usize = 6;
+pub(super) const MAX_BETWEEN: usize = 6;
 
 /// id-kp (RFC 5280, section 4.2.1.12), and below it what a TLS server and a client are.
 const ID_KP: [u8; 7] = [0x2b, 6, 1, 5, 5, 7, 3];
@@ -112,12 +114,14 @@ impl<'a> Chain<'a> {
     /// The peer's own certificate is the first of those that it presents.
     pub(super) fn new(
         presented: &'a [CertificateDer<'a>],
+        candidates: &'a Candidates<'a>,
         authorities: &'a Authorities,
         now: SystemTime,
         usage: KeyUsage,
     ) -> Self {
         let mut chain = Chain {
             presented,
+            candidates,
             authorities,
             now,
             usage,
@@ -125,7 +129,8 @@ impl<'a> Chain<'a> {
         };
         let mut next = presented.first().and_then(Presented::read);
         // They might go round in a circle.
-        while let Some(one) = next.filter(|_| chain.way.len() < presented.len()) {
+        let most = presented.len().min(MAX_ABOVE + 1);
+        while let Some(one) = next.filter(|_| chain.way.len() < most) {
             next = chain.issuers(&one).next();
             chain.way.push(one);
         }
@@ -150,6 +155,7 @@ impl<'a> Chain<'a> {
 
     /// Tells what rustls-webpki means by this error.
     pub(super) fn explain(&self, error: &Error) -> Finding {
+        self.candidates.signatures.begin_explaining();
         for (at, one) in self.way.iter().enumerate() {
             // One that signed itself would not have to be read for it if it were trusted.
             let parts = &one.parts;
@@ -168,15 +174,22 @@ impl<'a> Chain<'a> {
     /// The error without the certificates that can't be read: none of them is on the way up, but
     /// the worst fault may be theirs.
     fn without_unread(&self) -> Option<Error> {
-        let (own, above) = self.presented.split_first()?;
+        let above = &self.candidates.certificates;
         let is_read = |der: &&CertificateDer<'_>| EndEntityCert::try_from(*der).is_ok();
         let read: Vec<CertificateDer<'_>> = above.iter().filter(is_read).cloned().collect();
-        if read.len() == above.len() || above.len() > MAX_ABOVE {
+        if read.len() == above.len() {
             return None;
         }
+        let own = self.presented.first()?;
         let own = EndEntityCert::try_from(own).ok()?;
         self.authorities
-            .verify_without_crls(&own, &read, self.now, self.usage)
+            .verify_without_crls(
+                &own,
+                &read,
+                &self.candidates.signatures,
+                self.now,
+                self.usage,
+            )
             .err()
     }
 
@@ -242,6 +255,11 @@ impl<'a> Chain<'a> {
                 Cause::TooMany,
                 format!("more than {MAX_ABOVE} certificates came with the certificate"),
             ),
+            Error::MaximumPathBuildCallsExceeded => self.too_many_signers(),
+            Error::MaximumSignatureChecksExceeded => {
+                let text = "can't be used: too many CRLs have the name of a CA above it".to_owned();
+                self.of(0, Cause::Other, text)
+            }
             Error::MaximumPathDepthExceeded => sentence(
                 Cause::Other,
                 format!(
@@ -258,6 +276,7 @@ impl<'a> Chain<'a> {
                         let path = self.authorities.verify_without_crls(
                             &certificate,
                             &[],
+                            &self.candidates.signatures,
                             self.now,
                             self.usage,
                         );
@@ -276,7 +295,7 @@ impl<'a> Chain<'a> {
         };
         let is_own = self.way.len() == 1;
         let is_self_issued = parts.issuer.content == parts.subject.content;
-        if is_own && is_self_issued && keys::signed(parts, parts.key.content) == Signed::Yes {
+        if is_own && is_self_issued && self.signed(parts, parts.key.content) == Signed::Yes {
             return self.of(
                 0,
                 Cause::SelfSigned,
@@ -318,26 +337,28 @@ impl<'a> Chain<'a> {
                 Signer::Unknown => return self.unknown(Some(&one)),
                 Signer::None { signed, is_trusted } => (signed, is_trusted),
             };
-            let ca = named(one.parts.issuer);
             return match signed {
-                Signed::Signature(kind) => {
-                    let text = format!("is signed with {kind}, which is not supported");
-                    of(at, &one, Cause::Signature, text)
-                }
-                Signed::Key(kind) => Finding::sentence(
-                    Cause::Key,
-                    format!("the key of CA {ca} is {kind}, which is not supported"),
-                ),
-                Signed::Yes | Signed::No => Finding::sentence(
-                    Cause::OtherKey {
-                        ca: ca.clone(),
-                        is_trusted,
-                    },
-                    format!("a signature is not by the key of CA {ca}"),
-                ),
+                Signed::Unverified => self.not_signed_from_the_top(),
+                signed => by_other_key(at, &one, signed, is_trusted),
             };
         }
         self.of(0, Cause::Other, "can't be used".to_owned())
+    }
+
+    /// Does the same where many CAs stand between, from the trusted one downwards: these signatures
+    /// were verified when a path was looked for.
+    fn not_signed_from_the_top(&self) -> Finding {
+        self.candidates.signatures.begin_explaining();
+        for (at, one) in self.way.iter().enumerate().rev() {
+            match self.signer(one) {
+                Signer::Presented(_) | Signer::Trusted => {}
+                Signer::None { signed, is_trusted } if signed != Signed::Unverified => {
+                    return by_other_key(at, one, signed, is_trusted);
+                }
+                Signer::Unknown | Signer::None { .. } => break,
+            }
+        }
+        self.too_many_signers()
     }
 
     fn signer(&self, one: &Presented<'a>) -> Signer<'a> {
@@ -351,7 +372,7 @@ impl<'a> Chain<'a> {
             .map(|above| (above.parts.key.content, Some(above)));
         let mut none = Signer::Unknown;
         for (key, above) in trusted.chain(presented) {
-            match (keys::signed(&one.parts, key), above) {
+            match (self.signed(&one.parts, key), above) {
                 (Signed::Yes, None) => return Signer::Trusted,
                 (Signed::Yes, Some(above)) => return Signer::Presented(Box::new(above.clone())),
                 (signed, above) if matches!(none, Signer::Unknown) => {
@@ -362,6 +383,15 @@ impl<'a> Chain<'a> {
             }
         }
         none
+    }
+
+    fn signed(&self, certificate: &Parts<'_>, key: &[u8]) -> Signed {
+        keys::signed(certificate, key, &self.candidates.signatures)
+    }
+
+    fn too_many_signers(&self) -> Finding {
+        let text = "can't be used: too many CAs may have signed it".to_owned();
+        self.of(0, Cause::TooMany, text)
     }
 
     /// A CA allows fewer CAs below it than there are.
@@ -484,6 +514,25 @@ fn of(at: usize, one: &Presented<'_>, cause: Cause, text: String) -> Finding {
         _ => {
             let ca = named(one.parts.subject);
             Finding::sentence(cause, format!("the certificate of CA {ca} {text}"))
+        }
+    }
+}
+
+/// What is said of a certificate that the CA of its issuer's name has not signed, so far up.
+fn by_other_key(at: usize, one: &Presented<'_>, signed: Signed, is_trusted: bool) -> Finding {
+    let ca = named(one.parts.issuer);
+    match signed {
+        Signed::Signature(kind) => {
+            let text = format!("is signed with {kind}, which is not supported");
+            of(at, one, Cause::Signature, text)
+        }
+        Signed::Key(kind) => Finding::sentence(
+            Cause::Key,
+            format!("the key of CA {ca} is {kind}, which is not supported"),
+        ),
+        Signed::Yes | Signed::No | Signed::Unverified => {
+            let text = format!("a signature is not by the key of CA {ca}");
+            Finding::sentence(Cause::OtherKey { ca, is_trusted }, text)
         }
     }
 }

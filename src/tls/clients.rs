@@ -1,6 +1,6 @@
 //! Verified senders: their certificates, whether those were revoked, and which names are let in.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -13,6 +13,7 @@ use rustls_pki_types::{CertificateDer, TrustAnchor};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use super::authorities::Authorities;
+use super::candidates::Candidates;
 use super::chain::Chain;
 use super::facts::{self, CommonName, Facts, Pattern};
 use super::refusal::Refusal;
@@ -50,6 +51,8 @@ pub struct Clients {
     subjects: Vec<DistinguishedName>,
     /// What the authorities' certificates say of themselves.
     facts: Vec<Facts>,
+    /// Where those were read from.
+    file: Option<PathBuf>,
     /// Everyone, if there are none.
     allowed: Vec<Pattern>,
     optional: bool,
@@ -67,7 +70,11 @@ impl Clients {
     /// Reads a file.
     pub fn from_ca_pem_file(path: impl AsRef<Path>) -> Result<Self, TlsError> {
         let path = path.as_ref();
-        Self::from_ca_pem(&pem::read(path)?).map_err(|error| error.in_file(path))
+        let clients = Self::from_ca_pem(&pem::read(path)?).map_err(|error| error.in_file(path))?;
+        Ok(Clients {
+            file: Some(path.to_owned()),
+            ..clients
+        })
     }
 
     /// Verifies senders by the CA certificates in this PEM text (RFC 7468). One that only itself
@@ -91,6 +98,7 @@ impl Clients {
                 false => subjects,
             },
             facts: certificates.iter().map(Facts::of_certificate).collect(),
+            file: None,
             authorities,
             allowed: Vec::new(),
             optional: false,
@@ -157,8 +165,18 @@ impl Clients {
             .facts
             .iter()
             .filter_map(move |facts| ending("CA certificate", facts, now));
+        let keys = self.facts.iter().zip(self.authorities.anchors());
+        let keys = keys.filter_map(|(facts, anchor)| {
+            Some(TlsWarning::UnsupportedCaKey {
+                name: facts.title.clone(),
+                key: keys::unsupported(&anchor.subject_public_key_info)?,
+                file: self.file.clone(),
+            })
+        });
         let crls = self.authorities.crls();
-        authorities.chain(crls.warnings(self.authorities.anchors(), now))
+        authorities
+            .chain(keys)
+            .chain(crls.warnings(self.authorities.anchors(), now))
     }
 
     /// Verifies a sender's certificate; yields its names, the one to show first.
@@ -171,13 +189,14 @@ impl Clients {
         let certificate = EndEntityCert::try_from(end_entity)
             .map_err(|error| Refusal::unread(error, end_entity))?;
         let usage = KeyUsage::client_auth();
+        let candidates = Candidates::new(end_entity, intermediates, &self.authorities, now);
         let path = self
             .authorities
-            .verify(&certificate, intermediates, now, usage)
+            .verify(&certificate, &candidates, now, usage)
             .map_err(|no_path| {
                 let mut presented = vec![end_entity.clone()];
                 presented.extend_from_slice(intermediates);
-                let chain = Chain::new(&presented, &self.authorities, now, usage);
+                let chain = Chain::new(&presented, &candidates, &self.authorities, now, usage);
                 let all = self.authorities.crls().all();
                 Refusal::new(&no_path, &certificate, intermediates, &all, &chain)
             })?;

@@ -23,7 +23,7 @@ use crate::error::TlsError;
 /// How many signatures of CRLs the certificates of one peer may have verified, beside one for each
 /// CA that is asked. The lists of trusted CAs need none; this is for CAs that share a name and whose
 /// certificates come with the peer, which has not proved anything yet.
-const MAX_SIGNATURES: usize = 16;
+const MAX_LIST_SIGNATURES: usize = 16;
 
 /// Lists, the newest first: of each issuer that is the one that is asked, and it may end before an
 /// older one does.
@@ -118,7 +118,7 @@ impl Crls {
     pub(super) fn of_path(
         &self,
         path: &VerifiedPath<'_>,
-        signatures: &Signatures,
+        signatures: &ListSignatures,
     ) -> Result<Lists<'_>, Error> {
         let certificates = iter::once(&**path.end_entity()).chain(path.intermediate_certificates());
         let above = path
@@ -196,7 +196,7 @@ impl Crl {
         &self,
         key: &SubjectPublicKeyInfoDer<'_>,
         is_trusted: bool,
-        signatures: &Signatures,
+        signatures: &ListSignatures,
     ) -> Result<bool, Error> {
         match &self.signer {
             Signer::Trusted(signer) => Ok(signer == key),
@@ -228,16 +228,16 @@ impl Crl {
     }
 }
 
-/// What is left of [`MAX_SIGNATURES`].
-pub(super) struct Signatures(Cell<usize>);
+/// What is left of [`MAX_LIST_SIGNATURES`].
+pub(super) struct ListSignatures(Cell<usize>);
 
-impl Default for Signatures {
+impl Default for ListSignatures {
     fn default() -> Self {
-        Signatures(Cell::new(MAX_SIGNATURES))
+        ListSignatures(Cell::new(MAX_LIST_SIGNATURES))
     }
 }
 
-impl Signatures {
+impl ListSignatures {
     fn take_one(&self) -> Result<(), Error> {
         let left = self.0.get().checked_sub(1);
         self.0

@@ -3,6 +3,7 @@
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, SignatureVerificationAlgorithm};
 use webpki::ALL_VERIFICATION_ALGS;
 
+use super::signatures::Signatures;
 use super::x509::{Item, Items, Parts, oid_name};
 
 /// The public keys that *ring* verifies with.
@@ -123,14 +124,17 @@ pub(super) enum Signed {
     Key(String),
     /// That can't be told, as the signature is of this kind.
     Signature(String),
+    /// That was not looked at, as too many signatures were verified.
+    Unverified,
 }
 
 /// Whether a certificate is signed by this key, which is what is inside a SubjectPublicKeyInfo.
-pub(super) fn signed(certificate: &Parts<'_>, key: &[u8]) -> Signed {
+pub(super) fn signed(certificate: &Parts<'_>, key: &[u8], signatures: &Signatures) -> Signed {
     if let Some(kind) = unsupported(key) {
         return Signed::Key(kind);
     }
-    let mut known = ALL_VERIFICATION_ALGS
+    let algorithms = signatures.algorithms();
+    let mut known = algorithms
         .iter()
         .filter(|known| known.signature_alg_id().as_ref() == certificate.algorithm)
         .peekable();
@@ -138,8 +142,9 @@ pub(super) fn signed(certificate: &Parts<'_>, key: &[u8]) -> Signed {
         let oid = Items(certificate.algorithm).next().unwrap_or_default();
         return Signed::Signature(oid_name(oid.content));
     }
-    match known.any(|known| verifies(*known, key, certificate.signed, certificate.signature)) {
+    match known.any(|known| verifies(known, key, certificate.signed, certificate.signature)) {
         true => Signed::Yes,
+        false if signatures.is_exceeded() => Signed::Unverified,
         false => Signed::No,
     }
 }

@@ -19,6 +19,7 @@ use rustls::{
 use crate::error::TlsError;
 
 mod authorities;
+mod candidates;
 mod chain;
 #[cfg(feature = "cli")]
 mod client;
@@ -37,6 +38,7 @@ mod refusal;
 mod schemes;
 #[cfg(feature = "cli")]
 mod servers;
+mod signatures;
 mod stream;
 mod suites;
 mod warning;

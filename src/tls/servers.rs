@@ -11,6 +11,7 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use webpki::{EndEntityCert, Error, KeyUsage};
 
 use super::authorities::Authorities;
+use super::candidates::Candidates;
 use super::chain::{Cause, Chain, Finding, Text};
 use super::facts;
 use super::fingerprint::Fingerprint;
@@ -141,6 +142,7 @@ impl Servers {
             Trust::Authorities(authorities) => authorities,
         };
         let usage = KeyUsage::server_auth();
+        let candidates = Candidates::new(end_entity, intermediates, authorities, now);
         let explained = |error: Error| {
             if let Error::CertNotValidForName(_) = error {
                 let (fault, what) = not_for(&name.to_str(), end_entity);
@@ -148,7 +150,7 @@ impl Servers {
             }
             let mut presented = vec![end_entity.clone()];
             presented.extend_from_slice(intermediates);
-            let chain = Chain::new(&presented, authorities, now, usage);
+            let chain = Chain::new(&presented, &candidates, authorities, now, usage);
             let Finding { cause, text } = chain.explain(&error);
             let what = match (&cause, text) {
                 (Cause::UnknownCa(ca), _) if chain.is_alone() => {
@@ -169,7 +171,7 @@ impl Servers {
         };
         let certificate = EndEntityCert::try_from(end_entity).map_err(explained)?;
         authorities
-            .verify(&certificate, intermediates, now, usage)
+            .verify(&certificate, &candidates, now, usage)
             .map_err(|no_path| {
                 let all = authorities.crls().all();
                 let above = refusal::parsed(intermediates);

@@ -20,7 +20,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 
 use super::clients::Seen;
 use super::refusal::Refusal;
-use super::wire::{self, Wire};
+use super::wire::{self, LastAlert, Wire};
 
 /// A handshake in progress.
 pub(crate) struct Accept<IO> {
@@ -94,10 +94,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(error),
             // The handshake may be complete, and only what came with its last message at fault, or,
             // in TLS 1.2, the read behind our last message. If it is not, this sends the alert.
-            Err(error) => match Pin::new(&mut self.tls).poll(cx) {
-                Poll::Ready(Ok(tls)) => Ok((tls, Some(Box::new(error.into())))),
-                _ => Err(error),
-            },
+            Err(error) => {
+                let mut poll = || Pin::new(&mut self.tls).poll(cx);
+                let polled = match last_alert(&error) {
+                    Some(alert) => wire::ending_with(alert, poll),
+                    None => poll(),
+                };
+                match polled {
+                    Poll::Ready(Ok(tls)) => Ok((tls, Some(Box::new(error.into())))),
+                    _ => Err(error),
+                }
+            }
         };
         let seen = self.seen.as_ref().and_then(|seen| seen.take());
         Poll::Ready(match (result, seen) {
@@ -212,7 +219,7 @@ impl From<io::Error> for HandshakeError {
                 // In TLS 1.3, a sender whose key we can't verify presents none.
                 hint: Some(
                     "senders must present one that a CA trusted here has signed, for a key that is \
-                     RSA, P-256, P-384 or Ed25519",
+                     RSA (not RSASSA-PSS), P-256, P-384 or Ed25519",
                 ),
             },
             (_, Some(tls)) => {
@@ -254,6 +261,18 @@ fn describe(error: &rustls::Error) -> (String, Option<&'static str>) {
         PeerIncompatible(Peer::NoCipherSuitesInCommon) => {
             "no cipher suite in common, or none for our certificate's kind of key"
         }
+        PeerIncompatible(Peer::EcPointsExtensionRequired) => {
+            return (
+                "the sender's hello of TLS 1.2 does not name its formats of curve points \
+                 (ec_point_formats)"
+                    .to_owned(),
+                Some("TLS 1.3 needs no such extension"),
+            );
+        }
+        PeerMisbehaved(Misbehaved::InvalidKeyShare) => "the sender's key share is not valid",
+        PeerMisbehaved(Misbehaved::OfferedEmptyApplicationProtocol) => {
+            "the sender offers a protocol with an empty name (ALPN)"
+        }
         PeerIncompatible(Peer::NoKxGroupsInCommon) => "no key exchange in common",
         PeerIncompatible(Peer::NoSignatureSchemesInCommon) => {
             "no kind of signature in common, or none for our certificate's kind of key"
@@ -279,6 +298,34 @@ fn describe(error: &rustls::Error) -> (String, Option<&'static str>) {
     };
     (what.to_owned(), None)
 }
+
+/// The alert for an error for which rustls 0.21 sends none, or one of another version. In TLS 1.3 it
+/// sends none either about a certificate with an extension, but that is an error of which only an
+/// encrypted alert could tell.
+fn last_alert(error: &io::Error) -> Option<LastAlert> {
+    use rustls::Error::{InvalidMessage, NoCertificatesPresented, PeerMisbehaved};
+    use rustls::PeerMisbehaved as Misbehaved;
+    let (description, only_after_silence) = match tls_error(error)? {
+        PeerMisbehaved(Misbehaved::InvalidKeyShare | Misbehaved::ServerNameDifferedOnRetry) => {
+            (ILLEGAL_PARAMETER, false)
+        }
+        PeerMisbehaved(Misbehaved::OfferedEmptyApplicationProtocol) => (DECODE_ERROR, false),
+        // A key share of TLS 1.2 that can't be read, or a message for which there is an alert.
+        InvalidMessage(_) => (DECODE_ERROR, true),
+        // certificate_required, of TLS 1.3, is not encrypted in TLS 1.2.
+        NoCertificatesPresented => (HANDSHAKE_FAILURE, false),
+        _ => return None,
+    };
+    Some(LastAlert {
+        description,
+        only_after_silence,
+    })
+}
+
+/// Alerts (RFC 8446, section 6.2; RFC 5246, section 7.2.2).
+const HANDSHAKE_FAILURE: u8 = 40;
+const ILLEGAL_PARAMETER: u8 = 47;
+const DECODE_ERROR: u8 = 50;
 
 /// Whether the sender's signature is not by the key of its certificate.
 fn is_bad_signature(error: &io::Error) -> bool {

@@ -1,9 +1,14 @@
 //! What can be used, but would better be looked at.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use super::facts::{Day, Facts};
+
+/// What is said of a CA whose key can't be used, and what could be.
+const UNSUPPORTED_CA_KEY: &str = "every sender that it signed for is refused: keys can be RSA of \
+                                  2048 to 8192 bits, ECDSA on P-256 or P-384, or Ed25519";
 
 /// How long before its end a certificate or a CRL is spoken of.
 const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
@@ -36,6 +41,16 @@ pub enum TlsWarning {
         /// Whose it is.
         name: String,
     },
+    /// The key of a CA that senders are verified by is of a kind that is not supported. Each
+    /// certificate that it signed is refused.
+    UnsupportedCaKey {
+        /// The CA (RFC 4514).
+        name: String,
+        /// The kind of key.
+        key: String,
+        /// The file that it was read from, if it was one.
+        file: Option<PathBuf>,
+    },
     /// A CRL was not issued by any of the CAs that senders are verified by. It is of use only if
     /// senders present its issuer's certificate.
     UnknownCrlIssuer {
@@ -64,6 +79,7 @@ impl TlsWarning {
             TlsWarning::Ended { what: "CRL", .. } => {
                 Some("senders below its issuer are refused until there is a new one")
             }
+            TlsWarning::UnsupportedCaKey { .. } => Some(UNSUPPORTED_CA_KEY),
             TlsWarning::UnknownCrlIssuer { .. } | TlsWarning::CrlOfOtherKey { .. } => {
                 Some("it counts only for senders that present its issuer's certificate")
             }
@@ -87,6 +103,13 @@ impl fmt::Display for TlsWarning {
                     f,
                     "the certificate of {name} has no subjectAltName for a host"
                 )
+            }
+            TlsWarning::UnsupportedCaKey { name, key, file } => {
+                write!(f, "the key of CA {name}")?;
+                if let Some(file) = file {
+                    write!(f, " in {}", file.display())?;
+                }
+                write!(f, " is {key}, which is not supported")
             }
             TlsWarning::UnknownCrlIssuer { issuer } => {
                 write!(f, "the CRL of {issuer} is from none of the CAs")

@@ -40,6 +40,9 @@ thread_local! {
     /// reads what it asks for.
     static ALLOWANCE: Cell<Option<usize>> = const { Cell::new(None) };
 
+    /// What the connection that this thread polls sends before it reads on, as its last.
+    static LAST_ALERT: Cell<Option<LastAlert>> = const { Cell::new(None) };
+
     /// Whether the connection that this thread polls closes its transport once all is sent.
     static SHUTS_DOWN: Cell<bool> = const { Cell::new(false) };
 }
@@ -61,6 +64,22 @@ pub(crate) fn reading_ahead<R>(bytes: usize, poll: impl FnOnce() -> R) -> (R, bo
 /// behind a close_notify.
 pub(super) fn shutting_down<R>(poll_flush: impl FnOnce() -> R) -> R {
     with(&SHUTS_DOWN, true, poll_flush)
+}
+
+/// A fatal alert that is sent in place of what rustls would send when a handshake fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct LastAlert {
+    /// Its description (RFC 8446, section 6).
+    pub(super) description: u8,
+    /// Whether rustls may have sent one of its own for the same error: then that stands.
+    pub(super) only_after_silence: bool,
+}
+
+/// Polls a handshake that has failed, which sends this alert, unless records are encrypted already.
+/// Nothing else of what was not sent yet is sent: a peer that got our ServerHello would expect the
+/// alert encrypted.
+pub(super) fn ending_with<R>(alert: LastAlert, poll: impl FnOnce() -> R) -> R {
+    with(&LAST_ALERT, Some(alert), poll)
 }
 
 /// Polls with another value in a cell of this thread, and restores the one before even if the poll
@@ -91,6 +110,8 @@ pub(super) struct Wire<IO> {
     place: Place,
     /// What was written and not yet sent.
     gathered: Vec<u8>,
+    /// Whether that begins inside a record, the rest of which was sent.
+    is_torn: bool,
 }
 
 impl<IO> Wire<IO> {
@@ -102,6 +123,7 @@ impl<IO> Wire<IO> {
             end: 0,
             place: Place::default(),
             gathered: Vec::new(),
+            is_torn: false,
         }
     }
 
@@ -157,6 +179,18 @@ impl<IO: AsyncRead + Unpin> Wire<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> Wire<IO> {
+    /// Puts an alert in the place of what was not sent yet.
+    fn replace_by(&mut self, alert: LastAlert) {
+        let is_silent = self.gathered.is_empty();
+        if self.is_torn || is_encrypted(&self.gathered) || (alert.only_after_silence && !is_silent)
+        {
+            return;
+        }
+        // Its level, 2, is fatal.
+        self.gathered = vec![ALERT, 3, 3, 0, 2, 2, alert.description];
+        LAST_ALERT.set(None);
+    }
+
     /// Sends what was gathered.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.gathered.is_empty() {
@@ -165,7 +199,9 @@ impl<IO: AsyncWrite + Unpin> Wire<IO> {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
             self.gathered.drain(..sent.min(self.gathered.len()));
+            self.is_torn = true;
         }
+        self.is_torn = false;
         // A connection that waits for its peer holds no buffer.
         self.gathered = Vec::new();
         Poll::Ready(Ok(()))
@@ -179,6 +215,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<IO> {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
+        if let Some(alert) = LAST_ALERT.get() {
+            this.replace_by(alert);
+        }
         // When a handshake fails, nothing but this read sends its alert.
         if !this.gathered.is_empty() {
             // A peer that takes nothing more, or not now, may have sent something nonetheless.
@@ -218,6 +257,9 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
         if self.gathered.len() >= GATHERED {
             ready!(self.poll_send(cx))?;
         }
+        if LAST_ALERT.get().is_some() && !self.is_torn && !is_encrypted(&self.gathered) {
+            return Poll::Ready(Ok(buf.len()));
+        }
         self.gathered.extend_from_slice(buf);
         Poll::Ready(Ok(buf.len()))
     }
@@ -241,6 +283,22 @@ const HEADER: u8 = 5;
 
 /// The content type of alerts (RFC 8446, section 5.1), which TLS 1.3 hides.
 const ALERT: u8 = 21;
+
+/// The content type of application data, and in TLS 1.3 of all that is encrypted.
+const APPLICATION_DATA: u8 = 23;
+
+/// Whether one of these records of an incomplete handshake is encrypted. In TLS 1.2 none of the
+/// server's is.
+fn is_encrypted(mut records: &[u8]) -> bool {
+    while let Some((&[content_type, _, _, high, low], rest)) = records.split_first_chunk() {
+        if content_type == APPLICATION_DATA {
+            return true;
+        }
+        let length = u16::from_be_bytes([high, low]).into();
+        records = rest.get(length..).unwrap_or_default();
+    }
+    false
+}
 
 /// The length of an encrypted alert in TLS 1.3, in bytes (RFC 8446, sections 5.2 and 6): its level
 /// and description, its content type, and the tag of any cipher suite. With padding, which no sender

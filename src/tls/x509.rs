@@ -7,9 +7,11 @@ use x509_cert::der::oid::db::DB;
 
 /// The last number of an extension below id-ce, 2.5.29 (RFC 5280, section 4.2.1).
 pub(super) mod extension {
+    pub(in crate::tls) const SUBJECT_KEY_ID: u8 = 14;
     pub(in crate::tls) const SUBJECT_ALT_NAME: u8 = 17;
     pub(in crate::tls) const BASIC_CONSTRAINTS: u8 = 19;
     pub(in crate::tls) const NAME_CONSTRAINTS: u8 = 30;
+    pub(in crate::tls) const AUTHORITY_KEY_ID: u8 = 35;
     pub(in crate::tls) const EXTENDED_KEY_USAGE: u8 = 37;
 }
 

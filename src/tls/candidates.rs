@@ -1,0 +1,242 @@
+//! The presented certificates that can be part of a path, chosen by what takes little time.
+
+use std::time::SystemTime;
+
+use rustls_pki_types::CertificateDer;
+
+use super::authorities::Authorities;
+use super::facts;
+use super::signatures::Signatures;
+use super::x509::{Parts, extension};
+
+/// The most certificates that a peer may present beside its own. A path has at most
+/// [`MAX_BETWEEN`](super::chain::MAX_BETWEEN) of them; peers also present the trusted CA's, or one
+/// of an older key.
+pub(super) const MAX_ABOVE: usize = 8;
+
+/// The most certificates of one CA name that are tried. A CA that gets a new key has two; each more
+/// doubles the number of paths.
+const MAX_OF_NAME: usize = 2;
+
+/// The most certificates that are tried beside one for each CA name.
+const MAX_SPARE: usize = 2;
+
+/// Certificates that can stand above a peer's own, and the limit for their signatures.
+pub(super) struct Candidates<'a> {
+    pub(super) certificates: Vec<CertificateDer<'a>>,
+    /// Whether a certificate was left out that might have completed a path, because there are too
+    /// many of its name.
+    pub(super) is_cut: bool,
+    /// Whether the peer presented more than [`MAX_ABOVE`]: then nothing is looked at.
+    pub(super) are_too_many: bool,
+    pub(super) signatures: Signatures,
+}
+
+struct Candidate<'a> {
+    der: &'a [u8],
+    parts: Parts<'a>,
+}
+
+impl<'a> Candidates<'a> {
+    /// Follows the names of issuers upwards from the peer's own certificate.
+    pub(super) fn new(
+        own: &'a [u8],
+        above: &'a [CertificateDer<'_>],
+        authorities: &Authorities,
+        now: SystemTime,
+    ) -> Self {
+        let mut chosen = Candidates {
+            certificates: Vec::new(),
+            is_cut: false,
+            are_too_many: above.len() > MAX_ABOVE,
+            signatures: Signatures::new(authorities.anchors().len()),
+        };
+        if chosen.are_too_many {
+            return chosen;
+        }
+        let Some(own) = Candidate::read(own) else {
+            return chosen;
+        };
+        let mut all: Vec<Candidate<'a>> = Vec::new();
+        for one in above.iter().filter_map(|der| Candidate::read(der)) {
+            let is_same = |other: &Candidate<'_>| other.der == one.der;
+            if !is_same(&own) && !all.iter().any(is_same) {
+                all.push(one);
+            }
+        }
+        let is_trusted = |name: &[u8]| {
+            let mut anchors = authorities.anchors().iter();
+            anchors.any(|anchor| *anchor.subject == *name)
+        };
+        let mut leads_to_anchor = is_trusted(own.parts.issuer.content);
+        let mut is_left_out = false;
+        let mut spare = MAX_SPARE;
+        let mut names = vec![own.parts.issuer.content];
+        let mut at = 0;
+        while let Some(&name) = names.get(at) {
+            at += 1;
+            let mut namesakes: Vec<_> = all
+                .iter()
+                .filter(|one| one.parts.subject.content == name)
+                .collect();
+            for issuer in namesakes.iter().map(|one| one.parts.issuer.content) {
+                leads_to_anchor |= is_trusted(issuer);
+                if !names.contains(&issuer) {
+                    names.push(issuer);
+                }
+            }
+            // The likely ones first; of those that are equal, the ones that were presented first.
+            if namesakes.len() > 1 {
+                namesakes.sort_by_cached_key(|one| {
+                    let children = all.iter().chain([&own]);
+                    let mut children = children.filter(|child| child.parts.issuer.content == name);
+                    (
+                        !children.any(|child| one.may_have_signed(child)),
+                        !one.can_sign(now),
+                        !is_trusted(one.parts.issuer.content),
+                    )
+                });
+            }
+            let most = MAX_OF_NAME.min(spare.saturating_add(1));
+            is_left_out |= namesakes.len() > most;
+            spare = spare.saturating_sub(namesakes.len().min(most).saturating_sub(1));
+            let kept = namesakes.iter().take(most);
+            let kept = kept.map(|one| CertificateDer::from(one.der));
+            chosen.certificates.extend(kept);
+        }
+        chosen.is_cut = is_left_out && leads_to_anchor;
+        chosen
+    }
+}
+
+impl<'a> Candidate<'a> {
+    fn read(der: &'a [u8]) -> Option<Self> {
+        Parts::of(der).map(|parts| Candidate { der, parts })
+    }
+
+    /// Whether the key identifiers allow that this one's key signed the other (RFC 5280, sections
+    /// 4.2.1.1 and 4.2.1.2). Neither has to have one.
+    fn may_have_signed(&self, child: &Candidate<'_>) -> bool {
+        let own = self.parts.extension(extension::SUBJECT_KEY_ID);
+        let signer = child.parts.extension(extension::AUTHORITY_KEY_ID);
+        let signer = signer.and_then(|id| id.items().find(|item| item.tag == KEY_ID));
+        match (own, signer) {
+            (Some(own), Some(signer)) => own.content == signer.content,
+            _ => true,
+        }
+    }
+
+    fn can_sign(&self, now: SystemTime) -> bool {
+        let der = CertificateDer::from(self.der);
+        let is_current = facts::validity(&der).is_some_and(|(from, to)| from <= now && now <= to);
+        is_current && facts::is_ca(&der)
+    }
+}
+
+/// The tag of the keyIdentifier in an AuthorityKeyIdentifier (RFC 5280, section 4.2.1.1).
+const KEY_ID: u8 = 0x80;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use rcgen::{
+        BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyIdMethod,
+        KeyPair,
+    };
+
+    use super::*;
+
+    struct Ca(CertificateParams, Arc<KeyPair>);
+
+    impl Ca {
+        fn new(name: &str) -> Self {
+            let mut params = CertificateParams::default();
+            params.distinguished_name = Default::default();
+            params.distinguished_name.push(DnType::CommonName, name);
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.use_authority_key_identifier_extension = true;
+            params.key_identifier_method = KeyIdMethod::Sha256;
+            Ca(params, Arc::new(KeyPair::generate().unwrap()))
+        }
+
+        fn below(&self, issuer: &Ca) -> CertificateDer<'static> {
+            let signer = Issuer::from_params(&issuer.0, &*issuer.1);
+            let certificate: Certificate = self.0.signed_by(&*self.1, &signer).unwrap();
+            certificate.der().clone()
+        }
+
+        fn trusted(&self) -> Authorities {
+            let pem = self.0.self_signed(&*self.1).unwrap().pem();
+            Authorities::from_pem(pem.as_bytes()).unwrap().0
+        }
+    }
+
+    fn chosen(
+        own: &CertificateDer<'_>,
+        above: &[CertificateDer<'_>],
+        trusted: &Authorities,
+    ) -> (Vec<Vec<u8>>, bool) {
+        let candidates = Candidates::new(own, above, trusted, SystemTime::now());
+        let certificates = candidates.certificates.iter();
+        let certificates = certificates.map(|der| der.to_vec()).collect();
+        (certificates, candidates.is_cut)
+    }
+
+    #[test]
+    fn certificates_that_no_name_leads_to_are_left_out() {
+        let [root, line, other] = ["Root", "Line", "Other"].map(Ca::new);
+        let own = Ca::new("own").below(&line);
+        let (line, other) = (line.below(&root), other.below(&root));
+        let damaged = CertificateDer::from(vec![0x30, 0x80]);
+        let above = [other, damaged, own.clone(), line.clone(), line.clone()];
+        let kept = chosen(&own, &above, &root.trusted());
+        assert_eq!(kept, (vec![line.to_vec()], false));
+    }
+
+    #[test]
+    fn of_many_namesakes_those_with_the_right_key_identifier_and_issuer_are_kept() {
+        let [root, stranger] = ["Root", "Stranger"].map(Ca::new);
+        let lines = [(); 8].map(|()| Ca::new("Line"));
+        for at in 0..8 {
+            let own = Ca::new("own").below(&lines[at]);
+            let mut above: Vec<_> = lines.iter().map(|line| line.below(&root)).collect();
+            let (kept, is_cut) = chosen(&own, &above, &root.trusted());
+            assert_eq!((kept.len(), is_cut), (MAX_OF_NAME, true));
+            assert_eq!(kept[0], above[at].to_vec());
+            // Nothing was lost where nothing leads to a CA that is trusted.
+            above.truncate(3);
+            assert!(!chosen(&own, &above, &stranger.trusted()).1);
+        }
+    }
+
+    #[test]
+    fn few_certificates_are_spare_however_many_names_there_are() {
+        let root = Ca::new("Root");
+        let names = ["A", "B", "C", "D"].map(|name| [Ca::new(name), Ca::new(name)]);
+        let own = Ca::new("own").below(&names[0][0]);
+        let issuer = |at: usize| names.get(at + 1).map_or(&root, |[first, _]| first);
+        let levels = names.iter().enumerate();
+        let above: Vec<_> = levels
+            .flat_map(|(at, cas)| cas.each_ref().map(|ca| ca.below(issuer(at))))
+            .collect();
+        let (kept, is_cut) = chosen(&own, &above, &root.trusted());
+        assert_eq!((kept.len(), is_cut), (4 + MAX_SPARE, true));
+        // Those that did sign are among them.
+        for level in above.chunks(2) {
+            assert!(kept.contains(&level[0].to_vec()));
+        }
+    }
+
+    #[test]
+    fn no_more_than_there_may_be_are_looked_at() {
+        let [root, line] = ["Root", "Line"].map(Ca::new);
+        let own = Ca::new("own").below(&line);
+        for (count, are_too_many) in [(MAX_ABOVE, false), (MAX_ABOVE + 1, true)] {
+            let above = vec![line.below(&root); count];
+            let candidates = Candidates::new(&own, &above, &root.trusted(), SystemTime::now());
+            assert_eq!(candidates.are_too_many, are_too_many);
+            assert_eq!(candidates.certificates.is_empty(), are_too_many);
+        }
+    }
+}

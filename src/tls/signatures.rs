@@ -1,0 +1,198 @@
+//! How many signatures are verified for one peer, which has proved nothing yet.
+
+use std::fmt;
+use std::ptr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm};
+use webpki::ALL_VERIFICATION_ALGS;
+
+/// The most signatures that are verified to find a path, beside one for each trusted CA. The
+/// longest path has 7, and a CRL for each. The rest is for CAs that have two keys.
+const MAX_SIGNATURES: usize = 20;
+
+/// The most signatures that are verified after that, to name the certificate that has a fault. Two
+/// are enough where a peer presents one CA.
+const MAX_EXPLAINING: usize = 3;
+
+/// The largest message whose result is kept, in bytes. CRLs can be larger, and a path asks each once.
+const MAX_KEPT: usize = 64 * 1024;
+
+/// Verifies signatures for one peer, up to a limit, and each one once: rustls-webpki has limits of
+/// its own, but they are high and can't be set.
+#[derive(Debug)]
+pub(super) struct Signatures(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    left: usize,
+    /// Whether a signature was not verified, as too many were.
+    is_exceeded: bool,
+    known: Vec<Known>,
+}
+
+/// A signature that was verified, and whether it is valid. This has copies, because a buffer at the
+/// same address may have other content later.
+#[derive(Debug)]
+struct Known {
+    algorithm: &'static dyn SignatureVerificationAlgorithm,
+    key: Vec<u8>,
+    message: Vec<u8>,
+    signature: Vec<u8>,
+    is_valid: bool,
+}
+
+impl Signatures {
+    /// For a peer that is verified by this number of trusted CAs.
+    pub(super) fn new(anchors: usize) -> Self {
+        Signatures(Mutex::new(State {
+            left: MAX_SIGNATURES.saturating_add(anchors),
+            is_exceeded: false,
+            known: Vec::new(),
+        }))
+    }
+
+    /// All algorithms, bound to this limit.
+    pub(super) fn algorithms(&self) -> Vec<Limited<'_>> {
+        let limited = |known: &&'static dyn SignatureVerificationAlgorithm| Limited {
+            algorithm: *known,
+            signatures: self,
+        };
+        ALL_VERIFICATION_ALGS.iter().map(limited).collect()
+    }
+
+    pub(super) fn is_exceeded(&self) -> bool {
+        self.lock().is_exceeded
+    }
+
+    /// From now on, signatures are verified only to explain a fault.
+    pub(super) fn begin_explaining(&self) {
+        let mut state = self.lock();
+        state.left = MAX_EXPLAINING;
+        state.is_exceeded = false;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An algorithm that fails when too many signatures were verified.
+pub(super) struct Limited<'a> {
+    algorithm: &'static dyn SignatureVerificationAlgorithm,
+    signatures: &'a Signatures,
+}
+
+impl SignatureVerificationAlgorithm for Limited<'_> {
+    fn verify_signature(
+        &self,
+        key: &[u8],
+        message: &[u8],
+        signature: &[u8],
+    ) -> Result<(), InvalidSignature> {
+        let mut state = self.signatures.lock();
+        let known = state.known.iter().find(|known| {
+            ptr::addr_eq(known.algorithm, self.algorithm)
+                && known.signature == signature
+                && known.key == key
+                && known.message == message
+        });
+        if let Some(known) = known {
+            return known.is_valid.then_some(()).ok_or(InvalidSignature);
+        }
+        let Some(left) = state.left.checked_sub(1) else {
+            state.is_exceeded = true;
+            return Err(InvalidSignature);
+        };
+        state.left = left;
+        let result = self.algorithm.verify_signature(key, message, signature);
+        if message.len() <= MAX_KEPT {
+            state.known.push(Known {
+                algorithm: self.algorithm,
+                key: key.to_vec(),
+                message: message.to_vec(),
+                signature: signature.to_vec(),
+                is_valid: result.is_ok(),
+            });
+        }
+        result
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        self.algorithm.public_key_alg_id()
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.algorithm.signature_alg_id()
+    }
+}
+
+impl fmt::Debug for Limited<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.algorithm.fmt(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    /// Takes any signature that is not empty, and counts.
+    #[derive(Debug)]
+    struct Counting(AtomicUsize);
+
+    impl SignatureVerificationAlgorithm for Counting {
+        fn verify_signature(
+            &self,
+            _: &[u8],
+            _: &[u8],
+            signature: &[u8],
+        ) -> Result<(), InvalidSignature> {
+            self.0.fetch_add(1, Ordering::Relaxed);
+            (!signature.is_empty())
+                .then_some(())
+                .ok_or(InvalidSignature)
+        }
+
+        fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+            ALL_VERIFICATION_ALGS[0].public_key_alg_id()
+        }
+
+        fn signature_alg_id(&self) -> AlgorithmIdentifier {
+            ALL_VERIFICATION_ALGS[0].signature_alg_id()
+        }
+    }
+
+    #[test]
+    fn each_signature_is_verified_once_and_few_are() {
+        static COUNTING: Counting = Counting(AtomicUsize::new(0));
+        let signatures = Signatures::new(1);
+        let limited = Limited {
+            algorithm: &COUNTING,
+            signatures: &signatures,
+        };
+        let most = MAX_SIGNATURES + 1;
+        for message in 0..=u8::try_from(most).unwrap() {
+            let is_over = usize::from(message) >= most;
+            for _ in 0..3 {
+                let valid = limited.verify_signature(b"key", &[message], b"signature");
+                assert_eq!(valid.is_err(), is_over);
+            }
+            assert_eq!(signatures.is_exceeded(), is_over);
+        }
+        assert_eq!(COUNTING.0.load(Ordering::Relaxed), most);
+        signatures.begin_explaining();
+        assert!(!signatures.is_exceeded());
+        // What is known is free; another key or signature is another question.
+        assert!(limited.verify_signature(b"key", &[0], b"signature").is_ok());
+        assert!(limited.verify_signature(b"key", &[0], b"").is_err());
+        assert!(
+            limited
+                .verify_signature(b"other", &[0], b"signature")
+                .is_ok()
+        );
+        assert_eq!(COUNTING.0.load(Ordering::Relaxed), most + 2);
+    }
+}
