@@ -60,10 +60,6 @@ impl Output for Naming {
         done
     }
 
-    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<usize> {
-        self.files.turn(connection, bytes)
-    }
-
     fn open(&mut self, connection: &Conn) -> io::Result<()> {
         self.files.open(connection)
     }
