@@ -757,8 +757,8 @@ fn quiet_says_refused_senders_and_not_those_who_went_away() {
     expected.push(format!("tlsink: {peer}: refused (no certificate)"));
     said(expected.last().unwrap());
     expected.push(
-        "hint: senders must present one that a CA trusted here has signed, for a key that is RSA, \
-         P-256, P-384 or Ed25519"
+        "hint: senders must present one that a CA trusted here has signed, for a key that is RSA \
+         (not RSASSA-PSS), P-256, P-384 or Ed25519"
             .to_owned(),
     );
 
