@@ -131,6 +131,7 @@ impl Memory {
     }
 
     /// The most that can ever be taken for something that may stay, in bytes.
+    #[cfg(feature = "zstd")]
     pub(crate) fn most(&self) -> usize {
         self.0.limit.saturating_sub(self.transit())
     }
