@@ -9,7 +9,6 @@ use common::client::{Client, DATA, HANDSHAKE, Sealer, TLS12, TLS13, config, tls}
 use common::memory::{
     Driven, Pipe, Remote, Seen, Session, data, finish, finish_connection, the_end,
 };
-use tlsink::decode::Format;
 use tlsink::{Connection, Cut, End, Server, Sink, Timeout, Truncation};
 
 fn server() -> (Server, Sink) {
@@ -215,7 +214,7 @@ fn a_close_notify_is_not_answered_by_one_when_the_sink_does_not_take_the_stream(
         session.remote.send(record);
         session.remote.send(session.client.close_notify());
         let (_, report) = finish(&mut session, &mut sink);
-        let end = End::Truncated(Truncation::Unfinished(Format::Gzip));
+        let end = End::Truncated(Truncation::Unfinished(tlsink::decode::Format::Gzip));
         assert_eq!(report.end, end);
         session.client.take(&session.remote.take());
         assert!(!session.client.was_closed());

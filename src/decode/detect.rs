@@ -148,12 +148,13 @@ fn look(held: &[u8]) -> Look {
         return Look::Verdict(Verdict::Foreign("bzip2"));
     }
     #[cfg(any(feature = "zlib", feature = "qt"))]
-    for (format, at) in [(Format::Zlib, Some(0)), (Format::Qt, qt_block(held))] {
-        let is_built_in = match format {
-            Format::Zlib => cfg!(feature = "zlib"),
-            _ => cfg!(feature = "qt"),
-        };
-        match at.filter(|_| is_built_in).map(|at| (at, held.get(at..))) {
+    for (format, at) in [
+        #[cfg(feature = "zlib")]
+        (Format::Zlib, Some(0)),
+        #[cfg(feature = "qt")]
+        (Format::Qt, qt_block(held)),
+    ] {
+        match at.map(|at| (at, held.get(at..))) {
             None => {}
             // It is still in what comes before.
             Some((_, None | Some([]))) => open = true,
@@ -191,7 +192,7 @@ fn is_zlib_header(first: u8, second: u8) -> bool {
 /// empty blocks in front of it. None if this begins as text does, which must not be held back.
 ///
 /// A block of 512 MiB begins like text, as do some from 144 MiB on: those are `qt` only when named.
-#[cfg(any(feature = "zlib", feature = "qt"))]
+#[cfg(feature = "qt")]
 fn qt_block(held: &[u8]) -> Option<usize> {
     const SIZE: usize = 4;
     let empty = held
@@ -207,11 +208,11 @@ fn qt_block(held: &[u8]) -> Option<usize> {
 }
 
 /// Empty blocks in front of a Qt stream, at most, for which it is held back.
-#[cfg(any(feature = "zlib", feature = "qt"))]
+#[cfg(feature = "qt")]
 const EMPTY_BLOCKS: usize = 16;
 
 /// Whether no text begins with this byte.
-#[cfg(any(feature = "zlib", feature = "qt"))]
+#[cfg(feature = "qt")]
 fn is_control(byte: u8) -> bool {
     byte.is_ascii_control() && !super::trial::is_text_control(byte.into())
 }
