@@ -250,8 +250,8 @@ impl Sink {
                 Some(Decoded::Open(conn)) => return output.open(conn),
                 Some(Decoded::Close(conn, end)) => return output.close(conn, end),
                 Some(Decoded::Data(conn, bytes)) => {
-                    let bytes = bytes.get(taken..).unwrap_or_default();
-                    match output.turn(conn, bytes)?.min(bytes.len()) {
+                    let rest = bytes.get(taken..).unwrap_or_default();
+                    match output.turn(conn, rest)?.min(rest.len()) {
                         0 => return Err(io::ErrorKind::WriteZero.into()),
                         more => taken += more,
                     }
