@@ -62,6 +62,13 @@ fn fifty_bombs_of_newlines_delay_no_line_of_another_sender_without_labels() {
     bombs_of_delay_no_line(b'\n', 50, &[]);
 }
 
+/// Each character is escaped by six.
+#[test]
+#[cfg_attr(debug_assertions, ignore = "a debug build prints too slowly to tell")]
+fn fifty_bombs_of_control_characters_delay_no_line_of_another_sender_in_json() {
+    bombs_of_delay_no_line(1, 50, &["--format", "json"]);
+}
+
 fn bombs_delay_no_line(count: usize) {
     bombs_of_delay_no_line(0, count, &[]);
 }
@@ -81,12 +88,9 @@ fn bombs_of_delay_no_line(byte: u8, count: usize, args: &[&str]) {
     for bomber in &mut bombers {
         bomber.write(&bombs).unwrap();
     }
-    // Whatever else the machine does may delay a line now and then. What the bombs do, they do in
-    // each round.
-    let mut rounds = Vec::new();
-    while rounds.len() < 5 && rounds.last().is_none_or(|slowest| *slowest > DELAY) {
-        rounds.push(honest.slowest_of(60));
-    }
+    // Whatever else the machine does may delay a line now and then, while bombs do it in each round.
+    let mut rounds: Vec<_> = (0..5).map(|_| honest.slowest_of(30)).collect();
+    rounds.sort_unstable();
     // A new sender is served too.
     let before = Instant::now();
     let mut late = Client::connect(program.address());
@@ -97,7 +101,7 @@ fn bombs_of_delay_no_line(byte: u8, count: usize, args: &[&str]) {
     assert!(served < 10 * DELAY, "{served:?}");
     program.wait_for_ends(1);
     eprintln!("the slowest line of each round: {rounds:?}");
-    assert!(rounds.iter().any(|slowest| *slowest <= DELAY), "{rounds:?}");
+    assert!(rounds[rounds.len() / 2] <= DELAY, "{rounds:?}");
     // They were there all the time.
     let said = program.stderr();
     assert_eq!(said.matches(" bytes received").count(), 1, "{said}");

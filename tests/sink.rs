@@ -10,10 +10,11 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use common::memory::{Driven, Seen, pull, pull_one};
-use common::pack::zstd;
+use common::pack::{self, zstd};
 use common::press::Plain;
 use futures_lite::future::{block_on, poll_once};
 use tlsink::limits::{CHUNK, CREDITS, TURN};
+use tlsink::output::Portion;
 use tlsink::{Conn, Cut, Decoded, End, Output, OutputError, Peer, Server, StreamError};
 
 #[test]
@@ -110,11 +111,14 @@ impl Output for Sip<'_> {
         unreachable!("it has turns of its own")
     }
 
-    fn turn(&mut self, conn: &Conn, bytes: &[u8]) -> io::Result<usize> {
+    fn turn(&mut self, conn: &Conn, bytes: &[u8]) -> io::Result<Portion> {
         let taken = bytes.len().min(self.most);
         let bytes = bytes[..taken].to_vec();
         self.taken.borrow_mut().push((conn.id().into(), bytes));
-        Ok(taken)
+        Ok(Portion {
+            taken,
+            written: taken,
+        })
     }
 }
 
@@ -172,6 +176,52 @@ fn an_output_gets_what_it_left_in_later_turns_in_order_and_once() {
     }
 }
 
+/// There is memory for what is left of a few turns, and more streams have one.
+#[test]
+#[cfg(feature = "gzip")]
+fn an_output_gets_each_byte_once_where_there_is_no_memory_to_keep_what_it_left() {
+    const MOST: usize = 50_000;
+    let text = numbered_lines(10_000);
+    // What is left of a turn is taken in two more parts.
+    let text = &text[..10 + 3 * MOST];
+    let (begin, rest) = text.split_at(10);
+    let (server, sink) = Server::builder().max_memory(1 << 20).build().unwrap();
+    let mut senders: Vec<Plain> = (0..9).map(|_| Plain::new(&server)).collect();
+    drop(server);
+    let taken = RefCell::default();
+    let output = Sip {
+        most: MOST,
+        taken: &taken,
+    };
+    let mut running = Driven::new(Box::pin(sink.run(output)));
+    // The decoders have their memory first.
+    for part in [begin, rest] {
+        for sender in &mut senders {
+            sender.remote.send(pack::gzip(part));
+            if part == rest {
+                sender.remote.send_eof();
+            }
+            assert!(sender.connection.run().is_none());
+        }
+        assert!(part == rest || running.run().is_none());
+    }
+    while running.run().is_none() {
+        for sender in senders.iter_mut().filter(|sender| !sender.done) {
+            let report = sender.connection.run();
+            sender.done = report.is_some_and(|report| {
+                assert_eq!(report.end, End::Clean);
+                true
+            });
+        }
+    }
+    let taken = taken.borrow();
+    for sender in 1..=9 {
+        let own = taken.iter().filter(|(conn, _)| *conn == sender);
+        let all: Vec<u8> = own.flat_map(|(_, bytes)| bytes.clone()).collect();
+        assert!(all == text, "{} of {} bytes", all.len(), text.len());
+    }
+}
+
 #[test]
 fn an_output_that_takes_nothing_fails() {
     let taken = RefCell::default();
@@ -209,6 +259,47 @@ fn a_sink_with_much_to_do_gives_way_to_the_other_tasks_of_its_executor() {
         // All of it comes to two gigabytes.
         assert!(delivered.get() <= polls * 100 * TURN);
     }
+}
+
+/// Others may have something to decode all the time, of which nothing is written.
+#[test]
+fn a_line_is_flushed_though_others_go_on_decoding_to_nothing() {
+    // A frame of one empty block (RFC 8878, section 3.1.1).
+    const EMPTY: [u8; 9] = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0];
+    #[derive(Default)]
+    struct Flushes {
+        line: bool,
+        flushed: bool,
+    }
+    impl Output for Flushes {
+        fn data(&mut self, _: &Conn, bytes: &[u8]) -> io::Result<()> {
+            assert_eq!(bytes, b"line\n");
+            self.line = true;
+            Ok(())
+        }
+        fn close(&mut self, _: &Conn, _: &End) -> io::Result<()> {
+            assert!(self.flushed, "the others are through");
+            Ok(())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            self.flushed |= self.line;
+            Ok(())
+        }
+    }
+    let (server, sink) = Server::builder().build().unwrap();
+    let nothing = EMPTY.repeat(CREDITS * CHUNK / EMPTY.len());
+    let mut senders: Vec<Plain> = (0..20).map(|_| Plain::new(&server)).collect();
+    for sender in &mut senders {
+        sender.remote.send(&*nothing);
+        sender.remote.send_eof();
+        assert!(sender.connection.run().is_none());
+    }
+    let mut honest = Plain::new(&server);
+    honest.remote.send(*b"line\n");
+    assert!(honest.connection.run().is_none());
+    drop(server);
+    let mut running = Driven::new(Box::pin(sink.run(Flushes::default())));
+    assert!(running.run().is_none());
 }
 
 #[test]

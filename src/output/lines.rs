@@ -5,11 +5,11 @@ use std::io::{self, BufWriter, Write};
 
 use memchr::memchr_iter;
 
-use super::Output;
 use super::escape::{Held, write_escaped};
 use super::label::label;
 use super::partial::{Partials, split_lines, turn_of};
 use super::shared::{Inner, Shared};
+use super::{Output, Portion};
 use crate::budget::Memory;
 use crate::error::End;
 use crate::peer::{Conn, ConnId};
@@ -37,6 +37,8 @@ struct Printer<W: Write> {
     shown: HashMap<ConnId, Shown>,
     labels: bool,
     escape: bool,
+    /// How many bytes were written in this turn.
+    written: usize,
 }
 
 /// The connection whose unfinished line is the last thing in the output.
@@ -62,6 +64,7 @@ impl<W: Write> Lines<W> {
                 shown: HashMap::new(),
                 labels: false,
                 escape: false,
+                written: 0,
             },
         }
     }
@@ -126,6 +129,7 @@ impl<W: Write> Printer<W> {
             id,
             label,
             escape: self.escape,
+            written: &mut self.written,
         };
         let Some(held) = held.filter(|_| self.escape) else {
             pen.write(kept)?;
@@ -149,19 +153,24 @@ impl<W: Write> Clone for Lines<W> {
                 shown: HashMap::new(),
                 labels: self.printer.labels,
                 escape: self.printer.escape,
+                written: 0,
             },
         }
     }
 }
 
 impl<W: Write> Output for Lines<W> {
-    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<usize> {
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
         let taken = match self.printer.labels {
             true => turn_of(bytes, self.printer.shown(connection).label.len()),
             false => bytes.len(),
         };
+        self.printer.written = 0;
         self.data(connection, bytes.get(..taken).unwrap_or(bytes))?;
-        Ok(taken)
+        Ok(Portion {
+            taken,
+            written: self.printer.written,
+        })
     }
 
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
@@ -217,6 +226,7 @@ struct Pen<'a, W: Write> {
     id: ConnId,
     label: &'a str,
     escape: bool,
+    written: &'a mut usize,
 }
 
 impl<W: Write> Pen<'_, W> {
@@ -240,6 +250,7 @@ impl<W: Write> Pen<'_, W> {
             from = end;
             if !line.is_empty() && self.tail.is_none() {
                 self.writer.write_all(self.label.as_bytes())?;
+                *self.written = self.written.saturating_add(self.label.len());
             }
             self.print(line)?;
         }
@@ -250,6 +261,7 @@ impl<W: Write> Pen<'_, W> {
         let Some(last) = bytes.last() else {
             return Ok(());
         };
+        *self.written = self.written.saturating_add(bytes.len());
         if self.escape {
             write_escaped(self.writer, bytes)?;
         } else {
