@@ -12,11 +12,13 @@
 
 mod common;
 
+use std::fs::File;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
 use common::bomb::bomb_of;
 use common::honest::Honest;
-use common::pack::{gzip, zstd};
+use common::pack::{gzip, with_window, zstd};
 use common::process::peak_memory;
 use common::program::{Client, Program, Stdout, send};
 
@@ -138,7 +140,7 @@ fn a_stream_that_ends_is_receipted_while_a_bomb_goes_on() {
 fn windows_of_which_nothing_is_used_keep_nobody_from_having_one() {
     const HOLDERS: usize = 224;
     const FRAME: [u8; 10] = [0x28, 0xb5, 0x2f, 0xfd, 0, 13 << 3, 8, 0, 0, b'\n'];
-    let program = Program::start(&["--max-memory", "128M"]);
+    let program = Program::start(&["--max-memory", "256M"]);
     let holders: Vec<_> = (0..HOLDERS)
         .map(|_| {
             let mut holder = Client::connect(program.address());
@@ -157,6 +159,87 @@ fn windows_of_which_nothing_is_used_keep_nobody_from_having_one() {
         ("clean", lines.len() as u64)
     );
     drop(holders);
+}
+
+/// Another host than the one of honest senders.
+const ATTACKER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+/// Each uses all of the largest window.
+#[test]
+fn windows_that_one_host_holds_leave_another_host_one() {
+    const HOLDERS: usize = 20;
+    let null = File::create("/dev/null").unwrap();
+    let program = Program::start_into(&["--max-memory", "128M"], Stdout::File(null));
+    let window = &bomb(8 << 20)[..4 * 80];
+    let mut holders = Vec::new();
+    for _ in 0..HOLDERS {
+        let mut holder = Client::connect_from(ATTACKER, program.address());
+        holder.write(window).unwrap();
+        holders.push(holder);
+    }
+    // There is room for eleven of them, of which a host has half.
+    for ended in program.wait_for_ends(HOLDERS - 5) {
+        assert!(ended.end.starts_with("limit (no memory left "), "{ended:?}");
+    }
+    let lines = b"a line of an honest sender\n".repeat(500_000);
+    let mut honest = Client::connect(program.address());
+    honest.write(&with_window(&lines, 23)).unwrap();
+    honest.finish().unwrap();
+    let ended = program.wait_for_ends(HOLDERS - 4).pop().unwrap();
+    assert_eq!(
+        (&*ended.end, ended.delivered),
+        ("clean", lines.len() as u64)
+    );
+}
+
+/// Chunks that decode to gigabytes are there for hours.
+#[test]
+fn chunks_that_one_host_sends_leave_another_host_some() {
+    const BOMBS: usize = 40;
+    let mut program = Program::start_into(&["--max-memory", "8M"], Stdout::Unread);
+    let mut honest = Honest::new(program.address(), program.unread());
+    honest.line();
+    let bombs = bomb(128 << 10).repeat(4);
+    let bombers: Vec<_> = (0..BOMBS)
+        .map(|_| {
+            let mut bomber = Client::connect_from(ATTACKER, program.address());
+            // It may be refused before it has sent everything.
+            let _ = bomber.write(&bombs);
+            bomber
+        })
+        .collect();
+    honest.slowest_of(100);
+    drop(bombers);
+    honest.finish();
+}
+
+#[test]
+fn unfinished_lines_of_one_host_leave_another_hosts_line_whole() {
+    const LINES: usize = 100;
+    let program = Program::start(&["--max-memory", "64M"]);
+    let line = [b"begin ".to_vec(), vec![b'x'; 900_000], b" end".to_vec()].concat();
+    let (first, second) = line.split_at(line.len() / 2);
+    let mut honest = Client::connect(program.address());
+    honest.write(b"a line\n").unwrap();
+    honest.write(first).unwrap();
+    program.wait_for_printed_lines(1);
+    let hoarders: Vec<_> = (0..LINES)
+        .map(|_| {
+            let mut hoarder = Client::connect_from(ATTACKER, program.address());
+            hoarder.write(&[b'-'; 400_000]).unwrap();
+            hoarder
+        })
+        .collect();
+    // Of 40 MB, a host may hold 24 MiB.
+    program.wait_for_printed_lines(20);
+    honest.write(second).unwrap();
+    honest.write(b"\n").unwrap();
+    honest.finish().unwrap();
+    program.wait_for_ends(1);
+    drop(hoarders);
+    let stdout = program.stop().stdout;
+    let is_whole = stdout.split(|byte| *byte == b'\n').any(|seen| seen == line);
+    assert!(is_whole, "the line was written in pieces");
 }
 
 #[test]

@@ -8,8 +8,8 @@ use memchr::memchr_iter;
 
 use super::partial::{Partials, split_lines, turn_of};
 use super::{Output, Portion};
-use crate::budget::Memory;
 use crate::error::End;
+use crate::memory::Memory;
 use crate::peer::{Conn, ConnId};
 
 /// Calls a function with each line, as soon as it is finished.
@@ -119,7 +119,7 @@ where
         let id = connection.id();
         // Other connections' lines stay: whose they are is known only when something comes of them.
         let stays = |_, line: &[u8]| Ok(line.len());
-        let kept = self.partials.keep(id, bytes, stays)?;
+        let kept = self.partials.keep(connection, bytes, stays)?;
         if !kept {
             let piece = self.partials.take(id);
             if !piece.is_empty() {

@@ -15,8 +15,8 @@ use super::partial::{MAX_WRITTEN, Partials, split_lines};
 use super::shared::{BUFFER, Inner, Shared};
 use super::time::{LEN, timestamp};
 use super::{Output, Portion};
-use crate::budget::Memory;
 use crate::error::End;
+use crate::memory::Memory;
 use crate::peer::{Conn, ConnId};
 use crate::report::Report;
 
@@ -166,13 +166,13 @@ impl<W: Write> Json<W> {
 
     /// Writes the first of these lines, which has begun earlier or is overlong, and returns the
     /// others.
-    fn line<'a>(&mut self, id: ConnId, lines: &'a [u8]) -> io::Result<&'a [u8]> {
+    fn line<'a>(&mut self, connection: &Conn, lines: &'a [u8]) -> io::Result<&'a [u8]> {
         let Some(newline) = memchr(b'\n', lines) else {
             return Ok(lines);
         };
         let line = lines.get(..newline).unwrap_or_default();
-        let last = self.keep(id, line)?;
-        self.finish(id, last)?;
+        let last = self.keep(connection, line)?;
+        self.finish(connection.id(), last)?;
         Ok(lines.get(newline.saturating_add(1)..).unwrap_or_default())
     }
 
@@ -184,23 +184,27 @@ impl<W: Write> Json<W> {
     }
 
     /// Keeps the beginning of a line, or of the next piece of one.
-    fn begin(&mut self, id: ConnId, bytes: &[u8]) -> io::Result<()> {
-        let left = self.keep(id, bytes)?;
+    fn begin(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+        let id = connection.id();
+        let left = self.keep(connection, bytes)?;
         let (whole, open) = split_characters(left);
         self.printer.write_piece(id, whole)?;
-        let left = self.keep(id, open)?;
+        let left = self.keep(connection, open)?;
         self.printer.write_piece(id, left)
     }
 
     /// Keeps these bytes behind what is kept of this connection's line, and writes it piece by
     /// piece as it outgrows the limit. Bytes that there is no memory for are written too, but for
     /// the last piece, which is returned, and then nothing is kept.
-    fn keep<'a>(&mut self, id: ConnId, mut bytes: &'a [u8]) -> io::Result<&'a [u8]> {
+    fn keep<'a>(&mut self, connection: &Conn, mut bytes: &'a [u8]) -> io::Result<&'a [u8]> {
+        let id = connection.id();
         let Json { partials, printer } = self;
         loop {
             let room = partials.max_line.saturating_sub(partials.kept(id).len());
             let (now, later) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
-            if !partials.keep(id, now, |id, line| printer.write_characters(id, line))? {
+            if !partials.keep(connection, now, |id, line| {
+                printer.write_characters(id, line)
+            })? {
                 break;
             }
             bytes = later;
@@ -264,7 +268,7 @@ impl<W: Write> Output for Json<W> {
         let goes_on = self.printer.head(connection).goes_on;
         let (mut lines, rest) = split_lines(bytes);
         if goes_on || !self.partials.kept(id).is_empty() {
-            lines = self.line(id, lines)?;
+            lines = self.line(connection, lines)?;
         }
         // Looked at all together: nearly always, all of it is text.
         let mut text = str::from_utf8(lines).ok();
@@ -272,7 +276,7 @@ impl<W: Write> Output for Json<W> {
             let longest = self.partials.max_line;
             let mut left = self.printer.write_lines(id, lines, text, longest)?;
             if self.printer.written < MAX_WRITTEN {
-                left = self.line(id, left)?;
+                left = self.line(connection, left)?;
             }
             let done = lines.len().saturating_sub(left.len());
             text = text.and_then(|text| text.get(done..));
@@ -280,7 +284,7 @@ impl<W: Write> Output for Json<W> {
         }
         let taken = match lines {
             [] => {
-                self.begin(id, rest)?;
+                self.begin(connection, rest)?;
                 bytes.len()
             }
             left => bytes.len() - left.len() - rest.len(),

@@ -10,8 +10,8 @@ use super::label::label;
 use super::partial::{Partials, split_lines, turn_of};
 use super::shared::{Inner, Shared};
 use super::{Output, Portion};
-use crate::budget::Memory;
 use crate::error::End;
+use crate::memory::Memory;
 use crate::peer::{Conn, ConnId};
 
 /// Writes each line as soon as it is finished; lines of different connections are never spliced.
@@ -184,7 +184,7 @@ impl<W: Write> Output for Lines<W> {
             let kept = partials.take(id);
             printer.write(id, &kept, lines, false)?;
         }
-        let kept = partials.keep(id, rest, |id, line| {
+        let kept = partials.keep(connection, rest, |id, line| {
             printer.write(id, line, b"", false).map(|()| 0)
         })?;
         if !kept {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use futures_lite::future;
 
-use crate::budget::Memory;
-use crate::decode::{Format, Limits};
+use crate::decode::Format;
 use crate::error::{Cut, End, OutputError, StreamError};
 use crate::event::{Event, Kind};
 use crate::lane::Inbox;
+use crate::memory::Memory;
 use crate::output::{Output, Portion};
 use crate::peer::{Conn, ConnId};
 use crate::totals::{Counters, Totals};
@@ -92,7 +92,10 @@ pub enum Decoded<'a> {
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) format: Format,
-    pub(crate) limits: Limits,
+    /// The largest zstd window, in bytes.
+    pub(crate) max_window: u64,
+    /// The memory that all connections share.
+    pub(crate) memory: Memory,
     /// The most that one stream may be decoded to, in bytes.
     pub(crate) max_decoded: u64,
     /// Whether checksums are taken, for receipts.
@@ -268,7 +271,7 @@ impl Sink {
 
     /// The memory that this sink shares with its server, for outputs that keep bytes.
     pub fn memory(&self) -> Memory {
-        self.settings.limits.memory.clone()
+        self.settings.memory.clone()
     }
 
     /// What this sink has handled so far.

@@ -4,12 +4,12 @@ use std::collections::VecDeque;
 
 use super::schedule::Account;
 use super::{Settings, TURN};
-use crate::budget::Share;
-use crate::decode::Decoder;
+use crate::decode::{Decoder, Limits};
 use crate::error::{Cut, End};
 use crate::event::{Chunk, Close, Open};
 use crate::limit::Limit;
 use crate::link::{SinkLink, Verdict};
+use crate::memory::Reservation;
 use crate::peer::{Conn, ConnId};
 
 /// The most input that one turn decodes, in bytes. Input that decodes to nothing, such as one empty
@@ -44,7 +44,7 @@ struct Rest {
     bytes: Vec<u8>,
     /// How many of them the output has taken.
     at: usize,
-    _memory: Share,
+    _memory: Reservation,
 }
 
 /// The result of a turn. The bytes are borrowed later, by [`Stream::bytes`]: nothing may be borrowed
@@ -96,6 +96,10 @@ impl Buffers {
 
 impl Stream {
     pub(super) fn new(id: ConnId, open: Open, settings: &Settings) -> Self {
+        let limits = Limits {
+            max_window: settings.max_window,
+            memory: open.memory.clone(),
+        };
         Stream {
             conn: Conn {
                 id,
@@ -104,9 +108,10 @@ impl Stream {
                 received: 0,
                 delivered: 0,
                 undecoded: 0,
+                memory: open.memory,
             },
             link: open.link,
-            decoder: Decoder::new(settings.format, &settings.limits),
+            decoder: Decoder::new(settings.format, &limits),
             queue: VecDeque::new(),
             at: 0,
             rest: None,
@@ -260,7 +265,7 @@ impl Stream {
         let len = left.len();
         let rest = match source {
             Source::Decoded(_) if len > 0 => Some(Box::new(Rest {
-                _memory: settings.limits.memory.try_take(len)?,
+                _memory: self.conn.memory.try_reserve(len)?,
                 bytes: left.to_vec(),
                 at: 0,
             })),

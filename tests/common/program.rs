@@ -5,13 +5,14 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::{ClientConfig, ClientConnection, ServerName, SupportedProtocolVersion};
 
@@ -424,6 +425,12 @@ impl Client {
         Client::connect_as(address, Version::Tls13).expect("the handshake succeeds")
     }
 
+    /// The same, from another address of this machine.
+    pub fn connect_from(source: IpAddr, address: SocketAddr) -> Client {
+        let tcp = tcp_from(source, address).expect("the program listens");
+        Client::over(tcp, config(&TLS13), "localhost").expect("the handshake succeeds")
+    }
+
     pub fn connect_as(address: SocketAddr, version: Version) -> io::Result<Client> {
         Client::over(tcp(address)?, config(version.of_rustls()), "localhost")
     }
@@ -580,11 +587,26 @@ impl Client {
 
 /// Connects without TLS.
 pub fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
-    let tcp = TcpStream::connect_timeout(&address, LIMIT)?;
+    limited(TcpStream::connect_timeout(&address, LIMIT)?)
+}
+
+/// A connection that waits for nothing for ever.
+fn limited(tcp: TcpStream) -> io::Result<TcpStream> {
     tcp.set_nodelay(true)?;
     tcp.set_read_timeout(Some(LIMIT))?;
     tcp.set_write_timeout(Some(LIMIT))?;
     Ok(tcp)
+}
+
+fn tcp_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let socket = socket(family, SocketType::STREAM, None)?;
+    bind(&socket, &SocketAddr::new(source, 0))?;
+    connect(&socket, &address)?;
+    limited(socket.into())
 }
 
 /// The first record of a handshake.
