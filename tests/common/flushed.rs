@@ -18,7 +18,7 @@ use zstd_safe::zstd_sys::ZSTD_EndDirective;
 use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer};
 
 use super::pack::qt;
-use super::press::Page;
+use super::page::Page;
 
 pub struct Flushed {
     pub format: Format,

@@ -1,15 +1,14 @@
 //! async-tls 0.13 as it is: each of its peculiarities that `src/tls/stream.rs` makes up for.
 
-mod common;
-
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use common::client::{Client, DATA, HANDSHAKE, Sealer, TLS12, TLS13, config, tls};
-use common::memory::{
+use tlsink::{Connection, Cut, End, Server, Sink, Timeout, Truncation};
+
+use crate::common::client::{Client, DATA, HANDSHAKE, Sealer, TLS12, TLS13, config, tls};
+use crate::memory::{
     Driven, Pipe, Remote, Seen, Session, data, finish, finish_connection, the_end,
 };
-use tlsink::{Connection, Cut, End, Server, Sink, Timeout, Truncation};
 
 fn server() -> (Server, Sink) {
     Server::builder().tls(tls()).build().unwrap()
@@ -69,7 +68,7 @@ fn what_begins_a_handshake_wrong_is_answered_with_an_alert() {
         .send(b"\x16\x03\x01\x00\x04\x01\x00\x00\x00".to_vec());
     let report = session.connection.run().unwrap();
     assert!(matches!(report.end, End::Refused { .. }), "{report:?}");
-    assert_eq!(common::memory::pull(&mut sink), []);
+    assert_eq!(crate::memory::pull(&mut sink), []);
     let error = session.client.refused(&session.remote.take());
     assert_eq!(error, "received fatal alert: DecodeError");
 }
@@ -188,13 +187,13 @@ fn a_close_notify_waits_until_the_output_is_done_with_the_stream() {
         session.remote.send(session.client.close_notify());
         assert!(session.connection.run().is_none());
         for seen in ["open", "data", "close"] {
-            assert!(common::memory::pull_one(&mut sink).is_some(), "{seen}");
+            assert!(crate::memory::pull_one(&mut sink).is_some(), "{seen}");
             assert!(session.connection.run().is_none());
             session.client.take(&session.remote.take());
             assert!(!session.client.was_closed(), "{seen} is not dealt with yet");
         }
         // Asking for more says that the end was dealt with.
-        assert_eq!(common::memory::pull_one(&mut sink), None);
+        assert_eq!(crate::memory::pull_one(&mut sink), None);
         assert!(session.connection.run().is_some());
         session.client.take(&session.remote.take());
         assert!(session.client.was_closed());
@@ -393,7 +392,7 @@ fn a_pending_read_leaves_nothing_in_the_buffer_that_was_lent_to_it() {
     let (first, second) = record.split_at(5_000);
     session.remote.send(first);
     assert!(session.connection.run().is_none());
-    assert_eq!(common::memory::pull(&mut sink), [Seen::Open]);
+    assert_eq!(crate::memory::pull(&mut sink), [Seen::Open]);
     session.remote.send(second);
     session.remote.send(session.client.close_notify());
     let (seen, report) = finish(&mut session, &mut sink);
@@ -444,6 +443,75 @@ fn who_only_asks_to_renegotiate_is_idle() {
     assert_eq!(report.end, End::Timeout(Timeout::Idle(limit)));
     let read = remote.read() - before;
     assert!(read < flood, "it was only idle once it had sent everything");
+}
+
+/// In TLS 1.2, rustls answers each request with an alert, and keeps those that can't be sent.
+#[cfg(feature = "cli")]
+#[test]
+fn a_server_that_asks_to_renegotiate_and_reads_no_answer_is_not_read_any_more() {
+    use std::sync::Arc;
+
+    use rustls::{Certificate, PrivateKey, ServerConfig, ServerConnection};
+    use tlsink::{Connector, Servers};
+
+    use crate::common::client::SEALED;
+    use crate::memory::pipe;
+
+    let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let mut config = ServerConfig::builder()
+        .with_cipher_suites(&[SEALED])
+        .with_safe_default_kx_groups()
+        .with_protocol_versions(&[&TLS12])
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![Certificate(key.cert.der().to_vec())],
+            PrivateKey(key.signing_key.serialize_der()),
+        )
+        .unwrap();
+    config.enable_secret_extraction = true;
+    let mut server = ServerConnection::new(Arc::new(config)).unwrap();
+    let (transport, remote) = pipe();
+    let connector = Connector::new(Servers::anyone()).unwrap();
+    let mut connecting = Driven::new(Box::pin(connector.connect("localhost", transport)));
+    let mut sender = loop {
+        if let Some(connected) = connecting.run() {
+            break connected.unwrap();
+        }
+        let records = remote.take();
+        server.read_tls(&mut &*records).unwrap();
+        server.process_new_packets().unwrap();
+        let mut records = Vec::new();
+        while server.wants_write() {
+            server.write_tls(&mut records).unwrap();
+        }
+        remote.send(records);
+    };
+    let mut sealer = Sealer::with(server.extract_secrets().unwrap());
+
+    remote.stop_reading();
+    let before = remote.read();
+    // Each is nothing but its header (RFC 5246, section 7.4.1.1).
+    let hello_requests = [0; 16_000];
+    let mut flood = 0;
+    for _ in 0..13 {
+        let record = sealer.record(HANDSHAKE, &hello_requests);
+        flood += record.len();
+        remote.send(record);
+    }
+    let mut sending = Driven::new(Box::pin(async {
+        sender.send(b"text\n").await?;
+        sender.finish().await
+    }));
+    assert!(sending.run().is_none());
+    let read = remote.read() - before;
+    assert!(read < 128 << 10, "{read} bytes of {flood} were read");
+    // Once the server reads, it is heard out.
+    remote.read_again();
+    assert!(sending.run().is_none());
+    assert_eq!(remote.read() - before, flood);
+    remote.send(sealer.close_notify());
+    sending.run().expect("it is done").unwrap();
 }
 
 /// A connection whose sender seals what no client would send.

@@ -9,17 +9,17 @@
     feature = "qt"
 ))]
 
-mod common;
-
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use common::client::{Client, TLS12, TLS13, tls};
-use common::memory::{Driven, Seen, Session, data, finish, pipe, pull, pull_one, the_end};
-use common::pack::gzip;
 use futures_lite::future::{block_on, or, poll_once};
 use tlsink::decode::Format;
 use tlsink::{Builder, Cut, End, Peer, Server, Sink, Timeout, Truncation};
+
+use crate::common::client::{Client, TLS12, TLS13, tls};
+use crate::common::pack::gzip;
+use crate::memory::{Driven, Seen, Session, data, finish, pipe, pull, pull_one, the_end};
+use crate::press::Plain;
 
 #[test]
 fn a_stream_arrives_whole_and_ends_clean() {
@@ -283,6 +283,25 @@ fn a_stream_that_just_reaches_its_limit_is_clean() {
         assert!(data(&seen) == text);
         assert_eq!(report.end, End::Clean);
     }
+}
+
+#[test]
+fn the_receipt_waits_until_the_output_is_done_with_the_stream() {
+    let (server, mut sink) = Server::builder().receipts(true).build().unwrap();
+    let mut sender = Plain::new(&server);
+    sender.remote.send(*b"hello\n");
+    sender.remote.send_eof();
+    assert!(sender.connection.run().is_none());
+    assert_eq!(pull_one(&mut sink), Some(Seen::Open));
+    assert_eq!(pull_one(&mut sink), Some(Seen::Data(b"hello\n".to_vec())));
+    assert!(matches!(pull_one(&mut sink), Some(Seen::Close(_))));
+    assert!(sender.connection.run().is_none());
+    assert!(sender.remote.take().is_empty());
+    // Asking for more says that the end was dealt with.
+    assert_eq!(pull_one(&mut sink), None);
+    assert!(sender.connection.run().is_some());
+    assert!(sender.remote.take().starts_with(b"{\"ok\":true,"));
+    assert!(sender.remote.is_closed());
 }
 
 #[test]

@@ -1,24 +1,21 @@
 //! Certificates and keys as people have them, and what is wrong with those that don't work.
 
-mod common;
-#[path = "fuzz/certificates.rs"]
-mod fuzz;
-
 #[cfg(feature = "cli")]
 use std::process::Output;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use common::authority::{Authority, Credentials, dns, since_1970};
-use common::client::{Client, TLS12, TLS13, builder};
-use common::memory::{Session, finish};
-#[cfg(feature = "cli")]
-use common::program::{BINARY, Program, Stderr, Stdout, run_if_installed};
-use common::skip::{is_installed, missing};
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tlsink::{Clients, End, Identity, Server, Tls, TlsError};
+
+use crate::common::authority::{Authority, Credentials, dns, since_1970};
+use crate::common::client::{Client, TLS12, TLS13, builder};
+#[cfg(feature = "cli")]
+use crate::common::program::{BINARY, Program, Stderr, Stdout, run_if_installed};
+use crate::common::skip::{is_installed, missing};
+use crate::memory::{Session, finish};
 
 #[test]
 fn a_key_of_a_server_or_of_a_sender_may_be_pkcs8_pkcs1_or_sec1() {

@@ -8,15 +8,11 @@
     feature = "zstd"
 ))]
 
-#[path = "fuzz/decode.rs"]
-mod fuzz;
-
 use std::fmt;
 use std::io::Write;
 
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use flate2::{Compress, Compression, FlushCompress, Status};
-use fuzz::{Outcome, Stopped};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -25,6 +21,8 @@ use tlsink::decode::{Decoder, Fault, Format, Limits, Step};
 use tlsink::limits::CHUNK;
 use zstd_safe::zstd_sys::ZSTD_EndDirective;
 use zstd_safe::{CCtx, CParameter, DCtx, InBuffer, OutBuffer};
+
+use crate::fuzz::decode::{self as fuzz, Outcome, Stopped};
 
 /// The formats that a stream can be named to be in.
 const NAMED: [Format; 6] = [

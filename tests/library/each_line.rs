@@ -1,18 +1,17 @@
 //! A function that is called with each line.
 
-mod common;
-
 use std::io::{self, ErrorKind};
 use std::sync::{Arc, Mutex};
 
-use common::memory::pipe;
-use common::press::{Plain, Press};
 use futures_lite::future::{block_on, zip};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tlsink::output::{EachLine, Line};
 use tlsink::{Conn, Cut, End, Memory, Peer, Server};
+
+use crate::memory::pipe;
+use crate::press::{Plain, Press};
 
 /// Who sent a line, the line, and whether it goes on.
 type Seen = Arc<Mutex<Vec<(String, Vec<u8>, bool)>>>;

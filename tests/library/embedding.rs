@@ -1,15 +1,11 @@
 //! What an application that embeds the receiver is told, what it may bring, and what it may keep.
 
-mod common;
-
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use common::client::{ALERT, Client, DATA, Sealer, TLS12, TLS13, config, tls};
-use common::memory::{Driven, Remote, Session, data, finish, finish_connection, pipe, pull};
 use futures_lite::StreamExt;
 use futures_lite::future::{block_on, poll_once};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
@@ -20,7 +16,13 @@ use rustls::server::AllowAnyAuthenticatedClient;
 use rustls::{
     Certificate, ClientConfig, NamedGroup, PrivateKey, RootCertStore, ServerConfig, ServerName,
 };
-use tlsink::{Clients, Cut, Delivery, End, Failures, Identity, Peer, Server, Tls, TlsError};
+use tlsink::{
+    Clients, Cut, Decoded, Delivery, End, Failures, Identity, Peer, Server, Tls, TlsError,
+};
+
+use crate::common::authority::{self, dns, ip, mail, uri};
+use crate::common::client::{ALERT, Client, DATA, Sealer, TLS12, TLS13, config, tls};
+use crate::memory::{Driven, Remote, Session, data, finish, finish_connection, pipe, pull};
 
 #[test]
 fn each_reason_why_a_connection_is_not_established_is_counted_once() {
@@ -96,7 +98,7 @@ fn each_reason_why_a_connection_is_not_established_is_counted_once() {
     assert_eq!(server.totals().connections, 0);
 
     let builder = Server::builder().handshake_timeout(Duration::ZERO);
-    let (server, _sink) = builder.tls(common::client::tls()).build().unwrap();
+    let (server, _sink) = builder.tls(crate::common::client::tls()).build().unwrap();
     let (io, _remote) = pipe();
     block_on(server.connection(io, Peer::label("silent")));
     assert_eq!(server.failures(), count(&|failures| failures.timeout = 1));
@@ -246,6 +248,68 @@ fn a_configuration_of_rustls_is_taken_but_resumes_nothing() {
         assert_eq!(data(&seen), b"hello\n");
         assert_eq!(report.end, End::Clean);
         assert_eq!(store.0.load(Ordering::SeqCst), 0);
+    }
+}
+
+#[test]
+fn all_verified_names_are_listed_the_one_to_show_first() {
+    let ca = authority::Authority::new("Plant CA");
+    let names = [
+        mail("m@x.example"),
+        uri("urn:u"),
+        dns("d.example"),
+        ip("192.0.2.7"),
+        dns("e.example"),
+    ];
+    let sender = ca.sender("c", &names);
+    for (allowed, listed) in [
+        (
+            None,
+            [
+                "d.example",
+                "e.example",
+                "urn:u",
+                "m@x.example",
+                "c",
+                "192.0.2.7",
+            ],
+        ),
+        (
+            Some("urn:u"),
+            [
+                "urn:u",
+                "d.example",
+                "e.example",
+                "m@x.example",
+                "c",
+                "192.0.2.7",
+            ],
+        ),
+    ] {
+        let mut clients = Clients::from_ca_pem(ca.pem().as_bytes()).unwrap();
+        if let Some(name) = allowed {
+            clients = clients.allow(name).unwrap();
+        }
+        let own = ca.server(&["localhost"]).pem();
+        let tls = Tls::builder()
+            .identity(Identity::from_pem(own.as_bytes(), own.as_bytes()).unwrap())
+            .clients(clients)
+            .build()
+            .unwrap();
+        for version in [&TLS12, &TLS13] {
+            let (server, mut sink) = Server::builder().tls(tls.clone()).build().unwrap();
+            let client = Client::with(sender.config(version));
+            let mut session = Session::open(&server, client);
+            let opened = block_on(sink.next());
+            let Some(Decoded::Open(conn)) = opened else {
+                panic!("{opened:?}");
+            };
+            assert_eq!(conn.names(), listed);
+            session.remote.send(session.client.close_notify());
+            let (_, report) = finish(&mut session, &mut sink);
+            assert_eq!(report.end, End::Clean);
+            assert_eq!(report.peer.names(), listed);
+        }
     }
 }
 

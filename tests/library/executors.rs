@@ -1,8 +1,6 @@
 //! One suite, and every kind of executor that it must pass on: real sockets, and senders that block
 //! in threads of their own.
 
-mod common;
-
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::marker::PhantomData;
@@ -16,16 +14,17 @@ use std::time::Duration;
 
 use async_channel::{Receiver, Sender as Telling};
 use async_compat::Compat;
-use common::client::tls;
-#[cfg(any(feature = "gzip", feature = "zlib", feature = "zstd", feature = "qt"))]
-use common::pack;
-use common::sender::{LIMIT, Sender};
 use futures_lite::{AsyncRead, AsyncWrite, Stream, StreamExt, future, stream};
 use smol::{Executor, LocalExecutor, Timer};
 use tlsink::{
     Builder, Conn, Connection, Cut, Decoded, Delivery, End, Failures, Output, Peer, Report, Server,
     Sink, Timeout,
 };
+
+use crate::common::client::tls;
+#[cfg(any(feature = "gzip", feature = "zlib", feature = "zstd", feature = "qt"))]
+use crate::common::pack;
+use crate::common::sender::{LIMIT, Sender};
 
 /// Runs each test on each of these.
 macro_rules! suite {

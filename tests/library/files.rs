@@ -1,7 +1,5 @@
 //! A file for each connection: `Files`, and `--output-dir` through the real binary.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
@@ -12,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
-use common::memory::Driven;
-use common::press::Plain;
 use tempfile::TempDir;
 use tlsink::output::{Files, Template};
 use tlsink::{Cut, End, OutputError, Peer, Report, Server, Totals};
+
+use crate::memory::Driven;
+use crate::press::Plain;
 
 #[test]
 fn a_file_has_its_name_when_its_stream_ended_clean_and_not_before() {
@@ -409,12 +408,12 @@ mod program {
     use flate2::write::GzEncoder;
     use rustix::process::Signal;
 
-    use super::common::pack::{gzip, zstd};
-    use super::common::program::{
+    use super::*;
+    use crate::common::pack::{gzip, zstd};
+    use crate::common::program::{
         BINARY, Client, LIMIT, Program, Stderr, Stdout, Version, send, tcp,
     };
-    use super::common::skip::can_trace;
-    use super::*;
+    use crate::common::skip::can_trace;
 
     #[test]
     fn each_stream_becomes_a_file_of_the_bytes_that_were_sent() {

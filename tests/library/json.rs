@@ -1,8 +1,6 @@
 //! An object for each line: its fields, what is escaped, pieces of lines; and that others can read
 //! what the program prints.
 
-mod common;
-
 use std::collections::HashSet;
 use std::io::ErrorKind;
 use std::thread;
@@ -10,8 +8,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use common::memory::{Driven, pipe};
-use common::press::{Page, Plain, Press};
 use futures_lite::future::block_on;
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -19,6 +15,9 @@ use proptest::sample::select;
 use serde_json::Value;
 use tlsink::output::Json;
 use tlsink::{End, Memory, Peer, Report, Server};
+
+use crate::memory::{Driven, pipe};
+use crate::press::{Page, Plain, Press};
 
 /// One of them for each thing that is, or may be, escaped in JSON.
 const ESCAPED: [(&str, &str); 22] = [
@@ -765,18 +764,18 @@ mod program {
 
     use serde_json::Value;
 
-    use super::common::authority::{Authority, Credentials, dns};
-    use super::common::client;
-    use super::common::pack::{gzip, zstd};
-    use super::common::process::memory;
-    use super::common::program::{
-        Client, Program, Stdout, Version, run_if_installed, send, tcp, tls_1_1_hello,
-    };
-    use super::common::skip::skip;
-    use super::common::terminal::Terminal;
     use super::{
         ESCAPED, KEPT, assert_harmless, content, joined_of, lines, lines_of, objects, of, timeless,
     };
+    use crate::common::authority::{Authority, Credentials, dns};
+    use crate::common::client;
+    use crate::common::pack::{gzip, zstd};
+    use crate::common::process::memory;
+    use crate::common::program::{
+        Client, Program, Stdout, Version, run_if_installed, send, tcp, tls_1_1_hello,
+    };
+    use crate::common::skip::skip;
+    use crate::common::terminal::Terminal;
 
     #[test]
     fn a_health_check_opens_and_closes_like_any_connection() {

@@ -1,19 +1,18 @@
 //! What is printed: whole lines, their labels, what is escaped; raw bytes; and when.
 
-mod common;
-
 use std::net::SocketAddr;
 use std::path::Path;
 use std::thread;
 
-use common::memory::{Driven, pipe};
-use common::press::{Page, Plain, Press};
 use futures_lite::future::block_on;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tlsink::output::{Lines, Raw};
 use tlsink::{End, Memory, Peer, Server};
+
+use crate::memory::{Driven, pipe};
+use crate::press::{Page, Plain, Press};
 
 #[test]
 fn lines_are_never_spliced() {

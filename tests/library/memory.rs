@@ -12,7 +12,7 @@ use futures_lite::future::{block_on, poll_once};
 use futures_lite::{AsyncRead, AsyncWrite};
 use tlsink::{Connection, Decoded, End, Peer, Report, Server, Sink};
 
-use super::client::Client;
+use crate::common::client::Client;
 
 /// The server's end of a transport in memory.
 #[derive(Debug)]

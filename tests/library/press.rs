@@ -1,12 +1,12 @@
 //! Connections and what an output prints of them.
 
-use std::io::Write;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
 
 use tlsink::{Connection, Output, OutputError, Peer, Server, Sink, Totals};
 
-use super::memory::{Driven, Pipe, Remote, pipe};
+use crate::memory::{Driven, Pipe, Remote, pipe};
+
+pub use crate::common::page::Page;
 
 /// A connection over a pipe, without TLS.
 pub struct Plain {
@@ -113,27 +113,8 @@ fn run(sink: Sink, output: impl Output + 'static) -> Driven<Running> {
     Driven::new(Box::pin(sink.run(output)))
 }
 
-/// A writer that keeps what was written.
-#[derive(Clone, Debug, Default)]
-pub struct Page(Arc<Mutex<Vec<u8>>>);
-
 impl Page {
     pub fn text(&self) -> String {
         String::from_utf8(self.bytes()).unwrap()
-    }
-
-    pub fn bytes(&self) -> Vec<u8> {
-        self.0.lock().unwrap().clone()
-    }
-}
-
-impl Write for Page {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
     }
 }

@@ -10,17 +10,13 @@
     feature = "zstd"
 ))]
 
-#[path = "fuzz/decode.rs"]
-#[allow(dead_code, reason = "the rest is for other tests")]
-mod fuzz;
-
-mod common;
-
 use std::process::Command;
 
-use common::program::{Client, Program, run_if_installed};
 use tlsink::decode::{Decoder, Fault, Format, Limits};
 use zstd_safe::{CCtx, CParameter};
+
+use crate::common::program::{Client, Program, run_if_installed};
+use crate::fuzz::decode as fuzz;
 
 /// What becomes of a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

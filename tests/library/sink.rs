@@ -2,19 +2,18 @@
 
 #![cfg(feature = "zstd")]
 
-mod common;
-
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 
-use common::memory::{Driven, Seen, pull, pull_one};
-use common::pack::zstd;
-use common::press::Plain;
 use futures_lite::future::{block_on, poll_once};
 use tlsink::limits::{CHUNK, CREDITS, TURN};
 use tlsink::{Conn, Cut, Decoded, End, Output, OutputError, Peer, Server, StreamError};
+
+use crate::common::pack::zstd;
+use crate::memory::{Driven, Seen, pull, pull_one};
+use crate::press::Plain;
 
 #[test]
 fn a_sender_that_never_stops_is_read_for_its_credits_and_no_more() {

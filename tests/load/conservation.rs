@@ -2,17 +2,6 @@
 //! fault is delivered, in order and once; what did not arrive is never passed off as complete; and
 //! nobody's fault costs anybody else anything.
 
-#![cfg(all(
-    feature = "cli",
-    feature = "gzip",
-    feature = "zlib",
-    feature = "deflate",
-    feature = "zstd",
-    feature = "qt"
-))]
-
-mod common;
-
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::Read;
@@ -22,11 +11,15 @@ use std::sync::Barrier;
 use std::thread;
 use std::time::Duration;
 
-use common::dice::Dice;
-use common::faulty::{DETECTED, Fault, MOST_IN_RECORD, Others, Plan};
-use common::objects::streams;
-use common::program::{Ended, Program, Stdout};
-use common::sealed::Sealed;
+mod faulty;
+mod sealed;
+
+use crate::common::objects::streams;
+use crate::common::program::{Ended, Program, Stdout};
+use crate::dice::Dice;
+use crate::machine;
+use faulty::{DETECTED, Fault, MOST_IN_RECORD, Others, Plan};
+use sealed::Sealed;
 
 const SENDERS: usize = 24;
 
@@ -37,6 +30,7 @@ const IDLE_TIMEOUT: &str = "8";
 
 #[test]
 fn every_byte_that_arrived_is_in_its_senders_file_once_whoever_misbehaves() {
+    let _machine = machine::shared();
     let mut dice = Dice::fresh();
     for _ in 0..ROUNDS {
         let folder = tempfile::tempdir().expect("there is a temporary folder");
@@ -49,6 +43,7 @@ fn every_byte_that_arrived_is_in_its_senders_file_once_whoever_misbehaves() {
 
 #[test]
 fn every_byte_that_arrived_is_in_the_common_output_once_whoever_misbehaves() {
+    let _machine = machine::shared();
     let mut dice = Dice::fresh();
     for _ in 0..ROUNDS {
         let (round, printed) = Round::run(&mut dice, &["--format", "json"], Reader::Prompt);
@@ -58,6 +53,7 @@ fn every_byte_that_arrived_is_in_the_common_output_once_whoever_misbehaves() {
 
 #[test]
 fn every_byte_that_arrived_reaches_a_slow_reader_once_whoever_misbehaves() {
+    let _machine = machine::shared();
     let mut dice = Dice::fresh();
     for _ in 0..ROUNDS {
         let (round, printed) = Round::run(&mut dice, &["--format", "json"], Reader::Slow);

@@ -1,29 +1,21 @@
 //! A crowd that does nothing, by the thousands, costs those who send nothing: they are served, and
 //! it ends when it was to end.
 
-#![cfg(all(
-    feature = "cli",
-    feature = "gzip",
-    feature = "zlib",
-    feature = "deflate",
-    feature = "zstd",
-    feature = "qt"
-))]
-
-mod common;
-
 use std::fs::{self, File};
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::client::{TLS13, config};
-use common::crowd::{connect_all, idle, stalled, tcp_from, wait_until_closed};
-use common::honest::Honest;
-use common::process::may_open_files;
-use common::program::{Client, FREE, Program, Stdout, Version, send, tcp};
-use common::skip::is_installed;
-use rustix::process::Signal;
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+
+mod silent;
+
+use crate::common::client::{TLS13, config};
+use crate::common::program::{Client, FREE, Program, Stdout, Version, send, tcp};
+use crate::common::skip::{is_installed, skip};
+use crate::honest::Honest;
+use crate::machine;
+use silent::{connect_all, idle, stalled, tcp_from, wait_until_closed};
 
 const STALLED: usize = 5_000;
 const IDLE: usize = 5_000;
@@ -43,6 +35,7 @@ const PROMPT: Duration = Duration::from_secs(5);
 
 #[test]
 fn among_5000_stalled_handshakes_and_5000_idle_senders_an_honest_one_is_served() {
+    let _machine = machine::alone();
     if !may_open_files(FILES) {
         return;
     }
@@ -90,6 +83,7 @@ fn is_served_among_the_crowd(limit: &str) -> bool {
 
 #[test]
 fn idle_timeout_ends_each_of_500_silent_senders_and_not_the_one_that_sends() {
+    let _machine = machine::alone();
     const SILENT: usize = 500;
     let mut program = Program::start_into(&["--idle-timeout", "5"], Stdout::Unread);
     let mut honest = Honest::new(program.address(), program.unread());
@@ -110,6 +104,7 @@ fn idle_timeout_ends_each_of_500_silent_senders_and_not_the_one_that_sends() {
 
 #[test]
 fn max_per_ip_keeps_a_crowd_from_one_address_from_taking_all_places() {
+    let _machine = machine::alone();
     const MOST: usize = 50;
     const MORE: usize = 200;
     let most = MOST.to_string();
@@ -135,6 +130,7 @@ fn max_per_ip_keeps_a_crowd_from_one_address_from_taking_all_places() {
 
 #[test]
 fn as_many_connections_wait_to_be_accepted_as_the_system_allows() {
+    let _machine = machine::alone();
     /// More than the 128 of the standard library, and no more than the test may open files for.
     const MOST: usize = 500;
     let program = Program::start_on(&[FREE, OTHER], &[], Stdout::Collected);
@@ -163,10 +159,11 @@ fn as_many_connections_wait_to_be_accepted_as_the_system_allows() {
     program.wait_for_stdout("served\n");
 }
 
-/// `cargo test --release --test crowd -- --ignored`, on a machine that does nothing else.
+/// `cargo test --release --test load crowd -- --ignored`, on a machine that does nothing else.
 #[test]
 #[ignore = "measures rates, which needs a release build and an idle machine"]
 fn among_the_crowd_the_rate_of_an_honest_sender_is_nine_tenths_of_its_rate_alone() {
+    let _machine = machine::alone();
     const PAIRS: usize = 7;
     const LEAST: f64 = 0.9;
     if !may_open_files(FILES) {
@@ -223,4 +220,23 @@ fn lines_about_strangers(program: &Program, count: usize, end: &str) -> usize {
             return single;
         }
     }
+}
+
+/// Raises the limit on open files, which the program inherits; says so and returns `false` if it
+/// can't be so high.
+fn may_open_files(count: u64) -> bool {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= count) {
+        return true;
+    }
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    let enough = limit.maximum.is_none_or(|most| most >= count);
+    if enough && setrlimit(Resource::Nofile, raised).is_ok() {
+        return true;
+    }
+    skip(&format!("{count} open files are not allowed here"));
+    false
 }

@@ -1,24 +1,14 @@
 //! What decodes to gigabytes delays nobody, takes no more memory than is allowed, and is cut where
 //! that was asked for.
 
-#![cfg(all(
-    feature = "cli",
-    feature = "gzip",
-    feature = "zlib",
-    feature = "deflate",
-    feature = "zstd",
-    feature = "qt"
-))]
-
-mod common;
-
 use std::time::{Duration, Instant};
 
-use common::bomb::bomb_of;
-use common::honest::Honest;
-use common::pack::{gzip, zstd};
-use common::process::peak_memory;
-use common::program::{Client, Program, Stdout, send};
+use crate::bomb::bomb_of;
+use crate::common::pack::{gzip, zstd};
+use crate::common::process::peak_memory;
+use crate::common::program::{Client, Program, Stdout, send};
+use crate::honest::Honest;
+use crate::machine;
 
 /// The most that a line may be delayed by what others send. A debug build decodes and prints at a
 /// fraction of the speed, so that each sender's turn takes longer, and there are 50 of them.
@@ -35,11 +25,13 @@ const MIB: u64 = 1 << 20;
 
 #[test]
 fn a_bomb_of_64_kib_delays_no_line_of_another_sender() {
+    let _machine = machine::alone();
     bombs_delay_no_line(1);
 }
 
 #[test]
 fn fifty_bombs_of_64_kib_delay_no_line_of_another_sender() {
+    let _machine = machine::alone();
     bombs_delay_no_line(50);
 }
 
@@ -47,18 +39,21 @@ fn fifty_bombs_of_64_kib_delay_no_line_of_another_sender() {
 #[test]
 #[cfg_attr(debug_assertions, ignore = "a debug build prints too slowly to tell")]
 fn fifty_bombs_of_newlines_delay_no_line_of_another_sender_in_json() {
+    let _machine = machine::alone();
     bombs_of_delay_no_line(b'\n', 50, &["--format", "json"]);
 }
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "a debug build prints too slowly to tell")]
 fn fifty_bombs_of_newlines_delay_no_line_of_another_sender_with_labels() {
+    let _machine = machine::alone();
     bombs_of_delay_no_line(b'\n', 50, &["--label"]);
 }
 
 #[test]
 #[cfg_attr(debug_assertions, ignore = "a debug build prints too slowly to tell")]
 fn fifty_bombs_of_newlines_delay_no_line_of_another_sender_without_labels() {
+    let _machine = machine::alone();
     bombs_of_delay_no_line(b'\n', 50, &[]);
 }
 
@@ -110,6 +105,7 @@ fn bombs_of_delay_no_line(byte: u8, count: usize, args: &[&str]) {
 
 #[test]
 fn a_stream_that_ends_is_receipted_while_a_bomb_goes_on() {
+    let _machine = machine::alone();
     // In one lane, which is never without something to decode.
     let mut program = Program::start_into(&["--receipt", "--lanes", "1"], Stdout::Unread);
     let mut honest = Honest::new(program.address(), program.unread());
@@ -132,6 +128,7 @@ fn a_stream_that_ends_is_receipted_while_a_bomb_goes_on() {
 /// The header of a frame that asks for the largest window, and one block of a single byte.
 #[test]
 fn windows_of_which_nothing_is_used_keep_nobody_from_having_one() {
+    let _machine = machine::alone();
     const HOLDERS: usize = 224;
     const FRAME: [u8; 10] = [0x28, 0xb5, 0x2f, 0xfd, 0, 13 << 3, 8, 0, 0, b'\n'];
     let program = Program::start(&["--max-memory", "128M"]);
@@ -157,6 +154,7 @@ fn windows_of_which_nothing_is_used_keep_nobody_from_having_one() {
 
 #[test]
 fn windows_of_fifty_bombs_take_no_more_than_max_memory() {
+    let _machine = machine::alone();
     const MEMORY: u64 = 64 * MIB;
     const BOMBS: usize = 50;
     let memory = MEMORY.to_string();
@@ -184,6 +182,7 @@ fn windows_of_fifty_bombs_take_no_more_than_max_memory() {
 
 #[test]
 fn max_decoded_cuts_each_of_fifty_bombs_and_says_why() {
+    let _machine = machine::alone();
     const BOMBS: usize = 50;
     const MOST: u64 = 3 * MIB + 1;
     let most = MOST.to_string();
@@ -215,6 +214,7 @@ fn max_decoded_cuts_each_of_fifty_bombs_and_says_why() {
 
 #[test]
 fn gzip_within_gzip_is_decoded_once() {
+    let _machine = machine::alone();
     let inner = gzip(&vec![0; 1 << 20]);
     let sent = gzip(&inner);
     for decode in ["auto", "gzip"] {

@@ -1,15 +1,13 @@
 //! Connections that go wrong, each in its way.
 
-#![cfg(all(feature = "cli", feature = "gzip"))]
-
 use std::io::{self, Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 
-use super::pack::gzip;
-use super::program::{Client, Version, client_hello, tcp};
+use crate::common::pack::gzip;
+use crate::common::program::{Client, Version, client_hello, tcp};
 
 /// What is delivered of those that deliver anything begins with this.
 pub const FAULTY: &str = "faulty ";

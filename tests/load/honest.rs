@@ -1,8 +1,6 @@
 //! A sender that does nothing wrong, and how long each of its lines takes to be printed, whatever
 //! others do.
 
-#![cfg(feature = "cli")]
-
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -12,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use memchr::memmem;
 
-use super::program::{Client, LIMIT};
+use crate::common::program::{Client, LIMIT};
 
 /// What its lines begin with.
 const NAME: &str = "honest";

@@ -1,25 +1,16 @@
 //! Connections that came and went, however they ended, leave nothing behind.
 
-#![cfg(all(
-    feature = "cli",
-    feature = "gzip",
-    feature = "zlib",
-    feature = "deflate",
-    feature = "zstd",
-    feature = "qt"
-))]
-
-mod common;
-
 use std::fs::File;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use common::faults::FAULTS;
-use common::pack::zstd;
-use common::process::{memory, open_files, threads, wait_for_open_files};
-use common::program::{Client, Program, Stdout};
+use crate::common::pack::zstd;
+use crate::common::process::memory;
+use crate::common::program::{Client, Program, Stdout};
+use crate::faults::FAULTS;
+use crate::machine;
+use crate::process::{open_files, threads, wait_for_open_files};
 
 /// How many come at the same time.
 const AT_ONCE: usize = 4;
@@ -29,14 +20,16 @@ const WARM_UP: usize = 600;
 
 #[test]
 fn after_2000_connections_memory_descriptors_and_threads_are_what_they_were() {
+    let _machine = machine::alone();
     // One KiB that each left behind would be twice as much.
     leave_nothing(2_000, 1 << 20);
 }
 
-/// `cargo test --release --test leak -- --ignored`
+/// `cargo test --release --test load leak -- --ignored`
 #[test]
 #[ignore = "takes minutes"]
 fn after_100000_connections_memory_descriptors_and_threads_are_what_they_were() {
+    let _machine = machine::alone();
     // 42 bytes that each left behind would be as much.
     leave_nothing(100_000, 4 << 20);
 }

@@ -1,35 +1,27 @@
 //! Many senders at once: nobody's lines are lost, spliced or out of order.
 
-#![cfg(all(
-    feature = "cli",
-    feature = "gzip",
-    feature = "zlib",
-    feature = "deflate",
-    feature = "zstd",
-    feature = "qt"
-))]
-
-mod common;
-
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::thread;
 
-use common::dice::Dice;
-use common::pack::{gzip, zstd};
-use common::program::{Client, Program, Version};
+use crate::common::pack::{gzip, zstd};
+use crate::common::program::{Client, Program, Version};
+use crate::dice::Dice;
+use crate::machine;
 
 const SENDERS: usize = 200;
 
 #[test]
 fn with_one_lane_every_line_of_200_senders_arrives_whole_and_in_its_senders_order() {
+    let _machine = machine::alone();
     every_line_arrives("1");
 }
 
 #[test]
 fn with_two_lanes_every_line_of_200_senders_arrives_whole_and_in_its_senders_order() {
+    let _machine = machine::alone();
     every_line_arrives("2");
 }
 

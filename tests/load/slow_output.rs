@@ -1,17 +1,6 @@
 //! An output that is slow, or stops for a while, slows the senders down. Nothing is lost, and
 //! nothing piles up.
 
-#![cfg(all(
-    feature = "cli",
-    feature = "gzip",
-    feature = "zlib",
-    feature = "deflate",
-    feature = "zstd",
-    feature = "qt"
-))]
-
-mod common;
-
 use std::fs::{self, File};
 use std::io::Read;
 use std::net::SocketAddr;
@@ -20,9 +9,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::process::{memory, peak_memory};
-use common::program::{Client, LIMIT, Program, Stdout};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::common::process::{memory, peak_memory};
+use crate::common::program::{Client, LIMIT, Program, Stdout};
+use crate::machine;
 
 const SENDERS: usize = 4;
 
@@ -38,6 +29,7 @@ const FLAT: u64 = 4 << 20;
 
 #[test]
 fn an_output_that_takes_1_mb_a_second_slows_all_senders_down_and_loses_nothing() {
+    let _machine = machine::shared();
     const FOR: Duration = Duration::from_secs(4);
     const RATE: f64 = 1_000_000.0;
     let_through(|output, program| {
@@ -54,18 +46,21 @@ fn an_output_that_takes_1_mb_a_second_slows_all_senders_down_and_loses_nothing()
 
 #[test]
 fn an_output_that_stops_for_3_seconds_makes_all_senders_wait_and_loses_nothing() {
+    let _machine = machine::shared();
     stops_for(Duration::from_secs(3));
 }
 
-/// `cargo test --test slow_output -- --ignored`
+/// `cargo test --test load slow_output -- --ignored`
 #[test]
 #[ignore = "takes longer than the one with 3 seconds, which shows the same"]
 fn an_output_that_stops_for_10_seconds_makes_all_senders_wait_and_loses_nothing() {
+    let _machine = machine::shared();
     stops_for(Duration::from_secs(10));
 }
 
 #[test]
 fn while_the_output_takes_nothing_handshakes_go_on() {
+    let _machine = machine::shared();
     const LINES: usize = 1_000;
     let mut program = Program::start_into(&["--lanes", "1", "-v"], Stdout::Unread);
     let mut output = program.unread();

@@ -1,16 +1,5 @@
 //! Senders of every kind, faults among them, for as long as there is time.
 
-#![cfg(all(
-    feature = "cli",
-    feature = "gzip",
-    feature = "zlib",
-    feature = "deflate",
-    feature = "zstd",
-    feature = "qt"
-))]
-
-mod common;
-
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
@@ -18,11 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::dice::Dice;
-use common::faults::FAULTS;
-use common::pack::{gzip, qt, zlib, zstd};
-use common::process::{memory, open_files, peak_memory, wait_for_open_files};
-use common::program::{Client, Program, Stdout, Version};
+use crate::common::pack::{gzip, qt, zlib, zstd};
+use crate::common::process::{memory, peak_memory};
+use crate::common::program::{Client, Program, Stdout, Version};
+use crate::dice::Dice;
+use crate::faults::FAULTS;
+use crate::machine;
+use crate::process::{open_files, wait_for_open_files};
 
 /// Those whose streams are whole, and those that do everything wrong.
 const SENDERS: usize = 8;
@@ -41,10 +32,11 @@ const FLAT: u64 = 24 << 20;
 /// What a connection has open. One that has ended may still be there for a moment.
 const FILES_EACH: usize = 2;
 
-/// `TLSINK_SOAK_SECONDS=60 cargo test --release --test soak -- --ignored`
+/// `TLSINK_SOAK_SECONDS=60 cargo test --release --test load soak -- --ignored`
 #[test]
 #[ignore = "takes ten minutes"]
 fn mixed_senders_are_served_whole_for_as_long_as_it_takes_and_nothing_grows() {
+    let _machine = machine::alone();
     let seconds = std::env::var("TLSINK_SOAK_SECONDS").map_or(SECONDS, |seconds| {
         seconds.parse().expect("it is a number of seconds")
     });
@@ -147,7 +139,7 @@ fn lines_of_each(output: File) -> Vec<u64> {
     for line in BufReader::new(output).lines() {
         let line = line.expect("only text was sent");
         let Some(line) = line.strip_prefix("sender ") else {
-            assert!(line.starts_with(common::faults::FAULTY), "{line}");
+            assert!(line.starts_with(crate::faults::FAULTY), "{line}");
             continue;
         };
         let numbers: Vec<usize> = line.split(' ').flat_map(str::parse).collect();

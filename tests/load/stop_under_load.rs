@@ -1,17 +1,6 @@
 //! A stop in the middle of much work: who was told that all is there finds it there, everybody
 //! else's end is said, and the sums are right.
 
-#![cfg(all(
-    feature = "cli",
-    feature = "gzip",
-    feature = "zlib",
-    feature = "deflate",
-    feature = "zstd",
-    feature = "qt"
-))]
-
-mod common;
-
 use std::collections::HashMap;
 use std::fs;
 use std::io::{self, Read};
@@ -19,11 +8,13 @@ use std::net::SocketAddr;
 use std::sync::mpsc;
 use std::thread;
 
-use common::bomb::bomb_of;
-use common::dice::Dice;
-use common::pack::{gzip, zstd};
-use common::program::{Client, Ended, LIMIT, Outcome, Program, Stdout, Version};
 use rustix::process::Signal;
+
+use crate::bomb::bomb_of;
+use crate::common::pack::{gzip, zstd};
+use crate::common::program::{Client, Ended, LIMIT, Outcome, Program, Stdout, Version};
+use crate::dice::Dice;
+use crate::machine;
 
 /// They send one stream after the other, until nobody takes them any more.
 const SENDERS: usize = 16;
@@ -36,6 +27,7 @@ const BEFORE: usize = 100;
 
 #[test]
 fn stopped_under_load_it_has_synced_each_file_that_it_receipted() {
+    let _machine = machine::alone();
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().to_str().unwrap();
     let (streams, outcome) = stop_under_load(&["--output-dir", directory, "--sync"]);
@@ -62,6 +54,7 @@ fn stopped_under_load_it_has_synced_each_file_that_it_receipted() {
 
 #[test]
 fn stopped_under_load_it_has_printed_each_stream_that_it_receipted() {
+    let _machine = machine::alone();
     let (streams, outcome) = stop_under_load(&[]);
     let printed = outcome.stdout_text();
     let mut lines = HashMap::new();
@@ -81,6 +74,7 @@ fn stopped_under_load_it_has_printed_each_stream_that_it_receipted() {
 
 #[test]
 fn a_stop_does_not_wait_for_what_a_few_bytes_decode_to() {
+    let _machine = machine::alone();
     const BOMBERS: usize = 8;
     for args in [
         &["--format", "json"][..],

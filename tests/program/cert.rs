@@ -3,8 +3,6 @@
 
 #![cfg(feature = "cli")]
 
-mod common;
-
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -13,12 +11,13 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
-use common::program::{Outcome, Program, tcp};
-use common::skip::{is_installed, skip};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerName};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tempfile::tempdir;
+
+use crate::common::program::{Outcome, Program, tcp};
+use crate::common::skip::{is_installed, skip};
 
 /// All that it writes, in the order in which it is said.
 const FILES: [&str; 6] = [

@@ -10,8 +10,6 @@
     feature = "qt"
 ))]
 
-mod common;
-
 use std::collections::HashMap;
 use std::fs;
 use std::net::SocketAddr;
@@ -20,23 +18,22 @@ use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::Duration;
 
-use common::authority::{
-    Authority, Credentials, Subtree, constrains_uris, dns, excludes_dns, expires, lasts, mail,
-    permits_dns, uri,
-};
-use common::client;
-use common::memory::{Session, finish};
-use common::program::{Client, FREE, Program, Version, run_if_installed, tcp};
-use common::skip::missing;
 use rcgen::{
     BasicConstraints, CidrSubnet, CustomExtension, DistinguishedName, DnType, DnValue,
-    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, NameConstraints, SanType,
+    ExtendedKeyUsagePurpose, GeneralSubtree, IsCa, NameConstraints,
 };
 use rustls::client::ResolvesClientCert;
 use rustls::sign::{CertifiedKey, Signer, SigningKey, any_supported_type};
 use rustls::{SignatureAlgorithm, SignatureScheme};
 use tempfile::TempDir;
-use tlsink::{Clients, Decoded, End, Identity, Server, Tls};
+
+use crate::common::authority::{
+    Authority, Credentials, Subtree, constrains_uris, dns, excludes_dns, expires, ip, lasts, mail,
+    permits_dns, uri,
+};
+use crate::common::client;
+use crate::common::program::{Client, FREE, Program, Version, run_if_installed, tcp};
+use crate::common::skip::missing;
 
 #[test]
 fn a_sender_is_called_by_its_first_dns_name_uri_mail_address_common_name_or_ip_address() {
@@ -301,68 +298,6 @@ fn a_hostile_name_stays_one_escaped_word() {
     is_called(&Setup::new(&[&ca]), &wide, "x\\u{3000}y\\u{a0}\\u{202e}z");
     let long = ca.sender(&"ü".repeat(200), &[]);
     is_called(&Setup::new(&[&ca]), &long, &("ü".repeat(128) + "…"));
-}
-
-#[test]
-fn all_verified_names_are_listed_the_one_to_show_first() {
-    let ca = Authority::new("Plant CA");
-    let names = [
-        mail("m@x.example"),
-        uri("urn:u"),
-        dns("d.example"),
-        ip("192.0.2.7"),
-        dns("e.example"),
-    ];
-    let sender = ca.sender("c", &names);
-    for (allowed, listed) in [
-        (
-            None,
-            [
-                "d.example",
-                "e.example",
-                "urn:u",
-                "m@x.example",
-                "c",
-                "192.0.2.7",
-            ],
-        ),
-        (
-            Some("urn:u"),
-            [
-                "urn:u",
-                "d.example",
-                "e.example",
-                "m@x.example",
-                "c",
-                "192.0.2.7",
-            ],
-        ),
-    ] {
-        let mut clients = Clients::from_ca_pem(ca.pem().as_bytes()).unwrap();
-        if let Some(name) = allowed {
-            clients = clients.allow(name).unwrap();
-        }
-        let own = ca.server(&["localhost"]).pem();
-        let tls = Tls::builder()
-            .identity(Identity::from_pem(own.as_bytes(), own.as_bytes()).unwrap())
-            .clients(clients)
-            .build()
-            .unwrap();
-        for version in Version::ALL {
-            let (server, mut sink) = Server::builder().tls(tls.clone()).build().unwrap();
-            let client = client::Client::with(sender.config(version.of_rustls()));
-            let mut session = Session::open(&server, client);
-            let opened = smol::block_on(sink.next());
-            let Some(Decoded::Open(conn)) = opened else {
-                panic!("{opened:?}");
-            };
-            assert_eq!(conn.names(), listed);
-            session.remote.send(session.client.close_notify());
-            let (_, report) = finish(&mut session, &mut sink);
-            assert_eq!(report.end, End::Clean);
-            assert_eq!(report.peer.names(), listed);
-        }
-    }
 }
 
 #[test]
@@ -1586,10 +1521,6 @@ fn begins_in_2049(params: &mut rcgen::CertificateParams) {
     params.not_after = rcgen::date_time_ymd(2049, 12, 31);
 }
 
-fn ip(address: &str) -> SanType {
-    SanType::IpAddress(address.parse().unwrap())
-}
-
 fn certificates(pem: &str) -> Vec<rustls::Certificate> {
     use rustls_pki_types::CertificateDer;
     use rustls_pki_types::pem::PemObject;
@@ -1637,7 +1568,7 @@ impl Setup {
             .map(String::as_str)
             .chain(args.iter().copied())
             .collect();
-        Program::start_on(&[FREE], &all, common::program::Stdout::Collected)
+        Program::start_on(&[FREE], &all, crate::common::program::Stdout::Collected)
     }
 }
 

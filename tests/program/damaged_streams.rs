@@ -10,12 +10,11 @@
     feature = "qt"
 ))]
 
-mod common;
-
-use common::flushed::Flushed;
-use common::objects::{Printed, streams};
-use common::program::{Client, Program};
 use tlsink::decode::Format;
+
+use crate::common::flushed::Flushed;
+use crate::common::objects::{Printed, streams};
+use crate::common::program::{Client, Program};
 
 const PARTS: [&[u8]; 4] = [
     b"the first line\nand a second one\n",

@@ -1,8 +1,6 @@
 //! The options that the program's own help lists.
 
-#![cfg(feature = "cli")]
-
-use super::program::Program;
+use crate::common::program::Program;
 
 /// An option, as `--help` lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,8 +9,6 @@
     feature = "qt"
 ))]
 
-mod common;
-
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
@@ -22,14 +20,15 @@ use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use common::pack::{deflate, gzip, qt, zlib, zstd};
-use common::program::{
-    BINARY, Client, FREE, LIMIT, Program, Stderr, Stdout, Version, after, client_hello, send, tcp,
-};
-use common::skip::{is_installed, skip};
 use flate2::Compression;
 use flate2::write::ZlibEncoder;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
+
+use crate::common::pack::{deflate, gzip, qt, zlib, zstd};
+use crate::common::program::{
+    BINARY, Client, FREE, LIMIT, Program, Stderr, Stdout, Version, after, client_hello, send, tcp,
+};
+use crate::common::skip::{is_installed, skip};
 
 const NO_CLOSE_NOTIFY: &str = "truncated (no close_notify)";
 

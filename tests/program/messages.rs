@@ -10,8 +10,6 @@
     feature = "qt"
 ))]
 
-mod common;
-
 use std::any::Any;
 use std::fs;
 use std::io::{self, Write};
@@ -20,18 +18,19 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use common::authority::{Authority, DISTRIBUTION_POINT, dns, some_reasons};
-use common::client;
-use common::help::Listed;
-use common::pack::gzip;
-use common::program::{
-    BINARY, Client, FREE, Outcome, Program, Stderr, Stdout, after, client_hello, tcp, tls_1_1_hello,
-};
-use common::skip::{is_installed, skip};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use rustix::io::Errno;
 use rustix::process::{Signal, geteuid};
+
+use crate::common::authority::{Authority, DISTRIBUTION_POINT, dns, some_reasons};
+use crate::common::client;
+use crate::common::pack::gzip;
+use crate::common::program::{
+    BINARY, Client, FREE, Outcome, Program, Stderr, Stdout, after, client_hello, tcp, tls_1_1_hello,
+};
+use crate::common::skip::{is_installed, skip};
+use crate::help::Listed;
 
 #[test]
 fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {

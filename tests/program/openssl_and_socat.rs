@@ -9,18 +9,16 @@
     feature = "qt"
 ))]
 
-mod common;
-
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use common::client::{self, TLS13, config};
-use common::pack::gzip;
-use common::program::{Client, LIMIT, Program, Version, run_if_installed};
-use common::skip::{REQUIRE, can_trace};
+use crate::common::client::{self, TLS13, config};
+use crate::common::pack::gzip;
+use crate::common::program::{Client, LIMIT, Program, Version, run_if_installed};
+use crate::common::skip::{REQUIRE, can_trace};
 
 const NO_CLOSE_NOTIFY: &str = "truncated (no close_notify)";
 
@@ -160,7 +158,7 @@ fn without_its_client_a_test_says_that_it_is_skipped_and_fails_where_clients_are
     for (required, passes) in [("", true), ("1", false)] {
         let tests = std::env::current_exe().unwrap();
         let outcome = Command::new(tests)
-            .args(["--exact", "socat_ends_clean"])
+            .args(["--exact", "openssl_and_socat::socat_ends_clean"])
             .env("PATH", nothing.path())
             .env(REQUIRE, required)
             .output()

@@ -9,8 +9,6 @@
     feature = "qt"
 ))]
 
-mod common;
-
 use std::ffi::OsString;
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
@@ -21,15 +19,16 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::authority::Authority;
-use common::client;
-use common::help::Listed;
-use common::pack::{gzip, zstd};
-use common::program::{
+use rustix::process::Signal;
+
+use crate::common::authority::Authority;
+use crate::common::client;
+use crate::common::pack::{gzip, zstd};
+use crate::common::program::{
     BINARY, Client, FREE, Outcome, Program, Stderr, Stdout, Version, client_hello, send, tcp,
     tls_1_1_hello,
 };
-use rustix::process::Signal;
+use crate::help::Listed;
 
 #[test]
 fn tls_min_refuses_older_versions() {

@@ -9,8 +9,6 @@
     feature = "qt"
 ))]
 
-mod common;
-
 use std::fs;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -19,10 +17,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
-use common::process::peak_memory;
-use common::program::{BINARY, LIMIT, Program, Stdout};
 use rustix::process::Signal;
 use tempfile::TempDir;
+
+use crate::common::process::peak_memory;
+use crate::common::program::{BINARY, LIMIT, Program, Stdout};
 
 #[test]
 fn killed_at_any_time_the_receiver_has_on_disk_what_it_receipted() {

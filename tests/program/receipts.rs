@@ -9,19 +9,15 @@
     feature = "qt"
 ))]
 
-mod common;
-
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 
-use common::memory::{Seen, pull_one};
-use common::pack::gzip;
-use common::press::Plain;
-use common::program::{Client, Program, Stdout, Version, run_if_installed};
-use common::skip::is_installed;
 use rustix::process::Signal;
-use tlsink::Server;
+
+use crate::common::pack::gzip;
+use crate::common::program::{Client, Program, Stdout, Version, run_if_installed};
+use crate::common::skip::is_installed;
 
 /// CRC-32C of `123456789`, as the catalogues of such checksums give it.
 const CHECK: &str = "e3069283";
@@ -212,23 +208,4 @@ fn a_sender_that_never_reads_its_receipt_delivers_everything() {
     client.finish_without_reading().unwrap();
     program.wait_for_stdout("all of it\n");
     assert_eq!(program.wait_for_end().end, "clean");
-}
-
-#[test]
-fn the_receipt_waits_until_the_output_is_done_with_the_stream() {
-    let (server, mut sink) = Server::builder().receipts(true).build().unwrap();
-    let mut sender = Plain::new(&server);
-    sender.remote.send(*b"hello\n");
-    sender.remote.send_eof();
-    assert!(sender.connection.run().is_none());
-    assert_eq!(pull_one(&mut sink), Some(Seen::Open));
-    assert_eq!(pull_one(&mut sink), Some(Seen::Data(b"hello\n".to_vec())));
-    assert!(matches!(pull_one(&mut sink), Some(Seen::Close(_))));
-    assert!(sender.connection.run().is_none());
-    assert!(sender.remote.take().is_empty());
-    // Asking for more says that the end was dealt with.
-    assert_eq!(pull_one(&mut sink), None);
-    assert!(sender.connection.run().is_some());
-    assert!(sender.remote.take().starts_with(b"{\"ok\":true,"));
-    assert!(sender.remote.is_closed());
 }

@@ -9,8 +9,6 @@
     feature = "qt"
 ))]
 
-mod common;
-
 use std::collections::HashSet;
 use std::fs;
 use std::io;
@@ -20,13 +18,14 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::authority::{
-    Authority, Credentials, DISTRIBUTION_POINT, dns, expires, lasts, some_reasons,
-};
-use common::program::{Client, Program, Version, send, tcp};
 use rcgen::SerialNumber;
 use rustix::process::Signal;
 use tempfile::TempDir;
+
+use crate::common::authority::{
+    Authority, Credentials, DISTRIBUTION_POINT, dns, expires, lasts, some_reasons,
+};
+use crate::common::program::{Client, Program, Version, send, tcp};
 
 const RELOADED: &str = "tlsink: certificates reloaded";
 

@@ -9,8 +9,6 @@
     feature = "qt"
 ))]
 
-mod common;
-
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -20,22 +18,24 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use common::authority;
-use common::client::{HANDSHAKE, SEALED, Sealer, TLS12, TLS13};
-use common::memory::{Driven, pipe};
-use common::pack::gzip;
-use common::program::{BINARY, LIMIT, Outcome, Program, Stderr, Stdout, run_if_installed};
-use common::server::{Accepted, Authority, Keyed, Server};
-use common::skip::missing;
-use common::terminal::Terminal;
 use rcgen::{
     CertificateParams, CustomExtension, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     GeneralSubtree, KeyPair, NameConstraints, SanType, date_time_ymd,
 };
 use rustix::io::Errno;
 use rustix::process::Signal;
-use rustls::{RootCertStore, ServerConfig, ServerConnection};
-use tlsink::{Connector, Fingerprint, Servers};
+use rustls::{RootCertStore, ServerConfig};
+use tlsink::Fingerprint;
+
+mod server;
+
+use crate::common::authority;
+use crate::common::client::{TLS12, TLS13};
+use crate::common::pack::gzip;
+use crate::common::program::{BINARY, LIMIT, Outcome, Program, Stderr, Stdout, run_if_installed};
+use crate::common::skip::missing;
+use crate::common::terminal::Terminal;
+use server::{Accepted, Authority, Keyed, Server};
 
 /// The hint to a missing close_notify.
 const NOT_TAKEN: &str = "a tlsink server sends none for a stream that it did not take whole, and \
@@ -1318,55 +1318,6 @@ fn what_a_server_says_unasked_is_passed_over_up_to_a_limit() {
     }
 }
 
-/// In TLS 1.2, rustls answers each request with an alert, and keeps those that can't be sent.
-#[test]
-fn a_server_that_asks_to_renegotiate_and_reads_no_answer_is_not_read_any_more() {
-    let mut config = Keyed::self_signed(&["localhost"]).config_with(&[SEALED], &[&TLS12]);
-    config.enable_secret_extraction = true;
-    let mut server = ServerConnection::new(Arc::new(config)).unwrap();
-    let (transport, remote) = pipe();
-    let connector = Connector::new(Servers::anyone()).unwrap();
-    let mut connecting = Driven::new(Box::pin(connector.connect("localhost", transport)));
-    let mut sender = loop {
-        if let Some(connected) = connecting.run() {
-            break connected.unwrap();
-        }
-        let records = remote.take();
-        server.read_tls(&mut &*records).unwrap();
-        server.process_new_packets().unwrap();
-        let mut records = Vec::new();
-        while server.wants_write() {
-            server.write_tls(&mut records).unwrap();
-        }
-        remote.send(records);
-    };
-    let mut sealer = Sealer::with(server.extract_secrets().unwrap());
-
-    remote.stop_reading();
-    let before = remote.read();
-    // Each is nothing but its header (RFC 5246, section 7.4.1.1).
-    let hello_requests = [0; 16_000];
-    let mut flood = 0;
-    for _ in 0..13 {
-        let record = sealer.record(HANDSHAKE, &hello_requests);
-        flood += record.len();
-        remote.send(record);
-    }
-    let mut sending = Driven::new(Box::pin(async {
-        sender.send(b"text\n").await?;
-        sender.finish().await
-    }));
-    assert!(sending.run().is_none());
-    let read = remote.read() - before;
-    assert!(read < 128 << 10, "{read} bytes of {flood} were read");
-    // Once the server reads, it is heard out.
-    remote.read_again();
-    assert!(sending.run().is_none());
-    assert_eq!(remote.read() - before, flood);
-    remote.send(sealer.close_notify());
-    sending.run().expect("it is done").unwrap();
-}
-
 #[test]
 fn a_terminal_shows_how_far_a_file_has_come_and_then_only_the_end() {
     let folder = Folder::new();
@@ -1395,7 +1346,7 @@ fn a_terminal_shows_how_far_a_file_has_come_and_then_only_the_end() {
     let outcome = sender.outcome();
     let len = 64 << 20;
     let sent = format!("tlsink: sent {len} bytes as {len} (none) to {to}");
-    let last = common::terminal::as_shown(outcome.stderr.trim_end_matches('\n'));
+    let last = crate::common::terminal::as_shown(outcome.stderr.trim_end_matches('\n'));
     assert_eq!((last, outcome.status), (&*sent, 0));
     server.join();
 
@@ -1417,7 +1368,7 @@ fn a_terminal_shows_how_far_a_file_has_come_and_then_only_the_end() {
         }
         let outcome = sender.outcome();
         assert_eq!(outcome.status, 0);
-        assert!(!outcome.stderr.contains(common::terminal::ERASE));
+        assert!(!outcome.stderr.contains(crate::common::terminal::ERASE));
         server.join();
     }
 }

@@ -9,19 +9,18 @@
     feature = "qt"
 ))]
 
-mod common;
-
 use std::fs;
 use std::process::Command;
 use std::sync::Arc;
 
-use common::authority::{Authority, Credentials, dns};
-use common::client::{config, knowing, trusting};
-use common::program::{Client, Program, Version, run_if_installed, tcp};
-use common::skip::missing;
 use rcgen::KeyPair;
-use rustls::{ClientConfig, SignatureScheme};
+use rustls::{Certificate, ClientConfig, RootCertStore, SignatureScheme, SupportedProtocolVersion};
 use tempfile::TempDir;
+
+use crate::common::authority::{Authority, Credentials, dns};
+use crate::common::client::{AnyCertificate, config, versions};
+use crate::common::program::{Client, Program, Version, run_if_installed, tcp};
+use crate::common::skip::missing;
 
 #[test]
 fn of_several_certificates_the_one_is_shown_that_is_for_the_name() {
@@ -268,4 +267,26 @@ impl Identities {
 fn base64(credentials: &Credentials) -> &str {
     let (_, text) = credentials.chain_pem.split_once('\n').unwrap();
     text.split_once("-----").unwrap().0
+}
+
+/// A client's configuration that knows only these kinds of signatures.
+fn knowing(
+    schemes: &[SignatureScheme],
+    version: &'static SupportedProtocolVersion,
+) -> ClientConfig {
+    let verifier = AnyCertificate(Some(schemes.to_vec()));
+    versions(version)
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth()
+}
+
+/// A client's configuration that takes a server for which one of these CAs has signed.
+fn trusting(authorities: &[&[u8]], version: &'static SupportedProtocolVersion) -> ClientConfig {
+    let mut roots = RootCertStore::empty();
+    for der in authorities {
+        roots.add(&Certificate(der.to_vec())).unwrap();
+    }
+    versions(version)
+        .with_root_certificates(roots)
+        .with_no_client_auth()
 }

@@ -9,14 +9,13 @@
     feature = "qt"
 ))]
 
-mod common;
-
 use std::io::Read;
 
-use common::program::{Client, Outcome, Program, Stderr, Stdout, send};
-use common::terminal::{ERASE, Terminal};
 use rustix::fs::OFlags;
 use rustix::process::Signal;
+
+use crate::common::program::{Client, Outcome, Program, Stderr, Stdout, send};
+use crate::common::terminal::{ERASE, Terminal};
 
 /// Text that does something to a terminal, and what is shown of it instead.
 const HARMFUL: [(&[u8], &str); 16] = [

@@ -1,15 +1,6 @@
 //! Senders that misbehave, each in its own way: what it is to be is made by chance, and known
 //! before.
 
-#![cfg(all(
-    feature = "cli",
-    feature = "gzip",
-    feature = "zlib",
-    feature = "deflate",
-    feature = "zstd",
-    feature = "qt"
-))]
-
 use std::fmt::{self, Write};
 use std::io;
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -17,10 +8,10 @@ use std::time::Duration;
 
 use tlsink::decode::Format;
 
-use super::dice::Dice;
-use super::flushed::Flushed;
-use super::program::{Program, Version};
 use super::sealed::Sealed;
+use crate::common::flushed::Flushed;
+use crate::common::program::{Program, Version};
+use crate::dice::Dice;
 
 /// What goes wrong with a stream, and where.
 #[derive(Clone, Copy, Debug)]

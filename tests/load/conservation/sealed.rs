@@ -1,13 +1,11 @@
 //! A sender that seals its records in memory, and sends them when it is told to, whole or not.
 
-#![cfg(feature = "cli")]
-
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use super::client::Client;
-use super::program::{Version, tcp};
+use crate::common::client::Client;
+use crate::common::program::{Version, tcp};
 
 pub struct Sealed {
     tls: Client,

@@ -1,16 +1,14 @@
 //! Thousands of connections, from a few threads.
 
-#![cfg(feature = "cli")]
-
 use std::io::{self, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::thread;
 
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, connect, socket_with};
 
-use super::client::{TLS13, config};
-use super::program::{LIMIT, client_hello, tcp};
-use super::sender::Sender;
+use crate::common::client::{TLS13, config};
+use crate::common::program::{LIMIT, client_hello, tcp};
+use crate::common::sender::Sender;
 
 /// How many threads connect at the same time.
 const THREADS: usize = 4;
@@ -31,7 +29,7 @@ pub fn idle(address: SocketAddr, count: usize) -> Vec<TcpStream> {
     connect_all(count, || {
         let tcp = tcp(address).expect("the server accepts");
         let sender = Sender::over(tcp, config(&TLS13)).expect("the handshake succeeds");
-        sender.into_transport()
+        sender.0.sock
     })
 }
 
@@ -41,7 +39,8 @@ pub fn tcp_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
         IpAddr::V4(_) => AddressFamily::INET,
         IpAddr::V6(_) => AddressFamily::INET6,
     };
-    let socket = socket(family, SocketType::STREAM, None)?;
+    // No program that another test starts meanwhile is to have it, too.
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     bind(&socket, &SocketAddr::new(source, 0))?;
     connect(&socket, &address)?;
     let tcp = TcpStream::from(socket);

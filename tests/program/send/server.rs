@@ -1,7 +1,5 @@
 //! A TLS server that does what the test says, misbehaviour included, and certificates for it.
 
-#![cfg(feature = "cli")]
-
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -17,8 +15,8 @@ use rustls::{
 };
 use tlsink::Fingerprint;
 
-use super::client::{TLS12, TLS13};
-use super::program::{FREE, LIMIT};
+use crate::common::client::{TLS12, TLS13};
+use crate::common::program::{FREE, LIMIT};
 
 /// A CA of the test's own.
 pub struct Authority {
