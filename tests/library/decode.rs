@@ -22,6 +22,11 @@ use tlsink::limits::CHUNK;
 use zstd_safe::zstd_sys::ZSTD_EndDirective;
 use zstd_safe::{CCtx, CParameter, DCtx, InBuffer, OutBuffer};
 
+use crate::by_hand::{
+    FHCRC, FNAME, GZIP_HEADER, RAW, RLE, block_header, gzip_header, gzip_trailer, skippable,
+};
+use crate::common::pack::zstd;
+use crate::common::zstd::zstd_part;
 use crate::fuzz::decode::{self as fuzz, Outcome, Stopped};
 
 /// The formats that a stream can be named to be in.
@@ -303,7 +308,7 @@ fn a_zstd_frame_of_another_size_than_announced_delivers_the_same_whatever_the_sp
     for announced in [4, 12] {
         // A single segment with a content size of one byte, and one raw block.
         let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0x20, announced];
-        frame.extend(block_header(8, 0, true));
+        frame.extend(block_header(RAW, 8, true));
         frame.extend(b"12345678");
         let at_once = run(Format::Zstd, &[&frame], ROOM);
         corrupt_at(&at_once, Format::Zstd);
@@ -528,7 +533,7 @@ fn a_gzip_fault_is_told_with_its_place_after_everything_before_it() {
 fn a_corrupt_gzip_body_is_told_with_its_place_after_everything_before_it() {
     let packed = pack_each(Format::Deflate, &[b"delivered\n"]).concat();
     // After the flush comes a block of the reserved type.
-    let stream = [&member(0, b"good\n")[..], &HEADER, &packed, &[7]].concat();
+    let stream = [&member(0, b"good\n")[..], &GZIP_HEADER, &packed, &[7]].concat();
     for size in [1, CHUNK] {
         let outcome = run(Format::Gzip, &chunks(&stream, size), 7);
         assert_eq!(outcome.output, b"good\ndelivered\n");
@@ -745,7 +750,7 @@ fn a_zstd_window_between_powers_of_two_counts_exactly() {
     // 1 KiB and three eighths of it.
     let window = 1024 + 3 * 128;
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 3];
-    frame.extend(block_header(4, 0, true));
+    frame.extend(block_header(RAW, 4, true));
     frame.extend(b"text");
     for (max_window, passes) in [(window, true), (window - 1, false)] {
         let limits = Limits {
@@ -760,7 +765,7 @@ fn a_zstd_window_between_powers_of_two_counts_exactly() {
 
 #[test]
 fn the_size_of_a_single_zstd_segment_is_its_window() {
-    let frame = zstd_at_once(&text(100_000));
+    let frame = zstd(&text(100_000));
     assert_eq!(frame[4] & 0x20, 0x20, "the encoder made a single segment");
     for (max_window, passes) in [(100_000, true), (99_999, false)] {
         let limits = Limits {
@@ -898,7 +903,7 @@ fn every_zstd_block_before_a_corrupt_one_is_delivered() {
     let large = text(600_000);
     let small = text(3000);
     for (data, frame) in [
-        (&large, zstd_at_once(&large)),
+        (&large, zstd(&large)),
         (&small, pack(Format::Zstd, &small, 100)),
     ] {
         let blocks = blocks(&frame);
@@ -933,7 +938,7 @@ fn a_small_zstd_stream_that_decodes_to_gigabytes_comes_in_steps() {
     // No content size, and a window of 128 KiB.
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 7 << 3];
     while frame.len() + 4 <= CHUNK {
-        frame.extend(block_header(BLOCK, 1, false));
+        frame.extend(block_header(RLE, BLOCK, false));
         frame.push(b'z');
     }
     assert!((frame.len() - 6) / 4 * BLOCK > 1 << 30);
@@ -1381,7 +1386,8 @@ fn pack(format: Format, data: &[u8], flush_every: usize) -> Vec<u8> {
             let encoder = DeflateEncoder::new(Vec::new(), Compression::default());
             write_parts(encoder, &parts).finish().unwrap()
         }
-        Format::Zstd if flush_every == usize::MAX => zstd_at_once(data),
+        // A frame whose size is known from the start.
+        Format::Zstd if flush_every == usize::MAX => zstd(data),
         Format::Zstd => {
             let mut context = CCtx::create();
             context
@@ -1435,7 +1441,7 @@ fn pack_each(format: Format, parts: &[&[u8]]) -> Vec<Vec<u8>> {
                     .compress_vec(part, &mut flushed, FlushCompress::Sync)
                     .unwrap();
                 if format == Format::Gzip && packed.is_empty() {
-                    flushed.splice(..0, HEADER);
+                    flushed.splice(..0, GZIP_HEADER);
                 }
             }
         }
@@ -1444,48 +1450,10 @@ fn pack_each(format: Format, parts: &[&[u8]]) -> Vec<Vec<u8>> {
     packed
 }
 
-/// The shortest header of a gzip member.
-const HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-
-const FHCRC: u8 = 1 << 1;
-const FEXTRA: u8 = 1 << 2;
-const FNAME: u8 = 1 << 3;
-const FCOMMENT: u8 = 1 << 4;
-
-/// A gzip member with what these flags announce (RFC 1952, section 2.3).
+/// A gzip member with what these flags announce.
 fn member(flags: u8, data: &[u8]) -> Vec<u8> {
-    let mut member = HEADER.to_vec();
-    member[3] = flags;
-    if flags & FEXTRA != 0 {
-        // With a zero in it, which ends nothing.
-        member.extend([6, 0, b'a', b'b', 2, 0, 0, 1]);
-    }
-    if flags & FNAME != 0 {
-        member.extend(b"name\0");
-    }
-    if flags & FCOMMENT != 0 {
-        member.extend(b"a comment\0");
-    }
-    if flags & FHCRC != 0 {
-        let crc = crc32fast::hash(&member) as u16;
-        member.extend(crc.to_le_bytes());
-    }
-    member.extend(pack(Format::Deflate, data, usize::MAX));
-    member.extend(gzip_trailer(data));
-    member
-}
-
-fn gzip_trailer(data: &[u8]) -> Vec<u8> {
-    let crc = crc32fast::hash(data).to_le_bytes();
-    let size = (data.len() as u32).to_le_bytes();
-    [crc, size].concat()
-}
-
-/// A frame whose size is known from the start.
-fn zstd_at_once(data: &[u8]) -> Vec<u8> {
-    let mut packed = Vec::with_capacity(zstd_safe::compress_bound(data.len()));
-    zstd_safe::compress(&mut packed, data, 3).unwrap();
-    packed
+    let packed = pack(Format::Deflate, data, usize::MAX);
+    [gzip_header(flags), packed, gzip_trailer(data)].concat()
 }
 
 /// A frame with a window of 2^log bytes; its size isn't known from the start, so that the window
@@ -1503,17 +1471,6 @@ fn frame_with_window(log: u32, data: &[u8]) -> Vec<u8> {
     frame
 }
 
-fn zstd_part(context: &mut CCtx<'_>, data: &[u8], end: ZSTD_EndDirective) -> Vec<u8> {
-    let mut packed = Vec::with_capacity(zstd_safe::compress_bound(data.len()) + 100);
-    let mut input = InBuffer::around(data);
-    let mut output = OutBuffer::around(&mut packed);
-    let left = context
-        .compress_stream2(&mut output, &mut input, end)
-        .unwrap();
-    assert_eq!((left, input.pos()), (0, data.len()));
-    packed
-}
-
 /// What the library makes of a frame or of its beginning, and the library's state afterwards.
 fn decode_by_library(frame: &[u8], window_log: u32) -> (Vec<u8>, DCtx<'static>) {
     let mut context = DCtx::create();
@@ -1529,23 +1486,6 @@ fn decode_by_library(frame: &[u8], window_log: u32) -> (Vec<u8>, DCtx<'static>) 
         context.decompress_stream(&mut output, &mut input).unwrap();
     }
     (decoded, context)
-}
-
-fn skippable(number: u8, bytes: &[u8]) -> Vec<u8> {
-    let size = bytes.len() as u32;
-    [
-        &[0x50 | number, 0x2a, 0x4d, 0x18],
-        &size.to_le_bytes()[..],
-        bytes,
-    ]
-    .concat()
-}
-
-/// RFC 8878, section 3.1.1.2: type 0 is raw, 1 is RLE, 2 is compressed.
-fn block_header(size: usize, kind: u32, last: bool) -> [u8; 3] {
-    let header = (size as u32) << 3 | kind << 1 | u32::from(last);
-    let [a, b, c, _] = header.to_le_bytes();
-    [a, b, c]
 }
 
 /// Where the blocks of a frame are, without their headers of three bytes.

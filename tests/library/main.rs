@@ -31,6 +31,8 @@ mod reference_vectors;
 mod sink;
 
 // What several of them use.
+#[cfg(feature = "gzip")]
+mod by_hand;
 mod memory;
 mod press;
 
@@ -49,6 +51,7 @@ mod common {
     pub mod sender;
     pub mod skip;
     pub mod terminal;
+    pub mod zstd;
 }
 
 #[path = "../fuzz"]

@@ -15,6 +15,10 @@ use std::process::Command;
 use tlsink::decode::{Decoder, Fault, Format, Limits};
 use zstd_safe::{CCtx, CParameter};
 
+use crate::by_hand::{
+    COMPRESSED, FCOMMENT, FEXTRA, FHCRC, FNAME, FTEXT, GZIP_HEADER, RAW, RESERVED, RLE,
+    block_header, gzip_header, gzip_trailer, skippable,
+};
 use crate::common::program::{Client, Program, run_if_installed};
 use crate::fuzz::decode as fuzz;
 
@@ -797,15 +801,6 @@ fn adler(data: &[u8]) -> [u8; 4] {
 
 // gzip (RFC 1952).
 
-const FTEXT: u8 = 1;
-const FHCRC: u8 = 1 << 1;
-const FEXTRA: u8 = 1 << 2;
-const FNAME: u8 = 1 << 3;
-const FCOMMENT: u8 = 1 << 4;
-
-/// The shortest header.
-const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
-
 fn gzip_vectors() -> Vec<Vector> {
     let body = Bits::default().stored(b"text", true).done();
     let trailer = gzip_trailer(b"text");
@@ -939,30 +934,6 @@ fn gzip_vectors() -> Vec<Vector> {
     vectors
 }
 
-fn gzip_header(flags: u8) -> Vec<u8> {
-    let mut header = GZIP_HEADER.to_vec();
-    header[3] = flags;
-    if flags & FEXTRA != 0 {
-        header.extend([6, 0, b'a', b'b', 2, 0, 0, 1]);
-    }
-    if flags & FNAME != 0 {
-        header.extend(b"name\0");
-    }
-    if flags & FCOMMENT != 0 {
-        header.extend(b"comment\0");
-    }
-    if flags & FHCRC != 0 {
-        let crc = crc32fast::hash(&header) as u16;
-        header.extend(crc.to_le_bytes());
-    }
-    header
-}
-
-fn gzip_trailer(data: &[u8]) -> Vec<u8> {
-    let size = data.len() as u32;
-    [crc32fast::hash(data).to_le_bytes(), size.to_le_bytes()].concat()
-}
-
 // Zstandard (RFC 8878).
 
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
@@ -974,12 +945,6 @@ const SINGLE_SEGMENT: u8 = 1 << 5;
 const UNUSED_BIT: u8 = 1 << 4;
 const RESERVED_BIT: u8 = 1 << 3;
 const CHECKSUM: u8 = 1 << 2;
-
-/// Types of blocks (section 3.1.1.2.2).
-const RAW: u32 = 0;
-const RLE: u32 = 1;
-const COMPRESSED: u32 = 2;
-const RESERVED: u32 = 3;
 
 fn zstd_vectors() -> Vec<Vector> {
     let text = block(RAW, b"text", true);
@@ -999,7 +964,7 @@ fn zstd_vectors() -> Vec<Vector> {
             &[&block(RAW, b"one ", false), last].concat(),
         )
     };
-    let run = |size: usize| [&header(RLE, size, true)[..], b"r"].concat();
+    let run = |size: usize| [&block_header(RLE, size, true)[..], b"r"].concat();
     let mut vectors = vec![
         vector("raw block", &whole[..], b"text", Whole),
         vector(
@@ -1276,14 +1241,8 @@ fn zstd_vectors() -> Vec<Vector> {
     vectors
 }
 
-fn header(kind: u32, size: usize, last: bool) -> [u8; 3] {
-    let header = (size as u32) << 3 | kind << 1 | u32::from(last);
-    let [a, b, c, _] = header.to_le_bytes();
-    [a, b, c]
-}
-
 fn block(kind: u32, content: &[u8], last: bool) -> Vec<u8> {
-    [&header(kind, content.len(), last), content].concat()
+    [&block_header(kind, content.len(), last), content].concat()
 }
 
 /// A last block of the literal `a`, and a copy of three bytes from `back + 1` bytes before its end:
@@ -1315,13 +1274,6 @@ fn xxh64(data: &[u8]) -> [u8; 4] {
     let mut frame = Vec::with_capacity(zstd_safe::compress_bound(data.len()) + 100);
     context.compress2(&mut frame, data).unwrap();
     *frame.last_chunk().unwrap()
-}
-
-/// Section 3.1.2.
-fn skippable(number: u8, content: &[u8]) -> Vec<u8> {
-    let size = content.len() as u32;
-    let magic = [0x50 | number, 0x2a, 0x4d, 0x18];
-    [&magic[..], &size.to_le_bytes(), content].concat()
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -45,4 +45,5 @@ mod common {
     pub mod skip;
     #[allow(dead_code, reason = "the program's tests use more of it")]
     pub mod terminal;
+    pub mod zstd;
 }

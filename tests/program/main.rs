@@ -49,4 +49,5 @@ mod common {
     pub mod program;
     pub mod skip;
     pub mod terminal;
+    pub mod zstd;
 }
