@@ -16,8 +16,9 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 use tempfile::tempdir;
 
-use crate::common::program::{Outcome, Program, tcp};
+use crate::common::program::{BINARY, Outcome, Program, tcp};
 use crate::common::skip::{is_installed, skip};
+use crate::refused::{WRONG_USE, each_is_refused, refused, said};
 
 /// All that it writes, in the order in which it is said.
 const FILES: [&str; 6] = [
@@ -28,8 +29,6 @@ const FILES: [&str; 6] = [
     "client.pem",
     "client.key",
 ];
-
-const TLSINK: &str = env!("CARGO_BIN_EXE_tlsink");
 
 // What it writes, and says.
 
@@ -62,7 +61,7 @@ fn writes_six_files_and_only_its_owner_can_read_the_keys() {
         let directory = folder.path().join("certs");
         let status = Command::new("sh")
             .args(["-c", r#"umask "$1"; exec "$2" cert "$3""#, "sh"])
-            .args([umask, TLSINK])
+            .args([umask, BINARY])
             .arg(&directory)
             .stderr(Stdio::null())
             .status()
@@ -426,7 +425,7 @@ fn a_client_that_was_added_is_let_in_by_its_name_and_a_server_reached_by_each_of
         let example = example.strip_prefix("tlsink: try: tlsink ").unwrap();
         let address = format!("localhost:{}", program.address().port());
         let sent = shell(&format!(
-            "echo hello | {TLSINK} {}",
+            "echo hello | {BINARY} {}",
             example.replace("localhost:4433", &address)
         ));
         assert!(sent.status.success(), "{sent:?}");
@@ -443,7 +442,7 @@ fn a_client_that_was_added_is_let_in_by_its_name_and_a_server_reached_by_each_of
             program.stderr()
         );
         // Another client of the same CA has another name.
-        let mut stranger = Command::new(TLSINK);
+        let mut stranger = Command::new(BINARY);
         stranger.args([
             "send",
             "--ca",
@@ -586,14 +585,10 @@ fn a_ca_that_is_not_there_or_no_good_is_said() {
 #[test]
 fn a_host_is_no_directory_unless_it_is_one() {
     let folder = tempdir().unwrap();
-    let run = |args: &[&str]| {
-        let mut command = Command::new(TLSINK);
+    let cert_in_folder = |args: &[&str]| {
+        let mut command = Command::new(BINARY);
         command.current_dir(&folder).arg("cert").args(args);
-        let output = command.output().unwrap();
-        (
-            output.status.code(),
-            String::from_utf8(output.stderr).unwrap(),
-        )
+        command
     };
     for (args, host, before) in [
         (&["logs.example.net"][..], "logs.example.net", ""),
@@ -611,35 +606,34 @@ fn a_host_is_no_directory_unless_it_is_one() {
             "client ",
         ),
     ] {
-        let said = format!(
-            "tlsink: {host} looks like a host, and the last argument is the directory to write into\n\
-             hint: tlsink cert {before}{host} DIR makes a certificate for it; a directory of that \
-             name is given as ./{host}\n"
+        let error = format!(
+            "{host} looks like a host, and the last argument is the directory to write into"
         );
-        assert_eq!(run(args), (Some(2), said));
+        let hint = format!(
+            "tlsink cert {before}{host} DIR makes a certificate for it; a directory of that name is \
+             given as ./{host}"
+        );
+        let outcome = refused(cert_in_folder(args), WRONG_USE);
+        assert_eq!(outcome.stderr, said(&error, &hint));
         assert_eq!(names_in(folder.path()), [""; 0]);
     }
-    for (args, said) in [
+    let one_name = "cert client needs one name and a directory";
+    let once_each = "tlsink cert client NAME DIR, where DIR has a CA; once for each client";
+    let refusals = [
         (
-            &["server", "logs.example.net"][..],
-            "tlsink: cert server needs names and a directory\nhint: tlsink cert server NAMES... DIR, where DIR has a CA\n",
+            "server logs.example.net",
+            "cert server needs names and a directory",
+            "tlsink cert server NAMES... DIR, where DIR has a CA",
         ),
-        (
-            &["client", "a.example"],
-            "tlsink: cert client needs one name and a directory\nhint: tlsink cert client NAME DIR, where DIR has a CA; once for each client\n",
-        ),
-        (
-            &["client", "a.example", "b.example", "tls"],
-            "tlsink: cert client needs one name and a directory\nhint: tlsink cert client NAME DIR, where DIR has a CA; once for each client\n",
-        ),
-    ] {
-        assert_eq!(run(args), (Some(2), said.to_owned()));
-    }
-    let (status, said) = run(&["./logs.example.net"]);
-    assert_eq!(status, Some(0), "{said}");
+        ("client a.example", one_name, once_each),
+        ("client a.example b.example tls", one_name, once_each),
+    ];
+    each_is_refused(&refusals, || cert_in_folder(&[]), str::to_owned);
+    let output = cert_in_folder(&["./logs.example.net"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
     fs::create_dir(folder.path().join("web.example.net")).unwrap();
-    let (status, said) = run(&["web.example.net"]);
-    assert_eq!(status, Some(0), "{said}");
+    let output = cert_in_folder(&["web.example.net"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
     assert_eq!(
         names_in(&folder.path().join("web.example.net")),
         sorted(&FILES)
@@ -707,7 +701,7 @@ fn a_link_that_leads_nowhere_is_not_followed() {
 fn of_two_runs_at_once_one_writes_all_and_the_other_nothing() {
     let folder = tempdir().unwrap();
     let run = || {
-        Command::new(TLSINK)
+        Command::new(BINARY)
             .arg("cert")
             .arg(folder.path())
             .stderr(Stdio::piped())
@@ -737,7 +731,7 @@ fn what_can_be_written_only_by_half_is_taken_back() {
         .args([
             "-c",
             r#"trap '' XFSZ; ulimit -f 2; exec "$0" cert "$@""#,
-            TLSINK,
+            BINARY,
         ])
         .args(&names)
         .arg(folder.path())
@@ -897,17 +891,11 @@ fn cert(names: &[&str], directory: &Path) -> Outcome {
     outcome
 }
 
-/// Runs it with arguments that won't do: it must say so, and at most one hint.
+/// Runs it with arguments that won't do.
 fn is_refused(status: i32, args: &[&str]) -> Outcome {
-    let outcome = Program::run(&[&["cert"], args].concat());
-    let said = &outcome.stderr;
-    assert_eq!(outcome.status, status, "{args:?}: {said}");
-    assert!(outcome.stdout.is_empty(), "{args:?}");
-    let mut lines = said.lines();
-    assert!(lines.next().unwrap().starts_with("tlsink: "), "{said}");
-    assert!(lines.next().is_none_or(|line| line.starts_with("hint: ")));
-    assert_eq!(lines.next(), None, "{said}");
-    outcome
+    let mut command = Command::new(BINARY);
+    command.arg("cert").args(args);
+    refused(command, status)
 }
 
 /// Starts a receiver with the server's certificate.

@@ -33,6 +33,8 @@ mod terminal;
 // What several of them use.
 #[cfg(feature = "cli")]
 mod help;
+#[cfg(feature = "cli")]
+mod refused;
 
 #[path = "../common"]
 mod common {

@@ -27,10 +27,11 @@ use crate::common::authority::{Authority, DISTRIBUTION_POINT, dns, some_reasons}
 use crate::common::client;
 use crate::common::pack::gzip;
 use crate::common::program::{
-    BINARY, Client, FREE, Outcome, Program, Stderr, Stdout, after, client_hello, tcp, tls_1_1_hello,
+    BINARY, Client, FREE, Program, after, client_hello, tcp, tls_1_1_hello,
 };
 use crate::common::skip::{is_installed, skip};
 use crate::help::Listed;
+use crate::refused::{Refusal, WRONG_USE, each_is_refused, refused, said};
 
 #[test]
 fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
@@ -66,25 +67,20 @@ fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
             .replace("TAKEN", &taken)
             .replace("FREED", &freed)
     };
-    for (args, error, hint) in WRONG {
-        let args = fill(args);
-        let said = said(&fill(error), &fill(hint));
-        is_refused(run(Command::new(BINARY), &args), &args, &said);
-    }
-    for (commands, args, error, hint) in REDIRECTED {
-        let said = said(error, hint);
-        let given = format!("{commands}; {args}");
-        is_refused(run(after(commands), args), &given, &said);
+    let program = || Command::new(BINARY);
+    each_is_refused(WRONG, program, fill);
+    for &(commands, args, error, hint) in REDIRECTED {
+        each_is_refused(&[(args, error, hint)], || after(commands), str::to_owned);
     }
     for command in ["listen", "send"] {
         let options = Listed::of(command);
         for option in options.iter().filter(|option| option.value.is_some()) {
-            let said = said(&format!("{} needs a value", option.long), "");
+            let error = format!("{} needs a value", option.long);
             for name in option.names() {
                 // Neither is the option behind it a value, nor nothing at all.
                 for args in [name, &format!("{name} --quiet"), &format!("{name}=")] {
                     let args = format!("{command} {args}");
-                    is_refused(run(Command::new(BINARY), &args), &args, &said);
+                    each_is_refused(&[(&args, &error, "")], program, str::to_owned);
                 }
             }
         }
@@ -92,27 +88,27 @@ fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
 
     // No query can hold a label of 64 bytes (RFC 1035, section 2.3.4), so that none is sent.
     let host = format!("{}.invalid:0", "x".repeat(64));
-    let outcome = run(Command::new(BINARY), &format!("--listen {host}"));
+    let mut command = program();
+    command.args(["--listen", &host]);
+    let outcome = refused(command, WRONG_USE);
     let (error, hint) = outcome.stderr.split_once('\n').unwrap();
     // The rest is the resolver's.
     let ours = format!("tlsink: can't resolve {host}: ");
     assert!(error.starts_with(&ours), "{error}");
     let hint_said =
         "hint: give --listen an address of this machine, or a name that stands for one\n";
-    assert_eq!((hint, outcome.status), (hint_said, 2));
+    assert_eq!(hint, hint_said);
 
     if !can_be_unprivileged(&files) {
         skip("can't run as a user without rights here");
         return;
     }
-    for (args, error, hint) in FORBIDDEN {
-        if args.contains(PRIVILEGED) && !has_privileged_ports() {
+    for refusal in FORBIDDEN {
+        if refusal.0.contains(PRIVILEGED) && !has_privileged_ports() {
             skip("every port is free for everyone here");
             continue;
         }
-        let args = fill(args);
-        let said = said(&fill(error), hint);
-        is_refused(run(unprivileged(BINARY), &args), &args, &said);
+        each_is_refused(&[*refusal], || unprivileged(BINARY), fill);
     }
 }
 
@@ -393,7 +389,7 @@ fn a_failure_of_one_streams_file_is_said_exactly_and_told_to_its_sender_without_
 
 /// Arguments, the error, and the hint, if there is one. `DIR` is the folder of [`Files`], `TAKEN`
 /// an address in use, `FREED` one that is not; the system's errors are in [`OS_ERRORS`].
-const WRONG: &[(&str, &str, &str)] = &[
+const WRONG: &[Refusal] = &[
     (
         "--lisen 127.0.0.1:0",
         "unknown option --lisen",
@@ -1068,7 +1064,7 @@ const PIPE_TO_IT: &str =
     "give a FILE, or pipe to it (docker run has -i for that); /dev/null is a FILE";
 
 /// The same for a user without rights.
-const FORBIDDEN: &[(&str, &str, &str)] = &[
+const FORBIDDEN: &[Refusal] = &[
     (
         PRIVILEGED,
         "can't listen on 127.0.0.1:1: EACCES",
@@ -1125,24 +1121,6 @@ const OS_ERRORS: [(&str, Errno); 6] = [
 
 fn os_error(error: Errno) -> String {
     io::Error::from(error).to_string()
-}
-
-fn said(error: &str, hint: &str) -> String {
-    match hint {
-        "" => format!("tlsink: {error}\n"),
-        hint => format!("tlsink: {error}\nhint: {hint}\n"),
-    }
-}
-
-fn run(mut command: Command, args: &str) -> Outcome {
-    command.args(args.split(' ')).env_remove("SSLKEYLOGFILE");
-    Program::run_by(command, Stdout::Collected, Stderr::Pipe)
-}
-
-fn is_refused(outcome: Outcome, args: &str, said: &str) {
-    assert_eq!(outcome.stderr, said, "{args}");
-    assert_eq!(outcome.status, 2, "{args}");
-    assert_eq!(outcome.stdout_text(), "", "{args}");
 }
 
 /// Runs a program as a user without rights.

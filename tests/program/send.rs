@@ -35,6 +35,7 @@ use crate::common::pack::gzip;
 use crate::common::program::{BINARY, LIMIT, Outcome, Program, Stderr, Stdout, run_if_installed};
 use crate::common::skip::missing;
 use crate::common::terminal::Terminal;
+use crate::refused::{Refusal, WRONG_USE, each_is_refused, refused, said};
 use server::{Accepted, Authority, Keyed, Server};
 
 /// The hint to a missing close_notify.
@@ -1387,25 +1388,22 @@ fn what_is_wrong_with_the_arguments_is_said_exactly() {
     let dir = folder.path("");
     let dir = dir.trim_end_matches('/');
     let missing = std::io::Error::from(Errno::NOENT).to_string();
-    for (args, error, hint) in WRONG {
-        let fill = |text: &str| text.replace("DIR", dir).replace("ENOENT", &missing);
-        let args = fill(args);
-        let outcome = Program::run(&args.split(' ').collect::<Vec<_>>());
-        assert_eq!(outcome.stderr, said(&fill(error), &fill(hint)), "{args}");
-        assert_eq!(outcome.status, 2, "{args}");
-        assert_eq!(outcome.stdout_text(), "", "{args}");
-    }
+    each_is_refused(
+        WRONG,
+        || Command::new(BINARY),
+        |text| text.replace("DIR", dir).replace("ENOENT", &missing),
+    );
     let mut command = Command::new(BINARY);
     command
         .args(["send", "127.0.0.1:1"])
         .env("SSL_CERT_FILE", folder.path("empty.pem"))
         .env_remove("SSL_CERT_DIR");
-    let outcome = Program::run_by(command, Stdout::Collected, Stderr::Pipe);
+    let outcome = refused(command, WRONG_USE);
     let no_roots = said(
         "this system has no CA certificates",
         "--ca FILE verifies the server by the CA in FILE, --fingerprint by its certificate",
     );
-    assert_eq!((outcome.stderr, outcome.status), (no_roots, 2));
+    assert_eq!(outcome.stderr, no_roots);
     drop(ca);
 }
 
@@ -1413,7 +1411,7 @@ const USAGE: &str = "tlsink send [OPTIONS] HOST:PORT [FILE]";
 const TWICE: &str = "if both are in one file, name it twice";
 
 /// Arguments, and what is said of them. `DIR` is a folder.
-const WRONG: &[(&str, &str, &str)] = &[
+const WRONG: &[Refusal] = &[
     ("send", "send needs to know where to", USAGE),
     ("send -q", "send needs to know where to", USAGE),
     (
@@ -1667,13 +1665,6 @@ fn ends_without_close_notify(accepted: &mut Accepted) -> bool {
 /// What is said with `--insecure`.
 fn unverified(to: &str) -> String {
     format!("tlsink: {to}: the server is not verified; whoever answers there gets what is sent\n")
-}
-
-fn said(error: &str, hint: &str) -> String {
-    match hint {
-        "" => format!("tlsink: {error}\n"),
-        hint => format!("tlsink: {error}\nhint: {hint}\n"),
-    }
 }
 
 fn no_common_name(params: &mut CertificateParams) {
