@@ -1,8 +1,26 @@
-//! What the kernel says of a running process.
+//! What the kernel says of a running process, and what it allows the tests' own.
 
 #![cfg(feature = "cli")]
 
 use std::fs;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Raises this process's limit on open files, which the program inherits, to the most that it may
+/// have, and returns that if there is one. libtest runs as many tests at once as there are
+/// processors, all in this process, and the usual soft limit of 1024 is soon used up.
+pub fn raise_file_limit() -> Option<u64> {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        // What there is has to do.
+        Err(_) => limit.current,
+    }
+}
 
 /// The most memory that a process has used so far, in bytes; nothing if it is gone.
 pub fn peak_memory(id: u32) -> Option<u64> {

@@ -16,6 +16,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use rustls::{ClientConfig, ClientConnection, ServerName, SupportedProtocolVersion};
 
 use super::client::{TLS12, TLS13, config};
+use super::process::raise_file_limit;
 use super::skip::missing;
 use super::terminal::{Terminal, as_shown};
 
@@ -202,6 +203,7 @@ impl Program {
     }
 
     fn launch_with(mut command: Command, stdin: Stdio, stdout: Stdout, stderr: Stderr) -> Program {
+        raise_file_limit();
         let is_unread = matches!(stdout, Stdout::Unread | Stdout::UnreadTerminal(_));
         let (stdout, output) = match stdout {
             Stdout::Collected | Stdout::Unread => (Stdio::piped(), None),

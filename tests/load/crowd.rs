@@ -6,11 +6,12 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, Signal, getrlimit, setrlimit};
+use rustix::process::Signal;
 
 mod silent;
 
 use crate::common::client::{TLS13, config};
+use crate::common::process::raise_file_limit;
 use crate::common::program::{Client, FREE, Program, Stdout, Version, send, tcp};
 use crate::common::skip::{is_installed, skip};
 use crate::honest::Honest;
@@ -222,21 +223,11 @@ fn lines_about_strangers(program: &Program, count: usize, end: &str) -> usize {
     }
 }
 
-/// Raises the limit on open files, which the program inherits; says so and returns `false` if it
-/// can't be so high.
+/// Whether the test may open so many files; says so if not.
 fn may_open_files(count: u64) -> bool {
-    let limit = getrlimit(Resource::Nofile);
-    if limit.current.is_none_or(|current| current >= count) {
-        return true;
+    let may = raise_file_limit().is_none_or(|most| most >= count);
+    if !may {
+        skip(&format!("{count} open files are not allowed here"));
     }
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    let enough = limit.maximum.is_none_or(|most| most >= count);
-    if enough && setrlimit(Resource::Nofile, raised).is_ok() {
-        return true;
-    }
-    skip(&format!("{count} open files are not allowed here"));
-    false
+    may
 }
