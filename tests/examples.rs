@@ -1,7 +1,6 @@
 //! The examples, run as they are: each says where it listens, and prints what a sender sends it.
-//! Cargo builds them for `cargo test`, but not for `cargo test --test examples`.
-
-mod common;
+//! They stand alone as cargo builds them for `cargo test`, but not for `cargo test --test NAME`, which
+//! the other binaries must pass by themselves.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,14 +12,26 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::client::{TLS13, config};
-use common::sender::{LIMIT, Sender};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::{Certificate, ClientConfig, PrivateKey, RootCertStore};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
+
+#[path = "common"]
+mod common {
+    #[allow(dead_code, reason = "the library's tests use more of it")]
+    pub mod client;
+    #[cfg(feature = "gzip")]
+    #[allow(dead_code, reason = "the program's tests use more of it")]
+    pub mod pack;
+    #[allow(dead_code, reason = "the library's tests use more of it")]
+    pub mod sender;
+}
+
+use crate::common::client::{TLS13, config};
+use crate::common::sender::{LIMIT, Sender};
 
 #[test]
 fn smol() {

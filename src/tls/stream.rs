@@ -1,5 +1,5 @@
 //! The stream on which async-tls 0.13's peculiarities end. Each of them has a test in
-//! `tests/quirks.rs`:
+//! `tests/library/async_tls.rs`:
 //!
 //! - After a TLS error, `poll_read` gives the error first and the good plaintext before it
 //!   afterwards. Here the plaintext comes first.

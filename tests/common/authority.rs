@@ -278,6 +278,10 @@ pub fn mail(name: &str) -> SanType {
     SanType::Rfc822Name(ia5(name))
 }
 
+pub fn ip(address: &str) -> SanType {
+    SanType::IpAddress(address.parse().unwrap())
+}
+
 fn ia5(text: &str) -> Ia5String {
     text.try_into().unwrap()
 }

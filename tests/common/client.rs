@@ -9,8 +9,8 @@ use rustls::cipher_suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
 use rustls::client::{ServerCertVerified, ServerCertVerifier, WantsClientCert, WebPkiVerifier};
 use rustls::{
     Certificate, ClientConfig, ClientConnection, ConfigBuilder, ConnectionTrafficSecrets, Error,
-    ExtractedSecrets, RootCertStore, ServerName, SignatureScheme, SupportedCipherSuite,
-    SupportedProtocolVersion, WantsVerifier,
+    ExtractedSecrets, ServerName, SignatureScheme, SupportedCipherSuite, SupportedProtocolVersion,
+    WantsVerifier,
 };
 use tlsink::Tls;
 
@@ -182,29 +182,8 @@ pub fn builder(
     versions(version).with_custom_certificate_verifier(Arc::new(AnyCertificate(None)))
 }
 
-/// A client's configuration that knows only these kinds of signatures.
-pub fn knowing(
-    schemes: &[SignatureScheme],
-    version: &'static SupportedProtocolVersion,
-) -> ClientConfig {
-    let verifier = AnyCertificate(Some(schemes.to_vec()));
-    versions(version)
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_no_client_auth()
-}
-
-/// A client's configuration that takes a server for which one of these CAs has signed.
-pub fn trusting(authorities: &[&[u8]], version: &'static SupportedProtocolVersion) -> ClientConfig {
-    let mut roots = RootCertStore::empty();
-    for der in authorities {
-        roots.add(&Certificate(der.to_vec())).unwrap();
-    }
-    versions(version)
-        .with_root_certificates(roots)
-        .with_no_client_auth()
-}
-
-fn versions(
+/// One of this version, whose verifier is still to be given.
+pub fn versions(
     version: &'static SupportedProtocolVersion,
 ) -> ConfigBuilder<ClientConfig, WantsVerifier> {
     ClientConfig::builder()
@@ -224,8 +203,8 @@ pub fn tls() -> Tls {
     .unwrap()
 }
 
-/// With the signatures that it knows, if not all.
-struct AnyCertificate(Option<Vec<SignatureScheme>>);
+/// A verifier that takes any certificate, and knows these kinds of signatures, or all.
+pub struct AnyCertificate(pub Option<Vec<SignatureScheme>>);
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(

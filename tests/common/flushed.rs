@@ -15,10 +15,11 @@ use flate2::Compression;
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
 use tlsink::decode::Format;
 use zstd_safe::zstd_sys::ZSTD_EndDirective;
-use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer};
+use zstd_safe::{CCtx, CParameter};
 
 use super::pack::qt;
-use super::press::Page;
+use super::page::Page;
+use super::zstd::zstd_part;
 
 pub struct Flushed {
     pub format: Format,
@@ -145,15 +146,4 @@ impl Flushed {
     fn end(&mut self) {
         self.ends.push(self.encoded.len());
     }
-}
-
-fn zstd_part(context: &mut CCtx, part: &[u8], end: ZSTD_EndDirective) -> Vec<u8> {
-    let mut packed = Vec::with_capacity(zstd_safe::compress_bound(part.len()) + 100);
-    let mut input = InBuffer::around(part);
-    let mut output = OutBuffer::around(&mut packed);
-    let left = context
-        .compress_stream2(&mut output, &mut input, end)
-        .expect("there is room");
-    assert_eq!((left, input.pos()), (0, part.len()));
-    packed
 }

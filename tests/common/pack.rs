@@ -37,17 +37,3 @@ pub fn qt(bytes: &[u8]) -> Vec<u8> {
     let size = u32::try_from(bytes.len()).expect("a block is small");
     [&size.to_be_bytes()[..], &zlib(bytes)].concat()
 }
-
-#[cfg(feature = "zstd")]
-pub fn with_window(bytes: &[u8], log: u32) -> Vec<u8> {
-    use zstd_safe::{CCtx, CParameter};
-    let mut context = CCtx::create();
-    context.set_parameter(CParameter::WindowLog(log)).unwrap();
-    // Without the content size in the header, the window is what was asked for.
-    context
-        .set_parameter(CParameter::ContentSizeFlag(false))
-        .unwrap();
-    let mut out = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
-    context.compress2(&mut out, bytes).unwrap();
-    out
-}

@@ -5,18 +5,18 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
 use rustix::process::{Pid, Signal, kill_process};
 use rustls::{ClientConfig, ClientConnection, ServerName, SupportedProtocolVersion};
 
 use super::client::{TLS12, TLS13, config};
+use super::process::raise_file_limit;
 use super::skip::missing;
 use super::terminal::{Terminal, as_shown};
 
@@ -203,6 +203,7 @@ impl Program {
     }
 
     fn launch_with(mut command: Command, stdin: Stdio, stdout: Stdout, stderr: Stderr) -> Program {
+        raise_file_limit();
         let is_unread = matches!(stdout, Stdout::Unread | Stdout::UnreadTerminal(_));
         let (stdout, output) = match stdout {
             Stdout::Collected | Stdout::Unread => (Stdio::piped(), None),
@@ -425,12 +426,6 @@ impl Client {
         Client::connect_as(address, Version::Tls13).expect("the handshake succeeds")
     }
 
-    /// The same, from another address of this machine.
-    pub fn connect_from(source: IpAddr, address: SocketAddr) -> Client {
-        let tcp = tcp_from(source, address).expect("the program listens");
-        Client::over(tcp, config(&TLS13), "localhost").expect("the handshake succeeds")
-    }
-
     pub fn connect_as(address: SocketAddr, version: Version) -> io::Result<Client> {
         Client::over(tcp(address)?, config(version.of_rustls()), "localhost")
     }
@@ -587,26 +582,11 @@ impl Client {
 
 /// Connects without TLS.
 pub fn tcp(address: SocketAddr) -> io::Result<TcpStream> {
-    limited(TcpStream::connect_timeout(&address, LIMIT)?)
-}
-
-/// A connection that waits for nothing for ever.
-fn limited(tcp: TcpStream) -> io::Result<TcpStream> {
+    let tcp = TcpStream::connect_timeout(&address, LIMIT)?;
     tcp.set_nodelay(true)?;
     tcp.set_read_timeout(Some(LIMIT))?;
     tcp.set_write_timeout(Some(LIMIT))?;
     Ok(tcp)
-}
-
-fn tcp_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
-    let family = match address {
-        SocketAddr::V4(_) => AddressFamily::INET,
-        SocketAddr::V6(_) => AddressFamily::INET6,
-    };
-    let socket = socket(family, SocketType::STREAM, None)?;
-    bind(&socket, &SocketAddr::new(source, 0))?;
-    connect(&socket, &address)?;
-    limited(socket.into())
 }
 
 /// The first record of a handshake.

@@ -14,7 +14,7 @@ use super::client::{TLS13, config};
 pub const LIMIT: Duration = Duration::from_secs(60);
 
 /// After its handshake. Its certificate is anybody's.
-pub struct Sender<S: Read + Write>(StreamOwned<ClientConnection, S>);
+pub struct Sender<S: Read + Write>(pub StreamOwned<ClientConnection, S>);
 
 impl Sender<TcpStream> {
     pub fn connect(address: SocketAddr) -> Self {
@@ -56,11 +56,6 @@ impl<S: Read + Write> Sender<S> {
         self.0.conn.send_close_notify();
         self.0.flush().unwrap();
         assert_eq!(self.0.read(&mut [0]).unwrap(), 0);
-    }
-
-    /// Sends nothing more: what it was sent over, still open.
-    pub fn into_transport(self) -> S {
-        self.0.sock
     }
 
     /// Waits until the server closes the connection, however it does.

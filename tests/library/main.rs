@@ -1,0 +1,68 @@
+//! The crate as a dependency: what an application that embeds it relies on, and what its decoders
+//! and outputs make of any bytes. Where the program shows the same, that is tested beside it.
+
+#![cfg_attr(
+    not(all(
+        feature = "cli",
+        feature = "gzip",
+        feature = "zlib",
+        feature = "deflate",
+        feature = "zstd",
+        feature = "qt"
+    )),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "the tests that use it need other features"
+    )
+)]
+
+mod async_tls;
+mod connection;
+mod credential_files;
+mod decode;
+mod each_line;
+mod embedding;
+mod executors;
+mod files;
+mod json;
+mod lines;
+mod reference_vectors;
+mod sink;
+
+// What several of them use.
+#[cfg(feature = "gzip")]
+mod by_hand;
+mod memory;
+mod press;
+
+#[path = "../common"]
+mod common {
+    #[allow(dead_code, reason = "the program's tests use more of it")]
+    pub mod authority;
+    pub mod client;
+    #[allow(dead_code, reason = "the program's tests use more of it")]
+    pub mod pack;
+    pub mod page;
+    #[allow(dead_code, reason = "the tests under load use more of it")]
+    pub mod process;
+    #[allow(dead_code, reason = "the program's tests use more of it")]
+    pub mod program;
+    pub mod sender;
+    pub mod skip;
+    pub mod terminal;
+    pub mod zstd;
+}
+
+#[path = "../fuzz"]
+mod fuzz {
+    mod certificates;
+    #[cfg(all(
+        feature = "gzip",
+        feature = "zlib",
+        feature = "deflate",
+        feature = "zstd",
+        feature = "qt"
+    ))]
+    pub mod decode;
+}

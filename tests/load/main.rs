@@ -1,0 +1,50 @@
+//! Much at once, or for long: crowds, bombs, misbehaving senders, slow outputs. What they measure, other
+//! load would change, so that each test first waits for the [`machine`].
+
+#![cfg(all(
+    feature = "cli",
+    feature = "gzip",
+    feature = "zlib",
+    feature = "deflate",
+    feature = "zstd",
+    feature = "qt"
+))]
+
+mod conservation;
+mod crowd;
+mod fairness;
+mod leak;
+mod many_senders;
+mod slow_output;
+mod soak;
+mod stop_under_load;
+
+// What several of them use.
+mod bomb;
+mod dice;
+mod faults;
+mod honest;
+mod host;
+mod machine;
+mod process;
+
+#[path = "../common"]
+mod common {
+    #[allow(dead_code, reason = "the library's tests use more of it")]
+    pub mod client;
+    pub mod flushed;
+    pub mod objects;
+    #[allow(dead_code, reason = "the program's tests use more of it")]
+    pub mod pack;
+    pub mod page;
+    pub mod process;
+    #[allow(dead_code, reason = "the program's tests use more of it")]
+    pub mod program;
+    #[allow(dead_code, reason = "the library's tests use more of it")]
+    pub mod sender;
+    #[allow(dead_code, reason = "the program's tests use more of it")]
+    pub mod skip;
+    #[allow(dead_code, reason = "the program's tests use more of it")]
+    pub mod terminal;
+    pub mod zstd;
+}

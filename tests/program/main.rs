@@ -1,0 +1,56 @@
+//! The built program, as its users have it: what they type, what they read, what is sent to it.
+
+#![cfg_attr(
+    not(all(
+        feature = "cli",
+        feature = "gzip",
+        feature = "zlib",
+        feature = "deflate",
+        feature = "zstd",
+        feature = "qt"
+    )),
+    allow(
+        dead_code,
+        unused_imports,
+        reason = "the tests that use it need other features"
+    )
+)]
+
+mod cert;
+mod client_certificates;
+mod damaged_streams;
+mod listen;
+mod messages;
+mod openssl_and_socat;
+mod options;
+mod receipt_promise;
+mod receipts;
+mod reload;
+mod send;
+mod server_certificates;
+mod terminal;
+
+// What several of them use.
+#[cfg(feature = "cli")]
+mod help;
+#[cfg(feature = "cli")]
+mod refused;
+
+#[path = "../common"]
+mod common {
+    pub mod authority;
+    #[allow(dead_code, reason = "the library's tests use more of it")]
+    pub mod client;
+    #[allow(dead_code, reason = "the tests under load use more of it")]
+    pub mod flushed;
+    pub mod objects;
+    pub mod pack;
+    pub mod page;
+    #[allow(dead_code, reason = "the tests under load use more of it")]
+    pub mod process;
+    pub mod program;
+    pub mod skip;
+    pub mod terminal;
+    #[allow(dead_code, reason = "the library's tests use more of it")]
+    pub mod zstd;
+}

@@ -1,0 +1,1416 @@
+//! What the program says when it can't run, and how a stream ended: every word of it, through the
+//! real binary.
+
+#![cfg(all(
+    feature = "cli",
+    feature = "gzip",
+    feature = "zlib",
+    feature = "deflate",
+    feature = "zstd",
+    feature = "qt"
+))]
+
+use std::any::Any;
+use std::fs;
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use rustix::io::Errno;
+use rustix::process::{Signal, geteuid};
+
+use crate::common::authority::{Authority, DISTRIBUTION_POINT, dns, some_reasons};
+use crate::common::client;
+use crate::common::pack::gzip;
+use crate::common::program::{
+    BINARY, Client, FREE, Program, after, client_hello, tcp, tls_1_1_hello,
+};
+use crate::common::skip::{is_installed, skip};
+use crate::help::Listed;
+use crate::refused::{Refusal, WRONG_USE, each_is_refused, refused, said};
+
+#[test]
+fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
+    let files = Files::new();
+    let holder = TcpListener::bind(FREE).unwrap();
+    let taken = holder.local_addr().unwrap().to_string();
+    let freed = TcpListener::bind(FREE).unwrap().local_addr().unwrap();
+    let freed = freed.to_string();
+    let lines = |name: &str| {
+        let text = fs::read_to_string(files.folder.path().join(name)).unwrap();
+        text.lines().count()
+    };
+    let [own, ca, list] = ["own.pem", "ca.pem", "ca.crl"].map(lines);
+    let lines = [
+        ("OWN_LAST", own - 1),
+        ("OWN_END", own),
+        ("CA_NEXT", ca + 1),
+        ("LIST_END", list),
+        ("LIST_NEXT", list + 1),
+        ("LIST_AFTER", list + 2),
+    ];
+    let fill = |text: &str| {
+        let os_errors = OS_ERRORS.iter();
+        let lines = lines.iter();
+        let text = lines.fold(text.to_owned(), |text, (name, line)| {
+            text.replace(name, &line.to_string())
+        });
+        os_errors
+            .fold(text, |text, (name, error)| {
+                text.replace(name, &os_error(*error))
+            })
+            .replace("DIR", files.folder.path().to_str().unwrap())
+            .replace("TAKEN", &taken)
+            .replace("FREED", &freed)
+    };
+    let program = || Command::new(BINARY);
+    each_is_refused(WRONG, program, fill);
+    for &(commands, args, error, hint) in REDIRECTED {
+        each_is_refused(&[(args, error, hint)], || after(commands), str::to_owned);
+    }
+    for command in ["listen", "send"] {
+        let options = Listed::of(command);
+        for option in options.iter().filter(|option| option.value.is_some()) {
+            let error = format!("{} needs a value", option.long);
+            for name in option.names() {
+                // Neither is the option behind it a value, nor nothing at all.
+                for args in [name, &format!("{name} --quiet"), &format!("{name}=")] {
+                    let args = format!("{command} {args}");
+                    each_is_refused(&[(&args, &error, "")], program, str::to_owned);
+                }
+            }
+        }
+    }
+
+    // No query can hold a label of 64 bytes (RFC 1035, section 2.3.4), so that none is sent.
+    let host = format!("{}.invalid:0", "x".repeat(64));
+    let mut command = program();
+    command.args(["--listen", &host]);
+    let outcome = refused(command, WRONG_USE);
+    let (error, hint) = outcome.stderr.split_once('\n').unwrap();
+    // The rest is the resolver's.
+    let ours = format!("tlsink: can't resolve {host}: ");
+    assert!(error.starts_with(&ours), "{error}");
+    let hint_said =
+        "hint: give --listen an address of this machine, or a name that stands for one\n";
+    assert_eq!(hint, hint_said);
+
+    if !can_be_unprivileged(&files) {
+        skip("can't run as a user without rights here");
+        return;
+    }
+    for refusal in FORBIDDEN {
+        if refusal.0.contains(PRIVILEGED) && !has_privileged_ports() {
+            skip("every port is free for everyone here");
+            continue;
+        }
+        each_is_refused(&[*refusal], || unprivileged(BINARY), fill);
+    }
+}
+
+#[test]
+fn each_end_of_a_stream_is_said_exactly_and_an_honest_sender_goes_on() {
+    let half = half_a_gzip();
+    let half_len = half.len();
+    let damaged = damaged_gzip();
+    let (damaged_len, last) = (damaged.len(), damaged.len() - 1);
+    let lines = b"1234567\n".repeat(1 << 18);
+    let (much, limit) = (gzip(&lines), &lines[..1 << 20]);
+    let much_len = much.len();
+
+    is_end(
+        &["--idle-timeout", "2"],
+        |program| {
+            let mut client = Client::connect(program.address());
+            client.write(&half).unwrap();
+            held(client)
+        },
+        HALF,
+        &format!(
+            "PEER: {half_len} bytes received, 5 delivered, gzip, timeout (nothing came for 2 s)"
+        ),
+    );
+    is_end(
+        &[],
+        |program| abandoned(program, b"text\n"),
+        b"text\n",
+        "PEER: 5 bytes received, 5 delivered, plain, truncated (no close_notify)",
+    );
+    is_end(
+        &[],
+        |program| {
+            let mut client = Client::connect(program.address());
+            let peer = client.local_address();
+            client.write(&half).unwrap();
+            client.finish_unclean().unwrap();
+            gone(peer)
+        },
+        HALF,
+        &format!(
+            "PEER: {half_len} bytes received, 5 delivered, gzip, truncated (gzip not finished)"
+        ),
+    );
+    is_end(
+        &[],
+        |program| abandoned(program, &half),
+        HALF,
+        &format!(
+            "PEER: {half_len} bytes received, 5 delivered, gzip, \
+             truncated (no close_notify, gzip not finished)"
+        ),
+    );
+    is_end(
+        &[],
+        |program| {
+            let mut client = Client::connect(program.address());
+            let peer = client.local_address();
+            client.write(b"text\n").unwrap();
+            // What has been printed, the reset can't overtake.
+            program.wait_for_stdout([HONEST, b"text\n"].concat());
+            client.reset().unwrap();
+            gone(peer)
+        },
+        b"text\n",
+        &format!(
+            "PEER: 5 bytes received, 5 delivered, plain, reset ({})",
+            os_error(Errno::CONNRESET)
+        ),
+    );
+    is_end(
+        &[],
+        |program| {
+            let mut client = Client::connect(program.address());
+            client.write(&damaged).unwrap();
+            held(client)
+        },
+        b"text\n",
+        &format!(
+            "PEER: {damaged_len} bytes received, 5 delivered, gzip, \
+             corrupt (gzip: wrong checksum at byte {last})"
+        ),
+    );
+    is_end(
+        &[],
+        |program| {
+            let mut client = Client::connect(program.address());
+            client.write(b"text\n").unwrap();
+            client.write_forged().unwrap();
+            held(client)
+        },
+        b"text\n",
+        "PEER: 5 bytes received, 5 delivered, plain, \
+         corrupt (tls: cannot decrypt peer's message at byte 5)",
+    );
+    is_end(
+        &[],
+        |program| held_plain(program, b"GET / HTTP/1.1\r\n\r\n"),
+        b"",
+        "PEER: refused (this is not TLS)",
+    );
+    is_end(
+        &[],
+        |program| held_plain(program, &tls_1_1_hello()),
+        b"",
+        "PEER: refused (no version of TLS in common, or no kind of signature but SHA-1)",
+    );
+    is_end(
+        &[],
+        |program| held_plain(program, &hello_without_point_formats()),
+        b"",
+        "PEER: refused (the sender's hello of TLS 1.2 does not name its formats of curve points \
+         (ec_point_formats))\n\
+         hint: TLS 1.3 needs no such extension",
+    );
+    is_end(
+        &[],
+        |program| held_plain(program, &hello_with_zero_key()),
+        b"",
+        "PEER: refused (the sender's key share is not valid)",
+    );
+    // A port, a zone and a space that were taken for a part of the name.
+    for name in ["local:443", "fe80::%lo", "local net"] {
+        is_end(
+            &[],
+            |program| held_plain(program, &hello_for(name)),
+            b"",
+            "PEER: refused (the name that the sender asks for (SNI) is no host name)\n\
+             hint: senders ask for a DNS name, without a port or a zone, or for none",
+        );
+    }
+    is_end(
+        &[],
+        |program| gone(tcp(program.address()).unwrap().local_addr().unwrap()),
+        b"",
+        "PEER: truncated (closed during the handshake)",
+    );
+    is_end(
+        &["--handshake-timeout", "2"],
+        |program| held_plain(program, &client_hello()[..20]),
+        b"",
+        "PEER: timeout (no handshake within 2 s)",
+    );
+    is_end(
+        &[],
+        |program| {
+            let mut client = Client::connect(program.address());
+            client.write(b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46").unwrap();
+            held(client)
+        },
+        b"",
+        "PEER: 12 bytes received, 0 delivered, refused (xz is not built in)\n\
+         hint: -d none passes it on as it is",
+    );
+    is_end(
+        &["--max-decoded", "1M"],
+        |program| {
+            let mut client = Client::connect(program.address());
+            client.write(&much).unwrap();
+            held(client)
+        },
+        limit,
+        &format!(
+            "PEER: {much_len} bytes received, 1048576 delivered, gzip, \
+             limit (more than 1048576 bytes when decoded)\n\
+             hint: --max-decoded allows more"
+        ),
+    );
+    is_end(
+        &["--max-window", "512k"],
+        |program| {
+            let mut client = Client::connect(program.address());
+            client.write(&window_of_a_mebibyte()).unwrap();
+            held(client)
+        },
+        b"",
+        "PEER: 6 bytes received, 0 delivered, zstd, \
+         limit (zstd window of 1048576 bytes, the limit is 524288)\n\
+         hint: --max-window 1048576 allows it",
+    );
+    is_end(
+        &["--max-memory", "1M"],
+        |program| {
+            let mut client = Client::connect(program.address());
+            client.write(&window_of_a_mebibyte()).unwrap();
+            held(client)
+        },
+        b"",
+        "PEER: 6 bytes received, 0 delivered, zstd, \
+         limit (no memory left for a zstd window of 1048576 bytes)\n\
+         hint: --max-memory allows more, for all connections together",
+    );
+    is_end(
+        &["--max-per-ip", "1"],
+        |program| gone(tcp(program.address()).unwrap().local_addr().unwrap()),
+        b"",
+        "PEER: limit (1 connection is open from this address)\n\
+         hint: --max-per-ip allows more",
+    );
+    is_end(
+        &[],
+        |program| abandoned(program, b"\n"),
+        b"\n",
+        "PEER: 1 byte received, 1 delivered, plain, truncated (no close_notify)",
+    );
+}
+
+#[test]
+fn a_cut_by_a_second_signal_is_said_exactly_and_until_then_lines_arrive() {
+    let program = Program::start(&[]);
+    let mut honest = Client::connect(program.address());
+    honest.write(b"before\n").unwrap();
+    program.wait_for_stdout("before\n");
+    program.signal(Signal::TERM);
+    program.wait_for_line(|line| line.starts_with("tlsink: stopping: "));
+    honest.write(b"after\n").unwrap();
+    program.wait_for_stdout("before\nafter\n");
+    program.signal(Signal::TERM);
+    let peer = honest.local_address();
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 1);
+    let said = said(
+        &format!("{peer}: 13 bytes received, 13 delivered, plain, cut (the server is stopping)"),
+        "",
+    );
+    assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_failure_of_one_streams_file_is_said_exactly_and_told_to_its_sender_without_the_path() {
+    let folder = tempfile::tempdir().unwrap();
+    let directory = folder.path().join("incoming");
+    fs::create_dir(&directory).unwrap();
+    let path = directory.to_str().unwrap();
+    let args = ["-v", "--output-dir", path, "--name", "{conn}", "--receipt"];
+    let program = Program::start(&args);
+
+    // It can't be made.
+    fs::remove_dir(&directory).unwrap();
+    let mut client = Client::connect(program.address());
+    let peer = client.local_address();
+    client.write(b"hello\n").unwrap();
+    let reason = "\"reason\":\"cut (the output failed: entity not found)\"}\n";
+    assert_eq!(
+        client.finish_for_receipt().unwrap(),
+        format!("{{\"ok\":false,\"received\":6,\"delivered\":0,{reason}")
+    );
+    let error = os_error(Errno::NOENT);
+    let said = format!(
+        "tlsink: {peer}: 6 bytes received, 0 delivered, plain, \
+         cut (the output failed: {path}/1.part: {error})"
+    );
+    program.wait_for_line(|line| line == said);
+
+    // It can't get its name.
+    fs::create_dir(&directory).unwrap();
+    let mut client = Client::connect(program.address());
+    let peer = client.local_address();
+    client.write(b"hello\n").unwrap();
+    let part = directory.join("2.part");
+    let into = format!("tlsink: {peer}: into {}", part.display());
+    program.wait_for_line(|line| line == into);
+    fs::rename(&part, directory.join("moved")).unwrap();
+    fs::write(&part, "another\n").unwrap();
+    let reason = "\"reason\":\"cut (the output failed: other error)\"}\n";
+    assert_eq!(
+        client.finish_for_receipt().unwrap(),
+        format!("{{\"ok\":false,\"received\":6,\"delivered\":6,{reason}")
+    );
+    let said = format!(
+        "tlsink: {peer}: 6 bytes received, 6 delivered, plain, \
+         cut (the output failed: {path}/2.part: another file has taken its place)"
+    );
+    program.wait_for_line(|line| line == said);
+    assert_eq!(program.stop().status, 0);
+}
+
+/// Arguments, the error, and the hint, if there is one. `DIR` is the folder of [`Files`], `TAKEN`
+/// an address in use, `FREED` one that is not; the system's errors are in [`OS_ERRORS`].
+const WRONG: &[Refusal] = &[
+    (
+        "--lisen 127.0.0.1:0",
+        "unknown option --lisen",
+        "did you mean --listen?",
+    ),
+    ("--bogus", "unknown option --bogus", SEE_HELP),
+    ("--bogus=1", "unknown option --bogus", SEE_HELP),
+    ("-x", "unknown option -x", SEE_HELP),
+    ("listen --bogus", "unknown option --bogus", SEE_HELP),
+    ("lisen", "unknown command lisen", "did you mean listen?"),
+    ("crt DIR", "unknown command crt", "did you mean cert?"),
+    ("leftover", "unknown command leftover", SEE_HELP),
+    (
+        "file.log",
+        "unknown command file.log",
+        "tlsink send HOST:PORT file.log sends it",
+    ),
+    (
+        "DIR/own.pem",
+        "unknown command DIR/own.pem",
+        "tlsink send HOST:PORT DIR/own.pem sends it",
+    ),
+    (
+        "127.0.0.1:4433",
+        "unknown command 127.0.0.1:4433",
+        EITHER_WAY,
+    ),
+    ("192.0.2.7", "unknown command 192.0.2.7", EITHER_WAY),
+    ("listen 4433", "unexpected argument 4433", EITHER_WAY),
+    (
+        "-v file.log",
+        "unexpected argument file.log",
+        "tlsink send HOST:PORT file.log sends it",
+    ),
+    (
+        "-v send 127.0.0.1:4433",
+        "unexpected argument send",
+        "the command comes first: tlsink send",
+    ),
+    ("-- --once", "unexpected argument --once", SEE_HELP),
+    (
+        "help lisen",
+        "unknown command lisen",
+        "did you mean listen?",
+    ),
+    (
+        "help send cert",
+        "unexpected argument cert",
+        "the command comes first: tlsink cert",
+    ),
+    ("version 2", "unexpected argument 2", EITHER_WAY),
+    (
+        "version --once",
+        "unknown option --once",
+        "tlsink listen has it",
+    ),
+    ("-p 4433", "unknown option -p", TOGETHER),
+    ("-p4433", "unknown option -p4433", TOGETHER),
+    ("--port 4433", "unknown option --port", TOGETHER),
+    ("--port=4433", "unknown option --port", TOGETHER),
+    ("--host 127.0.0.1", "unknown option --host", TOGETHER),
+    ("-once", "unknown option -once", "did you mean --once?"),
+    (
+        "-output=DIR/all",
+        "unknown option -output",
+        "did you mean --output?",
+    ),
+    ("-vx", "unknown option -x", SEE_HELP),
+    ("-xv", "unknown option -xv", SEE_HELP),
+    ("listen leftover", "unexpected argument leftover", SEE_HELP),
+    ("--once leftover", "unexpected argument leftover", SEE_HELP),
+    ("--once --once", "--once is given twice", ""),
+    ("-v --verbose", "--verbose is given twice", ""),
+    ("-d gzip -d zstd", "-d is given twice", ""),
+    (
+        "--max-line=1k --max-line=2k",
+        "--max-line is given twice",
+        "",
+    ),
+    ("--once=1", "--once takes no value", ""),
+    ("-v=1", "-v takes no value", ""),
+    ("-vq=1", "-q takes no value", ""),
+    ("-vv", "-v is given twice", ""),
+    ("--verbose -v", "-v is given twice", ""),
+    ("-oDIR/all --output=DIR/all", "--output is given twice", ""),
+    (
+        "--output -all",
+        "--output needs a value",
+        "if -all is the value, give --output=-all",
+    ),
+    ("--output --once", "--output needs a value", ""),
+    ("--output --", "--output needs a value", ""),
+    ("-vo", "--output needs a value", ""),
+    (
+        "--listen 127.0.0.1",
+        "--listen 127.0.0.1: expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433",
+        "",
+    ),
+    (
+        "--listen ::1:4433",
+        "--listen ::1:4433: expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433",
+        "",
+    ),
+    (
+        "--listen [localhost]:4433",
+        "--listen [localhost]:4433: expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433",
+        "",
+    ),
+    (
+        "--listen [fe80::1]:4433",
+        "--listen [fe80::1]:4433: a link-local address needs its interface, as in \
+         [fe80::1%eth0]:4433",
+        "",
+    ),
+    (
+        "--listen 65536",
+        "--listen 65536: expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:65536",
+        "--listen 127.0.0.1:65536: expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433",
+        "",
+    ),
+    (
+        "--max-line 1X",
+        "--max-line 1X: expected a number of bytes, such as 65536, 64k, 8M or 1G",
+        "",
+    ),
+    (
+        "--max-memory -1",
+        "--max-memory -1: expected a number of bytes, such as 65536, 64k, 8M or 1G",
+        "",
+    ),
+    ("--max-line 0", "--max-line 0: expected at least 1 byte", ""),
+    (
+        "--max-decoded=0MB",
+        "--max-decoded 0MB: expected at least 1 byte",
+        "",
+    ),
+    (
+        "--max-window 0",
+        "--max-window 0: expected at least 1 byte",
+        "",
+    ),
+    (
+        "--idle-timeout 1y",
+        "--idle-timeout 1y: expected a time, such as 30, 0.5, 500ms, 5m or 1h",
+        "",
+    ),
+    (
+        "--handshake-timeout 1h30",
+        "--handshake-timeout 1h30: expected a time, such as 30, 0.5, 500ms, 5m or 1h",
+        "",
+    ),
+    (
+        "--drain soon",
+        "--drain soon: expected a time, such as 30, 0.5, 500ms, 5m or 1h",
+        "",
+    ),
+    (
+        "--max-connections 0",
+        "--max-connections 0: expected a number of at least 1",
+        "",
+    ),
+    (
+        "--max-per-ip 0",
+        "--max-per-ip 0: expected a number of at least 1",
+        "",
+    ),
+    (
+        "--max-per-ip few",
+        "--max-per-ip few: expected a number of at least 1",
+        "",
+    ),
+    (
+        "--threads 0",
+        "--threads 0: expected a number from 1 to 1024",
+        "",
+    ),
+    (
+        "--lanes 0",
+        "--lanes 0: expected a number from 1 to 1024",
+        "",
+    ),
+    (
+        "--lanes 1025",
+        "--lanes 1025: expected a number from 1 to 1024",
+        "",
+    ),
+    (
+        "-d rar",
+        "--decode rar: expected auto, none, gzip, zlib, deflate, zstd or qt",
+        "",
+    ),
+    ("-f yaml", "--format yaml: expected lines, raw or json", ""),
+    ("--tls-min 1.1", "--tls-min 1.1: expected 1.2 or 1.3", ""),
+    ("--label -f raw", "--label needs --format lines", ""),
+    (
+        "-o DIR/all --output-dir DIR",
+        "--output can't be combined with --output-dir",
+        "",
+    ),
+    ("--name {conn}", "--name needs --output-dir", ""),
+    ("-o DIR/all --name {conn}", "--name needs --output-dir", ""),
+    ("--sync", "--sync needs --output-dir", ""),
+    (
+        "--output-dir DIR --label",
+        "--label can't be combined with --output-dir",
+        AS_THEY_ARE,
+    ),
+    (
+        "--output-dir DIR -f raw --label",
+        "--label can't be combined with --output-dir",
+        AS_THEY_ARE,
+    ),
+    (
+        "--output-dir DIR -f lines",
+        "--format lines can't be combined with --output-dir",
+        AS_THEY_ARE,
+    ),
+    (
+        "--output-dir DIR --name {when}",
+        "--name {when}: unknown token {when}; there are {time}, {peer}, {port}, {client} and {conn}",
+        "",
+    ),
+    (
+        "--name {conn",
+        "--name {conn: expected braces around tokens alone, which are {time}, {peer}, {port}, \
+         {client} and {conn}",
+        "",
+    ),
+    (
+        "--name ../{conn}",
+        "--name ../{conn}: names can't hold /, as all files are in one directory",
+        "",
+    ),
+    (
+        "--name ..",
+        "--name ..: names can't begin with . or -, as hidden files and options do",
+        "",
+    ),
+    (
+        "--name {conn}.part",
+        "--name {conn}.part: names can't end in .part, as those of incomplete files do",
+        "",
+    ),
+    ("--label -f json", "--label needs --format lines", ""),
+    ("-v -q", "-v and -q can't be combined", ""),
+    ("-qv", "-v and -q can't be combined", ""),
+    ("-qvoDIR/all", "-v and -q can't be combined", ""),
+    (
+        "--cert DIR/own.pem",
+        "--cert needs --key",
+        "if both are in one file, name it twice",
+    ),
+    (
+        "--key DIR/own.key",
+        "--key needs --cert",
+        "if both are in one file, name it twice",
+    ),
+    (
+        "-c DIR/own.pem -k DIR/own.key -c DIR/ca.pem",
+        "each --cert needs its --key",
+        "if both are in one file, name it twice",
+    ),
+    (
+        "-c DIR/own.pem -k DIR/own.key -k DIR/other.key",
+        "each --key needs its --cert",
+        "if both are in one file, name it twice",
+    ),
+    ("--crl DIR/ca.crl", "--crl needs --client-ca", ""),
+    ("--allow-client a", "--allow-client needs --client-ca", ""),
+    (
+        "--client-auth require",
+        "--client-auth needs --client-ca",
+        "",
+    ),
+    (
+        "--client-ca DIR/ca.pem --client-auth maybe",
+        "--client-auth maybe: expected require or optional",
+        "",
+    ),
+    (
+        "--client-ca DIR/ca.pem --client-ca DIR/own.pem",
+        "--client-ca is given twice",
+        "",
+    ),
+    (
+        "--client-ca DIR/ca.pem --client-auth optional --allow-client a",
+        "--allow-client can't be combined with --client-auth optional",
+        "who presents no certificate would be let in without any name",
+    ),
+    (
+        "--self-signed a -c DIR/own.pem -k DIR/own.key",
+        "--self-signed can't be combined with --cert and --key",
+        "",
+    ),
+    (
+        "--self-signed a -k DIR/own.key",
+        "--self-signed can't be combined with --cert and --key",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --key-log",
+        "--key-log needs a file's name in SSLKEYLOGFILE",
+        "SSLKEYLOGFILE=FILE tlsink --key-log writes the secrets to FILE",
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/none.pem -k DIR/own.key",
+        "can't read DIR/none.pem: ENOENT",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR -k DIR/own.key",
+        "can't read DIR: EISDIR",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/empty.pem -k DIR/own.key",
+        "DIR/empty.pem: no certificate found",
+        PEM,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.key -k DIR/own.key",
+        "DIR/own.key: no certificate found",
+        PEM,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/damaged.pem -k DIR/own.key",
+        "DIR/damaged.pem: line 2: the base64 of the CERTIFICATE is damaged",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/cut.pem -k DIR/own.key",
+        "DIR/cut.pem: line 1: the CERTIFICATE does not end: its -----END is missing",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/none.key",
+        "can't read DIR/none.key: ENOENT",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/own.pem",
+        "DIR/own.pem: no private key found",
+        PEM,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/encrypted.key",
+        "DIR/encrypted.key: the private key is encrypted",
+        DECRYPT,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/encrypted-as-of-old.key",
+        "DIR/encrypted-as-of-old.key: the private key is encrypted",
+        DECRYPT,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/other.key",
+        "DIR/other.key: the private key is not that of the certificate",
+        "--cert and --key must belong together, the server's own certificate first",
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/garbage.key",
+        "DIR/garbage.key: the private key is damaged, or of a kind that can't be used",
+        "keys are RSA of 2048, 3072 or 4096 bits, ECDSA on P-256 or P-384, or Ed25519, and not damaged",
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/garbage.pem -k DIR/own.key",
+        "DIR/garbage.pem: the certificate can't be used: it is damaged",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/own.key -c DIR/own.pem -k DIR/other.key",
+        "DIR/other.key: the private key is not that of the certificate",
+        "--cert and --key must belong together, the server's own certificate first",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/none.pem",
+        "can't read DIR/none.pem: ENOENT",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR",
+        "can't read DIR: EISDIR",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/empty.pem",
+        "DIR/empty.pem: no certificate found",
+        PEM,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/leaf.pem",
+        "DIR/leaf.pem: no CA certificate found",
+        "give the certificate of the CA that signs for senders, not theirs",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/damaged.pem",
+        "DIR/damaged.pem: line 2: the base64 of the CERTIFICATE is damaged",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/garbage.pem",
+        "DIR/garbage.pem: line 1: the CA certificate can't be used: it is damaged",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --allow-client *",
+        "\"*\" is not a name",
+        PATTERN,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --allow-client a --allow-client a.*.net",
+        "\"a.*.net\" is not a name",
+        PATTERN,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --allow-client 10.0.0.0/8",
+        "\"10.0.0.0/8\" is not a name",
+        PATTERN,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --allow-client *.-",
+        "\"*.-\" is not a name",
+        PATTERN,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/none.crl",
+        "can't read DIR/none.crl: ENOENT",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/empty.pem",
+        "DIR/empty.pem: no CRL found",
+        LIST,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/ca.crl --crl DIR/ca.pem",
+        "DIR/ca.pem: no CRL found",
+        LIST,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/damaged.crl",
+        "DIR/damaged.crl: line 2: the base64 of the X509 CRL is damaged",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/cut.crl",
+        "DIR/cut.crl: line 1: the X509 CRL does not end: its -----END is missing",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/cut.der",
+        "DIR/cut.der: the CRL can't be used: it is damaged",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/version-1.der",
+        "DIR/version-1.der: the CRL can't be used: it is not of version 2, which openssl ca makes \
+         when crl_extensions is set",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/endless.der",
+        "DIR/endless.der: the CRL can't be used: it has no nextUpdate, so that nobody could tell \
+         when it has expired",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/plain.der",
+        "DIR/plain.der: the CRL can't be used: it has no extensions, such as its number",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/joined.crl",
+        "DIR/joined.crl: line LIST_END: -----BEGIN is not at the start of its line",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/marked.crl",
+        "DIR/marked.crl: line LIST_NEXT: a byte order mark is before -----BEGIN",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/misspelt.crl",
+        "DIR/misspelt.crl: line LIST_NEXT: blocks labelled \"X509 CLR\" are not supported",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/begins-twice.crl",
+        "DIR/begins-twice.crl: line LIST_NEXT: the X509 CRL does not end before line LIST_AFTER",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/garbage-after.crl",
+        "DIR/garbage-after.crl: line LIST_NEXT: the CRL can't be used: it is damaged",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/utf-16.pem",
+        "DIR/utf-16.pem: line 1: the text is UTF-16; PEM is ASCII or UTF-8",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/garbage-after.pem",
+        "DIR/garbage-after.pem: line CA_NEXT: the CA certificate can't be used: it is damaged",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/joined.pem",
+        "DIR/joined.pem: line OWN_END: -----BEGIN is not at the start of its line",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/joined.pem -k DIR/own.key",
+        "DIR/joined.pem: line OWN_END: -----BEGIN is not at the start of its line",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/without-begin.pem -k DIR/own.key",
+        "DIR/without-begin.pem: line OWN_LAST: -----END CERTIFICATE has no -----BEGIN",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/joined.key",
+        "DIR/joined.key: line OWN_END: -----BEGIN is not at the start of its line",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/dsa.key",
+        "DIR/dsa.key: the private key is damaged, or of a kind that can't be used",
+        "keys are RSA of 2048, 3072 or 4096 bits, ECDSA on P-256 or P-384, or Ed25519, and not damaged",
+    ),
+    (
+        "send --ca DIR/joined.pem 127.0.0.1:1",
+        "DIR/joined.pem: line OWN_END: -----BEGIN is not at the start of its line",
+        DAMAGED,
+    ),
+    (
+        "send --ca DIR/misspelt.crl 127.0.0.1:1",
+        "DIR/misspelt.crl: line LIST_NEXT: blocks labelled \"X509 CLR\" are not supported",
+        DAMAGED,
+    ),
+    (
+        "send --insecure -c DIR/own.pem -k DIR/joined.key 127.0.0.1:1",
+        "DIR/joined.key: line OWN_END: -----BEGIN is not at the start of its line",
+        DAMAGED,
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/delta.der",
+        "DIR/delta.der: the CRL can't be used: delta lists are not supported",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/indirect.der",
+        "DIR/indirect.der: the CRL can't be used: indirect lists are not supported",
+        "",
+    ),
+    // RUSTSEC-2026-0104: these were panics.
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/no-reasons.der",
+        "DIR/no-reasons.der: the CRL can't be used: it is damaged",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/empty-reasons.der",
+        "DIR/empty-reasons.der: the CRL can't be used: lists for some reasons only are not \
+         supported",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --self-signed localhost:4433",
+        "can't make a certificate for these names: \"localhost:4433\" is neither a DNS name nor an IP address",
+        NAMES,
+    ),
+    (
+        "-l 127.0.0.1:0 --self-signed a,*.net",
+        "can't make a certificate for these names: no client takes a wildcard as wide as \"*.net\"",
+        NAMES,
+    ),
+    (
+        "-l 0.0.0.0:0",
+        "0.0.0.0 is not a loopback address, so it needs a certificate",
+        "give --cert and --key, or --self-signed with the names senders will use",
+    ),
+    (
+        "-l 127.0.0.1:0 -l 0.0.0.0:0",
+        "0.0.0.0 is not a loopback address, so it needs a certificate",
+        "give --cert and --key, or --self-signed with the names senders will use",
+    ),
+    (
+        "-l TAKEN",
+        "can't listen on TAKEN: EADDRINUSE",
+        "another program listens there; give --listen another port, or stop it",
+    ),
+    (
+        "-l FREED -l FREED",
+        "can't listen on FREED: EADDRINUSE",
+        "another --listen has it already; [::] includes 0.0.0.0",
+    ),
+    (
+        "-l 192.0.2.1:0",
+        "can't listen on 192.0.2.1:0: EADDRNOTAVAIL",
+        "this machine has no such address; 0.0.0.0 and [::] are all of its own",
+    ),
+    (
+        "-l 127.0.0.1:0 --max-memory 1023k",
+        "--max-memory must be at least 1048576",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --max-memory 0",
+        "--max-memory must be at least 1048576",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 -o DIR/none/out",
+        "can't open DIR/none/out: ENOENT",
+        "--output makes the file, but not the folder that it is in",
+    ),
+    (
+        "-l 127.0.0.1:0 --output DIR",
+        "can't open DIR: EISDIR",
+        "give --output a file in it, or --output-dir the directory",
+    ),
+    (
+        "-l 127.0.0.1:0 --output-dir DIR/none",
+        "can't make files in DIR/none: ENOENT",
+        "--output-dir must exist: make it first",
+    ),
+    (
+        "-l 127.0.0.1:0 --output-dir DIR/own.pem",
+        "can't make files in DIR/own.pem: ENOTDIR",
+        "give --output-dir a directory; --output takes one file for all",
+    ),
+];
+
+/// The same after these shell commands, which leave it without what it reads or writes.
+const REDIRECTED: &[(&str, &str, &str, &str)] = &[
+    ("exec >&-", "-l 127.0.0.1:0 --receipt", NO_STDOUT, ELSEWHERE),
+    ("exec >&-", "-l 127.0.0.1:0 -f raw", NO_STDOUT, ELSEWHERE),
+    ("exec <&- >&-", "-l 127.0.0.1:0", NO_STDOUT, ELSEWHERE),
+    (
+        "exec >&-",
+        "-l 127.0.0.1:0 -o /dev/stdout",
+        "nothing is connected to /dev/stdout, so all data would be lost",
+        ELSEWHERE,
+    ),
+    (
+        "exec >&-",
+        "-l 127.0.0.1:0 -o /proc/self/fd/1",
+        "nothing is connected to /proc/self/fd/1, so all data would be lost",
+        ELSEWHERE,
+    ),
+    ("exec <&-", "send 127.0.0.1:1", NO_STDIN, PIPE_TO_IT),
+    ("exec <&-", "send 127.0.0.1:1 -", NO_STDIN, PIPE_TO_IT),
+    (
+        "exec <&-",
+        "send 127.0.0.1:1 /dev/stdin",
+        NO_STDIN,
+        PIPE_TO_IT,
+    ),
+    ("exec <&- >&-", "send 127.0.0.1:1", NO_STDIN, PIPE_TO_IT),
+];
+
+const NO_STDOUT: &str = "nothing is connected to standard output, so all data would be lost";
+const ELSEWHERE: &str = "give --output a file; --output /dev/null throws all data away";
+const NO_STDIN: &str = "nothing is connected to standard input, so there is nothing to send";
+const PIPE_TO_IT: &str =
+    "give a FILE, or pipe to it (docker run has -i for that); /dev/null is a FILE";
+
+/// The same for a user without rights.
+const FORBIDDEN: &[Refusal] = &[
+    (
+        PRIVILEGED,
+        "can't listen on 127.0.0.1:1: EACCES",
+        "ports below 1024 need the capability CAP_NET_BIND_SERVICE (setcap \
+         cap_net_bind_service=+ep on the program); or give --listen a higher port",
+    ),
+    (
+        "-l 127.0.0.1:0 -c DIR/own.pem -k DIR/unreadable.key",
+        "can't read DIR/unreadable.key: EACCES",
+        "the user who runs tlsink must be allowed to read it",
+    ),
+    (
+        "-l 127.0.0.1:0 --client-ca DIR/unreadable.key",
+        "can't read DIR/unreadable.key: EACCES",
+        "the user who runs tlsink must be allowed to read it",
+    ),
+    (
+        "-l 127.0.0.1:0 -o DIR/unreadable.key",
+        "can't open DIR/unreadable.key: EACCES",
+        "",
+    ),
+    (
+        "-l 127.0.0.1:0 --output-dir DIR/closed",
+        "can't make files in DIR/closed: EACCES",
+        "the user who runs tlsink must be allowed to write there",
+    ),
+];
+
+const PRIVILEGED: &str = "-l 127.0.0.1:1";
+
+const TOGETHER: &str = "--listen takes host and port together: --listen 127.0.0.1:4433";
+const EITHER_WAY: &str = "--listen HOST:PORT receives there, and tlsink send HOST:PORT sends to it";
+const SEE_HELP: &str = "see tlsink --help";
+const PEM: &str = "certificates and keys are PEM files, with lines that begin with -----BEGIN";
+const DAMAGED: &str = "get the file anew if it is damaged; where files were joined, each \
+                       -----BEGIN and -----END must be a line of its own";
+const DECRYPT: &str = "decrypt it first: openssl pkey -in KEY -out PLAIN-KEY";
+const AS_THEY_ARE: &str = "each file holds the bytes of one sender as they are";
+const PATTERN: &str =
+    "give --allow-client a name, an IP address, or *. and a DNS name: *.example.net";
+const LIST: &str = "give a list of revoked certificates that a CA signed, as PEM or DER";
+const NAMES: &str = "give --self-signed names such as sink.example or *.sink.example, and \
+                     addresses without port, separated by commas";
+
+/// Their texts are the C library's.
+const OS_ERRORS: [(&str, Errno); 6] = [
+    ("ENOENT", Errno::NOENT),
+    ("ENOTDIR", Errno::NOTDIR),
+    ("EISDIR", Errno::ISDIR),
+    ("EACCES", Errno::ACCESS),
+    ("EADDRINUSE", Errno::ADDRINUSE),
+    ("EADDRNOTAVAIL", Errno::ADDRNOTAVAIL),
+];
+
+fn os_error(error: Errno) -> String {
+    io::Error::from(error).to_string()
+}
+
+/// Runs a program as a user without rights.
+fn unprivileged(program: &str) -> Command {
+    if !geteuid().is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command
+        .args(["--reuid=65534", "--clear-groups"])
+        .args(["--bounding-set=-all", "--inh-caps=-all"])
+        .arg(program);
+    command
+}
+
+/// Whether such a user can be had, and reaches the program and the files.
+fn can_be_unprivileged(files: &Files) -> bool {
+    if geteuid().is_root() && !is_installed("setpriv") {
+        return false;
+    }
+    let tried = unprivileged("test")
+        .args(["-x", BINARY, "-a", "-r"])
+        .arg(files.folder.path().join("own.pem"))
+        .stderr(Stdio::null())
+        .status();
+    tried.is_ok_and(|status| status.success())
+}
+
+fn has_privileged_ports() -> bool {
+    let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start");
+    first.map_or(true, |first| first.trim() != "0" && first.trim() != "1")
+}
+
+/// Certificates and keys, and what is wrong with most of them.
+struct Files {
+    folder: tempfile::TempDir,
+}
+
+impl Files {
+    fn new() -> Self {
+        let [own, other] = [(), ()]
+            .map(|()| rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap());
+        let (certificate, key) = (own.cert.pem(), own.signing_key.serialize_pem());
+        let ca = Authority::new("Plant CA");
+        let (list, binary) = (ca.crl(&[]), ca.odd_list(DISTRIBUTION_POINT, &[]));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        // A user without rights is to be kept from a file, not from all of them.
+        set_mode(path, 0o755);
+        for (name, text) in [
+            ("own.pem", &*certificate),
+            ("own.key", &*key),
+            ("other.key", &*other.signing_key.serialize_pem()),
+            ("empty.pem", ""),
+            ("damaged.pem", &*certificate.replacen("\nMII", "\nMI!", 1)),
+            ("cut.pem", &certificate[..certificate.len() / 2]),
+            ("encrypted.key", ENCRYPTED),
+            ("encrypted-as-of-old.key", ENCRYPTED_AS_OF_OLD),
+            ("garbage.key", GARBAGE),
+            ("unreadable.key", &*key),
+            ("ca.pem", &*ca.pem()),
+            ("leaf.pem", &*ca.sender("", &[dns("a.example")]).chain_pem),
+            (
+                "garbage.pem",
+                &*GARBAGE.replace("PRIVATE KEY", "CERTIFICATE"),
+            ),
+            ("ca.crl", &*list),
+            ("damaged.crl", &*list.replacen("\nMI", "\n!!", 1)),
+            ("cut.crl", &list[..list.len() / 2]),
+            ("joined.crl", &*(list.trim_end().to_owned() + &list)),
+            ("marked.crl", &*(list.clone() + "\u{feff}" + &list)),
+            (
+                "misspelt.crl",
+                &*(list.clone() + &list.replace("CRL", "CLR")),
+            ),
+            (
+                "begins-twice.crl",
+                &*(list.clone() + list.lines().next().unwrap() + "\n" + &list),
+            ),
+            ("without-begin.pem", certificate.split_once('\n').unwrap().1),
+            (
+                "joined.pem",
+                &*(certificate.trim_end().to_owned() + &certificate),
+            ),
+            ("joined.key", &*(certificate.trim_end().to_owned() + &key)),
+            (
+                "garbage-after.pem",
+                &*(ca.pem() + &GARBAGE.replace("PRIVATE KEY", "CERTIFICATE")),
+            ),
+            (
+                "garbage-after.crl",
+                &*(list.clone() + &GARBAGE.replace("PRIVATE KEY", "X509 CRL")),
+            ),
+            (
+                "dsa.key",
+                &*GARBAGE.replace("PRIVATE KEY", "DSA PRIVATE KEY"),
+            ),
+        ] {
+            fs::write(path.join(name), text).unwrap();
+        }
+        for (name, list) in [
+            ("cut.der", binary[..binary.len() / 2].to_vec()),
+            ("version-1.der", ca.old_list()),
+            ("endless.der", ca.list_without_next_update()),
+            ("plain.der", ca.list_without_extensions()),
+            ("utf-16.pem", utf16(&certificate)),
+            ("delta.der", ca.odd_list(27, &[2, 1, 1])),
+            (
+                "indirect.der",
+                ca.odd_list(DISTRIBUTION_POINT, &[0x30, 3, 0x84, 1, 0xff]),
+            ),
+            (
+                "no-reasons.der",
+                ca.odd_list(DISTRIBUTION_POINT, &some_reasons(&[])),
+            ),
+            (
+                "empty-reasons.der",
+                ca.odd_list(DISTRIBUTION_POINT, &some_reasons(&[0])),
+            ),
+        ] {
+            fs::write(path.join(name), list).unwrap();
+        }
+        set_mode(&path.join("unreadable.key"), 0o000);
+        fs::create_dir(path.join("closed")).unwrap();
+        set_mode(&path.join("closed"), 0o555);
+        Files { folder }
+    }
+}
+
+/// PKCS#8 (RFC 5958, section 3).
+const ENCRYPTED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----\n\
+                         MIGjMF8GCSqGSIb3DQEFDTBS\n\
+                         -----END ENCRYPTED PRIVATE KEY-----\n";
+
+/// What `openssl ec -aes128` writes (RFC 1421, section 4.6).
+const ENCRYPTED_AS_OF_OLD: &str = "-----BEGIN EC PRIVATE KEY-----\n\
+                                   Proc-Type: 4,ENCRYPTED\n\
+                                   DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\n\
+                                   MIGjMF8GCSqGSIb3DQEFDTBS\n\
+                                   -----END EC PRIVATE KEY-----\n";
+
+/// DER of something else.
+const GARBAGE: &str = "-----BEGIN PRIVATE KEY-----\nMAMCAQA=\n-----END PRIVATE KEY-----\n";
+
+/// What some editors and shells make of a text.
+fn utf16(text: &str) -> Vec<u8> {
+    let units = "\u{feff}".encode_utf16().chain(text.encode_utf16());
+    units.flat_map(u16::to_le_bytes).collect()
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// What the honest sender sends first.
+const HONEST: &[u8] = b"before\n";
+
+/// What [`half_a_gzip`] decodes to.
+const HALF: &[u8] = b"half\n";
+
+/// Lets a sender misbehave while an honest one is connected, whose lines must keep arriving. Both
+/// ends must be said as they are here, and nothing else.
+fn is_end(
+    args: &[&str],
+    misbehave: impl FnOnce(&Program) -> Misbehaved,
+    delivered: &[u8],
+    end: &str,
+) {
+    let program = Program::start(args);
+    let mut honest = Client::connect(program.address());
+    honest.write(HONEST).unwrap();
+    program.wait_for_stdout(HONEST);
+    let Misbehaved { peer, held } = misbehave(&program);
+    let mut expected = [HONEST, delivered].concat();
+    program.wait_for_stdout(&expected);
+    let mut sent = HONEST.len();
+    let ended = format!("tlsink: {peer}: ");
+    loop {
+        let over = program.stderr().contains(&ended);
+        honest.write(b"meanwhile\n").unwrap();
+        sent += b"meanwhile\n".len();
+        expected.extend_from_slice(b"meanwhile\n");
+        program.wait_for_stdout(&expected);
+        if over {
+            break;
+        }
+    }
+    let honest_peer = honest.local_address();
+    honest.finish().unwrap();
+    program.wait_for_line(|line| line.ends_with(", clean"));
+    let outcome = program.stop();
+    drop(held);
+    assert_eq!(outcome.status, 0);
+    assert!(outcome.stdout == expected, "{end}: more was printed");
+    let said: Vec<&str> = outcome.stderr.lines().skip(3).collect();
+    let expected = format!(
+        "tlsink: {}\n\
+         tlsink: {honest_peer}: {sent} bytes received, {sent} delivered, plain, clean\n\
+         tlsink: stopping",
+        end.replace("PEER", &peer.to_string())
+    );
+    assert_eq!(said.join("\n"), expected);
+}
+
+/// A sender that did its worst.
+struct Misbehaved {
+    peer: SocketAddr,
+    /// Its connection, if that stays open.
+    held: Option<Box<dyn Any>>,
+}
+
+fn held(client: Client) -> Misbehaved {
+    Misbehaved {
+        peer: client.local_address(),
+        held: Some(Box::new(client)),
+    }
+}
+
+fn gone(peer: SocketAddr) -> Misbehaved {
+    Misbehaved { peer, held: None }
+}
+
+/// Sends bytes without TLS.
+fn held_plain(program: &Program, bytes: &[u8]) -> Misbehaved {
+    let mut socket = tcp(program.address()).unwrap();
+    socket.write_all(bytes).unwrap();
+    Misbehaved {
+        peer: socket.local_addr().unwrap(),
+        held: Some(Box::new(socket)),
+    }
+}
+
+/// Sends bytes, and closes without a close_notify.
+fn abandoned(program: &Program, bytes: &[u8]) -> Misbehaved {
+    let mut client = Client::connect(program.address());
+    let peer = client.local_address();
+    client.write(bytes).unwrap();
+    client.abandon().unwrap();
+    gone(peer)
+}
+
+/// A gzip stream without its end, flushed so that it is known what can be decoded.
+fn half_a_gzip() -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(HALF).unwrap();
+    encoder.flush().unwrap();
+    std::mem::take(encoder.get_mut())
+}
+
+/// All of the text, and then the wrong checksum.
+fn damaged_gzip() -> Vec<u8> {
+    let mut damaged = gzip(b"text\n");
+    let checksum = damaged.len() - 8;
+    damaged[checksum] ^= 1;
+    damaged
+}
+
+/// A hello of TLS 1.2 in which another extension, that nobody knows, is in the place of
+/// ec_point_formats.
+fn hello_without_point_formats() -> Vec<u8> {
+    let mut hello = client::Client::new(&client::TLS12).records();
+    let formats = [0, 11, 0, 2, 1, 0];
+    let at = hello
+        .windows(formats.len())
+        .position(|bytes| bytes == formats);
+    hello[at.unwrap()..][..2].fill(0xfa);
+    hello
+}
+
+/// A hello with an X25519 key with which no secret can be agreed on (RFC 7748, section 6.1).
+fn hello_with_zero_key() -> Vec<u8> {
+    let mut hello = client_hello();
+    let header = [0, 0x1d, 0, 32];
+    let at = hello
+        .windows(header.len())
+        .position(|bytes| bytes == header);
+    hello[at.unwrap() + header.len()..][..32].fill(0);
+    hello
+}
+
+/// A handshake's first record that asks for this in place of `localhost`, which is as long.
+fn hello_for(name: &str) -> Vec<u8> {
+    let mut hello = client_hello();
+    let asked = b"localhost";
+    let at = hello.windows(asked.len()).position(|bytes| bytes == asked);
+    hello[at.unwrap()..][..asked.len()].copy_from_slice(name.as_bytes());
+    hello
+}
+
+/// The header of a zstd frame, as far as it tells the window (RFC 8878, section 3.1.1.1).
+fn window_of_a_mebibyte() -> [u8; 6] {
+    [0x28, 0xb5, 0x2f, 0xfd, 0, 10 << 3]
+}

@@ -1,0 +1,54 @@
+//! Command lines that the program refuses: an error, at most one hint, and nothing on standard
+//! output.
+
+use std::process::Command;
+
+use crate::common::program::{Outcome, Program, Stderr, Stdout};
+
+/// The exit status for wrong arguments and unreadable configuration.
+pub const WRONG_USE: i32 = 2;
+
+/// Arguments, parted by spaces; the error; and the hint, if there is one.
+pub type Refusal<'a> = (&'a str, &'a str, &'a str);
+
+/// Runs the program with each of these arguments, which it must refuse with exactly this error and
+/// hint, after `fill` has put what only the test knows in its place.
+pub fn each_is_refused(
+    refusals: &[Refusal<'_>],
+    program: impl Fn() -> Command,
+    fill: impl Fn(&str) -> String,
+) {
+    for (args, error, hint) in refusals {
+        let args = fill(args);
+        let mut command = program();
+        command.args(args.split(' ')).env_remove("SSLKEYLOGFILE");
+        let outcome = refused(command, WRONG_USE);
+        assert_eq!(outcome.stderr, said(&fill(error), &fill(hint)), "{args}");
+    }
+}
+
+/// Runs the program by this command, which it must refuse with this status.
+pub fn refused(command: Command, status: i32) -> Outcome {
+    let shown = format!("{command:?}");
+    let outcome = Program::run_by(command, Stdout::Collected, Stderr::Pipe);
+    let said = &outcome.stderr;
+    assert_eq!(outcome.status, status, "{shown}: {said}");
+    assert_eq!(outcome.stdout_text(), "", "{shown}");
+    let mut lines = said.lines();
+    let error = lines.next().unwrap_or_default();
+    assert!(error.starts_with("tlsink: "), "{shown}: {said}");
+    assert!(
+        lines.next().is_none_or(|line| line.starts_with("hint: ")),
+        "{shown}: {said}"
+    );
+    assert_eq!(lines.next(), None, "{shown}: {said}");
+    outcome
+}
+
+/// An error and its hint, if there is one, as the program says them.
+pub fn said(error: &str, hint: &str) -> String {
+    match hint {
+        "" => format!("tlsink: {error}\n"),
+        hint => format!("tlsink: {error}\nhint: {hint}\n"),
+    }
+}

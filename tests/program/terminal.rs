@@ -1,0 +1,373 @@
+//! The program on a terminal: what it shows there, and what it never sends to one.
+
+#![cfg(all(
+    feature = "cli",
+    feature = "gzip",
+    feature = "zlib",
+    feature = "deflate",
+    feature = "zstd",
+    feature = "qt"
+))]
+
+use std::io::Read;
+
+use rustix::fs::OFlags;
+use rustix::process::Signal;
+
+use crate::common::program::{Client, Outcome, Program, Stderr, Stdout, send};
+use crate::common::terminal::{ERASE, Terminal};
+
+/// Text that does something to a terminal, and what is shown of it instead.
+const HARMFUL: [(&[u8], &str); 16] = [
+    // Clears the screen, sets the window's title, asks for an answer on standard input.
+    (b"\x1b[2J\x1b[H", r"\x1b[2J\x1b[H"),
+    (b"\x1b]0;title\x07", r"\x1b]0;title\x07"),
+    (b"\x1bP$qm\x1b\\", r"\x1bP$qm\x1b\"),
+    (b"\0\x08\x0b\x0c\x0e", r"\x00\x08\x0b\x0c\x0e"),
+    (b"\x7f", r"\x7f"),
+    // C1: CSI and NEL, as characters and as the bytes they are in other encodings.
+    ("\u{9b}2J\u{85}".as_bytes(), r"\xc2\x9b2J\xc2\x85"),
+    (b"\x9b2J", r"\x9b2J"),
+    // Overwrites what stands on the line.
+    (b"real\rfake", r"real\x0dfake"),
+    (b"\r\r", r"\x0d\x0d"),
+    // Not UTF-8: a stray byte, an unfinished character, an overlong one, a surrogate.
+    (b"\xff", r"\xff"),
+    (b"\xe2\x82", r"\xe2\x82"),
+    (b"\xc0\x9b", r"\xc0\x9b"),
+    (b"\xed\xa0\x80", r"\xed\xa0\x80"),
+    // Turns text around, or ends a line without a newline.
+    (
+        "\u{202e}txt.exe\u{202c}".as_bytes(),
+        r"\u{202e}txt.exe\u{202c}",
+    ),
+    (
+        "\u{2066}\u{200f}\u{61c}".as_bytes(),
+        r"\u{2066}\u{200f}\u{61c}",
+    ),
+    ("\u{2028}".as_bytes(), r"\u{2028}"),
+];
+
+/// Text that is shown as it is.
+const HARMLESS: &str = "a\tb\nc\r\nd\r\n\r\n\n\\x1b naïve 日本語 العربية 🦀\n";
+
+/// A screen that everybody has.
+const LINES: usize = 24;
+const COLUMNS: u16 = 80;
+
+// Data.
+
+#[test]
+fn on_a_terminal_data_does_not_steer_it() {
+    let program = start_on(Terminal::open(), &[]);
+    send(program.address(), &harmful());
+    let shown: String = HARMFUL
+        .iter()
+        .map(|(_, shown)| format!("<{shown}>\n{shown}-\n"))
+        .collect();
+    program.wait_for_stdout(&shown);
+    assert_eq!(program.stop().stdout_text(), shown);
+}
+
+#[test]
+fn on_a_terminal_harmless_text_is_shown_as_it_is() {
+    let program = start_on(Terminal::open(), &[]);
+    send(program.address(), HARMLESS.as_bytes());
+    program.wait_for_stdout(HARMLESS);
+    assert_eq!(program.stop().stdout_text(), HARMLESS);
+}
+
+#[test]
+fn on_a_terminal_a_stream_cut_anywhere_is_escaped_the_same() {
+    let program = start_on(Terminal::open(), &[]);
+    let mut client = Client::connect(program.address());
+    // Each byte is a record of its own: characters and CR-LF come in parts.
+    for byte in "é\r\n\r\u{9b}🦀\u{202e}\r".as_bytes() {
+        client.write(&[*byte]).unwrap();
+    }
+    client.finish().unwrap();
+    assert_eq!(program.wait_for_end().end, "clean");
+    let shown = program.stop().stdout_text();
+    assert_eq!(shown, "é\r\n\\x0d\\xc2\\x9b🦀\\u{202e}\\x0d");
+}
+
+#[test]
+fn labels_do_not_keep_data_from_being_escaped() {
+    let program = start_on(Terminal::open(), &["--label"]);
+    let mut client = Client::connect(program.address());
+    let peer = client.local_address();
+    client.write(b"\x1b[2J\n\x1b[H").unwrap();
+    client.finish().unwrap();
+    program.wait_for_end();
+    let shown = program.stop().stdout_text();
+    assert_eq!(shown, format!("{peer} \\x1b[2J\n{peer} \\x1b[H"));
+}
+
+#[test]
+fn in_a_pipe_data_is_what_was_sent() {
+    let program = Program::start(&[]);
+    assert_prints_what_is_sent(program);
+}
+
+#[test]
+fn raw_data_is_what_was_sent_even_on_a_terminal() {
+    let program = start_on(Terminal::open(), &["-f", "raw"]);
+    assert_prints_what_is_sent(program);
+}
+
+#[test]
+fn a_terminal_that_somebody_made_non_blocking_loses_nothing() {
+    let terminal = Terminal::open();
+    rustix::fs::fcntl_setfl(&terminal.user, OFlags::RDWR | OFlags::NONBLOCK).unwrap();
+    let program = start_on(terminal, &[]);
+    let lines = numbered_lines();
+    send(program.address(), lines.as_bytes());
+    program.wait_for_stdout(&lines);
+    let outcome = program.stop();
+    assert_eq!(outcome.status, 0);
+    assert!(outcome.stdout == lines.as_bytes(), "something else came");
+}
+
+#[test]
+fn two_signals_end_a_program_whose_terminal_nobody_reads() {
+    let terminal = Stdout::UnreadTerminal(Terminal::open());
+    let mut program = Program::start_into(&[], terminal);
+    let mut screen = program.unread();
+    let mut client = Client::connect(program.address());
+    client.write(numbered_lines().as_bytes()).unwrap();
+    // Once the first line is there, the program is writing, and a terminal holds less than the rest.
+    let mut first = [0; 8];
+    screen.read_exact(&mut first).unwrap();
+    program.signal(Signal::TERM);
+    program.wait_for_line(|line| line.starts_with("tlsink: stopping: "));
+    program.signal(Signal::TERM);
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 1);
+    let hangs = |line: &str| line.starts_with("tlsink: the output hangs; up to ");
+    assert!(outcome.stderr.lines().any(hangs), "{}", outcome.stderr);
+    drop((client, screen));
+}
+
+// Statistics.
+
+#[test]
+fn stats_on_a_terminal_are_one_line_that_is_redrawn_below_all_others() {
+    let program = Program::start_saying_to(Terminal::open(), &["--stats"]);
+    program.wait_for_live_line(|live| live.starts_with("tlsink: 0 connected, "));
+    let mut open = Client::connect(program.address());
+    open.write(b"open\n").unwrap();
+    program.wait_for_live_line(|live| live.starts_with("tlsink: 1 connected, "));
+
+    // What is said meanwhile.
+    let mut other = Client::connect(program.address());
+    other.write(b"other\n").unwrap();
+    program.wait_for_stdout("open\nother\n");
+    other.abandon().unwrap();
+    let ended = program.wait_for_end();
+    assert_eq!(ended.end, "truncated (no close_notify)");
+    program.wait_for_live_line(|live| {
+        live.starts_with("tlsink: 1 connected, ") && live.contains(" 2 connections, ")
+    });
+    open.finish().unwrap();
+    program.wait_for_ends(2);
+    program.wait_for_live_line(|live| live.starts_with("tlsink: 0 connected, "));
+
+    let outcome = program.stop();
+    assert_eq!(outcome.status, 0);
+    let (lines, lives) = taken_apart(&outcome.stderr);
+    // On lines of their own are all the others, as if there were no live line.
+    let said: Vec<_> = lines
+        .iter()
+        .map(|line| line.trim_start_matches("tlsink: "))
+        .map(|line| line.split_once(": ").map_or(line, |(_, facts)| facts))
+        .collect();
+    assert_eq!(
+        said[said.len() - 4..],
+        [
+            "6 bytes received, 6 delivered, plain, truncated (no close_notify)",
+            "5 bytes received, 5 delivered, plain, clean",
+            "stopping",
+            "2 connections, 1 of them clean, 11 bytes received, 11 delivered",
+        ]
+    );
+    assert!(lines.iter().all(|line| line.starts_with("tlsink: ")));
+    assert!(lines.iter().all(|line| !is_live(line)), "{lines:?}");
+    // The live line is there all the time, until it is erased for good.
+    let (last, lives) = lives.split_last().unwrap();
+    assert_eq!(*last, "");
+    assert!(lives.len() >= 4, "{lives:?}");
+    assert!(lives.iter().all(|live| is_live(live)), "{lives:?}");
+    // The last thing that is drawn is nothing: a prompt finds an empty line.
+    assert!(outcome.stderr.ends_with(ERASE));
+}
+
+#[test]
+fn there_is_no_live_line_where_the_data_would_run_into_it() {
+    let program = Program::start_on_terminals(Terminal::open(), Terminal::open(), &["--stats"]);
+    send(program.address(), b"data\n");
+    program.wait_for_end();
+    let outcome = program.stop();
+    assert_eq!(outcome.stdout_text(), "data\n");
+    assert!(!outcome.stderr.contains('\x1b'), "{}", outcome.stderr);
+    assert!(
+        outcome
+            .stderr
+            .ends_with("1 of them clean, 5 bytes received, 5 delivered\n")
+    );
+}
+
+#[test]
+fn quiet_silences_the_live_line_and_the_totals() {
+    let stderr = Stderr::Terminal(Terminal::open());
+    let (program, address) = Program::start_quiet(&["--stats"], stderr);
+    send(address, b"data\n");
+    program.wait_for_stdout("data\n");
+    assert_eq!(program.stop().stderr, "");
+}
+
+#[test]
+fn a_live_line_never_needs_more_than_one_line_of_the_terminal() {
+    // What has wrapped can't be erased: each redrawing would leave a line behind.
+    for columns in [COLUMNS, 40] {
+        let program = Program::start_saying_to(Terminal::of_columns(columns), &["--stats"]);
+        program.wait_for_live_line(|live| live.starts_with("tlsink: 0 connected, "));
+        let outcome = program.stop();
+        let (_, lives) = taken_apart(&outcome.stderr);
+        for live in lives {
+            // Many terminals wrap only when one more character comes, but not all.
+            assert!(live.chars().count() < usize::from(columns), "{live}");
+        }
+    }
+}
+
+#[test]
+fn stats_in_a_pipe_are_plain_lines() {
+    let program = Program::start(&["--stats"]);
+    let client = Client::connect(program.address());
+    // The first of them comes after ten seconds.
+    program.wait_for_line(|line| line.starts_with("tlsink: 1 connected, "));
+    client.finish().unwrap();
+    program.wait_for_end();
+    let outcome = program.stop();
+    assert_eq!(outcome.status, 0);
+    let is_control = |c: char| c.is_control() && c != '\n';
+    assert!(!outcome.stderr.contains(is_control), "{:?}", outcome.stderr);
+}
+
+// Messages.
+
+#[test]
+fn what_messages_quote_does_not_steer_the_terminal() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("none/\x1b]0;\r\n\u{9b}\u{202e}\x7f");
+    let path = path.to_str().unwrap();
+    for args in [&["--output", path][..], &["--cert", path, "--key", path]] {
+        let outcome = run_saying_to_terminal(args);
+        assert_quotes_harmlessly(&outcome, r"none/\x1b]0;\x0d\x0a\xc2\x9b\u{202e}\x7f");
+    }
+}
+
+#[test]
+fn what_messages_quote_of_the_arguments_does_not_steer_the_terminal() {
+    for args in [
+        &["--bogus\x1b[2J"][..],
+        &["bogus\x1b[2J"],
+        &["--decode", "bogus\x1b[2J"],
+        &["--listen", "bogus\x1b[2J"],
+        &["--max-line", "bogus\x1b[2J"],
+    ] {
+        let outcome = run_saying_to_terminal(args);
+        assert_quotes_harmlessly(&outcome, r"bogus\x1b[2J");
+    }
+}
+
+// Help.
+
+#[test]
+fn the_short_help_fits_on_a_screen() {
+    let stdout = Stdout::Terminal(Terminal::open());
+    let outcome = Program::run_on(&["-h"], stdout, Stderr::Pipe);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
+    let help = outcome.stdout_text();
+    // The last line of the screen is the prompt's.
+    assert!((1..LINES).contains(&help.lines().count()), "{help}");
+    for line in help.lines() {
+        assert!(line.chars().count() <= usize::from(COLUMNS), "{line}");
+        assert!(!line.contains(char::is_control), "{line:?}");
+    }
+}
+
+/// Starts the program with a terminal as its standard output.
+fn start_on(terminal: Terminal, args: &[&str]) -> Program {
+    Program::start_into(args, Stdout::Terminal(terminal))
+}
+
+fn run_saying_to_terminal(args: &[&str]) -> Outcome {
+    let stderr = Stderr::Terminal(Terminal::open());
+    Program::run_on(args, Stdout::Collected, stderr)
+}
+
+/// All that is harmful, inside a line and at its beginning.
+fn harmful() -> Vec<u8> {
+    let lines = HARMFUL
+        .iter()
+        .map(|(sent, _)| [b"<", *sent, b">\n", *sent, b"-\n"].concat());
+    lines.collect::<Vec<_>>().concat()
+}
+
+#[track_caller]
+fn assert_prints_what_is_sent(program: Program) {
+    let sent = [harmful(), HARMLESS.as_bytes().to_vec()].concat();
+    send(program.address(), &sent);
+    program.wait_for_stdout(&sent);
+    assert_eq!(program.stop().stdout, sent);
+}
+
+#[track_caller]
+fn assert_quotes_harmlessly(outcome: &Outcome, quoted: &str) {
+    let said = &outcome.stderr;
+    assert_eq!(outcome.status, 2, "{said}");
+    assert!(said.contains(quoted), "{said:?}");
+    let lines = said.strip_suffix('\n').unwrap();
+    for line in lines.split('\n') {
+        assert!(!line.contains(char::is_control), "{said:?}");
+        let beginning = ["tlsink: ", "hint: "];
+        assert!(beginning.iter().any(|is| line.starts_with(is)), "{said:?}");
+    }
+}
+
+/// Takes what was said on a terminal apart: the lines that stay, and, each time that the last line
+/// was erased, what then took its place.
+#[track_caller]
+fn taken_apart(said: &str) -> (Vec<&str>, Vec<&str>) {
+    let mut lines = Vec::new();
+    let mut lives = Vec::new();
+    for (at, drawn) in said.split(ERASE).enumerate() {
+        let (whole, live) = drawn
+            .rfind('\n')
+            .map_or(("", drawn), |end| drawn.split_at(end + 1));
+        lines.extend(whole.lines());
+        if at > 0 {
+            lives.push(live);
+        } else {
+            assert_eq!(live, "", "it is not drawn where it will be erased");
+        }
+    }
+    let all = lines.iter().chain(&lives);
+    assert!(
+        all.into_iter().all(|text| !text.contains(char::is_control)),
+        "{said:?}"
+    );
+    (lines, lives)
+}
+
+fn is_live(line: &str) -> bool {
+    line.starts_with("tlsink: ") && line.contains(" connected, ")
+}
+
+/// A megabyte of them, eight bytes each.
+fn numbered_lines() -> String {
+    (0..125_000)
+        .map(|number| format!("{number:07}\n"))
+        .collect()
+}
