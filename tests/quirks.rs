@@ -1,4 +1,4 @@
-//! async-tls 0.13 as it is: each of its peculiarities that `src/tls/stream.rs` makes up for.
+//! async-tls 0.13 as it is: each of its peculiarities that `src/tls/server/stream.rs` makes up for.
 
 mod common;
 

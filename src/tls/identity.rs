@@ -10,10 +10,10 @@ use rustls::{Certificate, PrivateKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use webpki::EndEntityCert;
 
-use super::facts::{self, Facts};
-use super::warning::{TlsWarning, ending};
-use super::x509::Parts;
-use super::{keys, pem, schemes, words};
+use super::x509::certificate::Parts;
+use super::x509::facts::{self, Facts};
+use super::x509::warning::{TlsWarning, ending};
+use super::x509::{describe, keys, pem, schemes};
 use crate::error::TlsError;
 
 /// A certificate chain and its private key: a server's, or a client's.
@@ -155,7 +155,7 @@ fn parts<'a>(chain: &'a [CertificateDer<'_>]) -> Result<Vec<Parts<'a>>, TlsError
     parts.ok_or_else(|| TlsError::Damaged {
         what: "certificate",
         line: None,
-        reason: words::fault(&webpki::Error::BadDer).into_owned(),
+        reason: describe::fault(&webpki::Error::BadDer).into_owned(),
     })
 }
 

@@ -18,8 +18,8 @@ use async_tls::TlsAcceptor;
 use async_tls::server::TlsStream;
 use futures_lite::{AsyncRead, AsyncWrite};
 
-use super::clients::Seen;
 use super::refusal::Refusal;
+use super::verifier::Seen;
 use super::wire::{self, LastAlert, Wire};
 
 /// A handshake in progress.
@@ -333,7 +333,7 @@ fn is_bad_signature(error: &io::Error) -> bool {
     matches!(tls_error(error), Some(InvalidCertificate(BadSignature)))
 }
 
-pub(super) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
+pub(in crate::tls) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
     error.get_ref()?.downcast_ref()
 }
 

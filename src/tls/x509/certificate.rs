@@ -6,13 +6,13 @@ use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::der::oid::db::DB;
 
 /// The last number of an extension below id-ce, 2.5.29 (RFC 5280, section 4.2.1).
-pub(super) mod extension {
-    pub(in crate::tls) const SUBJECT_KEY_ID: u8 = 14;
-    pub(in crate::tls) const SUBJECT_ALT_NAME: u8 = 17;
-    pub(in crate::tls) const BASIC_CONSTRAINTS: u8 = 19;
-    pub(in crate::tls) const NAME_CONSTRAINTS: u8 = 30;
-    pub(in crate::tls) const AUTHORITY_KEY_ID: u8 = 35;
-    pub(in crate::tls) const EXTENDED_KEY_USAGE: u8 = 37;
+pub(crate) mod extension {
+    pub(crate) const SUBJECT_KEY_ID: u8 = 14;
+    pub(crate) const SUBJECT_ALT_NAME: u8 = 17;
+    pub(crate) const BASIC_CONSTRAINTS: u8 = 19;
+    pub(crate) const NAME_CONSTRAINTS: u8 = 30;
+    pub(crate) const AUTHORITY_KEY_ID: u8 = 35;
+    pub(crate) const EXTENDED_KEY_USAGE: u8 = 37;
 }
 
 /// The tags of DER that are looked for.
@@ -33,28 +33,28 @@ mod tag {
 }
 
 /// id-at-commonName (RFC 5280, appendix A.1).
-pub(super) const COMMON_NAME: &[u8] = &[0x55, 4, 3];
+pub(crate) const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 
 /// id-ce, without the last number.
 const ID_CE: &[u8] = &[0x55, 0x1d];
 
 /// One item of DER.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Item<'a> {
-    pub(super) tag: u8,
-    pub(super) content: &'a [u8],
+pub(crate) struct Item<'a> {
+    pub(crate) tag: u8,
+    pub(crate) content: &'a [u8],
     /// With tag and length.
-    pub(super) whole: &'a [u8],
+    pub(crate) whole: &'a [u8],
 }
 
 impl<'a> Item<'a> {
     /// The items inside this one.
-    pub(super) fn items(self) -> Items<'a> {
+    pub(crate) fn items(self) -> Items<'a> {
         Items(self.content)
     }
 
     /// Whether it is one of the strings that most names are made of.
-    pub(super) fn is_usual_text(self) -> bool {
+    pub(crate) fn is_usual_text(self) -> bool {
         match self.tag {
             tag::UTF8_STRING | tag::PRINTABLE_STRING | tag::IA5_STRING => true,
             tag::TELETEX_STRING => self.content.is_ascii(),
@@ -63,7 +63,7 @@ impl<'a> Item<'a> {
     }
 
     /// The text of a string, as OpenSSL reads it: TeletexString is taken for Latin-1.
-    pub(super) fn text(self) -> Option<String> {
+    pub(crate) fn text(self) -> Option<String> {
         let content = self.content;
         match self.tag {
             tag::UTF8_STRING => String::from_utf8(content.to_vec()).ok(),
@@ -92,7 +92,7 @@ fn wide<'a>(chars: impl Iterator<Item = &'a [u8]>) -> Option<String> {
 
 /// Items of DER, one behind the other, up to the first that is not valid.
 #[derive(Clone, Debug)]
-pub(super) struct Items<'a>(pub(super) &'a [u8]);
+pub(crate) struct Items<'a>(pub(crate) &'a [u8]);
 
 impl<'a> Iterator for Items<'a> {
     type Item = Item<'a>;
@@ -124,25 +124,25 @@ impl<'a> Iterator for Items<'a> {
 
 /// The parts of a certificate.
 #[derive(Clone, Debug)]
-pub(super) struct Parts<'a> {
+pub(crate) struct Parts<'a> {
     /// Whether it is of the first version, which says none.
-    pub(super) is_version_1: bool,
-    pub(super) issuer: Item<'a>,
-    pub(super) validity: Item<'a>,
-    pub(super) subject: Item<'a>,
-    pub(super) key: Item<'a>,
+    pub(crate) is_version_1: bool,
+    pub(crate) issuer: Item<'a>,
+    pub(crate) validity: Item<'a>,
+    pub(crate) subject: Item<'a>,
+    pub(crate) key: Item<'a>,
     /// Whether it has an issuerUniqueID or a subjectUniqueID.
-    pub(super) has_unique_id: bool,
+    pub(crate) has_unique_id: bool,
     /// What is signed.
-    pub(super) signed: &'a [u8],
+    pub(crate) signed: &'a [u8],
     /// The AlgorithmIdentifier of the signature, without tag and length.
-    pub(super) algorithm: &'a [u8],
-    pub(super) signature: &'a [u8],
+    pub(crate) algorithm: &'a [u8],
+    pub(crate) signature: &'a [u8],
     extensions: Items<'a>,
 }
 
 impl<'a> Parts<'a> {
-    pub(super) fn of(der: &'a [u8]) -> Option<Self> {
+    pub(crate) fn of(der: &'a [u8]) -> Option<Self> {
         let mut outer = Items(der).next()?.items();
         let (signed, algorithm) = (outer.next()?, outer.next()?);
         // The number of bits that are not used comes first, and is 0.
@@ -174,13 +174,13 @@ impl<'a> Parts<'a> {
     }
 
     /// The value of the extension whose last number this is.
-    pub(super) fn extension(&self, id_ce: u8) -> Option<Item<'a>> {
+    pub(crate) fn extension(&self, id_ce: u8) -> Option<Item<'a>> {
         self.extensions()
             .find(|extension| extension.id_ce() == Some(id_ce))
             .and_then(|extension| Items(extension.value).next())
     }
 
-    pub(super) fn extensions(&self) -> impl Iterator<Item = Extension<'a>> {
+    pub(crate) fn extensions(&self) -> impl Iterator<Item = Extension<'a>> {
         self.extensions.clone().filter_map(|extension| {
             let mut fields = extension.items().peekable();
             let oid = fields.next()?.content;
@@ -195,15 +195,15 @@ impl<'a> Parts<'a> {
 }
 
 /// An extension of a certificate.
-pub(super) struct Extension<'a> {
+pub(crate) struct Extension<'a> {
     oid: &'a [u8],
-    pub(super) is_critical: bool,
+    pub(crate) is_critical: bool,
     value: &'a [u8],
 }
 
 impl Extension<'_> {
     /// The last number, if the others are 2.5.29.
-    pub(super) fn id_ce(&self) -> Option<u8> {
+    pub(crate) fn id_ce(&self) -> Option<u8> {
         match self.oid.strip_prefix(ID_CE) {
             Some(&[last]) => Some(last),
             _ => None,
@@ -211,7 +211,7 @@ impl Extension<'_> {
     }
 
     /// Its numbers, and its name if it has one: `2.5.29.36 (id-ce-policyConstraints)`.
-    pub(super) fn title(&self) -> String {
+    pub(crate) fn title(&self) -> String {
         let Ok(oid) = ObjectIdentifier::from_bytes(self.oid) else {
             return "of no valid number".to_owned();
         };
@@ -223,7 +223,7 @@ impl Extension<'_> {
 }
 
 /// The name of an algorithm or a curve, or else its numbers.
-pub(super) fn oid_name(oid: &[u8]) -> String {
+pub(crate) fn oid_name(oid: &[u8]) -> String {
     // People know it by this name, and nothing has the other.
     const OTHERS: [(&[u8], &str); 3] = [
         (&[0x2b, 0x81, 4, 0, 35], "P-521"),
@@ -243,14 +243,14 @@ pub(super) fn oid_name(oid: &[u8]) -> String {
 }
 
 /// The first common name in a distinguished name, whichever kind of string it is.
-pub(super) fn common_name(name: Item<'_>) -> Option<String> {
+pub(crate) fn common_name(name: Item<'_>) -> Option<String> {
     let (_, value) = attributes(name).find(|(oid, _)| *oid == COMMON_NAME)?;
     value.text().filter(|text| !text.is_empty())
 }
 
 /// Whether two distinguished names are the same to people, and to RFC 5280, section 7.1:
 /// whichever kinds of strings they are made of, in whichever case, and however spaced.
-pub(super) fn reads_the_same(a: Item<'_>, b: Item<'_>) -> bool {
+pub(crate) fn reads_the_same(a: Item<'_>, b: Item<'_>) -> bool {
     let folded = |name| {
         attributes(name).map(|(oid, value)| {
             let text = value.text().map(|text| {
@@ -264,7 +264,7 @@ pub(super) fn reads_the_same(a: Item<'_>, b: Item<'_>) -> bool {
 }
 
 /// The attributes of a distinguished name, and what they are.
-pub(super) fn attributes(name: Item<'_>) -> impl Iterator<Item = (&[u8], Item<'_>)> {
+pub(crate) fn attributes(name: Item<'_>) -> impl Iterator<Item = (&[u8], Item<'_>)> {
     name.items().flat_map(Item::items).filter_map(|attribute| {
         let mut fields = attribute.items();
         Some((fields.next()?.content, fields.next()?))

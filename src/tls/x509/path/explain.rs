@@ -12,21 +12,21 @@ use x509_cert::ext::pkix::BasicConstraints;
 
 use super::authorities::Authorities;
 use super::candidates::{Candidates, MAX_ABOVE};
-use super::facts::{self, Day, distinguished, system_time};
-use super::keys::{self, Signed};
-use super::words::{fault, other, quoted};
-use super::x509::{self, Item, Items, Parts, extension};
+use crate::tls::x509::certificate::{self, Item, Items, Parts, extension};
+use crate::tls::x509::describe::{fault, other, quoted};
+use crate::tls::x509::facts::{self, Day, distinguished, system_time};
+use crate::tls::x509::keys::{self, Signed};
 
 /// What is wrong, and where.
 #[derive(Debug)]
-pub(super) struct Finding {
-    pub(super) cause: Cause,
-    pub(super) text: Text,
+pub(crate) struct Finding {
+    pub(crate) cause: Cause,
+    pub(crate) text: Text,
 }
 
 /// What kind of fault it is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(crate) enum Cause {
     /// No CA of this name is trusted.
     UnknownCa(String),
     /// Nobody signed it but itself.
@@ -63,7 +63,7 @@ pub(super) enum Cause {
 
 /// What is said of a fault.
 #[derive(Debug)]
-pub(super) enum Text {
+pub(crate) enum Text {
     /// Of the peer's own certificate, beginning with a verb.
     Own(String),
     /// A sentence on something else.
@@ -71,7 +71,7 @@ pub(super) enum Text {
 }
 
 /// What a peer presents, and what it is verified by.
-pub(super) struct Chain<'a> {
+pub(crate) struct Chain<'a> {
     presented: &'a [CertificateDer<'a>],
     candidates: &'a Candidates<'a>,
     authorities: &'a Authorities,
@@ -100,7 +100,7 @@ enum Signer<'a> {
 }
 
 /// The most CAs that rustls-webpki lets stand between a certificate and a trusted CA.
-pub(super) const MAX_BETWEEN: usize = 6;
+pub(crate) const MAX_BETWEEN: usize = 6;
 
 /// id-kp (RFC 5280, section 4.2.1.12), and below it what a TLS server and a client are.
 const ID_KP: [u8; 7] = [0x2b, 6, 1, 5, 5, 7, 3];
@@ -112,7 +112,7 @@ const KNOWN_EXTENSIONS: [u8; 6] = [15, 17, 19, 30, 31, 37];
 
 impl<'a> Chain<'a> {
     /// The peer's own certificate is the first of those that it presents.
-    pub(super) fn new(
+    pub(crate) fn new(
         presented: &'a [CertificateDer<'a>],
         candidates: &'a Candidates<'a>,
         authorities: &'a Authorities,
@@ -149,12 +149,12 @@ impl<'a> Chain<'a> {
 
     /// Whether the peer presents nothing but its own certificate, as far as the way up goes.
     #[cfg(feature = "cli")]
-    pub(super) fn is_alone(&self) -> bool {
+    pub(crate) fn is_alone(&self) -> bool {
         self.way.len() == 1
     }
 
     /// Tells what rustls-webpki means by this error.
-    pub(super) fn explain(&self, error: &Error) -> Finding {
+    pub(crate) fn explain(&self, error: &Error) -> Finding {
         self.candidates.signatures.begin_explaining();
         for (at, one) in self.way.iter().enumerate() {
             // One that signed itself would not have to be read for it if it were trusted.
@@ -310,7 +310,7 @@ impl<'a> Chain<'a> {
         let above = self.presented.get(1..).unwrap_or_default();
         let came = above.iter().filter_map(|der| Some(Parts::of(der)?.subject));
         let is_other = |name: Item<'_>| {
-            name.content != parts.issuer.content && x509::reads_the_same(name, parts.issuer)
+            name.content != parts.issuer.content && certificate::reads_the_same(name, parts.issuer)
         };
         if trusted.chain(came).any(is_other) {
             let text = format!("CA {ca} has its name written or encoded in another way itself");
@@ -467,7 +467,7 @@ impl<'a> Chain<'a> {
 
 impl Cause {
     /// What the peer is told (RFC 8446, section 6.2).
-    pub(super) fn reason(&self, error: Error) -> CertificateError {
+    pub(crate) fn reason(&self, error: Error) -> CertificateError {
         match self {
             Cause::UnknownCa(_) | Cause::SelfSigned | Cause::OtherEncoding => {
                 CertificateError::UnknownIssuer
@@ -543,7 +543,7 @@ fn named(name: Item<'_>) -> String {
 }
 
 /// What is said of a certificate that rustls-webpki can't read.
-pub(super) fn unread(error: &Error, der: &CertificateDer<'_>) -> (Cause, String) {
+pub(crate) fn unread(error: &Error, der: &CertificateDer<'_>) -> (Cause, String) {
     let parts = Parts::of(der);
     let (cause, text) = match error {
         Error::UnsupportedCertVersion => (Cause::Version, "is not of X.509 version 3"),

@@ -6,12 +6,12 @@ use rustls::CertificateError;
 use rustls_pki_types::CertificateDer;
 use webpki::{Cert, EndEntityCert, Error as Fault};
 
-use super::authorities::NoPath;
-use super::chain::{self, Cause, Chain, Text};
-use super::crl::Lists;
-use super::facts::{self, CommonName, Day, Name, system_time};
-use super::keys;
-use super::words::{QUOTED, fault, other, quoted, shortened};
+use crate::tls::x509::crl::Lists;
+use crate::tls::x509::describe::{QUOTED, fault, other, quoted, shortened};
+use crate::tls::x509::facts::{self, CommonName, Day, Name, system_time};
+use crate::tls::x509::keys;
+use crate::tls::x509::path::authorities::NoPath;
+use crate::tls::x509::path::explain::{self, Cause, Chain, Text};
 
 /// Why a sender was turned away.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ impl Refusal {
 
     /// The sender's own certificate can't be read.
     pub(super) fn unread(error: Fault, certificate: &CertificateDer<'_>) -> Self {
-        let (cause, text) = chain::unread(&error, certificate);
+        let (cause, text) = explain::unread(&error, certificate);
         Refusal {
             what: format!("the certificate {text}"),
             claimed: Vec::new(),
@@ -173,16 +173,16 @@ fn hint(cause: &Cause) -> Option<&'static str> {
 }
 
 /// What a CRL says of a peer's certificates, or that none does.
-pub(super) struct Revocation {
-    pub(super) what: String,
-    pub(super) hint: Option<&'static str>,
+pub(in crate::tls) struct Revocation {
+    pub(in crate::tls) what: String,
+    pub(in crate::tls) hint: Option<&'static str>,
     /// What the peer is told.
-    pub(super) reason: CertificateError,
+    pub(in crate::tls) reason: CertificateError,
 }
 
 impl Revocation {
     /// Puts into words that fault, if it is one of CRLs, of which these are all.
-    pub(super) fn new(
+    pub(in crate::tls) fn new(
         no_path: &NoPath<'_>,
         presented: &[&Cert<'_>],
         all: &Lists<'_>,
@@ -244,7 +244,9 @@ impl Revocation {
     }
 }
 
-pub(super) fn parsed<'a>(intermediates: &'a [CertificateDer<'_>]) -> Vec<EndEntityCert<'a>> {
+pub(in crate::tls) fn parsed<'a>(
+    intermediates: &'a [CertificateDer<'_>],
+) -> Vec<EndEntityCert<'a>> {
     intermediates
         .iter()
         .filter_map(|der| EndEntityCert::try_from(der).ok())
@@ -252,7 +254,7 @@ pub(super) fn parsed<'a>(intermediates: &'a [CertificateDer<'_>]) -> Vec<EndEnti
 }
 
 /// The certificates that a peer presented, its own first.
-pub(super) fn presented<'a>(
+pub(in crate::tls) fn presented<'a>(
     certificate: &'a EndEntityCert<'a>,
     above: &'a [EndEntityCert<'a>],
 ) -> Vec<&'a Cert<'a>> {

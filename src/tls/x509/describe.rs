@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use rustls::CertificateError;
 
-pub(super) use crate::quote::{QUOTED, quoted, shortened};
+pub(crate) use crate::quote::{QUOTED, quoted, shortened};
 
 /// What is wrong with a certificate or a CRL. The verifier's own words are for programmers, and
 /// quote at length what a sender presented.
-pub(super) fn fault(error: &webpki::Error) -> Cow<'static, str> {
+pub(crate) fn fault(error: &webpki::Error) -> Cow<'static, str> {
     use webpki::Error as Fault;
     let words = match error {
         Fault::BadDer
@@ -55,6 +55,6 @@ pub(super) fn fault(error: &webpki::Error) -> Cow<'static, str> {
 }
 
 /// What a peer is told where TLS has no alert of its own for it.
-pub(super) fn other(error: webpki::Error) -> CertificateError {
+pub(crate) fn other(error: webpki::Error) -> CertificateError {
     CertificateError::Other(Arc::new(error))
 }

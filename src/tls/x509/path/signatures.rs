@@ -21,7 +21,7 @@ const MAX_KEPT: usize = 64 * 1024;
 /// Verifies signatures for one peer, up to a limit, and each one once: rustls-webpki has limits of
 /// its own, but they are high and can't be set.
 #[derive(Debug)]
-pub(super) struct Signatures(Mutex<State>);
+pub(crate) struct Signatures(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
@@ -44,7 +44,7 @@ struct Known {
 
 impl Signatures {
     /// For a peer that is verified by this number of trusted CAs.
-    pub(super) fn new(anchors: usize) -> Self {
+    pub(crate) fn new(anchors: usize) -> Self {
         Signatures(Mutex::new(State {
             left: MAX_SIGNATURES.saturating_add(anchors),
             is_exceeded: false,
@@ -53,7 +53,7 @@ impl Signatures {
     }
 
     /// All algorithms, bound to this limit.
-    pub(super) fn algorithms(&self) -> Vec<Limited<'_>> {
+    pub(crate) fn algorithms(&self) -> Vec<Limited<'_>> {
         let limited = |known: &&'static dyn SignatureVerificationAlgorithm| Limited {
             algorithm: *known,
             signatures: self,
@@ -61,12 +61,12 @@ impl Signatures {
         ALL_VERIFICATION_ALGS.iter().map(limited).collect()
     }
 
-    pub(super) fn is_exceeded(&self) -> bool {
+    pub(crate) fn is_exceeded(&self) -> bool {
         self.lock().is_exceeded
     }
 
     /// From now on, signatures are verified only to explain a fault.
-    pub(super) fn begin_explaining(&self) {
+    pub(crate) fn begin_explaining(&self) {
         let mut state = self.lock();
         state.left = MAX_EXPLAINING;
         state.is_exceeded = false;
@@ -78,7 +78,7 @@ impl Signatures {
 }
 
 /// An algorithm that fails when too many signatures were verified.
-pub(super) struct Limited<'a> {
+pub(crate) struct Limited<'a> {
     algorithm: &'static dyn SignatureVerificationAlgorithm,
     signatures: &'a Signatures,
 }

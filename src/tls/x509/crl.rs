@@ -14,10 +14,10 @@ use webpki::{
 use x509_cert::der::asn1::BitStringRef;
 use x509_cert::der::{Decode, Header, Reader, SliceReader};
 
+use super::describe;
 use super::facts::{self, CrlFacts};
 use super::pem::{self, At};
 use super::warning::{TlsWarning, ending};
-use super::words;
 use crate::error::TlsError;
 
 /// How many signatures of CRLs the certificates of one peer may have verified, beside one for each
@@ -30,14 +30,14 @@ const MAX_LIST_SIGNATURES: usize = 16;
 ///
 /// An issuer is a name and a key: a CA that got a new key has two lists under one name.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Crls {
+pub(crate) struct Crls {
     lists: Vec<Crl>,
     /// Whether the name of an issuer does not tell which list to ask.
     share_names: bool,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Crl {
+pub(crate) struct Crl {
     list: Arc<CertRevocationList<'static>>,
     about: CrlFacts,
     signer: Signer,
@@ -53,7 +53,7 @@ enum Signer {
 
 impl Crls {
     /// Adds these lists.
-    pub(super) fn add(
+    pub(crate) fn add(
         &mut self,
         lists: Vec<At<CertificateRevocationListDer<'static>>>,
         anchors: &[TrustAnchor<'_>],
@@ -100,12 +100,12 @@ impl Crls {
 
     /// Whether lists have to be chosen [for each path](Self::of_path), since their issuers' names
     /// are not enough.
-    pub(super) fn share_names(&self) -> bool {
+    pub(crate) fn share_names(&self) -> bool {
         self.share_names
     }
 
     /// All lists.
-    pub(super) fn all(&self) -> Lists<'_> {
+    pub(crate) fn all(&self) -> Lists<'_> {
         Lists(self.lists.iter().collect())
     }
 
@@ -115,7 +115,7 @@ impl Crls {
     ///
     /// When there are too many that might be, and when two CAs in the path share a name: the verifier,
     /// which goes by names, would ask the list of one about both.
-    pub(super) fn of_path(
+    pub(crate) fn of_path(
         &self,
         path: &VerifiedPath<'_>,
         signatures: &ListSignatures,
@@ -150,7 +150,7 @@ impl Crls {
         Ok(Lists(chosen.map(|(crl, _)| crl).collect()))
     }
 
-    pub(super) fn warnings(
+    pub(crate) fn warnings(
         &self,
         anchors: &[TrustAnchor<'_>],
         now: SystemTime,
@@ -229,7 +229,7 @@ impl Crl {
 }
 
 /// What is left of [`MAX_LIST_SIGNATURES`].
-pub(super) struct ListSignatures(Cell<usize>);
+pub(crate) struct ListSignatures(Cell<usize>);
 
 impl Default for ListSignatures {
     fn default() -> Self {
@@ -248,16 +248,16 @@ impl ListSignatures {
 
 /// Lists that are asked together.
 #[derive(Clone)]
-pub(super) struct Lists<'a>(Vec<&'a Crl>);
+pub(crate) struct Lists<'a>(Vec<&'a Crl>);
 
 impl<'a> Lists<'a> {
-    pub(super) const NONE: Lists<'static> = Lists(Vec::new());
+    pub(crate) const NONE: Lists<'static> = Lists(Vec::new());
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    pub(super) fn parsed(&self) -> Vec<&'a CertRevocationList<'static>> {
+    pub(crate) fn parsed(&self) -> Vec<&'a CertRevocationList<'static>> {
         self.0.iter().map(|crl| &*crl.list).collect()
     }
 
@@ -268,22 +268,22 @@ impl<'a> Lists<'a> {
         lists.filter(move |crl| crl.list.issuer() == issuer)
     }
 
-    pub(super) fn has_one_above(&self, certificate: &Cert<'_>) -> bool {
+    pub(crate) fn has_one_above(&self, certificate: &Cert<'_>) -> bool {
         self.above(certificate).next().is_some()
     }
 
     /// Whether one of those is by no CA that is trusted.
-    pub(super) fn has_stranger_above(&self, certificate: &Cert<'_>) -> bool {
+    pub(crate) fn has_stranger_above(&self, certificate: &Cert<'_>) -> bool {
         self.above(certificate)
             .any(|crl| matches!(crl.signer, Signer::Unknown(_)))
     }
 
-    pub(super) fn has_one_above_that_ends(&self, certificate: &Cert<'_>, end: SystemTime) -> bool {
+    pub(crate) fn has_one_above_that_ends(&self, certificate: &Cert<'_>, end: SystemTime) -> bool {
         self.above(certificate)
             .any(|crl| crl.about.facts.end == Some(end))
     }
 
-    pub(super) fn revokes(&self, certificate: &Cert<'_>) -> bool {
+    pub(crate) fn revokes(&self, certificate: &Cert<'_>) -> bool {
         self.above(certificate)
             .any(|crl| matches!(crl.list.find_serial(certificate.serial()), Ok(Some(_))))
     }
@@ -293,7 +293,7 @@ impl<'a> Lists<'a> {
 fn unusable(der: &[u8], error: &Error) -> String {
     match facts::lack_of_crl(der) {
         Some(lack) => lack.to_owned(),
-        None => words::fault(error).into_owned(),
+        None => describe::fault(error).into_owned(),
     }
 }
 

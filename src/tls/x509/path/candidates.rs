@@ -5,14 +5,14 @@ use std::time::SystemTime;
 use rustls_pki_types::CertificateDer;
 
 use super::authorities::Authorities;
-use super::facts;
 use super::signatures::Signatures;
-use super::x509::{Parts, extension};
+use crate::tls::x509::certificate::{Parts, extension};
+use crate::tls::x509::facts;
 
 /// The most certificates that a peer may present beside its own. A path has at most
-/// [`MAX_BETWEEN`](super::chain::MAX_BETWEEN) of them; peers also present the trusted CA's, or one
+/// [`MAX_BETWEEN`](super::explain::MAX_BETWEEN) of them; peers also present the trusted CA's, or one
 /// of an older key.
-pub(super) const MAX_ABOVE: usize = 8;
+pub(crate) const MAX_ABOVE: usize = 8;
 
 /// The most certificates of one CA name that are tried. A CA that gets a new key has two; each more
 /// doubles the number of paths.
@@ -22,14 +22,14 @@ const MAX_OF_NAME: usize = 2;
 const MAX_SPARE: usize = 2;
 
 /// Certificates that can stand above a peer's own, and the limit for their signatures.
-pub(super) struct Candidates<'a> {
-    pub(super) certificates: Vec<CertificateDer<'a>>,
+pub(crate) struct Candidates<'a> {
+    pub(crate) certificates: Vec<CertificateDer<'a>>,
     /// Whether a certificate was left out that might have completed a path, because there are too
     /// many of its name.
-    pub(super) is_cut: bool,
+    pub(crate) is_cut: bool,
     /// Whether the peer presented more than [`MAX_ABOVE`]: then nothing is looked at.
-    pub(super) are_too_many: bool,
-    pub(super) signatures: Signatures,
+    pub(crate) are_too_many: bool,
+    pub(crate) signatures: Signatures,
 }
 
 struct Candidate<'a> {
@@ -39,7 +39,7 @@ struct Candidate<'a> {
 
 impl<'a> Candidates<'a> {
     /// Follows the names of issuers upwards from the peer's own certificate.
-    pub(super) fn new(
+    pub(crate) fn new(
         own: &'a [u8],
         above: &'a [CertificateDer<'_>],
         authorities: &Authorities,

@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 
 use rustls::AlertDescription;
 
-use super::client::Resolver;
+use super::connector::Resolver;
 use super::fingerprint::Fingerprint;
-use super::servers::Distrust;
-use super::stream::tls_error;
+use super::verifier::Distrust;
 use crate::count::Count;
+use crate::tls::server::tls_error;
 
 /// The fatal alert (RFC 8446, section 6.2) with which a server ended a stream, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]

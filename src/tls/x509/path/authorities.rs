@@ -10,13 +10,13 @@ use webpki::{
 };
 
 use super::candidates::Candidates;
-use super::crl::{Crls, ListSignatures, Lists};
-use super::keys::{self, Signed};
-use super::pem::At;
 use super::signatures::Signatures;
-use super::x509::Parts;
-use super::{facts, pem, words};
 use crate::error::TlsError;
+use crate::tls::x509::certificate::Parts;
+use crate::tls::x509::crl::{Crls, ListSignatures, Lists};
+use crate::tls::x509::keys::{self, Signed};
+use crate::tls::x509::pem::At;
+use crate::tls::x509::{describe, facts, pem};
 
 /// How many paths are asked for revoked certificates, where that is done for each path by itself. A
 /// peer may have several, if CAs have signed for each other.
@@ -24,7 +24,7 @@ const MAX_PATHS: usize = 4;
 
 /// The certificates that others are verified by.
 #[derive(Clone, Debug)]
-pub(super) struct Authorities {
+pub(crate) struct Authorities {
     anchors: Vec<TrustAnchor<'static>>,
     /// With the first one, each issuer in a path must have a list.
     crls: Crls,
@@ -35,7 +35,7 @@ pub(super) struct Authorities {
 impl Authorities {
     /// Those in this PEM text that are CAs' or that only themselves signed, and their certificates.
     /// CRLs in the text count too: to pass over them would be to let in revoked certificates.
-    pub(super) fn from_pem(pem: &[u8]) -> Result<(Self, Vec<CertificateDer<'static>>), TlsError> {
+    pub(crate) fn from_pem(pem: &[u8]) -> Result<(Self, Vec<CertificateDer<'static>>), TlsError> {
         let certificates: Vec<_> = pem::trusted_certificates(pem)?
             .into_iter()
             .filter(|certificate| facts::can_be_anchor(&certificate.item))
@@ -51,7 +51,7 @@ impl Authorities {
                 anchor(item).map_err(|error| TlsError::Damaged {
                     what: "CA certificate",
                     line: *line,
-                    reason: words::fault(&error).into_owned(),
+                    reason: describe::fault(&error).into_owned(),
                 })
             })
             .collect::<Result<Vec<_>, _>>()?;
@@ -69,7 +69,7 @@ impl Authorities {
 
     /// Those that somebody else has chosen as CAs. What can't be used is passed over.
     #[cfg(feature = "cli")]
-    pub(super) fn from_roots(certificates: &[CertificateDer<'_>]) -> Option<Self> {
+    pub(crate) fn from_roots(certificates: &[CertificateDer<'_>]) -> Option<Self> {
         let anchors: Vec<_> = certificates
             .iter()
             .filter_map(|der| anchor(der).ok())
@@ -81,22 +81,22 @@ impl Authorities {
         })
     }
 
-    pub(super) fn anchors(&self) -> &[TrustAnchor<'static>] {
+    pub(crate) fn anchors(&self) -> &[TrustAnchor<'static>] {
         &self.anchors
     }
 
     /// Adds one CRL as DER, or any number as PEM.
-    pub(super) fn add_crls(&mut self, pem_or_der: &[u8]) -> Result<(), TlsError> {
+    pub(crate) fn add_crls(&mut self, pem_or_der: &[u8]) -> Result<(), TlsError> {
         self.crls.add(pem::crls(pem_or_der)?, &self.anchors)
     }
 
-    pub(super) fn crls(&self) -> &Crls {
+    pub(crate) fn crls(&self) -> &Crls {
         &self.crls
     }
 
     /// Looks for a path (RFC 5280, section 6), none of whose certificates is revoked. The CA's own
     /// certificate is trusted whatever its dates.
-    pub(super) fn verify<'p>(
+    pub(crate) fn verify<'p>(
         &'p self,
         certificate: &'p EndEntityCert<'p>,
         candidates: &'p Candidates<'_>,
@@ -149,7 +149,7 @@ impl Authorities {
 
     /// Looks for a path through these certificates as [`verify`](Self::verify) does, whether or not
     /// its certificates are revoked.
-    pub(super) fn verify_without_crls<'p>(
+    pub(crate) fn verify_without_crls<'p>(
         &'p self,
         certificate: &'p EndEntityCert<'p>,
         intermediates: &'p [CertificateDer<'p>],
@@ -206,9 +206,9 @@ impl Authorities {
 }
 
 /// Why there is no path, and which lists were asked last.
-pub(super) struct NoPath<'a> {
-    pub(super) error: Error,
-    pub(super) asked: Lists<'a>,
+pub(crate) struct NoPath<'a> {
+    pub(crate) error: Error,
+    pub(crate) asked: Lists<'a>,
 }
 
 /// Looks for revoked certificates in each path by itself, where CAs share a name: the verifier asks

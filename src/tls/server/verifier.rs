@@ -12,14 +12,14 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
-use super::authorities::Authorities;
-use super::candidates::Candidates;
-use super::chain::Chain;
-use super::facts::{self, CommonName, Facts, Pattern};
 use super::refusal::Refusal;
-use super::warning::{TlsWarning, ending};
-use super::{keys, pem, schemes};
 use crate::error::TlsError;
+use crate::tls::x509::facts::{self, CommonName, Facts, Pattern};
+use crate::tls::x509::path::authorities::Authorities;
+use crate::tls::x509::path::candidates::Candidates;
+use crate::tls::x509::path::explain::Chain;
+use crate::tls::x509::warning::{TlsWarning, ending};
+use crate::tls::x509::{keys, pem, schemes};
 
 /// The most of trusted CAs' names that senders are told, in bytes. TLS has room for 65,535
 /// (RFC 5246, section 7.4.4), but Java takes no handshake message of more than 32,768.

@@ -31,12 +31,13 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{ClientConfig, ConfigBuilder, SignatureScheme, WantsVerifier};
 use rustls_pki_types::ServerName;
 
-use super::client_error::{ConnectError, SendError};
-use super::identity::Identity;
-use super::servers::{Servers, Verifier};
-use super::stream::{Transport, tls_error};
-use super::{pem, suites};
+use super::error::{ConnectError, SendError};
+use super::verifier::{Servers, Verifier};
 use crate::error::TlsError;
+use crate::tls::identity::Identity;
+use crate::tls::server::{Transport, tls_error};
+use crate::tls::suites;
+use crate::tls::x509::pem;
 
 /// Connects to servers and sends to them.
 ///

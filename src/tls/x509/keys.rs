@@ -3,15 +3,15 @@
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, SignatureVerificationAlgorithm};
 use webpki::ALL_VERIFICATION_ALGS;
 
-use super::signatures::Signatures;
-use super::x509::{Item, Items, Parts, oid_name};
+use super::certificate::{Item, Items, Parts, oid_name};
+use super::path::signatures::Signatures;
 
 /// The public keys that *ring* verifies with.
-pub(super) const SUPPORTED: &str =
+pub(crate) const SUPPORTED: &str =
     "keys can be RSA of 2048 to 8192 bits, ECDSA on P-256 or P-384, or Ed25519";
 
 /// The signatures of certificates that *ring* verifies.
-pub(super) const SIGNATURES: &str =
+pub(crate) const SIGNATURES: &str =
     "RSA and ECDSA with SHA-256 or SHA-384, RSA with SHA-512, and Ed25519 are supported";
 
 /// The shortest and the longest modulus of such an RSA key, in bits.
@@ -36,7 +36,7 @@ const OID: u8 = 6;
 const SEC1_CURVE: u8 = 0xa0;
 
 /// What a public key is that can't be used. It is what is inside a SubjectPublicKeyInfo.
-pub(super) fn unsupported(key: &[u8]) -> Option<String> {
+pub(crate) fn unsupported(key: &[u8]) -> Option<String> {
     let mut items = Items(key);
     let (algorithm, bits) = (items.next()?, items.next()?);
     if algorithm.items().next()?.content == RSA {
@@ -54,12 +54,12 @@ pub(super) fn unsupported(key: &[u8]) -> Option<String> {
 }
 
 /// What the public key in a certificate is, if it can't be used.
-pub(super) fn unsupported_in(certificate: &CertificateDer<'_>) -> Option<String> {
+pub(crate) fn unsupported_in(certificate: &CertificateDer<'_>) -> Option<String> {
     unsupported(Parts::of(certificate)?.key.content)
 }
 
 /// What a private key is that can't be used; none if it is not clear that its kind is to blame.
-pub(super) fn unsupported_private(key: &PrivateKeyDer<'_>) -> Option<String> {
+pub(crate) fn unsupported_private(key: &PrivateKeyDer<'_>) -> Option<String> {
     let mut items = Items(key.secret_der()).next()?.items().skip(1);
     let rsa = match key {
         PrivateKeyDer::Pkcs1(_) => items,
@@ -116,7 +116,7 @@ fn curve_of(curve: Item<'_>) -> String {
 
 /// Whether a certificate is signed by a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Signed {
+pub(crate) enum Signed {
     Yes,
     /// By another key, or it was changed since.
     No,
@@ -129,7 +129,7 @@ pub(super) enum Signed {
 }
 
 /// Whether a certificate is signed by this key, which is what is inside a SubjectPublicKeyInfo.
-pub(super) fn signed(certificate: &Parts<'_>, key: &[u8], signatures: &Signatures) -> Signed {
+pub(crate) fn signed(certificate: &Parts<'_>, key: &[u8], signatures: &Signatures) -> Signed {
     if let Some(kind) = unsupported(key) {
         return Signed::Key(kind);
     }
@@ -150,7 +150,7 @@ pub(super) fn signed(certificate: &Parts<'_>, key: &[u8], signatures: &Signature
 }
 
 /// Whether a key of the kind that this algorithm is for made this signature.
-pub(super) fn verifies(
+pub(crate) fn verifies(
     algorithm: &dyn SignatureVerificationAlgorithm,
     key: &[u8],
     message: &[u8],

@@ -17,18 +17,18 @@ use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, CrlNumber, 
 use x509_cert::name::Name as DistinguishedName;
 use x509_cert::time::Validity;
 
-use super::x509::{self, Item, Parts, extension};
+use super::certificate::{self, Item, Parts, extension};
 
 /// A name in a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Name {
-    pub(super) text: String,
-    pub(super) kind: NameKind,
+pub(crate) struct Name {
+    pub(crate) text: String,
+    pub(crate) kind: NameKind,
 }
 
 /// Kinds of names, which are compared in different ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NameKind {
+pub(crate) enum NameKind {
     Dns,
     Address(IpAddr),
     /// A URI, an e-mail address or a common name.
@@ -42,7 +42,7 @@ pub(super) enum NameKind {
 /// A URI without a scheme or an e-mail address without `@` is no name (RFC 5280, section 4.2.1.6):
 /// it could be taken for a DNS name, and got past name constraints on those. So could a URI such as
 /// `fd00::7`, and be taken for an IP address.
-pub(super) fn names(certificate: &EndEntityCert<'_>, common_name: CommonName) -> Vec<Name> {
+pub(crate) fn names(certificate: &EndEntityCert<'_>, common_name: CommonName) -> Vec<Name> {
     let mut names: Vec<Name> = dns_names(certificate).collect();
     let mut addresses = Vec::new();
     let mut add = |text: &str| {
@@ -62,7 +62,8 @@ pub(super) fn names(certificate: &EndEntityCert<'_>, common_name: CommonName) ->
                 name => addresses.extend(address(name)),
             }
         }
-        if let (CommonName::Counts, Some(name)) = (common_name, x509::common_name(parts.subject))
+        if let (CommonName::Counts, Some(name)) =
+            (common_name, certificate::common_name(parts.subject))
             && !addresses.iter().any(|address| name.parse() == Ok(*address))
         {
             add(&name);
@@ -106,7 +107,7 @@ fn has_scheme(uri: &str) -> bool {
 
 /// Whether the common name is a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum CommonName {
+pub(crate) enum CommonName {
     Counts,
     /// Name constraints (RFC 5280, section 4.2.1.10) say nothing of it: a CA that is held by them
     /// could give any.
@@ -114,7 +115,7 @@ pub(super) enum CommonName {
 }
 
 /// The DNS names among the alternative ones.
-pub(super) fn dns_names(certificate: &EndEntityCert<'_>) -> impl Iterator<Item = Name> {
+pub(crate) fn dns_names(certificate: &EndEntityCert<'_>) -> impl Iterator<Item = Name> {
     certificate.valid_dns_names().map(|name| Name {
         text: name.to_owned(),
         kind: NameKind::Dns,
@@ -122,7 +123,7 @@ pub(super) fn dns_names(certificate: &EndEntityCert<'_>) -> impl Iterator<Item =
 }
 
 /// The DNS names and IP addresses in a certificate: what a server can be reached by.
-pub(super) fn host_names(der: &CertificateDer<'_>) -> Vec<String> {
+pub(crate) fn host_names(der: &CertificateDer<'_>) -> Vec<String> {
     let mut names = Vec::new();
     if let Ok(certificate) = EndEntityCert::try_from(der) {
         names.extend(dns_names(&certificate).map(|name| name.text));
@@ -137,7 +138,7 @@ pub(super) fn host_names(der: &CertificateDer<'_>) -> Vec<String> {
 
 /// Whether the certificate has this as a DNS name, although no DNS name looks like it.
 #[cfg(feature = "cli")]
-pub(super) fn has_as_dns_name(der: &CertificateDer<'_>, wanted: &str) -> bool {
+pub(crate) fn has_as_dns_name(der: &CertificateDer<'_>, wanted: &str) -> bool {
     let alternatives = Parts::of(der).map(|parts| alternatives(&parts));
     let names = alternatives.unwrap_or_default();
     names
@@ -147,30 +148,30 @@ pub(super) fn has_as_dns_name(der: &CertificateDer<'_>, wanted: &str) -> bool {
 
 /// The common name of the certificate's subject.
 #[cfg(feature = "cli")]
-pub(super) fn common_name(der: &CertificateDer<'_>) -> Option<String> {
-    x509::common_name(Parts::of(der)?.subject)
+pub(crate) fn common_name(der: &CertificateDer<'_>) -> Option<String> {
+    certificate::common_name(Parts::of(der)?.subject)
 }
 
 /// Whether the certificate limits the names that certificates below it may have. If that can't be
 /// told, it does.
-pub(super) fn has_name_constraints(der: &CertificateDer<'_>) -> bool {
+pub(crate) fn has_name_constraints(der: &CertificateDer<'_>) -> bool {
     Parts::of(der).is_none_or(|parts| parts.extension(extension::NAME_CONSTRAINTS).is_some())
 }
 
 /// A certificate's or a CRL's own account of itself.
 #[derive(Clone, Debug)]
-pub(super) struct Facts {
+pub(crate) struct Facts {
     /// The name that people know it by: a DNS name, or else the subject or the issuer
     /// (RFC 4514).
-    pub(super) title: String,
+    pub(crate) title: String,
     /// When it begins.
-    pub(super) begin: Option<SystemTime>,
+    pub(crate) begin: Option<SystemTime>,
     /// When it ends, if it says so.
-    pub(super) end: Option<SystemTime>,
+    pub(crate) end: Option<SystemTime>,
 }
 
 impl Facts {
-    pub(super) fn of_certificate(der: &CertificateDer<'_>) -> Self {
+    pub(crate) fn of_certificate(der: &CertificateDer<'_>) -> Self {
         let name = EndEntityCert::try_from(der)
             .ok()
             .and_then(|certificate| names(&certificate, CommonName::Counts).into_iter().next());
@@ -189,15 +190,15 @@ impl Facts {
 
 /// A CRL's own account of itself, as far as it can be read.
 #[derive(Clone, Debug)]
-pub(super) struct CrlFacts {
-    pub(super) facts: Facts,
+pub(crate) struct CrlFacts {
+    pub(crate) facts: Facts,
     number: Option<Number>,
     /// The identifier of the key that signed it (RFC 5280, section 5.2.1).
-    pub(super) key_id: Option<Vec<u8>>,
+    pub(crate) key_id: Option<Vec<u8>>,
 }
 
 impl CrlFacts {
-    pub(super) fn of(der: &[u8]) -> Self {
+    pub(crate) fn of(der: &[u8]) -> Self {
         let parsed = CertificateList::from_der(der).ok();
         let parsed = parsed.map(|parsed: CertificateList| parsed.tbs_cert_list);
         let extensions = parsed
@@ -224,7 +225,7 @@ impl CrlFacts {
     }
 
     /// Of two lists of one issuer, the newer one is the greater.
-    pub(super) fn age(&self) -> impl Ord + '_ {
+    pub(crate) fn age(&self) -> impl Ord + '_ {
         (self.facts.begin, &self.number)
     }
 }
@@ -248,24 +249,24 @@ impl Number {
 }
 
 /// The issuer of a certificate (RFC 4514), if it can be read.
-pub(super) fn issuer(der: &CertificateDer<'_>) -> Option<String> {
+pub(crate) fn issuer(der: &CertificateDer<'_>) -> Option<String> {
     Parts::of(der).map(|parts| distinguished(parts.issuer))
 }
 
 /// The subject of a certificate (RFC 4514), if it can be read.
-pub(super) fn subject(der: &CertificateDer<'_>) -> Option<String> {
+pub(crate) fn subject(der: &CertificateDer<'_>) -> Option<String> {
     Parts::of(der).map(|parts| distinguished(parts.subject))
 }
 
 /// A distinguished name (RFC 4514); the common name alone, where x509-cert would show that as
 /// hexadecimal digits.
-pub(super) fn distinguished(name: Item<'_>) -> String {
-    let is_readable = x509::attributes(name)
-        .filter(|(oid, _)| *oid == x509::COMMON_NAME)
+pub(crate) fn distinguished(name: Item<'_>) -> String {
+    let is_readable = certificate::attributes(name)
+        .filter(|(oid, _)| *oid == certificate::COMMON_NAME)
         .all(|(_, value)| value.is_usual_text());
     match DistinguishedName::from_der(name.whole) {
         Ok(parsed) if is_readable => parsed.to_string(),
-        parsed => match (x509::common_name(name), parsed) {
+        parsed => match (certificate::common_name(name), parsed) {
             (Some(common_name), _) => format!("CN={common_name}"),
             (None, Ok(parsed)) => parsed.to_string(),
             (None, Err(_)) => String::new(),
@@ -274,7 +275,7 @@ pub(super) fn distinguished(name: Item<'_>) -> String {
 }
 
 /// When the certificate begins and when it ends, if it can be read.
-pub(super) fn validity(der: &CertificateDer<'_>) -> Option<(SystemTime, SystemTime)> {
+pub(crate) fn validity(der: &CertificateDer<'_>) -> Option<(SystemTime, SystemTime)> {
     let validity: Validity = Validity::from_der(Parts::of(der)?.validity.whole).ok()?;
     Some((
         validity.not_before.to_system_time(),
@@ -284,7 +285,7 @@ pub(super) fn validity(der: &CertificateDer<'_>) -> Option<(SystemTime, SystemTi
 
 /// What a CRL lacks that the verifier needs, although RFC 5280 leaves it out of no list that conforms
 /// (section 5.1.2).
-pub(super) fn lack_of_crl(der: &[u8]) -> Option<&'static str> {
+pub(crate) fn lack_of_crl(der: &[u8]) -> Option<&'static str> {
     if is_crl_of_version_1(der) {
         return Some("it is not of version 2, which openssl ca makes when crl_extensions is set");
     }
@@ -314,12 +315,12 @@ fn is_crl_of_version_1(der: &[u8]) -> bool {
 
 /// Whether senders can be verified with this certificate: it is a CA's, or nobody but itself signed
 /// it.
-pub(super) fn can_be_anchor(der: &CertificateDer<'_>) -> bool {
+pub(crate) fn can_be_anchor(der: &CertificateDer<'_>) -> bool {
     is_ca(der) || Parts::of(der).is_some_and(|parts| parts.issuer.content == parts.subject.content)
 }
 
 /// Whether it may sign for others: it says so, or is so old that it can't say.
-pub(super) fn is_ca(der: &CertificateDer<'_>) -> bool {
+pub(crate) fn is_ca(der: &CertificateDer<'_>) -> bool {
     Parts::of(der).is_none_or(|parts| {
         let constraints = parts.extension(extension::BASIC_CONSTRAINTS);
         let says_so = constraints.is_some_and(|constraints| {
@@ -342,7 +343,7 @@ impl fmt::Display for Day {
 }
 
 /// The same time as `std` has it.
-pub(super) fn system_time(time: UnixTime) -> SystemTime {
+pub(crate) fn system_time(time: UnixTime) -> SystemTime {
     let since = Duration::from_secs(time.as_secs());
     SystemTime::UNIX_EPOCH
         .checked_add(since)
@@ -351,7 +352,7 @@ pub(super) fn system_time(time: UnixTime) -> SystemTime {
 
 /// Which names are let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Pattern {
+pub(crate) enum Pattern {
     Exact(String),
     /// In whichever form it was written.
     Address(IpAddr),
@@ -362,7 +363,7 @@ pub(super) enum Pattern {
 impl Pattern {
     /// A name, an IP address, or `*.` and a DNS name; `None` for anything else with a `*`, for a
     /// range of addresses, and for nothing.
-    pub(super) fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         if let Some(suffix) = text.strip_prefix("*.") {
             return DnsName::try_from(suffix)
                 .is_ok()
@@ -382,7 +383,7 @@ impl Pattern {
     }
 
     /// DNS names match without regard to case. A wildcard in a certificate matches nothing.
-    pub(super) fn matches(&self, name: &Name) -> bool {
+    pub(crate) fn matches(&self, name: &Name) -> bool {
         if name.text.contains('*') {
             return false;
         }

@@ -17,14 +17,14 @@ use rustls_pki_types::{
 };
 use x509_cert::der::{Decode, Header, Reader, SliceReader, Tag, TagNumber};
 
-use super::words::quoted;
+use super::describe::quoted;
 use crate::error::TlsError;
 
 const CERTIFICATE: &str = "certificate";
 const PRIVATE_KEY: &str = "private key";
-pub(super) const CRL: &str = "CRL";
+pub(crate) const CRL: &str = "CRL";
 
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|source| TlsError::Read {
         path: path.to_owned(),
         source,
@@ -32,13 +32,13 @@ pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 /// An item and the line that its block begins on; DER has no lines.
-pub(super) struct At<T> {
-    pub(super) line: Option<usize>,
-    pub(super) item: T,
+pub(crate) struct At<T> {
+    pub(crate) line: Option<usize>,
+    pub(crate) item: T,
 }
 
 /// All certificates in the text, of which there is at least one.
-pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let found = blocks(pem)?.into_iter().filter_map(|block| {
         let kind = block.kind;
         let der = block.der;
@@ -53,7 +53,7 @@ pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, T
 }
 
 /// All certificates in the text that others may be verified by, of which there is at least one.
-pub(super) fn trusted_certificates(
+pub(crate) fn trusted_certificates(
     pem: &[u8],
 ) -> Result<Vec<At<CertificateDer<'static>>>, TlsError> {
     let mut found = Vec::new();
@@ -83,7 +83,7 @@ pub(super) fn trusted_certificates(
 
 /// All private keys in the text that are not encrypted and of a form that is built in, of which
 /// there is at least one.
-pub(super) fn private_keys(pem: &[u8]) -> Result<Vec<PrivateKeyDer<'static>>, TlsError> {
+pub(crate) fn private_keys(pem: &[u8]) -> Result<Vec<PrivateKeyDer<'static>>, TlsError> {
     let mut keys = Vec::new();
     let mut unusable = None;
     for block in blocks(pem)? {
@@ -103,7 +103,7 @@ pub(super) fn private_keys(pem: &[u8]) -> Result<Vec<PrivateKeyDer<'static>>, Tl
 }
 
 /// All certificate revocation lists in the text, which may be none.
-pub(super) fn crls_beside_others(
+pub(crate) fn crls_beside_others(
     pem: &[u8],
 ) -> Result<Vec<At<CertificateRevocationListDer<'static>>>, TlsError> {
     let blocks = blocks(pem)?.into_iter();
@@ -118,7 +118,7 @@ pub(super) fn crls_beside_others(
 
 /// All certificate revocation lists in the text, of which there is at least one; what is not text
 /// is taken for one in DER.
-pub(super) fn crls(
+pub(crate) fn crls(
     pem_or_der: &[u8],
 ) -> Result<Vec<At<CertificateRevocationListDer<'static>>>, TlsError> {
     let is_text = pem_or_der.is_ascii()
@@ -133,7 +133,7 @@ pub(super) fn crls(
     some(crls_beside_others(pem_or_der)?, CRL)
 }
 
-pub(super) fn unusable(error: impl std::fmt::Display) -> TlsError {
+pub(crate) fn unusable(error: impl std::fmt::Display) -> TlsError {
     TlsError::Unusable {
         reason: error.to_string(),
     }

@@ -10,15 +10,14 @@ use rustls::{Certificate, CertificateError, DigitallySignedStruct, SignatureSche
 use rustls_pki_types::{CertificateDer, ServerName};
 use webpki::{EndEntityCert, Error, KeyUsage};
 
-use super::authorities::Authorities;
-use super::candidates::Candidates;
-use super::chain::{Cause, Chain, Finding, Text};
-use super::facts;
 use super::fingerprint::Fingerprint;
-use super::refusal::{self, Revocation};
-use super::words::{QUOTED, quoted};
-use super::{keys, pem, schemes};
 use crate::error::TlsError;
+use crate::tls::server::{self, Revocation};
+use crate::tls::x509::describe::{QUOTED, quoted};
+use crate::tls::x509::path::authorities::Authorities;
+use crate::tls::x509::path::candidates::Candidates;
+use crate::tls::x509::path::explain::{Cause, Chain, Finding, Text};
+use crate::tls::x509::{facts, keys, pem, schemes};
 
 /// How a server is verified.
 ///
@@ -174,8 +173,8 @@ impl Servers {
             .verify(&certificate, &candidates, now, usage)
             .map_err(|no_path| {
                 let all = authorities.crls().all();
-                let above = refusal::parsed(intermediates);
-                let presented = refusal::presented(&certificate, &above);
+                let above = server::parsed(intermediates);
+                let presented = server::presented(&certificate, &above);
                 match Revocation::new(&no_path, &presented, &all) {
                     Some(revocation) => {
                         let fault = match no_path.error {

@@ -87,12 +87,12 @@ static SCHEMES: [Scheme; 9] = [
 ];
 
 /// All schemes, the preferred ones first.
-pub(super) fn supported() -> Vec<SignatureScheme> {
+pub(crate) fn supported() -> Vec<SignatureScheme> {
     SCHEMES.iter().map(|known| known.scheme).collect()
 }
 
 /// Whether the certificate's key made this signature in a TLS 1.2 handshake.
-pub(super) fn verify_tls12(
+pub(crate) fn verify_tls12(
     message: &[u8],
     certificate: &Certificate,
     signed: &DigitallySignedStruct,
@@ -108,7 +108,7 @@ pub(super) fn verify_tls12(
 }
 
 /// Whether the certificate's key made this signature in a TLS 1.3 handshake.
-pub(super) fn verify_tls13(
+pub(crate) fn verify_tls13(
     message: &[u8],
     certificate: &Certificate,
     signed: &DigitallySignedStruct,
@@ -122,7 +122,7 @@ pub(super) fn verify_tls13(
 
 /// Whether what was signed by `scheme` is verified with this key, which is what is inside a
 /// SubjectPublicKeyInfo.
-pub(super) fn belongs(
+pub(crate) fn belongs(
     scheme: SignatureScheme,
     key: &[u8],
     message: &[u8],

@@ -125,7 +125,7 @@ impl fmt::Display for TlsWarning {
 }
 
 /// Whether this has ended, or will soon.
-pub(super) fn ending(what: &'static str, facts: &Facts, now: SystemTime) -> Option<TlsWarning> {
+pub(crate) fn ending(what: &'static str, facts: &Facts, now: SystemTime) -> Option<TlsWarning> {
     let end = facts.end?;
     let name = facts.title.clone();
     if end < now {

@@ -1,0 +1,16 @@
+//! The receiver's side of TLS.
+
+mod config;
+mod refusal;
+mod stream;
+mod verifier;
+mod wire;
+
+pub use config::{Tls, TlsBuilder, TlsVersion};
+#[cfg(feature = "cli")]
+pub(super) use refusal::{Revocation, parsed, presented};
+#[cfg(feature = "cli")]
+pub(super) use stream::tls_error;
+pub(crate) use stream::{Accept, HandshakeError, ReadError, Stream, Transport};
+pub use verifier::Clients;
+pub(crate) use wire::reading_ahead;

@@ -1,0 +1,6 @@
+//! Paths from a peer's certificate up to a trusted CA.
+
+pub(crate) mod authorities;
+pub(crate) mod candidates;
+pub(crate) mod explain;
+pub(crate) mod signatures;
