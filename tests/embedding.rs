@@ -20,7 +20,7 @@ use rustls::server::AllowAnyAuthenticatedClient;
 use rustls::{
     Certificate, ClientConfig, NamedGroup, PrivateKey, RootCertStore, ServerConfig, ServerName,
 };
-use tlsink::{Clients, Cut, Delivery, End, Failures, Identity, Peer, Server, Tls, TlsError};
+use tlsink::{ClientVerifier, Cut, Delivery, End, Failures, Identity, Peer, Server, Tls, TlsError};
 
 #[test]
 fn each_reason_why_a_connection_is_not_established_is_counted_once() {
@@ -28,7 +28,7 @@ fn each_reason_why_a_connection_is_not_established_is_counted_once() {
     let (chain, key) = authority.issue("localhost");
     let tls = Tls::builder()
         .identity(Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap())
-        .clients(Clients::from_ca_pem(authority.pem.as_bytes()).unwrap())
+        .client_verifier(ClientVerifier::from_ca_pem(authority.pem.as_bytes()).unwrap())
         .build()
         .unwrap();
     let builder = Server::builder().tls(tls).max_per_ip(1);

@@ -35,7 +35,7 @@ use rcgen::{
 use rustix::io::Errno;
 use rustix::process::Signal;
 use rustls::{RootCertStore, ServerConfig, ServerConnection};
-use tlsink::{Connector, Fingerprint, Servers};
+use tlsink::{Connector, Fingerprint, ServerVerifier};
 
 /// The hint to a missing close_notify.
 const NOT_TAKEN: &str = "a tlsink server sends none for a stream that it did not take whole, and \
@@ -1325,7 +1325,7 @@ fn a_server_that_asks_to_renegotiate_and_reads_no_answer_is_not_read_any_more() 
     config.enable_secret_extraction = true;
     let mut server = ServerConnection::new(Arc::new(config)).unwrap();
     let (transport, remote) = pipe();
-    let connector = Connector::new(Servers::anyone()).unwrap();
+    let connector = Connector::new(ServerVerifier::anyone()).unwrap();
     let mut connecting = Driven::new(Box::pin(connector.connect("localhost", transport)));
     let mut sender = loop {
         if let Some(connected) = connecting.run() {

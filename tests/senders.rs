@@ -36,7 +36,7 @@ use rustls::client::ResolvesClientCert;
 use rustls::sign::{CertifiedKey, Signer, SigningKey, any_supported_type};
 use rustls::{SignatureAlgorithm, SignatureScheme};
 use tempfile::TempDir;
-use tlsink::{Clients, Decoded, End, Identity, Server, Tls};
+use tlsink::{ClientVerifier, Decoded, End, Identity, Server, Tls};
 
 #[test]
 fn a_sender_is_called_by_its_first_dns_name_uri_mail_address_common_name_or_ip_address() {
@@ -338,14 +338,14 @@ fn all_verified_names_are_listed_the_one_to_show_first() {
             ],
         ),
     ] {
-        let mut clients = Clients::from_ca_pem(ca.pem().as_bytes()).unwrap();
+        let mut clients = ClientVerifier::from_ca_pem(ca.pem().as_bytes()).unwrap();
         if let Some(name) = allowed {
             clients = clients.allow(name).unwrap();
         }
         let own = ca.server(&["localhost"]).pem();
         let tls = Tls::builder()
             .identity(Identity::from_pem(own.as_bytes(), own.as_bytes()).unwrap())
-            .clients(clients)
+            .client_verifier(clients)
             .build()
             .unwrap();
         for version in Version::ALL {

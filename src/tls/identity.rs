@@ -10,8 +10,8 @@ use rustls::{Certificate, PrivateKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use webpki::EndEntityCert;
 
-use super::x509::certificate::Parts;
-use super::x509::facts::{self, Facts};
+use super::x509::certificate::ParsedCertificate;
+use super::x509::facts::{self, Summary};
 use super::x509::warning::{TlsWarning, ending};
 use super::x509::{describe, keys, pem, schemes};
 use crate::error::TlsError;
@@ -22,7 +22,7 @@ pub struct Identity {
     key: Arc<CertifiedKey>,
     /// DNS names, among them such as `*.example.net`.
     names: Vec<String>,
-    chain: Vec<Facts>,
+    chain: Vec<Summary>,
     /// Whether it is for a DNS name or an IP address.
     is_for_host: bool,
 }
@@ -84,7 +84,7 @@ impl Identity {
         let is_for_host = chain
             .first()
             .is_some_and(|own| !facts::host_names(own).is_empty());
-        let facts = chain.iter().map(Facts::of_certificate).collect();
+        let facts = chain.iter().map(Summary::of_certificate).collect();
         let chain = chain
             .into_iter()
             .map(|der| Certificate(der.to_vec()))
@@ -150,8 +150,8 @@ impl std::fmt::Debug for Identity {
 
 /// Certificates as far as they are needed here. Senders may take one that rustls-webpki can't read,
 /// such as one of version 1.
-fn parts<'a>(chain: &'a [CertificateDer<'_>]) -> Result<Vec<Parts<'a>>, TlsError> {
-    let parts: Option<Vec<_>> = chain.iter().map(|der| Parts::of(der)).collect();
+fn parts<'a>(chain: &'a [CertificateDer<'_>]) -> Result<Vec<ParsedCertificate<'a>>, TlsError> {
+    let parts: Option<Vec<_>> = chain.iter().map(|der| ParsedCertificate::of(der)).collect();
     parts.ok_or_else(|| TlsError::Damaged {
         what: "certificate",
         line: None,
@@ -162,7 +162,7 @@ fn parts<'a>(chain: &'a [CertificateDer<'_>]) -> Result<Vec<Parts<'a>>, TlsError
 /// The first key that belongs to a certificate, and where that is.
 fn key_and_certificate(
     keys: &[PrivateKeyDer<'_>],
-    chain: &[Parts<'_>],
+    chain: &[ParsedCertificate<'_>],
 ) -> Result<(Arc<dyn SigningKey>, usize), TlsError> {
     let usable: Vec<_> = keys
         .iter()
@@ -185,7 +185,10 @@ fn key_and_certificate(
 }
 
 /// Which of the certificates is the key's: what the one signs, the other verifies.
-fn own_certificate(chain: &[Parts<'_>], key: &dyn SigningKey) -> Result<Option<usize>, TlsError> {
+fn own_certificate(
+    chain: &[ParsedCertificate<'_>],
+    key: &dyn SigningKey,
+) -> Result<Option<usize>, TlsError> {
     const MESSAGE: &[u8] = b"signed to see whether key and certificate belong together";
     let Some(signer) = key.choose_scheme(&schemes::supported()) else {
         return Err(TlsError::UnusableKey { kind: None });
@@ -219,9 +222,9 @@ fn sort(chain: &mut [CertificateDer<'static>]) {
 
 /// Chooses among the server's certificates by the name that a sender asks for (SNI, RFC 6066,
 /// section 3). The first one is for everyone else.
-pub(super) struct Resolver(pub(super) Vec<Identity>);
+pub(super) struct ServerCertificateResolver(pub(super) Vec<Identity>);
 
-impl ResolvesServerCert for Resolver {
+impl ResolvesServerCert for ServerCertificateResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let wanted = |is: fn(&Identity, &str) -> bool| {
             // A dot at its end makes a name absolute, and is in no certificate.

@@ -11,10 +11,12 @@ mod x509;
 
 #[cfg(feature = "cli")]
 pub use client::{
-    ANSWER, Alert, ConnectError, Connector, Distrust, Fingerprint, NoFingerprint, SendError,
-    Sender, Servers,
+    Alert, CertificateFault, ConnectError, Connector, Fingerprint, MAX_ANSWER,
+    ParseFingerprintError, SendError, Sender, ServerVerifier,
 };
 pub use identity::Identity;
-pub(crate) use server::{Accept, HandshakeError, ReadError, Stream, Transport, reading_ahead};
-pub use server::{Clients, Tls, TlsBuilder, TlsVersion};
+pub(crate) use server::{
+    Accept, HandshakeError, NormalizedTransport, ReadError, ServerStream, reading_ahead,
+};
+pub use server::{ClientVerifier, Tls, TlsBuilder, TlsVersion};
 pub use x509::TlsWarning;

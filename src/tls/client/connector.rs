@@ -3,7 +3,7 @@
 //! What async-tls 0.13's client does not do is made up for here:
 //!
 //! - A write that fails hides what the server said before it cut the connection: later reads fail
-//!   by trying the write again. Below it, a [`Link`] keeps a failed write to itself, so that the
+//!   by trying the write again. Below it, a [`SenderTransport`] keeps a failed write to itself, so that the
 //!   server's alert is still read, and reported in place of a broken pipe.
 //! - A write also reads, and may meet the alert, or the end. The first error is kept until
 //!   everything before it has been read, as in `stream.rs`.
@@ -32,10 +32,10 @@ use rustls::{ClientConfig, ConfigBuilder, SignatureScheme, WantsVerifier};
 use rustls_pki_types::ServerName;
 
 use super::error::{ConnectError, SendError};
-use super::verifier::{Servers, Verifier};
+use super::verifier::{RecordingServerVerifier, ServerVerifier};
 use crate::error::TlsError;
 use crate::tls::identity::Identity;
-use crate::tls::server::{Transport, tls_error};
+use crate::tls::server::{NormalizedTransport, tls_error};
 use crate::tls::suites;
 use crate::tls::x509::pem;
 
@@ -44,10 +44,10 @@ use crate::tls::x509::pem;
 /// TLS 1.2 and 1.3; no session is resumed, so that each server is verified anew.
 ///
 /// ```no_run
-/// use tlsink::{Connector, Servers};
+/// use tlsink::{Connector, ServerVerifier};
 ///
 /// # smol::block_on(async {
-/// let connector = Connector::new(Servers::from_ca_pem_file("ca.pem")?)?;
+/// let connector = Connector::new(ServerVerifier::from_ca_pem_file("ca.pem")?)?;
 /// let tcp = smol::net::TcpStream::connect("logs.example.net:4433").await?;
 /// let mut sender = connector.connect("logs.example.net", tcp).await?;
 /// sender.send(b"one line\n").await?;
@@ -58,13 +58,13 @@ use crate::tls::x509::pem;
 #[derive(Clone)]
 pub struct Connector {
     start: ConfigBuilder<ClientConfig, WantsVerifier>,
-    servers: Arc<Servers>,
+    verifier: Arc<ServerVerifier>,
     identity: Option<Identity>,
     answer: usize,
 }
 
-/// What a server may answer, in bytes, unless [`Connector::answer`] says otherwise.
-pub const ANSWER: usize = 4096;
+/// What a server may answer, in bytes, unless [`Connector::max_answer`] says otherwise.
+pub const MAX_ANSWER: usize = 4096;
 
 /// How much is read while nothing can be sent, in bytes, beside what a server may answer: alerts, and
 /// whatever else TLS has to say.
@@ -76,16 +76,16 @@ impl Connector {
     /// # Errors
     ///
     /// When there is no TLS to be had.
-    pub fn new(servers: Servers) -> Result<Self, TlsError> {
+    pub fn new(verifier: ServerVerifier) -> Result<Self, TlsError> {
         Ok(Connector {
             start: ClientConfig::builder()
                 .with_cipher_suites(suites::in_order())
                 .with_safe_default_kx_groups()
                 .with_protocol_versions(&[&TLS13, &TLS12])
                 .map_err(pem::unusable)?,
-            servers: Arc::new(servers),
+            verifier: Arc::new(verifier),
             identity: None,
-            answer: ANSWER,
+            answer: MAX_ANSWER,
         })
     }
 
@@ -96,8 +96,8 @@ impl Connector {
     }
 
     /// The most that a server may answer, in bytes: one that sends more ends the stream with
-    /// [`SendError::Answer`]. [`ANSWER`](crate::limits::ANSWER) by default.
-    pub fn answer(mut self, bytes: usize) -> Self {
+    /// [`SendError::Answer`]. [`MAX_ANSWER`](crate::limits::MAX_ANSWER) by default.
+    pub fn max_answer(mut self, bytes: usize) -> Self {
         self.answer = bytes;
         self
     }
@@ -121,12 +121,12 @@ impl Connector {
         };
         let parsed = ServerName::try_from(name).map_err(|_| unusable())?;
         rustls::ServerName::try_from(name).map_err(|_| unusable())?;
-        let verifier = Arc::new(Verifier {
-            servers: Arc::clone(&self.servers),
+        let verifier = Arc::new(RecordingServerVerifier {
+            verifier: Arc::clone(&self.verifier),
             name: parsed.to_owned(),
             refused: Mutex::new(None),
         });
-        let resolver = Arc::new(Resolver {
+        let resolver = Arc::new(ClientCertificateResolver {
             key: self.identity.as_ref().map(Identity::key),
             asked: AtomicBool::new(false),
             shown: AtomicBool::new(false),
@@ -137,8 +137,8 @@ impl Connector {
             .with_custom_certificate_verifier(Arc::clone(&verifier) as _)
             .with_client_cert_resolver(Arc::clone(&resolver) as _);
         config.resumption = Resumption::disabled();
-        let mut connecting =
-            TlsConnector::from(Arc::new(config)).connect(name, Link::new(io, self.answer));
+        let mut connecting = TlsConnector::from(Arc::new(config))
+            .connect(name, SenderTransport::new(io, self.answer));
         let connected = (&mut connecting).await;
         if let Err(error) = &connected
             && error.kind() == io::ErrorKind::InvalidData
@@ -168,7 +168,7 @@ impl Connector {
 impl fmt::Debug for Connector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Connector")
-            .field("servers", &self.servers)
+            .field("verifier", &self.verifier)
             .field("identity", &self.identity)
             .finish_non_exhaustive()
     }
@@ -180,10 +180,10 @@ impl fmt::Debug for Connector {
 /// stream, whatever goes on ends with that. Dropped before it is [finished](Self::finish), the
 /// stream is incomplete, and the server can tell.
 pub struct Sender<IO> {
-    tls: TlsStream<Link<IO>>,
+    tls: TlsStream<SenderTransport<IO>>,
     /// The first error, to be reported once everything before it has been read.
     failed: Option<io::Error>,
-    resolver: Arc<Resolver>,
+    resolver: Arc<ClientCertificateResolver>,
     answer: Vec<u8>,
     limit: usize,
 }
@@ -353,8 +353,8 @@ fn again(error: &io::Error) -> io::Error {
 
 /// The transport under async-tls. A write that fails is kept here, and what is written after it
 /// goes nowhere, so that what the server sent can still be read.
-struct Link<IO> {
-    io: Transport<IO>,
+struct SenderTransport<IO> {
+    io: NormalizedTransport<IO>,
     /// The most to read while a write waits, in bytes.
     most: usize,
     /// How much has been read since a write began to wait, if one does, in bytes.
@@ -365,10 +365,10 @@ struct Link<IO> {
     holds: bool,
 }
 
-impl<IO> Link<IO> {
+impl<IO> SenderTransport<IO> {
     fn new(io: IO, answer: usize) -> Self {
-        Link {
-            io: Transport(io),
+        SenderTransport {
+            io: NormalizedTransport(io),
             most: answer.saturating_add(UNANSWERED),
             unanswered: None,
             broken: None,
@@ -377,7 +377,7 @@ impl<IO> Link<IO> {
     }
 }
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Link<IO> {
+impl<IO: AsyncRead + Unpin> AsyncRead for SenderTransport<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -395,7 +395,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Link<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Link<IO> {
+impl<IO: AsyncWrite + Unpin> AsyncWrite for SenderTransport<IO> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -441,14 +441,14 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Link<IO> {
 }
 
 /// Our certificate, for a server that asks for one, and whether it did.
-pub(super) struct Resolver {
+pub(super) struct ClientCertificateResolver {
     pub(super) key: Option<Arc<CertifiedKey>>,
     pub(super) asked: AtomicBool,
     /// The server takes keys of this kind.
     pub(super) shown: AtomicBool,
 }
 
-impl ResolvesClientCert for Resolver {
+impl ResolvesClientCert for ClientCertificateResolver {
     fn resolve(&self, _: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
         self.asked.store(true, Ordering::Relaxed);
         let suits = |key: &&Arc<CertifiedKey>| key.key.choose_scheme(schemes).is_some();

@@ -6,9 +6,9 @@ use std::sync::atomic::Ordering;
 
 use rustls::AlertDescription;
 
-use super::connector::Resolver;
+use super::connector::ClientCertificateResolver;
 use super::fingerprint::Fingerprint;
-use super::verifier::Distrust;
+use super::verifier::CertificateFault;
 use crate::count::Count;
 use crate::tls::server::tls_error;
 
@@ -23,7 +23,7 @@ pub struct Alert {
 }
 
 impl Alert {
-    fn new(alert: AlertDescription, resolver: &Resolver) -> Self {
+    fn new(alert: AlertDescription, resolver: &ClientCertificateResolver) -> Self {
         use AlertDescription as Said;
         let asked = resolver.asked.load(Ordering::Relaxed);
         let shown = resolver.shown.load(Ordering::Relaxed);
@@ -120,7 +120,7 @@ pub enum ConnectError {
     /// The server's certificate is not taken.
     Untrusted {
         /// What kind of fault it has.
-        fault: Distrust,
+        fault: CertificateFault,
         /// What is to be said of it. It quotes the certificate.
         what: String,
         /// The certificate's fingerprint.
@@ -143,7 +143,7 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
-    pub(super) fn new(error: &io::Error, resolver: &Resolver) -> Self {
+    pub(super) fn new(error: &io::Error, resolver: &ClientCertificateResolver) -> Self {
         use rustls::{CertificateError, InvalidMessage, PeerIncompatible};
         let what = match tls_error(error) {
             Some(rustls::Error::AlertReceived(alert)) => {
@@ -228,7 +228,7 @@ pub enum SendError {
 }
 
 impl SendError {
-    pub(super) fn new(error: &io::Error, resolver: &Resolver) -> Self {
+    pub(super) fn new(error: &io::Error, resolver: &ClientCertificateResolver) -> Self {
         match (error.kind(), tls_error(error)) {
             (_, Some(rustls::Error::AlertReceived(alert))) => {
                 SendError::Alert(Alert::new(*alert, resolver))
@@ -277,7 +277,7 @@ mod tests {
     #[test]
     fn an_alert_is_said_to_mean_no_more_than_it_does() {
         use AlertDescription as Said;
-        let resolver = |shown| Resolver {
+        let resolver = |shown| ClientCertificateResolver {
             key: None,
             asked: AtomicBool::new(shown),
             shown: AtomicBool::new(shown),

@@ -5,7 +5,7 @@ mod error;
 mod fingerprint;
 mod verifier;
 
-pub use connector::{ANSWER, Connector, Sender};
+pub use connector::{Connector, MAX_ANSWER, Sender};
 pub use error::{Alert, ConnectError, SendError};
-pub use fingerprint::{Fingerprint, NoFingerprint};
-pub use verifier::{Distrust, Servers};
+pub use fingerprint::{Fingerprint, ParseFingerprintError};
+pub use verifier::{CertificateFault, ServerVerifier};

@@ -12,11 +12,11 @@ use webpki::{EndEntityCert, Error, KeyUsage};
 
 use super::fingerprint::Fingerprint;
 use crate::error::TlsError;
-use crate::tls::server::{self, Revocation};
+use crate::tls::server::{self, RevocationFault};
 use crate::tls::x509::describe::{QUOTED, quoted};
 use crate::tls::x509::path::authorities::Authorities;
 use crate::tls::x509::path::candidates::Candidates;
-use crate::tls::x509::path::explain::{Cause, Chain, Finding, Text};
+use crate::tls::x509::path::explain::{Cause, Explainer, Finding, Text};
 use crate::tls::x509::{facts, keys, pem, schemes};
 
 /// How a server is verified.
@@ -24,16 +24,16 @@ use crate::tls::x509::{facts, keys, pem, schemes};
 /// Paths, name constraints, dates and names are checked as RFC 5280 and RFC 6125 have it. A CA's own
 /// certificate is trusted whatever its dates.
 #[derive(Clone, Debug)]
-pub struct Servers(Trust);
+pub struct ServerVerifier(VerifyPolicy);
 
 #[derive(Clone, Debug)]
-enum Trust {
+enum VerifyPolicy {
     Authorities(Authorities),
     Certificate(Fingerprint),
     Anyone,
 }
 
-impl Servers {
+impl ServerVerifier {
     /// Verifies the server by the CAs that this system trusts, or those that the environment
     /// variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name in their place.
     ///
@@ -54,7 +54,7 @@ impl Servers {
         }
         let found = rustls_native_certs::load_native_certs();
         match Authorities::from_roots(&found.certs) {
-            Some(authorities) => Ok(Servers(Trust::Authorities(authorities))),
+            Some(authorities) => Ok(ServerVerifier(VerifyPolicy::Authorities(authorities))),
             None => Err(TlsError::NoRoots {
                 reason: found.errors.first().map(ToString::to_string),
             }),
@@ -86,19 +86,19 @@ impl Servers {
     /// that can't be used, or no certificate of a CA.
     pub fn from_ca_pem(pem: &[u8]) -> Result<Self, TlsError> {
         let (authorities, _) = Authorities::from_pem(pem)?;
-        Ok(Servers(Trust::Authorities(authorities)))
+        Ok(ServerVerifier(VerifyPolicy::Authorities(authorities)))
     }
 
     /// Takes the one certificate with this fingerprint, whatever else it says: it may have expired,
     /// be for other names, and be signed by anyone.
     pub fn from_fingerprint(fingerprint: Fingerprint) -> Self {
-        Servers(Trust::Certificate(fingerprint))
+        ServerVerifier(VerifyPolicy::Certificate(fingerprint))
     }
 
     /// Takes any certificate: whoever can redirect the connection can read what is sent, and no
     /// one would notice.
     pub fn anyone() -> Self {
-        Servers(Trust::Anyone)
+        ServerVerifier(VerifyPolicy::Anyone)
     }
 
     fn verify(
@@ -107,8 +107,8 @@ impl Servers {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: SystemTime,
-    ) -> Result<(), Distrusted> {
-        let distrusted = |fault, what, reason| Distrusted {
+    ) -> Result<(), UntrustedCertificate> {
+        let distrusted = |fault, what, reason| UntrustedCertificate {
             fault,
             what,
             fingerprint: Fingerprint::of(end_entity),
@@ -117,7 +117,7 @@ impl Servers {
         // Nobody can prove to have such a key, whatever the certificate is trusted by.
         if let Some(kind) = keys::unsupported_in(end_entity) {
             return Err(distrusted(
-                Distrust::Unusable,
+                CertificateFault::Unusable,
                 format!(
                     "has a key that is not supported, {kind}; {}",
                     keys::SUPPORTED
@@ -126,19 +126,19 @@ impl Servers {
             ));
         }
         let authorities = match &self.0 {
-            Trust::Anyone => return Ok(()),
-            Trust::Certificate(wanted) => {
+            VerifyPolicy::Anyone => return Ok(()),
+            VerifyPolicy::Certificate(wanted) => {
                 let fingerprint = Fingerprint::of(end_entity);
                 return match fingerprint == *wanted {
                     true => Ok(()),
                     false => Err(distrusted(
-                        Distrust::Fingerprint,
+                        CertificateFault::Fingerprint,
                         format!("is another one; its sha256 is {fingerprint}"),
                         CertificateError::ApplicationVerificationFailure,
                     )),
                 };
             }
-            Trust::Authorities(authorities) => authorities,
+            VerifyPolicy::Authorities(authorities) => authorities,
         };
         let usage = KeyUsage::server_auth();
         let candidates = Candidates::new(end_entity, intermediates, authorities, now);
@@ -149,7 +149,7 @@ impl Servers {
             }
             let mut presented = vec![end_entity.clone()];
             presented.extend_from_slice(intermediates);
-            let chain = Chain::new(&presented, &candidates, authorities, now, usage);
+            let chain = Explainer::new(&presented, &candidates, authorities, now, usage);
             let Finding { cause, text } = chain.explain(&error);
             let what = match (&cause, text) {
                 (Cause::UnknownCa(ca), _) if chain.is_alone() => {
@@ -175,11 +175,11 @@ impl Servers {
                 let all = authorities.crls().all();
                 let above = server::parsed(intermediates);
                 let presented = server::presented(&certificate, &above);
-                match Revocation::new(&no_path, &presented, &all) {
+                match RevocationFault::new(&no_path, &presented, &all) {
                     Some(revocation) => {
                         let fault = match no_path.error {
-                            Error::CertRevoked => Distrust::Revoked,
-                            _ => Distrust::NoCrl,
+                            Error::CertRevoked => CertificateFault::Revoked,
+                            _ => CertificateFault::NoCrl,
                         };
                         let what = format!("can't be trusted: {}", revocation.what);
                         distrusted(fault, what, revocation.reason)
@@ -196,7 +196,7 @@ impl Servers {
 /// What is wrong with a server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Distrust {
+pub enum CertificateFault {
     /// None of the CAs signed it, as far as can be told.
     UnknownCa,
     /// It has expired, or is not valid yet, or a CA certificate above it is so.
@@ -215,8 +215,8 @@ pub enum Distrust {
 
 /// Why a server's certificate is not taken.
 #[derive(Clone, Debug)]
-pub(super) struct Distrusted {
-    pub(super) fault: Distrust,
+pub(super) struct UntrustedCertificate {
+    pub(super) fault: CertificateFault,
     /// What is said of the server's certificate.
     pub(super) what: String,
     pub(super) fingerprint: Fingerprint,
@@ -224,25 +224,25 @@ pub(super) struct Distrusted {
     reason: CertificateError,
 }
 
-fn fault(cause: &Cause) -> Distrust {
+fn fault(cause: &Cause) -> CertificateFault {
     match cause {
         Cause::UnknownCa(_)
         | Cause::SelfSigned
         | Cause::OtherKey { .. }
         | Cause::OtherEncoding
-        | Cause::CaOwn => Distrust::UnknownCa,
-        Cause::Expired | Cause::NotValidYet => Distrust::Dates,
-        _ => Distrust::Unusable,
+        | Cause::CaOwn => CertificateFault::UnknownCa,
+        Cause::Expired | Cause::NotValidYet => CertificateFault::Dates,
+        _ => CertificateFault::Unusable,
     }
 }
 
 /// What is said of a certificate that is not for this name, also of one that looks as if it were:
 /// then no other name helps.
-fn not_for(name: &str, der: &CertificateDer<'_>) -> (Distrust, String) {
+fn not_for(name: &str, der: &CertificateDer<'_>) -> (CertificateFault, String) {
     let is_not_for = format!("is not for {}", quoted(name));
     if facts::has_as_dns_name(der, name) {
         let what = format!("{is_not_for}, which it has as a DNS name in place of an IP address");
-        return (Distrust::Unusable, what);
+        return (CertificateFault::Unusable, what);
     }
     match facts::common_name(der) {
         Some(common_name) if facts::host_names(der).is_empty() => {
@@ -251,9 +251,12 @@ fn not_for(name: &str, der: &CertificateDer<'_>) -> (Distrust, String) {
                 "{is_not_for}: it has no subjectAltName for a host, and its common name, \
                  {common_name}, does not count"
             );
-            (Distrust::Unusable, what)
+            (CertificateFault::Unusable, what)
         }
-        _ => (Distrust::Name, format!("{is_not_for}{}", others(der))),
+        _ => (
+            CertificateFault::Name,
+            format!("{is_not_for}{}", others(der)),
+        ),
     }
 }
 
@@ -274,14 +277,14 @@ fn others(der: &CertificateDer<'_>) -> String {
 
 /// The verifier of one connection. async-tls hides the session, and rustls has no words for people:
 /// why a certificate is not taken is kept here.
-pub(super) struct Verifier {
-    pub(super) servers: Arc<Servers>,
+pub(super) struct RecordingServerVerifier {
+    pub(super) verifier: Arc<ServerVerifier>,
     pub(super) name: ServerName<'static>,
-    pub(super) refused: Mutex<Option<Distrusted>>,
+    pub(super) refused: Mutex<Option<UntrustedCertificate>>,
 }
 
-impl Verifier {
-    pub(super) fn refusal(&self) -> Option<Distrusted> {
+impl RecordingServerVerifier {
+    pub(super) fn refusal(&self) -> Option<UntrustedCertificate> {
         self.refused
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -289,7 +292,7 @@ impl Verifier {
     }
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for RecordingServerVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &Certificate,
@@ -302,7 +305,7 @@ impl ServerCertVerifier for Verifier {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let der = |certificate: &'_ Certificate| CertificateDer::from(certificate.0.clone());
         let intermediates: Vec<_> = intermediates.iter().map(der).collect();
-        self.servers
+        self.verifier
             .verify(&self.name, &der(end_entity), &intermediates, now)
             .map(|()| ServerCertVerified::assertion())
             .map_err(|refusal| {

@@ -16,9 +16,9 @@ use rustls::{
 };
 
 use super::stream::Accept;
-use super::verifier::{Clients, Seen, Verifier};
+use super::verifier::{ClientVerifier, RecordingClientVerifier, VerifyOutcome};
 use crate::error::TlsError;
-use crate::tls::identity::{Identity, Resolver};
+use crate::tls::identity::{Identity, ServerCertificateResolver};
 use crate::tls::x509::{TlsWarning, pem};
 use crate::tls::{key_log, suites};
 
@@ -42,7 +42,7 @@ pub struct TlsBuilder {
     min_version: TlsVersion,
     key_log: bool,
     identities: Vec<Identity>,
-    clients: Option<Clients>,
+    client_verifier: Option<ClientVerifier>,
 }
 
 /// A version of TLS.
@@ -62,7 +62,7 @@ impl Tls {
             min_version: TlsVersion::Tls12,
             key_log: false,
             identities: Vec::new(),
-            clients: None,
+            client_verifier: None,
         }
     }
 
@@ -131,8 +131,8 @@ impl Tls {
         })?;
         Ok(Tls::of(Config {
             anyone: config.into(),
-            recipe: None,
-            clients: None,
+            template: None,
+            client_verifier: None,
         }))
     }
 
@@ -154,15 +154,15 @@ impl Tls {
     pub fn warnings(&self) -> Vec<TlsWarning> {
         let config = self.config();
         let now = SystemTime::now();
-        let recipes = config.recipe.iter();
-        recipes
-            .flat_map(|recipe| &recipe.resolver.0)
+        let templates = config.template.iter();
+        templates
+            .flat_map(|template| &template.resolver.0)
             .flat_map(|identity| identity.warnings(now))
             .chain(
                 config
-                    .clients
+                    .client_verifier
                     .iter()
-                    .flat_map(|clients| clients.warnings(now)),
+                    .flat_map(|verifier| verifier.warnings(now)),
             )
             .collect()
     }
@@ -171,8 +171,8 @@ impl Tls {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let (acceptor, seen) = self.config().acceptor();
-        Accept::new(&acceptor, seen, io)
+        let (acceptor, outcome) = self.config().acceptor();
+        Accept::new(&acceptor, outcome, io)
     }
 
     fn config(&self) -> Arc<Config> {
@@ -205,8 +205,8 @@ impl TlsBuilder {
     }
 
     /// How senders are verified. By default they are not, and have no names.
-    pub fn clients(mut self, clients: Clients) -> Self {
-        self.clients = Some(clients);
+    pub fn client_verifier(mut self, verifier: ClientVerifier) -> Self {
+        self.client_verifier = Some(verifier);
         self
     }
 
@@ -228,24 +228,24 @@ impl TlsBuilder {
             TlsVersion::Tls12 => &[&TLS13, &TLS12],
             TlsVersion::Tls13 => &[&TLS13],
         };
-        let recipe = Recipe {
+        let template = ConfigTemplate {
             start: ServerConfig::builder()
                 .with_cipher_suites(suites::in_order())
                 .with_safe_default_kx_groups()
                 .with_protocol_versions(versions)
                 .map_err(pem::unusable)?,
-            resolver: Arc::new(Resolver(self.identities)),
+            resolver: Arc::new(ServerCertificateResolver(self.identities)),
             key_log: match self.key_log {
                 true => key_log::open(env::var_os("SSLKEYLOGFILE").as_deref())?,
                 false => Arc::new(NoKeyLog {}),
             },
         };
-        let anyone = recipe.with_verifier(NoClientAuth::boxed());
+        let anyone = template.with_verifier(NoClientAuth::boxed());
         makes_sessions(&anyone).map_err(pem::unusable)?;
         Ok(Tls::of(Config {
             anyone: anyone.into(),
-            recipe: Some(recipe),
-            clients: self.clients.map(Arc::new),
+            template: Some(template),
+            client_verifier: self.client_verifier.map(Arc::new),
         }))
     }
 }
@@ -261,35 +261,35 @@ struct Config {
     /// For all connections whose senders' certificates are not looked at here.
     anyone: TlsAcceptor,
     /// What it is made of; none if it came whole.
-    recipe: Option<Recipe>,
-    clients: Option<Arc<Clients>>,
+    template: Option<ConfigTemplate>,
+    client_verifier: Option<Arc<ClientVerifier>>,
 }
 
 impl Config {
     /// What shakes hands with the next connection, and where it keeps what it saw of the sender's
     /// certificate. That is why each connection has a configuration of its own then.
-    fn acceptor(&self) -> (TlsAcceptor, Option<Arc<Seen>>) {
-        let (Some(recipe), Some(clients)) = (&self.recipe, &self.clients) else {
+    fn acceptor(&self) -> (TlsAcceptor, Option<Arc<VerifyOutcome>>) {
+        let (Some(template), Some(verifier)) = (&self.template, &self.client_verifier) else {
             return (self.anyone.clone(), None);
         };
-        let seen = Arc::new(Seen::default());
-        let verifier = Verifier {
-            clients: Arc::clone(clients),
-            seen: Arc::clone(&seen),
+        let outcome = Arc::new(VerifyOutcome::default());
+        let recording = RecordingClientVerifier {
+            verifier: Arc::clone(verifier),
+            outcome: Arc::clone(&outcome),
         };
-        let config = recipe.with_verifier(Arc::new(verifier));
-        (config.into(), Some(seen))
+        let config = template.with_verifier(Arc::new(recording));
+        (config.into(), Some(outcome))
     }
 }
 
 /// All of a configuration but how senders are verified.
-struct Recipe {
+struct ConfigTemplate {
     start: ConfigBuilder<ServerConfig, WantsVerifier>,
-    resolver: Arc<Resolver>,
+    resolver: Arc<ServerCertificateResolver>,
     key_log: Arc<dyn KeyLog>,
 }
 
-impl Recipe {
+impl ConfigTemplate {
     fn with_verifier(&self, verifier: Arc<dyn ClientCertVerifier>) -> Arc<ServerConfig> {
         let mut config = self
             .start

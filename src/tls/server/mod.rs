@@ -8,9 +8,9 @@ mod wire;
 
 pub use config::{Tls, TlsBuilder, TlsVersion};
 #[cfg(feature = "cli")]
-pub(super) use refusal::{Revocation, parsed, presented};
+pub(super) use refusal::{RevocationFault, parsed, presented};
 #[cfg(feature = "cli")]
 pub(super) use stream::tls_error;
-pub(crate) use stream::{Accept, HandshakeError, ReadError, Stream, Transport};
-pub use verifier::Clients;
+pub(crate) use stream::{Accept, HandshakeError, NormalizedTransport, ReadError, ServerStream};
+pub use verifier::ClientVerifier;
 pub(crate) use wire::reading_ahead;

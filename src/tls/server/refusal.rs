@@ -11,7 +11,7 @@ use crate::tls::x509::describe::{QUOTED, fault, other, quoted, shortened};
 use crate::tls::x509::facts::{self, CommonName, Day, Name, system_time};
 use crate::tls::x509::keys;
 use crate::tls::x509::path::authorities::NoPath;
-use crate::tls::x509::path::explain::{self, Cause, Chain, Text};
+use crate::tls::x509::path::explain::{self, Cause, Explainer, Text};
 
 /// Why a sender was turned away.
 #[derive(Clone, Debug)]
@@ -33,12 +33,12 @@ impl Refusal {
         certificate: &EndEntityCert<'_>,
         intermediates: &[CertificateDer<'_>],
         all: &Lists<'_>,
-        chain: &Chain<'_>,
+        chain: &Explainer<'_>,
     ) -> Self {
         let above = parsed(intermediates);
         let presented = presented(certificate, &above);
         let error = &no_path.error;
-        let revocation = Revocation::new(no_path, &presented, all);
+        let revocation = RevocationFault::new(no_path, &presented, all);
         let (what, reason, hint) = match (revocation, error) {
             (Some(revocation), _) => (revocation.what, revocation.reason, revocation.hint),
             (
@@ -173,14 +173,14 @@ fn hint(cause: &Cause) -> Option<&'static str> {
 }
 
 /// What a CRL says of a peer's certificates, or that none does.
-pub(in crate::tls) struct Revocation {
+pub(in crate::tls) struct RevocationFault {
     pub(in crate::tls) what: String,
     pub(in crate::tls) hint: Option<&'static str>,
     /// What the peer is told.
     pub(in crate::tls) reason: CertificateError,
 }
 
-impl Revocation {
+impl RevocationFault {
     /// Puts into words that fault, if it is one of CRLs, of which these are all.
     pub(in crate::tls) fn new(
         no_path: &NoPath<'_>,
@@ -233,7 +233,7 @@ impl Revocation {
             }
             _ => return None,
         };
-        Some(Revocation {
+        Some(RevocationFault {
             what,
             hint,
             reason: match &no_path.error {

@@ -19,19 +19,19 @@ use async_tls::server::TlsStream;
 use futures_lite::{AsyncRead, AsyncWrite};
 
 use super::refusal::Refusal;
-use super::verifier::Seen;
+use super::verifier::VerifyOutcome;
 use super::wire::{self, LastAlert, Wire};
 
 /// A handshake in progress.
 pub(crate) struct Accept<IO> {
-    tls: async_tls::Accept<Wire<Transport<IO>>>,
+    tls: async_tls::Accept<Wire<NormalizedTransport<IO>>>,
     /// What is seen of the sender's certificate, if it is verified.
-    seen: Option<Arc<Seen>>,
+    outcome: Option<Arc<VerifyOutcome>>,
 }
 
 /// What a handshake that was completed yields.
 pub(crate) struct Accepted<IO> {
-    pub(crate) stream: Stream<IO>,
+    pub(crate) stream: ServerStream<IO>,
     /// The names that the sender has proved to have, the one to show first.
     pub(crate) names: Vec<String>,
 }
@@ -70,10 +70,10 @@ pub(crate) enum ReadError {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
-    pub(super) fn new(acceptor: &TlsAcceptor, seen: Option<Arc<Seen>>, io: IO) -> Self {
+    pub(super) fn new(acceptor: &TlsAcceptor, outcome: Option<Arc<VerifyOutcome>>, io: IO) -> Self {
         Accept {
-            tls: acceptor.accept(Wire::new(Transport(io))),
-            seen,
+            tls: acceptor.accept(Wire::new(NormalizedTransport(io))),
+            outcome,
         }
     }
 
@@ -106,20 +106,20 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
                 }
             }
         };
-        let seen = self.seen.as_ref().and_then(|seen| seen.take());
-        Poll::Ready(match (result, seen) {
+        let outcome = self.outcome.as_ref().and_then(|outcome| outcome.take());
+        Poll::Ready(match (result, outcome) {
             (_, Some(Err(refusal))) => Err(refusal.into()),
             (Err(error), Some(Ok(names))) if is_bad_signature(&error) => {
                 Err(Refusal::wrong_key(&names).into())
             }
             (Err(error), _) => Err(error.into()),
-            (Ok((mut tls, failed)), seen) => {
+            (Ok((mut tls, failed)), outcome) => {
                 // In TLS 1.2 the last message is the server's. What can't be sent now is sent
                 // before the next read.
                 let _ = Pin::new(&mut tls).poll_flush(cx);
                 Ok(Accepted {
-                    stream: Stream { tls, failed },
-                    names: seen.and_then(Result::ok).unwrap_or_default(),
+                    stream: ServerStream { tls, failed },
+                    names: outcome.and_then(Result::ok).unwrap_or_default(),
                 })
             }
         })
@@ -127,13 +127,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
 }
 
 /// A TLS stream after its handshake. What was authenticated is read before the error behind it.
-pub(crate) struct Stream<IO> {
-    tls: TlsStream<Wire<Transport<IO>>>,
+pub(crate) struct ServerStream<IO> {
+    tls: TlsStream<Wire<NormalizedTransport<IO>>>,
     /// The first error, to be reported once everything before it has been read.
     failed: Option<Box<ReadError>>,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> ServerStream<IO> {
     /// Reads into `buf`, which is untouched when this is pending; 0 says that a close_notify came.
     pub(crate) fn poll_read(
         &mut self,
@@ -223,7 +223,7 @@ impl From<io::Error> for HandshakeError {
                 ),
             },
             (_, Some(tls)) => {
-                let (what, hint) = describe(tls);
+                let (what, hint) = describe_tls_error(tls);
                 HandshakeError::Refused { what, hint }
             }
             (io::ErrorKind::InvalidData, None) => HandshakeError::Refused {
@@ -237,7 +237,7 @@ impl From<io::Error> for HandshakeError {
 }
 
 /// Why a handshake failed, in words that a person can act on, and what can be done about it.
-fn describe(error: &rustls::Error) -> (String, Option<&'static str>) {
+fn describe_tls_error(error: &rustls::Error) -> (String, Option<&'static str>) {
     use rustls::Error::{
         AlertReceived, DecryptError, InvalidMessage, PeerIncompatible, PeerMisbehaved,
     };
@@ -339,9 +339,9 @@ pub(in crate::tls) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
 
 /// What bytes come from, below TLS or without it. It tries again when it was interrupted, and never
 /// says that the connection was aborted.
-pub(crate) struct Transport<IO>(pub(crate) IO);
+pub(crate) struct NormalizedTransport<IO>(pub(crate) IO);
 
-impl<IO: AsyncRead + Unpin> AsyncRead for Transport<IO> {
+impl<IO: AsyncRead + Unpin> AsyncRead for NormalizedTransport<IO> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -356,7 +356,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Transport<IO> {
     }
 }
 
-impl<IO: AsyncWrite + Unpin> AsyncWrite for Transport<IO> {
+impl<IO: AsyncWrite + Unpin> AsyncWrite for NormalizedTransport<IO> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

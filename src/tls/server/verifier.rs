@@ -14,10 +14,10 @@ use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
 use super::refusal::Refusal;
 use crate::error::TlsError;
-use crate::tls::x509::facts::{self, CommonName, Facts, Pattern};
+use crate::tls::x509::facts::{self, CommonName, NamePattern, Summary};
 use crate::tls::x509::path::authorities::Authorities;
 use crate::tls::x509::path::candidates::Candidates;
-use crate::tls::x509::path::explain::Chain;
+use crate::tls::x509::path::explain::Explainer;
 use crate::tls::x509::warning::{TlsWarning, ending};
 use crate::tls::x509::{keys, pem, schemes};
 
@@ -33,32 +33,32 @@ const MAX_SUBJECTS: usize = 16 * 1024;
 /// certificate that has names of another kind on which there are some is refused.
 ///
 /// ```no_run
-/// use tlsink::{Clients, Identity, Tls};
+/// use tlsink::{ClientVerifier, Identity, Tls};
 ///
-/// let clients = Clients::from_ca_pem_file("ca.pem")?
+/// let clients = ClientVerifier::from_ca_pem_file("ca.pem")?
 ///     .crl_file("ca.crl")?
 ///     .allow("*.sensors.example.net")?;
 /// let tls = Tls::builder()
 ///     .identity(Identity::from_pem_files("cert.pem", "key.pem")?)
-///     .clients(clients)
+///     .client_verifier(clients)
 ///     .build()?;
 /// # Ok::<(), tlsink::TlsError>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Clients {
+pub struct ClientVerifier {
     authorities: Authorities,
     /// What senders are told that we trust.
     subjects: Vec<DistinguishedName>,
     /// What the authorities' certificates say of themselves.
-    facts: Vec<Facts>,
+    facts: Vec<Summary>,
     /// Where those were read from.
     file: Option<PathBuf>,
     /// Everyone, if there are none.
-    allowed: Vec<Pattern>,
+    allowed: Vec<NamePattern>,
     optional: bool,
 }
 
-impl Clients {
+impl ClientVerifier {
     /// Verifies senders by the CAs in this file; see [`from_ca_pem`](Self::from_ca_pem).
     ///
     /// # Errors
@@ -70,10 +70,10 @@ impl Clients {
     /// Reads a file.
     pub fn from_ca_pem_file(path: impl AsRef<Path>) -> Result<Self, TlsError> {
         let path = path.as_ref();
-        let clients = Self::from_ca_pem(&pem::read(path)?).map_err(|error| error.in_file(path))?;
-        Ok(Clients {
+        let verifier = Self::from_ca_pem(&pem::read(path)?).map_err(|error| error.in_file(path))?;
+        Ok(ClientVerifier {
             file: Some(path.to_owned()),
-            ..clients
+            ..verifier
         })
     }
 
@@ -91,13 +91,13 @@ impl Clients {
         let subjects: Vec<_> = authorities.anchors().iter().map(subject).collect();
         // Each is preceded by its length.
         let bytes: usize = subjects.iter().map(|name| name.as_ref().len() + 2).sum();
-        Ok(Clients {
+        Ok(ClientVerifier {
             // Senders that are told of none may present any certificate.
             subjects: match bytes > MAX_SUBJECTS {
                 true => Vec::new(),
                 false => subjects,
             },
-            facts: certificates.iter().map(Facts::of_certificate).collect(),
+            facts: certificates.iter().map(Summary::of_certificate).collect(),
             file: None,
             authorities,
             allowed: Vec::new(),
@@ -147,7 +147,7 @@ impl Clients {
     ///
     /// When this is no such name.
     pub fn allow(mut self, name: &str) -> Result<Self, TlsError> {
-        let pattern = Pattern::parse(name).ok_or_else(|| TlsError::Pattern {
+        let pattern = NamePattern::parse(name).ok_or_else(|| TlsError::Pattern {
             name: name.to_owned(),
         })?;
         self.allowed.push(pattern);
@@ -196,7 +196,7 @@ impl Clients {
             .map_err(|no_path| {
                 let mut presented = vec![end_entity.clone()];
                 presented.extend_from_slice(intermediates);
-                let chain = Chain::new(&presented, &candidates, &self.authorities, now, usage);
+                let chain = Explainer::new(&presented, &candidates, &self.authorities, now, usage);
                 let all = self.authorities.crls().all();
                 Refusal::new(&no_path, &certificate, intermediates, &all, &chain)
             })?;
@@ -243,9 +243,9 @@ fn common_name(path: &VerifiedPath<'_>) -> CommonName {
 
 /// What came of verifying one sender.
 #[derive(Debug, Default)]
-pub(super) struct Seen(Mutex<Option<Result<Vec<String>, Refusal>>>);
+pub(super) struct VerifyOutcome(Mutex<Option<Result<Vec<String>, Refusal>>>);
 
-impl Seen {
+impl VerifyOutcome {
     pub(super) fn take(&self) -> Option<Result<Vec<String>, Refusal>> {
         self.lock().take()
     }
@@ -257,18 +257,18 @@ impl Seen {
 
 /// The verifier of one connection: async-tls hides the session, so what the certificate says is
 /// kept when rustls shows it.
-pub(super) struct Verifier {
-    pub(super) clients: Arc<Clients>,
-    pub(super) seen: Arc<Seen>,
+pub(super) struct RecordingClientVerifier {
+    pub(super) verifier: Arc<ClientVerifier>,
+    pub(super) outcome: Arc<VerifyOutcome>,
 }
 
-impl ClientCertVerifier for Verifier {
+impl ClientCertVerifier for RecordingClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
-        !self.clients.optional
+        !self.verifier.optional
     }
 
     fn client_auth_root_subjects(&self) -> &[DistinguishedName] {
-        &self.clients.subjects
+        &self.verifier.subjects
     }
 
     fn verify_client_cert(
@@ -278,12 +278,12 @@ impl ClientCertVerifier for Verifier {
         now: SystemTime,
     ) -> Result<ClientCertVerified, Error> {
         let intermediates: Vec<_> = intermediates.iter().map(der).collect();
-        let verified = self.clients.verify(&der(end_entity), &intermediates, now);
+        let verified = self.verifier.verify(&der(end_entity), &intermediates, now);
         let refused = verified
             .as_ref()
             .err()
             .map(|refusal| refusal.reason.clone());
-        *self.seen.lock() = Some(verified);
+        *self.outcome.lock() = Some(verified);
         match refused {
             None => Ok(ClientCertVerified::assertion()),
             Some(reason) => Err(reason.into()),

@@ -107,7 +107,7 @@ pub(super) struct Wire<IO> {
     at: usize,
     end: usize,
     /// Where in a record that is which comes next.
-    place: Place,
+    position: RecordPosition,
     /// What was written and not yet sent.
     gathered: Vec<u8>,
     /// Whether that begins inside a record, the rest of which was sent.
@@ -121,7 +121,7 @@ impl<IO> Wire<IO> {
             bytes: Box::default(),
             at: 0,
             end: 0,
-            place: Place::default(),
+            position: RecordPosition::default(),
             gathered: Vec::new(),
             is_torn: false,
         }
@@ -131,7 +131,7 @@ impl<IO> Wire<IO> {
     fn take(&mut self, buf: &mut [u8]) -> usize {
         let ready = self.bytes.get(self.at..self.end).unwrap_or_default();
         let ready = ready.get(..buf.len()).unwrap_or(ready);
-        let len = self.place.pass_piece(ready);
+        let len = self.position.pass_piece(ready);
         if let (Some(to), Some(from)) = (buf.get_mut(..len), ready.get(..len)) {
             to.copy_from_slice(from);
         }
@@ -150,7 +150,7 @@ impl<IO: AsyncRead + Unpin> Wire<IO> {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        self.place.pass(buf.get(..read).unwrap_or_default());
+        self.position.pass(buf.get(..read).unwrap_or_default());
         Poll::Ready(Ok(read))
     }
 
@@ -233,13 +233,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<IO> {
             return Poll::Ready(Ok(this.take(buf)));
         }
         match ALLOWANCE.get() {
-            Some(allowed) if this.place.left < LARGE => match allowed {
+            Some(allowed) if this.position.left < LARGE => match allowed {
                 // Whoever allows this much asks again.
                 0 => Poll::Pending,
                 allowed => this.poll_read_ahead(cx, buf, allowed),
             },
             Some(_) => {
-                let rest = usize::from(this.place.left) + usize::from(HEADER);
+                let rest = usize::from(this.position.left) + usize::from(HEADER);
                 let most = rest.min(buf.len());
                 this.poll_read_directly(cx, buf.get_mut(..most).unwrap_or_default())
             }
@@ -307,7 +307,7 @@ const ENCRYPTED_ALERT: u16 = 2 + 1 + 16;
 
 /// A place in a stream of records.
 #[derive(Debug, Default)]
-struct Place {
+struct RecordPosition {
     /// How many bytes of the next record's header have come, if not all.
     in_header: u8,
     /// The first and the last of those.
@@ -319,7 +319,7 @@ struct Place {
     may_be_end: bool,
 }
 
-impl Place {
+impl RecordPosition {
     /// Passes those of the bytes that are to be handed on next, and says how many: whole records up
     /// to one that may be the end of the stream; or else, the header behind them too. With nothing behind them, rustls would give back its buffer, to
     /// make it anew for the next.
@@ -509,9 +509,9 @@ mod tests {
     #[test]
     fn small_records_are_handed_on_whole_with_the_header_behind_them() {
         let bytes = record(95).repeat(20);
-        let mut place = Place::default();
-        assert_eq!(place.pass_piece(&bytes), 1100 + 5);
-        assert_eq!(place.pass_piece(&bytes[1105..]), 2000 - 1105);
+        let mut position = RecordPosition::default();
+        assert_eq!(position.pass_piece(&bytes), 1100 + 5);
+        assert_eq!(position.pass_piece(&bytes[1105..]), 2000 - 1105);
     }
 
     #[test]
@@ -520,9 +520,9 @@ mod tests {
         bytes.extend(record(0));
         bytes.extend(record(16_000));
         for split in 0..bytes.len() {
-            let mut place = Place::default();
-            place.pass(&bytes[..split]);
-            let behind = place.pass_record(&bytes[split..]);
+            let mut position = RecordPosition::default();
+            position.pass(&bytes[..split]);
+            let behind = position.pass_record(&bytes[split..]);
             let ends = [16_005, 16_010, 32_015];
             let end = ends.into_iter().find(|end| *end > split);
             assert_eq!(Some(bytes.len() - behind.len()), end, "split at {split}");

@@ -40,17 +40,17 @@ const ID_CE: &[u8] = &[0x55, 0x1d];
 
 /// One item of DER.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Item<'a> {
+pub(crate) struct Element<'a> {
     pub(crate) tag: u8,
     pub(crate) content: &'a [u8],
     /// With tag and length.
     pub(crate) whole: &'a [u8],
 }
 
-impl<'a> Item<'a> {
+impl<'a> Element<'a> {
     /// The items inside this one.
-    pub(crate) fn items(self) -> Items<'a> {
-        Items(self.content)
+    pub(crate) fn elements(self) -> Elements<'a> {
+        Elements(self.content)
     }
 
     /// Whether it is one of the strings that most names are made of.
@@ -90,14 +90,14 @@ fn wide<'a>(chars: impl Iterator<Item = &'a [u8]>) -> Option<String> {
     chars.map(read).collect()
 }
 
-/// Items of DER, one behind the other, up to the first that is not valid.
+/// Elements of DER, one behind the other, up to the first that is not valid.
 #[derive(Clone, Debug)]
-pub(crate) struct Items<'a>(pub(crate) &'a [u8]);
+pub(crate) struct Elements<'a>(pub(crate) &'a [u8]);
 
-impl<'a> Iterator for Items<'a> {
-    type Item = Item<'a>;
+impl<'a> Iterator for Elements<'a> {
+    type Item = Element<'a>;
 
-    fn next(&mut self) -> Option<Item<'a>> {
+    fn next(&mut self) -> Option<Element<'a>> {
         let (&tag, rest) = self.0.split_first()?;
         let (&first, rest) = rest.split_first()?;
         let (len, rest) = match first {
@@ -114,7 +114,7 @@ impl<'a> Iterator for Items<'a> {
         let end = self.0.len().checked_sub(behind.len())?;
         let whole = self.0.get(..end)?;
         self.0 = behind;
-        Some(Item {
+        Some(Element {
             tag,
             content,
             whole,
@@ -124,13 +124,13 @@ impl<'a> Iterator for Items<'a> {
 
 /// The parts of a certificate.
 #[derive(Clone, Debug)]
-pub(crate) struct Parts<'a> {
+pub(crate) struct ParsedCertificate<'a> {
     /// Whether it is of the first version, which says none.
     pub(crate) is_version_1: bool,
-    pub(crate) issuer: Item<'a>,
-    pub(crate) validity: Item<'a>,
-    pub(crate) subject: Item<'a>,
-    pub(crate) key: Item<'a>,
+    pub(crate) issuer: Element<'a>,
+    pub(crate) validity: Element<'a>,
+    pub(crate) subject: Element<'a>,
+    pub(crate) key: Element<'a>,
     /// Whether it has an issuerUniqueID or a subjectUniqueID.
     pub(crate) has_unique_id: bool,
     /// What is signed.
@@ -138,28 +138,28 @@ pub(crate) struct Parts<'a> {
     /// The AlgorithmIdentifier of the signature, without tag and length.
     pub(crate) algorithm: &'a [u8],
     pub(crate) signature: &'a [u8],
-    extensions: Items<'a>,
+    extensions: Elements<'a>,
 }
 
-impl<'a> Parts<'a> {
+impl<'a> ParsedCertificate<'a> {
     pub(crate) fn of(der: &'a [u8]) -> Option<Self> {
-        let mut outer = Items(der).next()?.items();
+        let mut outer = Elements(der).next()?.elements();
         let (signed, algorithm) = (outer.next()?, outer.next()?);
         // The number of bits that are not used comes first, and is 0.
         let (_, signature) = outer.next()?.content.split_first()?;
-        let mut fields = signed.items().peekable();
+        let mut fields = signed.elements().peekable();
         let version = fields.next_if(|field| field.tag == tag::CONTEXT_0);
         let (_serial, _algorithm) = (fields.next()?, fields.next()?);
         let (issuer, validity) = (fields.next()?, fields.next()?);
         let (subject, key) = (fields.next()?, fields.next()?);
-        let (mut has_unique_id, mut extensions) = (false, Items(&[]));
+        let (mut has_unique_id, mut extensions) = (false, Elements(&[]));
         for field in fields {
             match field.tag {
-                tag::CONTEXT_3 => extensions = field.items().next()?.items(),
+                tag::CONTEXT_3 => extensions = field.elements().next()?.elements(),
                 _ => has_unique_id = true,
             }
         }
-        Some(Parts {
+        Some(ParsedCertificate {
             is_version_1: version.is_none(),
             issuer,
             validity,
@@ -174,15 +174,15 @@ impl<'a> Parts<'a> {
     }
 
     /// The value of the extension whose last number this is.
-    pub(crate) fn extension(&self, id_ce: u8) -> Option<Item<'a>> {
+    pub(crate) fn extension(&self, id_ce: u8) -> Option<Element<'a>> {
         self.extensions()
             .find(|extension| extension.id_ce() == Some(id_ce))
-            .and_then(|extension| Items(extension.value).next())
+            .and_then(|extension| Elements(extension.value).next())
     }
 
     pub(crate) fn extensions(&self) -> impl Iterator<Item = Extension<'a>> {
         self.extensions.clone().filter_map(|extension| {
-            let mut fields = extension.items().peekable();
+            let mut fields = extension.elements().peekable();
             let oid = fields.next()?.content;
             let critical = fields.next_if(|field| field.tag == tag::BOOLEAN);
             Some(Extension {
@@ -243,14 +243,14 @@ pub(crate) fn oid_name(oid: &[u8]) -> String {
 }
 
 /// The first common name in a distinguished name, whichever kind of string it is.
-pub(crate) fn common_name(name: Item<'_>) -> Option<String> {
+pub(crate) fn common_name(name: Element<'_>) -> Option<String> {
     let (_, value) = attributes(name).find(|(oid, _)| *oid == COMMON_NAME)?;
     value.text().filter(|text| !text.is_empty())
 }
 
 /// Whether two distinguished names are the same to people, and to RFC 5280, section 7.1:
 /// whichever kinds of strings they are made of, in whichever case, and however spaced.
-pub(crate) fn reads_the_same(a: Item<'_>, b: Item<'_>) -> bool {
+pub(crate) fn reads_the_same(a: Element<'_>, b: Element<'_>) -> bool {
     let folded = |name| {
         attributes(name).map(|(oid, value)| {
             let text = value.text().map(|text| {
@@ -264,11 +264,13 @@ pub(crate) fn reads_the_same(a: Item<'_>, b: Item<'_>) -> bool {
 }
 
 /// The attributes of a distinguished name, and what they are.
-pub(crate) fn attributes(name: Item<'_>) -> impl Iterator<Item = (&[u8], Item<'_>)> {
-    name.items().flat_map(Item::items).filter_map(|attribute| {
-        let mut fields = attribute.items();
-        Some((fields.next()?.content, fields.next()?))
-    })
+pub(crate) fn attributes(name: Element<'_>) -> impl Iterator<Item = (&[u8], Element<'_>)> {
+    name.elements()
+        .flat_map(Element::elements)
+        .filter_map(|attribute| {
+            let mut fields = attribute.elements();
+            Some((fields.next()?.content, fields.next()?))
+        })
 }
 
 #[cfg(test)]
@@ -286,7 +288,7 @@ mod tests {
 
     /// Reads everything that there is to read.
     fn read(der: &[u8]) -> Option<String> {
-        let parts = Parts::of(der)?;
+        let parts = ParsedCertificate::of(der)?;
         for extension in parts.extensions() {
             extension.title();
             let _ = (extension.id_ce(), extension.is_critical);
@@ -326,7 +328,7 @@ mod tests {
             (&[4, 0x83, 0xff, 0xff, 0xff, 7], None),
             (&[4, 0x84, 0, 0, 0, 1, 7], None),
         ] {
-            let item = Items(der).next();
+            let item = Elements(der).next();
             assert_eq!(item.map(|item| item.content.len()), len, "{der:?}");
         }
     }
@@ -348,7 +350,7 @@ mod tests {
             (0x1c, &[0, 0x11, 0, 0], None),
             (0x04, b"a", None),
         ] {
-            let item = Item {
+            let item = Element {
                 tag,
                 content,
                 whole: &[],

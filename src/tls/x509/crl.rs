@@ -15,8 +15,8 @@ use x509_cert::der::asn1::BitStringRef;
 use x509_cert::der::{Decode, Header, Reader, SliceReader};
 
 use super::describe;
-use super::facts::{self, CrlFacts};
-use super::pem::{self, At};
+use super::facts::{self, CrlSummary};
+use super::pem::{self, Located};
 use super::warning::{TlsWarning, ending};
 use crate::error::TlsError;
 
@@ -39,13 +39,13 @@ pub(crate) struct Crls {
 #[derive(Clone, Debug)]
 pub(crate) struct Crl {
     list: Arc<CertRevocationList<'static>>,
-    about: CrlFacts,
-    signer: Signer,
+    about: CrlSummary,
+    signer: CrlSigner,
 }
 
 /// Whose key signed a list.
 #[derive(Clone, Debug)]
-enum Signer {
+enum CrlSigner {
     Trusted(SubjectPublicKeyInfoDer<'static>),
     /// None of the trusted CAs. The list is kept to be verified by the keys of others.
     Unknown(CertificateRevocationListDer<'static>),
@@ -55,10 +55,10 @@ impl Crls {
     /// Adds these lists.
     pub(crate) fn add(
         &mut self,
-        lists: Vec<At<CertificateRevocationListDer<'static>>>,
+        lists: Vec<Located<CertificateRevocationListDer<'static>>>,
         anchors: &[TrustAnchor<'_>],
     ) -> Result<(), TlsError> {
-        for At { line, item: der } in lists {
+        for Located { line, item: der } in lists {
             let list: CertRevocationList<'_> = OwnedCertRevocationList::from_der(&der)
                 .map_err(|error| TlsError::Damaged {
                     what: pem::CRL,
@@ -66,14 +66,14 @@ impl Crls {
                     reason: unusable(&der, &error),
                 })?
                 .into();
-            let about = CrlFacts::of(&der);
+            let about = CrlSummary::of(&der);
             let mut keys = anchors
                 .iter()
                 .filter(|anchor| *anchor.subject == *list.issuer())
                 .map(spki_for_anchor);
             let signer = match keys.find(|key| is_signed_by(&der, key)) {
-                Some(key) => Signer::Trusted(key),
-                None => Signer::Unknown(der),
+                Some(key) => CrlSigner::Trusted(key),
+                None => CrlSigner::Unknown(der),
             };
             self.lists.push(Crl {
                 list: Arc::new(list),
@@ -91,7 +91,7 @@ impl Crls {
             };
             let another_ca = |anchor: &TrustAnchor<'_>| {
                 *anchor.subject == *list.list.issuer()
-                    && !matches!(&list.signer, Signer::Trusted(key) if *key == spki_for_anchor(anchor))
+                    && !matches!(&list.signer, CrlSigner::Trusted(key) if *key == spki_for_anchor(anchor))
             };
             self.lists.iter().any(another_list) || anchors.iter().any(another_ca)
         });
@@ -174,7 +174,7 @@ impl Crls {
         let strangers = newest
             .clone()
             .into_iter()
-            .filter(|crl| matches!(crl.signer, Signer::Unknown(_)));
+            .filter(|crl| matches!(crl.signer, CrlSigner::Unknown(_)));
         let ends = newest
             .into_iter()
             .filter_map(move |crl| ending(pem::CRL, &crl.about.facts, now));
@@ -199,9 +199,9 @@ impl Crl {
         signatures: &ListSignatures,
     ) -> Result<bool, Error> {
         match &self.signer {
-            Signer::Trusted(signer) => Ok(signer == key),
-            Signer::Unknown(_) if is_trusted => Ok(false),
-            Signer::Unknown(der) => {
+            CrlSigner::Trusted(signer) => Ok(signer == key),
+            CrlSigner::Unknown(_) if is_trusted => Ok(false),
+            CrlSigner::Unknown(der) => {
                 signatures.take_one()?;
                 Ok(is_signed_by(der, key))
             }
@@ -216,14 +216,16 @@ impl Crl {
     /// key: by the authority key identifier (RFC 5280, section 5.2.1).
     fn has_key_of(&self, other: &Crl) -> bool {
         match (&self.signer, &other.signer) {
-            (Signer::Trusted(key), Signer::Trusted(other)) => key == other,
-            (Signer::Unknown(_), Signer::Unknown(_)) => self.about.key_id == other.about.key_id,
+            (CrlSigner::Trusted(key), CrlSigner::Trusted(other)) => key == other,
+            (CrlSigner::Unknown(_), CrlSigner::Unknown(_)) => {
+                self.about.key_id == other.about.key_id
+            }
             _ => false,
         }
     }
 
     fn surely_has_key_of(&self, other: &Crl) -> bool {
-        let told = matches!(self.signer, Signer::Trusted(_)) || self.about.key_id.is_some();
+        let told = matches!(self.signer, CrlSigner::Trusted(_)) || self.about.key_id.is_some();
         told && self.has_key_of(other)
     }
 }
@@ -275,7 +277,7 @@ impl<'a> Lists<'a> {
     /// Whether one of those is by no CA that is trusted.
     pub(crate) fn has_stranger_above(&self, certificate: &Cert<'_>) -> bool {
         self.above(certificate)
-            .any(|crl| matches!(crl.signer, Signer::Unknown(_)))
+            .any(|crl| matches!(crl.signer, CrlSigner::Unknown(_)))
     }
 
     pub(crate) fn has_one_above_that_ends(&self, certificate: &Cert<'_>, end: SystemTime) -> bool {

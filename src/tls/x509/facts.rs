@@ -17,7 +17,7 @@ use x509_cert::ext::pkix::{AuthorityKeyIdentifier, BasicConstraints, CrlNumber, 
 use x509_cert::name::Name as DistinguishedName;
 use x509_cert::time::Validity;
 
-use super::certificate::{self, Item, Parts, extension};
+use super::certificate::{self, Element, ParsedCertificate, extension};
 
 /// A name in a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(crate) fn names(certificate: &EndEntityCert<'_>, common_name: CommonName) ->
     uris.filter(|uri| has_scheme(uri) && uri.parse::<IpAddr>().is_err())
         .for_each(&mut add);
     let der = certificate.der();
-    if let Some(parts) = Parts::of(&der) {
+    if let Some(parts) = ParsedCertificate::of(&der) {
         for name in alternatives(&parts) {
             match &name {
                 GeneralName::Rfc822Name(mail) if mail.as_str().contains('@') => add(mail.as_str()),
@@ -80,7 +80,7 @@ pub(crate) fn names(certificate: &EndEntityCert<'_>, common_name: CommonName) ->
 }
 
 /// The names in the subjectAltName (RFC 5280, section 4.2.1.6).
-fn alternatives(parts: &Parts<'_>) -> Vec<GeneralName> {
+fn alternatives(parts: &ParsedCertificate<'_>) -> Vec<GeneralName> {
     parts
         .extension(extension::SUBJECT_ALT_NAME)
         .and_then(|names| SubjectAltName::from_der(names.whole).ok())
@@ -128,7 +128,7 @@ pub(crate) fn host_names(der: &CertificateDer<'_>) -> Vec<String> {
     if let Ok(certificate) = EndEntityCert::try_from(der) {
         names.extend(dns_names(&certificate).map(|name| name.text));
     }
-    if let Some(parts) = Parts::of(der) {
+    if let Some(parts) = ParsedCertificate::of(der) {
         let alternatives = alternatives(&parts);
         let addresses = alternatives.iter().filter_map(address);
         names.extend(addresses.map(|address| address.to_string()));
@@ -139,7 +139,7 @@ pub(crate) fn host_names(der: &CertificateDer<'_>) -> Vec<String> {
 /// Whether the certificate has this as a DNS name, although no DNS name looks like it.
 #[cfg(feature = "cli")]
 pub(crate) fn has_as_dns_name(der: &CertificateDer<'_>, wanted: &str) -> bool {
-    let alternatives = Parts::of(der).map(|parts| alternatives(&parts));
+    let alternatives = ParsedCertificate::of(der).map(|parts| alternatives(&parts));
     let names = alternatives.unwrap_or_default();
     names
         .iter()
@@ -149,18 +149,19 @@ pub(crate) fn has_as_dns_name(der: &CertificateDer<'_>, wanted: &str) -> bool {
 /// The common name of the certificate's subject.
 #[cfg(feature = "cli")]
 pub(crate) fn common_name(der: &CertificateDer<'_>) -> Option<String> {
-    certificate::common_name(Parts::of(der)?.subject)
+    certificate::common_name(ParsedCertificate::of(der)?.subject)
 }
 
 /// Whether the certificate limits the names that certificates below it may have. If that can't be
 /// told, it does.
 pub(crate) fn has_name_constraints(der: &CertificateDer<'_>) -> bool {
-    Parts::of(der).is_none_or(|parts| parts.extension(extension::NAME_CONSTRAINTS).is_some())
+    ParsedCertificate::of(der)
+        .is_none_or(|parts| parts.extension(extension::NAME_CONSTRAINTS).is_some())
 }
 
 /// A certificate's or a CRL's own account of itself.
 #[derive(Clone, Debug)]
-pub(crate) struct Facts {
+pub(crate) struct Summary {
     /// The name that people know it by: a DNS name, or else the subject or the issuer
     /// (RFC 4514).
     pub(crate) title: String,
@@ -170,13 +171,13 @@ pub(crate) struct Facts {
     pub(crate) end: Option<SystemTime>,
 }
 
-impl Facts {
+impl Summary {
     pub(crate) fn of_certificate(der: &CertificateDer<'_>) -> Self {
         let name = EndEntityCert::try_from(der)
             .ok()
             .and_then(|certificate| names(&certificate, CommonName::Counts).into_iter().next());
         let times = validity(der);
-        Facts {
+        Summary {
             title: name
                 .map(|name| name.text)
                 .or_else(|| subject(der))
@@ -190,27 +191,27 @@ impl Facts {
 
 /// A CRL's own account of itself, as far as it can be read.
 #[derive(Clone, Debug)]
-pub(crate) struct CrlFacts {
-    pub(crate) facts: Facts,
+pub(crate) struct CrlSummary {
+    pub(crate) facts: Summary,
     number: Option<Number>,
     /// The identifier of the key that signed it (RFC 5280, section 5.2.1).
     pub(crate) key_id: Option<Vec<u8>>,
 }
 
-impl CrlFacts {
+impl CrlSummary {
     pub(crate) fn of(der: &[u8]) -> Self {
         let parsed = CertificateList::from_der(der).ok();
         let parsed = parsed.map(|parsed: CertificateList| parsed.tbs_cert_list);
         let extensions = parsed
             .as_ref()
             .and_then(|list| list.crl_extensions.as_ref());
-        CrlFacts {
+        CrlSummary {
             number: extensions.and_then(Number::among),
             key_id: extensions.and_then(|extensions| {
                 let id = extension::<AuthorityKeyIdentifier>(extensions)?.key_identifier?;
                 Some(id.into_bytes().into())
             }),
-            facts: Facts {
+            facts: Summary {
                 title: parsed
                     .as_ref()
                     .map_or_else(|| "unknown".to_owned(), |list| list.issuer.to_string()),
@@ -250,17 +251,17 @@ impl Number {
 
 /// The issuer of a certificate (RFC 4514), if it can be read.
 pub(crate) fn issuer(der: &CertificateDer<'_>) -> Option<String> {
-    Parts::of(der).map(|parts| distinguished(parts.issuer))
+    ParsedCertificate::of(der).map(|parts| distinguished(parts.issuer))
 }
 
 /// The subject of a certificate (RFC 4514), if it can be read.
 pub(crate) fn subject(der: &CertificateDer<'_>) -> Option<String> {
-    Parts::of(der).map(|parts| distinguished(parts.subject))
+    ParsedCertificate::of(der).map(|parts| distinguished(parts.subject))
 }
 
 /// A distinguished name (RFC 4514); the common name alone, where x509-cert would show that as
 /// hexadecimal digits.
-pub(crate) fn distinguished(name: Item<'_>) -> String {
+pub(crate) fn distinguished(name: Element<'_>) -> String {
     let is_readable = certificate::attributes(name)
         .filter(|(oid, _)| *oid == certificate::COMMON_NAME)
         .all(|(_, value)| value.is_usual_text());
@@ -276,7 +277,7 @@ pub(crate) fn distinguished(name: Item<'_>) -> String {
 
 /// When the certificate begins and when it ends, if it can be read.
 pub(crate) fn validity(der: &CertificateDer<'_>) -> Option<(SystemTime, SystemTime)> {
-    let validity: Validity = Validity::from_der(Parts::of(der)?.validity.whole).ok()?;
+    let validity: Validity = Validity::from_der(ParsedCertificate::of(der)?.validity.whole).ok()?;
     Some((
         validity.not_before.to_system_time(),
         validity.not_after.to_system_time(),
@@ -316,12 +317,14 @@ fn is_crl_of_version_1(der: &[u8]) -> bool {
 /// Whether senders can be verified with this certificate: it is a CA's, or nobody but itself signed
 /// it.
 pub(crate) fn can_be_anchor(der: &CertificateDer<'_>) -> bool {
-    is_ca(der) || Parts::of(der).is_some_and(|parts| parts.issuer.content == parts.subject.content)
+    is_ca(der)
+        || ParsedCertificate::of(der)
+            .is_some_and(|parts| parts.issuer.content == parts.subject.content)
 }
 
 /// Whether it may sign for others: it says so, or is so old that it can't say.
 pub(crate) fn is_ca(der: &CertificateDer<'_>) -> bool {
-    Parts::of(der).is_none_or(|parts| {
+    ParsedCertificate::of(der).is_none_or(|parts| {
         let constraints = parts.extension(extension::BASIC_CONSTRAINTS);
         let says_so = constraints.is_some_and(|constraints| {
             BasicConstraints::from_der(constraints.whole).is_ok_and(|constraints| constraints.ca)
@@ -352,7 +355,7 @@ pub(crate) fn system_time(time: UnixTime) -> SystemTime {
 
 /// Which names are let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Pattern {
+pub(crate) enum NamePattern {
     Exact(String),
     /// In whichever form it was written.
     Address(IpAddr),
@@ -360,26 +363,26 @@ pub(crate) enum Pattern {
     Suffix(String),
 }
 
-impl Pattern {
+impl NamePattern {
     /// A name, an IP address, or `*.` and a DNS name; `None` for anything else with a `*`, for a
     /// range of addresses, and for nothing.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         if let Some(suffix) = text.strip_prefix("*.") {
             return DnsName::try_from(suffix)
                 .is_ok()
-                .then(|| Pattern::Suffix(format!(".{suffix}")));
+                .then(|| NamePattern::Suffix(format!(".{suffix}")));
         }
         let in_brackets = text
             .strip_prefix('[')
             .and_then(|text| text.strip_suffix(']'));
         if let Ok(address) = in_brackets.unwrap_or(text).parse() {
-            return Some(Pattern::Address(address));
+            return Some(NamePattern::Address(address));
         }
         let is_range = text
             .split_once('/')
             .is_some_and(|(address, _)| address.parse::<IpAddr>().is_ok());
         (!text.is_empty() && !text.contains('*') && !is_range)
-            .then(|| Pattern::Exact(text.to_owned()))
+            .then(|| NamePattern::Exact(text.to_owned()))
     }
 
     /// DNS names match without regard to case. A wildcard in a certificate matches nothing.
@@ -388,17 +391,17 @@ impl Pattern {
             return false;
         }
         match (self, name.kind) {
-            (Pattern::Exact(exact), NameKind::Dns) => name.text.eq_ignore_ascii_case(exact),
-            (Pattern::Exact(exact), _) => name.text == *exact,
-            (Pattern::Address(allowed), NameKind::Address(address)) => address == *allowed,
+            (NamePattern::Exact(exact), NameKind::Dns) => name.text.eq_ignore_ascii_case(exact),
+            (NamePattern::Exact(exact), _) => name.text == *exact,
+            (NamePattern::Address(allowed), NameKind::Address(address)) => address == *allowed,
             // A common name may be an address, too.
-            (Pattern::Address(allowed), _) => name.text.parse() == Ok(*allowed),
-            (Pattern::Suffix(suffix), NameKind::Dns) => {
+            (NamePattern::Address(allowed), _) => name.text.parse() == Ok(*allowed),
+            (NamePattern::Suffix(suffix), NameKind::Dns) => {
                 let at = name.text.len().checked_sub(suffix.len());
                 let end = at.filter(|at| *at > 0).and_then(|at| name.text.get(at..));
                 end.is_some_and(|end| end.eq_ignore_ascii_case(suffix))
             }
-            (Pattern::Suffix(_), _) => false,
+            (NamePattern::Suffix(_), _) => false,
         }
     }
 }
@@ -416,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_suffix_matches_whole_labels_of_dns_names() {
-        let pattern = Pattern::parse("*.example.net").unwrap();
+        let pattern = NamePattern::parse("*.example.net").unwrap();
         for name in ["a.example.net", "A.B.Example.NET"] {
             assert!(pattern.matches(&dns(name)), "{name}");
         }
@@ -438,7 +441,7 @@ mod tests {
 
     #[test]
     fn an_exact_name_matches_dns_names_in_any_case_and_others_as_they_are() {
-        let pattern = Pattern::parse("Web.example").unwrap();
+        let pattern = NamePattern::parse("Web.example").unwrap();
         assert!(pattern.matches(&dns("web.EXAMPLE")));
         let mut name = dns("web.example");
         name.kind = NameKind::Other;
@@ -459,20 +462,20 @@ mod tests {
             // A certificate has either four bytes or sixteen.
             ("::ffff:10.0.0.7", "10.0.0.7", false),
         ] {
-            let parsed = Pattern::parse(pattern).unwrap();
+            let parsed = NamePattern::parse(pattern).unwrap();
             assert_eq!(parsed.matches(&name(address)), matches, "{pattern}");
         }
         for text in ["10.0.0.0/8", "2001:db8::/32"] {
-            assert_eq!(Pattern::parse(text), None, "{text}");
+            assert_eq!(NamePattern::parse(text), None, "{text}");
         }
-        let uri = Pattern::Exact("spiffe://x/10.0.0.7".to_owned());
-        assert_eq!(Pattern::parse("spiffe://x/10.0.0.7"), Some(uri));
+        let uri = NamePattern::Exact("spiffe://x/10.0.0.7".to_owned());
+        assert_eq!(NamePattern::parse("spiffe://x/10.0.0.7"), Some(uri));
     }
 
     #[test]
     fn nothing_else_with_an_asterisk_is_a_pattern() {
         for text in ["", "*", "*.", "a.*.net", "*a.net", "*.*.net", "*.a b"] {
-            assert_eq!(Pattern::parse(text), None, "{text}");
+            assert_eq!(NamePattern::parse(text), None, "{text}");
         }
     }
 

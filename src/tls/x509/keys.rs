@@ -3,8 +3,8 @@
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, SignatureVerificationAlgorithm};
 use webpki::ALL_VERIFICATION_ALGS;
 
-use super::certificate::{Item, Items, Parts, oid_name};
-use super::path::signatures::Signatures;
+use super::certificate::{Element, Elements, ParsedCertificate, oid_name};
+use super::path::signatures::SignatureChecker;
 
 /// The public keys that *ring* verifies with.
 pub(crate) const SUPPORTED: &str =
@@ -37,11 +37,11 @@ const SEC1_CURVE: u8 = 0xa0;
 
 /// What a public key is that can't be used. It is what is inside a SubjectPublicKeyInfo.
 pub(crate) fn unsupported(key: &[u8]) -> Option<String> {
-    let mut items = Items(key);
+    let mut items = Elements(key);
     let (algorithm, bits) = (items.next()?, items.next()?);
-    if algorithm.items().next()?.content == RSA {
+    if algorithm.elements().next()?.content == RSA {
         let (_, key) = bits.content.split_first()?;
-        let bits = bits_of(Items(key).next()?.items().next()?);
+        let bits = bits_of(Elements(key).next()?.elements().next()?);
         // *ring* counts whole bytes.
         if !RSA_BITS.contains(&bits.next_multiple_of(8)) {
             return Some(format!("RSA of {bits} bits"));
@@ -55,25 +55,25 @@ pub(crate) fn unsupported(key: &[u8]) -> Option<String> {
 
 /// What the public key in a certificate is, if it can't be used.
 pub(crate) fn unsupported_in(certificate: &CertificateDer<'_>) -> Option<String> {
-    unsupported(Parts::of(certificate)?.key.content)
+    unsupported(ParsedCertificate::of(certificate)?.key.content)
 }
 
 /// What a private key is that can't be used; none if it is not clear that its kind is to blame.
 pub(crate) fn unsupported_private(key: &PrivateKeyDer<'_>) -> Option<String> {
-    let mut items = Items(key.secret_der()).next()?.items().skip(1);
+    let mut items = Elements(key.secret_der()).next()?.elements().skip(1);
     let rsa = match key {
         PrivateKeyDer::Pkcs1(_) => items,
         PrivateKeyDer::Sec1(_) => {
             let curve = items.find(|item| item.tag == SEC1_CURVE)?;
-            return Some(curve_of(curve.items().next()?)).filter(|name| !is_usable_curve(name));
+            return Some(curve_of(curve.elements().next()?)).filter(|name| !is_usable_curve(name));
         }
         _ => {
             let algorithm = items.next()?;
-            if algorithm.items().next()?.content != RSA {
+            if algorithm.elements().next()?.content != RSA {
                 let name = kind(algorithm);
                 return Some(name).filter(|name| !is_usable_curve(name) && name != "Ed25519");
             }
-            Items(items.next()?.content).next()?.items().skip(1)
+            Elements(items.next()?.content).next()?.elements().skip(1)
         }
     };
     let mut rsa = rsa;
@@ -90,7 +90,7 @@ fn is_usable_curve(name: &str) -> bool {
 }
 
 /// How many bits a positive number has.
-fn bits_of(number: Item<'_>) -> usize {
+fn bits_of(number: Element<'_>) -> usize {
     let zeros = number.content.iter().take_while(|byte| **byte == 0).count();
     let digits = number.content.get(zeros..).unwrap_or_default();
     let unused = digits.first().map_or(0, |first| first.leading_zeros());
@@ -98,8 +98,8 @@ fn bits_of(number: Item<'_>) -> usize {
 }
 
 /// What a kind of key is called that an AlgorithmIdentifier says: the curve, if it has one.
-fn kind(algorithm: Item<'_>) -> String {
-    let mut items = algorithm.items();
+fn kind(algorithm: Element<'_>) -> String {
+    let mut items = algorithm.elements();
     let oid = items.next().unwrap_or_default().content;
     match items.next() {
         Some(curve) if oid == EC => curve_of(curve),
@@ -107,7 +107,7 @@ fn kind(algorithm: Item<'_>) -> String {
     }
 }
 
-fn curve_of(curve: Item<'_>) -> String {
+fn curve_of(curve: Element<'_>) -> String {
     match curve.tag {
         OID => oid_name(curve.content),
         _ => "ECDSA on a curve without a name".to_owned(),
@@ -116,7 +116,7 @@ fn curve_of(curve: Item<'_>) -> String {
 
 /// Whether a certificate is signed by a key.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Signed {
+pub(crate) enum SignatureCheck {
     Yes,
     /// By another key, or it was changed since.
     No,
@@ -129,9 +129,13 @@ pub(crate) enum Signed {
 }
 
 /// Whether a certificate is signed by this key, which is what is inside a SubjectPublicKeyInfo.
-pub(crate) fn signed(certificate: &Parts<'_>, key: &[u8], signatures: &Signatures) -> Signed {
+pub(crate) fn signed(
+    certificate: &ParsedCertificate<'_>,
+    key: &[u8],
+    signatures: &SignatureChecker,
+) -> SignatureCheck {
     if let Some(kind) = unsupported(key) {
-        return Signed::Key(kind);
+        return SignatureCheck::Key(kind);
     }
     let algorithms = signatures.algorithms();
     let mut known = algorithms
@@ -139,13 +143,13 @@ pub(crate) fn signed(certificate: &Parts<'_>, key: &[u8], signatures: &Signature
         .filter(|known| known.signature_alg_id().as_ref() == certificate.algorithm)
         .peekable();
     if known.peek().is_none() {
-        let oid = Items(certificate.algorithm).next().unwrap_or_default();
-        return Signed::Signature(oid_name(oid.content));
+        let oid = Elements(certificate.algorithm).next().unwrap_or_default();
+        return SignatureCheck::Signature(oid_name(oid.content));
     }
     match known.any(|known| verifies(known, key, certificate.signed, certificate.signature)) {
-        true => Signed::Yes,
-        false if signatures.is_exceeded() => Signed::Unverified,
-        false => Signed::No,
+        true => SignatureCheck::Yes,
+        false if signatures.is_exceeded() => SignatureCheck::Unverified,
+        false => SignatureCheck::No,
     }
 }
 
@@ -156,7 +160,7 @@ pub(crate) fn verifies(
     message: &[u8],
     signature: &[u8],
 ) -> bool {
-    let mut items = Items(key);
+    let mut items = Elements(key);
     let kind = items.next().unwrap_or_default().content;
     // The number of bits that are not used comes first, and is 0.
     let bits = items.next().unwrap_or_default().content;

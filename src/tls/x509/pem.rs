@@ -32,7 +32,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
 }
 
 /// An item and the line that its block begins on; DER has no lines.
-pub(crate) struct At<T> {
+pub(crate) struct Located<T> {
     pub(crate) line: Option<usize>,
     pub(crate) item: T,
 }
@@ -43,9 +43,9 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, T
         let kind = block.kind;
         let der = block.der;
         match kind {
-            Kind::Certificate => Some(der),
+            BlockKind::Certificate => Some(der),
             // A peer is shown the certificate alone.
-            Kind::TrustedCertificate => Some(split_trusted(der).0),
+            BlockKind::TrustedCertificate => Some(split_trusted(der).0),
             _ => None,
         }
     });
@@ -55,12 +55,12 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, T
 /// All certificates in the text that others may be verified by, of which there is at least one.
 pub(crate) fn trusted_certificates(
     pem: &[u8],
-) -> Result<Vec<At<CertificateDer<'static>>>, TlsError> {
+) -> Result<Vec<Located<CertificateDer<'static>>>, TlsError> {
     let mut found = Vec::new();
     for block in blocks(pem)? {
         let der = match block.kind {
-            Kind::Certificate => block.der,
-            Kind::TrustedCertificate => match split_trusted(block.der) {
+            BlockKind::Certificate => block.der,
+            BlockKind::TrustedCertificate => match split_trusted(block.der) {
                 (_, true) => {
                     return Err(TlsError::Damaged {
                         what: "CA certificate",
@@ -73,7 +73,7 @@ pub(crate) fn trusted_certificates(
             },
             _ => continue,
         };
-        found.push(At {
+        found.push(Located {
             line: Some(block.line),
             item: der.into(),
         });
@@ -88,11 +88,13 @@ pub(crate) fn private_keys(pem: &[u8]) -> Result<Vec<PrivateKeyDer<'static>>, Tl
     let mut unusable = None;
     for block in blocks(pem)? {
         match block.kind {
-            Kind::Pkcs8 => keys.push(PrivatePkcs8KeyDer::from(block.der).into()),
-            Kind::Pkcs1 => keys.push(PrivatePkcs1KeyDer::from(block.der).into()),
-            Kind::Sec1 => keys.push(PrivateSec1KeyDer::from(block.der).into()),
-            Kind::EncryptedKey => unusable = Some(TlsError::EncryptedKey),
-            Kind::OtherKey => unusable = unusable.or(Some(TlsError::UnusableKey { kind: None })),
+            BlockKind::Pkcs8 => keys.push(PrivatePkcs8KeyDer::from(block.der).into()),
+            BlockKind::Pkcs1 => keys.push(PrivatePkcs1KeyDer::from(block.der).into()),
+            BlockKind::Sec1 => keys.push(PrivateSec1KeyDer::from(block.der).into()),
+            BlockKind::EncryptedKey => unusable = Some(TlsError::EncryptedKey),
+            BlockKind::OtherKey => {
+                unusable = unusable.or(Some(TlsError::UnusableKey { kind: None }))
+            }
             _ => {}
         }
     }
@@ -105,11 +107,11 @@ pub(crate) fn private_keys(pem: &[u8]) -> Result<Vec<PrivateKeyDer<'static>>, Tl
 /// All certificate revocation lists in the text, which may be none.
 pub(crate) fn crls_beside_others(
     pem: &[u8],
-) -> Result<Vec<At<CertificateRevocationListDer<'static>>>, TlsError> {
+) -> Result<Vec<Located<CertificateRevocationListDer<'static>>>, TlsError> {
     let blocks = blocks(pem)?.into_iter();
     Ok(blocks
-        .filter(|block| block.kind == Kind::Crl)
-        .map(|block| At {
+        .filter(|block| block.kind == BlockKind::Crl)
+        .map(|block| Located {
             line: Some(block.line),
             item: block.der.into(),
         })
@@ -120,12 +122,12 @@ pub(crate) fn crls_beside_others(
 /// is taken for one in DER.
 pub(crate) fn crls(
     pem_or_der: &[u8],
-) -> Result<Vec<At<CertificateRevocationListDer<'static>>>, TlsError> {
+) -> Result<Vec<Located<CertificateRevocationListDer<'static>>>, TlsError> {
     let is_text = pem_or_der.is_ascii()
         || is_utf16(pem_or_der)
         || memmem::find(pem_or_der, BEGIN.as_bytes()).is_some();
     if !is_text {
-        return Ok(vec![At {
+        return Ok(vec![Located {
             line: None,
             item: pem_or_der.to_vec().into(),
         }]);
@@ -149,14 +151,14 @@ fn some<T>(found: Vec<T>, what: &'static str) -> Result<Vec<T>, TlsError> {
 /// Text between two boundaries (RFC 7468, section 2), decoded.
 #[derive(Debug, PartialEq, Eq)]
 struct Block {
-    kind: Kind,
+    kind: BlockKind,
     /// Where it begins, from 1 on.
     line: usize,
     der: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum BlockKind {
     Certificate,
     /// A certificate, and what OpenSSL is to trust it for.
     TrustedCertificate,
@@ -170,19 +172,19 @@ enum Kind {
     Accessory,
 }
 
-impl Kind {
+impl BlockKind {
     /// `None` if the label is not known. To pass over such a block would be to lose one whose label
     /// is misspelt, or a PKCS#7 container of certificates and CRLs.
     fn of(label: &[u8]) -> Option<Self> {
         Some(match label {
-            b"CERTIFICATE" | b"X509 CERTIFICATE" => Kind::Certificate,
-            b"TRUSTED CERTIFICATE" => Kind::TrustedCertificate,
-            b"X509 CRL" => Kind::Crl,
-            b"PRIVATE KEY" => Kind::Pkcs8,
-            b"RSA PRIVATE KEY" => Kind::Pkcs1,
-            b"EC PRIVATE KEY" => Kind::Sec1,
-            b"ENCRYPTED PRIVATE KEY" => Kind::EncryptedKey,
-            _ if label.ends_with(b" PRIVATE KEY") => Kind::OtherKey,
+            b"CERTIFICATE" | b"X509 CERTIFICATE" => BlockKind::Certificate,
+            b"TRUSTED CERTIFICATE" => BlockKind::TrustedCertificate,
+            b"X509 CRL" => BlockKind::Crl,
+            b"PRIVATE KEY" => BlockKind::Pkcs8,
+            b"RSA PRIVATE KEY" => BlockKind::Pkcs1,
+            b"EC PRIVATE KEY" => BlockKind::Sec1,
+            b"ENCRYPTED PRIVATE KEY" => BlockKind::EncryptedKey,
+            _ if label.ends_with(b" PRIVATE KEY") => BlockKind::OtherKey,
             _ if [
                 &b"PUBLIC KEY"[..],
                 b"PARAMETERS",
@@ -192,14 +194,14 @@ impl Kind {
             .iter()
             .any(|end| label.ends_with(end)) =>
             {
-                Kind::Accessory
+                BlockKind::Accessory
             }
             _ => return None,
         })
     }
 
     fn is_key(self) -> bool {
-        use Kind::{EncryptedKey, OtherKey, Pkcs1, Pkcs8, Sec1};
+        use BlockKind::{EncryptedKey, OtherKey, Pkcs1, Pkcs8, Sec1};
         matches!(self, EncryptedKey | OtherKey | Pkcs1 | Pkcs8 | Sec1)
     }
 }
@@ -217,18 +219,18 @@ fn blocks(pem: &[u8]) -> Result<Vec<Block>, TlsError> {
     }
     let pem = pem.strip_prefix(BYTE_ORDER_MARK).unwrap_or(pem);
     let mut blocks = Vec::new();
-    let mut open: Option<Open<'_>> = None;
+    let mut open: Option<OpenBlock<'_>> = None;
     for (line, text) in (1..).zip(lines(pem)) {
         match (Boundary::of(text), &mut open) {
             (None, None) => {}
             (None, Some(block)) => block.add(line, text)?,
-            (Some(Boundary::Begin(label)), None) => open = Some(Open::new(line, label)?),
+            (Some(Boundary::Begin(label)), None) => open = Some(OpenBlock::new(line, label)?),
             (Some(Boundary::Begin(_)), Some(block)) => {
                 let reason = format!("{} does not end before line {line}", block.named());
                 return Err(malformed(block.line, reason));
             }
             (Some(Boundary::End(label)), Some(block)) if block.label == label => {
-                blocks.extend(open.take().map(Open::decode).transpose()?);
+                blocks.extend(open.take().map(OpenBlock::decode).transpose()?);
             }
             (Some(Boundary::End(label)), Some(block)) => {
                 let reason = format!(
@@ -339,8 +341,8 @@ fn is_dashed(line: &[u8], word: &[u8]) -> bool {
 }
 
 /// A block whose end is not read yet.
-struct Open<'a> {
-    kind: Kind,
+struct OpenBlock<'a> {
+    kind: BlockKind,
     label: &'a [u8],
     line: usize,
     /// Whether the next line belongs to the headers (RFC 1421, section 4.4).
@@ -348,16 +350,16 @@ struct Open<'a> {
     base64: Vec<u8>,
 }
 
-impl<'a> Open<'a> {
+impl<'a> OpenBlock<'a> {
     fn new(line: usize, label: &'a [u8]) -> Result<Self, TlsError> {
-        let kind = Kind::of(label).ok_or_else(|| {
+        let kind = BlockKind::of(label).ok_or_else(|| {
             let reason = format!(
                 "blocks labelled {} are not supported",
                 quoted(&shown(label))
             );
             malformed(line, reason)
         })?;
-        Ok(Open {
+        Ok(OpenBlock {
             kind,
             label,
             line,
@@ -374,7 +376,7 @@ impl<'a> Open<'a> {
         if self.kind.is_key() && self.base64.is_empty() && text.contains(&b':') {
             self.in_headers = true;
             if text.starts_with(b"Proc-Type:") && text.ends_with(b"ENCRYPTED") {
-                self.kind = Kind::EncryptedKey;
+                self.kind = BlockKind::EncryptedKey;
             }
         }
         if self.in_headers {
@@ -501,7 +503,7 @@ mod tests {
         labels.iter().map(block).collect()
     }
 
-    fn kinds(pem: &str) -> Vec<Kind> {
+    fn kinds(pem: &str) -> Vec<BlockKind> {
         let blocks = blocks(pem.as_bytes()).unwrap();
         assert!(blocks.iter().all(|block| block.der == [1, 2, 3]), "{pem}");
         blocks.into_iter().map(|block| block.kind).collect()
@@ -531,7 +533,11 @@ mod tests {
             two.replace("BEGIN CERT", "BEGIN X509 CERT")
                 .replace("END CERT", "END X509 CERT"),
         ] {
-            assert_eq!(kinds(&pem), [Kind::Certificate, Kind::Crl], "{pem}");
+            assert_eq!(
+                kinds(&pem),
+                [BlockKind::Certificate, BlockKind::Crl],
+                "{pem}"
+            );
         }
         let block =
             |base64: &str| format!("-----BEGIN X509 CRL-----\n{base64}\n-----END X509 CRL-----");
@@ -548,23 +554,23 @@ mod tests {
     #[test]
     fn each_kind_of_block_is_known_and_a_misspelt_one_is_an_error() {
         let known = [
-            ("CERTIFICATE", Kind::Certificate),
-            ("X509 CERTIFICATE", Kind::Certificate),
-            ("TRUSTED CERTIFICATE", Kind::TrustedCertificate),
-            ("X509 CRL", Kind::Crl),
-            ("PRIVATE KEY", Kind::Pkcs8),
-            ("RSA PRIVATE KEY", Kind::Pkcs1),
-            ("EC PRIVATE KEY", Kind::Sec1),
-            ("ENCRYPTED PRIVATE KEY", Kind::EncryptedKey),
-            ("DSA PRIVATE KEY", Kind::OtherKey),
-            ("OPENSSH PRIVATE KEY", Kind::OtherKey),
-            ("EC PARAMETERS", Kind::Accessory),
-            ("DH PARAMETERS", Kind::Accessory),
-            ("X9.42 DH PARAMETERS", Kind::Accessory),
-            ("PUBLIC KEY", Kind::Accessory),
-            ("RSA PUBLIC KEY", Kind::Accessory),
-            ("CERTIFICATE REQUEST", Kind::Accessory),
-            ("NEW CERTIFICATE REQUEST", Kind::Accessory),
+            ("CERTIFICATE", BlockKind::Certificate),
+            ("X509 CERTIFICATE", BlockKind::Certificate),
+            ("TRUSTED CERTIFICATE", BlockKind::TrustedCertificate),
+            ("X509 CRL", BlockKind::Crl),
+            ("PRIVATE KEY", BlockKind::Pkcs8),
+            ("RSA PRIVATE KEY", BlockKind::Pkcs1),
+            ("EC PRIVATE KEY", BlockKind::Sec1),
+            ("ENCRYPTED PRIVATE KEY", BlockKind::EncryptedKey),
+            ("DSA PRIVATE KEY", BlockKind::OtherKey),
+            ("OPENSSH PRIVATE KEY", BlockKind::OtherKey),
+            ("EC PARAMETERS", BlockKind::Accessory),
+            ("DH PARAMETERS", BlockKind::Accessory),
+            ("X9.42 DH PARAMETERS", BlockKind::Accessory),
+            ("PUBLIC KEY", BlockKind::Accessory),
+            ("RSA PUBLIC KEY", BlockKind::Accessory),
+            ("CERTIFICATE REQUEST", BlockKind::Accessory),
+            ("NEW CERTIFICATE REQUEST", BlockKind::Accessory),
         ];
         let labels: Vec<_> = known.iter().map(|(label, _)| *label).collect();
         assert_eq!(kinds(&text(&labels)), known.map(|(_, kind)| kind));
@@ -700,10 +706,10 @@ mod tests {
             format!("-----BEGIN EC PRIVATE KEY-----\n{headers}AQID\n-----END EC PRIVATE KEY-----\n")
         };
         let encrypted = key("Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,\n 0011\n\n");
-        assert_eq!(kinds(&encrypted), [Kind::EncryptedKey]);
-        assert_eq!(kinds(&key("Comment: mine\n\n")), [Kind::Sec1]);
+        assert_eq!(kinds(&encrypted), [BlockKind::EncryptedKey]);
+        assert_eq!(kinds(&key("Comment: mine\n\n")), [BlockKind::Sec1]);
         let encrypted = encrypted.replace('\n', "\r\n");
-        assert_eq!(kinds(&encrypted), [Kind::EncryptedKey]);
+        assert_eq!(kinds(&encrypted), [BlockKind::EncryptedKey]);
         assert_eq!(
             error(key("Comment: mine\n")),
             "line 1: the EC PRIVATE KEY is empty"

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use super::facts::{Day, Facts};
+use super::facts::{Day, Summary};
 
 /// What is said of a CA whose key can't be used, and what could be.
 const UNSUPPORTED_CA_KEY: &str = "every sender that it signed for is refused: keys can be RSA of \
@@ -125,7 +125,7 @@ impl fmt::Display for TlsWarning {
 }
 
 /// Whether this has ended, or will soon.
-pub(crate) fn ending(what: &'static str, facts: &Facts, now: SystemTime) -> Option<TlsWarning> {
+pub(crate) fn ending(what: &'static str, facts: &Summary, now: SystemTime) -> Option<TlsWarning> {
     let end = facts.end?;
     let name = facts.title.clone();
     if end < now {

@@ -10,12 +10,12 @@ use webpki::{
 };
 
 use super::candidates::Candidates;
-use super::signatures::Signatures;
+use super::signatures::SignatureChecker;
 use crate::error::TlsError;
-use crate::tls::x509::certificate::Parts;
+use crate::tls::x509::certificate::ParsedCertificate;
 use crate::tls::x509::crl::{Crls, ListSignatures, Lists};
-use crate::tls::x509::keys::{self, Signed};
-use crate::tls::x509::pem::At;
+use crate::tls::x509::keys::{self, SignatureCheck};
+use crate::tls::x509::pem::Located;
 use crate::tls::x509::{describe, facts, pem};
 
 /// How many paths are asked for revoked certificates, where that is done for each path by itself. A
@@ -47,7 +47,7 @@ impl Authorities {
         }
         let anchors = certificates
             .iter()
-            .map(|At { line, item }| {
+            .map(|Located { line, item }| {
                 anchor(item).map_err(|error| TlsError::Damaged {
                     what: "CA certificate",
                     line: *line,
@@ -153,7 +153,7 @@ impl Authorities {
         &'p self,
         certificate: &'p EndEntityCert<'p>,
         intermediates: &'p [CertificateDer<'p>],
-        signatures: &Signatures,
+        signatures: &SignatureChecker,
         now: SystemTime,
         usage: KeyUsage,
     ) -> Result<VerifiedPath<'p>, Error> {
@@ -174,14 +174,15 @@ impl Authorities {
     fn anchors_for(
         &self,
         certificate: &EndEntityCert<'_>,
-        signatures: &Signatures,
+        signatures: &SignatureChecker,
     ) -> &[TrustAnchor<'static>] {
         let der = certificate.der();
         let is_itself = |only: &Option<CertificateDer<'_>>| only.as_ref() == Some(&der);
         let itself = self.alone.iter().position(is_itself);
         let signed_itself = |anchor: &&TrustAnchor<'_>| {
-            Parts::of(&der).is_some_and(|parts| {
-                keys::signed(&parts, &anchor.subject_public_key_info, signatures) == Signed::Yes
+            ParsedCertificate::of(&der).is_some_and(|parts| {
+                keys::signed(&parts, &anchor.subject_public_key_info, signatures)
+                    == SignatureCheck::Yes
             })
         };
         let itself = itself.and_then(|at| self.anchors.get(at));
@@ -219,7 +220,7 @@ struct EachPath<'a> {
     usage: KeyUsage,
     /// What is left of [`MAX_PATHS`].
     left: Cell<usize>,
-    signatures: &'a Signatures,
+    signatures: &'a SignatureChecker,
     list_signatures: ListSignatures,
     /// Why the first path was refused.
     failed: RefCell<Option<NoPath<'a>>>,
@@ -281,7 +282,7 @@ fn verify<'p>(
     certificate: &'p EndEntityCert<'p>,
     anchors: &'p [TrustAnchor<'_>],
     intermediates: &'p [CertificateDer<'p>],
-    signatures: &Signatures,
+    signatures: &SignatureChecker,
     now: UnixTime,
     usage: KeyUsage,
     asked: Option<&Lists<'_>>,

@@ -5,8 +5,8 @@ use std::time::SystemTime;
 use rustls_pki_types::CertificateDer;
 
 use super::authorities::Authorities;
-use super::signatures::Signatures;
-use crate::tls::x509::certificate::{Parts, extension};
+use super::signatures::SignatureChecker;
+use crate::tls::x509::certificate::{ParsedCertificate, extension};
 use crate::tls::x509::facts;
 
 /// The most certificates that a peer may present beside its own. A path has at most
@@ -29,12 +29,12 @@ pub(crate) struct Candidates<'a> {
     pub(crate) is_cut: bool,
     /// Whether the peer presented more than [`MAX_ABOVE`]: then nothing is looked at.
     pub(crate) are_too_many: bool,
-    pub(crate) signatures: Signatures,
+    pub(crate) signatures: SignatureChecker,
 }
 
 struct Candidate<'a> {
     der: &'a [u8],
-    parts: Parts<'a>,
+    parts: ParsedCertificate<'a>,
 }
 
 impl<'a> Candidates<'a> {
@@ -49,7 +49,7 @@ impl<'a> Candidates<'a> {
             certificates: Vec::new(),
             is_cut: false,
             are_too_many: above.len() > MAX_ABOVE,
-            signatures: Signatures::new(authorities.anchors().len()),
+            signatures: SignatureChecker::new(authorities.anchors().len()),
         };
         if chosen.are_too_many {
             return chosen;
@@ -111,7 +111,7 @@ impl<'a> Candidates<'a> {
 
 impl<'a> Candidate<'a> {
     fn read(der: &'a [u8]) -> Option<Self> {
-        Parts::of(der).map(|parts| Candidate { der, parts })
+        ParsedCertificate::of(der).map(|parts| Candidate { der, parts })
     }
 
     /// Whether the key identifiers allow that this one's key signed the other (RFC 5280, sections
@@ -119,7 +119,7 @@ impl<'a> Candidate<'a> {
     fn may_have_signed(&self, child: &Candidate<'_>) -> bool {
         let own = self.parts.extension(extension::SUBJECT_KEY_ID);
         let signer = child.parts.extension(extension::AUTHORITY_KEY_ID);
-        let signer = signer.and_then(|id| id.items().find(|item| item.tag == KEY_ID));
+        let signer = signer.and_then(|id| id.elements().find(|item| item.tag == KEY_ID));
         match (own, signer) {
             (Some(own), Some(signer)) => own.content == signer.content,
             _ => true,

@@ -12,10 +12,10 @@ use x509_cert::ext::pkix::BasicConstraints;
 
 use super::authorities::Authorities;
 use super::candidates::{Candidates, MAX_ABOVE};
-use crate::tls::x509::certificate::{self, Item, Items, Parts, extension};
+use crate::tls::x509::certificate::{self, Element, Elements, ParsedCertificate, extension};
 use crate::tls::x509::describe::{fault, other, quoted};
 use crate::tls::x509::facts::{self, Day, distinguished, system_time};
-use crate::tls::x509::keys::{self, Signed};
+use crate::tls::x509::keys::{self, SignatureCheck};
 
 /// What is wrong, and where.
 #[derive(Debug)]
@@ -71,7 +71,7 @@ pub(crate) enum Text {
 }
 
 /// What a peer presents, and what it is verified by.
-pub(crate) struct Chain<'a> {
+pub(crate) struct Explainer<'a> {
     presented: &'a [CertificateDer<'a>],
     candidates: &'a Candidates<'a>,
     authorities: &'a Authorities,
@@ -84,11 +84,11 @@ pub(crate) struct Chain<'a> {
 #[derive(Clone)]
 struct Presented<'a> {
     der: &'a CertificateDer<'a>,
-    parts: Parts<'a>,
+    parts: ParsedCertificate<'a>,
 }
 
 /// Who signed a certificate, among the CAs that have the name of its issuer.
-enum Signer<'a> {
+enum SignedBy<'a> {
     /// One that is trusted here.
     Trusted,
     /// One that the peer presents.
@@ -96,7 +96,10 @@ enum Signer<'a> {
     /// There is none of that name.
     Unknown,
     /// None of them, and what speaks against the first.
-    None { signed: Signed, is_trusted: bool },
+    None {
+        signed: SignatureCheck,
+        is_trusted: bool,
+    },
 }
 
 /// The most CAs that rustls-webpki lets stand between a certificate and a trusted CA.
@@ -110,7 +113,7 @@ const CLIENT_AUTH: u8 = 2;
 /// The extensions that rustls-webpki knows, all of them below id-ce.
 const KNOWN_EXTENSIONS: [u8; 6] = [15, 17, 19, 30, 31, 37];
 
-impl<'a> Chain<'a> {
+impl<'a> Explainer<'a> {
     /// The peer's own certificate is the first of those that it presents.
     pub(crate) fn new(
         presented: &'a [CertificateDer<'a>],
@@ -119,7 +122,7 @@ impl<'a> Chain<'a> {
         now: SystemTime,
         usage: KeyUsage,
     ) -> Self {
-        let mut chain = Chain {
+        let mut chain = Explainer {
             presented,
             candidates,
             authorities,
@@ -220,7 +223,7 @@ impl<'a> Chain<'a> {
                     let purposes = one.parts.extension(extension::EXTENDED_KEY_USAGE);
                     purposes.is_some_and(|purposes| {
                         !purposes
-                            .items()
+                            .elements()
                             .any(|id| id.content.split_last() == Some((&purpose, &ID_KP)))
                     })
                 })
@@ -295,7 +298,8 @@ impl<'a> Chain<'a> {
         };
         let is_own = self.way.len() == 1;
         let is_self_issued = parts.issuer.content == parts.subject.content;
-        if is_own && is_self_issued && self.signed(parts, parts.key.content) == Signed::Yes {
+        if is_own && is_self_issued && self.signed(parts, parts.key.content) == SignatureCheck::Yes
+        {
             return self.of(
                 0,
                 Cause::SelfSigned,
@@ -303,13 +307,15 @@ impl<'a> Chain<'a> {
             );
         }
         let ca = named(parts.issuer);
-        let trusted = self.authorities.anchors().iter().map(|anchor| Item {
+        let trusted = self.authorities.anchors().iter().map(|anchor| Element {
             content: &anchor.subject,
-            ..Item::default()
+            ..Element::default()
         });
         let above = self.presented.get(1..).unwrap_or_default();
-        let came = above.iter().filter_map(|der| Some(Parts::of(der)?.subject));
-        let is_other = |name: Item<'_>| {
+        let came = above
+            .iter()
+            .filter_map(|der| Some(ParsedCertificate::of(der)?.subject));
+        let is_other = |name: Element<'_>| {
             name.content != parts.issuer.content && certificate::reads_the_same(name, parts.issuer)
         };
         if trusted.chain(came).any(is_other) {
@@ -329,16 +335,16 @@ impl<'a> Chain<'a> {
                 break;
             };
             let (signed, is_trusted) = match self.signer(&one) {
-                Signer::Presented(above) => {
+                SignedBy::Presented(above) => {
                     next = Some(*above);
                     continue;
                 }
-                Signer::Trusted => break,
-                Signer::Unknown => return self.unknown(Some(&one)),
-                Signer::None { signed, is_trusted } => (signed, is_trusted),
+                SignedBy::Trusted => break,
+                SignedBy::Unknown => return self.unknown(Some(&one)),
+                SignedBy::None { signed, is_trusted } => (signed, is_trusted),
             };
             return match signed {
-                Signed::Unverified => self.not_signed_from_the_top(),
+                SignatureCheck::Unverified => self.not_signed_from_the_top(),
                 signed => by_other_key(at, &one, signed, is_trusted),
             };
         }
@@ -351,17 +357,17 @@ impl<'a> Chain<'a> {
         self.candidates.signatures.begin_explaining();
         for (at, one) in self.way.iter().enumerate().rev() {
             match self.signer(one) {
-                Signer::Presented(_) | Signer::Trusted => {}
-                Signer::None { signed, is_trusted } if signed != Signed::Unverified => {
+                SignedBy::Presented(_) | SignedBy::Trusted => {}
+                SignedBy::None { signed, is_trusted } if signed != SignatureCheck::Unverified => {
                     return by_other_key(at, one, signed, is_trusted);
                 }
-                Signer::Unknown | Signer::None { .. } => break,
+                SignedBy::Unknown | SignedBy::None { .. } => break,
             }
         }
         self.too_many_signers()
     }
 
-    fn signer(&self, one: &Presented<'a>) -> Signer<'a> {
+    fn signer(&self, one: &Presented<'a>) -> SignedBy<'a> {
         let anchors = self.authorities.anchors().iter();
         let trusted = anchors
             .filter(|anchor| *anchor.subject == *one.parts.issuer.content)
@@ -370,14 +376,16 @@ impl<'a> Chain<'a> {
         let presented = presented
             .iter()
             .map(|above| (above.parts.key.content, Some(above)));
-        let mut none = Signer::Unknown;
+        let mut none = SignedBy::Unknown;
         for (key, above) in trusted.chain(presented) {
             match (self.signed(&one.parts, key), above) {
-                (Signed::Yes, None) => return Signer::Trusted,
-                (Signed::Yes, Some(above)) => return Signer::Presented(Box::new(above.clone())),
-                (signed, above) if matches!(none, Signer::Unknown) => {
+                (SignatureCheck::Yes, None) => return SignedBy::Trusted,
+                (SignatureCheck::Yes, Some(above)) => {
+                    return SignedBy::Presented(Box::new(above.clone()));
+                }
+                (signed, above) if matches!(none, SignedBy::Unknown) => {
                     let is_trusted = above.is_none();
-                    none = Signer::None { signed, is_trusted };
+                    none = SignedBy::None { signed, is_trusted };
                 }
                 _ => {}
             }
@@ -385,7 +393,7 @@ impl<'a> Chain<'a> {
         none
     }
 
-    fn signed(&self, certificate: &Parts<'_>, key: &[u8]) -> Signed {
+    fn signed(&self, certificate: &ParsedCertificate<'_>, key: &[u8]) -> SignatureCheck {
         keys::signed(certificate, key, &self.candidates.signatures)
     }
 
@@ -421,15 +429,15 @@ impl<'a> Chain<'a> {
         let trusted = trusted
             .filter(|anchor| *anchor.subject == *top.parts.issuer.content)
             .filter_map(|anchor| anchor.name_constraints.as_deref())
-            .map(|constraints| (self.way.len(), top.parts.issuer, Items(constraints)));
+            .map(|constraints| (self.way.len(), top.parts.issuer, Elements(constraints)));
         let presented = self.way.iter().enumerate().filter_map(|(at, one)| {
             let constraints = one.parts.extension(extension::NAME_CONSTRAINTS)?;
-            Some((at, one.parts.subject, constraints.items()))
+            Some((at, one.parts.subject, constraints.elements()))
         });
         trusted.chain(presented).find_map(|(at, ca, constraints)| {
             // Those permitted and those excluded, each a list of subtrees.
-            let subtrees = constraints.flat_map(Item::items);
-            let mut bases = subtrees.filter_map(|subtree| subtree.items().next());
+            let subtrees = constraints.flat_map(Element::elements);
+            let mut bases = subtrees.filter_map(|subtree| subtree.elements().next());
             let below = self.way.get(..at).unwrap_or_default();
             let names = bases.find_map(|base| unsupported_names(base, below))?;
             Some((named(ca), names))
@@ -501,7 +509,7 @@ impl Finding {
 
 impl<'a> Presented<'a> {
     fn read(der: &'a CertificateDer<'a>) -> Option<Self> {
-        Parts::of(der).map(|parts| Presented { der, parts })
+        ParsedCertificate::of(der).map(|parts| Presented { der, parts })
     }
 }
 
@@ -519,18 +527,23 @@ fn of(at: usize, one: &Presented<'_>, cause: Cause, text: String) -> Finding {
 }
 
 /// What is said of a certificate that the CA of its issuer's name has not signed, so far up.
-fn by_other_key(at: usize, one: &Presented<'_>, signed: Signed, is_trusted: bool) -> Finding {
+fn by_other_key(
+    at: usize,
+    one: &Presented<'_>,
+    signed: SignatureCheck,
+    is_trusted: bool,
+) -> Finding {
     let ca = named(one.parts.issuer);
     match signed {
-        Signed::Signature(kind) => {
+        SignatureCheck::Signature(kind) => {
             let text = format!("is signed with {kind}, which is not supported");
             of(at, one, Cause::Signature, text)
         }
-        Signed::Key(kind) => Finding::sentence(
+        SignatureCheck::Key(kind) => Finding::sentence(
             Cause::Key,
             format!("the key of CA {ca} is {kind}, which is not supported"),
         ),
-        Signed::Yes | Signed::No | Signed::Unverified => {
+        SignatureCheck::Yes | SignatureCheck::No | SignatureCheck::Unverified => {
             let text = format!("a signature is not by the key of CA {ca}");
             Finding::sentence(Cause::OtherKey { ca, is_trusted }, text)
         }
@@ -538,20 +551,23 @@ fn by_other_key(at: usize, one: &Presented<'_>, signed: Signed, is_trusted: bool
 }
 
 /// A distinguished name in quotation marks.
-fn named(name: Item<'_>) -> String {
+fn named(name: Element<'_>) -> String {
     quoted(&distinguished(name))
 }
 
 /// What is said of a certificate that rustls-webpki can't read.
 pub(crate) fn unread(error: &Error, der: &CertificateDer<'_>) -> (Cause, String) {
-    let parts = Parts::of(der);
+    let parts = ParsedCertificate::of(der);
     let (cause, text) = match error {
         Error::UnsupportedCertVersion => (Cause::Version, "is not of X.509 version 3"),
         Error::UnsupportedCriticalExtension => {
-            let unknown = parts.iter().flat_map(Parts::extensions).find(|extension| {
-                let is_known = |id| KNOWN_EXTENSIONS.contains(&id);
-                extension.is_critical && !extension.id_ce().is_some_and(is_known)
-            });
+            let unknown = parts
+                .iter()
+                .flat_map(ParsedCertificate::extensions)
+                .find(|extension| {
+                    let is_known = |id| KNOWN_EXTENSIONS.contains(&id);
+                    extension.is_critical && !extension.id_ce().is_some_and(is_known)
+                });
             let unknown = unknown.map(|extension| extension.title());
             let text = format!(
                 "has the critical extension {}, which is not supported",
@@ -575,9 +591,9 @@ pub(crate) fn unread(error: &Error, der: &CertificateDer<'_>) -> (Cause, String)
 
 /// What the base of a subtree is on, if rustls-webpki does not compare such names and takes each of
 /// them for a violation. These certificates are below it.
-fn unsupported_names(base: Item<'_>, below: &[Presented<'_>]) -> Option<&'static str> {
+fn unsupported_names(base: Element<'_>, below: &[Presented<'_>]) -> Option<&'static str> {
     // A GeneralName (RFC 5280, section 4.2.1.6).
-    let kind = |name: Item<'_>| name.tag & 0x1f;
+    let kind = |name: Element<'_>| name.tag & 0x1f;
     let names = match kind(base) {
         0 => "names of other kinds",
         1 => "e-mail addresses",
@@ -591,7 +607,7 @@ fn unsupported_names(base: Item<'_>, below: &[Presented<'_>]) -> Option<&'static
     };
     let are_there = below.iter().any(|one| {
         let alternatives = one.parts.extension(extension::SUBJECT_ALT_NAME);
-        let mut alternatives = alternatives.into_iter().flat_map(Item::items);
+        let mut alternatives = alternatives.into_iter().flat_map(Element::elements);
         alternatives.any(|name| kind(name) == kind(base))
     });
     are_there.then_some(names)

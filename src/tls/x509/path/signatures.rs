@@ -21,20 +21,20 @@ const MAX_KEPT: usize = 64 * 1024;
 /// Verifies signatures for one peer, up to a limit, and each one once: rustls-webpki has limits of
 /// its own, but they are high and can't be set.
 #[derive(Debug)]
-pub(crate) struct Signatures(Mutex<State>);
+pub(crate) struct SignatureChecker(Mutex<CheckerState>);
 
 #[derive(Debug)]
-struct State {
+struct CheckerState {
     left: usize,
     /// Whether a signature was not verified, as too many were.
     is_exceeded: bool,
-    known: Vec<Known>,
+    known: Vec<CheckedSignature>,
 }
 
 /// A signature that was verified, and whether it is valid. This has copies, because a buffer at the
 /// same address may have other content later.
 #[derive(Debug)]
-struct Known {
+struct CheckedSignature {
     algorithm: &'static dyn SignatureVerificationAlgorithm,
     key: Vec<u8>,
     message: Vec<u8>,
@@ -42,10 +42,10 @@ struct Known {
     is_valid: bool,
 }
 
-impl Signatures {
+impl SignatureChecker {
     /// For a peer that is verified by this number of trusted CAs.
     pub(crate) fn new(anchors: usize) -> Self {
-        Signatures(Mutex::new(State {
+        SignatureChecker(Mutex::new(CheckerState {
             left: MAX_SIGNATURES.saturating_add(anchors),
             is_exceeded: false,
             known: Vec::new(),
@@ -53,8 +53,8 @@ impl Signatures {
     }
 
     /// All algorithms, bound to this limit.
-    pub(crate) fn algorithms(&self) -> Vec<Limited<'_>> {
-        let limited = |known: &&'static dyn SignatureVerificationAlgorithm| Limited {
+    pub(crate) fn algorithms(&self) -> Vec<LimitedAlgorithm<'_>> {
+        let limited = |known: &&'static dyn SignatureVerificationAlgorithm| LimitedAlgorithm {
             algorithm: *known,
             signatures: self,
         };
@@ -72,18 +72,18 @@ impl Signatures {
         state.is_exceeded = false;
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, CheckerState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// An algorithm that fails when too many signatures were verified.
-pub(crate) struct Limited<'a> {
+pub(crate) struct LimitedAlgorithm<'a> {
     algorithm: &'static dyn SignatureVerificationAlgorithm,
-    signatures: &'a Signatures,
+    signatures: &'a SignatureChecker,
 }
 
-impl SignatureVerificationAlgorithm for Limited<'_> {
+impl SignatureVerificationAlgorithm for LimitedAlgorithm<'_> {
     fn verify_signature(
         &self,
         key: &[u8],
@@ -107,7 +107,7 @@ impl SignatureVerificationAlgorithm for Limited<'_> {
         state.left = left;
         let result = self.algorithm.verify_signature(key, message, signature);
         if message.len() <= MAX_KEPT {
-            state.known.push(Known {
+            state.known.push(CheckedSignature {
                 algorithm: self.algorithm,
                 key: key.to_vec(),
                 message: message.to_vec(),
@@ -127,7 +127,7 @@ impl SignatureVerificationAlgorithm for Limited<'_> {
     }
 }
 
-impl fmt::Debug for Limited<'_> {
+impl fmt::Debug for LimitedAlgorithm<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.algorithm.fmt(f)
     }
@@ -168,8 +168,8 @@ mod tests {
     #[test]
     fn each_signature_is_verified_once_and_few_are() {
         static COUNTING: Counting = Counting(AtomicUsize::new(0));
-        let signatures = Signatures::new(1);
-        let limited = Limited {
+        let signatures = SignatureChecker::new(1);
+        let limited = LimitedAlgorithm {
             algorithm: &COUNTING,
             signatures: &signatures,
         };
