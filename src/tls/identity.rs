@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::ClientHello;
 use rustls::sign::{self, CertifiedKey, SigningKey};
 use rustls::{Certificate, PrivateKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -97,7 +97,6 @@ impl Identity {
         })
     }
 
-    #[cfg(feature = "cli")]
     pub(super) fn key(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.key)
     }
@@ -115,14 +114,14 @@ impl Identity {
     }
 
     /// Whether it is for this name, as it is.
-    fn is_named(&self, wanted: &str) -> bool {
+    pub(super) fn is_named(&self, wanted: &str) -> bool {
         self.names
             .iter()
             .any(|name| name.eq_ignore_ascii_case(wanted))
     }
 
     /// Whether it is for all names beside this one (RFC 6125, section 6.4.3).
-    fn is_for_all_beside(&self, wanted: &str) -> bool {
+    pub(super) fn is_for_all_beside(&self, wanted: &str) -> bool {
         let Some(parent) = wanted.find('.').and_then(|at| wanted.get(at..)) else {
             return false;
         };
@@ -132,7 +131,7 @@ impl Identity {
             .any(|name| name.eq_ignore_ascii_case(parent))
     }
 
-    fn suits(&self, hello: &ClientHello<'_>) -> bool {
+    pub(super) fn suits(&self, hello: &ClientHello<'_>) -> bool {
         self.key
             .key
             .choose_scheme(hello.signature_schemes())
@@ -193,7 +192,7 @@ fn own_certificate(
     let Some(signer) = key.choose_scheme(&schemes::supported()) else {
         return Err(TlsError::UnusableKey { kind: None });
     };
-    let signature = signer.sign(MESSAGE).map_err(pem::unusable)?;
+    let signature = signer.sign(MESSAGE).map_err(TlsError::unusable)?;
     Ok(chain.iter().position(|certificate| {
         let key = certificate.key.content;
         schemes::belongs(signer.scheme(), key, MESSAGE, &signature)
@@ -217,34 +216,5 @@ fn sort(chain: &mut [CertificateDer<'static>]) {
         };
         above.get_mut(..=next).unwrap_or_default().rotate_right(1);
         rest = above;
-    }
-}
-
-/// Chooses among the server's certificates by the name that a sender asks for (SNI, RFC 6066,
-/// section 3). The first one is for everyone else.
-pub(super) struct ServerCertificateResolver(pub(super) Vec<Identity>);
-
-impl ResolvesServerCert for ServerCertificateResolver {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let wanted = |is: fn(&Identity, &str) -> bool| {
-            // A dot at its end makes a name absolute, and is in no certificate.
-            let name = hello.server_name();
-            let name = name.map(|name| name.strip_suffix('.').unwrap_or(name));
-            move |identity: &&Identity| name.is_some_and(|name| is(identity, name))
-        };
-        // One name may have certificates with several kinds of key.
-        let suits = |identity: &&Identity| identity.suits(&hello);
-        let mut all = self.0.iter();
-        let chosen = all
-            .clone()
-            .filter(wanted(Identity::is_named))
-            .find(suits)
-            .or_else(|| {
-                let mut beside = all.clone().filter(wanted(Identity::is_for_all_beside));
-                beside.find(suits)
-            })
-            .or_else(|| all.clone().find(suits))
-            .or_else(|| all.next())?;
-        Some(Arc::clone(&chosen.key))
     }
 }

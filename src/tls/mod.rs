@@ -7,6 +7,8 @@ mod identity;
 mod key_log;
 mod server;
 mod suites;
+mod transport;
+mod version;
 mod x509;
 
 #[cfg(feature = "cli")]
@@ -15,8 +17,8 @@ pub use client::{
     ParseFingerprintError, SendError, Sender, ServerVerifier,
 };
 pub use identity::Identity;
-pub(crate) use server::{
-    Accept, HandshakeError, NormalizedTransport, ReadError, ServerStream, reading_ahead,
-};
-pub use server::{ClientVerifier, Tls, TlsBuilder, TlsVersion};
+pub(crate) use server::{Accept, HandshakeError, ReadError, ServerStream, reading_ahead};
+pub use server::{ClientVerifier, Tls, TlsBuilder};
+pub(crate) use transport::NormalizedTransport;
+pub use version::TlsVersion;
 pub use x509::TlsWarning;

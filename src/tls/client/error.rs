@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 
 use rustls::AlertDescription;
 
-use super::connector::ClientCertificateResolver;
 use super::fingerprint::Fingerprint;
+use super::resolver::ClientCertificateResolver;
 use super::verifier::CertificateFault;
 use crate::count::Count;
-use crate::tls::server::tls_error;
+use crate::tls::transport::tls_error;
 
 /// The fatal alert (RFC 8446, section 6.2) with which a server ended a stream, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -12,11 +12,11 @@ use webpki::{EndEntityCert, Error, KeyUsage};
 
 use super::fingerprint::Fingerprint;
 use crate::error::TlsError;
-use crate::tls::server::{self, RevocationFault};
 use crate::tls::x509::describe::{QUOTED, quoted};
 use crate::tls::x509::path::authorities::Authorities;
 use crate::tls::x509::path::candidates::Candidates;
 use crate::tls::x509::path::explain::{Cause, Explainer, Finding, Text};
+use crate::tls::x509::path::revocation::{self, RevocationFault};
 use crate::tls::x509::{facts, keys, pem, schemes};
 
 /// How a server is verified.
@@ -141,7 +141,7 @@ impl ServerVerifier {
             VerifyPolicy::Authorities(authorities) => authorities,
         };
         let usage = KeyUsage::server_auth();
-        let candidates = Candidates::new(end_entity, intermediates, authorities, now);
+        let candidates = Candidates::new(end_entity, intermediates, authorities.anchors(), now);
         let explained = |error: Error| {
             if let Error::CertNotValidForName(_) = error {
                 let (fault, what) = not_for(&name.to_str(), end_entity);
@@ -173,8 +173,8 @@ impl ServerVerifier {
             .verify(&certificate, &candidates, now, usage)
             .map_err(|no_path| {
                 let all = authorities.crls().all();
-                let above = server::parsed(intermediates);
-                let presented = server::presented(&certificate, &above);
+                let above = revocation::parsed(intermediates);
+                let presented = revocation::presented(&certificate, &above);
                 match RevocationFault::new(&no_path, &presented, &all) {
                     Some(revocation) => {
                         let fault = match no_path.error {

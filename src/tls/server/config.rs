@@ -15,11 +15,13 @@ use rustls::{
     WantsVerifier,
 };
 
+use super::resolver::ServerCertificateResolver;
 use super::stream::Accept;
 use super::verifier::{ClientVerifier, RecordingClientVerifier, VerifyOutcome};
 use crate::error::TlsError;
-use crate::tls::identity::{Identity, ServerCertificateResolver};
-use crate::tls::x509::{TlsWarning, pem};
+use crate::tls::identity::Identity;
+use crate::tls::version::TlsVersion;
+use crate::tls::x509::TlsWarning;
 use crate::tls::{key_log, suites};
 
 /// The server's side of TLS: its certificates, and what it accepts.
@@ -43,16 +45,6 @@ pub struct TlsBuilder {
     key_log: bool,
     identities: Vec<Identity>,
     client_verifier: Option<ClientVerifier>,
-}
-
-/// A version of TLS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[non_exhaustive]
-pub enum TlsVersion {
-    /// TLS 1.2 (RFC 5246).
-    Tls12,
-    /// TLS 1.3 (RFC 8446).
-    Tls13,
 }
 
 impl Tls {
@@ -233,7 +225,7 @@ impl TlsBuilder {
                 .with_cipher_suites(suites::in_order())
                 .with_safe_default_kx_groups()
                 .with_protocol_versions(versions)
-                .map_err(pem::unusable)?,
+                .map_err(TlsError::unusable)?,
             resolver: Arc::new(ServerCertificateResolver(self.identities)),
             key_log: match self.key_log {
                 true => key_log::open(env::var_os("SSLKEYLOGFILE").as_deref())?,
@@ -241,7 +233,7 @@ impl TlsBuilder {
             },
         };
         let anyone = template.with_verifier(NoClientAuth::boxed());
-        makes_sessions(&anyone).map_err(pem::unusable)?;
+        makes_sessions(&anyone).map_err(TlsError::unusable)?;
         Ok(Tls::of(Config {
             anyone: anyone.into(),
             template: Some(template),

@@ -18,9 +18,11 @@ use async_tls::TlsAcceptor;
 use async_tls::server::TlsStream;
 use futures_lite::{AsyncRead, AsyncWrite};
 
+use super::error::{HandshakeError, ReadError};
 use super::refusal::Refusal;
 use super::verifier::VerifyOutcome;
 use super::wire::{self, LastAlert, Wire};
+use crate::tls::transport::{NormalizedTransport, tls_error};
 
 /// A handshake in progress.
 pub(crate) struct Accept<IO> {
@@ -34,39 +36,6 @@ pub(crate) struct Accepted<IO> {
     pub(crate) stream: ServerStream<IO>,
     /// The names that the sender has proved to have, the one to show first.
     pub(crate) names: Vec<String>,
-}
-
-/// Why a handshake failed.
-#[derive(Debug)]
-pub(crate) enum HandshakeError {
-    /// The peer closed the connection.
-    Closed,
-    /// The connection broke.
-    Reset(String),
-    /// What came is not a handshake that this server takes.
-    Refused {
-        what: String,
-        hint: Option<&'static str>,
-    },
-    /// The sender's certificate is missing, or is not taken.
-    Unverified {
-        what: String,
-        claimed: Vec<String>,
-        hint: Option<&'static str>,
-    },
-}
-
-/// Why no more can be read.
-#[derive(Debug)]
-pub(crate) enum ReadError {
-    /// The connection was closed without a close_notify.
-    NoCloseNotify,
-    /// The connection broke.
-    Reset(String),
-    /// The peer sent a fatal alert.
-    Alert(String),
-    /// A record is not valid.
-    Tls(String),
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
@@ -180,125 +149,6 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerStream<IO> {
     }
 }
 
-impl From<io::Error> for ReadError {
-    fn from(error: io::Error) -> Self {
-        ReadError::from(&error)
-    }
-}
-
-impl From<&io::Error> for ReadError {
-    fn from(error: &io::Error) -> Self {
-        match (error.kind(), tls_error(error)) {
-            (_, Some(alert @ rustls::Error::AlertReceived(_))) => {
-                ReadError::Alert(alert.to_string())
-            }
-            (_, Some(tls)) => ReadError::Tls(tls.to_string()),
-            (io::ErrorKind::InvalidData, None) => ReadError::Tls(error.to_string()),
-            (io::ErrorKind::UnexpectedEof, None) => ReadError::NoCloseNotify,
-            (_, None) => ReadError::Reset(error.to_string()),
-        }
-    }
-}
-
-impl From<Refusal> for HandshakeError {
-    fn from(refusal: Refusal) -> Self {
-        HandshakeError::Unverified {
-            what: refusal.what,
-            claimed: refusal.claimed,
-            hint: refusal.hint,
-        }
-    }
-}
-
-impl From<io::Error> for HandshakeError {
-    fn from(error: io::Error) -> Self {
-        match (error.kind(), tls_error(&error)) {
-            (_, Some(rustls::Error::NoCertificatesPresented)) => HandshakeError::Unverified {
-                what: "no certificate".to_owned(),
-                claimed: Vec::new(),
-                // In TLS 1.3, a sender whose key we can't verify presents none.
-                hint: Some(
-                    "senders must present one that a CA trusted here has signed, for a key that is \
-                     RSA (not RSASSA-PSS), P-256, P-384 or Ed25519",
-                ),
-            },
-            (_, Some(tls)) => {
-                let (what, hint) = describe_tls_error(tls);
-                HandshakeError::Refused { what, hint }
-            }
-            (io::ErrorKind::InvalidData, None) => HandshakeError::Refused {
-                what: error.to_string(),
-                hint: None,
-            },
-            (io::ErrorKind::UnexpectedEof, None) => HandshakeError::Closed,
-            (_, None) => HandshakeError::Reset(error.to_string()),
-        }
-    }
-}
-
-/// Why a handshake failed, in words that a person can act on, and what can be done about it.
-fn describe_tls_error(error: &rustls::Error) -> (String, Option<&'static str>) {
-    use rustls::Error::{
-        AlertReceived, DecryptError, InvalidMessage, PeerIncompatible, PeerMisbehaved,
-    };
-    use rustls::InvalidMessage as Message;
-    use rustls::PeerIncompatible as Peer;
-    use rustls::PeerMisbehaved as Misbehaved;
-    let what = match error {
-        InvalidMessage(Message::InvalidContentType) => "this is not TLS",
-        PeerIncompatible(
-            Peer::Tls12NotOffered
-            | Peer::Tls12NotOfferedOrEnabled
-            | Peer::SupportedVersionsExtensionRequired
-            | Peer::ServerDoesNotSupportTls12Or13,
-        ) => "no version of TLS in common",
-        // TLS 1.1 has no such extension, and this is missed before the version is looked at. A hello
-        // of TLS 1.2 may leave it out, which stands for SHA-1 (RFC 5246, section 7.4.1.4.1).
-        InvalidMessage(Message::MissingData("ClientHelloPayload"))
-        | PeerIncompatible(Peer::SignatureAlgorithmsExtensionRequired) => {
-            "no version of TLS in common, or no kind of signature but SHA-1"
-        }
-        PeerIncompatible(Peer::NoCipherSuitesInCommon) => {
-            "no cipher suite in common, or none for our certificate's kind of key"
-        }
-        PeerIncompatible(Peer::EcPointsExtensionRequired) => {
-            return (
-                "the sender's hello of TLS 1.2 does not name its formats of curve points \
-                 (ec_point_formats)"
-                    .to_owned(),
-                Some("TLS 1.3 needs no such extension"),
-            );
-        }
-        PeerMisbehaved(Misbehaved::InvalidKeyShare) => "the sender's key share is not valid",
-        PeerMisbehaved(Misbehaved::OfferedEmptyApplicationProtocol) => {
-            "the sender offers a protocol with an empty name (ALPN)"
-        }
-        PeerIncompatible(Peer::NoKxGroupsInCommon) => "no key exchange in common",
-        PeerIncompatible(Peer::NoSignatureSchemesInCommon) => {
-            "no kind of signature in common, or none for our certificate's kind of key"
-        }
-        // An address is passed over, although none may be asked for (RFC 6066, section 3).
-        InvalidMessage(Message::InvalidServerName)
-        | PeerMisbehaved(Misbehaved::ServerNameMustContainOneHostName) => {
-            return (
-                "the name that the sender asks for (SNI) is no host name".to_owned(),
-                Some("senders ask for a DNS name, without a port or a zone, or for none"),
-            );
-        }
-        PeerMisbehaved(Misbehaved::SignedHandshakeWithUnadvertisedSigScheme) => {
-            "the sender signed the handshake by a scheme that was not offered"
-        }
-        AlertReceived(alert) => return (format!("the sender gave up: {alert:?}"), None),
-        // In TLS 1.3, OpenSSL's alert about a certificate comes before it encrypts.
-        DecryptError => {
-            "what the sender said can't be decrypted; perhaps it gave up, as it does not trust our \
-             certificate"
-        }
-        error => return (error.to_string(), None),
-    };
-    (what.to_owned(), None)
-}
-
 /// The alert for an error for which rustls 0.21 sends none, or one of another version. In TLS 1.3 it
 /// sends none either about a certificate with an extension, but that is an error of which only an
 /// encrypted alert could tell.
@@ -331,57 +181,4 @@ const DECODE_ERROR: u8 = 50;
 fn is_bad_signature(error: &io::Error) -> bool {
     use rustls::{CertificateError::BadSignature, Error::InvalidCertificate};
     matches!(tls_error(error), Some(InvalidCertificate(BadSignature)))
-}
-
-pub(in crate::tls) fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref()?.downcast_ref()
-}
-
-/// What bytes come from, below TLS or without it. It tries again when it was interrupted, and never
-/// says that the connection was aborted.
-pub(crate) struct NormalizedTransport<IO>(pub(crate) IO);
-
-impl<IO: AsyncRead + Unpin> AsyncRead for NormalizedTransport<IO> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut [u8],
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            match ready!(Pin::new(&mut self.0).poll_read(cx, buf)) {
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                result => return Poll::Ready(result.map_err(not_aborted)),
-            }
-        }
-    }
-}
-
-impl<IO: AsyncWrite + Unpin> AsyncWrite for NormalizedTransport<IO> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0)
-            .poll_write(cx, buf)
-            .map_err(not_aborted)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_close(cx)
-    }
-}
-
-/// async-tls takes `ConnectionAborted`, from a read or from a write, for the end of the stream.
-fn not_aborted(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::ConnectionAborted => {
-            io::Error::new(io::ErrorKind::ConnectionReset, error.to_string())
-        }
-        _ => error,
-    }
 }

@@ -12,9 +12,10 @@ use rustls::{
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
 
+use super::pattern::NamePattern;
 use super::refusal::Refusal;
 use crate::error::TlsError;
-use crate::tls::x509::facts::{self, CommonName, NamePattern, Summary};
+use crate::tls::x509::facts::{self, CommonName, Summary};
 use crate::tls::x509::path::authorities::Authorities;
 use crate::tls::x509::path::candidates::Candidates;
 use crate::tls::x509::path::explain::Explainer;
@@ -189,7 +190,8 @@ impl ClientVerifier {
         let certificate = EndEntityCert::try_from(end_entity)
             .map_err(|error| Refusal::unread(error, end_entity))?;
         let usage = KeyUsage::client_auth();
-        let candidates = Candidates::new(end_entity, intermediates, &self.authorities, now);
+        let candidates =
+            Candidates::new(end_entity, intermediates, self.authorities.anchors(), now);
         let path = self
             .authorities
             .verify(&certificate, &candidates, now, usage)

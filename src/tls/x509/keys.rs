@@ -1,10 +1,9 @@
-//! Which keys can be used, what others are called, and which key signed a certificate.
+//! Which keys can be used, and what others are called.
 
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, SignatureVerificationAlgorithm};
 use webpki::ALL_VERIFICATION_ALGS;
 
 use super::certificate::{Element, Elements, ParsedCertificate, oid_name};
-use super::path::signatures::SignatureChecker;
 
 /// The public keys that *ring* verifies with.
 pub(crate) const SUPPORTED: &str =
@@ -111,45 +110,6 @@ fn curve_of(curve: Element<'_>) -> String {
     match curve.tag {
         OID => oid_name(curve.content),
         _ => "ECDSA on a curve without a name".to_owned(),
-    }
-}
-
-/// Whether a certificate is signed by a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SignatureCheck {
-    Yes,
-    /// By another key, or it was changed since.
-    No,
-    /// That can't be told, as the key is of this kind.
-    Key(String),
-    /// That can't be told, as the signature is of this kind.
-    Signature(String),
-    /// That was not looked at, as too many signatures were verified.
-    Unverified,
-}
-
-/// Whether a certificate is signed by this key, which is what is inside a SubjectPublicKeyInfo.
-pub(crate) fn signed(
-    certificate: &ParsedCertificate<'_>,
-    key: &[u8],
-    signatures: &SignatureChecker,
-) -> SignatureCheck {
-    if let Some(kind) = unsupported(key) {
-        return SignatureCheck::Key(kind);
-    }
-    let algorithms = signatures.algorithms();
-    let mut known = algorithms
-        .iter()
-        .filter(|known| known.signature_alg_id().as_ref() == certificate.algorithm)
-        .peekable();
-    if known.peek().is_none() {
-        let oid = Elements(certificate.algorithm).next().unwrap_or_default();
-        return SignatureCheck::Signature(oid_name(oid.content));
-    }
-    match known.any(|known| verifies(known, key, certificate.signed, certificate.signature)) {
-        true => SignatureCheck::Yes,
-        false if signatures.is_exceeded() => SignatureCheck::Unverified,
-        false => SignatureCheck::No,
     }
 }
 

@@ -10,15 +10,9 @@ use webpki::EndEntityCert;
 use webpki::ring;
 
 use super::keys;
+use crate::tls::version::TlsVersion;
 
 type Algorithm = &'static dyn SignatureVerificationAlgorithm;
-
-/// Which versions of TLS a scheme may sign a handshake in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Since {
-    Tls12,
-    Tls13,
-}
 
 struct Scheme {
     scheme: SignatureScheme,
@@ -27,15 +21,15 @@ struct Scheme {
     /// What else it may mean in TLS 1.2, where it does not.
     other_curve: Option<Algorithm>,
     /// TLS 1.3 no longer takes PKCS#1 here (RFC 8446, section 4.2.3).
-    until: Since,
+    last_version: TlsVersion,
 }
 
-const fn scheme(scheme: SignatureScheme, algorithm: Algorithm, until: Since) -> Scheme {
+const fn scheme(scheme: SignatureScheme, algorithm: Algorithm, last_version: TlsVersion) -> Scheme {
     Scheme {
         scheme,
         algorithm,
         other_curve: None,
-        until,
+        last_version,
     }
 }
 
@@ -45,44 +39,44 @@ static SCHEMES: [Scheme; 9] = [
         scheme: SignatureScheme::ECDSA_NISTP256_SHA256,
         algorithm: ring::ECDSA_P256_SHA256,
         other_curve: Some(ring::ECDSA_P384_SHA256),
-        until: Since::Tls13,
+        last_version: TlsVersion::Tls13,
     },
     Scheme {
         scheme: SignatureScheme::ECDSA_NISTP384_SHA384,
         algorithm: ring::ECDSA_P384_SHA384,
         other_curve: Some(ring::ECDSA_P256_SHA384),
-        until: Since::Tls13,
+        last_version: TlsVersion::Tls13,
     },
-    scheme(SignatureScheme::ED25519, ring::ED25519, Since::Tls13),
+    scheme(SignatureScheme::ED25519, ring::ED25519, TlsVersion::Tls13),
     scheme(
         SignatureScheme::RSA_PSS_SHA256,
         ring::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
-        Since::Tls13,
+        TlsVersion::Tls13,
     ),
     scheme(
         SignatureScheme::RSA_PSS_SHA384,
         ring::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
-        Since::Tls13,
+        TlsVersion::Tls13,
     ),
     scheme(
         SignatureScheme::RSA_PSS_SHA512,
         ring::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
-        Since::Tls13,
+        TlsVersion::Tls13,
     ),
     scheme(
         SignatureScheme::RSA_PKCS1_SHA256,
         ring::RSA_PKCS1_2048_8192_SHA256,
-        Since::Tls12,
+        TlsVersion::Tls12,
     ),
     scheme(
         SignatureScheme::RSA_PKCS1_SHA384,
         ring::RSA_PKCS1_2048_8192_SHA384,
-        Since::Tls12,
+        TlsVersion::Tls12,
     ),
     scheme(
         SignatureScheme::RSA_PKCS1_SHA512,
         ring::RSA_PKCS1_2048_8192_SHA512,
-        Since::Tls12,
+        TlsVersion::Tls12,
     ),
 ];
 
@@ -114,7 +108,7 @@ pub(crate) fn verify_tls13(
     signed: &DigitallySignedStruct,
 ) -> Result<HandshakeSignatureValid, Error> {
     let known = known(signed.scheme)?;
-    if known.until == Since::Tls12 {
+    if known.last_version == TlsVersion::Tls12 {
         return Err(not_offered());
     }
     verify([known.algorithm].into_iter(), message, certificate, signed)

@@ -10,11 +10,10 @@ use webpki::{
 };
 
 use super::candidates::Candidates;
-use super::signatures::SignatureChecker;
+use super::signatures::{SignatureCheck, SignatureChecker};
 use crate::error::TlsError;
 use crate::tls::x509::certificate::ParsedCertificate;
 use crate::tls::x509::crl::{Crls, ListSignatures, Lists};
-use crate::tls::x509::keys::{self, SignatureCheck};
 use crate::tls::x509::pem::Located;
 use crate::tls::x509::{describe, facts, pem};
 
@@ -181,8 +180,7 @@ impl Authorities {
         let itself = self.alone.iter().position(is_itself);
         let signed_itself = |anchor: &&TrustAnchor<'_>| {
             ParsedCertificate::of(&der).is_some_and(|parts| {
-                keys::signed(&parts, &anchor.subject_public_key_info, signatures)
-                    == SignatureCheck::Yes
+                signatures.check(&parts, &anchor.subject_public_key_info) == SignatureCheck::Valid
             })
         };
         let itself = itself.and_then(|at| self.anchors.get(at));

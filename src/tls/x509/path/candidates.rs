@@ -2,9 +2,8 @@
 
 use std::time::SystemTime;
 
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, TrustAnchor};
 
-use super::authorities::Authorities;
 use super::signatures::SignatureChecker;
 use crate::tls::x509::certificate::{ParsedCertificate, extension};
 use crate::tls::x509::facts;
@@ -42,14 +41,14 @@ impl<'a> Candidates<'a> {
     pub(crate) fn new(
         own: &'a [u8],
         above: &'a [CertificateDer<'_>],
-        authorities: &Authorities,
+        anchors: &[TrustAnchor<'_>],
         now: SystemTime,
     ) -> Self {
         let mut chosen = Candidates {
             certificates: Vec::new(),
             is_cut: false,
             are_too_many: above.len() > MAX_ABOVE,
-            signatures: SignatureChecker::new(authorities.anchors().len()),
+            signatures: SignatureChecker::new(anchors.len()),
         };
         if chosen.are_too_many {
             return chosen;
@@ -65,7 +64,7 @@ impl<'a> Candidates<'a> {
             }
         }
         let is_trusted = |name: &[u8]| {
-            let mut anchors = authorities.anchors().iter();
+            let mut anchors = anchors.iter();
             anchors.any(|anchor| *anchor.subject == *name)
         };
         let mut leads_to_anchor = is_trusted(own.parts.issuer.content);
@@ -145,6 +144,7 @@ mod tests {
         KeyPair,
     };
 
+    use super::super::authorities::Authorities;
     use super::*;
 
     struct Ca(CertificateParams, Arc<KeyPair>);
@@ -177,7 +177,7 @@ mod tests {
         above: &[CertificateDer<'_>],
         trusted: &Authorities,
     ) -> (Vec<Vec<u8>>, bool) {
-        let candidates = Candidates::new(own, above, trusted, SystemTime::now());
+        let candidates = Candidates::new(own, above, trusted.anchors(), SystemTime::now());
         let certificates = candidates.certificates.iter();
         let certificates = certificates.map(|der| der.to_vec()).collect();
         (certificates, candidates.is_cut)
@@ -234,7 +234,8 @@ mod tests {
         let own = Ca::new("own").below(&line);
         for (count, are_too_many) in [(MAX_ABOVE, false), (MAX_ABOVE + 1, true)] {
             let above = vec![line.below(&root); count];
-            let candidates = Candidates::new(&own, &above, &root.trusted(), SystemTime::now());
+            let trusted = root.trusted();
+            let candidates = Candidates::new(&own, &above, trusted.anchors(), SystemTime::now());
             assert_eq!(candidates.are_too_many, are_too_many);
             assert_eq!(candidates.certificates.is_empty(), are_too_many);
         }

@@ -12,10 +12,10 @@ use x509_cert::ext::pkix::BasicConstraints;
 
 use super::authorities::Authorities;
 use super::candidates::{Candidates, MAX_ABOVE};
+use super::signatures::SignatureCheck;
 use crate::tls::x509::certificate::{self, Element, Elements, ParsedCertificate, extension};
 use crate::tls::x509::describe::{fault, other, quoted};
 use crate::tls::x509::facts::{self, Day, distinguished, system_time};
-use crate::tls::x509::keys::{self, SignatureCheck};
 
 /// What is wrong, and where.
 #[derive(Debug)]
@@ -298,7 +298,9 @@ impl<'a> Explainer<'a> {
         };
         let is_own = self.way.len() == 1;
         let is_self_issued = parts.issuer.content == parts.subject.content;
-        if is_own && is_self_issued && self.signed(parts, parts.key.content) == SignatureCheck::Yes
+        if is_own
+            && is_self_issued
+            && self.signed(parts, parts.key.content) == SignatureCheck::Valid
         {
             return self.of(
                 0,
@@ -344,7 +346,7 @@ impl<'a> Explainer<'a> {
                 SignedBy::None { signed, is_trusted } => (signed, is_trusted),
             };
             return match signed {
-                SignatureCheck::Unverified => self.not_signed_from_the_top(),
+                SignatureCheck::NotChecked => self.not_signed_from_the_top(),
                 signed => by_other_key(at, &one, signed, is_trusted),
             };
         }
@@ -358,7 +360,7 @@ impl<'a> Explainer<'a> {
         for (at, one) in self.way.iter().enumerate().rev() {
             match self.signer(one) {
                 SignedBy::Presented(_) | SignedBy::Trusted => {}
-                SignedBy::None { signed, is_trusted } if signed != SignatureCheck::Unverified => {
+                SignedBy::None { signed, is_trusted } if signed != SignatureCheck::NotChecked => {
                     return by_other_key(at, one, signed, is_trusted);
                 }
                 SignedBy::Unknown | SignedBy::None { .. } => break,
@@ -379,8 +381,8 @@ impl<'a> Explainer<'a> {
         let mut none = SignedBy::Unknown;
         for (key, above) in trusted.chain(presented) {
             match (self.signed(&one.parts, key), above) {
-                (SignatureCheck::Yes, None) => return SignedBy::Trusted,
-                (SignatureCheck::Yes, Some(above)) => {
+                (SignatureCheck::Valid, None) => return SignedBy::Trusted,
+                (SignatureCheck::Valid, Some(above)) => {
                     return SignedBy::Presented(Box::new(above.clone()));
                 }
                 (signed, above) if matches!(none, SignedBy::Unknown) => {
@@ -394,7 +396,7 @@ impl<'a> Explainer<'a> {
     }
 
     fn signed(&self, certificate: &ParsedCertificate<'_>, key: &[u8]) -> SignatureCheck {
-        keys::signed(certificate, key, &self.candidates.signatures)
+        self.candidates.signatures.check(certificate, key)
     }
 
     fn too_many_signers(&self) -> Finding {
@@ -535,15 +537,15 @@ fn by_other_key(
 ) -> Finding {
     let ca = named(one.parts.issuer);
     match signed {
-        SignatureCheck::Signature(kind) => {
+        SignatureCheck::UnsupportedSignature(kind) => {
             let text = format!("is signed with {kind}, which is not supported");
             of(at, one, Cause::Signature, text)
         }
-        SignatureCheck::Key(kind) => Finding::sentence(
+        SignatureCheck::UnsupportedKey(kind) => Finding::sentence(
             Cause::Key,
             format!("the key of CA {ca} is {kind}, which is not supported"),
         ),
-        SignatureCheck::Yes | SignatureCheck::No | SignatureCheck::Unverified => {
+        SignatureCheck::Valid | SignatureCheck::Invalid | SignatureCheck::NotChecked => {
             let text = format!("a signature is not by the key of CA {ca}");
             Finding::sentence(Cause::OtherKey { ca, is_trusted }, text)
         }

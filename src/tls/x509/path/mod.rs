@@ -3,4 +3,5 @@
 pub(crate) mod authorities;
 pub(crate) mod candidates;
 pub(crate) mod explain;
+pub(crate) mod revocation;
 pub(crate) mod signatures;

@@ -7,6 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm};
 use webpki::ALL_VERIFICATION_ALGS;
 
+use crate::tls::x509::certificate::{Elements, ParsedCertificate, oid_name};
+use crate::tls::x509::keys;
+
 /// The most signatures that are verified to find a path, beside one for each trusted CA. The
 /// longest path has 7, and a CRL for each. The rest is for CAs that have two keys.
 const MAX_SIGNATURES: usize = 20;
@@ -61,6 +64,30 @@ impl SignatureChecker {
         ALL_VERIFICATION_ALGS.iter().map(limited).collect()
     }
 
+    /// Whether a certificate is signed by this key, which is what is inside a SubjectPublicKeyInfo.
+    pub(crate) fn check(&self, certificate: &ParsedCertificate<'_>, key: &[u8]) -> SignatureCheck {
+        if let Some(kind) = keys::unsupported(key) {
+            return SignatureCheck::UnsupportedKey(kind);
+        }
+        let algorithms = self.algorithms();
+        let mut known = algorithms
+            .iter()
+            .filter(|known| known.signature_alg_id().as_ref() == certificate.algorithm)
+            .peekable();
+        if known.peek().is_none() {
+            let oid = Elements(certificate.algorithm).next().unwrap_or_default();
+            return SignatureCheck::UnsupportedSignature(oid_name(oid.content));
+        }
+        let verifies = |known: &LimitedAlgorithm<'_>| {
+            keys::verifies(known, key, certificate.signed, certificate.signature)
+        };
+        match known.any(verifies) {
+            true => SignatureCheck::Valid,
+            false if self.is_exceeded() => SignatureCheck::NotChecked,
+            false => SignatureCheck::Invalid,
+        }
+    }
+
     pub(crate) fn is_exceeded(&self) -> bool {
         self.lock().is_exceeded
     }
@@ -75,6 +102,20 @@ impl SignatureChecker {
     fn lock(&self) -> MutexGuard<'_, CheckerState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether a certificate is signed by a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SignatureCheck {
+    Valid,
+    /// By another key, or it was changed since.
+    Invalid,
+    /// That can't be told, as the key is of this kind.
+    UnsupportedKey(String),
+    /// That can't be told, as the signature is of this kind.
+    UnsupportedSignature(String),
+    /// That was not looked at, as too many signatures were verified.
+    NotChecked,
 }
 
 /// An algorithm that fails when too many signatures were verified.

@@ -1,164 +1,29 @@
-//! Certificates, keys and CRLs as PEM (RFC 7468).
+//! The blocks of a PEM text (RFC 7468).
 //!
 //! The reader accepts what OpenSSL's reader accepts: text outside the blocks, CRLF, white space at
 //! the ends of lines and within base64, and the header lines of RFC 1421 in keys. It passes over
 //! nothing that may be a block: a certificate that is left out of a file of CAs refuses senders, but
 //! a CRL that is left out lets in a sender that was revoked.
 
-use std::path::Path;
-
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use memchr::memmem;
-use rustls_pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs1KeyDer,
-    PrivatePkcs8KeyDer, PrivateSec1KeyDer,
-};
-use x509_cert::der::{Decode, Header, Reader, SliceReader, Tag, TagNumber};
 
-use super::describe::quoted;
 use crate::error::TlsError;
-
-const CERTIFICATE: &str = "certificate";
-const PRIVATE_KEY: &str = "private key";
-pub(crate) const CRL: &str = "CRL";
-
-pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Read {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// An item and the line that its block begins on; DER has no lines.
-pub(crate) struct Located<T> {
-    pub(crate) line: Option<usize>,
-    pub(crate) item: T,
-}
-
-/// All certificates in the text, of which there is at least one.
-pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found = blocks(pem)?.into_iter().filter_map(|block| {
-        let kind = block.kind;
-        let der = block.der;
-        match kind {
-            BlockKind::Certificate => Some(der),
-            // A peer is shown the certificate alone.
-            BlockKind::TrustedCertificate => Some(split_trusted(der).0),
-            _ => None,
-        }
-    });
-    some(found.map(CertificateDer::from).collect(), CERTIFICATE)
-}
-
-/// All certificates in the text that others may be verified by, of which there is at least one.
-pub(crate) fn trusted_certificates(
-    pem: &[u8],
-) -> Result<Vec<Located<CertificateDer<'static>>>, TlsError> {
-    let mut found = Vec::new();
-    for block in blocks(pem)? {
-        let der = match block.kind {
-            BlockKind::Certificate => block.der,
-            BlockKind::TrustedCertificate => match split_trusted(block.der) {
-                (_, true) => {
-                    return Err(TlsError::Damaged {
-                        what: "CA certificate",
-                        line: Some(block.line),
-                        reason: "it is limited in what it is trusted for, which is not supported"
-                            .to_owned(),
-                    });
-                }
-                (der, false) => der,
-            },
-            _ => continue,
-        };
-        found.push(Located {
-            line: Some(block.line),
-            item: der.into(),
-        });
-    }
-    some(found, CERTIFICATE)
-}
-
-/// All private keys in the text that are not encrypted and of a form that is built in, of which
-/// there is at least one.
-pub(crate) fn private_keys(pem: &[u8]) -> Result<Vec<PrivateKeyDer<'static>>, TlsError> {
-    let mut keys = Vec::new();
-    let mut unusable = None;
-    for block in blocks(pem)? {
-        match block.kind {
-            BlockKind::Pkcs8 => keys.push(PrivatePkcs8KeyDer::from(block.der).into()),
-            BlockKind::Pkcs1 => keys.push(PrivatePkcs1KeyDer::from(block.der).into()),
-            BlockKind::Sec1 => keys.push(PrivateSec1KeyDer::from(block.der).into()),
-            BlockKind::EncryptedKey => unusable = Some(TlsError::EncryptedKey),
-            BlockKind::OtherKey => {
-                unusable = unusable.or(Some(TlsError::UnusableKey { kind: None }))
-            }
-            _ => {}
-        }
-    }
-    match unusable {
-        Some(error) if keys.is_empty() => Err(error),
-        _ => some(keys, PRIVATE_KEY),
-    }
-}
-
-/// All certificate revocation lists in the text, which may be none.
-pub(crate) fn crls_beside_others(
-    pem: &[u8],
-) -> Result<Vec<Located<CertificateRevocationListDer<'static>>>, TlsError> {
-    let blocks = blocks(pem)?.into_iter();
-    Ok(blocks
-        .filter(|block| block.kind == BlockKind::Crl)
-        .map(|block| Located {
-            line: Some(block.line),
-            item: block.der.into(),
-        })
-        .collect())
-}
-
-/// All certificate revocation lists in the text, of which there is at least one; what is not text
-/// is taken for one in DER.
-pub(crate) fn crls(
-    pem_or_der: &[u8],
-) -> Result<Vec<Located<CertificateRevocationListDer<'static>>>, TlsError> {
-    let is_text = pem_or_der.is_ascii()
-        || is_utf16(pem_or_der)
-        || memmem::find(pem_or_der, BEGIN.as_bytes()).is_some();
-    if !is_text {
-        return Ok(vec![Located {
-            line: None,
-            item: pem_or_der.to_vec().into(),
-        }]);
-    }
-    some(crls_beside_others(pem_or_der)?, CRL)
-}
-
-pub(crate) fn unusable(error: impl std::fmt::Display) -> TlsError {
-    TlsError::Unusable {
-        reason: error.to_string(),
-    }
-}
-
-fn some<T>(found: Vec<T>, what: &'static str) -> Result<Vec<T>, TlsError> {
-    match found.is_empty() {
-        true => Err(TlsError::Missing { what }),
-        false => Ok(found),
-    }
-}
+use crate::tls::x509::describe::quoted;
 
 /// Text between two boundaries (RFC 7468, section 2), decoded.
 #[derive(Debug, PartialEq, Eq)]
-struct Block {
-    kind: BlockKind,
+pub(super) struct Block {
+    pub(super) kind: BlockKind,
     /// Where it begins, from 1 on.
-    line: usize,
-    der: Vec<u8>,
+    pub(super) line: usize,
+    pub(super) der: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum BlockKind {
+pub(super) enum BlockKind {
     Certificate,
     /// A certificate, and what OpenSSL is to trust it for.
     TrustedCertificate,
@@ -213,7 +78,7 @@ const END: &str = "-----END";
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
 /// All blocks in the text.
-fn blocks(pem: &[u8]) -> Result<Vec<Block>, TlsError> {
+pub(super) fn blocks(pem: &[u8]) -> Result<Vec<Block>, TlsError> {
     if is_utf16(pem) {
         return Err(malformed(1, "the text is UTF-16; PEM is ASCII or UTF-8"));
     }
@@ -262,6 +127,11 @@ fn malformed(line: usize, reason: impl Into<String>) -> TlsError {
         line,
         reason: reason.into(),
     }
+}
+
+/// Whether this may be PEM, damaged or not, rather than DER.
+pub(super) fn is_text(bytes: &[u8]) -> bool {
+    bytes.is_ascii() || is_utf16(bytes) || memmem::find(bytes, BEGIN.as_bytes()).is_some()
 }
 
 /// Some editors and shells write it, and no reader of PEM takes it.
@@ -427,42 +297,12 @@ fn shown(label: &[u8]) -> String {
     String::from_utf8_lossy(label).escape_debug().to_string()
 }
 
-/// The certificate in a `TRUSTED CERTIFICATE`, and whether it is limited in what it is trusted for:
-/// after it may come a sequence that begins with the purposes that it is, then those that it is not
-/// trusted for (X509_CERT_AUX of OpenSSL).
-fn split_trusted(mut der: Vec<u8>) -> (Vec<u8>, bool) {
-    let split = || -> x509_cert::der::Result<(usize, bool)> {
-        let mut reader = SliceReader::new(&der)?;
-        let end = reader.tlv_bytes()?.len();
-        if reader.is_finished() {
-            return Ok((end, false));
-        }
-        Header::decode(&mut reader)?;
-        let first = match reader.is_finished() {
-            true => None,
-            false => Some(Header::decode(&mut reader)?.tag()),
-        };
-        let rejected = Tag::ContextSpecific {
-            constructed: true,
-            number: TagNumber(0),
-        };
-        Ok((end, first == Some(Tag::Sequence) || first == Some(rejected)))
-    };
-    match split() {
-        Ok((end, is_limited)) => {
-            der.truncate(end);
-            (der, is_limited)
-        }
-        // The certificate will be found damaged.
-        Err(_) => (der, true),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use proptest::sample::Index;
 
+    use super::super::crls;
     use super::*;
 
     proptest! {
@@ -714,22 +554,5 @@ mod tests {
             error(key("Comment: mine\n")),
             "line 1: the EC PRIVATE KEY is empty"
         );
-    }
-
-    #[test]
-    fn a_trusted_certificate_is_cut_to_the_certificate() {
-        let certificate = [0x30, 3, 2, 1, 7];
-        for (settings, is_limited) in [
-            (&[][..], false),
-            (&[0x30, 0], false),
-            // An alias.
-            (&[0x30, 3, 0x0c, 1, b'a'], false),
-            (&[0x30, 4, 0x30, 2, 6, 0], true),
-            (&[0x30, 4, 0xa0, 2, 6, 0], true),
-        ] {
-            let der = [&certificate, settings].concat();
-            assert_eq!(split_trusted(der), (certificate.to_vec(), is_limited));
-        }
-        assert_eq!(split_trusted(vec![0x30, 5, 1]), (vec![0x30, 5, 1], true));
     }
 }
