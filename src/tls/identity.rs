@@ -8,12 +8,11 @@ use rustls::server::ClientHello;
 use rustls::sign::{self, CertifiedKey, SigningKey};
 use rustls::{Certificate, PrivateKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use webpki::EndEntityCert;
 
 use super::x509::certificate::ParsedCertificate;
-use super::x509::facts::{self, Summary};
+use super::x509::describe::{self, Summary};
 use super::x509::warning::{TlsWarning, ending};
-use super::x509::{describe, keys, pem, schemes};
+use super::x509::{keys, pem, schemes};
 use crate::error::TlsError;
 
 /// A certificate chain and its private key: a server's, or a client's.
@@ -67,33 +66,21 @@ impl Identity {
     }
 
     fn new(
-        mut chain: Vec<CertificateDer<'static>>,
+        chain: Vec<CertificateDer<'static>>,
         keys: &[PrivateKeyDer<'_>],
     ) -> Result<Self, TlsError> {
-        let certificates = parts(&chain)?;
+        let mut chain = parse(&chain)?;
         // In a file that holds everything, a CA's certificate may be the first.
-        let (key, own) = key_and_certificate(keys, &certificates)?;
+        let (key, own) = key_and_certificate(keys, &chain)?;
         chain.get_mut(..=own).unwrap_or_default().rotate_right(1);
         sort(&mut chain);
-        let names = match chain.first().map(EndEntityCert::try_from) {
-            Some(Ok(certificate)) => facts::dns_names(&certificate)
-                .map(|name| name.text)
-                .collect(),
-            _ => Vec::new(),
-        };
-        let is_for_host = chain
-            .first()
-            .is_some_and(|own| !facts::host_names(own).is_empty());
-        let facts = chain.iter().map(Summary::of_certificate).collect();
-        let chain = chain
-            .into_iter()
-            .map(|der| Certificate(der.to_vec()))
-            .collect();
+        let own = chain.first();
+        let ders = chain.iter().map(|one| Certificate(one.der.to_vec()));
         Ok(Identity {
-            key: Arc::new(CertifiedKey::new(chain, key)),
-            names,
-            chain: facts,
-            is_for_host,
+            key: Arc::new(CertifiedKey::new(ders.collect(), key)),
+            names: own.map_or_else(Vec::new, ParsedCertificate::dns_names),
+            is_for_host: own.is_some_and(|own| !own.host_names().is_empty()),
+            chain: chain.iter().map(Summary::of).collect(),
         })
     }
 
@@ -110,7 +97,7 @@ impl Identity {
         let ends = self.chain.iter();
         nameless
             .into_iter()
-            .chain(ends.filter_map(move |facts| ending("certificate", facts, now)))
+            .chain(ends.filter_map(move |summary| ending("certificate", summary, now)))
     }
 
     /// Whether it is for this name, as it is.
@@ -147,11 +134,11 @@ impl std::fmt::Debug for Identity {
     }
 }
 
-/// Certificates as far as they are needed here. Senders may take one that rustls-webpki can't read,
-/// such as one of version 1.
-fn parts<'a>(chain: &'a [CertificateDer<'_>]) -> Result<Vec<ParsedCertificate<'a>>, TlsError> {
-    let parts: Option<Vec<_>> = chain.iter().map(|der| ParsedCertificate::of(der)).collect();
-    parts.ok_or_else(|| TlsError::Damaged {
+/// Parses certificates, also those that rustls-webpki can't parse: senders may take one, such as one
+/// of version 1.
+fn parse<'a>(chain: &'a [CertificateDer<'a>]) -> Result<Vec<ParsedCertificate<'a>>, TlsError> {
+    let parsed: Option<Vec<_>> = chain.iter().map(ParsedCertificate::parse).collect();
+    parsed.ok_or_else(|| TlsError::Damaged {
         what: "certificate",
         line: None,
         reason: describe::fault(&webpki::Error::BadDer).into_owned(),
@@ -194,22 +181,17 @@ fn own_certificate(
     };
     let signature = signer.sign(MESSAGE).map_err(TlsError::unusable)?;
     Ok(chain.iter().position(|certificate| {
-        let key = certificate.key.content;
-        schemes::belongs(signer.scheme(), key, MESSAGE, &signature)
+        schemes::belongs(signer.scheme(), certificate.key, MESSAGE, &signature)
     }))
 }
 
 /// Brings the server's own certificate, which is the first, and those above it in the order that
 /// TLS 1.2 asks for (RFC 5246, section 7.4.2). The others follow as they were.
-fn sort(chain: &mut [CertificateDer<'static>]) {
+fn sort(chain: &mut [ParsedCertificate<'_>]) {
     let mut rest = chain;
     while let Some((last, above)) = rest.split_first_mut() {
-        let issued = |certificate: &CertificateDer<'_>| match (
-            EndEntityCert::try_from(certificate),
-            EndEntityCert::try_from(&*last),
-        ) {
-            (Ok(certificate), Ok(last)) => certificate.subject() == last.issuer(),
-            _ => false,
+        let issued = |one: &ParsedCertificate<'_>| {
+            one.subject == last.issuer && one.is_supported() && last.is_supported()
         };
         let Some(next) = above.iter().position(issued) else {
             return;

@@ -8,16 +8,18 @@ use std::{env, fs};
 use rustls::client::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::{Certificate, CertificateError, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName};
-use webpki::{EndEntityCert, Error, KeyUsage};
+use webpki::{Error, KeyUsage};
 
 use super::fingerprint::Fingerprint;
 use crate::error::TlsError;
+use crate::tls::x509::certificate::{ParsedCertificate, der};
 use crate::tls::x509::describe::{QUOTED, quoted};
 use crate::tls::x509::path::authorities::Authorities;
 use crate::tls::x509::path::candidates::Candidates;
 use crate::tls::x509::path::explain::{Cause, Explainer, Finding, Text};
-use crate::tls::x509::path::revocation::{self, RevocationFault};
-use crate::tls::x509::{facts, keys, pem, schemes};
+use crate::tls::x509::path::presented::PresentedChain;
+use crate::tls::x509::path::revocation::RevocationFault;
+use crate::tls::x509::{keys, pem, schemes};
 
 /// How a server is verified.
 ///
@@ -114,8 +116,10 @@ impl ServerVerifier {
             fingerprint: Fingerprint::of(end_entity),
             reason,
         };
+        let presented = PresentedChain::new(end_entity, intermediates);
+        let own = presented.own();
         // Nobody can prove to have such a key, whatever the certificate is trusted by.
-        if let Some(kind) = keys::unsupported_in(end_entity) {
+        if let Some(kind) = own.and_then(|own| keys::unsupported(own.key)) {
             return Err(distrusted(
                 CertificateFault::Unusable,
                 format!(
@@ -141,14 +145,8 @@ impl ServerVerifier {
             VerifyPolicy::Authorities(authorities) => authorities,
         };
         let usage = KeyUsage::server_auth();
-        let candidates = Candidates::new(end_entity, intermediates, authorities.anchors(), now);
+        let candidates = Candidates::new(&presented, authorities.anchors(), now);
         let explained = |error: Error| {
-            if let Error::CertNotValidForName(_) = error {
-                let (fault, what) = not_for(&name.to_str(), end_entity);
-                return distrusted(fault, what, CertificateError::NotValidForName);
-            }
-            let mut presented = vec![end_entity.clone()];
-            presented.extend_from_slice(intermediates);
             let chain = Explainer::new(&presented, &candidates, authorities, now, usage);
             let Finding { cause, text } = chain.explain(&error);
             let what = match (&cause, text) {
@@ -168,13 +166,11 @@ impl ServerVerifier {
             };
             distrusted(fault(&cause), what + more, cause.reason(error))
         };
-        let certificate = EndEntityCert::try_from(end_entity).map_err(explained)?;
+        let own = presented.supported_own().map_err(explained)?;
         authorities
-            .verify(&certificate, &candidates, now, usage)
+            .verify(own, &candidates, now, usage)
             .map_err(|no_path| {
                 let all = authorities.crls().all();
-                let above = revocation::parsed(intermediates);
-                let presented = revocation::presented(&certificate, &above);
                 match RevocationFault::new(&no_path, &presented, &all) {
                     Some(revocation) => {
                         let fault = match no_path.error {
@@ -187,9 +183,13 @@ impl ServerVerifier {
                     None => explained(no_path.error),
                 }
             })?;
-        certificate
-            .verify_is_valid_for_subject_name(name)
-            .map_err(explained)
+        own.check_host(name).map_err(|error| match error {
+            Error::CertNotValidForName(_) => {
+                let (fault, what) = not_for(&name.to_str(), own);
+                distrusted(fault, what, CertificateError::NotValidForName)
+            }
+            error => explained(error),
+        })
     }
 }
 
@@ -238,14 +238,14 @@ fn fault(cause: &Cause) -> CertificateFault {
 
 /// What is said of a certificate that is not for this name, also of one that looks as if it were:
 /// then no other name helps.
-fn not_for(name: &str, der: &CertificateDer<'_>) -> (CertificateFault, String) {
+fn not_for(name: &str, certificate: &ParsedCertificate<'_>) -> (CertificateFault, String) {
     let is_not_for = format!("is not for {}", quoted(name));
-    if facts::has_as_dns_name(der, name) {
+    if certificate.has_as_dns_name(name) {
         let what = format!("{is_not_for}, which it has as a DNS name in place of an IP address");
         return (CertificateFault::Unusable, what);
     }
-    match facts::common_name(der) {
-        Some(common_name) if facts::host_names(der).is_empty() => {
+    match certificate.subject.common_name() {
+        Some(common_name) if certificate.host_names().is_empty() => {
             let common_name = quoted(&common_name);
             let what = format!(
                 "{is_not_for}: it has no subjectAltName for a host, and its common name, \
@@ -255,14 +255,14 @@ fn not_for(name: &str, der: &CertificateDer<'_>) -> (CertificateFault, String) {
         }
         _ => (
             CertificateFault::Name,
-            format!("{is_not_for}{}", others(der)),
+            format!("{is_not_for}{}", others(certificate)),
         ),
     }
 }
 
 /// The names that the certificate is for instead.
-fn others(der: &CertificateDer<'_>) -> String {
-    let names = facts::host_names(der);
+fn others(certificate: &ParsedCertificate<'_>) -> String {
+    let names = certificate.host_names();
     let shown: Vec<_> = names
         .iter()
         .take(QUOTED.0)
@@ -303,7 +303,6 @@ impl ServerCertVerifier for RecordingServerVerifier {
         _: &[u8],
         now: SystemTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let der = |certificate: &'_ Certificate| CertificateDer::from(certificate.0.clone());
         let intermediates: Vec<_> = intermediates.iter().map(der).collect();
         self.verifier
             .verify(&self.name, &der(end_entity), &intermediates, now)

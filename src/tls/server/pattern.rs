@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use rustls_pki_types::DnsName;
 
-use crate::tls::x509::facts::{Name, NameKind};
+use crate::tls::x509::names::{Name, NameKind};
 
 /// Which names are let in.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,16 +1,16 @@
 //! Why a sender is turned away.
 
 use rustls::CertificateError;
-use rustls_pki_types::CertificateDer;
-use webpki::{EndEntityCert, Error as Fault};
+use webpki::Error as Fault;
 
-use crate::tls::x509::crl::Lists;
+use crate::tls::x509::crl_store::SelectedCrls;
 use crate::tls::x509::describe::{QUOTED, fault, other, shortened};
-use crate::tls::x509::facts::{self, CommonName, Name};
 use crate::tls::x509::keys;
+use crate::tls::x509::names::{CommonName, Name};
 use crate::tls::x509::path::authorities::NoPath;
 use crate::tls::x509::path::explain::{self, Cause, Explainer, Text};
-use crate::tls::x509::path::revocation::{RevocationFault, parsed, presented};
+use crate::tls::x509::path::presented::PresentedChain;
+use crate::tls::x509::path::revocation::RevocationFault;
 
 /// Why a sender was turned away.
 #[derive(Clone, Debug)]
@@ -29,15 +29,12 @@ impl Refusal {
     /// Puts into words why a certificate is not taken, where these are all CRLs.
     pub(super) fn new(
         no_path: &NoPath<'_>,
-        certificate: &EndEntityCert<'_>,
-        intermediates: &[CertificateDer<'_>],
-        all: &Lists<'_>,
-        chain: &Explainer<'_>,
+        presented: &PresentedChain<'_>,
+        all: &SelectedCrls<'_>,
+        explainer: &Explainer<'_, '_>,
     ) -> Self {
-        let above = parsed(intermediates);
-        let presented = presented(certificate, &above);
         let error = &no_path.error;
-        let revocation = RevocationFault::new(no_path, &presented, all);
+        let revocation = RevocationFault::new(no_path, presented, all);
         let (what, reason, hint) = match (revocation, error) {
             (Some(revocation), _) => (revocation.what, revocation.reason, revocation.hint),
             (
@@ -52,7 +49,7 @@ impl Refusal {
                 None,
             ),
             (None, error) => {
-                let found = chain.explain(error);
+                let found = explainer.explain(error);
                 (
                     sentence(found.text),
                     found.cause.reason(error.clone()),
@@ -60,7 +57,8 @@ impl Refusal {
                 )
             }
         };
-        let names = facts::names(certificate, CommonName::Counts);
+        let own = presented.own();
+        let names = own.map_or_else(Vec::new, |own| own.names(CommonName::Counts));
         let (what, claimed) = claiming(what, names.iter().map(|name| &*name.text));
         Refusal {
             what,
@@ -71,8 +69,8 @@ impl Refusal {
     }
 
     /// The sender's own certificate can't be read.
-    pub(super) fn unread(error: Fault, certificate: &CertificateDer<'_>) -> Self {
-        let (cause, text) = explain::unread(&error, certificate);
+    pub(super) fn unread(error: Fault, presented: &PresentedChain<'_>) -> Self {
+        let (cause, text) = explain::unread(&error, presented.own());
         Refusal {
             what: format!("the certificate {text}"),
             claimed: Vec::new(),

@@ -10,15 +10,18 @@ use rustls::{
     Certificate, DigitallySignedStruct, DistinguishedName, Error, OwnedTrustAnchor, SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, TrustAnchor};
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+use webpki::{KeyUsage, VerifiedPath};
 
 use super::pattern::NamePattern;
 use super::refusal::Refusal;
 use crate::error::TlsError;
-use crate::tls::x509::facts::{self, CommonName, Summary};
+use crate::tls::x509::certificate::{ParsedCertificate, der};
+use crate::tls::x509::describe::Summary;
+use crate::tls::x509::names::CommonName;
 use crate::tls::x509::path::authorities::Authorities;
 use crate::tls::x509::path::candidates::Candidates;
 use crate::tls::x509::path::explain::Explainer;
+use crate::tls::x509::path::presented::PresentedChain;
 use crate::tls::x509::warning::{TlsWarning, ending};
 use crate::tls::x509::{keys, pem, schemes};
 
@@ -50,8 +53,8 @@ pub struct ClientVerifier {
     authorities: Authorities,
     /// What senders are told that we trust.
     subjects: Vec<DistinguishedName>,
-    /// What the authorities' certificates say of themselves.
-    facts: Vec<Summary>,
+    /// What the authorities' certificates are called, and when they end.
+    summaries: Vec<Summary>,
     /// Where those were read from.
     file: Option<PathBuf>,
     /// Everyone, if there are none.
@@ -88,7 +91,7 @@ impl ClientVerifier {
     /// When the text is not valid PEM, holds a block of an unknown kind, a CA certificate or a CRL
     /// that can't be used, or no certificate of a CA.
     pub fn from_ca_pem(pem: &[u8]) -> Result<Self, TlsError> {
-        let (authorities, certificates) = Authorities::from_pem(pem)?;
+        let (authorities, summaries) = Authorities::from_pem(pem)?;
         let subjects: Vec<_> = authorities.anchors().iter().map(subject).collect();
         // Each is preceded by its length.
         let bytes: usize = subjects.iter().map(|name| name.as_ref().len() + 2).sum();
@@ -98,7 +101,7 @@ impl ClientVerifier {
                 true => Vec::new(),
                 false => subjects,
             },
-            facts: certificates.iter().map(Summary::of_certificate).collect(),
+            summaries,
             file: None,
             authorities,
             allowed: Vec::new(),
@@ -163,13 +166,13 @@ impl ClientVerifier {
 
     pub(super) fn warnings(&self, now: SystemTime) -> impl Iterator<Item = TlsWarning> {
         let authorities = self
-            .facts
+            .summaries
             .iter()
-            .filter_map(move |facts| ending("CA certificate", facts, now));
-        let keys = self.facts.iter().zip(self.authorities.anchors());
-        let keys = keys.filter_map(|(facts, anchor)| {
+            .filter_map(move |summary| ending("CA certificate", summary, now));
+        let keys = self.summaries.iter().zip(self.authorities.anchors());
+        let keys = keys.filter_map(|(summary, anchor)| {
             Some(TlsWarning::UnsupportedCaKey {
-                name: facts.title.clone(),
+                name: summary.title.clone(),
                 key: keys::unsupported(&anchor.subject_public_key_info)?,
                 file: self.file.clone(),
             })
@@ -187,24 +190,24 @@ impl ClientVerifier {
         intermediates: &[CertificateDer<'_>],
         now: SystemTime,
     ) -> Result<Vec<String>, Refusal> {
-        let certificate = EndEntityCert::try_from(end_entity)
-            .map_err(|error| Refusal::unread(error, end_entity))?;
+        let presented = PresentedChain::new(end_entity, intermediates);
+        let own = presented
+            .supported_own()
+            .map_err(|error| Refusal::unread(error, &presented))?;
         let usage = KeyUsage::client_auth();
-        let candidates =
-            Candidates::new(end_entity, intermediates, self.authorities.anchors(), now);
+        let candidates = Candidates::new(&presented, self.authorities.anchors(), now);
         let path = self
             .authorities
-            .verify(&certificate, &candidates, now, usage)
+            .verify(own, &candidates, now, usage)
             .map_err(|no_path| {
-                let mut presented = vec![end_entity.clone()];
-                presented.extend_from_slice(intermediates);
-                let chain = Explainer::new(&presented, &candidates, &self.authorities, now, usage);
+                let explainer =
+                    Explainer::new(&presented, &candidates, &self.authorities, now, usage);
                 let all = self.authorities.crls().all();
-                Refusal::new(&no_path, &certificate, intermediates, &all, &chain)
+                Refusal::new(&no_path, &presented, &all, &explainer)
             })?;
-        let common_name = common_name(&path);
-        let mut names = facts::names(&certificate, common_name);
-        if let Some(kind) = keys::unsupported_in(end_entity) {
+        let common_name = common_name(&path, &presented);
+        let mut names = own.names(common_name);
+        if let Some(kind) = keys::unsupported(own.key) {
             return Err(Refusal::key(&kind, &names));
         }
         if !self.allowed.is_empty() {
@@ -232,11 +235,12 @@ fn subject(anchor: &TrustAnchor<'_>) -> DistinguishedName {
     .clone()
 }
 
-fn common_name(path: &VerifiedPath<'_>) -> CommonName {
+fn common_name(path: &VerifiedPath<'_>, presented: &PresentedChain<'_>) -> CommonName {
     let constrained = path.anchor().name_constraints.is_some()
-        || path
-            .intermediate_certificates()
-            .any(|certificate| facts::has_name_constraints(&certificate.der()));
+        || path.intermediate_certificates().any(|between| {
+            let parsed = presented.find(&between.der());
+            parsed.is_none_or(ParsedCertificate::has_name_constraints)
+        });
     match constrained {
         true => CommonName::Unchecked,
         false => CommonName::Counts,
@@ -313,8 +317,4 @@ impl ClientCertVerifier for RecordingClientVerifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         schemes::supported()
     }
-}
-
-fn der(certificate: &Certificate) -> CertificateDer<'_> {
-    CertificateDer::from(certificate.0.as_slice())
 }

@@ -1,9 +1,23 @@
-//! The parts of a certificate (RFC 5280, section 4.1), for certificates that the two libraries can't
-//! read: rustls-webpki refuses what it does not support, and x509-cert knows no UniversalString.
-//! Nothing is decided here: rustls-webpki verifies.
+//! A certificate, parsed once (RFC 5280, section 4.1).
+//!
+//! Its fields are found here, and whoever needs one reads no more than that. Nothing is decided here:
+//! rustls-webpki verifies, and parses the certificate for itself when it does.
 
+use std::cell::OnceCell;
+use std::time::SystemTime;
+
+use rustls_pki_types::CertificateDer;
+#[cfg(feature = "cli")]
+use rustls_pki_types::ServerName;
+use webpki::EndEntityCert;
+use x509_cert::der::Decode;
 use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::der::oid::db::DB;
+use x509_cert::ext::pkix::BasicConstraints;
+use x509_cert::time::Validity;
+
+use super::der::{Element, Elements, tag};
+use super::distinguished_name::DistinguishedName;
 
 /// The last number of an extension below id-ce, 2.5.29 (RFC 5280, section 4.2.1).
 pub(crate) mod extension {
@@ -15,137 +29,36 @@ pub(crate) mod extension {
     pub(crate) const EXTENDED_KEY_USAGE: u8 = 37;
 }
 
-/// The tags of DER that are looked for.
-mod tag {
-    pub(super) const UTF8_STRING: u8 = 0x0c;
-    pub(super) const NUMERIC_STRING: u8 = 0x12;
-    pub(super) const PRINTABLE_STRING: u8 = 0x13;
-    pub(super) const TELETEX_STRING: u8 = 0x14;
-    pub(super) const IA5_STRING: u8 = 0x16;
-    pub(super) const VISIBLE_STRING: u8 = 0x1a;
-    pub(super) const UNIVERSAL_STRING: u8 = 0x1c;
-    pub(super) const BMP_STRING: u8 = 0x1e;
-    pub(super) const BOOLEAN: u8 = 0x01;
-    /// The version of a certificate.
-    pub(super) const CONTEXT_0: u8 = 0xa0;
-    /// The extensions of a certificate.
-    pub(super) const CONTEXT_3: u8 = 0xa3;
-}
-
-/// id-at-commonName (RFC 5280, appendix A.1).
-pub(crate) const COMMON_NAME: &[u8] = &[0x55, 4, 3];
-
 /// id-ce, without the last number.
 const ID_CE: &[u8] = &[0x55, 0x1d];
 
-/// One item of DER.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Element<'a> {
-    pub(crate) tag: u8,
-    pub(crate) content: &'a [u8],
-    /// With tag and length.
-    pub(crate) whole: &'a [u8],
-}
-
-impl<'a> Element<'a> {
-    /// The items inside this one.
-    pub(crate) fn elements(self) -> Elements<'a> {
-        Elements(self.content)
-    }
-
-    /// Whether it is one of the strings that most names are made of.
-    pub(crate) fn is_usual_text(self) -> bool {
-        match self.tag {
-            tag::UTF8_STRING | tag::PRINTABLE_STRING | tag::IA5_STRING => true,
-            tag::TELETEX_STRING => self.content.is_ascii(),
-            _ => false,
-        }
-    }
-
-    /// The text of a string, as OpenSSL reads it: TeletexString is taken for Latin-1.
-    pub(crate) fn text(self) -> Option<String> {
-        let content = self.content;
-        match self.tag {
-            tag::UTF8_STRING => String::from_utf8(content.to_vec()).ok(),
-            tag::NUMERIC_STRING | tag::PRINTABLE_STRING | tag::IA5_STRING | tag::VISIBLE_STRING
-                if content.is_ascii() =>
-            {
-                String::from_utf8(content.to_vec()).ok()
-            }
-            tag::TELETEX_STRING => Some(content.iter().copied().map(char::from).collect()),
-            tag::BMP_STRING => wide(content.chunks(2)),
-            tag::UNIVERSAL_STRING => wide(content.chunks(4)),
-            _ => None,
-        }
-    }
-}
-
-/// A text of characters of two or four bytes.
-fn wide<'a>(chars: impl Iterator<Item = &'a [u8]>) -> Option<String> {
-    let read = |bytes: &[u8]| match *bytes {
-        [high, low] => char::from_u32(u16::from_be_bytes([high, low]).into()),
-        [a, b, c, d] => char::from_u32(u32::from_be_bytes([a, b, c, d])),
-        _ => None,
-    };
-    chars.map(read).collect()
-}
-
-/// Elements of DER, one behind the other, up to the first that is not valid.
-#[derive(Clone, Debug)]
-pub(crate) struct Elements<'a>(pub(crate) &'a [u8]);
-
-impl<'a> Iterator for Elements<'a> {
-    type Item = Element<'a>;
-
-    fn next(&mut self) -> Option<Element<'a>> {
-        let (&tag, rest) = self.0.split_first()?;
-        let (&first, rest) = rest.split_first()?;
-        let (len, rest) = match first {
-            0..=0x7f => (first.into(), rest),
-            // Nothing that comes over TLS needs more bytes for its length.
-            0x81..=0x83 => {
-                let (len, rest) = rest.split_at_checked((first & 3).into())?;
-                let shift = |sum: usize, byte: &u8| sum << 8 | usize::from(*byte);
-                (len.iter().fold(0, shift), rest)
-            }
-            _ => return None,
-        };
-        let (content, behind) = rest.split_at_checked(len)?;
-        let end = self.0.len().checked_sub(behind.len())?;
-        let whole = self.0.get(..end)?;
-        self.0 = behind;
-        Some(Element {
-            tag,
-            content,
-            whole,
-        })
-    }
-}
-
-/// The parts of a certificate.
-#[derive(Clone, Debug)]
+/// The fields of a certificate.
 pub(crate) struct ParsedCertificate<'a> {
-    /// Whether it is of the first version, which says none.
+    pub(crate) der: &'a CertificateDer<'a>,
+    /// Whether it is of the first version, whose certificates do not state their version.
     pub(crate) is_version_1: bool,
-    pub(crate) issuer: Element<'a>,
-    pub(crate) validity: Element<'a>,
-    pub(crate) subject: Element<'a>,
-    pub(crate) key: Element<'a>,
+    pub(crate) issuer: DistinguishedName<'a>,
+    validity: Element<'a>,
+    pub(crate) subject: DistinguishedName<'a>,
+    /// The content of its SubjectPublicKeyInfo.
+    pub(crate) key: &'a [u8],
     /// Whether it has an issuerUniqueID or a subjectUniqueID.
     pub(crate) has_unique_id: bool,
-    /// What is signed.
+    /// The bytes that its issuer signed.
     pub(crate) signed: &'a [u8],
     /// The AlgorithmIdentifier of the signature, without tag and length.
     pub(crate) algorithm: &'a [u8],
     pub(crate) signature: &'a [u8],
     extensions: Elements<'a>,
+    webpki: OnceCell<Result<EndEntityCert<'a>, webpki::Error>>,
 }
 
 impl<'a> ParsedCertificate<'a> {
-    pub(crate) fn of(der: &'a [u8]) -> Option<Self> {
+    /// Finds the fields, also those that are not supported. `None` if one is missing.
+    pub(crate) fn parse(der: &'a CertificateDer<'a>) -> Option<Self> {
         let mut outer = Elements(der).next()?.elements();
         let (signed, algorithm) = (outer.next()?, outer.next()?);
-        // The number of bits that are not used comes first, and is 0.
+        // The number of unused bits comes first, and is 0.
         let (_, signature) = outer.next()?.content.split_first()?;
         let mut fields = signed.elements().peekable();
         let version = fields.next_if(|field| field.tag == tag::CONTEXT_0);
@@ -160,17 +73,77 @@ impl<'a> ParsedCertificate<'a> {
             }
         }
         Some(ParsedCertificate {
+            der,
             is_version_1: version.is_none(),
-            issuer,
+            issuer: DistinguishedName::new(issuer),
             validity,
-            subject,
-            key,
+            subject: DistinguishedName::new(subject),
+            key: key.content,
             has_unique_id,
             signed: signed.whole,
             algorithm: algorithm.content,
             signature,
             extensions,
+            webpki: OnceCell::new(),
         })
+    }
+
+    /// The certificate as rustls-webpki parses it, at the first call, or why it does not.
+    pub(crate) fn webpki(&self) -> Result<&EndEntityCert<'a>, &webpki::Error> {
+        self.webpki
+            .get_or_init(|| EndEntityCert::try_from(self.der))
+            .as_ref()
+    }
+
+    /// Whether rustls-webpki can parse it.
+    pub(crate) fn is_supported(&self) -> bool {
+        self.webpki().is_ok()
+    }
+
+    /// Checks that it is for this host (RFC 6125).
+    #[cfg(feature = "cli")]
+    pub(crate) fn check_host(&self, name: &ServerName<'_>) -> Result<(), webpki::Error> {
+        let certificate = self.webpki().map_err(webpki::Error::clone)?;
+        certificate.verify_is_valid_for_subject_name(name)
+    }
+
+    /// Whether its issuer has the name of its subject.
+    pub(crate) fn is_self_issued(&self) -> bool {
+        self.issuer == self.subject
+    }
+
+    /// The first and the last moment at which it is valid, if they can be read.
+    pub(crate) fn validity(&self) -> Option<(SystemTime, SystemTime)> {
+        let validity: Validity = Validity::from_der(self.validity.whole).ok()?;
+        Some((
+            validity.not_before.to_system_time(),
+            validity.not_after.to_system_time(),
+        ))
+    }
+
+    /// Whether it is a CA's: it says so, or is of a version that can't say so.
+    pub(crate) fn is_ca(&self) -> bool {
+        self.is_version_1 || self.basic_constraints().is_some_and(|limits| limits.ca)
+    }
+
+    /// How many CAs it allows between itself and a peer's certificate, if it limits them.
+    pub(crate) fn path_len_constraint(&self) -> Option<u8> {
+        self.basic_constraints()?.path_len_constraint
+    }
+
+    /// Whether it can be trusted to verify others by: it is a CA's, or only itself signed it.
+    pub(crate) fn can_be_anchor(&self) -> bool {
+        self.is_ca() || self.is_self_issued()
+    }
+
+    /// Whether it limits the names that certificates below it may have.
+    pub(crate) fn has_name_constraints(&self) -> bool {
+        self.extension(extension::NAME_CONSTRAINTS).is_some()
+    }
+
+    fn basic_constraints(&self) -> Option<BasicConstraints> {
+        let constraints = self.extension(extension::BASIC_CONSTRAINTS)?;
+        BasicConstraints::from_der(constraints.whole).ok()
     }
 
     /// The value of the extension whose last number this is.
@@ -180,7 +153,7 @@ impl<'a> ParsedCertificate<'a> {
             .and_then(|extension| Elements(extension.value).next())
     }
 
-    pub(crate) fn extensions(&self) -> impl Iterator<Item = Extension<'a>> {
+    pub(crate) fn extensions(&self) -> impl Iterator<Item = Extension<'a>> + use<'a> {
         self.extensions.clone().filter_map(|extension| {
             let mut fields = extension.elements().peekable();
             let oid = fields.next()?.content;
@@ -192,6 +165,11 @@ impl<'a> ParsedCertificate<'a> {
             })
         })
     }
+}
+
+/// The DER of a certificate as rustls 0.21 hands it out.
+pub(crate) fn der(certificate: &rustls::Certificate) -> CertificateDer<'_> {
+    CertificateDer::from(certificate.0.as_slice())
 }
 
 /// An extension of a certificate.
@@ -222,57 +200,6 @@ impl Extension<'_> {
     }
 }
 
-/// The name of an algorithm or a curve, or else its numbers.
-pub(crate) fn oid_name(oid: &[u8]) -> String {
-    // People know it by this name, and nothing has the other.
-    const OTHERS: [(&[u8], &str); 3] = [
-        (&[0x2b, 0x81, 4, 0, 35], "P-521"),
-        (&[0x2b, 0x81, 4, 0, 10], "secp256k1"),
-        (&[0x2a, 0x86, 0x48, 0xce, 0x3d, 4, 1], "ecdsa-with-SHA1"),
-    ];
-    if let Some((_, name)) = OTHERS.iter().find(|(other, _)| *other == oid) {
-        return (*name).to_owned();
-    }
-    match ObjectIdentifier::from_bytes(oid) {
-        Ok(oid) => match DB.by_oid(&oid) {
-            Some(name) => name.strip_prefix("id-").unwrap_or(name).to_owned(),
-            None => oid.to_string(),
-        },
-        Err(_) => "of no valid number".to_owned(),
-    }
-}
-
-/// The first common name in a distinguished name, whichever kind of string it is.
-pub(crate) fn common_name(name: Element<'_>) -> Option<String> {
-    let (_, value) = attributes(name).find(|(oid, _)| *oid == COMMON_NAME)?;
-    value.text().filter(|text| !text.is_empty())
-}
-
-/// Whether two distinguished names are the same to people, and to RFC 5280, section 7.1:
-/// whichever kinds of strings they are made of, in whichever case, and however spaced.
-pub(crate) fn reads_the_same(a: Element<'_>, b: Element<'_>) -> bool {
-    let folded = |name| {
-        attributes(name).map(|(oid, value)| {
-            let text = value.text().map(|text| {
-                let words: Vec<_> = text.split_whitespace().collect();
-                words.join(" ").to_lowercase()
-            });
-            (oid, text)
-        })
-    };
-    folded(a).eq(folded(b)) && folded(a).all(|(_, text)| text.is_some())
-}
-
-/// The attributes of a distinguished name, and what they are.
-pub(crate) fn attributes(name: Element<'_>) -> impl Iterator<Item = (&[u8], Element<'_>)> {
-    name.elements()
-        .flat_map(Element::elements)
-        .filter_map(|attribute| {
-            let mut fields = attribute.elements();
-            Some((fields.next()?.content, fields.next()?))
-        })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,13 +215,14 @@ mod tests {
 
     /// Reads everything that there is to read.
     fn read(der: &[u8]) -> Option<String> {
-        let parts = ParsedCertificate::of(der)?;
-        for extension in parts.extensions() {
+        let der = CertificateDer::from(der);
+        let certificate = ParsedCertificate::parse(&der)?;
+        for extension in certificate.extensions() {
             extension.title();
             let _ = (extension.id_ce(), extension.is_critical);
         }
-        reads_the_same(parts.issuer, parts.subject);
-        common_name(parts.subject)
+        certificate.issuer.reads_like(certificate.subject.content());
+        certificate.subject.common_name()
     }
 
     #[test]
@@ -310,52 +238,6 @@ mod tests {
                 damaged[at] = value;
                 read(&damaged);
             }
-        }
-    }
-
-    #[test]
-    fn lengths_may_take_up_to_three_bytes() {
-        for (der, len) in [
-            (&[4, 0][..], Some(0)),
-            (&[4, 1, 7], Some(1)),
-            (&[4, 0x81, 1, 7], Some(1)),
-            (&[4, 0x83, 0, 0, 1, 7], Some(1)),
-            (&[], None),
-            (&[4], None),
-            (&[4, 1], None),
-            (&[4, 0x80, 0, 0], None),
-            (&[4, 0x82, 1], None),
-            (&[4, 0x83, 0xff, 0xff, 0xff, 7], None),
-            (&[4, 0x84, 0, 0, 0, 1, 7], None),
-        ] {
-            let item = Elements(der).next();
-            assert_eq!(item.map(|item| item.content.len()), len, "{der:?}");
-        }
-    }
-
-    #[test]
-    fn strings_are_read_whichever_kind_they_are() {
-        for (tag, content, text) in [
-            (0x0c, "ü".as_bytes(), Some("ü")),
-            (0x0c, &[0xfc], None),
-            (0x13, b"a_b", Some("a_b")),
-            (0x16, b"a@b", Some("a@b")),
-            (0x16, &[0xfc], None),
-            (0x14, &[0xfc], Some("ü")),
-            (0x1e, &[0, 0xfc], Some("ü")),
-            (0x1e, &[0xd8, 0], None),
-            (0x1e, &[0, 0xfc, 0], None),
-            (0x1c, &[0, 0, 0, 0xfc], Some("ü")),
-            (0x1c, &[0, 1, 0xf6, 0], Some("😀")),
-            (0x1c, &[0, 0x11, 0, 0], None),
-            (0x04, b"a", None),
-        ] {
-            let item = Element {
-                tag,
-                content,
-                whole: &[],
-            };
-            assert_eq!(item.text().as_deref(), text, "{tag:x} {content:?}");
         }
     }
 }

@@ -1,12 +1,63 @@
-//! What is said of certificates and CRLs that are not taken: in words for people, who have to act on
-//! them, and with quotations that end where they seem to.
+//! Certificates, CRLs and their faults in words for people, who have to act on them.
 
 use std::borrow::Cow;
+use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rustls::CertificateError;
+use rustls_pki_types::UnixTime;
+use x509_cert::der::DateTime;
 
+use super::certificate::ParsedCertificate;
+use super::names::CommonName;
 pub(crate) use crate::quote::{QUOTED, quoted, shortened};
+
+/// The name by which people know a certificate or a CRL, and its end.
+#[derive(Clone, Debug)]
+pub(crate) struct Summary {
+    /// A DNS name, or else the subject or the issuer (RFC 4514).
+    pub(crate) title: String,
+    /// When it ends, if it says so.
+    pub(crate) end: Option<SystemTime>,
+}
+
+impl Summary {
+    pub(crate) fn of(certificate: &ParsedCertificate<'_>) -> Self {
+        let names = certificate.names(CommonName::Counts);
+        let title = match names.into_iter().next() {
+            Some(name) => name.text,
+            None => certificate.subject.to_string(),
+        };
+        Summary {
+            title: match title.is_empty() {
+                true => "unknown".to_owned(),
+                false => title,
+            },
+            end: certificate.validity().map(|(_, end)| end),
+        }
+    }
+}
+
+/// A day (UTC), as `2026-11-23`.
+pub(crate) struct Day(pub(crate) SystemTime);
+
+impl fmt::Display for Day {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match DateTime::from_system_time(self.0) {
+            Ok(date) => write!(f, "{}-{:02}-{:02}", date.year(), date.month(), date.day()),
+            Err(_) => f.write_str("an unknown day"),
+        }
+    }
+}
+
+/// The same time in the type that `std` has for it.
+pub(crate) fn system_time(time: UnixTime) -> SystemTime {
+    let since = Duration::from_secs(time.as_secs());
+    SystemTime::UNIX_EPOCH
+        .checked_add(since)
+        .unwrap_or(SystemTime::UNIX_EPOCH)
+}
 
 /// What is wrong with a certificate or a CRL. The verifier's own words are for programmers, and
 /// quote at length what a sender presented.
@@ -57,4 +108,15 @@ pub(crate) fn fault(error: &webpki::Error) -> Cow<'static, str> {
 /// What a peer is told where TLS has no alert of its own for it.
 pub(crate) fn other(error: webpki::Error) -> CertificateError {
     CertificateError::Other(Arc::new(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn days_are_written_in_order() {
+        let second_of_january = SystemTime::UNIX_EPOCH + Duration::from_secs(86_400);
+        assert_eq!(Day(second_of_january).to_string(), "1970-01-02");
+    }
 }

@@ -1,9 +1,9 @@
 //! Which keys can be used, and what others are called.
 
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, SignatureVerificationAlgorithm};
+use rustls_pki_types::{PrivateKeyDer, SignatureVerificationAlgorithm};
 use webpki::ALL_VERIFICATION_ALGS;
 
-use super::certificate::{Element, Elements, ParsedCertificate, oid_name};
+use super::der::{Element, Elements, oid_name};
 
 /// The public keys that *ring* verifies with.
 pub(crate) const SUPPORTED: &str =
@@ -50,11 +50,6 @@ pub(crate) fn unsupported(key: &[u8]) -> Option<String> {
         .iter()
         .any(|known| known.public_key_alg_id().as_ref() == algorithm.content);
     (!is_known).then(|| kind(algorithm))
-}
-
-/// What the public key in a certificate is, if it can't be used.
-pub(crate) fn unsupported_in(certificate: &CertificateDer<'_>) -> Option<String> {
-    unsupported(ParsedCertificate::of(certificate)?.key.content)
 }
 
 /// What a private key is that can't be used; none if it is not clear that its kind is to blame.

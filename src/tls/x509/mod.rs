@@ -1,13 +1,17 @@
-//! Certificates: how they are read, verified and described.
+//! Certificates and CRLs: how they are parsed, verified and described.
 
-pub(crate) mod certificate;
-pub(crate) mod crl;
-pub(crate) mod describe;
-pub(crate) mod facts;
-pub(crate) mod keys;
-pub(crate) mod path;
-pub(crate) mod pem;
-pub(crate) mod schemes;
-pub(crate) mod warning;
+pub(super) mod certificate;
+pub(super) mod crl_store;
+pub(super) mod describe;
+pub(super) mod keys;
+pub(super) mod names;
+pub(super) mod path;
+pub(super) mod pem;
+pub(super) mod schemes;
+pub(super) mod warning;
+
+mod crl;
+mod der;
+mod distinguished_name;
 
 pub use warning::TlsWarning;

@@ -5,10 +5,11 @@ use rustls::client::HandshakeSignatureValid;
 use rustls::{
     Certificate, CertificateError, DigitallySignedStruct, Error, PeerMisbehaved, SignatureScheme,
 };
-use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm};
+use rustls_pki_types::SignatureVerificationAlgorithm;
 use webpki::EndEntityCert;
 use webpki::ring;
 
+use super::certificate::der;
 use super::keys;
 use crate::tls::version::TlsVersion;
 
@@ -148,7 +149,7 @@ fn verify(
     certificate: &Certificate,
     signed: &DigitallySignedStruct,
 ) -> Result<HandshakeSignatureValid, Error> {
-    let der = CertificateDer::from(certificate.0.as_slice());
+    let der = der(certificate);
     let certificate = EndEntityCert::try_from(&der).map_err(|_| CertificateError::BadEncoding)?;
     let verifies = algorithms.any(|algorithm| {
         certificate

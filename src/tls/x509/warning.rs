@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use super::facts::{Day, Summary};
+use super::describe::{Day, Summary};
 
 /// What is said of a CA whose key can't be used, and what could be.
 const UNSUPPORTED_CA_KEY: &str = "every sender that it signed for is refused: keys can be RSA of \
@@ -125,9 +125,9 @@ impl fmt::Display for TlsWarning {
 }
 
 /// Whether this has ended, or will soon.
-pub(crate) fn ending(what: &'static str, facts: &Summary, now: SystemTime) -> Option<TlsWarning> {
-    let end = facts.end?;
-    let name = facts.title.clone();
+pub(crate) fn ending(what: &'static str, summary: &Summary, now: SystemTime) -> Option<TlsWarning> {
+    let end = summary.end?;
+    let name = summary.title.clone();
     if end < now {
         return Some(TlsWarning::Ended { what, name, end });
     }

@@ -13,9 +13,9 @@ use super::candidates::Candidates;
 use super::signatures::{SignatureCheck, SignatureChecker};
 use crate::error::TlsError;
 use crate::tls::x509::certificate::ParsedCertificate;
-use crate::tls::x509::crl::{Crls, ListSignatures, Lists};
-use crate::tls::x509::pem::Located;
-use crate::tls::x509::{describe, facts, pem};
+use crate::tls::x509::crl_store::{CrlSignatureBudget, CrlStore, SelectedCrls};
+use crate::tls::x509::describe::{self, Summary};
+use crate::tls::x509::pem::{self, Located};
 
 /// How many paths are asked for revoked certificates, where that is done for each path by itself. A
 /// peer may have several, if CAs have signed for each other.
@@ -26,44 +26,47 @@ const MAX_PATHS: usize = 4;
 pub(crate) struct Authorities {
     anchors: Vec<TrustAnchor<'static>>,
     /// With the first one, each issuer in a path must have a list.
-    crls: Crls,
+    crls: CrlStore,
     /// For each anchor, its certificate, if that is no CA's and stands for itself alone.
     alone: Vec<Option<CertificateDer<'static>>>,
 }
 
 impl Authorities {
-    /// Those in this PEM text that are CAs' or that only themselves signed, and their certificates.
+    /// Those in this PEM text that are CAs' or that only themselves signed, and what they are called.
     /// CRLs in the text count too: to pass over them would be to let in revoked certificates.
-    pub(crate) fn from_pem(pem: &[u8]) -> Result<(Self, Vec<CertificateDer<'static>>), TlsError> {
-        let certificates: Vec<_> = pem::trusted_certificates(pem)?
-            .into_iter()
-            .filter(|certificate| facts::can_be_anchor(&certificate.item))
-            .collect();
-        if certificates.is_empty() {
+    pub(crate) fn from_pem(pem: &[u8]) -> Result<(Self, Vec<Summary>), TlsError> {
+        let certificates = pem::trusted_certificates(pem)?;
+        let mut anchors = Vec::new();
+        let mut alone = Vec::new();
+        let mut summaries = Vec::new();
+        for Located { line, item: der } in &certificates {
+            let damaged = |error: Error| TlsError::Damaged {
+                what: "CA certificate",
+                line: *line,
+                reason: describe::fault(&error).into_owned(),
+            };
+            let Some(parsed) = ParsedCertificate::parse(der) else {
+                return Err(damaged(anchor(der).err().unwrap_or(Error::BadDer)));
+            };
+            if parsed.can_be_anchor() {
+                anchors.push(anchor(der).map_err(damaged)?);
+                alone.push((!parsed.is_ca()).then(|| der.clone()));
+                summaries.push(Summary::of(&parsed));
+            }
+        }
+        if anchors.is_empty() {
             return Err(TlsError::Missing {
                 what: "CA certificate",
             });
         }
-        let anchors = certificates
-            .iter()
-            .map(|Located { line, item }| {
-                anchor(item).map_err(|error| TlsError::Damaged {
-                    what: "CA certificate",
-                    line: *line,
-                    reason: describe::fault(&error).into_owned(),
-                })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut crls = Crls::default();
+        let mut crls = CrlStore::default();
         crls.add(pem::crls_beside_others(pem)?, &anchors)?;
-        let certificates: Vec<_> = certificates.into_iter().map(|one| one.item).collect();
-        let alone = |der: &CertificateDer<'static>| (!facts::is_ca(der)).then(|| der.clone());
         let authorities = Authorities {
             anchors,
             crls,
-            alone: certificates.iter().map(alone).collect(),
+            alone,
         };
-        Ok((authorities, certificates))
+        Ok((authorities, summaries))
     }
 
     /// Those that somebody else has chosen as CAs. What can't be used is passed over.
@@ -76,7 +79,7 @@ impl Authorities {
         (!anchors.is_empty()).then(|| Authorities {
             alone: vec![None; anchors.len()],
             anchors,
-            crls: Crls::default(),
+            crls: CrlStore::default(),
         })
     }
 
@@ -89,7 +92,7 @@ impl Authorities {
         self.crls.add(pem::crls(pem_or_der)?, &self.anchors)
     }
 
-    pub(crate) fn crls(&self) -> &Crls {
+    pub(crate) fn crls(&self) -> &CrlStore {
         &self.crls
     }
 
@@ -97,7 +100,7 @@ impl Authorities {
     /// certificate is trusted whatever its dates.
     pub(crate) fn verify<'p>(
         &'p self,
-        certificate: &'p EndEntityCert<'p>,
+        own: &'p ParsedCertificate<'_>,
         candidates: &'p Candidates<'_>,
         now: SystemTime,
         usage: KeyUsage,
@@ -109,6 +112,15 @@ impl Authorities {
                 asked: all,
             });
         }
+        let certificate = match own.webpki() {
+            Ok(certificate) => certificate,
+            Err(error) => {
+                return Err(NoPath {
+                    error: error.clone(),
+                    asked: all,
+                });
+            }
+        };
         let now = unix_time(now);
         let each_path = self.crls.share_names().then(|| EachPath {
             authorities: self,
@@ -116,13 +128,13 @@ impl Authorities {
             usage,
             left: Cell::new(MAX_PATHS),
             signatures: &candidates.signatures,
-            list_signatures: ListSignatures::default(),
+            crl_signatures: CrlSignatureBudget::default(),
             failed: RefCell::default(),
         });
         let at_once = (!all.is_empty() && each_path.is_none()).then_some(&all);
         let verified = verify(
             certificate,
-            self.anchors_for(certificate, &candidates.signatures),
+            self.anchors_for(own, &candidates.signatures),
             &candidates.certificates,
             &candidates.signatures,
             now,
@@ -150,15 +162,15 @@ impl Authorities {
     /// its certificates are revoked.
     pub(crate) fn verify_without_crls<'p>(
         &'p self,
-        certificate: &'p EndEntityCert<'p>,
+        own: &'p ParsedCertificate<'_>,
         intermediates: &'p [CertificateDer<'p>],
         signatures: &SignatureChecker,
         now: SystemTime,
         usage: KeyUsage,
     ) -> Result<VerifiedPath<'p>, Error> {
         verify(
-            certificate,
-            self.anchors_for(certificate, signatures),
+            own.webpki().map_err(Error::clone)?,
+            self.anchors_for(own, signatures),
             intermediates,
             signatures,
             unix_time(now),
@@ -172,16 +184,13 @@ impl Authorities {
     /// and signed itself. Many others may have its name, and each of their keys would be tried.
     fn anchors_for(
         &self,
-        certificate: &EndEntityCert<'_>,
+        own: &ParsedCertificate<'_>,
         signatures: &SignatureChecker,
     ) -> &[TrustAnchor<'static>] {
-        let der = certificate.der();
-        let is_itself = |only: &Option<CertificateDer<'_>>| only.as_ref() == Some(&der);
+        let is_itself = |only: &Option<CertificateDer<'_>>| only.as_ref() == Some(own.der);
         let itself = self.alone.iter().position(is_itself);
         let signed_itself = |anchor: &&TrustAnchor<'_>| {
-            ParsedCertificate::of(&der).is_some_and(|parts| {
-                signatures.check(&parts, &anchor.subject_public_key_info) == SignatureCheck::Valid
-            })
+            signatures.check(own, &anchor.subject_public_key_info) == SignatureCheck::Valid
         };
         let itself = itself.and_then(|at| self.anchors.get(at));
         match itself.filter(signed_itself) {
@@ -207,7 +216,7 @@ impl Authorities {
 /// Why there is no path, and which lists were asked last.
 pub(crate) struct NoPath<'a> {
     pub(crate) error: Error,
-    pub(crate) asked: Lists<'a>,
+    pub(crate) asked: SelectedCrls<'a>,
 }
 
 /// Looks for revoked certificates in each path by itself, where CAs share a name: the verifier asks
@@ -219,7 +228,7 @@ struct EachPath<'a> {
     /// What is left of [`MAX_PATHS`].
     left: Cell<usize>,
     signatures: &'a SignatureChecker,
-    list_signatures: ListSignatures,
+    crl_signatures: CrlSignatureBudget,
     /// Why the first path was refused.
     failed: RefCell<Option<NoPath<'a>>>,
 }
@@ -227,7 +236,7 @@ struct EachPath<'a> {
 impl<'a> EachPath<'a> {
     /// Verifies this very path, which is valid apart from that, with its own lists.
     fn check(&self, path: &VerifiedPath<'_>) -> Result<(), Error> {
-        let mut asked = Lists::NONE;
+        let mut asked = SelectedCrls::NONE;
         let checked = self.lists(path).and_then(|lists| {
             asked = lists;
             let intermediates: Vec<_> = path.intermediate_certificates().map(Cert::der).collect();
@@ -251,11 +260,11 @@ impl<'a> EachPath<'a> {
         })
     }
 
-    fn lists(&self, path: &VerifiedPath<'_>) -> Result<Lists<'a>, Error> {
+    fn lists(&self, path: &VerifiedPath<'_>) -> Result<SelectedCrls<'a>, Error> {
         let left = self.left.get().checked_sub(1);
         self.left
             .set(left.ok_or(Error::MaximumSignatureChecksExceeded)?);
-        self.authorities.crls.of_path(path, &self.list_signatures)
+        self.authorities.crls.of_path(path, &self.crl_signatures)
     }
 }
 
@@ -283,10 +292,10 @@ fn verify<'p>(
     signatures: &SignatureChecker,
     now: UnixTime,
     usage: KeyUsage,
-    asked: Option<&Lists<'_>>,
+    asked: Option<&SelectedCrls<'_>>,
     check: Option<CheckPath<'_>>,
 ) -> Result<VerifiedPath<'p>, Error> {
-    let lists = asked.map(Lists::parsed);
+    let lists = asked.map(SelectedCrls::parsed);
     let revocation = lists
         .as_ref()
         .map(|lists| RevocationOptionsBuilder::new(lists))

@@ -4,9 +4,9 @@ use std::time::SystemTime;
 
 use rustls_pki_types::{CertificateDer, TrustAnchor};
 
+use super::presented::PresentedChain;
 use super::signatures::SignatureChecker;
 use crate::tls::x509::certificate::{ParsedCertificate, extension};
-use crate::tls::x509::facts;
 
 /// The most certificates that a peer may present beside its own. A path has at most
 /// [`MAX_BETWEEN`](super::explain::MAX_BETWEEN) of them; peers also present the trusted CA's, or one
@@ -31,35 +31,29 @@ pub(crate) struct Candidates<'a> {
     pub(crate) signatures: SignatureChecker,
 }
 
-struct Candidate<'a> {
-    der: &'a [u8],
-    parts: ParsedCertificate<'a>,
-}
-
 impl<'a> Candidates<'a> {
     /// Follows the names of issuers upwards from the peer's own certificate.
     pub(crate) fn new(
-        own: &'a [u8],
-        above: &'a [CertificateDer<'_>],
+        presented: &PresentedChain<'a>,
         anchors: &[TrustAnchor<'_>],
         now: SystemTime,
     ) -> Self {
         let mut chosen = Candidates {
             certificates: Vec::new(),
             is_cut: false,
-            are_too_many: above.len() > MAX_ABOVE,
+            are_too_many: presented.len() > MAX_ABOVE + 1,
             signatures: SignatureChecker::new(anchors.len()),
         };
         if chosen.are_too_many {
             return chosen;
         }
-        let Some(own) = Candidate::read(own) else {
+        let Some(own) = presented.own() else {
             return chosen;
         };
-        let mut all: Vec<Candidate<'a>> = Vec::new();
-        for one in above.iter().filter_map(|der| Candidate::read(der)) {
-            let is_same = |other: &Candidate<'_>| other.der == one.der;
-            if !is_same(&own) && !all.iter().any(is_same) {
+        let mut all: Vec<&ParsedCertificate<'a>> = Vec::new();
+        for one in presented.above() {
+            let is_same = |other: &ParsedCertificate<'_>| other.der == one.der;
+            if !is_same(own) && !all.iter().any(|other| is_same(other)) {
                 all.push(one);
             }
         }
@@ -67,18 +61,18 @@ impl<'a> Candidates<'a> {
             let mut anchors = anchors.iter();
             anchors.any(|anchor| *anchor.subject == *name)
         };
-        let mut leads_to_anchor = is_trusted(own.parts.issuer.content);
+        let mut leads_to_anchor = is_trusted(own.issuer.content());
         let mut is_left_out = false;
         let mut spare = MAX_SPARE;
-        let mut names = vec![own.parts.issuer.content];
+        let mut names = vec![own.issuer.content()];
         let mut at = 0;
         while let Some(&name) = names.get(at) {
             at += 1;
             let mut namesakes: Vec<_> = all
                 .iter()
-                .filter(|one| one.parts.subject.content == name)
+                .filter(|one| one.subject.content() == name)
                 .collect();
-            for issuer in namesakes.iter().map(|one| one.parts.issuer.content) {
+            for issuer in namesakes.iter().map(|one| one.issuer.content()) {
                 leads_to_anchor |= is_trusted(issuer);
                 if !names.contains(&issuer) {
                     names.push(issuer);
@@ -87,12 +81,12 @@ impl<'a> Candidates<'a> {
             // The likely ones first; of those that are equal, the ones that were presented first.
             if namesakes.len() > 1 {
                 namesakes.sort_by_cached_key(|one| {
-                    let children = all.iter().chain([&own]);
-                    let mut children = children.filter(|child| child.parts.issuer.content == name);
+                    let children = all.iter().copied().chain([own]);
+                    let mut children = children.filter(|child| child.issuer.content() == name);
                     (
-                        !children.any(|child| one.may_have_signed(child)),
-                        !one.can_sign(now),
-                        !is_trusted(one.parts.issuer.content),
+                        !children.any(|child| may_have_signed(one, child)),
+                        !can_sign(one, now),
+                        !is_trusted(one.issuer.content()),
                     )
                 });
             }
@@ -100,7 +94,7 @@ impl<'a> Candidates<'a> {
             is_left_out |= namesakes.len() > most;
             spare = spare.saturating_sub(namesakes.len().min(most).saturating_sub(1));
             let kept = namesakes.iter().take(most);
-            let kept = kept.map(|one| CertificateDer::from(one.der));
+            let kept = kept.map(|one| CertificateDer::from(&**one.der));
             chosen.certificates.extend(kept);
         }
         chosen.is_cut = is_left_out && leads_to_anchor;
@@ -108,28 +102,23 @@ impl<'a> Candidates<'a> {
     }
 }
 
-impl<'a> Candidate<'a> {
-    fn read(der: &'a [u8]) -> Option<Self> {
-        ParsedCertificate::of(der).map(|parts| Candidate { der, parts })
+/// Whether the key identifiers allow that the one's key signed the child (RFC 5280, sections 4.2.1.1
+/// and 4.2.1.2). Neither has to have one.
+fn may_have_signed(one: &ParsedCertificate<'_>, child: &ParsedCertificate<'_>) -> bool {
+    let own = one.extension(extension::SUBJECT_KEY_ID);
+    let signer = child.extension(extension::AUTHORITY_KEY_ID);
+    let signer = signer.and_then(|id| id.elements().find(|field| field.tag == KEY_ID));
+    match (own, signer) {
+        (Some(own), Some(signer)) => own.content == signer.content,
+        _ => true,
     }
+}
 
-    /// Whether the key identifiers allow that this one's key signed the other (RFC 5280, sections
-    /// 4.2.1.1 and 4.2.1.2). Neither has to have one.
-    fn may_have_signed(&self, child: &Candidate<'_>) -> bool {
-        let own = self.parts.extension(extension::SUBJECT_KEY_ID);
-        let signer = child.parts.extension(extension::AUTHORITY_KEY_ID);
-        let signer = signer.and_then(|id| id.elements().find(|item| item.tag == KEY_ID));
-        match (own, signer) {
-            (Some(own), Some(signer)) => own.content == signer.content,
-            _ => true,
-        }
-    }
-
-    fn can_sign(&self, now: SystemTime) -> bool {
-        let der = CertificateDer::from(self.der);
-        let is_current = facts::validity(&der).is_some_and(|(from, to)| from <= now && now <= to);
-        is_current && facts::is_ca(&der)
-    }
+fn can_sign(one: &ParsedCertificate<'_>, now: SystemTime) -> bool {
+    let is_current = one
+        .validity()
+        .is_some_and(|(from, to)| from <= now && now <= to);
+    is_current && one.is_ca()
 }
 
 /// The tag of the keyIdentifier in an AuthorityKeyIdentifier (RFC 5280, section 4.2.1.1).
@@ -177,7 +166,8 @@ mod tests {
         above: &[CertificateDer<'_>],
         trusted: &Authorities,
     ) -> (Vec<Vec<u8>>, bool) {
-        let candidates = Candidates::new(own, above, trusted.anchors(), SystemTime::now());
+        let presented = PresentedChain::new(own, above);
+        let candidates = Candidates::new(&presented, trusted.anchors(), SystemTime::now());
         let certificates = candidates.certificates.iter();
         let certificates = certificates.map(|der| der.to_vec()).collect();
         (certificates, candidates.is_cut)
@@ -234,8 +224,9 @@ mod tests {
         let own = Ca::new("own").below(&line);
         for (count, are_too_many) in [(MAX_ABOVE, false), (MAX_ABOVE + 1, true)] {
             let above = vec![line.below(&root); count];
+            let presented = PresentedChain::new(&own, &above);
             let trusted = root.trusted();
-            let candidates = Candidates::new(&own, &above, trusted.anchors(), SystemTime::now());
+            let candidates = Candidates::new(&presented, trusted.anchors(), SystemTime::now());
             assert_eq!(candidates.are_too_many, are_too_many);
             assert_eq!(candidates.certificates.is_empty(), are_too_many);
         }

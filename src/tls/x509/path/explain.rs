@@ -7,15 +7,15 @@ use std::time::SystemTime;
 use rustls::CertificateError;
 use rustls_pki_types::CertificateDer;
 use webpki::{DerTypeId, EndEntityCert, Error, KeyUsage};
-use x509_cert::der::Decode;
-use x509_cert::ext::pkix::BasicConstraints;
 
 use super::authorities::Authorities;
 use super::candidates::{Candidates, MAX_ABOVE};
+use super::presented::PresentedChain;
 use super::signatures::SignatureCheck;
-use crate::tls::x509::certificate::{self, Element, Elements, ParsedCertificate, extension};
-use crate::tls::x509::describe::{fault, other, quoted};
-use crate::tls::x509::facts::{self, Day, distinguished, system_time};
+use crate::tls::x509::certificate::{ParsedCertificate, extension};
+use crate::tls::x509::der::{Element, Elements};
+use crate::tls::x509::describe::{Day, fault, other, quoted, system_time};
+use crate::tls::x509::distinguished_name::DistinguishedName;
 
 /// What is wrong, and where.
 #[derive(Debug)]
@@ -70,29 +70,23 @@ pub(crate) enum Text {
     Sentence(String),
 }
 
-/// What a peer presents, and what it is verified by.
-pub(crate) struct Explainer<'a> {
-    presented: &'a [CertificateDer<'a>],
-    candidates: &'a Candidates<'a>,
-    authorities: &'a Authorities,
+/// A peer's certificates, and what they were verified by.
+pub(crate) struct Explainer<'p, 'a> {
+    presented: &'p PresentedChain<'a>,
+    candidates: &'p Candidates<'a>,
+    authorities: &'p Authorities,
     now: SystemTime,
     usage: KeyUsage,
     /// The peer's own certificate, and those above it by their names, as far as they came along.
-    way: Vec<Presented<'a>>,
-}
-
-#[derive(Clone)]
-struct Presented<'a> {
-    der: &'a CertificateDer<'a>,
-    parts: ParsedCertificate<'a>,
+    way: Vec<&'p ParsedCertificate<'a>>,
 }
 
 /// Who signed a certificate, among the CAs that have the name of its issuer.
-enum SignedBy<'a> {
+enum SignedBy<'p, 'a> {
     /// One that is trusted here.
     Trusted,
     /// One that the peer presents.
-    Presented(Box<Presented<'a>>),
+    Presented(&'p ParsedCertificate<'a>),
     /// There is none of that name.
     Unknown,
     /// None of them, and what speaks against the first.
@@ -113,12 +107,12 @@ const CLIENT_AUTH: u8 = 2;
 /// The extensions that rustls-webpki knows, all of them below id-ce.
 const KNOWN_EXTENSIONS: [u8; 6] = [15, 17, 19, 30, 31, 37];
 
-impl<'a> Explainer<'a> {
+impl<'p, 'a> Explainer<'p, 'a> {
     /// The peer's own certificate is the first of those that it presents.
     pub(crate) fn new(
-        presented: &'a [CertificateDer<'a>],
-        candidates: &'a Candidates<'a>,
-        authorities: &'a Authorities,
+        presented: &'p PresentedChain<'a>,
+        candidates: &'p Candidates<'a>,
+        authorities: &'p Authorities,
         now: SystemTime,
         usage: KeyUsage,
     ) -> Self {
@@ -130,24 +124,26 @@ impl<'a> Explainer<'a> {
             usage,
             way: Vec::new(),
         };
-        let mut next = presented.first().and_then(Presented::read);
+        let mut next = presented.own();
         // They might go round in a circle.
         let most = presented.len().min(MAX_ABOVE + 1);
         while let Some(one) = next.filter(|_| chain.way.len() < most) {
-            next = chain.issuers(&one).next();
+            next = chain.issuers(one).next();
             chain.way.push(one);
         }
         chain
     }
 
     /// Those of the presented certificates that have the name of this one's issuer.
-    fn issuers(&self, below: &Presented<'a>) -> impl Iterator<Item = Presented<'a>> {
-        let (der, name) = (below.der, below.parts.issuer.content);
-        let above = self.presented.get(1..).unwrap_or_default();
-        above
+    fn issuers(
+        &self,
+        below: &ParsedCertificate<'a>,
+    ) -> impl Iterator<Item = &'p ParsedCertificate<'a>> {
+        let (der, name) = (below.der, below.issuer);
+        self.presented
+            .above()
             .iter()
-            .filter_map(Presented::read)
-            .filter(move |above| above.parts.subject.content == name && above.der != der)
+            .filter(move |above| above.subject == name && above.der != der)
     }
 
     /// Whether the peer presents nothing but its own certificate, as far as the way up goes.
@@ -161,12 +157,11 @@ impl<'a> Explainer<'a> {
         self.candidates.signatures.begin_explaining();
         for (at, one) in self.way.iter().enumerate() {
             // One that signed itself would not have to be read for it if it were trusted.
-            let parts = &one.parts;
-            if at > 0 && parts.issuer.content == parts.subject.content {
+            if at > 0 && one.is_self_issued() {
                 continue;
             }
-            if let Err(error) = EndEntityCert::try_from(one.der) {
-                let (cause, text) = unread(&error, one.der);
+            if let Err(error) = one.webpki() {
+                let (cause, text) = unread(error, Some(one));
                 return self.of(at, cause, text);
             }
         }
@@ -183,11 +178,10 @@ impl<'a> Explainer<'a> {
         if read.len() == above.len() {
             return None;
         }
-        let own = self.presented.first()?;
-        let own = EndEntityCert::try_from(own).ok()?;
+        let own = self.presented.supported_own().ok()?;
         self.authorities
             .verify_without_crls(
-                &own,
+                own,
                 &read,
                 &self.candidates.signatures,
                 self.now,
@@ -199,19 +193,19 @@ impl<'a> Explainer<'a> {
     fn explain_read(&self, error: &Error) -> Finding {
         let sentence = Finding::sentence;
         match error {
-            Error::UnknownIssuer => self.unknown(self.way.last()),
+            Error::UnknownIssuer => self.unknown(self.way.last().copied()),
             Error::CertExpired { not_after, .. } => {
                 let end = system_time(*not_after);
                 let text = format!("expired on {}", Day(end));
                 self.of_whose(Cause::Expired, text, |one| {
-                    facts::validity(one.der).is_some_and(|(_, to)| to == end)
+                    one.validity().is_some_and(|(_, to)| to == end)
                 })
             }
             Error::CertNotValidYet { not_before, .. } => {
                 let begin = system_time(*not_before);
                 let text = format!("is not valid before {}", Day(begin));
                 self.of_whose(Cause::NotValidYet, text, |one| {
-                    facts::validity(one.der).is_some_and(|(at, _)| at == begin)
+                    one.validity().is_some_and(|(at, _)| at == begin)
                 })
             }
             Error::RequiredEkuNotFoundContext(_) => {
@@ -220,7 +214,7 @@ impl<'a> Explainer<'a> {
                     false => (SERVER_AUTH, "servers"),
                 };
                 self.of_whose(Cause::Purpose, format!("is not for {whom}"), |one| {
-                    let purposes = one.parts.extension(extension::EXTENDED_KEY_USAGE);
+                    let purposes = one.extension(extension::EXTENDED_KEY_USAGE);
                     purposes.is_some_and(|purposes| {
                         !purposes
                             .elements()
@@ -231,8 +225,8 @@ impl<'a> Explainer<'a> {
             Error::CaUsedAsEndEntity => self.of(0, Cause::CaOwn, "is a CA's own".to_owned()),
             Error::EndEntityUsedAsCa => {
                 let above = self.way.iter().skip(1);
-                let at = above.take_while(|one| facts::is_ca(one.der)).count();
-                let issuer = self.way.get(at).map(|one| named(one.parts.issuer));
+                let at = above.take_while(|one| one.is_ca()).count();
+                let issuer = self.way.get(at).map(|one| named(one.issuer));
                 let issuer = issuer.unwrap_or_default();
                 let text = format!("is signed by {issuer}, whose certificate is no CA's");
                 self.of(at, Cause::Other, text)
@@ -275,51 +269,38 @@ impl<'a> Explainer<'a> {
             error => {
                 let text = format!("can't be used: {}", fault(error));
                 self.of_whose(Cause::Other, text, |one| {
-                    let alone = EndEntityCert::try_from(one.der).map(|certificate| {
-                        let path = self.authorities.verify_without_crls(
-                            &certificate,
-                            &[],
-                            &self.candidates.signatures,
-                            self.now,
-                            self.usage,
-                        );
-                        path.err().as_ref() == Some(error)
-                    });
-                    alone.unwrap_or(false)
+                    let alone = self.authorities.verify_without_crls(
+                        one,
+                        &[],
+                        &self.candidates.signatures,
+                        self.now,
+                        self.usage,
+                    );
+                    one.is_supported() && alone.err().as_ref() == Some(error)
                 })
             }
         }
     }
 
     /// No CA has the name that this certificate has for its issuer.
-    fn unknown(&self, last: Option<&Presented<'a>>) -> Finding {
-        let Some(Presented { parts, .. }) = last else {
+    fn unknown(&self, last: Option<&ParsedCertificate<'a>>) -> Finding {
+        let Some(last) = last else {
             return self.of(0, Cause::Damaged, "is damaged".to_owned());
         };
         let is_own = self.way.len() == 1;
-        let is_self_issued = parts.issuer.content == parts.subject.content;
-        if is_own
-            && is_self_issued
-            && self.signed(parts, parts.key.content) == SignatureCheck::Valid
-        {
+        if is_own && last.is_self_issued() && self.signed(last, last.key) == SignatureCheck::Valid {
             return self.of(
                 0,
                 Cause::SelfSigned,
                 "is signed by nobody but itself".to_owned(),
             );
         }
-        let ca = named(parts.issuer);
-        let trusted = self.authorities.anchors().iter().map(|anchor| Element {
-            content: &anchor.subject,
-            ..Element::default()
-        });
-        let above = self.presented.get(1..).unwrap_or_default();
-        let came = above
-            .iter()
-            .filter_map(|der| Some(ParsedCertificate::of(der)?.subject));
-        let is_other = |name: Element<'_>| {
-            name.content != parts.issuer.content && certificate::reads_the_same(name, parts.issuer)
-        };
+        let ca = named(last.issuer);
+        let trusted = self.authorities.anchors().iter();
+        let trusted = trusted.map(|anchor| &*anchor.subject);
+        let came = self.presented.above().iter();
+        let came = came.map(|above| above.subject.content());
+        let is_other = |name: &[u8]| name != last.issuer.content() && last.issuer.reads_like(name);
         if trusted.chain(came).any(is_other) {
             let text = format!("CA {ca} has its name written or encoded in another way itself");
             return Finding::sentence(Cause::OtherEncoding, text);
@@ -331,23 +312,23 @@ impl<'a> Explainer<'a> {
     /// Finds the certificate on the way up that the CA of its issuer's name has not signed, as far
     /// as can be told.
     fn not_signed(&self) -> Finding {
-        let mut next = self.way.first().cloned();
+        let mut next = self.way.first().copied();
         for at in 0..self.presented.len() {
             let Some(one) = next else {
                 break;
             };
-            let (signed, is_trusted) = match self.signer(&one) {
+            let (signed, is_trusted) = match self.signer(one) {
                 SignedBy::Presented(above) => {
-                    next = Some(*above);
+                    next = Some(above);
                     continue;
                 }
                 SignedBy::Trusted => break,
-                SignedBy::Unknown => return self.unknown(Some(&one)),
+                SignedBy::Unknown => return self.unknown(Some(one)),
                 SignedBy::None { signed, is_trusted } => (signed, is_trusted),
             };
             return match signed {
                 SignatureCheck::NotChecked => self.not_signed_from_the_top(),
-                signed => by_other_key(at, &one, signed, is_trusted),
+                signed => by_other_key(at, one, signed, is_trusted),
             };
         }
         self.of(0, Cause::Other, "can't be used".to_owned())
@@ -369,22 +350,17 @@ impl<'a> Explainer<'a> {
         self.too_many_signers()
     }
 
-    fn signer(&self, one: &Presented<'a>) -> SignedBy<'a> {
+    fn signer(&self, one: &ParsedCertificate<'a>) -> SignedBy<'p, 'a> {
         let anchors = self.authorities.anchors().iter();
         let trusted = anchors
-            .filter(|anchor| *anchor.subject == *one.parts.issuer.content)
+            .filter(|anchor| *anchor.subject == *one.issuer.content())
             .map(|anchor| (&*anchor.subject_public_key_info, None));
-        let presented: Vec<_> = self.issuers(one).collect();
-        let presented = presented
-            .iter()
-            .map(|above| (above.parts.key.content, Some(above)));
+        let presented = self.issuers(one).map(|above| (above.key, Some(above)));
         let mut none = SignedBy::Unknown;
         for (key, above) in trusted.chain(presented) {
-            match (self.signed(&one.parts, key), above) {
+            match (self.signed(one, key), above) {
                 (SignatureCheck::Valid, None) => return SignedBy::Trusted,
-                (SignatureCheck::Valid, Some(above)) => {
-                    return SignedBy::Presented(Box::new(above.clone()));
-                }
+                (SignatureCheck::Valid, Some(above)) => return SignedBy::Presented(above),
                 (signed, above) if matches!(none, SignedBy::Unknown) => {
                     let is_trusted = above.is_none();
                     none = SignedBy::None { signed, is_trusted };
@@ -407,10 +383,8 @@ impl<'a> Explainer<'a> {
     /// A CA allows fewer CAs below it than there are.
     fn too_long(&self) -> Finding {
         let too_long = self.way.iter().enumerate().skip(1).find_map(|(at, one)| {
-            let constraints = one.parts.extension(extension::BASIC_CONSTRAINTS)?;
-            let constraints = BasicConstraints::from_der(constraints.whole).ok()?;
-            let most = constraints.path_len_constraint?;
-            (usize::from(most) + 1 < at).then(|| (named(one.parts.subject), most))
+            let most = one.path_len_constraint()?;
+            (usize::from(most) + 1 < at).then(|| (named(one.subject), most))
         });
         let text = match too_long {
             Some((ca, most)) => {
@@ -429,12 +403,12 @@ impl<'a> Explainer<'a> {
         let top = self.way.last()?;
         let trusted = self.authorities.anchors().iter();
         let trusted = trusted
-            .filter(|anchor| *anchor.subject == *top.parts.issuer.content)
+            .filter(|anchor| *anchor.subject == *top.issuer.content())
             .filter_map(|anchor| anchor.name_constraints.as_deref())
-            .map(|constraints| (self.way.len(), top.parts.issuer, Elements(constraints)));
+            .map(|constraints| (self.way.len(), top.issuer, Elements(constraints)));
         let presented = self.way.iter().enumerate().filter_map(|(at, one)| {
-            let constraints = one.parts.extension(extension::NAME_CONSTRAINTS)?;
-            Some((at, one.parts.subject, constraints.elements()))
+            let constraints = one.extension(extension::NAME_CONSTRAINTS)?;
+            Some((at, one.subject, constraints.elements()))
         });
         trusted.chain(presented).find_map(|(at, ca, constraints)| {
             // Those permitted and those excluded, each a list of subtrees.
@@ -451,9 +425,9 @@ impl<'a> Explainer<'a> {
         &self,
         cause: Cause,
         text: String,
-        holds: impl Fn(&Presented<'a>) -> bool,
+        holds: impl Fn(&ParsedCertificate<'a>) -> bool,
     ) -> Finding {
-        match self.way.iter().position(holds) {
+        match self.way.iter().position(|one| holds(one)) {
             Some(at) => self.of(at, cause, text),
             None if self.way.len() == 1 => self.of(0, cause, text),
             None => {
@@ -509,20 +483,14 @@ impl Finding {
     }
 }
 
-impl<'a> Presented<'a> {
-    fn read(der: &'a CertificateDer<'a>) -> Option<Self> {
-        ParsedCertificate::of(der).map(|parts| Presented { der, parts })
-    }
-}
-
-fn of(at: usize, one: &Presented<'_>, cause: Cause, text: String) -> Finding {
+fn of(at: usize, one: &ParsedCertificate<'_>, cause: Cause, text: String) -> Finding {
     match at {
         0 => Finding {
             cause,
             text: Text::Own(text),
         },
         _ => {
-            let ca = named(one.parts.subject);
+            let ca = named(one.subject);
             Finding::sentence(cause, format!("the certificate of CA {ca} {text}"))
         }
     }
@@ -531,11 +499,11 @@ fn of(at: usize, one: &Presented<'_>, cause: Cause, text: String) -> Finding {
 /// What is said of a certificate that the CA of its issuer's name has not signed, so far up.
 fn by_other_key(
     at: usize,
-    one: &Presented<'_>,
+    one: &ParsedCertificate<'_>,
     signed: SignatureCheck,
     is_trusted: bool,
 ) -> Finding {
-    let ca = named(one.parts.issuer);
+    let ca = named(one.issuer);
     match signed {
         SignatureCheck::UnsupportedSignature(kind) => {
             let text = format!("is signed with {kind}, which is not supported");
@@ -553,23 +521,25 @@ fn by_other_key(
 }
 
 /// A distinguished name in quotation marks.
-fn named(name: Element<'_>) -> String {
-    quoted(&distinguished(name))
+fn named(name: DistinguishedName<'_>) -> String {
+    quoted(&name.to_string())
 }
 
 /// What is said of a certificate that rustls-webpki can't read.
-pub(crate) fn unread(error: &Error, der: &CertificateDer<'_>) -> (Cause, String) {
-    let parts = ParsedCertificate::of(der);
+pub(crate) fn unread(
+    error: &Error,
+    certificate: Option<&ParsedCertificate<'_>>,
+) -> (Cause, String) {
     let (cause, text) = match error {
         Error::UnsupportedCertVersion => (Cause::Version, "is not of X.509 version 3"),
         Error::UnsupportedCriticalExtension => {
-            let unknown = parts
-                .iter()
-                .flat_map(ParsedCertificate::extensions)
-                .find(|extension| {
-                    let is_known = |id| KNOWN_EXTENSIONS.contains(&id);
-                    extension.is_critical && !extension.id_ce().is_some_and(is_known)
-                });
+            let mut extensions = certificate
+                .into_iter()
+                .flat_map(ParsedCertificate::extensions);
+            let unknown = extensions.find(|extension| {
+                let is_known = |id| KNOWN_EXTENSIONS.contains(&id);
+                extension.is_critical && !extension.id_ce().is_some_and(is_known)
+            });
             let unknown = unknown.map(|extension| extension.title());
             let text = format!(
                 "has the critical extension {}, which is not supported",
@@ -582,7 +552,7 @@ pub(crate) fn unread(error: &Error, der: &CertificateDer<'_>) -> (Cause, String)
             "is damaged: it names two different kinds of signature",
         ),
         Error::ExtensionValueInvalid => (Cause::Damaged, "is damaged: it has an extension twice"),
-        _ if parts.is_some_and(|parts| parts.has_unique_id) => (
+        _ if certificate.is_some_and(|one| one.has_unique_id) => (
             Cause::Unsupported,
             "has a unique identifier of its issuer or subject, which is not supported",
         ),
@@ -593,7 +563,7 @@ pub(crate) fn unread(error: &Error, der: &CertificateDer<'_>) -> (Cause, String)
 
 /// What the base of a subtree is on, if rustls-webpki does not compare such names and takes each of
 /// them for a violation. These certificates are below it.
-fn unsupported_names(base: Element<'_>, below: &[Presented<'_>]) -> Option<&'static str> {
+fn unsupported_names(base: Element<'_>, below: &[&ParsedCertificate<'_>]) -> Option<&'static str> {
     // A GeneralName (RFC 5280, section 4.2.1.6).
     let kind = |name: Element<'_>| name.tag & 0x1f;
     let names = match kind(base) {
@@ -608,7 +578,7 @@ fn unsupported_names(base: Element<'_>, below: &[Presented<'_>]) -> Option<&'sta
         _ => return None,
     };
     let are_there = below.iter().any(|one| {
-        let alternatives = one.parts.extension(extension::SUBJECT_ALT_NAME);
+        let alternatives = one.extension(extension::SUBJECT_ALT_NAME);
         let mut alternatives = alternatives.into_iter().flat_map(Element::elements);
         alternatives.any(|name| kind(name) == kind(base))
     });

@@ -3,5 +3,6 @@
 pub(crate) mod authorities;
 pub(crate) mod candidates;
 pub(crate) mod explain;
+pub(crate) mod presented;
 pub(crate) mod revocation;
 pub(crate) mod signatures;

@@ -1,15 +1,13 @@
 //! What the CRLs say of a peer's certificates.
 
-use std::iter;
-
 use rustls::CertificateError;
-use rustls_pki_types::CertificateDer;
-use webpki::{Cert, EndEntityCert, Error as Fault};
+use webpki::Error as Fault;
 
 use super::authorities::NoPath;
-use crate::tls::x509::crl::Lists;
-use crate::tls::x509::describe::{other, quoted};
-use crate::tls::x509::facts::{self, Day, system_time};
+use super::presented::PresentedChain;
+use crate::tls::x509::certificate::ParsedCertificate;
+use crate::tls::x509::crl_store::SelectedCrls;
+use crate::tls::x509::describe::{Day, other, quoted, system_time};
 
 /// What a CRL says of a peer's certificates, or that none does.
 pub(crate) struct RevocationFault {
@@ -23,12 +21,13 @@ impl RevocationFault {
     /// Puts into words that fault, if it is one of CRLs, of which these are all.
     pub(crate) fn new(
         no_path: &NoPath<'_>,
-        presented: &[&Cert<'_>],
-        all: &Lists<'_>,
+        presented: &PresentedChain<'_>,
+        all: &SelectedCrls<'_>,
     ) -> Option<Self> {
-        let way = way_up(presented);
+        let presented = presented.supported();
+        let way = way_up(&presented);
         let asked = &no_path.asked;
-        let of_other_key = |one: Option<&&Cert<'_>>| {
+        let of_other_key = |one: Option<&&ParsedCertificate<'_>>| {
             (
                 format!("no CRL is signed by the key of CA {}", issuer(one)),
                 Some(
@@ -39,7 +38,7 @@ impl RevocationFault {
         };
         let (what, hint) = match &no_path.error {
             Fault::CertRevoked => (
-                format!("{} is revoked", whose(presented, |one| asked.revokes(one))),
+                format!("{} is revoked", whose(&presented, |one| asked.revokes(one))),
                 None,
             ),
             Fault::UnknownRevocationStatus => {
@@ -60,7 +59,7 @@ impl RevocationFault {
             }
             Fault::CrlExpired { next_update, .. } => {
                 let end = system_time(*next_update);
-                let ended = |one: &&&Cert<'_>| asked.has_one_above_that_ends(one, end);
+                let ended = |one: &&&ParsedCertificate<'_>| asked.has_one_above_that_ends(one, end);
                 (
                     format!(
                         "the CRL of {} expired on {}",
@@ -83,26 +82,9 @@ impl RevocationFault {
     }
 }
 
-pub(crate) fn parsed<'a>(intermediates: &'a [CertificateDer<'_>]) -> Vec<EndEntityCert<'a>> {
-    intermediates
-        .iter()
-        .filter_map(|der| EndEntityCert::try_from(der).ok())
-        .collect()
-}
-
-/// The certificates that a peer presented, its own first.
-pub(crate) fn presented<'a>(
-    certificate: &'a EndEntityCert<'a>,
-    above: &'a [EndEntityCert<'a>],
-) -> Vec<&'a Cert<'a>> {
-    iter::once(&**certificate)
-        .chain(above.iter().map(|above| &**above))
-        .collect()
-}
-
 /// The sender's certificate, which is the first that it presented, and those above it, as far as
 /// they came with it.
-fn way_up<'p, 'c>(presented: &[&'p Cert<'c>]) -> Vec<&'p Cert<'c>> {
+fn way_up<'p, 'a>(presented: &[&'p ParsedCertificate<'a>]) -> Vec<&'p ParsedCertificate<'a>> {
     let mut way = Vec::new();
     let mut next = presented.first().copied();
     // They might go round in a circle.
@@ -111,26 +93,29 @@ fn way_up<'p, 'c>(presented: &[&'p Cert<'c>]) -> Vec<&'p Cert<'c>> {
         next = presented
             .iter()
             .skip(1)
-            .find(|above| above.subject() == certificate.issuer())
+            .find(|above| above.subject == certificate.issuer)
             .copied();
     }
     way
 }
 
 /// Names the one that is at fault: the sender's own certificate, or that of a CA.
-fn whose(presented: &[&Cert<'_>], is_at_fault: impl Fn(&Cert<'_>) -> bool) -> String {
+fn whose(
+    presented: &[&ParsedCertificate<'_>],
+    is_at_fault: impl Fn(&ParsedCertificate<'_>) -> bool,
+) -> String {
     let at_fault = presented.iter().position(|one| is_at_fault(one));
     match at_fault.and_then(|at| presented.get(at).filter(|_| at > 0)) {
         None => "the certificate".to_owned(),
         Some(above) => {
-            let subject = facts::subject(&above.der()).unwrap_or_default();
+            let subject = above.subject.to_string();
             format!("the certificate of CA {}", quoted(&subject))
         }
     }
 }
 
 /// Who signed this certificate.
-fn issuer(certificate: Option<&&Cert<'_>>) -> String {
-    let issuer = certificate.and_then(|one| facts::issuer(&one.der()));
+fn issuer(certificate: Option<&&ParsedCertificate<'_>>) -> String {
+    let issuer = certificate.map(|one| one.issuer.to_string());
     quoted(&issuer.unwrap_or_default())
 }

@@ -7,7 +7,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm};
 use webpki::ALL_VERIFICATION_ALGS;
 
-use crate::tls::x509::certificate::{Elements, ParsedCertificate, oid_name};
+use crate::tls::x509::certificate::ParsedCertificate;
+use crate::tls::x509::der::{Elements, oid_name};
 use crate::tls::x509::keys;
 
 /// The most signatures that are verified to find a path, beside one for each trusted CA. The
