@@ -11,7 +11,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use memchr::memmem;
 
 use crate::error::TlsError;
-use crate::tls::x509::describe::quoted;
+use crate::quote::quoted;
 
 /// Text between two boundaries (RFC 7468, section 2), decoded.
 #[derive(Debug, PartialEq, Eq)]
