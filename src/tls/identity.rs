@@ -1,4 +1,4 @@
-//! Certificates of our own, and which of a server's a sender is shown.
+//! A certificate of our own, and its key.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,14 +15,14 @@ use super::x509::warning::{TlsWarning, ending};
 use super::x509::{keys, pem, schemes};
 use crate::error::TlsError;
 
-/// A certificate chain and its private key: a server's, or a client's.
+/// A certificate chain and its private key, of a server or of a client.
 #[derive(Clone)]
 pub struct Identity {
     key: Arc<CertifiedKey>,
-    /// DNS names, among them such as `*.example.net`.
+    /// The DNS names of the own certificate, wildcards such as `*.example.net` among them.
     names: Vec<String>,
     chain: Vec<Summary>,
-    /// Whether it is for a DNS name or an IP address.
+    /// Whether the own certificate is for a DNS name or an IP address.
     is_for_host: bool,
 }
 
@@ -31,7 +31,7 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// When a file can't be read, and as [`from_pem`](Self::from_pem).
+    /// When a file can't be read, and for the reasons of [`from_pem`](Self::from_pem).
     ///
     /// # Blocking
     ///
@@ -53,8 +53,8 @@ impl Identity {
     /// Takes a certificate chain and its private key as PEM (RFC 7468). The key is PKCS#8, PKCS#1
     /// or SEC1: RSA of 2048, 3072 or 4096 bits, ECDSA on P-256 or P-384, or Ed25519.
     ///
-    /// Both texts may be the same, and hold a CA's certificate, CRLs and parameters too. Of several
-    /// keys, the first is taken that belongs to one of the certificates.
+    /// Both texts may be the same, and may also hold a CA's certificate, CRLs and parameters. Of
+    /// several keys, the first is taken that belongs to one of the certificates.
     ///
     /// # Errors
     ///
@@ -88,7 +88,7 @@ impl Identity {
         Arc::clone(&self.key)
     }
 
-    /// What should be known of it as a server's certificate.
+    /// The faults of a server's certificate that its operator should know of.
     pub(super) fn warnings(&self, now: SystemTime) -> impl Iterator<Item = TlsWarning> {
         let own = self.chain.first().filter(|_| !self.is_for_host);
         let nameless = own.map(|own| TlsWarning::NoHostName {
@@ -100,15 +100,15 @@ impl Identity {
             .chain(ends.filter_map(move |summary| ending("certificate", summary, now)))
     }
 
-    /// Whether it is for this name, as it is.
-    pub(super) fn is_named(&self, wanted: &str) -> bool {
+    /// Whether it has exactly this DNS name.
+    pub(super) fn has_name(&self, wanted: &str) -> bool {
         self.names
             .iter()
             .any(|name| name.eq_ignore_ascii_case(wanted))
     }
 
-    /// Whether it is for all names beside this one (RFC 6125, section 6.4.3).
-    pub(super) fn is_for_all_beside(&self, wanted: &str) -> bool {
+    /// Whether it has the wildcard for this DNS name (RFC 6125, section 6.4.3).
+    pub(super) fn has_wildcard_for(&self, wanted: &str) -> bool {
         let Some(parent) = wanted.find('.').and_then(|at| wanted.get(at..)) else {
             return false;
         };
@@ -134,8 +134,8 @@ impl std::fmt::Debug for Identity {
     }
 }
 
-/// Parses certificates, also those that rustls-webpki can't parse: senders may take one, such as one
-/// of version 1.
+/// Parses certificates, also those that rustls-webpki can't parse, such as one of version 1: some
+/// senders accept them.
 fn parse<'a>(chain: &'a [CertificateDer<'a>]) -> Result<Vec<ParsedCertificate<'a>>, TlsError> {
     let parsed: Option<Vec<_>> = chain.iter().map(ParsedCertificate::parse).collect();
     parsed.ok_or_else(|| TlsError::Damaged {
@@ -145,7 +145,7 @@ fn parse<'a>(chain: &'a [CertificateDer<'a>]) -> Result<Vec<ParsedCertificate<'a
     })
 }
 
-/// The first key that belongs to a certificate, and where that is.
+/// The first key that belongs to a certificate, and the place of that certificate.
 fn key_and_certificate(
     keys: &[PrivateKeyDer<'_>],
     chain: &[ParsedCertificate<'_>],
@@ -170,7 +170,7 @@ fn key_and_certificate(
     })
 }
 
-/// Which of the certificates is the key's: what the one signs, the other verifies.
+/// The place of the key's certificate, which verifies the signature that the key makes.
 fn own_certificate(
     chain: &[ParsedCertificate<'_>],
     key: &dyn SigningKey,
@@ -185,8 +185,8 @@ fn own_certificate(
     }))
 }
 
-/// Brings the server's own certificate, which is the first, and those above it in the order that
-/// TLS 1.2 asks for (RFC 5246, section 7.4.2). The others follow as they were.
+/// Sorts the own certificate, which is the first, and those above it in the order that TLS 1.2
+/// requires (RFC 5246, section 7.4.2). The others follow in the order that they had.
 fn sort(chain: &mut [ParsedCertificate<'_>]) {
     let mut rest = chain;
     while let Some((last, above)) = rest.split_first_mut() {

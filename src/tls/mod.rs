@@ -1,5 +1,6 @@
-//! TLS: certificates, the server's configuration, and the stream on which async-tls's peculiarities
-//! end. Nothing outside this folder names async-tls or rustls.
+//! TLS in three rooms: [`server`] receives, [`client`] sends, and [`x509`] parses, verifies and
+//! describes the certificates of both. The files beside them serve both sides. Nothing outside this
+//! folder names async-tls or rustls.
 
 #[cfg(feature = "cli")]
 mod client;

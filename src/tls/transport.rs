@@ -1,4 +1,4 @@
-//! The transport below TLS, on either side, and the errors that come up through it.
+//! The transport below TLS, on either side, and the errors that reach us through it.
 
 use std::io;
 use std::pin::Pin;
@@ -6,8 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
-/// What bytes come from, below TLS or without it. It tries again when it was interrupted, and never
-/// says that the connection was aborted.
+/// The transport of a stream, below TLS or without it. It tries a read again when that was
+/// interrupted, and reports an aborted connection as a reset one.
 pub(crate) struct NormalizedTransport<IO>(pub(crate) IO);
 
 impl<IO: AsyncRead + Unpin> AsyncRead for NormalizedTransport<IO> {

@@ -1,4 +1,4 @@
-//! Connects to servers.
+//! The handshake with a server.
 
 use std::fmt;
 use std::io;
@@ -23,7 +23,7 @@ use crate::tls::suites;
 
 /// Connects to servers and sends to them.
 ///
-/// TLS 1.2 and 1.3; no session is resumed, so that each server is verified anew.
+/// It speaks TLS 1.2 and 1.3, and resumes no session, so that each server is verified anew.
 ///
 /// ```no_run
 /// use tlsink::{Connector, ServerVerifier};
@@ -45,15 +45,15 @@ pub struct Connector {
     max_answer: usize,
 }
 
-/// What a server may answer, in bytes, unless [`Connector::max_answer`] says otherwise.
+/// The most bytes that a server may answer, unless [`Connector::max_answer`] says otherwise.
 pub const MAX_ANSWER: usize = 4096;
 
 impl Connector {
-    /// Verifies servers like this, and shows no certificate.
+    /// Verifies servers with `verifier`, and shows them no certificate.
     ///
     /// # Errors
     ///
-    /// When there is no TLS to be had.
+    /// When rustls can't be configured.
     pub fn new(verifier: ServerVerifier) -> Result<Self, TlsError> {
         Ok(Connector {
             start: ClientConfig::builder()
@@ -73,26 +73,27 @@ impl Connector {
         self
     }
 
-    /// The most that a server may answer, in bytes: one that sends more ends the stream with
-    /// [`SendError::Answer`]. [`MAX_ANSWER`](crate::limits::MAX_ANSWER) by default.
+    /// Sets the most bytes that a server may answer: one that sends more ends the stream with
+    /// [`SendError::Answer`](crate::SendError::Answer). [`MAX_ANSWER`](crate::limits::MAX_ANSWER)
+    /// by default.
     pub fn max_answer(mut self, bytes: usize) -> Self {
         self.max_answer = bytes;
         self
     }
 
     /// Shakes hands with the server of this name, a DNS name or an IP address, over `io`. A DNS
-    /// name is also what the server is asked for (SNI, RFC 6066, section 3).
+    /// name is also sent to the server (SNI, RFC 6066, section 3).
     ///
-    /// It takes as long as the server does: a deadline is for the caller to set.
+    /// The server may take any time: the caller sets a deadline.
     ///
     /// # Errors
     ///
-    /// When the server is not the one that is meant, or takes no handshake like this one.
+    /// When the server can't be verified, or does not accept this handshake.
     pub async fn connect<IO>(&self, name: &str, io: IO) -> Result<Sender<IO>, ConnectError>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        // A name with a dot at its end is the same, but in no certificate and in no hello.
+        // A dot at its end makes a name absolute; no certificate and no hello has it.
         let name = name.strip_suffix('.').unwrap_or(name);
         let unusable = || ConnectError::Name {
             name: name.to_owned(),

@@ -1,13 +1,13 @@
-//! Certificates told apart by their digest.
+//! Fingerprints of certificates.
 
 use std::fmt;
 use std::str::FromStr;
 
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
-/// The SHA-256 digest of a certificate's DER, by which one certificate is meant and no other.
+/// The SHA-256 digest of a certificate's DER, which identifies that one certificate.
 ///
-/// It is shown as `openssl x509 -fingerprint -sha256` shows it: `44:02:9B:…`.
+/// It is displayed as `openssl x509 -fingerprint -sha256` does: `44:02:9B:…`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; SHA256_OUTPUT_LEN]);
 
@@ -22,15 +22,15 @@ impl Fingerprint {
     }
 }
 
-/// This is not the SHA-256 fingerprint of a certificate.
+/// The text is not the SHA-256 fingerprint of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseFingerprintError;
 
-/// What programs put before it. The `=` is OpenSSL's.
+/// The titles that programs put before a fingerprint. The `=` is OpenSSL's.
 const TITLES: [&str; 2] = ["sha256 fingerprint=", "sha256 "];
 
-/// Takes 64 hexadecimal digits in any case, with a colon between all bytes or none, and with what
-/// OpenSSL and this program put before them.
+/// Parses 64 hexadecimal digits in any case, with a colon between all bytes or none, behind the
+/// title that OpenSSL or this program puts before them, if there is one.
 impl FromStr for Fingerprint {
     type Err = ParseFingerprintError;
 

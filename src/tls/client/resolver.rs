@@ -1,4 +1,4 @@
-//! The certificate that a server is shown.
+//! Our certificate, as a server asks for it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,11 +7,11 @@ use rustls::SignatureScheme;
 use rustls::client::ResolvesClientCert;
 use rustls::sign::CertifiedKey;
 
-/// Our certificate, for a server that asks for one, and whether it did.
+/// Shows our certificate to a server that asks for one, and records whether it did.
 pub(super) struct ClientCertificateResolver {
     pub(super) key: Option<Arc<CertifiedKey>>,
     pub(super) asked: AtomicBool,
-    /// The server takes keys of this kind.
+    /// Whether the certificate was shown: the server accepts keys of its kind.
     pub(super) shown: AtomicBool,
 }
 

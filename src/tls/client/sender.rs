@@ -15,14 +15,14 @@ use super::resolver::ClientCertificateResolver;
 use super::transport::SenderTransport;
 use crate::tls::transport::tls_error;
 
-/// A stream to a server, which hears the server out while it sends.
+/// A stream to a server, which reads the server's answer while it sends.
 ///
-/// What the server answers is kept, up to a limit. When the server refuses, ends or breaks the
-/// stream, whatever goes on ends with that. Dropped before it is [finished](Self::finish), the
-/// stream is incomplete, and the server can tell.
+/// The server's answer is kept, up to a limit. When the server refuses, ends or breaks the stream,
+/// the pending call ends with that error. A stream that is dropped before it is
+/// [finished](Self::finish) is incomplete, and the server can tell.
 pub struct Sender<IO> {
     tls: TlsStream<SenderTransport<IO>>,
-    /// The first error, to be reported once everything before it has been read.
+    /// The first error, kept until all data before it has been read.
     failed: Option<io::Error>,
     resolver: Arc<ClientCertificateResolver>,
     answer: Vec<u8>,
@@ -44,9 +44,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
         }
     }
 
-    /// Sends all these bytes. When it is dropped before it is done, some of them may be sent.
+    /// Sends all these bytes. If the call is dropped before it is done, some of them may have been
+    /// sent.
     ///
-    /// A part of them may stay here until the next call, or the next [`flush`](Self::flush).
+    /// A part of them may be buffered until the next call, or the next [`flush`](Self::flush).
     ///
     /// # Errors
     ///
@@ -67,11 +68,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
         .await
     }
 
-    /// Hands everything to the transport.
+    /// Hands all buffered bytes to the transport.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send).
+    /// For the reasons of [`send`](Self::send).
     pub async fn flush(&mut self) -> Result<(), SendError> {
         poll_fn(|cx| {
             loop {
@@ -88,8 +89,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
         .await
     }
 
-    /// Waits until the server ends the stream, while there is nothing to send. It can be dropped
-    /// and called again.
+    /// Waits until the server ends the stream, while there is nothing to send. The call can be
+    /// dropped and made again.
     pub async fn ended(&mut self) -> SendError {
         poll_fn(|cx| match self.check(cx) {
             Ok(()) => Poll::Pending,
@@ -98,15 +99,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
         .await
     }
 
-    /// Sends a close_notify (RFC 8446, section 6.1) and waits for the server's. What the server
-    /// answered in between is the [`answer`](Self::answer) then.
+    /// Sends a close_notify (RFC 8446, section 6.1) and waits for the server's. Then
+    /// [`answer`](Self::answer) has the whole answer.
     ///
-    /// In TLS 1.3 a sender is done with its handshake before its certificate is looked at: until
-    /// this has returned, the server may never have read anything.
+    /// In TLS 1.3 a sender completes its handshake before the server looks at its certificate:
+    /// until this call has returned, the server may have read nothing.
     ///
     /// # Errors
     ///
-    /// As [`send`](Self::send), and when the server ends without a close_notify.
+    /// For the reasons of [`send`](Self::send), and when the server ends without a close_notify.
     pub async fn finish(&mut self) -> Result<(), SendError> {
         poll_fn(|cx| {
             match Pin::new(&mut self.tls).poll_close(cx) {
@@ -126,12 +127,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
         poll_fn(|cx| self.poll_end(cx)).await
     }
 
-    /// What the server has answered so far.
+    /// The server's answer so far.
     pub fn answer(&self) -> &[u8] {
         &self.answer
     }
 
-    /// Reads what there is, which is an error if it ends.
+    /// Reads all data that has come, and fails if the stream has ended.
     fn check(&mut self, cx: &mut Context<'_>) -> Result<(), SendError> {
         match self.poll_end(cx) {
             Poll::Pending => Ok(()),
@@ -161,10 +162,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
         }
     }
 
-    /// Reads, and reports the first error once nothing comes before it any more.
+    /// Reads, and reports the first error once all data before it has been read.
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut result = Pin::new(&mut self.tls).poll_read(cx, buf);
-        // What was authenticated before what is not valid is still there.
+        // The data that was authenticated before the invalid record is still there.
         if let Poll::Ready(Err(error)) = &result
             && error.kind() == io::ErrorKind::InvalidData
             && self.failed.is_none()
@@ -175,7 +176,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
         if let Poll::Ready(Ok(1..)) = result {
             return result;
         }
-        // The server's own word on the end counts before any that the system has for it.
+        // The server's own reason for the end takes precedence over the system's.
         let ended = matches!(result, Poll::Ready(Ok(0)));
         let broken = &self.tls.get_ref().broken;
         match (&self.failed, broken) {
@@ -197,7 +198,7 @@ impl<IO> fmt::Debug for Sender<IO> {
     }
 }
 
-/// The same error once more.
+/// A copy of the error.
 fn again(error: &io::Error) -> io::Error {
     match tls_error(error) {
         Some(tls) => io::Error::new(error.kind(), tls.clone()),

@@ -8,21 +8,22 @@ use futures_lite::{AsyncRead, AsyncWrite};
 
 use crate::tls::transport::NormalizedTransport;
 
-/// How much is read while nothing can be sent, in bytes, beside what a server may answer: alerts, and
-/// whatever else TLS has to say.
+/// The most bytes that are read while nothing can be sent, beside those of a server's answer:
+/// alerts and other records that are not data.
 const UNANSWERED: usize = 64 * 1024;
 
-/// The transport under async-tls. A write that fails is kept here, and what is written after it
-/// goes nowhere, so that what the server sent can still be read.
+/// The transport under async-tls. It keeps a failed write to itself, and drops everything that is
+/// written after it, so that the data that the server sent can still be read.
 pub(super) struct SenderTransport<IO> {
     io: NormalizedTransport<IO>,
-    /// The most to read while a write waits, in bytes.
+    /// The most bytes to read while a write waits.
     most: usize,
-    /// How much has been read since a write began to wait, if one does, in bytes.
+    /// The number of bytes that were read since a write began to wait, if one does.
     unanswered: Option<usize>,
-    /// Why nothing more can be written.
+    /// The error after which nothing more can be written.
     pub(super) broken: Option<io::Error>,
-    /// Nothing is written at the moment. Whoever sets this has asked for room before.
+    /// Whether writes have to wait. A write was tried before this was set, so a waker is
+    /// registered.
     pub(super) holds: bool,
 }
 
@@ -44,7 +45,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for SenderTransport<IO> {
         cx: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        // async-tls has tried to write just before: that wakes it.
+        // async-tls has just tried to write, which has registered a waker.
         if self.unanswered.is_some_and(|read| read >= self.most) {
             return Poll::Pending;
         }
@@ -94,8 +95,8 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for SenderTransport<IO> {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // By now the close_notify is written. Where the server has closed the connection at once,
-        // there is nothing left to close.
+        // By now the close_notify is written. If the server has closed the connection at once,
+        // nothing is left to close.
         let _ = ready!(Pin::new(&mut self.io).poll_close(cx));
         Poll::Ready(Ok(()))
     }

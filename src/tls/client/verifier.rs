@@ -1,4 +1,5 @@
-//! Verified servers: by a CA that signed for them, or by the certificate itself.
+//! The verification of servers, by a CA that signed their certificates, or by the certificate
+//! itself.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,9 +22,9 @@ use crate::tls::x509::path::presented::PresentedChain;
 use crate::tls::x509::path::revocation::RevocationFault;
 use crate::tls::x509::{keys, pem, schemes};
 
-/// How a server is verified.
+/// Verifies a server's certificate.
 ///
-/// Paths, name constraints, dates and names are checked as RFC 5280 and RFC 6125 have it. A CA's own
+/// Paths, name constraints, dates and names are checked as RFC 5280 and RFC 6125 say. A CA's own
 /// certificate is trusted whatever its dates.
 #[derive(Clone, Debug)]
 pub struct ServerVerifier(VerifyPolicy);
@@ -36,7 +37,7 @@ enum VerifyPolicy {
 }
 
 impl ServerVerifier {
-    /// Verifies the server by the CAs that this system trusts, or those that the environment
+    /// Verifies the server by the CAs that this system trusts, or by those that the environment
     /// variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name in their place.
     ///
     /// # Errors
@@ -67,7 +68,7 @@ impl ServerVerifier {
     ///
     /// # Errors
     ///
-    /// When the file can't be read, and as there.
+    /// When the file can't be read, and for the same reasons as there.
     ///
     /// # Blocking
     ///
@@ -77,10 +78,11 @@ impl ServerVerifier {
         Self::from_ca_pem(&pem::read(path)?).map_err(|error| error.in_file(path))
     }
 
-    /// Verifies the server by the CA certificates in this PEM text (RFC 7468). One that only itself
-    /// signed is taken too, but if it is no CA's, for nobody else than the server that has it. If
-    /// there are CRLs in the text, each CA above the server must have one that its own key signed and
-    /// that has not ended. Keys, and other certificates of servers and clients, are passed over.
+    /// Verifies the server by the CA certificates in this PEM text (RFC 7468). A self-signed
+    /// certificate that is no CA's is trusted too, but for itself alone: only the server that holds
+    /// it passes. If there are CRLs in the text, each CA above the server must have one that its
+    /// own key signed and that has not expired. Keys, and other certificates of servers and
+    /// clients, are passed over.
     ///
     /// # Errors
     ///
@@ -91,14 +93,14 @@ impl ServerVerifier {
         Ok(ServerVerifier(VerifyPolicy::Authorities(authorities)))
     }
 
-    /// Takes the one certificate with this fingerprint, whatever else it says: it may have expired,
-    /// be for other names, and be signed by anyone.
+    /// Accepts the one certificate with this fingerprint, whatever else it says: it may have
+    /// expired, be for other names, and be signed by anyone.
     pub fn from_fingerprint(fingerprint: Fingerprint) -> Self {
         ServerVerifier(VerifyPolicy::Certificate(fingerprint))
     }
 
-    /// Takes any certificate: whoever can redirect the connection can read what is sent, and no
-    /// one would notice.
+    /// Accepts any certificate: an attacker who can redirect the connection can read the stream,
+    /// and nobody would notice.
     pub fn anyone() -> Self {
         ServerVerifier(VerifyPolicy::Anyone)
     }
@@ -118,7 +120,7 @@ impl ServerVerifier {
         };
         let presented = PresentedChain::new(end_entity, intermediates);
         let own = presented.own();
-        // Nobody can prove to have such a key, whatever the certificate is trusted by.
+        // No server can prove to hold such a key, whatever the certificate is trusted by.
         if let Some(kind) = own.and_then(|own| keys::unsupported(own.key)) {
             return Err(distrusted(
                 CertificateFault::Unusable,
@@ -147,10 +149,10 @@ impl ServerVerifier {
         let usage = KeyUsage::server_auth();
         let candidates = Candidates::new(&presented, authorities.anchors(), now);
         let explained = |error: Error| {
-            let chain = Explainer::new(&presented, &candidates, authorities, now, usage);
-            let Finding { cause, text } = chain.explain(&error);
+            let explainer = Explainer::new(&presented, &candidates, authorities, now, usage);
+            let Finding { cause, text } = explainer.explain(&error);
             let what = match (&cause, text) {
-                (Cause::UnknownCa(ca), _) if chain.is_alone() => {
+                (Cause::UnknownCa(ca), _) if explainer.is_alone() => {
                     format!("is from an unknown CA, {ca}")
                 }
                 (Cause::UnknownCa(ca), _) => format!("is below an unknown CA, {ca}"),
@@ -193,19 +195,19 @@ impl ServerVerifier {
     }
 }
 
-/// What is wrong with a server's certificate.
+/// The fault of a server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CertificateFault {
     /// None of the CAs signed it, as far as can be told.
     UnknownCa,
-    /// It has expired, or is not valid yet, or a CA certificate above it is so.
+    /// It, or a CA certificate above it, has expired or is not valid yet.
     Dates,
     /// It is for other names.
     Name,
-    /// It does not have the fingerprint.
+    /// It has another fingerprint than the expected one.
     Fingerprint,
-    /// It is revoked, or a CA certificate above it is so.
+    /// It, or a CA certificate above it, is revoked.
     Revoked,
     /// No CRL tells whether it is revoked: one is missing or has expired.
     NoCrl,
@@ -213,14 +215,14 @@ pub enum CertificateFault {
     Unusable,
 }
 
-/// Why a server's certificate is not taken.
+/// A server's certificate that was not accepted.
 #[derive(Clone, Debug)]
 pub(super) struct UntrustedCertificate {
     pub(super) fault: CertificateFault,
-    /// What is said of the server's certificate.
+    /// The fault, as the end of a sentence on the certificate.
     pub(super) what: String,
     pub(super) fingerprint: Fingerprint,
-    /// What the server is told.
+    /// The error by which rustls chooses the alert for the server.
     reason: CertificateError,
 }
 
@@ -236,8 +238,8 @@ fn fault(cause: &Cause) -> CertificateFault {
     }
 }
 
-/// What is said of a certificate that is not for this name, also of one that looks as if it were:
-/// then no other name helps.
+/// Describes a certificate that is not for this name. It may look as if it were: then no other name
+/// helps.
 fn not_for(name: &str, certificate: &ParsedCertificate<'_>) -> (CertificateFault, String) {
     let is_not_for = format!("is not for {}", quoted(name));
     if certificate.has_as_dns_name(name) {
@@ -260,7 +262,7 @@ fn not_for(name: &str, certificate: &ParsedCertificate<'_>) -> (CertificateFault
     }
 }
 
-/// The names that the certificate is for instead.
+/// Lists the names that the certificate is for.
 fn others(certificate: &ParsedCertificate<'_>) -> String {
     let names = certificate.host_names();
     let shown: Vec<_> = names
@@ -275,8 +277,8 @@ fn others(certificate: &ParsedCertificate<'_>) -> String {
     }
 }
 
-/// The verifier of one connection. async-tls hides the session, and rustls has no words for people:
-/// why a certificate is not taken is kept here.
+/// The verifier of one connection. It keeps the reason why a certificate was not accepted:
+/// async-tls hides the session, and rustls has no text for people.
 pub(super) struct RecordingServerVerifier {
     pub(super) verifier: Arc<ServerVerifier>,
     pub(super) name: ServerName<'static>,
@@ -297,7 +299,7 @@ impl ServerCertVerifier for RecordingServerVerifier {
         &self,
         end_entity: &Certificate,
         intermediates: &[Certificate],
-        // The same one, as rustls 0.21 has it.
+        // This is the same name, in the type of rustls 0.21.
         _: &rustls::ServerName,
         _: &mut dyn Iterator<Item = &[u8]>,
         _: &[u8],
@@ -336,7 +338,7 @@ impl ServerCertVerifier for RecordingServerVerifier {
         schemes::supported()
     }
 
-    /// Nobody looks at them here.
+    /// SCTs are not verified here.
     fn request_scts(&self) -> bool {
         false
     }

@@ -24,14 +24,15 @@ use crate::tls::version::TlsVersion;
 use crate::tls::x509::TlsWarning;
 use crate::tls::{key_log, suites};
 
-/// The server's side of TLS: its certificates, and what it accepts.
+/// The server's side of TLS: its certificates, and the senders and versions that it accepts.
 ///
-/// TLS 1.2 and 1.3. Session tickets are off, and no session is stored: a sender that writes and
-/// closes without reading would find the tickets in its unread buffer, its close would become a
-/// reset, and its own system would throw away what it still had to send. Nor could a sender be
-/// verified anew.
+/// It speaks TLS 1.2 and 1.3. Session tickets are off, and no session is stored: a sender that
+/// writes and closes without reading would leave the tickets in its unread buffer, its close would
+/// become a reset, and its own system would throw away the data that it still had to send. Nor
+/// would a sender that resumes a session be verified anew.
 ///
-/// Clones are handles to the same: [`replace`](Self::replace) concerns them all.
+/// Clones are handles to the same configuration: [`replace`](Self::replace) changes it for them
+/// all.
 #[derive(Clone)]
 pub struct Tls {
     current: Arc<RwLock<Arc<Config>>>,
@@ -58,12 +59,12 @@ impl Tls {
         }
     }
 
-    /// One certificate chain and its key, and the default settings; see
+    /// Takes one certificate chain and its key from files, and the default settings; see
     /// [`Identity::from_pem_files`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as there.
     ///
     /// # Blocking
     ///
@@ -76,25 +77,26 @@ impl Tls {
         Self::builder().identity(identity).build()
     }
 
-    /// One certificate chain and its key, and the default settings; see [`Identity::from_pem`].
+    /// Takes one certificate chain and its key, and the default settings; see
+    /// [`Identity::from_pem`].
     ///
     /// # Errors
     ///
-    /// As there.
+    /// The same as there.
     pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
         let identity = Identity::from_pem(certificates, key)?;
         Self::builder().identity(identity).build()
     }
 
-    /// Takes a configuration of rustls, for those who already have one: whatever it says, but no
-    /// session is resumed, and no ticket is sent (see above).
+    /// Takes a configuration of rustls, for applications that already have one. All its settings
+    /// count but two: no session is resumed, and no ticket is sent (see above).
     ///
-    /// Names can't be known then: verified or not, its senders are anonymous to
-    /// [`Conn::names`](crate::Conn::names). [`warnings`](Self::warnings) has none.
+    /// Then senders' names can't be known: verified or not, they are anonymous to
+    /// [`Conn::names`](crate::Conn::names). [`warnings`](Self::warnings) yields none.
     ///
-    /// **Not part of what stays.** This is the one place where a type of another TLS crate shows.
-    /// It is rustls 0.21, on which async-tls 0.13 is built, and changes with it. That can be in a
-    /// minor version of this crate.
+    /// **This method is exempt from semantic versioning.** It is the one place where a type of
+    /// another TLS crate shows: that of rustls 0.21, on which async-tls 0.13 is built. It may
+    /// change in a minor version of this crate.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -112,7 +114,7 @@ impl Tls {
     ///
     /// # Errors
     ///
-    /// [`TlsError::Configuration`] when rustls makes no session of it.
+    /// [`TlsError::Configuration`] when rustls can't make a session of it.
     pub fn from_rustls(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
         let mut config = Arc::unwrap_or_clone(config);
         resume_nothing(&mut config);
@@ -134,15 +136,15 @@ impl Tls {
         }
     }
 
-    /// From now on, handshakes are made as `other` would make them. Those that have begun, and
-    /// connections that are open, go on as they are.
+    /// Makes all further handshakes with the configuration of `other`. Handshakes that have begun,
+    /// and connections that are open, go on with the one before.
     pub fn replace(&self, other: &Tls) {
         let config = other.config();
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
     }
 
-    /// What should be known of the certificates and CRLs: those that have ended, that will within
-    /// 14 days, or that are of little use.
+    /// The faults of certificates and CRLs that the operator should know of: those that have
+    /// expired, that will expire within 14 days, or that are of little use.
     pub fn warnings(&self) -> Vec<TlsWarning> {
         let config = self.config();
         let now = SystemTime::now();
@@ -174,29 +176,30 @@ impl Tls {
 }
 
 impl TlsBuilder {
-    /// The oldest version that is accepted. [`TlsVersion::Tls12`] by default.
+    /// Sets the oldest version of TLS to accept. [`TlsVersion::Tls12`] by default.
     pub fn min_version(mut self, version: TlsVersion) -> Self {
         self.min_version = version;
         self
     }
 
-    /// Whether the secrets of each connection are appended to the file that the environment
-    /// variable `SSLKEYLOGFILE` names, so that a capture of its traffic can be decrypted. The file
-    /// is made for its owner alone. Off by default.
+    /// Whether to append the secrets of each connection to the file that the environment variable
+    /// `SSLKEYLOGFILE` names, so that a capture of its traffic can be decrypted. The file is
+    /// created for its owner alone. Off by default.
     pub fn key_log(mut self, on: bool) -> Self {
         self.key_log = on;
         self
     }
 
-    /// Adds a certificate and its key. Of several, the one is shown that is for the name that a
-    /// sender asks for (SNI), and for which it has a signature scheme: an exact name before one
-    /// such as `*.example.net`. The first one is shown to everyone else.
+    /// Adds a certificate and its key. Of several certificates, a sender is shown one for the name
+    /// that it asks for (SNI) and for which it has a signature scheme: one with the exact name
+    /// before one with a wildcard such as `*.example.net`. Every other sender is shown the first
+    /// one.
     pub fn identity(mut self, identity: Identity) -> Self {
         self.identities.push(identity);
         self
     }
 
-    /// How senders are verified. By default they are not, and have no names.
+    /// Verifies senders' certificates. By default senders are not verified, and have no names.
     pub fn client_verifier(mut self, verifier: ClientVerifier) -> Self {
         self.client_verifier = Some(verifier);
         self
@@ -248,18 +251,18 @@ impl fmt::Debug for Tls {
     }
 }
 
-/// What a [`Tls`] is at one time.
+/// The configuration that a [`Tls`] has at one time.
 struct Config {
-    /// For all connections whose senders' certificates are not looked at here.
+    /// For all connections whose senders' certificates are not verified here.
     anyone: TlsAcceptor,
-    /// What it is made of; none if it came whole.
+    /// Makes the configuration of a connection; `None` if the application brought a whole one.
     template: Option<ConfigTemplate>,
     client_verifier: Option<Arc<ClientVerifier>>,
 }
 
 impl Config {
-    /// What shakes hands with the next connection, and where it keeps what it saw of the sender's
-    /// certificate. That is why each connection has a configuration of its own then.
+    /// The acceptor for the next connection, and the place where it keeps the outcome of verifying
+    /// the sender: for that, each connection has a configuration of its own.
     fn acceptor(&self) -> (TlsAcceptor, Option<Arc<VerifyOutcome>>) {
         let (Some(template), Some(verifier)) = (&self.template, &self.client_verifier) else {
             return (self.anyone.clone(), None);
@@ -274,7 +277,7 @@ impl Config {
     }
 }
 
-/// All of a configuration but how senders are verified.
+/// A configuration without its verifier of senders.
 struct ConfigTemplate {
     start: ConfigBuilder<ServerConfig, WantsVerifier>,
     resolver: Arc<ServerCertificateResolver>,
@@ -295,7 +298,7 @@ impl ConfigTemplate {
     }
 }
 
-/// async-tls panics where this fails: it never sees a configuration that does.
+/// Checks that rustls can make sessions of this configuration: async-tls panics if it can't.
 fn makes_sessions(config: &Arc<ServerConfig>) -> Result<(), rustls::Error> {
     ServerConnection::new(Arc::clone(config)).map(drop)
 }
@@ -305,7 +308,7 @@ fn resume_nothing(config: &mut ServerConfig) {
     config.session_storage = Arc::new(NoServerSessionStorage {});
 }
 
-/// In place of what would make tickets, which rustls only has for configurations of its own.
+/// A maker of tickets that makes none: rustls has one only for configurations of its own.
 struct NoTickets;
 
 impl ProducesTickets for NoTickets {

@@ -1,23 +1,23 @@
-//! Why a handshake failed, and why a stream can't be read any further.
+//! Errors of handshakes, and of streams after their handshakes.
 
 use std::io;
 
 use super::refusal::Refusal;
 use crate::tls::transport::tls_error;
 
-/// Why a handshake failed.
+/// The reason why a handshake failed.
 #[derive(Debug)]
 pub(crate) enum HandshakeError {
     /// The peer closed the connection.
     Closed,
     /// The connection broke.
     Reset(String),
-    /// What came is not a handshake that this server takes.
+    /// The peer did not send a handshake that this server accepts.
     Refused {
         what: String,
         hint: Option<&'static str>,
     },
-    /// The sender's certificate is missing, or is not taken.
+    /// The sender's certificate is missing, or was not accepted.
     Unverified {
         what: String,
         claimed: Vec<String>,
@@ -25,7 +25,7 @@ pub(crate) enum HandshakeError {
     },
 }
 
-/// Why no more can be read.
+/// The reason why no more can be read.
 #[derive(Debug)]
 pub(crate) enum ReadError {
     /// The connection was closed without a close_notify.
@@ -74,7 +74,7 @@ impl From<io::Error> for HandshakeError {
             (_, Some(rustls::Error::NoCertificatesPresented)) => HandshakeError::Unverified {
                 what: "no certificate".to_owned(),
                 claimed: Vec::new(),
-                // In TLS 1.3, a sender whose key we can't verify presents none.
+                // In TLS 1.3, a sender presents no certificate if we can't verify its key.
                 hint: Some(
                     "senders must present one that a CA trusted here has signed, for a key that is \
                      RSA (not RSASSA-PSS), P-256, P-384 or Ed25519",
@@ -94,7 +94,8 @@ impl From<io::Error> for HandshakeError {
     }
 }
 
-/// Why a handshake failed, in words that a person can act on, and what can be done about it.
+/// Describes why a handshake failed, for people who have to act on it, and suggests a remedy if
+/// there is one.
 fn describe_tls_error(error: &rustls::Error) -> (String, Option<&'static str>) {
     use rustls::Error::{
         AlertReceived, DecryptError, InvalidMessage, PeerIncompatible, PeerMisbehaved,
@@ -110,8 +111,9 @@ fn describe_tls_error(error: &rustls::Error) -> (String, Option<&'static str>) {
             | Peer::SupportedVersionsExtensionRequired
             | Peer::ServerDoesNotSupportTls12Or13,
         ) => "no version of TLS in common",
-        // TLS 1.1 has no such extension, and this is missed before the version is looked at. A hello
-        // of TLS 1.2 may leave it out, which stands for SHA-1 (RFC 5246, section 7.4.1.4.1).
+        // TLS 1.1 has no such extension, and rustls misses it before it looks at the version. A
+        // hello of TLS 1.2 may leave it out, and thereby offers SHA-1 (RFC 5246, section
+        // 7.4.1.4.1).
         InvalidMessage(Message::MissingData("ClientHelloPayload"))
         | PeerIncompatible(Peer::SignatureAlgorithmsExtensionRequired) => {
             "no version of TLS in common, or no kind of signature but SHA-1"
@@ -135,7 +137,7 @@ fn describe_tls_error(error: &rustls::Error) -> (String, Option<&'static str>) {
         PeerIncompatible(Peer::NoSignatureSchemesInCommon) => {
             "no kind of signature in common, or none for our certificate's kind of key"
         }
-        // An address is passed over, although none may be asked for (RFC 6066, section 3).
+        // rustls ignores an address, although a sender may not ask for one (RFC 6066, section 3).
         InvalidMessage(Message::InvalidServerName)
         | PeerMisbehaved(Misbehaved::ServerNameMustContainOneHostName) => {
             return (
@@ -147,7 +149,7 @@ fn describe_tls_error(error: &rustls::Error) -> (String, Option<&'static str>) {
             "the sender signed the handshake by a scheme that was not offered"
         }
         AlertReceived(alert) => return (format!("the sender gave up: {alert:?}"), None),
-        // In TLS 1.3, OpenSSL's alert about a certificate comes before it encrypts.
+        // In TLS 1.3, OpenSSL sends its alert about a certificate before it encrypts.
         DecryptError => {
             "what the sender said can't be decrypted; perhaps it gave up, as it does not trust our \
              certificate"

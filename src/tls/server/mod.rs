@@ -1,4 +1,4 @@
-//! The receiver's side of TLS.
+//! The receiver's side of TLS: its configuration, its handshakes, and the verification of senders.
 
 mod config;
 mod error;

@@ -1,4 +1,4 @@
-//! Which names are let in.
+//! Patterns of the names that are let in.
 
 use std::net::IpAddr;
 
@@ -6,19 +6,19 @@ use rustls_pki_types::DnsName;
 
 use crate::tls::x509::names::{Name, NameKind};
 
-/// Which names are let in.
+/// A pattern of names that are let in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum NamePattern {
     Exact(String),
-    /// In whichever form it was written.
+    /// An IP address, in whichever form it was written.
     Address(IpAddr),
-    /// Begins with a dot.
+    /// The end of DNS names, from a dot on.
     Suffix(String),
 }
 
 impl NamePattern {
-    /// A name, an IP address, or `*.` and a DNS name; `None` for anything else with a `*`, for a
-    /// range of addresses, and for nothing.
+    /// Parses a name, an IP address, or `*.` and a DNS name. Yields `None` for any other text with
+    /// a `*`, for a range of addresses, and for an empty text.
     pub(super) fn parse(text: &str) -> Option<Self> {
         if let Some(suffix) = text.strip_prefix("*.") {
             return DnsName::try_from(suffix)
@@ -38,7 +38,8 @@ impl NamePattern {
             .then(|| NamePattern::Exact(text.to_owned()))
     }
 
-    /// DNS names match without regard to case. A wildcard in a certificate matches nothing.
+    /// Whether a name in a certificate matches. DNS names match without regard to case. A wildcard
+    /// in a certificate matches nothing.
     pub(super) fn matches(&self, name: &Name) -> bool {
         if name.text.contains('*') {
             return false;

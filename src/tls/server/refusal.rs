@@ -1,4 +1,4 @@
-//! Why a sender is turned away.
+//! Reasons why a sender's certificate is refused.
 
 use rustls::CertificateError;
 use webpki::Error as Fault;
@@ -12,7 +12,7 @@ use crate::tls::x509::path::explain::{self, Cause, Explainer, Text};
 use crate::tls::x509::path::presented::PresentedChain;
 use crate::tls::x509::path::revocation::RevocationFault;
 
-/// Why a sender was turned away.
+/// The reason why a sender's certificate was refused.
 #[derive(Clone, Debug)]
 pub(super) struct Refusal {
     pub(super) what: String,
@@ -21,12 +21,12 @@ pub(super) struct Refusal {
     /// [`End::Refused`]: crate::End::Refused
     pub(super) claimed: Vec<String>,
     pub(super) hint: Option<&'static str>,
-    /// What the sender is told.
+    /// The error by which rustls chooses the alert for the sender.
     pub(super) reason: CertificateError,
 }
 
 impl Refusal {
-    /// Puts into words why a certificate is not taken, where these are all CRLs.
+    /// Describes why no path was found for a certificate, where `all` has all CRLs.
     pub(super) fn new(
         no_path: &NoPath<'_>,
         presented: &PresentedChain<'_>,
@@ -68,7 +68,7 @@ impl Refusal {
         }
     }
 
-    /// The sender's own certificate can't be read.
+    /// Refuses a sender whose own certificate can't be parsed.
     pub(super) fn unread(error: Fault, presented: &PresentedChain<'_>) -> Self {
         let (cause, text) = explain::unread(&error, presented.own());
         Refusal {
@@ -79,7 +79,7 @@ impl Refusal {
         }
     }
 
-    /// Nobody can prove to have a key of this kind.
+    /// Refuses a key of this kind: no sender can prove to hold one.
     pub(super) fn key(kind: &str, names: &[Name]) -> Self {
         let what = format!("the certificate's key is {kind}, which is not supported");
         let (what, claimed) = claiming(what, names.iter().map(|name| &*name.text));
@@ -107,7 +107,7 @@ impl Refusal {
         }
     }
 
-    /// The certificate was good, but not its holder.
+    /// Refuses a sender that does not hold the key of its certificate.
     pub(super) fn wrong_key(names: &[String]) -> Self {
         let what = "the sender does not hold the certificate's key".to_owned();
         let (what, claimed) = claiming(what, names.iter().map(String::as_str));
@@ -127,7 +127,7 @@ fn sentence(text: Text) -> String {
     }
 }
 
-/// What can be done about it, by the sender or here.
+/// Suggests a remedy, on the sender's side or here.
 fn hint(cause: &Cause) -> Option<&'static str> {
     let hint = match cause {
         Cause::UnknownCa(_) => {
@@ -170,7 +170,7 @@ fn hint(cause: &Cause) -> Option<&'static str> {
 }
 
 /// The names that the sender claims: as many as are quoted, and one that tells whether there are
-/// more. A sender that claims none is said to have none.
+/// more. The text says so if it claims none.
 fn claiming<'a>(what: String, names: impl Iterator<Item = &'a str>) -> (String, Vec<String>) {
     let claimed: Vec<_> = names
         .take(QUOTED.0 + 1)

@@ -1,4 +1,4 @@
-//! Which of the server's certificates a sender is shown.
+//! The choice among the server's certificates.
 
 use std::sync::Arc;
 
@@ -8,13 +8,13 @@ use rustls::sign::CertifiedKey;
 use crate::tls::identity::Identity;
 
 /// Chooses among the server's certificates by the name that a sender asks for (SNI, RFC 6066,
-/// section 3). The first one is for everyone else.
+/// section 3). Every other sender is shown the first one.
 pub(super) struct ServerCertificateResolver(pub(super) Vec<Identity>);
 
 impl ResolvesServerCert for ServerCertificateResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let wanted = |is: fn(&Identity, &str) -> bool| {
-            // A dot at its end makes a name absolute, and is in no certificate.
+            // A dot at its end makes a name absolute; no certificate has it.
             let name = hello.server_name();
             let name = name.map(|name| name.strip_suffix('.').unwrap_or(name));
             move |identity: &&Identity| name.is_some_and(|name| is(identity, name))
@@ -24,11 +24,11 @@ impl ResolvesServerCert for ServerCertificateResolver {
         let mut all = self.0.iter();
         let chosen = all
             .clone()
-            .filter(wanted(Identity::is_named))
+            .filter(wanted(Identity::has_name))
             .find(suits)
             .or_else(|| {
-                let mut beside = all.clone().filter(wanted(Identity::is_for_all_beside));
-                beside.find(suits)
+                let mut wildcards = all.clone().filter(wanted(Identity::has_wildcard_for));
+                wildcards.find(suits)
             })
             .or_else(|| all.clone().find(suits))
             .or_else(|| all.next())?;

@@ -1,13 +1,13 @@
-//! The stream on which async-tls 0.13's peculiarities end. Each of them has a test in
+//! The stream that hides the peculiarities of async-tls 0.13. Each of them has a test in
 //! `tests/quirks.rs`:
 //!
-//! - After a TLS error, `poll_read` gives the error first and the good plaintext before it
-//!   afterwards. Here the plaintext comes first.
-//! - When that happens in the very bytes that complete the handshake, `Accept` fails with the
-//!   plaintext inside; polled once more it yields the stream.
+//! - After a TLS error, `poll_read` yields the error first, and then the good plaintext that came
+//!   before it. Here the plaintext comes first.
+//! - When the bytes that complete the handshake also hold such an error, `Accept` fails and keeps
+//!   the plaintext; polled once more, it yields the stream.
 //! - A transport's `ConnectionAborted` becomes a clean end. Here it is a reset.
-//! - An end without close_notify is an error of its own kind, told apart from all others.
-//! - `Accept` panics when the session can't be made: [`Tls`](super::Tls) has made one before.
+//! - An end without close_notify is an error of its own kind.
+//! - `Accept` panics when rustls can't make a session: [`Tls`](super::Tls) has made one before.
 
 use std::io;
 use std::pin::Pin;
@@ -27,11 +27,11 @@ use crate::tls::transport::{NormalizedTransport, tls_error};
 /// A handshake in progress.
 pub(crate) struct Accept<IO> {
     tls: async_tls::Accept<Wire<NormalizedTransport<IO>>>,
-    /// What is seen of the sender's certificate, if it is verified.
+    /// The outcome of verifying the sender, if it is verified.
     outcome: Option<Arc<VerifyOutcome>>,
 }
 
-/// What a handshake that was completed yields.
+/// A completed handshake.
 pub(crate) struct Accepted<IO> {
     pub(crate) stream: ServerStream<IO>,
     /// The names that the sender has proved to have, the one to show first.
@@ -50,19 +50,19 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Result<Accepted<IO>, HandshakeError>> {
-        // Also what follows the handshake in the same packet is handed on as far as a close_notify
-        // and no further.
+        // Data behind the handshake in the same packet is handed on too, up to a close_notify.
         let (polled, used_up) =
             wire::reading_ahead(wire::SCRATCH, || Pin::new(&mut self.tls).poll(cx));
         if used_up {
-            // There may be more, of which nobody was asked to tell.
+            // More may have come, and no waker was registered for it.
             cx.waker().wake_by_ref();
         }
         let result = match ready!(polled) {
             Ok(tls) => Ok((tls, None)),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(error),
-            // The handshake may be complete, and only what came with its last message at fault, or,
-            // in TLS 1.2, the read behind our last message. If it is not, this sends the alert.
+            // The handshake may be complete, and the error be in the data behind its last message,
+            // or, in TLS 1.2, in the read that follows our last message. If it is not complete,
+            // this poll sends the alert.
             Err(error) => {
                 let mut poll = || Pin::new(&mut self.tls).poll(cx);
                 let polled = match last_alert(&error) {
@@ -83,8 +83,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
             }
             (Err(error), _) => Err(error.into()),
             (Ok((mut tls, failed)), outcome) => {
-                // In TLS 1.2 the last message is the server's. What can't be sent now is sent
-                // before the next read.
+                // In TLS 1.2 the last message is the server's. The next read sends the part of it
+                // that can't be sent now.
                 let _ = Pin::new(&mut tls).poll_flush(cx);
                 Ok(Accepted {
                     stream: ServerStream { tls, failed },
@@ -95,15 +95,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
     }
 }
 
-/// A TLS stream after its handshake. What was authenticated is read before the error behind it.
+/// A TLS stream after its handshake. It yields authenticated data before the error behind it.
 pub(crate) struct ServerStream<IO> {
     tls: TlsStream<Wire<NormalizedTransport<IO>>>,
-    /// The first error, to be reported once everything before it has been read.
+    /// The first error, kept until all data before it has been read.
     failed: Option<Box<ReadError>>,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> ServerStream<IO> {
-    /// Reads into `buf`, which is untouched when this is pending; 0 says that a close_notify came.
+    /// Reads into `buf`, and leaves it untouched when pending; 0 says that a close_notify came.
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
@@ -115,7 +115,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerStream<IO> {
             && self.failed.is_none()
         {
             self.failed = Some(Box::new(error.into()));
-            // The alert. A peer that takes none will not be waited for.
+            // This sends the alert, and does not wait for a peer that does not read it.
             let _ = Pin::new(&mut self.tls).poll_flush(cx);
             result = Pin::new(&mut self.tls).poll_read(cx, buf);
         }
@@ -138,7 +138,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerStream<IO> {
         Pin::new(&mut self.tls).poll_write(cx, bytes)
     }
 
-    /// Sends what was written and closes the transport for writing, without a close_notify.
+    /// Sends all data that was written and closes the transport for writing, without a
+    /// close_notify.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         wire::shutting_down(|| Pin::new(&mut self.tls).poll_flush(cx))
     }
@@ -149,9 +150,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerStream<IO> {
     }
 }
 
-/// The alert for an error for which rustls 0.21 sends none, or one of another version. In TLS 1.3 it
-/// sends none either about a certificate with an extension, but that is an error of which only an
-/// encrypted alert could tell.
+/// The alert for an error for which rustls 0.21 sends none, or one of another TLS version. In TLS
+/// 1.3 it sends none about a certificate with an extension either, but only an encrypted alert
+/// could tell of that.
 fn last_alert(error: &io::Error) -> Option<LastAlert> {
     use rustls::Error::{InvalidMessage, NoCertificatesPresented, PeerMisbehaved};
     use rustls::PeerMisbehaved as Misbehaved;
@@ -160,9 +161,11 @@ fn last_alert(error: &io::Error) -> Option<LastAlert> {
             (ILLEGAL_PARAMETER, false)
         }
         PeerMisbehaved(Misbehaved::OfferedEmptyApplicationProtocol) => (DECODE_ERROR, false),
-        // A key share of TLS 1.2 that can't be read, or a message for which there is an alert.
+        // This is a key share of TLS 1.2 that can't be parsed, or a message for which rustls sends
+        // an alert.
         InvalidMessage(_) => (DECODE_ERROR, true),
-        // certificate_required, of TLS 1.3, is not encrypted in TLS 1.2.
+        // For this, rustls sends certificate_required, which TLS 1.2 does not have. In TLS 1.3 that
+        // alert is encrypted, and stays.
         NoCertificatesPresented => (HANDSHAKE_FAILURE, false),
         _ => return None,
     };
@@ -177,7 +180,7 @@ const HANDSHAKE_FAILURE: u8 = 40;
 const ILLEGAL_PARAMETER: u8 = 47;
 const DECODE_ERROR: u8 = 50;
 
-/// Whether the sender's signature is not by the key of its certificate.
+/// Whether the sender's signature was not made with the key of its certificate.
 fn is_bad_signature(error: &io::Error) -> bool {
     use rustls::{CertificateError::BadSignature, Error::InvalidCertificate};
     matches!(tls_error(error), Some(InvalidCertificate(BadSignature)))

@@ -1,4 +1,4 @@
-//! Verified senders: their certificates, whether those were revoked, and which names are let in.
+//! The verification of senders: their certificates, revocation, and the names that are let in.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,16 +25,16 @@ use crate::tls::x509::path::presented::PresentedChain;
 use crate::tls::x509::warning::{TlsWarning, ending};
 use crate::tls::x509::{keys, pem, schemes};
 
-/// The most of trusted CAs' names that senders are told, in bytes. TLS has room for 65,535
-/// (RFC 5246, section 7.4.4), but Java takes no handshake message of more than 32,768.
+/// The most bytes of trusted CAs' names that are sent to senders. TLS has room for 65,535 (RFC
+/// 5246, section 7.4.4), but Java accepts no handshake message of more than 32,768.
 const MAX_SUBJECTS: usize = 16 * 1024;
 
-/// How senders are verified: by certificates that a CA signed.
+/// Verifies senders: each presents a certificate that a trusted CA signed.
 ///
-/// Paths, name constraints and dates are checked as RFC 5280 has it, signatures as TLS does. The
-/// CA's own certificate is trusted whatever its dates. Keys are RSA of 2048 to 8192 bits, ECDSA on
-/// P-256 or P-384, or Ed25519. Name constraints are supported on DNS names and IP addresses; a
-/// certificate that has names of another kind on which there are some is refused.
+/// Paths, name constraints and dates are checked as RFC 5280 says, signatures as TLS does. A CA's
+/// own certificate is trusted whatever its dates. Keys are RSA of 2048 to 8192 bits, ECDSA on P-256
+/// or P-384, or Ed25519. Name constraints are supported on DNS names and IP addresses; a
+/// certificate is refused if it has names of another kind and a CA above it constrains those.
 ///
 /// ```no_run
 /// use tlsink::{ClientVerifier, Identity, Tls};
@@ -51,13 +51,13 @@ const MAX_SUBJECTS: usize = 16 * 1024;
 #[derive(Clone, Debug)]
 pub struct ClientVerifier {
     authorities: Authorities,
-    /// What senders are told that we trust.
+    /// The names of the trusted CAs, as senders are told them; none if they are too long.
     subjects: Vec<DistinguishedName>,
-    /// What the authorities' certificates are called, and when they end.
+    /// The titles and ends of the authorities' certificates.
     summaries: Vec<Summary>,
-    /// Where those were read from.
+    /// The file that those certificates were read from.
     file: Option<PathBuf>,
-    /// Everyone, if there are none.
+    /// Patterns of the names that are let in; every name, if there are none.
     allowed: Vec<NamePattern>,
     optional: bool,
 }
@@ -67,7 +67,7 @@ impl ClientVerifier {
     ///
     /// # Errors
     ///
-    /// When the file can't be read, and as there.
+    /// When the file can't be read, and for the same reasons as there.
     ///
     /// # Blocking
     ///
@@ -81,10 +81,10 @@ impl ClientVerifier {
         })
     }
 
-    /// Verifies senders by the CA certificates in this PEM text (RFC 7468). One that only itself
-    /// signed is taken too, but if it is no CA's, it lets in nobody else than the sender that has
-    /// it. CRLs in the text count as if they were [added](Self::crl). Keys, and other certificates
-    /// of servers and clients, are passed over.
+    /// Verifies senders by the CA certificates in this PEM text (RFC 7468). A self-signed
+    /// certificate that is no CA's is trusted too, but for itself alone: it lets in the one sender
+    /// that holds it. CRLs in the text count as if they were [added](Self::crl). Keys, and other
+    /// certificates of servers and clients, are passed over.
     ///
     /// # Errors
     ///
@@ -93,10 +93,10 @@ impl ClientVerifier {
     pub fn from_ca_pem(pem: &[u8]) -> Result<Self, TlsError> {
         let (authorities, summaries) = Authorities::from_pem(pem)?;
         let subjects: Vec<_> = authorities.anchors().iter().map(subject).collect();
-        // Each is preceded by its length.
+        // The length of each takes two bytes.
         let bytes: usize = subjects.iter().map(|name| name.as_ref().len() + 2).sum();
         Ok(ClientVerifier {
-            // Senders that are told of none may present any certificate.
+            // Senders that are told no names may present any certificate.
             subjects: match bytes > MAX_SUBJECTS {
                 true => Vec::new(),
                 false => subjects,
@@ -113,7 +113,7 @@ impl ClientVerifier {
     ///
     /// # Errors
     ///
-    /// When the file can't be read, and as there.
+    /// When the file can't be read, and for the same reasons as there.
     ///
     /// # Blocking
     ///
@@ -126,22 +126,22 @@ impl ClientVerifier {
 
     /// Adds certificate revocation lists (RFC 5280, section 5): one as DER, or any number as PEM.
     ///
-    /// With the first one, revocation is checked for the whole path of each sender. Then every
-    /// issuer in that path must have a list that its own key signed and that has not ended. Of
-    /// several, the newest counts. Certificates and keys in the text are passed over.
+    /// The first list turns the check on for the whole path of each sender. Then every issuer in
+    /// that path must have a list that its own key signed and that has not expired. Of several
+    /// lists, the newest counts. Certificates and keys in the text are passed over.
     ///
     /// # Errors
     ///
-    /// When the text is not valid, holds a block of an unknown kind, no list, or one of a kind that
-    /// is not supported: delta and indirect lists, and those for some reasons only.
+    /// When the text is not valid, or holds a block of an unknown kind, no list, or a list of a
+    /// kind that is not supported: a delta or indirect list, or one for some reasons only.
     pub fn crl(mut self, pem_or_der: &[u8]) -> Result<Self, TlsError> {
         self.authorities.add_crls(pem_or_der)?;
         Ok(self)
     }
 
-    /// Lets senders in only with such a name: an exact one, or any below a DNS name as
-    /// `*.example.net`. Each further call allows another name. Without any, every verified sender
-    /// is let in.
+    /// Lets in only senders with such a name: an exact name, or any name below a DNS name, as
+    /// `*.example.net` says. Each further call allows another name. Without a call, every verified
+    /// sender is let in.
     ///
     /// Names are DNS names (in any case), URIs, e-mail addresses, the subject's common name, unless
     /// name constraints leave it unchecked, and IP addresses, however they are written; the first
@@ -149,7 +149,7 @@ impl ClientVerifier {
     ///
     /// # Errors
     ///
-    /// When this is no such name.
+    /// When the text is no such name.
     pub fn allow(mut self, name: &str) -> Result<Self, TlsError> {
         let pattern = NamePattern::parse(name).ok_or_else(|| TlsError::Pattern {
             name: name.to_owned(),
@@ -158,7 +158,7 @@ impl ClientVerifier {
         Ok(self)
     }
 
-    /// Also lets senders in that present no certificate at all; they have no names.
+    /// Also lets in senders that present no certificate at all; they have no names.
     pub fn optional(mut self) -> Self {
         self.optional = true;
         self
@@ -183,7 +183,7 @@ impl ClientVerifier {
             .chain(crls.warnings(self.authorities.anchors(), now))
     }
 
-    /// Verifies a sender's certificate; yields its names, the one to show first.
+    /// Verifies a sender's certificate and yields its names, the one to show first.
     fn verify(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -224,7 +224,7 @@ impl ClientVerifier {
     }
 }
 
-/// How rustls 0.21 is told of a trust anchor's name.
+/// The name of a trust anchor in the type of rustls 0.21.
 fn subject(anchor: &TrustAnchor<'_>) -> DistinguishedName {
     OwnedTrustAnchor::from_subject_spki_name_constraints(
         &*anchor.subject,
@@ -247,7 +247,8 @@ fn common_name(path: &VerifiedPath<'_>, presented: &PresentedChain<'_>) -> Commo
     }
 }
 
-/// What came of verifying one sender.
+/// The outcome of verifying one sender: its names or the refusal, once rustls has shown its
+/// certificate.
 #[derive(Debug, Default)]
 pub(super) struct VerifyOutcome(Mutex<Option<Result<Vec<String>, Refusal>>>);
 
@@ -261,8 +262,8 @@ impl VerifyOutcome {
     }
 }
 
-/// The verifier of one connection: async-tls hides the session, so what the certificate says is
-/// kept when rustls shows it.
+/// The verifier of one connection. It keeps the outcome when rustls shows the certificate, because
+/// async-tls hides the session.
 pub(super) struct RecordingClientVerifier {
     pub(super) verifier: Arc<ClientVerifier>,
     pub(super) outcome: Arc<VerifyOutcome>,

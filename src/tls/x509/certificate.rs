@@ -1,7 +1,7 @@
 //! A certificate, parsed once (RFC 5280, section 4.1).
 //!
-//! Its fields are found here, and whoever needs one reads no more than that. Nothing is decided here:
-//! rustls-webpki verifies, and parses the certificate for itself when it does.
+//! [`ParsedCertificate::parse`] finds the fields; each is decoded when it is asked for. Nothing is
+//! decided here: rustls-webpki verifies, for which it parses the certificate by itself.
 
 use std::cell::OnceCell;
 use std::time::SystemTime;
@@ -54,7 +54,8 @@ pub(crate) struct ParsedCertificate<'a> {
 }
 
 impl<'a> ParsedCertificate<'a> {
-    /// Finds the fields, also those that are not supported. `None` if one is missing.
+    /// Finds the fields of a certificate, whether or not they are supported. `None` if one is
+    /// missing.
     pub(crate) fn parse(der: &'a CertificateDer<'a>) -> Option<Self> {
         let mut outer = Elements(der).next()?.elements();
         let (signed, algorithm) = (outer.next()?, outer.next()?);
@@ -88,7 +89,7 @@ impl<'a> ParsedCertificate<'a> {
         })
     }
 
-    /// The certificate as rustls-webpki parses it, at the first call, or why it does not.
+    /// The certificate as rustls-webpki parses it, or its reason not to. The first call parses.
     pub(crate) fn webpki(&self) -> Result<&EndEntityCert<'a>, &webpki::Error> {
         self.webpki
             .get_or_init(|| EndEntityCert::try_from(self.der))
@@ -126,12 +127,12 @@ impl<'a> ParsedCertificate<'a> {
         self.is_version_1 || self.basic_constraints().is_some_and(|limits| limits.ca)
     }
 
-    /// How many CAs it allows between itself and a peer's certificate, if it limits them.
+    /// The number of CAs that it allows between itself and a peer's certificate, if it limits them.
     pub(crate) fn path_len_constraint(&self) -> Option<u8> {
         self.basic_constraints()?.path_len_constraint
     }
 
-    /// Whether it can be trusted to verify others by: it is a CA's, or only itself signed it.
+    /// Whether it can be trusted to verify others by: it is a CA's, or self-issued.
     pub(crate) fn can_be_anchor(&self) -> bool {
         self.is_ca() || self.is_self_issued()
     }
@@ -213,7 +214,7 @@ mod tests {
         params.self_signed(&key).unwrap().der().to_vec()
     }
 
-    /// Reads everything that there is to read.
+    /// Decodes every field.
     fn read(der: &[u8]) -> Option<String> {
         let der = CertificateDer::from(der);
         let certificate = ParsedCertificate::parse(&der)?;

@@ -90,8 +90,8 @@ impl Crl {
         (self.this_update, &self.number)
     }
 
-    /// Whether this key, of a CA of the list's issuer's name, signed the list. To verify that, it
-    /// takes a signature from the budget.
+    /// Whether this key, of a CA with the name of the list's issuer, signed the list.
+    /// `take_signature` is called before a signature is verified, and may forbid it.
     pub(super) fn is_by(
         &self,
         key: &SubjectPublicKeyInfoDer<'_>,
@@ -126,7 +126,7 @@ impl Crl {
         }
     }
 
-    /// Whether both lists are by one key, and each says so.
+    /// Whether both lists are by one key, and neither lacks an identifier of it.
     pub(super) fn surely_has_key_of(&self, other: &Crl) -> bool {
         let is_told = !self.is_by_stranger() || self.key_id.is_some();
         is_told && self.has_key_of(other)
@@ -151,8 +151,8 @@ fn extension<T: AssociatedOid + for<'a> Decode<'a>>(extensions: &Extensions) -> 
     T::from_der(found.extn_value.as_bytes()).ok()
 }
 
-/// The reason why a list can't be used: a part is missing that the verifier needs, although every
-/// list that conforms to RFC 5280, section 5.1.2 has it; or else the verifier's own reason.
+/// The reason why a list can't be used: it lacks a part that the verifier needs, and that RFC 5280,
+/// section 5.1.2 requires; or else the verifier's own reason.
 fn unusable(der: &[u8], parsed: Option<&TbsCertList>, error: &Error) -> String {
     let lack = match parsed {
         _ if is_version_1(der) => {

@@ -1,4 +1,4 @@
-//! The revocation lists that a verifier has, and which of them tell about a path.
+//! The revocation lists of a verifier, and the choice of those that apply to a path.
 
 use std::cell::Cell;
 use std::iter;
@@ -15,8 +15,8 @@ use super::warning::{TlsWarning, ending};
 use crate::error::TlsError;
 
 /// The most signatures of CRLs that are verified for the certificates of one peer, beside one for
-/// each CA that is asked. The lists of trusted CAs need none; this is for CAs that share a name and
-/// whose certificates come with the peer, which has not proved anything yet.
+/// each CA that is asked. The lists of trusted CAs need none; these are for CAs that share a name
+/// and whose certificates come with the peer, which has not proved anything yet.
 const MAX_LIST_SIGNATURES: usize = 16;
 
 /// Lists, the newest first. Of an issuer's lists the newest is asked, even if it ends before an older
@@ -26,7 +26,7 @@ const MAX_LIST_SIGNATURES: usize = 16;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct CrlStore {
     lists: Vec<Crl>,
-    /// Whether the name of an issuer does not tell which list to ask.
+    /// Whether two issuers share a name, so that the name does not tell which list to ask.
     share_names: bool,
 }
 
@@ -67,12 +67,12 @@ impl CrlStore {
         SelectedCrls(self.lists.iter().collect())
     }
 
-    /// The lists to ask about the certificates in this path: the keys in it signed those.
+    /// The lists to ask about the certificates in this path: those that the keys in it signed.
     ///
     /// # Errors
     ///
-    /// When too many lists might be such, and when two CAs in the path share a name: the verifier,
-    /// which goes by names, would ask the list of one about both.
+    /// When too many signatures would have to be verified, and when two CAs in the path share a
+    /// name: the verifier, which goes by names, would ask the list of one about both.
     pub(crate) fn of_path(
         &self,
         path: &VerifiedPath<'_>,
@@ -113,7 +113,7 @@ impl CrlStore {
         anchors: &[TrustAnchor<'_>],
         now: SystemTime,
     ) -> impl Iterator<Item = TlsWarning> {
-        // An older list is not asked any more, so nothing about it matters.
+        // An older list is not asked any more, so its faults don't matter.
         let replaces = |newer: &Crl, older: &Crl| {
             newer.list.issuer() == older.list.issuer()
                 && newer.has_scope_of(older)

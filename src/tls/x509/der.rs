@@ -1,12 +1,12 @@
-//! Elements of DER, read as far as they are valid: tag, length, content (X.690, section 8.1).
+//! Elements of DER (X.690, section 8.1), read up to the first that is not valid.
 //!
-//! This reader is for certificates that the two libraries can't read: rustls-webpki refuses what it
-//! does not support, and x509-cert knows no UniversalString.
+//! This reader also reads certificates that the two libraries can't: rustls-webpki refuses
+//! unsupported fields, and x509-cert knows no UniversalString.
 
 use x509_cert::der::oid::ObjectIdentifier;
 use x509_cert::der::oid::db::DB;
 
-/// The tags of DER that are looked for.
+/// The tags that this crate looks for.
 pub(crate) mod tag {
     pub(crate) const UTF8_STRING: u8 = 0x0c;
     pub(crate) const NUMERIC_STRING: u8 = 0x12;
@@ -17,28 +17,28 @@ pub(crate) mod tag {
     pub(crate) const UNIVERSAL_STRING: u8 = 0x1c;
     pub(crate) const BMP_STRING: u8 = 0x1e;
     pub(crate) const BOOLEAN: u8 = 0x01;
-    /// The version of a certificate.
+    /// The tag of a certificate's version.
     pub(crate) const CONTEXT_0: u8 = 0xa0;
-    /// The extensions of a certificate.
+    /// The tag of a certificate's extensions.
     pub(crate) const CONTEXT_3: u8 = 0xa3;
 }
 
-/// One item of DER.
+/// One element of DER.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Element<'a> {
     pub(crate) tag: u8,
     pub(crate) content: &'a [u8],
-    /// With tag and length.
+    /// The content with its tag and length.
     pub(crate) whole: &'a [u8],
 }
 
 impl<'a> Element<'a> {
-    /// The items inside this one.
+    /// The elements inside this one.
     pub(crate) fn elements(self) -> Elements<'a> {
         Elements(self.content)
     }
 
-    /// Whether it is one of the strings that most names are made of.
+    /// Whether it is a string of a kind that most names consist of.
     pub(crate) fn is_usual_text(self) -> bool {
         match self.tag {
             tag::UTF8_STRING | tag::PRINTABLE_STRING | tag::IA5_STRING => true,
@@ -47,7 +47,7 @@ impl<'a> Element<'a> {
         }
     }
 
-    /// The text of a string, as OpenSSL reads it: TeletexString is taken for Latin-1.
+    /// The text of a string, as OpenSSL reads it, which takes TeletexString for Latin-1.
     pub(crate) fn text(self) -> Option<String> {
         let content = self.content;
         match self.tag {
@@ -65,7 +65,7 @@ impl<'a> Element<'a> {
     }
 }
 
-/// A text of characters of two or four bytes.
+/// Decodes characters of two or four bytes.
 fn wide<'a>(chars: impl Iterator<Item = &'a [u8]>) -> Option<String> {
     let read = |bytes: &[u8]| match *bytes {
         [high, low] => char::from_u32(u16::from_be_bytes([high, low]).into()),
@@ -87,7 +87,7 @@ impl<'a> Iterator for Elements<'a> {
         let (&first, rest) = rest.split_first()?;
         let (len, rest) = match first {
             0..=0x7f => (first.into(), rest),
-            // Nothing that comes over TLS needs more bytes for its length.
+            // No certificate in a TLS handshake is longer than three bytes can tell.
             0x81..=0x83 => {
                 let (len, rest) = rest.split_at_checked((first & 3).into())?;
                 let shift = |sum: usize, byte: &u8| sum << 8 | usize::from(*byte);
@@ -109,7 +109,7 @@ impl<'a> Iterator for Elements<'a> {
 
 /// The name of an algorithm or a curve, or else its numbers.
 pub(crate) fn oid_name(oid: &[u8]) -> String {
-    // People know it by this name, and nothing has the other.
+    // People know these by names that the database lacks.
     const OTHERS: [(&[u8], &str); 3] = [
         (&[0x2b, 0x81, 4, 0, 35], "P-521"),
         (&[0x2b, 0x81, 4, 0, 10], "secp256k1"),

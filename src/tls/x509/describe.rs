@@ -1,4 +1,4 @@
-//! Certificates, CRLs and their faults in words for people, who have to act on them.
+//! Descriptions of certificates, CRLs and their faults, for people who have to act on them.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,7 +18,7 @@ pub(crate) use crate::quote::{QUOTED, quoted, shortened};
 pub(crate) struct Summary {
     /// A DNS name, or else the subject or the issuer (RFC 4514).
     pub(crate) title: String,
-    /// When it ends, if it says so.
+    /// The time of its end, if it states one.
     pub(crate) end: Option<SystemTime>,
 }
 
@@ -59,8 +59,8 @@ pub(crate) fn system_time(time: UnixTime) -> SystemTime {
         .unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// What is wrong with a certificate or a CRL. The verifier's own words are for programmers, and
-/// quote at length what a sender presented.
+/// Describes the fault of a certificate or a CRL. The verifier's own text is for programmers, and
+/// quotes a sender at length.
 pub(crate) fn fault(error: &webpki::Error) -> Cow<'static, str> {
     use webpki::Error as Fault;
     let words = match error {
@@ -105,7 +105,7 @@ pub(crate) fn fault(error: &webpki::Error) -> Cow<'static, str> {
     words.into()
 }
 
-/// What a peer is told where TLS has no alert of its own for it.
+/// The error for a fault for which TLS has no alert of its own.
 pub(crate) fn other(error: webpki::Error) -> CertificateError {
     CertificateError::Other(Arc::new(error))
 }

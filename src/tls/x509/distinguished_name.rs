@@ -21,20 +21,20 @@ impl<'a> DistinguishedName<'a> {
         DistinguishedName(name)
     }
 
-    /// The name as rustls-webpki has it: DER without its tag and length.
+    /// The name in the form of rustls-webpki: DER without its tag and length.
     pub(crate) fn content(self) -> &'a [u8] {
         self.0.content
     }
 
-    /// The first common name in it, whichever kind of string that is.
+    /// The first common name in it, of whichever kind of string.
     pub(crate) fn common_name(self) -> Option<String> {
         let (_, value) = attributes(self.0.elements()).find(|(oid, _)| *oid == COMMON_NAME)?;
         value.text().filter(|text| !text.is_empty())
     }
 
-    /// Whether people, and RFC 5280, section 7.1, take the two names for the same: they may consist
-    /// of other kinds of strings, in another case, and with other spaces. The other one is given as
-    /// [`content`](Self::content) gives it.
+    /// Whether people, and RFC 5280, section 7.1, take the two names for the same: their strings
+    /// may be of different kinds, and differ in case and spaces. `other` is the
+    /// [`content`](Self::content) of a name.
     pub(crate) fn reads_like(self, other: &[u8]) -> bool {
         let folded = |name| {
             attributes(name).map(|(oid, value)| {
@@ -56,8 +56,8 @@ impl PartialEq for DistinguishedName<'_> {
     }
 }
 
-/// The name as RFC 4514 writes it; the common name alone, where x509-cert would show that as
-/// hexadecimal digits; nothing if it is damaged.
+/// Writes the name as RFC 4514 does; the common name alone, where x509-cert would write that as
+/// hexadecimal digits; nothing if the name is damaged.
 impl fmt::Display for DistinguishedName<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_readable = attributes(self.0.elements())

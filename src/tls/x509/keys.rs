@@ -1,4 +1,4 @@
-//! Which keys can be used, and what others are called.
+//! The keys that can be used, and the names of other kinds.
 
 use rustls_pki_types::{PrivateKeyDer, SignatureVerificationAlgorithm};
 use webpki::ALL_VERIFICATION_ALGS;
@@ -31,10 +31,10 @@ const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
 /// The tag of an OBJECT IDENTIFIER.
 const OID: u8 = 6;
 
-/// The tag of what names the curve in a SEC1 key (RFC 5915, section 3).
+/// The tag of the field that names the curve in a SEC1 key (RFC 5915, section 3).
 const SEC1_CURVE: u8 = 0xa0;
 
-/// What a public key is that can't be used. It is what is inside a SubjectPublicKeyInfo.
+/// The kind of a public key, if it can't be used. `key` is the content of a SubjectPublicKeyInfo.
 pub(crate) fn unsupported(key: &[u8]) -> Option<String> {
     let mut items = Elements(key);
     let (algorithm, bits) = (items.next()?, items.next()?);
@@ -52,7 +52,7 @@ pub(crate) fn unsupported(key: &[u8]) -> Option<String> {
     (!is_known).then(|| kind(algorithm))
 }
 
-/// What a private key is that can't be used; none if it is not clear that its kind is to blame.
+/// The kind of a private key, if it can't be used because of that.
 pub(crate) fn unsupported_private(key: &PrivateKeyDer<'_>) -> Option<String> {
     let mut items = Elements(key.secret_der()).next()?.elements().skip(1);
     let rsa = match key {
@@ -83,7 +83,7 @@ fn is_usable_curve(name: &str) -> bool {
     ["secp256r1", "secp384r1"].contains(&name)
 }
 
-/// How many bits a positive number has.
+/// The number of bits of a positive number.
 fn bits_of(number: Element<'_>) -> usize {
     let zeros = number.content.iter().take_while(|byte| **byte == 0).count();
     let digits = number.content.get(zeros..).unwrap_or_default();
@@ -91,7 +91,7 @@ fn bits_of(number: Element<'_>) -> usize {
     (digits.len() * 8).saturating_sub(unused as usize)
 }
 
-/// What a kind of key is called that an AlgorithmIdentifier says: the curve, if it has one.
+/// The name of the kind of key in an AlgorithmIdentifier: that of the curve, if it has one.
 fn kind(algorithm: Element<'_>) -> String {
     let mut items = algorithm.elements();
     let oid = items.next().unwrap_or_default().content;
@@ -117,7 +117,7 @@ pub(crate) fn verifies(
 ) -> bool {
     let mut items = Elements(key);
     let kind = items.next().unwrap_or_default().content;
-    // The number of bits that are not used comes first, and is 0.
+    // The number of unused bits comes first, and is 0.
     let bits = items.next().unwrap_or_default().content;
     let public = bits.get(1..).unwrap_or_default();
     algorithm.public_key_alg_id().as_ref() == kind

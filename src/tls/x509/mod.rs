@@ -1,4 +1,4 @@
-//! Certificates and CRLs: how they are parsed, verified and described.
+//! Certificates and CRLs: they are parsed, verified and described here, for either side.
 
 pub(super) mod certificate;
 pub(super) mod crl_store;

@@ -1,4 +1,4 @@
-//! The names in a certificate that a peer can be known by.
+//! The names in a certificate by which a peer can be known.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ pub(crate) struct Name {
     pub(crate) kind: NameKind,
 }
 
-/// Kinds of names, which are compared in different ways.
+/// The kind of a name, by which it is compared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NameKind {
     Dns,
@@ -80,14 +80,15 @@ impl ParsedCertificate<'_> {
         names
     }
 
-    /// The DNS names, among them such as `*.example.net`, if rustls-webpki can parse it.
+    /// The DNS names, wildcards such as `*.example.net` among them, if rustls-webpki can parse the
+    /// certificate.
     pub(crate) fn dns_names(&self) -> Vec<String> {
         let certificate = self.webpki().ok();
         let names = certificate.into_iter().flat_map(dns_names);
         names.map(|name| name.text).collect()
     }
 
-    /// The DNS names and IP addresses: a server can be reached by those.
+    /// The DNS names and IP addresses, which a server can be reached by.
     pub(crate) fn host_names(&self) -> Vec<String> {
         let mut names = self.dns_names();
         let alternatives = self.alternative_names();

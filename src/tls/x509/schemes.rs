@@ -1,5 +1,6 @@
-//! The signatures that a peer may prove its key with, checked by rustls-webpki 0.103. The one that
-//! rustls 0.21 carries is never asked: RUSTSEC-2026-0098, -0099 and -0104 are in it.
+//! The signature schemes by which a peer may prove to hold its key, verified by rustls-webpki
+//! 0.103. The version that rustls 0.21 carries is never asked: RUSTSEC-2026-0098, -0099 and -0104
+//! are in it.
 
 use rustls::client::HandshakeSignatureValid;
 use rustls::{
@@ -17,11 +18,12 @@ type Algorithm = &'static dyn SignatureVerificationAlgorithm;
 
 struct Scheme {
     scheme: SignatureScheme,
-    /// What the scheme means in TLS 1.3, where it names the curve as well.
+    /// The algorithm that the scheme means in TLS 1.3, where it also names the curve.
     algorithm: Algorithm,
-    /// What else it may mean in TLS 1.2, where it does not.
+    /// The other algorithm that it may mean in TLS 1.2, where it names no curve.
     other_curve: Option<Algorithm>,
-    /// TLS 1.3 no longer takes PKCS#1 here (RFC 8446, section 4.2.3).
+    /// The last version of TLS whose handshakes it may sign: TLS 1.3 no longer accepts PKCS#1 there
+    /// (RFC 8446, section 4.2.3).
     last_version: TlsVersion,
 }
 
@@ -34,7 +36,7 @@ const fn scheme(scheme: SignatureScheme, algorithm: Algorithm, last_version: Tls
     }
 }
 
-/// The preferred ones first.
+/// All schemes, the preferred ones first.
 static SCHEMES: [Scheme; 9] = [
     Scheme {
         scheme: SignatureScheme::ECDSA_NISTP256_SHA256,
@@ -86,7 +88,7 @@ pub(crate) fn supported() -> Vec<SignatureScheme> {
     SCHEMES.iter().map(|known| known.scheme).collect()
 }
 
-/// Whether the certificate's key made this signature in a TLS 1.2 handshake.
+/// Checks that the certificate's key made this signature in a TLS 1.2 handshake.
 pub(crate) fn verify_tls12(
     message: &[u8],
     certificate: &Certificate,
@@ -102,7 +104,7 @@ pub(crate) fn verify_tls12(
     )
 }
 
-/// Whether the certificate's key made this signature in a TLS 1.3 handshake.
+/// Checks that the certificate's key made this signature in a TLS 1.3 handshake.
 pub(crate) fn verify_tls13(
     message: &[u8],
     certificate: &Certificate,
@@ -115,7 +117,7 @@ pub(crate) fn verify_tls13(
     verify([known.algorithm].into_iter(), message, certificate, signed)
 }
 
-/// Whether what was signed by `scheme` is verified with this key, which is what is inside a
+/// Whether this key made this signature by `scheme`. `key` is the content of a
 /// SubjectPublicKeyInfo.
 pub(crate) fn belongs(
     scheme: SignatureScheme,
@@ -138,7 +140,7 @@ fn known(scheme: SignatureScheme) -> Result<&'static Scheme, Error> {
         .ok_or_else(not_offered)
 }
 
-/// The peer signed by a scheme that was not offered to it.
+/// The error of a peer that signed by a scheme that was not offered to it.
 fn not_offered() -> Error {
     PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into()
 }

@@ -1,4 +1,4 @@
-//! Trusted CAs and their CRLs, and whether a path leads from a certificate up to one of the CAs.
+//! Trusted CAs and their CRLs, and the search for a path from a certificate up to one of the CAs.
 
 use std::cell::{Cell, RefCell};
 use std::time::SystemTime;
@@ -17,23 +17,24 @@ use crate::tls::x509::crl_store::{CrlSignatureBudget, CrlStore, SelectedCrls};
 use crate::tls::x509::describe::{self, Summary};
 use crate::tls::x509::pem::{self, Located};
 
-/// How many paths are asked for revoked certificates, where that is done for each path by itself. A
-/// peer may have several, if CAs have signed for each other.
+/// The most paths that are checked for revoked certificates, where each path is checked by itself.
+/// A peer may have several, if CAs have signed for each other.
 const MAX_PATHS: usize = 4;
 
-/// The certificates that others are verified by.
+/// The CAs that peers are verified by.
 #[derive(Clone, Debug)]
 pub(crate) struct Authorities {
     anchors: Vec<TrustAnchor<'static>>,
-    /// With the first one, each issuer in a path must have a list.
+    /// The lists of revoked certificates. If there is one, each issuer in a path must have a list.
     crls: CrlStore,
-    /// For each anchor, its certificate, if that is no CA's and stands for itself alone.
+    /// For each anchor, its certificate, if that is no CA's and is trusted for itself alone.
     alone: Vec<Option<CertificateDer<'static>>>,
 }
 
 impl Authorities {
-    /// Those in this PEM text that are CAs' or that only themselves signed, and what they are called.
-    /// CRLs in the text count too: to pass over them would be to let in revoked certificates.
+    /// Takes the certificates in this PEM text that are CAs' or self-issued, and yields their
+    /// titles and ends too. CRLs in the text count: to pass over them would be to let in revoked
+    /// certificates.
     pub(crate) fn from_pem(pem: &[u8]) -> Result<(Self, Vec<Summary>), TlsError> {
         let certificates = pem::trusted_certificates(pem)?;
         let mut anchors = Vec::new();
@@ -69,7 +70,8 @@ impl Authorities {
         Ok((authorities, summaries))
     }
 
-    /// Those that somebody else has chosen as CAs. What can't be used is passed over.
+    /// Takes certificates that somebody else has chosen as CAs, and passes over those that can't be
+    /// used.
     #[cfg(feature = "cli")]
     pub(crate) fn from_roots(certificates: &[CertificateDer<'_>]) -> Option<Self> {
         let anchors: Vec<_> = certificates
@@ -96,7 +98,7 @@ impl Authorities {
         &self.crls
     }
 
-    /// Looks for a path (RFC 5280, section 6), none of whose certificates is revoked. The CA's own
+    /// Looks for a path (RFC 5280, section 6) without a revoked certificate. The CA's own
     /// certificate is trusted whatever its dates.
     pub(crate) fn verify<'p>(
         &'p self,
@@ -145,7 +147,7 @@ impl Authorities {
                 each_path.iter().try_for_each(|each| each.check(path))
             }),
         );
-        // A path that is valid but for its lists says more than those that are not.
+        // A path that fails for its lists alone tells more than others.
         verified.map_err(|error| {
             let failed = each_path.and_then(|each| each.failed.into_inner());
             let is_cut = candidates.is_cut || candidates.signatures.is_exceeded();
@@ -180,8 +182,9 @@ impl Authorities {
         )
     }
 
-    /// The anchors that can stand above this certificate: only itself, if it is one of them, no CA's,
-    /// and signed itself. Many others may have its name, and each of their keys would be tried.
+    /// The anchors that can stand above this certificate: only itself, if it is trusted for itself
+    /// alone, and signed itself. Many other anchors may have its name, and each of their keys would
+    /// be tried.
     fn anchors_for(
         &self,
         own: &ParsedCertificate<'_>,
@@ -199,7 +202,8 @@ impl Authorities {
         }
     }
 
-    /// A verifier takes every anchor for a CA, also one that says that it is none.
+    /// Refuses a path to an anchor that says that it is no CA's, unless it is the peer's own: the
+    /// verifier takes every anchor for a CA.
     fn check_anchor(&self, path: &VerifiedPath<'_>) -> Result<(), Error> {
         let at = self
             .anchors
@@ -213,28 +217,28 @@ impl Authorities {
     }
 }
 
-/// Why there is no path, and which lists were asked last.
+/// The reason why there is no path, and the lists that were asked last.
 pub(crate) struct NoPath<'a> {
     pub(crate) error: Error,
     pub(crate) asked: SelectedCrls<'a>,
 }
 
-/// Looks for revoked certificates in each path by itself, where CAs share a name: the verifier asks
+/// Checks each path by itself for revoked certificates, where CAs share a name: the verifier asks
 /// the first list of an issuer's name, and has to be given the one that the issuer's key signed.
 struct EachPath<'a> {
     authorities: &'a Authorities,
     now: UnixTime,
     usage: KeyUsage,
-    /// What is left of [`MAX_PATHS`].
+    /// The rest of [`MAX_PATHS`].
     left: Cell<usize>,
     signatures: &'a SignatureChecker,
     crl_signatures: CrlSignatureBudget,
-    /// Why the first path was refused.
+    /// The reason why the first path was refused.
     failed: RefCell<Option<NoPath<'a>>>,
 }
 
 impl<'a> EachPath<'a> {
-    /// Verifies this very path, which is valid apart from that, with its own lists.
+    /// Verifies this one path, which is valid but for its lists, with the lists of its own CAs.
     fn check(&self, path: &VerifiedPath<'_>) -> Result<(), Error> {
         let mut asked = SelectedCrls::NONE;
         let checked = self.lists(path).and_then(|lists| {
@@ -270,7 +274,7 @@ impl<'a> EachPath<'a> {
 
 type CheckPath<'a> = &'a dyn Fn(&VerifiedPath<'_>) -> Result<(), Error>;
 
-/// Whether this says that no key signed a certificate.
+/// Whether the error means that no key signed a certificate.
 fn is_unsigned(error: &Error) -> bool {
     matches!(
         error,
@@ -283,7 +287,7 @@ fn is_unsigned(error: &Error) -> bool {
     )
 }
 
-/// Looks for a path. If lists are asked, each issuer in it must have one.
+/// Looks for a path. If there are lists to ask, each issuer in the path must have one.
 #[allow(clippy::too_many_arguments)]
 fn verify<'p>(
     certificate: &'p EndEntityCert<'p>,

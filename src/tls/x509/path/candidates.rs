@@ -1,4 +1,4 @@
-//! The presented certificates that can be part of a path, chosen by what takes little time.
+//! The presented certificates that can be part of a path, chosen by cheap checks.
 
 use std::time::SystemTime;
 
@@ -23,16 +23,16 @@ const MAX_SPARE: usize = 2;
 /// Certificates that can stand above a peer's own, and the limit for their signatures.
 pub(crate) struct Candidates<'a> {
     pub(crate) certificates: Vec<CertificateDer<'a>>,
-    /// Whether a certificate was left out that might have completed a path, because there are too
-    /// many of its name.
+    /// Whether a certificate was left out that might have completed a path, because too many have
+    /// its name.
     pub(crate) is_cut: bool,
-    /// Whether the peer presented more than [`MAX_ABOVE`]: then nothing is looked at.
+    /// Whether the peer presented more than [`MAX_ABOVE`]: then none is chosen.
     pub(crate) are_too_many: bool,
     pub(crate) signatures: SignatureChecker,
 }
 
 impl<'a> Candidates<'a> {
-    /// Follows the names of issuers upwards from the peer's own certificate.
+    /// Chooses certificates, following the names of issuers upwards from the peer's own.
     pub(crate) fn new(
         presented: &PresentedChain<'a>,
         anchors: &[TrustAnchor<'_>],
@@ -78,7 +78,7 @@ impl<'a> Candidates<'a> {
                     names.push(issuer);
                 }
             }
-            // The likely ones first; of those that are equal, the ones that were presented first.
+            // The likely ones come first; among equals, the ones that were presented first.
             if namesakes.len() > 1 {
                 namesakes.sort_by_cached_key(|one| {
                     let children = all.iter().copied().chain([own]);
@@ -102,8 +102,8 @@ impl<'a> Candidates<'a> {
     }
 }
 
-/// Whether the key identifiers allow that the one's key signed the child (RFC 5280, sections 4.2.1.1
-/// and 4.2.1.2). Neither has to have one.
+/// Whether the key identifiers allow that the key of `one` signed the child (RFC 5280, sections
+/// 4.2.1.1 and 4.2.1.2). Neither has to have an identifier.
 fn may_have_signed(one: &ParsedCertificate<'_>, child: &ParsedCertificate<'_>) -> bool {
     let own = one.extension(extension::SUBJECT_KEY_ID);
     let signer = child.extension(extension::AUTHORITY_KEY_ID);
@@ -194,7 +194,7 @@ mod tests {
             let (kept, is_cut) = chosen(&own, &above, &root.trusted());
             assert_eq!((kept.len(), is_cut), (MAX_OF_NAME, true));
             assert_eq!(kept[0], above[at].to_vec());
-            // Nothing was lost where nothing leads to a CA that is trusted.
+            // Nothing was lost if no name leads to a trusted CA.
             above.truncate(3);
             assert!(!chosen(&own, &above, &stranger.trusted()).1);
         }
@@ -212,7 +212,7 @@ mod tests {
             .collect();
         let (kept, is_cut) = chosen(&own, &above, &root.trusted());
         assert_eq!((kept.len(), is_cut), (4 + MAX_SPARE, true));
-        // Those that did sign are among them.
+        // The ones that did sign are among them.
         for level in above.chunks(2) {
             assert!(kept.contains(&level[0].to_vec()));
         }

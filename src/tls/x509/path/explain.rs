@@ -1,12 +1,12 @@
-//! Why no path leads from a peer's certificate up to a trusted CA. rustls-webpki names the worst
-//! fault that it met, but not the certificate that has it, and most of its errors have several
-//! causes.
+//! Explanations why no path leads from a peer's certificate up to a trusted CA. rustls-webpki names
+//! the worst fault that it met, but not the certificate that has it, and most of its errors have
+//! several causes.
 
 use std::time::SystemTime;
 
 use rustls::CertificateError;
 use rustls_pki_types::CertificateDer;
-use webpki::{DerTypeId, EndEntityCert, Error, KeyUsage};
+use webpki::{DerTypeId, Error, KeyUsage};
 
 use super::authorities::Authorities;
 use super::candidates::{Candidates, MAX_ABOVE};
@@ -17,37 +17,38 @@ use crate::tls::x509::der::{Element, Elements};
 use crate::tls::x509::describe::{Day, fault, other, quoted, system_time};
 use crate::tls::x509::distinguished_name::DistinguishedName;
 
-/// What is wrong, and where.
+/// A fault, and its description.
 #[derive(Debug)]
 pub(crate) struct Finding {
     pub(crate) cause: Cause,
     pub(crate) text: Text,
 }
 
-/// What kind of fault it is.
+/// The kind of a fault.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Cause {
     /// No CA of this name is trusted.
     UnknownCa(String),
-    /// Nobody signed it but itself.
+    /// The certificate is self-signed.
     SelfSigned,
-    /// The CA of that name has another key. It is trusted here, or the peer presents it.
+    /// The CA of that name has another key than the one that signed. It is trusted here, or the
+    /// peer presents it.
     OtherKey {
         ca: String,
         is_trusted: bool,
     },
-    /// Two names of a CA are the same to people, and not byte by byte.
+    /// A CA's name has two encodings, which people read as the same.
     OtherEncoding,
     Expired,
     NotValidYet,
-    /// A CA's certificate in place of the peer's own.
+    /// The peer presents a CA's certificate in place of its own.
     CaOwn,
     /// A certificate may be used for other purposes only.
     Purpose,
     NameConstraints,
-    /// Name constraints on names of a kind for which they are not supported.
+    /// A CA has name constraints on names of a kind for which they are not supported.
     UnsupportedConstraints,
-    /// More certificates came along than there may be.
+    /// The peer presents more certificates than it may.
     TooMany,
     /// A certificate is of another version.
     Version,
@@ -55,41 +56,43 @@ pub(crate) enum Cause {
     Key,
     /// A certificate is signed in a way that is not supported.
     Signature,
-    /// A certificate has something that is not supported.
+    /// A certificate has a part that is not supported.
     Unsupported,
     Damaged,
     Other,
 }
 
-/// What is said of a fault.
+/// The description of a fault.
 #[derive(Debug)]
 pub(crate) enum Text {
-    /// Of the peer's own certificate, beginning with a verb.
+    /// The rest of a sentence on the peer's own certificate, beginning with a verb.
     Own(String),
     /// A sentence on something else.
     Sentence(String),
 }
 
-/// A peer's certificates, and what they were verified by.
+/// Explains why a peer's certificates were not accepted, from them and from the CAs that they were
+/// verified by.
 pub(crate) struct Explainer<'p, 'a> {
     presented: &'p PresentedChain<'a>,
     candidates: &'p Candidates<'a>,
     authorities: &'p Authorities,
     now: SystemTime,
     usage: KeyUsage,
-    /// The peer's own certificate, and those above it by their names, as far as they came along.
-    way: Vec<&'p ParsedCertificate<'a>>,
+    /// The peer's own certificate, and those above it by their names, as far as the peer presents
+    /// them.
+    chain: Vec<&'p ParsedCertificate<'a>>,
 }
 
-/// Who signed a certificate, among the CAs that have the name of its issuer.
+/// The CA that signed a certificate, among those that have the name of its issuer.
 enum SignedBy<'p, 'a> {
-    /// One that is trusted here.
+    /// A CA that is trusted here.
     Trusted,
-    /// One that the peer presents.
+    /// A CA that the peer presents.
     Presented(&'p ParsedCertificate<'a>),
-    /// There is none of that name.
+    /// There is no CA of that name.
     Unknown,
-    /// None of them, and what speaks against the first.
+    /// None of the CAs; and the result for the first of them.
     None {
         signed: SignatureCheck,
         is_trusted: bool,
@@ -99,7 +102,7 @@ enum SignedBy<'p, 'a> {
 /// The most CAs that rustls-webpki lets stand between a certificate and a trusted CA.
 pub(crate) const MAX_BETWEEN: usize = 6;
 
-/// id-kp (RFC 5280, section 4.2.1.12), and below it what a TLS server and a client are.
+/// id-kp (RFC 5280, section 4.2.1.12), and the last numbers of its purposes for TLS.
 const ID_KP: [u8; 7] = [0x2b, 6, 1, 5, 5, 7, 3];
 const SERVER_AUTH: u8 = 1;
 const CLIENT_AUTH: u8 = 2;
@@ -108,7 +111,7 @@ const CLIENT_AUTH: u8 = 2;
 const KNOWN_EXTENSIONS: [u8; 6] = [15, 17, 19, 30, 31, 37];
 
 impl<'p, 'a> Explainer<'p, 'a> {
-    /// The peer's own certificate is the first of those that it presents.
+    /// Follows the names of issuers upwards from the peer's own certificate.
     pub(crate) fn new(
         presented: &'p PresentedChain<'a>,
         candidates: &'p Candidates<'a>,
@@ -116,25 +119,25 @@ impl<'p, 'a> Explainer<'p, 'a> {
         now: SystemTime,
         usage: KeyUsage,
     ) -> Self {
-        let mut chain = Explainer {
+        let mut explainer = Explainer {
             presented,
             candidates,
             authorities,
             now,
             usage,
-            way: Vec::new(),
+            chain: Vec::new(),
         };
         let mut next = presented.own();
-        // They might go round in a circle.
+        // The names might form a circle.
         let most = presented.len().min(MAX_ABOVE + 1);
-        while let Some(one) = next.filter(|_| chain.way.len() < most) {
-            next = chain.issuers(one).next();
-            chain.way.push(one);
+        while let Some(one) = next.filter(|_| explainer.chain.len() < most) {
+            next = explainer.issuers(one).next();
+            explainer.chain.push(one);
         }
-        chain
+        explainer
     }
 
-    /// Those of the presented certificates that have the name of this one's issuer.
+    /// The presented certificates that have the name of this one's issuer.
     fn issuers(
         &self,
         below: &ParsedCertificate<'a>,
@@ -146,34 +149,38 @@ impl<'p, 'a> Explainer<'p, 'a> {
             .filter(move |above| above.subject == name && above.der != der)
     }
 
-    /// Whether the peer presents nothing but its own certificate, as far as the way up goes.
+    /// Whether the peer presents none of the certificates above its own.
     #[cfg(feature = "cli")]
     pub(crate) fn is_alone(&self) -> bool {
-        self.way.len() == 1
+        self.chain.len() == 1
     }
 
-    /// Tells what rustls-webpki means by this error.
+    /// Explains this error of rustls-webpki.
     pub(crate) fn explain(&self, error: &Error) -> Finding {
         self.candidates.signatures.begin_explaining();
-        for (at, one) in self.way.iter().enumerate() {
-            // One that signed itself would not have to be read for it if it were trusted.
+        for (at, one) in self.chain.iter().enumerate() {
+            // A trusted CA's own certificate is not needed, so it does not matter that it can't be
+            // parsed.
             if at > 0 && one.is_self_issued() {
                 continue;
             }
             if let Err(error) = one.webpki() {
                 let (cause, text) = unread(error, Some(one));
-                return self.of(at, cause, text);
+                return self.about(at, cause, text);
             }
         }
         let others = self.without_unread();
         self.explain_read(others.as_ref().unwrap_or(error))
     }
 
-    /// The error without the certificates that can't be read: none of them is on the way up, but
-    /// the worst fault may be theirs.
+    /// The error without the certificates that rustls-webpki can't parse: none of them is in the
+    /// chain, but the worst fault may be theirs.
     fn without_unread(&self) -> Option<Error> {
         let above = &self.candidates.certificates;
-        let is_read = |der: &&CertificateDer<'_>| EndEntityCert::try_from(*der).is_ok();
+        let is_read = |der: &&CertificateDer<'_>| {
+            let presented = self.presented.find(der);
+            presented.is_some_and(ParsedCertificate::is_supported)
+        };
         let read: Vec<CertificateDer<'_>> = above.iter().filter(is_read).cloned().collect();
         if read.len() == above.len() {
             return None;
@@ -193,18 +200,18 @@ impl<'p, 'a> Explainer<'p, 'a> {
     fn explain_read(&self, error: &Error) -> Finding {
         let sentence = Finding::sentence;
         match error {
-            Error::UnknownIssuer => self.unknown(self.way.last().copied()),
+            Error::UnknownIssuer => self.unknown(self.chain.last().copied()),
             Error::CertExpired { not_after, .. } => {
                 let end = system_time(*not_after);
                 let text = format!("expired on {}", Day(end));
-                self.of_whose(Cause::Expired, text, |one| {
+                self.about_first(Cause::Expired, text, |one| {
                     one.validity().is_some_and(|(_, to)| to == end)
                 })
             }
             Error::CertNotValidYet { not_before, .. } => {
                 let begin = system_time(*not_before);
                 let text = format!("is not valid before {}", Day(begin));
-                self.of_whose(Cause::NotValidYet, text, |one| {
+                self.about_first(Cause::NotValidYet, text, |one| {
                     one.validity().is_some_and(|(at, _)| at == begin)
                 })
             }
@@ -213,7 +220,7 @@ impl<'p, 'a> Explainer<'p, 'a> {
                     true => (CLIENT_AUTH, "clients"),
                     false => (SERVER_AUTH, "servers"),
                 };
-                self.of_whose(Cause::Purpose, format!("is not for {whom}"), |one| {
+                self.about_first(Cause::Purpose, format!("is not for {whom}"), |one| {
                     let purposes = one.extension(extension::EXTENDED_KEY_USAGE);
                     purposes.is_some_and(|purposes| {
                         !purposes
@@ -222,14 +229,14 @@ impl<'p, 'a> Explainer<'p, 'a> {
                     })
                 })
             }
-            Error::CaUsedAsEndEntity => self.of(0, Cause::CaOwn, "is a CA's own".to_owned()),
+            Error::CaUsedAsEndEntity => self.about(0, Cause::CaOwn, "is a CA's own".to_owned()),
             Error::EndEntityUsedAsCa => {
-                let above = self.way.iter().skip(1);
+                let above = self.chain.iter().skip(1);
                 let at = above.take_while(|one| one.is_ca()).count();
-                let issuer = self.way.get(at).map(|one| named(one.issuer));
+                let issuer = self.chain.get(at).map(|one| named(one.issuer));
                 let issuer = issuer.unwrap_or_default();
                 let text = format!("is signed by {issuer}, whose certificate is no CA's");
-                self.of(at, Cause::Other, text)
+                self.about(at, Cause::Other, text)
             }
             Error::PathLenConstraintViolated => self.too_long(),
             Error::NameConstraintViolation => match self.unsupported_constraints() {
@@ -255,7 +262,7 @@ impl<'p, 'a> Explainer<'p, 'a> {
             Error::MaximumPathBuildCallsExceeded => self.too_many_signers(),
             Error::MaximumSignatureChecksExceeded => {
                 let text = "can't be used: too many CRLs have the name of a CA above it".to_owned();
-                self.of(0, Cause::Other, text)
+                self.about(0, Cause::Other, text)
             }
             Error::MaximumPathDepthExceeded => sentence(
                 Cause::Other,
@@ -268,7 +275,7 @@ impl<'p, 'a> Explainer<'p, 'a> {
             | Error::UnsupportedSignatureAlgorithmForPublicKeyContext(_) => self.not_signed(),
             error => {
                 let text = format!("can't be used: {}", fault(error));
-                self.of_whose(Cause::Other, text, |one| {
+                self.about_first(Cause::Other, text, |one| {
                     let alone = self.authorities.verify_without_crls(
                         one,
                         &[],
@@ -282,14 +289,14 @@ impl<'p, 'a> Explainer<'p, 'a> {
         }
     }
 
-    /// No CA has the name that this certificate has for its issuer.
+    /// Explains that no CA has the name of this certificate's issuer.
     fn unknown(&self, last: Option<&ParsedCertificate<'a>>) -> Finding {
         let Some(last) = last else {
-            return self.of(0, Cause::Damaged, "is damaged".to_owned());
+            return self.about(0, Cause::Damaged, "is damaged".to_owned());
         };
-        let is_own = self.way.len() == 1;
+        let is_own = self.chain.len() == 1;
         if is_own && last.is_self_issued() && self.signed(last, last.key) == SignatureCheck::Valid {
-            return self.of(
+            return self.about(
                 0,
                 Cause::SelfSigned,
                 "is signed by nobody but itself".to_owned(),
@@ -309,10 +316,10 @@ impl<'p, 'a> Explainer<'p, 'a> {
         Finding::sentence(Cause::UnknownCa(ca), text)
     }
 
-    /// Finds the certificate on the way up that the CA of its issuer's name has not signed, as far
+    /// Finds the certificate in the chain that the CA of its issuer's name has not signed, as far
     /// as can be told.
     fn not_signed(&self) -> Finding {
-        let mut next = self.way.first().copied();
+        let mut next = self.chain.first().copied();
         for at in 0..self.presented.len() {
             let Some(one) = next else {
                 break;
@@ -331,14 +338,14 @@ impl<'p, 'a> Explainer<'p, 'a> {
                 signed => by_other_key(at, one, signed, is_trusted),
             };
         }
-        self.of(0, Cause::Other, "can't be used".to_owned())
+        self.about(0, Cause::Other, "can't be used".to_owned())
     }
 
-    /// Does the same where many CAs stand between, from the trusted one downwards: these signatures
+    /// Finds the same from the trusted CA downwards, where many CAs stand between: those signatures
     /// were verified when a path was looked for.
     fn not_signed_from_the_top(&self) -> Finding {
         self.candidates.signatures.begin_explaining();
-        for (at, one) in self.way.iter().enumerate().rev() {
+        for (at, one) in self.chain.iter().enumerate().rev() {
             match self.signer(one) {
                 SignedBy::Presented(_) | SignedBy::Trusted => {}
                 SignedBy::None { signed, is_trusted } if signed != SignatureCheck::NotChecked => {
@@ -377,12 +384,12 @@ impl<'p, 'a> Explainer<'p, 'a> {
 
     fn too_many_signers(&self) -> Finding {
         let text = "can't be used: too many CAs may have signed it".to_owned();
-        self.of(0, Cause::TooMany, text)
+        self.about(0, Cause::TooMany, text)
     }
 
-    /// A CA allows fewer CAs below it than there are.
+    /// Explains that a CA allows fewer CAs below it than there are.
     fn too_long(&self) -> Finding {
-        let too_long = self.way.iter().enumerate().skip(1).find_map(|(at, one)| {
+        let too_long = self.chain.iter().enumerate().skip(1).find_map(|(at, one)| {
             let most = one.path_len_constraint()?;
             (usize::from(most) + 1 < at).then(|| (named(one.subject), most))
         });
@@ -397,39 +404,39 @@ impl<'p, 'a> Explainer<'p, 'a> {
         Finding::sentence(Cause::Other, text)
     }
 
-    /// A CA with name constraints that rustls-webpki takes for violated because it does not
-    /// implement them, and what they are on.
+    /// A CA with name constraints that rustls-webpki does not implement and takes for violated, and
+    /// the kind of names that they constrain.
     fn unsupported_constraints(&self) -> Option<(String, &'static str)> {
-        let top = self.way.last()?;
+        let top = self.chain.last()?;
         let trusted = self.authorities.anchors().iter();
         let trusted = trusted
             .filter(|anchor| *anchor.subject == *top.issuer.content())
             .filter_map(|anchor| anchor.name_constraints.as_deref())
-            .map(|constraints| (self.way.len(), top.issuer, Elements(constraints)));
-        let presented = self.way.iter().enumerate().filter_map(|(at, one)| {
+            .map(|constraints| (self.chain.len(), top.issuer, Elements(constraints)));
+        let presented = self.chain.iter().enumerate().filter_map(|(at, one)| {
             let constraints = one.extension(extension::NAME_CONSTRAINTS)?;
             Some((at, one.subject, constraints.elements()))
         });
         trusted.chain(presented).find_map(|(at, ca, constraints)| {
-            // Those permitted and those excluded, each a list of subtrees.
+            // The permitted and the excluded subtrees are two lists.
             let subtrees = constraints.flat_map(Element::elements);
             let mut bases = subtrees.filter_map(|subtree| subtree.elements().next());
-            let below = self.way.get(..at).unwrap_or_default();
+            let below = self.chain.get(..at).unwrap_or_default();
             let names = bases.find_map(|base| unsupported_names(base, below))?;
             Some((named(ca), names))
         })
     }
 
-    /// What is said of the first certificate on the way up of which this holds.
-    fn of_whose(
+    /// Describes the first certificate in the chain for which `holds` holds.
+    fn about_first(
         &self,
         cause: Cause,
         text: String,
         holds: impl Fn(&ParsedCertificate<'a>) -> bool,
     ) -> Finding {
-        match self.way.iter().position(|one| holds(one)) {
-            Some(at) => self.of(at, cause, text),
-            None if self.way.len() == 1 => self.of(0, cause, text),
+        match self.chain.iter().position(|one| holds(one)) {
+            Some(at) => self.about(at, cause, text),
+            None if self.chain.len() == 1 => self.about(0, cause, text),
             None => {
                 let text = format!("the certificate, or one above it, {text}");
                 Finding::sentence(cause, text)
@@ -437,10 +444,10 @@ impl<'p, 'a> Explainer<'p, 'a> {
         }
     }
 
-    /// What is said of the certificate that is so far up.
-    fn of(&self, at: usize, cause: Cause, text: String) -> Finding {
-        match self.way.get(at) {
-            Some(one) => of(at, one, cause, text),
+    /// Describes the certificate at this place in the chain.
+    fn about(&self, at: usize, cause: Cause, text: String) -> Finding {
+        match self.chain.get(at) {
+            Some(one) => about(at, one, cause, text),
             None => Finding {
                 cause,
                 text: Text::Own(text),
@@ -450,7 +457,7 @@ impl<'p, 'a> Explainer<'p, 'a> {
 }
 
 impl Cause {
-    /// What the peer is told (RFC 8446, section 6.2).
+    /// The error by which rustls chooses the alert for the peer (RFC 8446, section 6.2).
     pub(crate) fn reason(&self, error: Error) -> CertificateError {
         match self {
             Cause::UnknownCa(_) | Cause::SelfSigned | Cause::OtherEncoding => {
@@ -483,7 +490,7 @@ impl Finding {
     }
 }
 
-fn of(at: usize, one: &ParsedCertificate<'_>, cause: Cause, text: String) -> Finding {
+fn about(at: usize, one: &ParsedCertificate<'_>, cause: Cause, text: String) -> Finding {
     match at {
         0 => Finding {
             cause,
@@ -496,7 +503,8 @@ fn of(at: usize, one: &ParsedCertificate<'_>, cause: Cause, text: String) -> Fin
     }
 }
 
-/// What is said of a certificate that the CA of its issuer's name has not signed, so far up.
+/// Describes a certificate that the CA of its issuer's name has not signed, at this place in the
+/// chain.
 fn by_other_key(
     at: usize,
     one: &ParsedCertificate<'_>,
@@ -507,7 +515,7 @@ fn by_other_key(
     match signed {
         SignatureCheck::UnsupportedSignature(kind) => {
             let text = format!("is signed with {kind}, which is not supported");
-            of(at, one, Cause::Signature, text)
+            about(at, one, Cause::Signature, text)
         }
         SignatureCheck::UnsupportedKey(kind) => Finding::sentence(
             Cause::Key,
@@ -525,7 +533,7 @@ fn named(name: DistinguishedName<'_>) -> String {
     quoted(&name.to_string())
 }
 
-/// What is said of a certificate that rustls-webpki can't read.
+/// Describes a certificate that rustls-webpki can't parse.
 pub(crate) fn unread(
     error: &Error,
     certificate: Option<&ParsedCertificate<'_>>,
@@ -561,10 +569,10 @@ pub(crate) fn unread(
     (cause, text.to_owned())
 }
 
-/// What the base of a subtree is on, if rustls-webpki does not compare such names and takes each of
-/// them for a violation. These certificates are below it.
+/// The kind of names that the base of a subtree constrains, if rustls-webpki does not compare such
+/// names and takes each of them for a violation. The certificates are those below it.
 fn unsupported_names(base: Element<'_>, below: &[&ParsedCertificate<'_>]) -> Option<&'static str> {
-    // A GeneralName (RFC 5280, section 4.2.1.6).
+    // The base is a GeneralName (RFC 5280, section 4.2.1.6).
     let kind = |name: Element<'_>| name.tag & 0x1f;
     let names = match kind(base) {
         0 => "names of other kinds",

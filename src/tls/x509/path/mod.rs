@@ -1,4 +1,4 @@
-//! Paths from a peer's certificate up to a trusted CA.
+//! Paths from a peer's certificate up to a trusted CA, and reasons why there is none.
 
 pub(crate) mod authorities;
 pub(crate) mod candidates;

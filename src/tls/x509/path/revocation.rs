@@ -1,4 +1,4 @@
-//! What the CRLs say of a peer's certificates.
+//! The revocation of a peer's certificates, described.
 
 use rustls::CertificateError;
 use webpki::Error as Fault;
@@ -9,23 +9,23 @@ use crate::tls::x509::certificate::ParsedCertificate;
 use crate::tls::x509::crl_store::SelectedCrls;
 use crate::tls::x509::describe::{Day, other, quoted, system_time};
 
-/// What a CRL says of a peer's certificates, or that none does.
+/// A revoked certificate, or the lack of a list that could tell.
 pub(crate) struct RevocationFault {
     pub(crate) what: String,
     pub(crate) hint: Option<&'static str>,
-    /// What the peer is told.
+    /// The error by which rustls chooses the alert for the peer.
     pub(crate) reason: CertificateError,
 }
 
 impl RevocationFault {
-    /// Puts into words that fault, if it is one of CRLs, of which these are all.
+    /// Describes the fault, if CRLs are its cause, where `all` has all CRLs.
     pub(crate) fn new(
         no_path: &NoPath<'_>,
         presented: &PresentedChain<'_>,
         all: &SelectedCrls<'_>,
     ) -> Option<Self> {
         let presented = presented.supported();
-        let way = way_up(&presented);
+        let chain = chain_up(&presented);
         let asked = &no_path.asked;
         let of_other_key = |one: Option<&&ParsedCertificate<'_>>| {
             (
@@ -42,11 +42,11 @@ impl RevocationFault {
                 None,
             ),
             Fault::UnknownRevocationStatus => {
-                let without = way.iter().find(|one| !asked.has_one_above(one));
+                let without = chain.iter().find(|one| !asked.has_one_above(one));
                 match without.filter(|one| all.has_one_above(one)) {
                     Some(without) => of_other_key(Some(without)),
                     None => (
-                        format!("CRL missing for {}", issuer(without.or(way.first()))),
+                        format!("CRL missing for {}", issuer(without.or(chain.first()))),
                         Some("once there is one list, each CA above a sender needs its own"),
                     ),
                 }
@@ -54,8 +54,8 @@ impl RevocationFault {
             // The kind of signature is known, but is not that of the key.
             Fault::InvalidCrlSignatureForPublicKey
             | Fault::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_) => {
-                let by_stranger = way.iter().find(|one| asked.has_stranger_above(one));
-                of_other_key(by_stranger.or(way.first()))
+                let by_stranger = chain.iter().find(|one| asked.has_stranger_above(one));
+                of_other_key(by_stranger.or(chain.first()))
             }
             Fault::CrlExpired { next_update, .. } => {
                 let end = system_time(*next_update);
@@ -63,7 +63,7 @@ impl RevocationFault {
                 (
                     format!(
                         "the CRL of {} expired on {}",
-                        issuer(way.iter().find(ended)),
+                        issuer(chain.iter().find(ended)),
                         Day(end)
                     ),
                     Some("get the CA's new list"),
@@ -82,24 +82,24 @@ impl RevocationFault {
     }
 }
 
-/// The sender's certificate, which is the first that it presented, and those above it, as far as
-/// they came with it.
-fn way_up<'p, 'a>(presented: &[&'p ParsedCertificate<'a>]) -> Vec<&'p ParsedCertificate<'a>> {
-    let mut way = Vec::new();
+/// The peer's own certificate, which is the first of the presented, and those above it, as far as
+/// the peer presents them.
+fn chain_up<'p, 'a>(presented: &[&'p ParsedCertificate<'a>]) -> Vec<&'p ParsedCertificate<'a>> {
+    let mut chain = Vec::new();
     let mut next = presented.first().copied();
-    // They might go round in a circle.
-    while let Some(certificate) = next.filter(|_| way.len() < presented.len()) {
-        way.push(certificate);
+    // The names might form a circle.
+    while let Some(certificate) = next.filter(|_| chain.len() < presented.len()) {
+        chain.push(certificate);
         next = presented
             .iter()
             .skip(1)
             .find(|above| above.subject == certificate.issuer)
             .copied();
     }
-    way
+    chain
 }
 
-/// Names the one that is at fault: the sender's own certificate, or that of a CA.
+/// Names the certificate at fault: the peer's own, or that of a CA.
 fn whose(
     presented: &[&ParsedCertificate<'_>],
     is_at_fault: impl Fn(&ParsedCertificate<'_>) -> bool,
@@ -114,7 +114,7 @@ fn whose(
     }
 }
 
-/// Who signed this certificate.
+/// The quoted name of the CA that issued this certificate.
 fn issuer(certificate: Option<&&ParsedCertificate<'_>>) -> String {
     let issuer = certificate.map(|one| one.issuer.to_string());
     quoted(&issuer.unwrap_or_default())

@@ -1,4 +1,4 @@
-//! How many signatures are verified for one peer, which has proved nothing yet.
+//! The verification of signatures for one peer, which has proved nothing yet, within a limit.
 
 use std::fmt;
 use std::ptr;
@@ -30,13 +30,13 @@ pub(crate) struct SignatureChecker(Mutex<CheckerState>);
 #[derive(Debug)]
 struct CheckerState {
     left: usize,
-    /// Whether a signature was not verified, as too many were.
+    /// Whether a signature was not verified, as too many were before.
     is_exceeded: bool,
     known: Vec<CheckedSignature>,
 }
 
-/// A signature that was verified, and whether it is valid. This has copies, because a buffer at the
-/// same address may have other content later.
+/// A verified signature, and the result. It holds copies, because a buffer at the same address may
+/// have other content later.
 #[derive(Debug)]
 struct CheckedSignature {
     algorithm: &'static dyn SignatureVerificationAlgorithm,
@@ -47,7 +47,7 @@ struct CheckedSignature {
 }
 
 impl SignatureChecker {
-    /// For a peer that is verified by this number of trusted CAs.
+    /// Checks for a peer that is verified by this number of trusted CAs.
     pub(crate) fn new(anchors: usize) -> Self {
         SignatureChecker(Mutex::new(CheckerState {
             left: MAX_SIGNATURES.saturating_add(anchors),
@@ -65,7 +65,8 @@ impl SignatureChecker {
         ALL_VERIFICATION_ALGS.iter().map(limited).collect()
     }
 
-    /// Whether a certificate is signed by this key, which is what is inside a SubjectPublicKeyInfo.
+    /// Checks whether this key signed a certificate. `key` is the content of a
+    /// SubjectPublicKeyInfo.
     pub(crate) fn check(&self, certificate: &ParsedCertificate<'_>, key: &[u8]) -> SignatureCheck {
         if let Some(kind) = keys::unsupported(key) {
             return SignatureCheck::UnsupportedKey(kind);
@@ -93,7 +94,7 @@ impl SignatureChecker {
         self.lock().is_exceeded
     }
 
-    /// From now on, signatures are verified only to explain a fault.
+    /// Sets the limit for explaining a fault: the path was looked for.
     pub(crate) fn begin_explaining(&self) {
         let mut state = self.lock();
         state.left = MAX_EXPLAINING;
@@ -105,17 +106,17 @@ impl SignatureChecker {
     }
 }
 
-/// Whether a certificate is signed by a key.
+/// The result of checking whether a key signed a certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SignatureCheck {
     Valid,
-    /// By another key, or it was changed since.
+    /// Another key signed it, or it was changed since.
     Invalid,
-    /// That can't be told, as the key is of this kind.
+    /// The key is of this kind, which is not supported.
     UnsupportedKey(String),
-    /// That can't be told, as the signature is of this kind.
+    /// The signature is of this kind, which is not supported.
     UnsupportedSignature(String),
-    /// That was not looked at, as too many signatures were verified.
+    /// Too many signatures were verified before.
     NotChecked,
 }
 
@@ -181,7 +182,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes any signature that is not empty, and counts.
+    /// Accepts any signature that is not empty, and counts.
     #[derive(Debug)]
     struct Counting(AtomicUsize);
 
@@ -227,7 +228,7 @@ mod tests {
         assert_eq!(COUNTING.0.load(Ordering::Relaxed), most);
         signatures.begin_explaining();
         assert!(!signatures.is_exceeded());
-        // What is known is free; another key or signature is another question.
+        // A known result is free; another key or signature is another question.
         assert!(limited.verify_signature(b"key", &[0], b"signature").is_ok());
         assert!(limited.verify_signature(b"key", &[0], b"").is_err());
         assert!(

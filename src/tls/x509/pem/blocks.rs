@@ -1,9 +1,9 @@
 //! The blocks of a PEM text (RFC 7468).
 //!
-//! The reader accepts what OpenSSL's reader accepts: text outside the blocks, CRLF, white space at
-//! the ends of lines and within base64, and the header lines of RFC 1421 in keys. It passes over
-//! nothing that may be a block: a certificate that is left out of a file of CAs refuses senders, but
-//! a CRL that is left out lets in a sender that was revoked.
+//! The reader accepts every text that OpenSSL's reader accepts: text outside the blocks, CRLF,
+//! white space at the ends of lines and within base64, and the header lines of RFC 1421 in keys. It
+//! passes over nothing that may be a block: a certificate that is left out of a file of CAs refuses
+//! senders, but a CRL that is left out lets in a revoked sender.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -13,11 +13,11 @@ use memchr::memmem;
 use crate::error::TlsError;
 use crate::quote::quoted;
 
-/// Text between two boundaries (RFC 7468, section 2), decoded.
+/// The decoded text between two boundaries (RFC 7468, section 2).
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Block {
     pub(super) kind: BlockKind,
-    /// Where it begins, from 1 on.
+    /// The line on which it begins, from 1 on.
     pub(super) line: usize,
     pub(super) der: Vec<u8>,
 }
@@ -25,7 +25,7 @@ pub(super) struct Block {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BlockKind {
     Certificate,
-    /// A certificate, and what OpenSSL is to trust it for.
+    /// A certificate, and the purposes for which OpenSSL is to trust it.
     TrustedCertificate,
     Crl,
     Pkcs8,
@@ -33,13 +33,14 @@ pub(super) enum BlockKind {
     Sec1,
     EncryptedKey,
     OtherKey,
-    /// Of no use here, and none to miss: parameters, public keys, requests.
+    /// A block that is not needed here: parameters, public keys, requests.
     Accessory,
 }
 
 impl BlockKind {
-    /// `None` if the label is not known. To pass over such a block would be to lose one whose label
-    /// is misspelt, or a PKCS#7 container of certificates and CRLs.
+    /// The kind of block with this label. `None` if the label is not known: to pass over such a
+    /// block would be to lose one whose label is misspelt, or a PKCS#7 container of certificates
+    /// and CRLs.
     fn of(label: &[u8]) -> Option<Self> {
         Some(match label {
             b"CERTIFICATE" | b"X509 CERTIFICATE" => BlockKind::Certificate,
@@ -74,10 +75,10 @@ impl BlockKind {
 const BEGIN: &str = "-----BEGIN";
 const END: &str = "-----END";
 
-/// Some editors put it before UTF-8.
+/// Some editors write this mark before UTF-8.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// All blocks in the text.
+/// Reads all blocks in the text.
 pub(super) fn blocks(pem: &[u8]) -> Result<Vec<Block>, TlsError> {
     if is_utf16(pem) {
         return Err(malformed(1, "the text is UTF-16; PEM is ASCII or UTF-8"));
@@ -134,13 +135,13 @@ pub(super) fn is_text(bytes: &[u8]) -> bool {
     bytes.is_ascii() || is_utf16(bytes) || memmem::find(bytes, BEGIN.as_bytes()).is_some()
 }
 
-/// Some editors and shells write it, and no reader of PEM takes it.
+/// Whether the text is UTF-16, which some editors and shells write, and no reader of PEM accepts.
 fn is_utf16(text: &[u8]) -> bool {
     text.starts_with(&[0xff, 0xfe]) || text.starts_with(&[0xfe, 0xff])
 }
 
-/// Lines as any system ends them, without white space at their ends (as OpenSSL strips it, by which
-/// all control characters are white space).
+/// The lines, as any system ends them, without white space at their ends. As for OpenSSL, all
+/// control characters are white space there.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -167,7 +168,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 enum Boundary<'a> {
     Begin(&'a [u8]),
     End(&'a [u8]),
-    /// What is wrong with it.
+    /// The fault of the line.
     Damaged(&'static str),
 }
 
@@ -282,7 +283,7 @@ impl<'a> OpenBlock<'a> {
     }
 }
 
-/// As lenient as OpenSSL with the last bits.
+/// The decoder of base64, as lenient as OpenSSL with the last bits.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -290,7 +291,7 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A label, so that it can be said on a line: longer ones than any known may be anything.
+/// A label in a form that fits into a message: an unknown label may be long, and hold any bytes.
 fn shown(label: &[u8]) -> String {
     const MOST: usize = 40;
     let label = label.get(..MOST).unwrap_or(label);
@@ -308,7 +309,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// What is removed is less than the lines between two blocks' base64.
+        /// The removed part is shorter than the lines between two blocks' base64.
         #[test]
         fn a_damaged_text_has_all_its_blocks_or_is_an_error(
             at: Index,
@@ -336,7 +337,7 @@ mod tests {
         }
     }
 
-    /// Blocks of 3 bytes each, by their labels.
+    /// A text of blocks with these labels, of 3 bytes each.
     fn text(labels: &[&str]) -> String {
         let block =
             |label: &&str| format!("-----BEGIN {label}-----\nAQID\n-----END {label}-----\n");

@@ -25,7 +25,7 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     })
 }
 
-/// An item and the line that its block begins on; DER has no lines.
+/// An item and the line on which its block begins; DER has no lines.
 pub(crate) struct Located<T> {
     pub(crate) line: Option<usize>,
     pub(crate) item: T,
@@ -38,7 +38,7 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, T
         let der = block.der;
         match kind {
             BlockKind::Certificate => Some(der),
-            // A peer is shown the certificate alone.
+            // Peers are shown the certificate alone.
             BlockKind::TrustedCertificate => Some(split_trusted(der).0),
             _ => None,
         }
@@ -112,8 +112,8 @@ pub(crate) fn crls_beside_others(
         .collect())
 }
 
-/// All certificate revocation lists in the text, of which there is at least one; what is not text
-/// is taken for one in DER.
+/// All certificate revocation lists in the text, of which there is at least one. Bytes that are no
+/// text are taken for one list in DER.
 pub(crate) fn crls(
     pem_or_der: &[u8],
 ) -> Result<Vec<Located<CertificateRevocationListDer<'static>>>, TlsError> {
@@ -133,9 +133,9 @@ fn some<T>(found: Vec<T>, what: &'static str) -> Result<Vec<T>, TlsError> {
     }
 }
 
-/// The certificate in a `TRUSTED CERTIFICATE`, and whether it is limited in what it is trusted for:
-/// after it may come a sequence that begins with the purposes that it is, then those that it is not
-/// trusted for (X509_CERT_AUX of OpenSSL).
+/// Splits the certificate off a `TRUSTED CERTIFICATE`, and tells whether it is trusted for some
+/// purposes only. Behind the certificate there may be a sequence, which begins with the accepted
+/// purposes, then the rejected ones (X509_CERT_AUX of OpenSSL).
 fn split_trusted(mut der: Vec<u8>) -> (Vec<u8>, bool) {
     let split = || -> x509_cert::der::Result<(usize, bool)> {
         let mut reader = SliceReader::new(&der)?;
@@ -159,7 +159,7 @@ fn split_trusted(mut der: Vec<u8>) -> (Vec<u8>, bool) {
             der.truncate(end);
             (der, is_limited)
         }
-        // The certificate will be found damaged.
+        // The parser of certificates will report the damage.
         Err(_) => (der, true),
     }
 }
@@ -174,7 +174,7 @@ mod tests {
         for (settings, is_limited) in [
             (&[][..], false),
             (&[0x30, 0], false),
-            // An alias.
+            // This is an alias.
             (&[0x30, 3, 0x0c, 1, b'a'], false),
             (&[0x30, 4, 0x30, 2, 6, 0], true),
             (&[0x30, 4, 0xa0, 2, 6, 0], true),
