@@ -175,7 +175,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                         deadline: Deadline::after(guard.shared.settings.handshake_timeout),
                     }),
                     (Some(Transport::Plain(io)), _) => {
-                        guard.open(Stream::Plain(Box::new(tls::Transport(io))))
+                        guard.open(Stream::Plain(Box::new(tls::NormalizedTransport(io))))
                     }
                     (Some(Transport::Tls(_)), None) => Next::unopened(End::Refused {
                         what: "this server has no certificate".to_owned(),
@@ -539,8 +539,8 @@ fn receipt_of(guard: &Guard, verdict: &Verdict) -> Vec<u8> {
 }
 
 enum Stream<IO> {
-    Tls(Box<tls::Stream<IO>>),
-    Plain(Box<tls::Transport<IO>>),
+    Tls(Box<tls::ServerStream<IO>>),
+    Plain(Box<tls::NormalizedTransport<IO>>),
     Gone,
 }
 

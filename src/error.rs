@@ -426,6 +426,12 @@ impl TlsError {
             source: Box::new(self),
         }
     }
+
+    pub(crate) fn unusable(error: impl fmt::Display) -> Self {
+        TlsError::Unusable {
+            reason: error.to_string(),
+        }
+    }
 }
 
 impl fmt::Display for TlsError {

@@ -261,10 +261,10 @@ pub use server::{Builder, Server};
 pub use sink::{Decoded, Sink};
 #[cfg(feature = "cli")]
 pub use tls::{
-    Alert, ConnectError, Connector, Distrust, Fingerprint, NoFingerprint, SendError, Sender,
-    Servers,
+    Alert, CertificateFault, ConnectError, Connector, Fingerprint, ParseFingerprintError,
+    SendError, Sender, ServerVerifier,
 };
-pub use tls::{Clients, Identity, Tls, TlsBuilder, TlsVersion, TlsWarning};
+pub use tls::{ClientVerifier, Identity, Tls, TlsBuilder, TlsVersion, TlsWarning};
 pub use totals::{Failures, Totals};
 
 /// Sizes that are fixed, and defaults.
@@ -274,5 +274,5 @@ pub mod limits {
     pub use crate::server::MAX_CONNECTIONS;
     pub use crate::sink::TURN;
     #[cfg(feature = "cli")]
-    pub use crate::tls::ANSWER;
+    pub use crate::tls::MAX_ANSWER;
 }

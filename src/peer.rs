@@ -89,7 +89,7 @@ impl Peer {
     }
 
     /// The verified names of this peer, the one to show first: the one that
-    /// [`Clients::allow`](crate::Clients::allow) matched, or else the first of the order that is
+    /// [`ClientVerifier::allow`](crate::ClientVerifier::allow) matched, or else the first of the order that is
     /// given there. Empty for an anonymous peer.
     pub fn names(&self) -> &[String] {
         &self.names

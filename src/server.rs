@@ -316,7 +316,7 @@ impl Builder {
     /// A sender (a verified client, an IPv4 address, or an IPv6 network of 64 bits), on all its
     /// connections together, may hold no more than it leaves free, which is nearly half of the memory
     /// where it is alone. So there is always some for others. Where clients are verified but
-    /// [need not be](crate::Clients::optional), a quarter of the memory is for those that are.
+    /// [need not be](crate::ClientVerifier::optional), a quarter of the memory is for those that are.
     pub fn max_memory(mut self, bytes: usize) -> Self {
         self.max_memory = bytes;
         self

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use tlsink::{Clients, Identity, Tls, TlsError};
+use tlsink::{ClientVerifier, Identity, Tls, TlsError};
 
 use super::Failure;
 use super::accept::Listener;
@@ -92,7 +92,7 @@ impl Material {
             (Identities::Files, _) => {}
         }
         if let Some(args) = &self.args.clients {
-            let mut clients = Clients::from_ca_pem_file(&args.ca)?;
+            let mut clients = ClientVerifier::from_ca_pem_file(&args.ca)?;
             for crl in &args.crls {
                 clients = clients.crl_file(crl)?;
             }
@@ -102,7 +102,7 @@ impl Material {
             if args.optional {
                 clients = clients.optional();
             }
-            tls = tls.clients(clients);
+            tls = tls.client_verifier(clients);
         }
         tls.build()
     }

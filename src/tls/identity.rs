@@ -1,29 +1,28 @@
-//! Certificates of our own, and which of a server's a sender is shown.
+//! A certificate of our own, and its key.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::server::ClientHello;
 use rustls::sign::{self, CertifiedKey, SigningKey};
 use rustls::{Certificate, PrivateKey};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use webpki::EndEntityCert;
 
-use super::facts::{self, Facts};
-use super::warning::{TlsWarning, ending};
-use super::x509::Parts;
-use super::{keys, pem, schemes, words};
+use super::x509::certificate::ParsedCertificate;
+use super::x509::describe::{self, Summary};
+use super::x509::warning::{TlsWarning, ending};
+use super::x509::{keys, pem, schemes};
 use crate::error::TlsError;
 
-/// A certificate chain and its private key: a server's, or a client's.
+/// A certificate chain and its private key, of a server or of a client.
 #[derive(Clone)]
 pub struct Identity {
     key: Arc<CertifiedKey>,
-    /// DNS names, among them such as `*.example.net`.
+    /// The DNS names of the own certificate, wildcards such as `*.example.net` among them.
     names: Vec<String>,
-    chain: Vec<Facts>,
-    /// Whether it is for a DNS name or an IP address.
+    chain: Vec<Summary>,
+    /// Whether the own certificate is for a DNS name or an IP address.
     is_for_host: bool,
 }
 
@@ -32,7 +31,7 @@ impl Identity {
     ///
     /// # Errors
     ///
-    /// When a file can't be read, and as [`from_pem`](Self::from_pem).
+    /// When a file can't be read, and for the reasons of [`from_pem`](Self::from_pem).
     ///
     /// # Blocking
     ///
@@ -54,8 +53,8 @@ impl Identity {
     /// Takes a certificate chain and its private key as PEM (RFC 7468). The key is PKCS#8, PKCS#1
     /// or SEC1: RSA of 2048, 3072 or 4096 bits, ECDSA on P-256 or P-384, or Ed25519.
     ///
-    /// Both texts may be the same, and hold a CA's certificate, CRLs and parameters too. Of several
-    /// keys, the first is taken that belongs to one of the certificates.
+    /// Both texts may be the same, and may also hold a CA's certificate, CRLs and parameters. Of
+    /// several keys, the first is taken that belongs to one of the certificates.
     ///
     /// # Errors
     ///
@@ -67,42 +66,29 @@ impl Identity {
     }
 
     fn new(
-        mut chain: Vec<CertificateDer<'static>>,
+        chain: Vec<CertificateDer<'static>>,
         keys: &[PrivateKeyDer<'_>],
     ) -> Result<Self, TlsError> {
-        let certificates = parts(&chain)?;
+        let mut chain = parse(&chain)?;
         // In a file that holds everything, a CA's certificate may be the first.
-        let (key, own) = key_and_certificate(keys, &certificates)?;
+        let (key, own) = key_and_certificate(keys, &chain)?;
         chain.get_mut(..=own).unwrap_or_default().rotate_right(1);
         sort(&mut chain);
-        let names = match chain.first().map(EndEntityCert::try_from) {
-            Some(Ok(certificate)) => facts::dns_names(&certificate)
-                .map(|name| name.text)
-                .collect(),
-            _ => Vec::new(),
-        };
-        let is_for_host = chain
-            .first()
-            .is_some_and(|own| !facts::host_names(own).is_empty());
-        let facts = chain.iter().map(Facts::of_certificate).collect();
-        let chain = chain
-            .into_iter()
-            .map(|der| Certificate(der.to_vec()))
-            .collect();
+        let own = chain.first();
+        let ders = chain.iter().map(|one| Certificate(one.der.to_vec()));
         Ok(Identity {
-            key: Arc::new(CertifiedKey::new(chain, key)),
-            names,
-            chain: facts,
-            is_for_host,
+            key: Arc::new(CertifiedKey::new(ders.collect(), key)),
+            names: own.map_or_else(Vec::new, ParsedCertificate::dns_names),
+            is_for_host: own.is_some_and(|own| !own.host_names().is_empty()),
+            chain: chain.iter().map(Summary::of).collect(),
         })
     }
 
-    #[cfg(feature = "cli")]
     pub(super) fn key(&self) -> Arc<CertifiedKey> {
         Arc::clone(&self.key)
     }
 
-    /// What should be known of it as a server's certificate.
+    /// The faults of a server's certificate that its operator should know of.
     pub(super) fn warnings(&self, now: SystemTime) -> impl Iterator<Item = TlsWarning> {
         let own = self.chain.first().filter(|_| !self.is_for_host);
         let nameless = own.map(|own| TlsWarning::NoHostName {
@@ -111,18 +97,18 @@ impl Identity {
         let ends = self.chain.iter();
         nameless
             .into_iter()
-            .chain(ends.filter_map(move |facts| ending("certificate", facts, now)))
+            .chain(ends.filter_map(move |summary| ending("certificate", summary, now)))
     }
 
-    /// Whether it is for this name, as it is.
-    fn is_named(&self, wanted: &str) -> bool {
+    /// Whether it has exactly this DNS name.
+    pub(super) fn has_name(&self, wanted: &str) -> bool {
         self.names
             .iter()
             .any(|name| name.eq_ignore_ascii_case(wanted))
     }
 
-    /// Whether it is for all names beside this one (RFC 6125, section 6.4.3).
-    fn is_for_all_beside(&self, wanted: &str) -> bool {
+    /// Whether it has the wildcard for this DNS name (RFC 6125, section 6.4.3).
+    pub(super) fn has_wildcard_for(&self, wanted: &str) -> bool {
         let Some(parent) = wanted.find('.').and_then(|at| wanted.get(at..)) else {
             return false;
         };
@@ -132,7 +118,7 @@ impl Identity {
             .any(|name| name.eq_ignore_ascii_case(parent))
     }
 
-    fn suits(&self, hello: &ClientHello<'_>) -> bool {
+    pub(super) fn suits(&self, hello: &ClientHello<'_>) -> bool {
         self.key
             .key
             .choose_scheme(hello.signature_schemes())
@@ -148,21 +134,21 @@ impl std::fmt::Debug for Identity {
     }
 }
 
-/// Certificates as far as they are needed here. Senders may take one that rustls-webpki can't read,
-/// such as one of version 1.
-fn parts<'a>(chain: &'a [CertificateDer<'_>]) -> Result<Vec<Parts<'a>>, TlsError> {
-    let parts: Option<Vec<_>> = chain.iter().map(|der| Parts::of(der)).collect();
-    parts.ok_or_else(|| TlsError::Damaged {
+/// Parses certificates, also those that rustls-webpki can't parse, such as one of version 1: some
+/// senders accept them.
+fn parse<'a>(chain: &'a [CertificateDer<'a>]) -> Result<Vec<ParsedCertificate<'a>>, TlsError> {
+    let parsed: Option<Vec<_>> = chain.iter().map(ParsedCertificate::parse).collect();
+    parsed.ok_or_else(|| TlsError::Damaged {
         what: "certificate",
         line: None,
-        reason: words::fault(&webpki::Error::BadDer).into_owned(),
+        reason: describe::fault(&webpki::Error::BadDer).into_owned(),
     })
 }
 
-/// The first key that belongs to a certificate, and where that is.
+/// The first key that belongs to a certificate, and the place of that certificate.
 fn key_and_certificate(
     keys: &[PrivateKeyDer<'_>],
-    chain: &[Parts<'_>],
+    chain: &[ParsedCertificate<'_>],
 ) -> Result<(Arc<dyn SigningKey>, usize), TlsError> {
     let usable: Vec<_> = keys
         .iter()
@@ -184,64 +170,33 @@ fn key_and_certificate(
     })
 }
 
-/// Which of the certificates is the key's: what the one signs, the other verifies.
-fn own_certificate(chain: &[Parts<'_>], key: &dyn SigningKey) -> Result<Option<usize>, TlsError> {
+/// The place of the key's certificate, which verifies the signature that the key makes.
+fn own_certificate(
+    chain: &[ParsedCertificate<'_>],
+    key: &dyn SigningKey,
+) -> Result<Option<usize>, TlsError> {
     const MESSAGE: &[u8] = b"signed to see whether key and certificate belong together";
     let Some(signer) = key.choose_scheme(&schemes::supported()) else {
         return Err(TlsError::UnusableKey { kind: None });
     };
-    let signature = signer.sign(MESSAGE).map_err(pem::unusable)?;
+    let signature = signer.sign(MESSAGE).map_err(TlsError::unusable)?;
     Ok(chain.iter().position(|certificate| {
-        let key = certificate.key.content;
-        schemes::belongs(signer.scheme(), key, MESSAGE, &signature)
+        schemes::belongs(signer.scheme(), certificate.key, MESSAGE, &signature)
     }))
 }
 
-/// Brings the server's own certificate, which is the first, and those above it in the order that
-/// TLS 1.2 asks for (RFC 5246, section 7.4.2). The others follow as they were.
-fn sort(chain: &mut [CertificateDer<'static>]) {
+/// Sorts the own certificate, which is the first, and those above it in the order that TLS 1.2
+/// requires (RFC 5246, section 7.4.2). The others follow in the order that they had.
+fn sort(chain: &mut [ParsedCertificate<'_>]) {
     let mut rest = chain;
     while let Some((last, above)) = rest.split_first_mut() {
-        let issued = |certificate: &CertificateDer<'_>| match (
-            EndEntityCert::try_from(certificate),
-            EndEntityCert::try_from(&*last),
-        ) {
-            (Ok(certificate), Ok(last)) => certificate.subject() == last.issuer(),
-            _ => false,
+        let issued = |one: &ParsedCertificate<'_>| {
+            one.subject == last.issuer && one.is_supported() && last.is_supported()
         };
         let Some(next) = above.iter().position(issued) else {
             return;
         };
         above.get_mut(..=next).unwrap_or_default().rotate_right(1);
         rest = above;
-    }
-}
-
-/// Chooses among the server's certificates by the name that a sender asks for (SNI, RFC 6066,
-/// section 3). The first one is for everyone else.
-pub(super) struct Resolver(pub(super) Vec<Identity>);
-
-impl ResolvesServerCert for Resolver {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        let wanted = |is: fn(&Identity, &str) -> bool| {
-            // A dot at its end makes a name absolute, and is in no certificate.
-            let name = hello.server_name();
-            let name = name.map(|name| name.strip_suffix('.').unwrap_or(name));
-            move |identity: &&Identity| name.is_some_and(|name| is(identity, name))
-        };
-        // One name may have certificates with several kinds of key.
-        let suits = |identity: &&Identity| identity.suits(&hello);
-        let mut all = self.0.iter();
-        let chosen = all
-            .clone()
-            .filter(wanted(Identity::is_named))
-            .find(suits)
-            .or_else(|| {
-                let mut beside = all.clone().filter(wanted(Identity::is_for_all_beside));
-                beside.find(suits)
-            })
-            .or_else(|| all.clone().find(suits))
-            .or_else(|| all.next())?;
-        Some(Arc::clone(&chosen.key))
     }
 }

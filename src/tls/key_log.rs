@@ -1,4 +1,4 @@
-//! The secrets of connections in a file, so that a capture of their traffic can be decrypted (the
+//! A file with the secrets of connections, so that a capture of their traffic can be decrypted (the
 //! format of NSS, which Wireshark reads).
 
 use std::ffi::OsStr;
@@ -12,11 +12,11 @@ use rustls::{KeyLog, NoKeyLog};
 
 use crate::error::TlsError;
 
-/// Nobody but its owner may read or write it.
+/// The file's permissions: its owner alone may read and write it.
 #[cfg(unix)]
 const MODE: u32 = 0o600;
 
-/// Appends to the file of this name, if there is one, or to nothing.
+/// Opens the file of this name for appending. Without a name, nothing is logged.
 pub(super) fn open(path: Option<&OsStr>) -> Result<Arc<dyn KeyLog>, TlsError> {
     let Some(path) = path.filter(|path| !path.is_empty()).map(Path::new) else {
         return Ok(Arc::new(NoKeyLog {}));
@@ -30,7 +30,7 @@ pub(super) fn open(path: Option<&OsStr>) -> Result<Arc<dyn KeyLog>, TlsError> {
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, MODE);
     let file = options.open(path).map_err(failed)?;
-    // It may have been there before: other programs leave theirs to the umask.
+    // The file may have existed before: other programs leave its permissions to the umask.
     match exposed(&file.metadata().map_err(failed)?) {
         None => Ok(Arc::new(KeyLogFile(file))),
         Some(mode) => Err(TlsError::ExposedKeyLog {
@@ -40,7 +40,7 @@ pub(super) fn open(path: Option<&OsStr>) -> Result<Arc<dyn KeyLog>, TlsError> {
     }
 }
 
-/// The permissions, if they are for others than the owner. Terminals and pipes keep nothing.
+/// The permissions, if others than the owner have some. Terminals and pipes keep nothing.
 #[cfg(unix)]
 fn exposed(file: &Metadata) -> Option<u32> {
     let mode = std::os::unix::fs::PermissionsExt::mode(&file.permissions()) & 0o777;
@@ -65,8 +65,8 @@ impl KeyLog for KeyLogFile {
         };
         add(client_random, ' ');
         add(secret, '\n');
-        // In one call, so that lines of several threads stay apart. A full disk does not end a
-        // handshake.
+        // One call writes a line, so that lines of several threads stay apart. A full disk does not
+        // end a handshake.
         let _ = (&self.0).write_all(line.as_bytes());
     }
 }

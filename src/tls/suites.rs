@@ -3,8 +3,8 @@
 use rustls::SupportedCipherSuite;
 use rustls::cipher_suite as suite;
 
-/// The suites, in the server's order: AES-128 first, which opens faster than AES-256 and whose
-/// handshake hashes with SHA-256, where the processor has AES; ChaCha20 first where it has not.
+/// The suites, in the server's order. Where the processor has AES, AES-128 comes first: it decrypts
+/// faster than AES-256, and its handshake hashes with SHA-256. Elsewhere ChaCha20 comes first.
 pub(super) fn in_order() -> &'static [SupportedCipherSuite] {
     if has_aes() { AES_FIRST } else { CHACHA_FIRST }
 }

@@ -2,7 +2,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tlsink::{Clients, Identity, Tls, TlsError};
+use tlsink::{ClientVerifier, Identity, Tls, TlsError};
 
 /// A certificate that signed itself, as CAs do, and its key; both are made for this.
 const FIXED: &[u8] = include_bytes!("fixed.pem");
@@ -52,7 +52,7 @@ fn serve(certificates: &[u8], key: &[u8]) {
 
 /// What can be loaded can verify senders.
 fn verify_by(pem: &[u8]) {
-    let clients = Clients::from_ca_pem(pem);
+    let clients = ClientVerifier::from_ca_pem(pem);
     said(&clients);
     if let Ok(clients) = clients {
         // The same text may hold lists, too.
@@ -62,8 +62,8 @@ fn verify_by(pem: &[u8]) {
 }
 
 /// What a list loads to, where there is a CA.
-fn revoke(pem_or_der: &[u8]) -> Result<Clients, TlsError> {
-    let clients = Clients::from_ca_pem(FIXED).expect("it is a CA's");
+fn revoke(pem_or_der: &[u8]) -> Result<ClientVerifier, TlsError> {
+    let clients = ClientVerifier::from_ca_pem(FIXED).expect("it is a CA's");
     let clients = clients.crl(pem_or_der);
     if let Ok(clients) = &clients {
         present(fixed(), Some(clients.clone()));
@@ -71,10 +71,10 @@ fn revoke(pem_or_der: &[u8]) -> Result<Clients, TlsError> {
     clients
 }
 
-fn present(identity: Identity, clients: Option<Clients>) {
+fn present(identity: Identity, clients: Option<ClientVerifier>) {
     let mut builder = Tls::builder().identity(identity);
     if let Some(clients) = clients {
-        builder = builder.clients(clients);
+        builder = builder.client_verifier(clients);
     }
     let tls = builder.build().expect("what was loaded can be used");
     for warning in tls.warnings() {

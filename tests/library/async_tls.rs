@@ -1,4 +1,4 @@
-//! async-tls 0.13 as it is: each of its peculiarities that `src/tls/stream.rs` makes up for.
+//! async-tls 0.13 as it is: each of its peculiarities that `src/tls/server/stream.rs` makes up for.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -452,7 +452,7 @@ fn a_server_that_asks_to_renegotiate_and_reads_no_answer_is_not_read_any_more() 
     use std::sync::Arc;
 
     use rustls::{Certificate, PrivateKey, ServerConfig, ServerConnection};
-    use tlsink::{Connector, Servers};
+    use tlsink::{Connector, ServerVerifier};
 
     use crate::common::client::SEALED;
     use crate::memory::pipe;
@@ -472,7 +472,7 @@ fn a_server_that_asks_to_renegotiate_and_reads_no_answer_is_not_read_any_more() 
     config.enable_secret_extraction = true;
     let mut server = ServerConnection::new(Arc::new(config)).unwrap();
     let (transport, remote) = pipe();
-    let connector = Connector::new(Servers::anyone()).unwrap();
+    let connector = Connector::new(ServerVerifier::anyone()).unwrap();
     let mut connecting = Driven::new(Box::pin(connector.connect("localhost", transport)));
     let mut sender = loop {
         if let Some(connected) = connecting.run() {

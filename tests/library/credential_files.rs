@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tlsink::{Clients, End, Identity, Server, Tls, TlsError};
+use tlsink::{ClientVerifier, End, Identity, Server, Tls, TlsError};
 
 use crate::common::authority::{Authority, Credentials, dns, since_1970};
 use crate::common::client::{Client, TLS12, TLS13, builder};
@@ -80,7 +80,7 @@ fn a_key_of_a_server_or_of_a_sender_may_be_pkcs8_pkcs1_or_sec1() {
         let key = own.signing_key.serialize_pem();
         let tls = Tls::builder()
             .identity(Identity::from_pem(own.cert.pem().as_bytes(), key.as_bytes()).unwrap())
-            .clients(Clients::from_ca_pem_file(path("both.pem")).unwrap())
+            .client_verifier(ClientVerifier::from_ca_pem_file(path("both.pem")).unwrap())
             .build()
             .unwrap();
         let certificate = CertificateDer::from_pem_file(path("cert.pem")).unwrap();
@@ -184,12 +184,12 @@ fn a_ca_may_sign_for_senders_by_rsa_ecdsa_or_ed25519() {
         let sender = ca.sender("", &[dns("a.example")]);
         let revoked = ca.sender("", &[dns("b.example")]);
         let own = ca.server(&["localhost"]).pem();
-        let clients = Clients::from_ca_pem(ca.pem().as_bytes())
+        let clients = ClientVerifier::from_ca_pem(ca.pem().as_bytes())
             .and_then(|clients| clients.crl(ca.crl(&[&revoked.serial]).as_bytes()))
             .unwrap();
         let tls = Tls::builder()
             .identity(Identity::from_pem(own.as_bytes(), own.as_bytes()).unwrap())
-            .clients(clients)
+            .client_verifier(clients)
             .build()
             .unwrap();
         for version in [&TLS12, &TLS13] {
@@ -238,7 +238,7 @@ fn a_ca_certificate_of_version_1_before_the_own_one_is_not_taken_for_it() {
     // Senders are verified by it all the same.
     let tls = Tls::builder()
         .identity(Identity::from_pem(all.as_bytes(), all.as_bytes()).unwrap())
-        .clients(Clients::from_ca_pem(old.as_bytes()).unwrap())
+        .client_verifier(ClientVerifier::from_ca_pem(old.as_bytes()).unwrap())
         .build()
         .unwrap();
     let sender = ca.sender("", &[dns("a.example")]);
@@ -772,12 +772,12 @@ fn lists_in_a_file_of_cas_count() {
     let own = Authority::new("Server CA").server(&["localhost"]).pem();
     let list = ca.crl(&[&revoked.serial]);
     for text in [ca.pem() + &list, list.clone() + &own + &ca.pem()] {
-        let clients = Clients::from_ca_pem(text.as_bytes()).unwrap();
+        let clients = ClientVerifier::from_ca_pem(text.as_bytes()).unwrap();
         // The same file once more, as --crl, makes no difference.
         for clients in [clients.clone(), clients.crl(text.as_bytes()).unwrap()] {
             let tls = Tls::builder()
                 .identity(Identity::from_pem(own.as_bytes(), own.as_bytes()).unwrap())
-                .clients(clients)
+                .client_verifier(clients)
                 .build()
                 .unwrap();
             assert_eq!(judged(&tls, &sender), "clean");
@@ -801,8 +801,8 @@ fn a_file_of_everything_is_taken_for_each_of_it() {
     let all = all.as_bytes();
     let tls = Tls::builder()
         .identity(Identity::from_pem(all, all).unwrap())
-        .clients(
-            Clients::from_ca_pem(all)
+        .client_verifier(
+            ClientVerifier::from_ca_pem(all)
                 .and_then(|clients| clients.crl(all))
                 .unwrap(),
         )
@@ -844,13 +844,13 @@ fn certificates_in_forms_of_openssl_alone_are_read() {
     for name in ["trusted.pem", "alias.pem", "text.pem", "old.pem"] {
         let tls = Tls::builder()
             .identity(Identity::from_pem(own.as_bytes(), own.as_bytes()).unwrap())
-            .clients(Clients::from_ca_pem_file(path(name)).unwrap())
+            .client_verifier(ClientVerifier::from_ca_pem_file(path(name)).unwrap())
             .build()
             .unwrap();
         assert_eq!(judged(&tls, &sender), "clean", "{name}");
     }
     for name in ["limited.pem", "rejected.pem"] {
-        let error = Clients::from_ca_pem_file(path(name))
+        let error = ClientVerifier::from_ca_pem_file(path(name))
             .unwrap_err()
             .to_string();
         let said = "line 1: the CA certificate can't be used: it is limited in what it is trusted \
@@ -895,14 +895,14 @@ fn warned_of_end(tls: &Tls) -> String {
 /// A server whose senders must have a certificate from these CAs that these lists do not revoke.
 fn verifying(trusted: &[&Authority], lists: &[String]) -> Tls {
     let text: String = trusted.iter().map(|ca| ca.pem()).collect();
-    let mut clients = Clients::from_ca_pem(text.as_bytes()).unwrap();
+    let mut clients = ClientVerifier::from_ca_pem(text.as_bytes()).unwrap();
     for list in lists {
         clients = clients.crl(list.as_bytes()).unwrap();
     }
     let own = Authority::new("Server CA").server(&["localhost"]).pem();
     Tls::builder()
         .identity(Identity::from_pem(own.as_bytes(), own.as_bytes()).unwrap())
-        .clients(clients)
+        .client_verifier(clients)
         .build()
         .unwrap()
 }

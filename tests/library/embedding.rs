@@ -17,7 +17,7 @@ use rustls::{
     Certificate, ClientConfig, NamedGroup, PrivateKey, RootCertStore, ServerConfig, ServerName,
 };
 use tlsink::{
-    Clients, Cut, Decoded, Delivery, End, Failures, Identity, Peer, Server, Tls, TlsError,
+    ClientVerifier, Cut, Decoded, Delivery, End, Failures, Identity, Peer, Server, Tls, TlsError,
 };
 
 use crate::common::authority::{self, dns, ip, mail, uri};
@@ -30,7 +30,7 @@ fn each_reason_why_a_connection_is_not_established_is_counted_once() {
     let (chain, key) = authority.issue("localhost");
     let tls = Tls::builder()
         .identity(Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap())
-        .clients(Clients::from_ca_pem(authority.pem.as_bytes()).unwrap())
+        .client_verifier(ClientVerifier::from_ca_pem(authority.pem.as_bytes()).unwrap())
         .build()
         .unwrap();
     let builder = Server::builder().tls(tls).max_per_ip(1);
@@ -286,14 +286,14 @@ fn all_verified_names_are_listed_the_one_to_show_first() {
             ],
         ),
     ] {
-        let mut clients = Clients::from_ca_pem(ca.pem().as_bytes()).unwrap();
+        let mut clients = ClientVerifier::from_ca_pem(ca.pem().as_bytes()).unwrap();
         if let Some(name) = allowed {
             clients = clients.allow(name).unwrap();
         }
         let own = ca.server(&["localhost"]).pem();
         let tls = Tls::builder()
             .identity(Identity::from_pem(own.as_bytes(), own.as_bytes()).unwrap())
-            .clients(clients)
+            .client_verifier(clients)
             .build()
             .unwrap();
         for version in [&TLS12, &TLS13] {

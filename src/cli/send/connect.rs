@@ -6,7 +6,9 @@ use std::time::Duration;
 use futures_lite::{FutureExt, future};
 use smol::Timer;
 use smol::net::TcpStream;
-use tlsink::{Alert, ConnectError, Connector, Distrust, Identity, Sender, Servers, TlsError};
+use tlsink::{
+    Alert, CertificateFault, ConnectError, Connector, Identity, Sender, ServerVerifier, TlsError,
+};
 
 use super::super::accept::keep_alive;
 use super::super::args::{Send, Trust};
@@ -33,15 +35,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// With the first file that can't be used.
 pub(super) fn connector(args: &Send, answer: usize) -> Result<Connector, Failure> {
     let servers = match &args.trust {
-        Trust::System => Servers::from_system(),
-        Trust::Ca(path) => Servers::from_ca_pem_file(path),
-        Trust::Fingerprint(fingerprint) => Ok(Servers::from_fingerprint(*fingerprint)),
-        Trust::Anyone => Ok(Servers::anyone()),
+        Trust::System => ServerVerifier::from_system(),
+        Trust::Ca(path) => ServerVerifier::from_ca_pem_file(path),
+        Trust::Fingerprint(fingerprint) => Ok(ServerVerifier::from_fingerprint(*fingerprint)),
+        Trust::Anyone => Ok(ServerVerifier::anyone()),
     };
     let mut connector = servers
         .and_then(Connector::new)
         .map_err(unusable)?
-        .answer(answer);
+        .max_answer(answer);
     if let Some((chain, key)) = &args.identity {
         let identity = Identity::from_pem_files(chain, key).map_err(unusable)?;
         connector = connector.identity(identity);
@@ -198,28 +200,30 @@ fn refused(error: &ConnectError, args: &Send) -> Missed {
         ConnectError::Untrusted {
             fault, fingerprint, ..
         } => Failure::failed(what).hint(match fault {
-            Distrust::UnknownCa => {
+            CertificateFault::UnknownCa => {
                 let ca = match args.trust {
                     Trust::Ca(_) => "is it the right --ca? --fingerprint",
                     _ => "--ca FILE trusts the CA in FILE, and --fingerprint",
                 };
                 format!("{ca} {fingerprint} trusts this very certificate")
             }
-            Distrust::Name if is_named => {
+            CertificateFault::Name if is_named => {
                 "is it the right server, and the right --name?".to_owned()
             }
-            Distrust::Name => {
+            CertificateFault::Name => {
                 "if this is the right server, --name gives the name to expect".to_owned()
             }
-            Distrust::Dates => format!(
+            CertificateFault::Dates => format!(
                 "is the clock right here? --fingerprint {fingerprint} trusts it whatever its dates"
             ),
-            Distrust::Fingerprint => {
+            CertificateFault::Fingerprint => {
                 "either the server has a new one, or this is not the server".to_owned()
             }
-            Distrust::NoCrl => "the file of --ca holds CRLs: each CA above the server needs one \
+            CertificateFault::NoCrl => {
+                "the file of --ca holds CRLs: each CA above the server needs one \
                                 that has not expired, or none must be there"
-                .to_owned(),
+                    .to_owned()
+            }
             _ => "the server needs another certificate".to_owned(),
         }),
         ConnectError::Alert(alert) => alerted(Failure::failed(what), alert, args),

@@ -1,17 +1,16 @@
-//! Which keys can be used, what others are called, and which key signed a certificate.
+//! The keys that can be used, and the names of other kinds.
 
-use rustls_pki_types::{CertificateDer, PrivateKeyDer, SignatureVerificationAlgorithm};
+use rustls_pki_types::{PrivateKeyDer, SignatureVerificationAlgorithm};
 use webpki::ALL_VERIFICATION_ALGS;
 
-use super::signatures::Signatures;
-use super::x509::{Item, Items, Parts, oid_name};
+use super::der::{Element, Elements, oid_name};
 
 /// The public keys that *ring* verifies with.
-pub(super) const SUPPORTED: &str =
+pub(crate) const SUPPORTED: &str =
     "keys can be RSA of 2048 to 8192 bits, ECDSA on P-256 or P-384, or Ed25519";
 
 /// The signatures of certificates that *ring* verifies.
-pub(super) const SIGNATURES: &str =
+pub(crate) const SIGNATURES: &str =
     "RSA and ECDSA with SHA-256 or SHA-384, RSA with SHA-512, and Ed25519 are supported";
 
 /// The shortest and the longest modulus of such an RSA key, in bits.
@@ -32,16 +31,16 @@ const EC: &[u8] = &[0x2a, 0x86, 0x48, 0xce, 0x3d, 2, 1];
 /// The tag of an OBJECT IDENTIFIER.
 const OID: u8 = 6;
 
-/// The tag of what names the curve in a SEC1 key (RFC 5915, section 3).
+/// The tag of the field that names the curve in a SEC1 key (RFC 5915, section 3).
 const SEC1_CURVE: u8 = 0xa0;
 
-/// What a public key is that can't be used. It is what is inside a SubjectPublicKeyInfo.
-pub(super) fn unsupported(key: &[u8]) -> Option<String> {
-    let mut items = Items(key);
+/// The kind of a public key, if it can't be used. `key` is the content of a SubjectPublicKeyInfo.
+pub(crate) fn unsupported(key: &[u8]) -> Option<String> {
+    let mut items = Elements(key);
     let (algorithm, bits) = (items.next()?, items.next()?);
-    if algorithm.items().next()?.content == RSA {
+    if algorithm.elements().next()?.content == RSA {
         let (_, key) = bits.content.split_first()?;
-        let bits = bits_of(Items(key).next()?.items().next()?);
+        let bits = bits_of(Elements(key).next()?.elements().next()?);
         // *ring* counts whole bytes.
         if !RSA_BITS.contains(&bits.next_multiple_of(8)) {
             return Some(format!("RSA of {bits} bits"));
@@ -53,27 +52,22 @@ pub(super) fn unsupported(key: &[u8]) -> Option<String> {
     (!is_known).then(|| kind(algorithm))
 }
 
-/// What the public key in a certificate is, if it can't be used.
-pub(super) fn unsupported_in(certificate: &CertificateDer<'_>) -> Option<String> {
-    unsupported(Parts::of(certificate)?.key.content)
-}
-
-/// What a private key is that can't be used; none if it is not clear that its kind is to blame.
-pub(super) fn unsupported_private(key: &PrivateKeyDer<'_>) -> Option<String> {
-    let mut items = Items(key.secret_der()).next()?.items().skip(1);
+/// The kind of a private key, if it can't be used because of that.
+pub(crate) fn unsupported_private(key: &PrivateKeyDer<'_>) -> Option<String> {
+    let mut items = Elements(key.secret_der()).next()?.elements().skip(1);
     let rsa = match key {
         PrivateKeyDer::Pkcs1(_) => items,
         PrivateKeyDer::Sec1(_) => {
             let curve = items.find(|item| item.tag == SEC1_CURVE)?;
-            return Some(curve_of(curve.items().next()?)).filter(|name| !is_usable_curve(name));
+            return Some(curve_of(curve.elements().next()?)).filter(|name| !is_usable_curve(name));
         }
         _ => {
             let algorithm = items.next()?;
-            if algorithm.items().next()?.content != RSA {
+            if algorithm.elements().next()?.content != RSA {
                 let name = kind(algorithm);
                 return Some(name).filter(|name| !is_usable_curve(name) && name != "Ed25519");
             }
-            Items(items.next()?.content).next()?.items().skip(1)
+            Elements(items.next()?.content).next()?.elements().skip(1)
         }
     };
     let mut rsa = rsa;
@@ -89,17 +83,17 @@ fn is_usable_curve(name: &str) -> bool {
     ["secp256r1", "secp384r1"].contains(&name)
 }
 
-/// How many bits a positive number has.
-fn bits_of(number: Item<'_>) -> usize {
+/// The number of bits of a positive number.
+fn bits_of(number: Element<'_>) -> usize {
     let zeros = number.content.iter().take_while(|byte| **byte == 0).count();
     let digits = number.content.get(zeros..).unwrap_or_default();
     let unused = digits.first().map_or(0, |first| first.leading_zeros());
     (digits.len() * 8).saturating_sub(unused as usize)
 }
 
-/// What a kind of key is called that an AlgorithmIdentifier says: the curve, if it has one.
-fn kind(algorithm: Item<'_>) -> String {
-    let mut items = algorithm.items();
+/// The name of the kind of key in an AlgorithmIdentifier: that of the curve, if it has one.
+fn kind(algorithm: Element<'_>) -> String {
+    let mut items = algorithm.elements();
     let oid = items.next().unwrap_or_default().content;
     match items.next() {
         Some(curve) if oid == EC => curve_of(curve),
@@ -107,58 +101,23 @@ fn kind(algorithm: Item<'_>) -> String {
     }
 }
 
-fn curve_of(curve: Item<'_>) -> String {
+fn curve_of(curve: Element<'_>) -> String {
     match curve.tag {
         OID => oid_name(curve.content),
         _ => "ECDSA on a curve without a name".to_owned(),
     }
 }
 
-/// Whether a certificate is signed by a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Signed {
-    Yes,
-    /// By another key, or it was changed since.
-    No,
-    /// That can't be told, as the key is of this kind.
-    Key(String),
-    /// That can't be told, as the signature is of this kind.
-    Signature(String),
-    /// That was not looked at, as too many signatures were verified.
-    Unverified,
-}
-
-/// Whether a certificate is signed by this key, which is what is inside a SubjectPublicKeyInfo.
-pub(super) fn signed(certificate: &Parts<'_>, key: &[u8], signatures: &Signatures) -> Signed {
-    if let Some(kind) = unsupported(key) {
-        return Signed::Key(kind);
-    }
-    let algorithms = signatures.algorithms();
-    let mut known = algorithms
-        .iter()
-        .filter(|known| known.signature_alg_id().as_ref() == certificate.algorithm)
-        .peekable();
-    if known.peek().is_none() {
-        let oid = Items(certificate.algorithm).next().unwrap_or_default();
-        return Signed::Signature(oid_name(oid.content));
-    }
-    match known.any(|known| verifies(known, key, certificate.signed, certificate.signature)) {
-        true => Signed::Yes,
-        false if signatures.is_exceeded() => Signed::Unverified,
-        false => Signed::No,
-    }
-}
-
 /// Whether a key of the kind that this algorithm is for made this signature.
-pub(super) fn verifies(
+pub(crate) fn verifies(
     algorithm: &dyn SignatureVerificationAlgorithm,
     key: &[u8],
     message: &[u8],
     signature: &[u8],
 ) -> bool {
-    let mut items = Items(key);
+    let mut items = Elements(key);
     let kind = items.next().unwrap_or_default().content;
-    // The number of bits that are not used comes first, and is 0.
+    // The number of unused bits comes first, and is 0.
     let bits = items.next().unwrap_or_default().content;
     let public = bits.get(1..).unwrap_or_default();
     algorithm.public_key_alg_id().as_ref() == kind

@@ -1,13 +1,13 @@
-//! Certificates told apart by their digest.
+//! Fingerprints of certificates.
 
 use std::fmt;
 use std::str::FromStr;
 
 use ring::digest::{SHA256, SHA256_OUTPUT_LEN, digest};
 
-/// The SHA-256 digest of a certificate's DER, by which one certificate is meant and no other.
+/// The SHA-256 digest of a certificate's DER, which identifies that one certificate.
 ///
-/// It is shown as `openssl x509 -fingerprint -sha256` shows it: `44:02:9B:…`.
+/// It is displayed as `openssl x509 -fingerprint -sha256` does: `44:02:9B:…`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Fingerprint([u8; SHA256_OUTPUT_LEN]);
 
@@ -22,19 +22,19 @@ impl Fingerprint {
     }
 }
 
-/// This is not the SHA-256 fingerprint of a certificate.
+/// The text is not the SHA-256 fingerprint of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NoFingerprint;
+pub struct ParseFingerprintError;
 
-/// What programs put before it. The `=` is OpenSSL's.
+/// The titles that programs put before a fingerprint. The `=` is OpenSSL's.
 const TITLES: [&str; 2] = ["sha256 fingerprint=", "sha256 "];
 
-/// Takes 64 hexadecimal digits in any case, with a colon between all bytes or none, and with what
-/// OpenSSL and this program put before them.
+/// Parses 64 hexadecimal digits in any case, with a colon between all bytes or none, behind the
+/// title that OpenSSL or this program puts before them, if there is one.
 impl FromStr for Fingerprint {
-    type Err = NoFingerprint;
+    type Err = ParseFingerprintError;
 
-    fn from_str(text: &str) -> Result<Self, NoFingerprint> {
+    fn from_str(text: &str) -> Result<Self, ParseFingerprintError> {
         let titled = TITLES.iter().find_map(|title| {
             let (start, rest) = text.split_at_checked(title.len())?;
             start.eq_ignore_ascii_case(title).then_some(rest)
@@ -43,13 +43,13 @@ impl FromStr for Fingerprint {
         let step = if text.contains(':') { 3 } else { 2 };
         let length = step * SHA256_OUTPUT_LEN + 2 - step;
         if text.len() != length {
-            return Err(NoFingerprint);
+            return Err(ParseFingerprintError);
         }
         let mut bytes = [0; SHA256_OUTPUT_LEN];
         for (byte, shown) in bytes.iter_mut().zip(text.as_bytes().chunks(step)) {
             let (high, low) = match shown {
                 [high, low] | [high, low, b':'] => (digit(*high)?, digit(*low)?),
-                _ => return Err(NoFingerprint),
+                _ => return Err(ParseFingerprintError),
             };
             *byte = high << 4 | low;
         }
@@ -57,9 +57,9 @@ impl FromStr for Fingerprint {
     }
 }
 
-fn digit(byte: u8) -> Result<u8, NoFingerprint> {
-    let value = char::from(byte).to_digit(16).ok_or(NoFingerprint)?;
-    u8::try_from(value).map_err(|_| NoFingerprint)
+fn digit(byte: u8) -> Result<u8, ParseFingerprintError> {
+    let value = char::from(byte).to_digit(16).ok_or(ParseFingerprintError)?;
+    u8::try_from(value).map_err(|_| ParseFingerprintError)
 }
 
 impl fmt::Display for Fingerprint {
@@ -78,13 +78,13 @@ impl fmt::Debug for Fingerprint {
     }
 }
 
-impl fmt::Display for NoFingerprint {
+impl fmt::Display for ParseFingerprintError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("not the SHA-256 fingerprint of a certificate")
     }
 }
 
-impl std::error::Error for NoFingerprint {}
+impl std::error::Error for ParseFingerprintError {}
 
 #[cfg(test)]
 mod tests {
@@ -128,7 +128,11 @@ mod tests {
             "é".repeat(32),
             "é:".repeat(32),
         ] {
-            assert_eq!(text.parse::<Fingerprint>(), Err(NoFingerprint), "{text}");
+            assert_eq!(
+                text.parse::<Fingerprint>(),
+                Err(ParseFingerprintError),
+                "{text}"
+            );
         }
     }
 }

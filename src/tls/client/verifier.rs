@@ -1,4 +1,5 @@
-//! Verified servers: by a CA that signed for them, or by the certificate itself.
+//! The verification of servers, by a CA that signed their certificates, or by the certificate
+//! itself.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,34 +9,35 @@ use std::{env, fs};
 use rustls::client::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::{Certificate, CertificateError, DigitallySignedStruct, SignatureScheme};
 use rustls_pki_types::{CertificateDer, ServerName};
-use webpki::{EndEntityCert, Error, KeyUsage};
+use webpki::{Error, KeyUsage};
 
-use super::authorities::Authorities;
-use super::candidates::Candidates;
-use super::chain::{Cause, Chain, Finding, Text};
-use super::facts;
 use super::fingerprint::Fingerprint;
-use super::refusal::{self, Revocation};
-use super::words::{QUOTED, quoted};
-use super::{keys, pem, schemes};
 use crate::error::TlsError;
+use crate::tls::x509::certificate::{ParsedCertificate, der};
+use crate::tls::x509::describe::{QUOTED, quoted};
+use crate::tls::x509::path::authorities::Authorities;
+use crate::tls::x509::path::candidates::Candidates;
+use crate::tls::x509::path::explain::{Cause, Explainer, Finding, Text};
+use crate::tls::x509::path::presented::PresentedChain;
+use crate::tls::x509::path::revocation::RevocationFault;
+use crate::tls::x509::{keys, pem, schemes};
 
-/// How a server is verified.
+/// Verifies a server's certificate.
 ///
-/// Paths, name constraints, dates and names are checked as RFC 5280 and RFC 6125 have it. A CA's own
+/// Paths, name constraints, dates and names are checked as RFC 5280 and RFC 6125 say. A CA's own
 /// certificate is trusted whatever its dates.
 #[derive(Clone, Debug)]
-pub struct Servers(Trust);
+pub struct ServerVerifier(VerifyPolicy);
 
 #[derive(Clone, Debug)]
-enum Trust {
+enum VerifyPolicy {
     Authorities(Authorities),
     Certificate(Fingerprint),
     Anyone,
 }
 
-impl Servers {
-    /// Verifies the server by the CAs that this system trusts, or those that the environment
+impl ServerVerifier {
+    /// Verifies the server by the CAs that this system trusts, or by those that the environment
     /// variables `SSL_CERT_FILE` and `SSL_CERT_DIR` name in their place.
     ///
     /// # Errors
@@ -55,7 +57,7 @@ impl Servers {
         }
         let found = rustls_native_certs::load_native_certs();
         match Authorities::from_roots(&found.certs) {
-            Some(authorities) => Ok(Servers(Trust::Authorities(authorities))),
+            Some(authorities) => Ok(ServerVerifier(VerifyPolicy::Authorities(authorities))),
             None => Err(TlsError::NoRoots {
                 reason: found.errors.first().map(ToString::to_string),
             }),
@@ -66,7 +68,7 @@ impl Servers {
     ///
     /// # Errors
     ///
-    /// When the file can't be read, and as there.
+    /// When the file can't be read, and for the same reasons as there.
     ///
     /// # Blocking
     ///
@@ -76,10 +78,11 @@ impl Servers {
         Self::from_ca_pem(&pem::read(path)?).map_err(|error| error.in_file(path))
     }
 
-    /// Verifies the server by the CA certificates in this PEM text (RFC 7468). One that only itself
-    /// signed is taken too, but if it is no CA's, for nobody else than the server that has it. If
-    /// there are CRLs in the text, each CA above the server must have one that its own key signed and
-    /// that has not ended. Keys, and other certificates of servers and clients, are passed over.
+    /// Verifies the server by the CA certificates in this PEM text (RFC 7468). A self-signed
+    /// certificate that is no CA's is trusted too, but for itself alone: only the server that holds
+    /// it passes. If there are CRLs in the text, each CA above the server must have one that its
+    /// own key signed and that has not expired. Keys, and other certificates of servers and
+    /// clients, are passed over.
     ///
     /// # Errors
     ///
@@ -87,19 +90,19 @@ impl Servers {
     /// that can't be used, or no certificate of a CA.
     pub fn from_ca_pem(pem: &[u8]) -> Result<Self, TlsError> {
         let (authorities, _) = Authorities::from_pem(pem)?;
-        Ok(Servers(Trust::Authorities(authorities)))
+        Ok(ServerVerifier(VerifyPolicy::Authorities(authorities)))
     }
 
-    /// Takes the one certificate with this fingerprint, whatever else it says: it may have expired,
-    /// be for other names, and be signed by anyone.
+    /// Accepts the one certificate with this fingerprint, whatever else it says: it may have
+    /// expired, be for other names, and be signed by anyone.
     pub fn from_fingerprint(fingerprint: Fingerprint) -> Self {
-        Servers(Trust::Certificate(fingerprint))
+        ServerVerifier(VerifyPolicy::Certificate(fingerprint))
     }
 
-    /// Takes any certificate: whoever can redirect the connection can read what is sent, and no
-    /// one would notice.
+    /// Accepts any certificate: an attacker who can redirect the connection can read the stream,
+    /// and nobody would notice.
     pub fn anyone() -> Self {
-        Servers(Trust::Anyone)
+        ServerVerifier(VerifyPolicy::Anyone)
     }
 
     fn verify(
@@ -108,17 +111,19 @@ impl Servers {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: SystemTime,
-    ) -> Result<(), Distrusted> {
-        let distrusted = |fault, what, reason| Distrusted {
+    ) -> Result<(), UntrustedCertificate> {
+        let distrusted = |fault, what, reason| UntrustedCertificate {
             fault,
             what,
             fingerprint: Fingerprint::of(end_entity),
             reason,
         };
-        // Nobody can prove to have such a key, whatever the certificate is trusted by.
-        if let Some(kind) = keys::unsupported_in(end_entity) {
+        let presented = PresentedChain::new(end_entity, intermediates);
+        let own = presented.own();
+        // No server can prove to hold such a key, whatever the certificate is trusted by.
+        if let Some(kind) = own.and_then(|own| keys::unsupported(own.key)) {
             return Err(distrusted(
-                Distrust::Unusable,
+                CertificateFault::Unusable,
                 format!(
                     "has a key that is not supported, {kind}; {}",
                     keys::SUPPORTED
@@ -127,33 +132,27 @@ impl Servers {
             ));
         }
         let authorities = match &self.0 {
-            Trust::Anyone => return Ok(()),
-            Trust::Certificate(wanted) => {
+            VerifyPolicy::Anyone => return Ok(()),
+            VerifyPolicy::Certificate(wanted) => {
                 let fingerprint = Fingerprint::of(end_entity);
                 return match fingerprint == *wanted {
                     true => Ok(()),
                     false => Err(distrusted(
-                        Distrust::Fingerprint,
+                        CertificateFault::Fingerprint,
                         format!("is another one; its sha256 is {fingerprint}"),
                         CertificateError::ApplicationVerificationFailure,
                     )),
                 };
             }
-            Trust::Authorities(authorities) => authorities,
+            VerifyPolicy::Authorities(authorities) => authorities,
         };
         let usage = KeyUsage::server_auth();
-        let candidates = Candidates::new(end_entity, intermediates, authorities, now);
+        let candidates = Candidates::new(&presented, authorities.anchors(), now);
         let explained = |error: Error| {
-            if let Error::CertNotValidForName(_) = error {
-                let (fault, what) = not_for(&name.to_str(), end_entity);
-                return distrusted(fault, what, CertificateError::NotValidForName);
-            }
-            let mut presented = vec![end_entity.clone()];
-            presented.extend_from_slice(intermediates);
-            let chain = Chain::new(&presented, &candidates, authorities, now, usage);
-            let Finding { cause, text } = chain.explain(&error);
+            let explainer = Explainer::new(&presented, &candidates, authorities, now, usage);
+            let Finding { cause, text } = explainer.explain(&error);
             let what = match (&cause, text) {
-                (Cause::UnknownCa(ca), _) if chain.is_alone() => {
+                (Cause::UnknownCa(ca), _) if explainer.is_alone() => {
                     format!("is from an unknown CA, {ca}")
                 }
                 (Cause::UnknownCa(ca), _) => format!("is below an unknown CA, {ca}"),
@@ -169,18 +168,16 @@ impl Servers {
             };
             distrusted(fault(&cause), what + more, cause.reason(error))
         };
-        let certificate = EndEntityCert::try_from(end_entity).map_err(explained)?;
+        let own = presented.supported_own().map_err(explained)?;
         authorities
-            .verify(&certificate, &candidates, now, usage)
+            .verify(own, &candidates, now, usage)
             .map_err(|no_path| {
                 let all = authorities.crls().all();
-                let above = refusal::parsed(intermediates);
-                let presented = refusal::presented(&certificate, &above);
-                match Revocation::new(&no_path, &presented, &all) {
+                match RevocationFault::new(&no_path, &presented, &all) {
                     Some(revocation) => {
                         let fault = match no_path.error {
-                            Error::CertRevoked => Distrust::Revoked,
-                            _ => Distrust::NoCrl,
+                            Error::CertRevoked => CertificateFault::Revoked,
+                            _ => CertificateFault::NoCrl,
                         };
                         let what = format!("can't be trusted: {}", revocation.what);
                         distrusted(fault, what, revocation.reason)
@@ -188,25 +185,29 @@ impl Servers {
                     None => explained(no_path.error),
                 }
             })?;
-        certificate
-            .verify_is_valid_for_subject_name(name)
-            .map_err(explained)
+        own.check_host(name).map_err(|error| match error {
+            Error::CertNotValidForName(_) => {
+                let (fault, what) = not_for(&name.to_str(), own);
+                distrusted(fault, what, CertificateError::NotValidForName)
+            }
+            error => explained(error),
+        })
     }
 }
 
-/// What is wrong with a server's certificate.
+/// The fault of a server's certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Distrust {
+pub enum CertificateFault {
     /// None of the CAs signed it, as far as can be told.
     UnknownCa,
-    /// It has expired, or is not valid yet, or a CA certificate above it is so.
+    /// It, or a CA certificate above it, has expired or is not valid yet.
     Dates,
     /// It is for other names.
     Name,
-    /// It does not have the fingerprint.
+    /// It has another fingerprint than the expected one.
     Fingerprint,
-    /// It is revoked, or a CA certificate above it is so.
+    /// It, or a CA certificate above it, is revoked.
     Revoked,
     /// No CRL tells whether it is revoked: one is missing or has expired.
     NoCrl,
@@ -214,53 +215,56 @@ pub enum Distrust {
     Unusable,
 }
 
-/// Why a server's certificate is not taken.
+/// A server's certificate that was not accepted.
 #[derive(Clone, Debug)]
-pub(super) struct Distrusted {
-    pub(super) fault: Distrust,
-    /// What is said of the server's certificate.
+pub(super) struct UntrustedCertificate {
+    pub(super) fault: CertificateFault,
+    /// The fault, as the end of a sentence on the certificate.
     pub(super) what: String,
     pub(super) fingerprint: Fingerprint,
-    /// What the server is told.
+    /// The error by which rustls chooses the alert for the server.
     reason: CertificateError,
 }
 
-fn fault(cause: &Cause) -> Distrust {
+fn fault(cause: &Cause) -> CertificateFault {
     match cause {
         Cause::UnknownCa(_)
         | Cause::SelfSigned
         | Cause::OtherKey { .. }
         | Cause::OtherEncoding
-        | Cause::CaOwn => Distrust::UnknownCa,
-        Cause::Expired | Cause::NotValidYet => Distrust::Dates,
-        _ => Distrust::Unusable,
+        | Cause::CaOwn => CertificateFault::UnknownCa,
+        Cause::Expired | Cause::NotValidYet => CertificateFault::Dates,
+        _ => CertificateFault::Unusable,
     }
 }
 
-/// What is said of a certificate that is not for this name, also of one that looks as if it were:
-/// then no other name helps.
-fn not_for(name: &str, der: &CertificateDer<'_>) -> (Distrust, String) {
+/// Describes a certificate that is not for this name. It may look as if it were: then no other name
+/// helps.
+fn not_for(name: &str, certificate: &ParsedCertificate<'_>) -> (CertificateFault, String) {
     let is_not_for = format!("is not for {}", quoted(name));
-    if facts::has_as_dns_name(der, name) {
+    if certificate.has_as_dns_name(name) {
         let what = format!("{is_not_for}, which it has as a DNS name in place of an IP address");
-        return (Distrust::Unusable, what);
+        return (CertificateFault::Unusable, what);
     }
-    match facts::common_name(der) {
-        Some(common_name) if facts::host_names(der).is_empty() => {
+    match certificate.subject.common_name() {
+        Some(common_name) if certificate.host_names().is_empty() => {
             let common_name = quoted(&common_name);
             let what = format!(
                 "{is_not_for}: it has no subjectAltName for a host, and its common name, \
                  {common_name}, does not count"
             );
-            (Distrust::Unusable, what)
+            (CertificateFault::Unusable, what)
         }
-        _ => (Distrust::Name, format!("{is_not_for}{}", others(der))),
+        _ => (
+            CertificateFault::Name,
+            format!("{is_not_for}{}", others(certificate)),
+        ),
     }
 }
 
-/// The names that the certificate is for instead.
-fn others(der: &CertificateDer<'_>) -> String {
-    let names = facts::host_names(der);
+/// Lists the names that the certificate is for.
+fn others(certificate: &ParsedCertificate<'_>) -> String {
+    let names = certificate.host_names();
     let shown: Vec<_> = names
         .iter()
         .take(QUOTED.0)
@@ -273,16 +277,16 @@ fn others(der: &CertificateDer<'_>) -> String {
     }
 }
 
-/// The verifier of one connection. async-tls hides the session, and rustls has no words for people:
-/// why a certificate is not taken is kept here.
-pub(super) struct Verifier {
-    pub(super) servers: Arc<Servers>,
+/// The verifier of one connection. It keeps the reason why a certificate was not accepted:
+/// async-tls hides the session, and rustls has no text for people.
+pub(super) struct RecordingServerVerifier {
+    pub(super) verifier: Arc<ServerVerifier>,
     pub(super) name: ServerName<'static>,
-    pub(super) refused: Mutex<Option<Distrusted>>,
+    pub(super) refused: Mutex<Option<UntrustedCertificate>>,
 }
 
-impl Verifier {
-    pub(super) fn refusal(&self) -> Option<Distrusted> {
+impl RecordingServerVerifier {
+    pub(super) fn refusal(&self) -> Option<UntrustedCertificate> {
         self.refused
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -290,20 +294,19 @@ impl Verifier {
     }
 }
 
-impl ServerCertVerifier for Verifier {
+impl ServerCertVerifier for RecordingServerVerifier {
     fn verify_server_cert(
         &self,
         end_entity: &Certificate,
         intermediates: &[Certificate],
-        // The same one, as rustls 0.21 has it.
+        // This is the same name, in the type of rustls 0.21.
         _: &rustls::ServerName,
         _: &mut dyn Iterator<Item = &[u8]>,
         _: &[u8],
         now: SystemTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        let der = |certificate: &'_ Certificate| CertificateDer::from(certificate.0.clone());
         let intermediates: Vec<_> = intermediates.iter().map(der).collect();
-        self.servers
+        self.verifier
             .verify(&self.name, &der(end_entity), &intermediates, now)
             .map(|()| ServerCertVerified::assertion())
             .map_err(|refusal| {
@@ -335,7 +338,7 @@ impl ServerCertVerifier for Verifier {
         schemes::supported()
     }
 
-    /// Nobody looks at them here.
+    /// SCTs are not verified here.
     fn request_scts(&self) -> bool {
         false
     }

@@ -1,164 +1,31 @@
-//! Certificates, keys and CRLs as PEM (RFC 7468).
+//! The blocks of a PEM text (RFC 7468).
 //!
-//! The reader accepts what OpenSSL's reader accepts: text outside the blocks, CRLF, white space at
-//! the ends of lines and within base64, and the header lines of RFC 1421 in keys. It passes over
-//! nothing that may be a block: a certificate that is left out of a file of CAs refuses senders, but
-//! a CRL that is left out lets in a sender that was revoked.
-
-use std::path::Path;
+//! The reader accepts every text that OpenSSL's reader accepts: text outside the blocks, CRLF,
+//! white space at the ends of lines and within base64, and the header lines of RFC 1421 in keys. It
+//! passes over nothing that may be a block: a certificate that is left out of a file of CAs refuses
+//! senders, but a CRL that is left out lets in a revoked sender.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use memchr::memmem;
-use rustls_pki_types::{
-    CertificateDer, CertificateRevocationListDer, PrivateKeyDer, PrivatePkcs1KeyDer,
-    PrivatePkcs8KeyDer, PrivateSec1KeyDer,
-};
-use x509_cert::der::{Decode, Header, Reader, SliceReader, Tag, TagNumber};
 
-use super::words::quoted;
 use crate::error::TlsError;
+use crate::quote::quoted;
 
-const CERTIFICATE: &str = "certificate";
-const PRIVATE_KEY: &str = "private key";
-pub(super) const CRL: &str = "CRL";
-
-pub(super) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
-    std::fs::read(path).map_err(|source| TlsError::Read {
-        path: path.to_owned(),
-        source,
-    })
-}
-
-/// An item and the line that its block begins on; DER has no lines.
-pub(super) struct At<T> {
-    pub(super) line: Option<usize>,
-    pub(super) item: T,
-}
-
-/// All certificates in the text, of which there is at least one.
-pub(super) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let found = blocks(pem)?.into_iter().filter_map(|block| {
-        let kind = block.kind;
-        let der = block.der;
-        match kind {
-            Kind::Certificate => Some(der),
-            // A peer is shown the certificate alone.
-            Kind::TrustedCertificate => Some(split_trusted(der).0),
-            _ => None,
-        }
-    });
-    some(found.map(CertificateDer::from).collect(), CERTIFICATE)
-}
-
-/// All certificates in the text that others may be verified by, of which there is at least one.
-pub(super) fn trusted_certificates(
-    pem: &[u8],
-) -> Result<Vec<At<CertificateDer<'static>>>, TlsError> {
-    let mut found = Vec::new();
-    for block in blocks(pem)? {
-        let der = match block.kind {
-            Kind::Certificate => block.der,
-            Kind::TrustedCertificate => match split_trusted(block.der) {
-                (_, true) => {
-                    return Err(TlsError::Damaged {
-                        what: "CA certificate",
-                        line: Some(block.line),
-                        reason: "it is limited in what it is trusted for, which is not supported"
-                            .to_owned(),
-                    });
-                }
-                (der, false) => der,
-            },
-            _ => continue,
-        };
-        found.push(At {
-            line: Some(block.line),
-            item: der.into(),
-        });
-    }
-    some(found, CERTIFICATE)
-}
-
-/// All private keys in the text that are not encrypted and of a form that is built in, of which
-/// there is at least one.
-pub(super) fn private_keys(pem: &[u8]) -> Result<Vec<PrivateKeyDer<'static>>, TlsError> {
-    let mut keys = Vec::new();
-    let mut unusable = None;
-    for block in blocks(pem)? {
-        match block.kind {
-            Kind::Pkcs8 => keys.push(PrivatePkcs8KeyDer::from(block.der).into()),
-            Kind::Pkcs1 => keys.push(PrivatePkcs1KeyDer::from(block.der).into()),
-            Kind::Sec1 => keys.push(PrivateSec1KeyDer::from(block.der).into()),
-            Kind::EncryptedKey => unusable = Some(TlsError::EncryptedKey),
-            Kind::OtherKey => unusable = unusable.or(Some(TlsError::UnusableKey { kind: None })),
-            _ => {}
-        }
-    }
-    match unusable {
-        Some(error) if keys.is_empty() => Err(error),
-        _ => some(keys, PRIVATE_KEY),
-    }
-}
-
-/// All certificate revocation lists in the text, which may be none.
-pub(super) fn crls_beside_others(
-    pem: &[u8],
-) -> Result<Vec<At<CertificateRevocationListDer<'static>>>, TlsError> {
-    let blocks = blocks(pem)?.into_iter();
-    Ok(blocks
-        .filter(|block| block.kind == Kind::Crl)
-        .map(|block| At {
-            line: Some(block.line),
-            item: block.der.into(),
-        })
-        .collect())
-}
-
-/// All certificate revocation lists in the text, of which there is at least one; what is not text
-/// is taken for one in DER.
-pub(super) fn crls(
-    pem_or_der: &[u8],
-) -> Result<Vec<At<CertificateRevocationListDer<'static>>>, TlsError> {
-    let is_text = pem_or_der.is_ascii()
-        || is_utf16(pem_or_der)
-        || memmem::find(pem_or_der, BEGIN.as_bytes()).is_some();
-    if !is_text {
-        return Ok(vec![At {
-            line: None,
-            item: pem_or_der.to_vec().into(),
-        }]);
-    }
-    some(crls_beside_others(pem_or_der)?, CRL)
-}
-
-pub(super) fn unusable(error: impl std::fmt::Display) -> TlsError {
-    TlsError::Unusable {
-        reason: error.to_string(),
-    }
-}
-
-fn some<T>(found: Vec<T>, what: &'static str) -> Result<Vec<T>, TlsError> {
-    match found.is_empty() {
-        true => Err(TlsError::Missing { what }),
-        false => Ok(found),
-    }
-}
-
-/// Text between two boundaries (RFC 7468, section 2), decoded.
+/// The decoded text between two boundaries (RFC 7468, section 2).
 #[derive(Debug, PartialEq, Eq)]
-struct Block {
-    kind: Kind,
-    /// Where it begins, from 1 on.
-    line: usize,
-    der: Vec<u8>,
+pub(super) struct Block {
+    pub(super) kind: BlockKind,
+    /// The line on which it begins, from 1 on.
+    pub(super) line: usize,
+    pub(super) der: Vec<u8>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+pub(super) enum BlockKind {
     Certificate,
-    /// A certificate, and what OpenSSL is to trust it for.
+    /// A certificate, and the purposes for which OpenSSL is to trust it.
     TrustedCertificate,
     Crl,
     Pkcs8,
@@ -166,23 +33,24 @@ enum Kind {
     Sec1,
     EncryptedKey,
     OtherKey,
-    /// Of no use here, and none to miss: parameters, public keys, requests.
+    /// A block that is not needed here: parameters, public keys, requests.
     Accessory,
 }
 
-impl Kind {
-    /// `None` if the label is not known. To pass over such a block would be to lose one whose label
-    /// is misspelt, or a PKCS#7 container of certificates and CRLs.
+impl BlockKind {
+    /// The kind of block with this label. `None` if the label is not known: to pass over such a
+    /// block would be to lose one whose label is misspelt, or a PKCS#7 container of certificates
+    /// and CRLs.
     fn of(label: &[u8]) -> Option<Self> {
         Some(match label {
-            b"CERTIFICATE" | b"X509 CERTIFICATE" => Kind::Certificate,
-            b"TRUSTED CERTIFICATE" => Kind::TrustedCertificate,
-            b"X509 CRL" => Kind::Crl,
-            b"PRIVATE KEY" => Kind::Pkcs8,
-            b"RSA PRIVATE KEY" => Kind::Pkcs1,
-            b"EC PRIVATE KEY" => Kind::Sec1,
-            b"ENCRYPTED PRIVATE KEY" => Kind::EncryptedKey,
-            _ if label.ends_with(b" PRIVATE KEY") => Kind::OtherKey,
+            b"CERTIFICATE" | b"X509 CERTIFICATE" => BlockKind::Certificate,
+            b"TRUSTED CERTIFICATE" => BlockKind::TrustedCertificate,
+            b"X509 CRL" => BlockKind::Crl,
+            b"PRIVATE KEY" => BlockKind::Pkcs8,
+            b"RSA PRIVATE KEY" => BlockKind::Pkcs1,
+            b"EC PRIVATE KEY" => BlockKind::Sec1,
+            b"ENCRYPTED PRIVATE KEY" => BlockKind::EncryptedKey,
+            _ if label.ends_with(b" PRIVATE KEY") => BlockKind::OtherKey,
             _ if [
                 &b"PUBLIC KEY"[..],
                 b"PARAMETERS",
@@ -192,14 +60,14 @@ impl Kind {
             .iter()
             .any(|end| label.ends_with(end)) =>
             {
-                Kind::Accessory
+                BlockKind::Accessory
             }
             _ => return None,
         })
     }
 
     fn is_key(self) -> bool {
-        use Kind::{EncryptedKey, OtherKey, Pkcs1, Pkcs8, Sec1};
+        use BlockKind::{EncryptedKey, OtherKey, Pkcs1, Pkcs8, Sec1};
         matches!(self, EncryptedKey | OtherKey | Pkcs1 | Pkcs8 | Sec1)
     }
 }
@@ -207,28 +75,28 @@ impl Kind {
 const BEGIN: &str = "-----BEGIN";
 const END: &str = "-----END";
 
-/// Some editors put it before UTF-8.
+/// Some editors write this mark before UTF-8.
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// All blocks in the text.
-fn blocks(pem: &[u8]) -> Result<Vec<Block>, TlsError> {
+/// Reads all blocks in the text.
+pub(super) fn blocks(pem: &[u8]) -> Result<Vec<Block>, TlsError> {
     if is_utf16(pem) {
         return Err(malformed(1, "the text is UTF-16; PEM is ASCII or UTF-8"));
     }
     let pem = pem.strip_prefix(BYTE_ORDER_MARK).unwrap_or(pem);
     let mut blocks = Vec::new();
-    let mut open: Option<Open<'_>> = None;
+    let mut open: Option<OpenBlock<'_>> = None;
     for (line, text) in (1..).zip(lines(pem)) {
         match (Boundary::of(text), &mut open) {
             (None, None) => {}
             (None, Some(block)) => block.add(line, text)?,
-            (Some(Boundary::Begin(label)), None) => open = Some(Open::new(line, label)?),
+            (Some(Boundary::Begin(label)), None) => open = Some(OpenBlock::new(line, label)?),
             (Some(Boundary::Begin(_)), Some(block)) => {
                 let reason = format!("{} does not end before line {line}", block.named());
                 return Err(malformed(block.line, reason));
             }
             (Some(Boundary::End(label)), Some(block)) if block.label == label => {
-                blocks.extend(open.take().map(Open::decode).transpose()?);
+                blocks.extend(open.take().map(OpenBlock::decode).transpose()?);
             }
             (Some(Boundary::End(label)), Some(block)) => {
                 let reason = format!(
@@ -262,13 +130,18 @@ fn malformed(line: usize, reason: impl Into<String>) -> TlsError {
     }
 }
 
-/// Some editors and shells write it, and no reader of PEM takes it.
+/// Whether this may be PEM, damaged or not, rather than DER.
+pub(super) fn is_text(bytes: &[u8]) -> bool {
+    bytes.is_ascii() || is_utf16(bytes) || memmem::find(bytes, BEGIN.as_bytes()).is_some()
+}
+
+/// Whether the text is UTF-16, which some editors and shells write, and no reader of PEM accepts.
 fn is_utf16(text: &[u8]) -> bool {
     text.starts_with(&[0xff, 0xfe]) || text.starts_with(&[0xfe, 0xff])
 }
 
-/// Lines as any system ends them, without white space at their ends (as OpenSSL strips it, by which
-/// all control characters are white space).
+/// The lines, as any system ends them, without white space at their ends. As for OpenSSL, all
+/// control characters are white space there.
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(text);
     std::iter::from_fn(move || {
@@ -295,7 +168,7 @@ fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
 enum Boundary<'a> {
     Begin(&'a [u8]),
     End(&'a [u8]),
-    /// What is wrong with it.
+    /// The fault of the line.
     Damaged(&'static str),
 }
 
@@ -339,8 +212,8 @@ fn is_dashed(line: &[u8], word: &[u8]) -> bool {
 }
 
 /// A block whose end is not read yet.
-struct Open<'a> {
-    kind: Kind,
+struct OpenBlock<'a> {
+    kind: BlockKind,
     label: &'a [u8],
     line: usize,
     /// Whether the next line belongs to the headers (RFC 1421, section 4.4).
@@ -348,16 +221,16 @@ struct Open<'a> {
     base64: Vec<u8>,
 }
 
-impl<'a> Open<'a> {
+impl<'a> OpenBlock<'a> {
     fn new(line: usize, label: &'a [u8]) -> Result<Self, TlsError> {
-        let kind = Kind::of(label).ok_or_else(|| {
+        let kind = BlockKind::of(label).ok_or_else(|| {
             let reason = format!(
                 "blocks labelled {} are not supported",
                 quoted(&shown(label))
             );
             malformed(line, reason)
         })?;
-        Ok(Open {
+        Ok(OpenBlock {
             kind,
             label,
             line,
@@ -374,7 +247,7 @@ impl<'a> Open<'a> {
         if self.kind.is_key() && self.base64.is_empty() && text.contains(&b':') {
             self.in_headers = true;
             if text.starts_with(b"Proc-Type:") && text.ends_with(b"ENCRYPTED") {
-                self.kind = Kind::EncryptedKey;
+                self.kind = BlockKind::EncryptedKey;
             }
         }
         if self.in_headers {
@@ -410,7 +283,7 @@ impl<'a> Open<'a> {
     }
 }
 
-/// As lenient as OpenSSL with the last bits.
+/// The decoder of base64, as lenient as OpenSSL with the last bits.
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &STANDARD,
     GeneralPurposeConfig::new()
@@ -418,42 +291,11 @@ const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// A label, so that it can be said on a line: longer ones than any known may be anything.
+/// A label in a form that fits into a message: an unknown label may be long, and hold any bytes.
 fn shown(label: &[u8]) -> String {
     const MOST: usize = 40;
     let label = label.get(..MOST).unwrap_or(label);
     String::from_utf8_lossy(label).escape_debug().to_string()
-}
-
-/// The certificate in a `TRUSTED CERTIFICATE`, and whether it is limited in what it is trusted for:
-/// after it may come a sequence that begins with the purposes that it is, then those that it is not
-/// trusted for (X509_CERT_AUX of OpenSSL).
-fn split_trusted(mut der: Vec<u8>) -> (Vec<u8>, bool) {
-    let split = || -> x509_cert::der::Result<(usize, bool)> {
-        let mut reader = SliceReader::new(&der)?;
-        let end = reader.tlv_bytes()?.len();
-        if reader.is_finished() {
-            return Ok((end, false));
-        }
-        Header::decode(&mut reader)?;
-        let first = match reader.is_finished() {
-            true => None,
-            false => Some(Header::decode(&mut reader)?.tag()),
-        };
-        let rejected = Tag::ContextSpecific {
-            constructed: true,
-            number: TagNumber(0),
-        };
-        Ok((end, first == Some(Tag::Sequence) || first == Some(rejected)))
-    };
-    match split() {
-        Ok((end, is_limited)) => {
-            der.truncate(end);
-            (der, is_limited)
-        }
-        // The certificate will be found damaged.
-        Err(_) => (der, true),
-    }
 }
 
 #[cfg(test)]
@@ -461,12 +303,13 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::Index;
 
+    use super::super::crls;
     use super::*;
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
-        /// What is removed is less than the lines between two blocks' base64.
+        /// The removed part is shorter than the lines between two blocks' base64.
         #[test]
         fn a_damaged_text_has_all_its_blocks_or_is_an_error(
             at: Index,
@@ -494,14 +337,14 @@ mod tests {
         }
     }
 
-    /// Blocks of 3 bytes each, by their labels.
+    /// A text of blocks with these labels, of 3 bytes each.
     fn text(labels: &[&str]) -> String {
         let block =
             |label: &&str| format!("-----BEGIN {label}-----\nAQID\n-----END {label}-----\n");
         labels.iter().map(block).collect()
     }
 
-    fn kinds(pem: &str) -> Vec<Kind> {
+    fn kinds(pem: &str) -> Vec<BlockKind> {
         let blocks = blocks(pem.as_bytes()).unwrap();
         assert!(blocks.iter().all(|block| block.der == [1, 2, 3]), "{pem}");
         blocks.into_iter().map(|block| block.kind).collect()
@@ -531,7 +374,11 @@ mod tests {
             two.replace("BEGIN CERT", "BEGIN X509 CERT")
                 .replace("END CERT", "END X509 CERT"),
         ] {
-            assert_eq!(kinds(&pem), [Kind::Certificate, Kind::Crl], "{pem}");
+            assert_eq!(
+                kinds(&pem),
+                [BlockKind::Certificate, BlockKind::Crl],
+                "{pem}"
+            );
         }
         let block =
             |base64: &str| format!("-----BEGIN X509 CRL-----\n{base64}\n-----END X509 CRL-----");
@@ -548,23 +395,23 @@ mod tests {
     #[test]
     fn each_kind_of_block_is_known_and_a_misspelt_one_is_an_error() {
         let known = [
-            ("CERTIFICATE", Kind::Certificate),
-            ("X509 CERTIFICATE", Kind::Certificate),
-            ("TRUSTED CERTIFICATE", Kind::TrustedCertificate),
-            ("X509 CRL", Kind::Crl),
-            ("PRIVATE KEY", Kind::Pkcs8),
-            ("RSA PRIVATE KEY", Kind::Pkcs1),
-            ("EC PRIVATE KEY", Kind::Sec1),
-            ("ENCRYPTED PRIVATE KEY", Kind::EncryptedKey),
-            ("DSA PRIVATE KEY", Kind::OtherKey),
-            ("OPENSSH PRIVATE KEY", Kind::OtherKey),
-            ("EC PARAMETERS", Kind::Accessory),
-            ("DH PARAMETERS", Kind::Accessory),
-            ("X9.42 DH PARAMETERS", Kind::Accessory),
-            ("PUBLIC KEY", Kind::Accessory),
-            ("RSA PUBLIC KEY", Kind::Accessory),
-            ("CERTIFICATE REQUEST", Kind::Accessory),
-            ("NEW CERTIFICATE REQUEST", Kind::Accessory),
+            ("CERTIFICATE", BlockKind::Certificate),
+            ("X509 CERTIFICATE", BlockKind::Certificate),
+            ("TRUSTED CERTIFICATE", BlockKind::TrustedCertificate),
+            ("X509 CRL", BlockKind::Crl),
+            ("PRIVATE KEY", BlockKind::Pkcs8),
+            ("RSA PRIVATE KEY", BlockKind::Pkcs1),
+            ("EC PRIVATE KEY", BlockKind::Sec1),
+            ("ENCRYPTED PRIVATE KEY", BlockKind::EncryptedKey),
+            ("DSA PRIVATE KEY", BlockKind::OtherKey),
+            ("OPENSSH PRIVATE KEY", BlockKind::OtherKey),
+            ("EC PARAMETERS", BlockKind::Accessory),
+            ("DH PARAMETERS", BlockKind::Accessory),
+            ("X9.42 DH PARAMETERS", BlockKind::Accessory),
+            ("PUBLIC KEY", BlockKind::Accessory),
+            ("RSA PUBLIC KEY", BlockKind::Accessory),
+            ("CERTIFICATE REQUEST", BlockKind::Accessory),
+            ("NEW CERTIFICATE REQUEST", BlockKind::Accessory),
         ];
         let labels: Vec<_> = known.iter().map(|(label, _)| *label).collect();
         assert_eq!(kinds(&text(&labels)), known.map(|(_, kind)| kind));
@@ -700,30 +547,13 @@ mod tests {
             format!("-----BEGIN EC PRIVATE KEY-----\n{headers}AQID\n-----END EC PRIVATE KEY-----\n")
         };
         let encrypted = key("Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,\n 0011\n\n");
-        assert_eq!(kinds(&encrypted), [Kind::EncryptedKey]);
-        assert_eq!(kinds(&key("Comment: mine\n\n")), [Kind::Sec1]);
+        assert_eq!(kinds(&encrypted), [BlockKind::EncryptedKey]);
+        assert_eq!(kinds(&key("Comment: mine\n\n")), [BlockKind::Sec1]);
         let encrypted = encrypted.replace('\n', "\r\n");
-        assert_eq!(kinds(&encrypted), [Kind::EncryptedKey]);
+        assert_eq!(kinds(&encrypted), [BlockKind::EncryptedKey]);
         assert_eq!(
             error(key("Comment: mine\n")),
             "line 1: the EC PRIVATE KEY is empty"
         );
-    }
-
-    #[test]
-    fn a_trusted_certificate_is_cut_to_the_certificate() {
-        let certificate = [0x30, 3, 2, 1, 7];
-        for (settings, is_limited) in [
-            (&[][..], false),
-            (&[0x30, 0], false),
-            // An alias.
-            (&[0x30, 3, 0x0c, 1, b'a'], false),
-            (&[0x30, 4, 0x30, 2, 6, 0], true),
-            (&[0x30, 4, 0xa0, 2, 6, 0], true),
-        ] {
-            let der = [&certificate, settings].concat();
-            assert_eq!(split_trusted(der), (certificate.to_vec(), is_limited));
-        }
-        assert_eq!(split_trusted(vec![0x30, 5, 1]), (vec![0x30, 5, 1], true));
     }
 }

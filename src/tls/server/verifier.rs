@@ -1,4 +1,4 @@
-//! Verified senders: their certificates, whether those were revoked, and which names are let in.
+//! The verification of senders: their certificates, revocation, and the names that are let in.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,94 +10,98 @@ use rustls::{
     Certificate, DigitallySignedStruct, DistinguishedName, Error, OwnedTrustAnchor, SignatureScheme,
 };
 use rustls_pki_types::{CertificateDer, TrustAnchor};
-use webpki::{EndEntityCert, KeyUsage, VerifiedPath};
+use webpki::{KeyUsage, VerifiedPath};
 
-use super::authorities::Authorities;
-use super::candidates::Candidates;
-use super::chain::Chain;
-use super::facts::{self, CommonName, Facts, Pattern};
+use super::pattern::NamePattern;
 use super::refusal::Refusal;
-use super::warning::{TlsWarning, ending};
-use super::{keys, pem, schemes};
 use crate::error::TlsError;
+use crate::tls::x509::certificate::{ParsedCertificate, der};
+use crate::tls::x509::describe::Summary;
+use crate::tls::x509::names::CommonName;
+use crate::tls::x509::path::authorities::Authorities;
+use crate::tls::x509::path::candidates::Candidates;
+use crate::tls::x509::path::explain::Explainer;
+use crate::tls::x509::path::presented::PresentedChain;
+use crate::tls::x509::warning::{TlsWarning, ending};
+use crate::tls::x509::{keys, pem, schemes};
 
-/// The most of trusted CAs' names that senders are told, in bytes. TLS has room for 65,535
-/// (RFC 5246, section 7.4.4), but Java takes no handshake message of more than 32,768.
+/// The most bytes of trusted CAs' names that are sent to senders. TLS has room for 65,535 (RFC
+/// 5246, section 7.4.4), but Java accepts no handshake message of more than 32,768.
 const MAX_SUBJECTS: usize = 16 * 1024;
 
-/// How senders are verified: by certificates that a CA signed.
+/// Verifies senders: each presents a certificate that a trusted CA signed.
 ///
-/// Paths, name constraints and dates are checked as RFC 5280 has it, signatures as TLS does. The
-/// CA's own certificate is trusted whatever its dates. Keys are RSA of 2048 to 8192 bits, ECDSA on
-/// P-256 or P-384, or Ed25519. Name constraints are supported on DNS names and IP addresses; a
-/// certificate that has names of another kind on which there are some is refused.
+/// Paths, name constraints and dates are checked as RFC 5280 says, signatures as TLS does. A CA's
+/// own certificate is trusted whatever its dates. Keys are RSA of 2048 to 8192 bits, ECDSA on P-256
+/// or P-384, or Ed25519. Name constraints are supported on DNS names and IP addresses; a
+/// certificate is refused if it has names of another kind and a CA above it constrains those.
 ///
 /// ```no_run
-/// use tlsink::{Clients, Identity, Tls};
+/// use tlsink::{ClientVerifier, Identity, Tls};
 ///
-/// let clients = Clients::from_ca_pem_file("ca.pem")?
+/// let clients = ClientVerifier::from_ca_pem_file("ca.pem")?
 ///     .crl_file("ca.crl")?
 ///     .allow("*.sensors.example.net")?;
 /// let tls = Tls::builder()
 ///     .identity(Identity::from_pem_files("cert.pem", "key.pem")?)
-///     .clients(clients)
+///     .client_verifier(clients)
 ///     .build()?;
 /// # Ok::<(), tlsink::TlsError>(())
 /// ```
 #[derive(Clone, Debug)]
-pub struct Clients {
+pub struct ClientVerifier {
     authorities: Authorities,
-    /// What senders are told that we trust.
+    /// The names of the trusted CAs, as senders are told them; none if they are too long.
     subjects: Vec<DistinguishedName>,
-    /// What the authorities' certificates say of themselves.
-    facts: Vec<Facts>,
-    /// Where those were read from.
+    /// The titles and ends of the authorities' certificates.
+    summaries: Vec<Summary>,
+    /// The file that those certificates were read from.
     file: Option<PathBuf>,
-    /// Everyone, if there are none.
-    allowed: Vec<Pattern>,
+    /// Patterns of the names that are let in; every name, if there are none.
+    allowed: Vec<NamePattern>,
     pub(super) optional: bool,
 }
 
-impl Clients {
+impl ClientVerifier {
     /// Verifies senders by the CAs in this file; see [`from_ca_pem`](Self::from_ca_pem).
     ///
     /// # Errors
     ///
-    /// When the file can't be read, and as there.
+    /// When the file can't be read, and for the same reasons as there.
     ///
     /// # Blocking
     ///
     /// Reads a file.
     pub fn from_ca_pem_file(path: impl AsRef<Path>) -> Result<Self, TlsError> {
         let path = path.as_ref();
-        let clients = Self::from_ca_pem(&pem::read(path)?).map_err(|error| error.in_file(path))?;
-        Ok(Clients {
+        let verifier = Self::from_ca_pem(&pem::read(path)?).map_err(|error| error.in_file(path))?;
+        Ok(ClientVerifier {
             file: Some(path.to_owned()),
-            ..clients
+            ..verifier
         })
     }
 
-    /// Verifies senders by the CA certificates in this PEM text (RFC 7468). One that only itself
-    /// signed is taken too, but if it is no CA's, it lets in nobody else than the sender that has
-    /// it. CRLs in the text count as if they were [added](Self::crl). Keys, and other certificates
-    /// of servers and clients, are passed over.
+    /// Verifies senders by the CA certificates in this PEM text (RFC 7468). A self-signed
+    /// certificate that is no CA's is trusted too, but for itself alone: it lets in the one sender
+    /// that holds it. CRLs in the text count as if they were [added](Self::crl). Keys, and other
+    /// certificates of servers and clients, are passed over.
     ///
     /// # Errors
     ///
     /// When the text is not valid PEM, holds a block of an unknown kind, a CA certificate or a CRL
     /// that can't be used, or no certificate of a CA.
     pub fn from_ca_pem(pem: &[u8]) -> Result<Self, TlsError> {
-        let (authorities, certificates) = Authorities::from_pem(pem)?;
+        let (authorities, summaries) = Authorities::from_pem(pem)?;
         let subjects: Vec<_> = authorities.anchors().iter().map(subject).collect();
-        // Each is preceded by its length.
+        // The length of each takes two bytes.
         let bytes: usize = subjects.iter().map(|name| name.as_ref().len() + 2).sum();
-        Ok(Clients {
-            // Senders that are told of none may present any certificate.
+        Ok(ClientVerifier {
+            // Senders that are told no names may present any certificate.
             subjects: match bytes > MAX_SUBJECTS {
                 true => Vec::new(),
                 false => subjects,
             },
-            facts: certificates.iter().map(Facts::of_certificate).collect(),
+            summaries,
             file: None,
             authorities,
             allowed: Vec::new(),
@@ -109,7 +113,7 @@ impl Clients {
     ///
     /// # Errors
     ///
-    /// When the file can't be read, and as there.
+    /// When the file can't be read, and for the same reasons as there.
     ///
     /// # Blocking
     ///
@@ -122,22 +126,22 @@ impl Clients {
 
     /// Adds certificate revocation lists (RFC 5280, section 5): one as DER, or any number as PEM.
     ///
-    /// With the first one, revocation is checked for the whole path of each sender. Then every
-    /// issuer in that path must have a list that its own key signed and that has not ended. Of
-    /// several, the newest counts. Certificates and keys in the text are passed over.
+    /// The first list turns the check on for the whole path of each sender. Then every issuer in
+    /// that path must have a list that its own key signed and that has not expired. Of several
+    /// lists, the newest counts. Certificates and keys in the text are passed over.
     ///
     /// # Errors
     ///
-    /// When the text is not valid, holds a block of an unknown kind, no list, or one of a kind that
-    /// is not supported: delta and indirect lists, and those for some reasons only.
+    /// When the text is not valid, or holds a block of an unknown kind, no list, or a list of a
+    /// kind that is not supported: a delta or indirect list, or one for some reasons only.
     pub fn crl(mut self, pem_or_der: &[u8]) -> Result<Self, TlsError> {
         self.authorities.add_crls(pem_or_der)?;
         Ok(self)
     }
 
-    /// Lets senders in only with such a name: an exact one, or any below a DNS name as
-    /// `*.example.net`. Each further call allows another name. Without any, every verified sender
-    /// is let in.
+    /// Lets in only senders with such a name: an exact name, or any name below a DNS name, as
+    /// `*.example.net` says. Each further call allows another name. Without a call, every verified
+    /// sender is let in.
     ///
     /// Names are DNS names (in any case), URIs, e-mail addresses, the subject's common name, unless
     /// name constraints leave it unchecked, and IP addresses, however they are written; the first
@@ -145,16 +149,16 @@ impl Clients {
     ///
     /// # Errors
     ///
-    /// When this is no such name.
+    /// When the text is no such name.
     pub fn allow(mut self, name: &str) -> Result<Self, TlsError> {
-        let pattern = Pattern::parse(name).ok_or_else(|| TlsError::Pattern {
+        let pattern = NamePattern::parse(name).ok_or_else(|| TlsError::Pattern {
             name: name.to_owned(),
         })?;
         self.allowed.push(pattern);
         Ok(self)
     }
 
-    /// Also lets senders in that present no certificate at all; they have no names.
+    /// Also lets in senders that present no certificate at all; they have no names.
     pub fn optional(mut self) -> Self {
         self.optional = true;
         self
@@ -162,13 +166,13 @@ impl Clients {
 
     pub(super) fn warnings(&self, now: SystemTime) -> impl Iterator<Item = TlsWarning> {
         let authorities = self
-            .facts
+            .summaries
             .iter()
-            .filter_map(move |facts| ending("CA certificate", facts, now));
-        let keys = self.facts.iter().zip(self.authorities.anchors());
-        let keys = keys.filter_map(|(facts, anchor)| {
+            .filter_map(move |summary| ending("CA certificate", summary, now));
+        let keys = self.summaries.iter().zip(self.authorities.anchors());
+        let keys = keys.filter_map(|(summary, anchor)| {
             Some(TlsWarning::UnsupportedCaKey {
-                name: facts.title.clone(),
+                name: summary.title.clone(),
                 key: keys::unsupported(&anchor.subject_public_key_info)?,
                 file: self.file.clone(),
             })
@@ -179,30 +183,31 @@ impl Clients {
             .chain(crls.warnings(self.authorities.anchors(), now))
     }
 
-    /// Verifies a sender's certificate; yields its names, the one to show first.
+    /// Verifies a sender's certificate and yields its names, the one to show first.
     fn verify(
         &self,
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: SystemTime,
     ) -> Result<Vec<String>, Refusal> {
-        let certificate = EndEntityCert::try_from(end_entity)
-            .map_err(|error| Refusal::unread(error, end_entity))?;
+        let presented = PresentedChain::new(end_entity, intermediates);
+        let own = presented
+            .supported_own()
+            .map_err(|error| Refusal::unread(error, &presented))?;
         let usage = KeyUsage::client_auth();
-        let candidates = Candidates::new(end_entity, intermediates, &self.authorities, now);
+        let candidates = Candidates::new(&presented, self.authorities.anchors(), now);
         let path = self
             .authorities
-            .verify(&certificate, &candidates, now, usage)
+            .verify(own, &candidates, now, usage)
             .map_err(|no_path| {
-                let mut presented = vec![end_entity.clone()];
-                presented.extend_from_slice(intermediates);
-                let chain = Chain::new(&presented, &candidates, &self.authorities, now, usage);
+                let explainer =
+                    Explainer::new(&presented, &candidates, &self.authorities, now, usage);
                 let all = self.authorities.crls().all();
-                Refusal::new(&no_path, &certificate, intermediates, &all, &chain)
+                Refusal::new(&no_path, &presented, &all, &explainer)
             })?;
-        let common_name = common_name(&path);
-        let mut names = facts::names(&certificate, common_name);
-        if let Some(kind) = keys::unsupported_in(end_entity) {
+        let common_name = common_name(&path, &presented);
+        let mut names = own.names(common_name);
+        if let Some(kind) = keys::unsupported(own.key) {
             return Err(Refusal::key(&kind, &names));
         }
         if !self.allowed.is_empty() {
@@ -219,7 +224,7 @@ impl Clients {
     }
 }
 
-/// How rustls 0.21 is told of a trust anchor's name.
+/// The name of a trust anchor in the type of rustls 0.21.
 fn subject(anchor: &TrustAnchor<'_>) -> DistinguishedName {
     OwnedTrustAnchor::from_subject_spki_name_constraints(
         &*anchor.subject,
@@ -230,22 +235,24 @@ fn subject(anchor: &TrustAnchor<'_>) -> DistinguishedName {
     .clone()
 }
 
-fn common_name(path: &VerifiedPath<'_>) -> CommonName {
+fn common_name(path: &VerifiedPath<'_>, presented: &PresentedChain<'_>) -> CommonName {
     let constrained = path.anchor().name_constraints.is_some()
-        || path
-            .intermediate_certificates()
-            .any(|certificate| facts::has_name_constraints(&certificate.der()));
+        || path.intermediate_certificates().any(|between| {
+            let parsed = presented.find(&between.der());
+            parsed.is_none_or(ParsedCertificate::has_name_constraints)
+        });
     match constrained {
         true => CommonName::Unchecked,
         false => CommonName::Counts,
     }
 }
 
-/// What came of verifying one sender.
+/// The outcome of verifying one sender: its names or the refusal, once rustls has shown its
+/// certificate.
 #[derive(Debug, Default)]
-pub(super) struct Seen(Mutex<Option<Result<Vec<String>, Refusal>>>);
+pub(super) struct VerifyOutcome(Mutex<Option<Result<Vec<String>, Refusal>>>);
 
-impl Seen {
+impl VerifyOutcome {
     pub(super) fn take(&self) -> Option<Result<Vec<String>, Refusal>> {
         self.lock().take()
     }
@@ -255,20 +262,20 @@ impl Seen {
     }
 }
 
-/// The verifier of one connection: async-tls hides the session, so what the certificate says is
-/// kept when rustls shows it.
-pub(super) struct Verifier {
-    pub(super) clients: Arc<Clients>,
-    pub(super) seen: Arc<Seen>,
+/// The verifier of one connection. It keeps the outcome when rustls shows the certificate, because
+/// async-tls hides the session.
+pub(super) struct RecordingClientVerifier {
+    pub(super) verifier: Arc<ClientVerifier>,
+    pub(super) outcome: Arc<VerifyOutcome>,
 }
 
-impl ClientCertVerifier for Verifier {
+impl ClientCertVerifier for RecordingClientVerifier {
     fn client_auth_mandatory(&self) -> bool {
-        !self.clients.optional
+        !self.verifier.optional
     }
 
     fn client_auth_root_subjects(&self) -> &[DistinguishedName] {
-        &self.clients.subjects
+        &self.verifier.subjects
     }
 
     fn verify_client_cert(
@@ -278,12 +285,12 @@ impl ClientCertVerifier for Verifier {
         now: SystemTime,
     ) -> Result<ClientCertVerified, Error> {
         let intermediates: Vec<_> = intermediates.iter().map(der).collect();
-        let verified = self.clients.verify(&der(end_entity), &intermediates, now);
+        let verified = self.verifier.verify(&der(end_entity), &intermediates, now);
         let refused = verified
             .as_ref()
             .err()
             .map(|refusal| refusal.reason.clone());
-        *self.seen.lock() = Some(verified);
+        *self.outcome.lock() = Some(verified);
         match refused {
             None => Ok(ClientCertVerified::assertion()),
             Some(reason) => Err(reason.into()),
@@ -311,8 +318,4 @@ impl ClientCertVerifier for Verifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         schemes::supported()
     }
-}
-
-fn der(certificate: &Certificate) -> CertificateDer<'_> {
-    CertificateDer::from(certificate.0.as_slice())
 }

@@ -1,18 +1,17 @@
-//! The presented certificates that can be part of a path, chosen by what takes little time.
+//! The presented certificates that can be part of a path, chosen by cheap checks.
 
 use std::time::SystemTime;
 
-use rustls_pki_types::CertificateDer;
+use rustls_pki_types::{CertificateDer, TrustAnchor};
 
-use super::authorities::Authorities;
-use super::facts;
-use super::signatures::Signatures;
-use super::x509::{Parts, extension};
+use super::presented::PresentedChain;
+use super::signatures::SignatureChecker;
+use crate::tls::x509::certificate::{ParsedCertificate, extension};
 
 /// The most certificates that a peer may present beside its own. A path has at most
-/// [`MAX_BETWEEN`](super::chain::MAX_BETWEEN) of them; peers also present the trusted CA's, or one
+/// [`MAX_BETWEEN`](super::explain::MAX_BETWEEN) of them; peers also present the trusted CA's, or one
 /// of an older key.
-pub(super) const MAX_ABOVE: usize = 8;
+pub(crate) const MAX_ABOVE: usize = 8;
 
 /// The most certificates of one CA name that are tried. A CA that gets a new key has two; each more
 /// doubles the number of paths.
@@ -22,78 +21,72 @@ const MAX_OF_NAME: usize = 2;
 const MAX_SPARE: usize = 2;
 
 /// Certificates that can stand above a peer's own, and the limit for their signatures.
-pub(super) struct Candidates<'a> {
-    pub(super) certificates: Vec<CertificateDer<'a>>,
-    /// Whether a certificate was left out that might have completed a path, because there are too
-    /// many of its name.
-    pub(super) is_cut: bool,
-    /// Whether the peer presented more than [`MAX_ABOVE`]: then nothing is looked at.
-    pub(super) are_too_many: bool,
-    pub(super) signatures: Signatures,
-}
-
-struct Candidate<'a> {
-    der: &'a [u8],
-    parts: Parts<'a>,
+pub(crate) struct Candidates<'a> {
+    pub(crate) certificates: Vec<CertificateDer<'a>>,
+    /// Whether a certificate was left out that might have completed a path, because too many have
+    /// its name.
+    pub(crate) is_cut: bool,
+    /// Whether the peer presented more than [`MAX_ABOVE`]: then none is chosen.
+    pub(crate) are_too_many: bool,
+    pub(crate) signatures: SignatureChecker,
 }
 
 impl<'a> Candidates<'a> {
-    /// Follows the names of issuers upwards from the peer's own certificate.
-    pub(super) fn new(
-        own: &'a [u8],
-        above: &'a [CertificateDer<'_>],
-        authorities: &Authorities,
+    /// Chooses certificates, following the names of issuers upwards from the peer's own.
+    pub(crate) fn new(
+        presented: &PresentedChain<'a>,
+        anchors: &[TrustAnchor<'_>],
         now: SystemTime,
     ) -> Self {
         let mut chosen = Candidates {
             certificates: Vec::new(),
             is_cut: false,
-            are_too_many: above.len() > MAX_ABOVE,
-            signatures: Signatures::new(authorities.anchors().len()),
+            are_too_many: presented.len() > MAX_ABOVE + 1,
+            signatures: SignatureChecker::new(anchors.len()),
         };
         if chosen.are_too_many {
             return chosen;
         }
-        let Some(own) = Candidate::read(own) else {
+        let Some(own) = presented.own() else {
             return chosen;
         };
-        let mut all: Vec<Candidate<'a>> = Vec::new();
-        for one in above.iter().filter_map(|der| Candidate::read(der)) {
-            let is_same = |other: &Candidate<'_>| other.der == one.der;
-            if !is_same(&own) && !all.iter().any(is_same) {
+        let mut all: Vec<&ParsedCertificate<'a>> = Vec::new();
+        for one in presented.above() {
+            let is_same = |other: &ParsedCertificate<'_>| other.der == one.der;
+            if !is_same(own) && !all.iter().any(|other| is_same(other)) {
                 all.push(one);
             }
         }
         let is_trusted = |name: &[u8]| {
-            let mut anchors = authorities.anchors().iter();
+            let mut anchors = anchors.iter();
             anchors.any(|anchor| *anchor.subject == *name)
         };
-        let mut leads_to_anchor = is_trusted(own.parts.issuer.content);
+        let mut leads_to_anchor = is_trusted(own.issuer.content());
         let mut is_left_out = false;
         let mut spare = MAX_SPARE;
-        let mut names = vec![own.parts.issuer.content];
+        let mut names = vec![own.issuer.content()];
         let mut at = 0;
         while let Some(&name) = names.get(at) {
             at += 1;
             let mut namesakes: Vec<_> = all
                 .iter()
-                .filter(|one| one.parts.subject.content == name)
+                .filter(|one| one.subject.content() == name)
                 .collect();
-            for issuer in namesakes.iter().map(|one| one.parts.issuer.content) {
+            for issuer in namesakes.iter().map(|one| one.issuer.content()) {
                 leads_to_anchor |= is_trusted(issuer);
                 if !names.contains(&issuer) {
                     names.push(issuer);
                 }
             }
-            // The likely ones first; of those that are equal, the ones that were presented first.
+            // The likely ones come first; among equals, the ones that were presented first.
             if namesakes.len() > 1 {
                 namesakes.sort_by_cached_key(|one| {
-                    let children = all.iter().chain([&own]);
-                    let mut children = children.filter(|child| child.parts.issuer.content == name);
+                    let children = all.iter().copied().chain([own]);
+                    let mut children = children.filter(|child| child.issuer.content() == name);
                     (
-                        !children.any(|child| one.may_have_signed(child)),
-                        !one.can_sign(now),
-                        !is_trusted(one.parts.issuer.content),
+                        !children.any(|child| may_have_signed(one, child)),
+                        !can_sign(one, now),
+                        !is_trusted(one.issuer.content()),
                     )
                 });
             }
@@ -101,7 +94,7 @@ impl<'a> Candidates<'a> {
             is_left_out |= namesakes.len() > most;
             spare = spare.saturating_sub(namesakes.len().min(most).saturating_sub(1));
             let kept = namesakes.iter().take(most);
-            let kept = kept.map(|one| CertificateDer::from(one.der));
+            let kept = kept.map(|one| CertificateDer::from(&**one.der));
             chosen.certificates.extend(kept);
         }
         chosen.is_cut = is_left_out && leads_to_anchor;
@@ -109,28 +102,23 @@ impl<'a> Candidates<'a> {
     }
 }
 
-impl<'a> Candidate<'a> {
-    fn read(der: &'a [u8]) -> Option<Self> {
-        Parts::of(der).map(|parts| Candidate { der, parts })
+/// Whether the key identifiers allow that the key of `one` signed the child (RFC 5280, sections
+/// 4.2.1.1 and 4.2.1.2). Neither has to have an identifier.
+fn may_have_signed(one: &ParsedCertificate<'_>, child: &ParsedCertificate<'_>) -> bool {
+    let own = one.extension(extension::SUBJECT_KEY_ID);
+    let signer = child.extension(extension::AUTHORITY_KEY_ID);
+    let signer = signer.and_then(|id| id.elements().find(|field| field.tag == KEY_ID));
+    match (own, signer) {
+        (Some(own), Some(signer)) => own.content == signer.content,
+        _ => true,
     }
+}
 
-    /// Whether the key identifiers allow that this one's key signed the other (RFC 5280, sections
-    /// 4.2.1.1 and 4.2.1.2). Neither has to have one.
-    fn may_have_signed(&self, child: &Candidate<'_>) -> bool {
-        let own = self.parts.extension(extension::SUBJECT_KEY_ID);
-        let signer = child.parts.extension(extension::AUTHORITY_KEY_ID);
-        let signer = signer.and_then(|id| id.items().find(|item| item.tag == KEY_ID));
-        match (own, signer) {
-            (Some(own), Some(signer)) => own.content == signer.content,
-            _ => true,
-        }
-    }
-
-    fn can_sign(&self, now: SystemTime) -> bool {
-        let der = CertificateDer::from(self.der);
-        let is_current = facts::validity(&der).is_some_and(|(from, to)| from <= now && now <= to);
-        is_current && facts::is_ca(&der)
-    }
+fn can_sign(one: &ParsedCertificate<'_>, now: SystemTime) -> bool {
+    let is_current = one
+        .validity()
+        .is_some_and(|(from, to)| from <= now && now <= to);
+    is_current && one.is_ca()
 }
 
 /// The tag of the keyIdentifier in an AuthorityKeyIdentifier (RFC 5280, section 4.2.1.1).
@@ -145,6 +133,7 @@ mod tests {
         KeyPair,
     };
 
+    use super::super::authorities::Authorities;
     use super::*;
 
     struct Ca(CertificateParams, Arc<KeyPair>);
@@ -177,7 +166,8 @@ mod tests {
         above: &[CertificateDer<'_>],
         trusted: &Authorities,
     ) -> (Vec<Vec<u8>>, bool) {
-        let candidates = Candidates::new(own, above, trusted, SystemTime::now());
+        let presented = PresentedChain::new(own, above);
+        let candidates = Candidates::new(&presented, trusted.anchors(), SystemTime::now());
         let certificates = candidates.certificates.iter();
         let certificates = certificates.map(|der| der.to_vec()).collect();
         (certificates, candidates.is_cut)
@@ -204,7 +194,7 @@ mod tests {
             let (kept, is_cut) = chosen(&own, &above, &root.trusted());
             assert_eq!((kept.len(), is_cut), (MAX_OF_NAME, true));
             assert_eq!(kept[0], above[at].to_vec());
-            // Nothing was lost where nothing leads to a CA that is trusted.
+            // Nothing was lost if no name leads to a trusted CA.
             above.truncate(3);
             assert!(!chosen(&own, &above, &stranger.trusted()).1);
         }
@@ -222,7 +212,7 @@ mod tests {
             .collect();
         let (kept, is_cut) = chosen(&own, &above, &root.trusted());
         assert_eq!((kept.len(), is_cut), (4 + MAX_SPARE, true));
-        // Those that did sign are among them.
+        // The ones that did sign are among them.
         for level in above.chunks(2) {
             assert!(kept.contains(&level[0].to_vec()));
         }
@@ -234,7 +224,9 @@ mod tests {
         let own = Ca::new("own").below(&line);
         for (count, are_too_many) in [(MAX_ABOVE, false), (MAX_ABOVE + 1, true)] {
             let above = vec![line.below(&root); count];
-            let candidates = Candidates::new(&own, &above, &root.trusted(), SystemTime::now());
+            let presented = PresentedChain::new(&own, &above);
+            let trusted = root.trusted();
+            let candidates = Candidates::new(&presented, trusted.anchors(), SystemTime::now());
             assert_eq!(candidates.are_too_many, are_too_many);
             assert_eq!(candidates.certificates.is_empty(), are_too_many);
         }

@@ -1,4 +1,4 @@
-//! Trusted CAs and their CRLs, and whether a path leads from a certificate up to one of the CAs.
+//! Trusted CAs and their CRLs, and the search for a path from a certificate up to one of the CAs.
 
 use std::cell::{Cell, RefCell};
 use std::time::SystemTime;
@@ -10,66 +10,70 @@ use webpki::{
 };
 
 use super::candidates::Candidates;
-use super::crl::{Crls, ListSignatures, Lists};
-use super::keys::{self, Signed};
-use super::pem::At;
-use super::signatures::Signatures;
-use super::x509::Parts;
-use super::{facts, pem, words};
+use super::signatures::{SignatureCheck, SignatureChecker};
 use crate::error::TlsError;
+use crate::tls::x509::certificate::ParsedCertificate;
+use crate::tls::x509::crl_store::{CrlSignatureBudget, CrlStore, SelectedCrls};
+use crate::tls::x509::describe::{self, Summary};
+use crate::tls::x509::pem::{self, Located};
 
-/// How many paths are asked for revoked certificates, where that is done for each path by itself. A
-/// peer may have several, if CAs have signed for each other.
+/// The most paths that are checked for revoked certificates, where each path is checked by itself.
+/// A peer may have several, if CAs have signed for each other.
 const MAX_PATHS: usize = 4;
 
-/// The certificates that others are verified by.
+/// The CAs that peers are verified by.
 #[derive(Clone, Debug)]
-pub(super) struct Authorities {
+pub(crate) struct Authorities {
     anchors: Vec<TrustAnchor<'static>>,
-    /// With the first one, each issuer in a path must have a list.
-    crls: Crls,
-    /// For each anchor, its certificate, if that is no CA's and stands for itself alone.
+    /// The lists of revoked certificates. If there is one, each issuer in a path must have a list.
+    crls: CrlStore,
+    /// For each anchor, its certificate, if that is no CA's and is trusted for itself alone.
     alone: Vec<Option<CertificateDer<'static>>>,
 }
 
 impl Authorities {
-    /// Those in this PEM text that are CAs' or that only themselves signed, and their certificates.
-    /// CRLs in the text count too: to pass over them would be to let in revoked certificates.
-    pub(super) fn from_pem(pem: &[u8]) -> Result<(Self, Vec<CertificateDer<'static>>), TlsError> {
-        let certificates: Vec<_> = pem::trusted_certificates(pem)?
-            .into_iter()
-            .filter(|certificate| facts::can_be_anchor(&certificate.item))
-            .collect();
-        if certificates.is_empty() {
+    /// Takes the certificates in this PEM text that are CAs' or self-issued, and yields their
+    /// titles and ends too. CRLs in the text count: to pass over them would be to let in revoked
+    /// certificates.
+    pub(crate) fn from_pem(pem: &[u8]) -> Result<(Self, Vec<Summary>), TlsError> {
+        let certificates = pem::trusted_certificates(pem)?;
+        let mut anchors = Vec::new();
+        let mut alone = Vec::new();
+        let mut summaries = Vec::new();
+        for Located { line, item: der } in &certificates {
+            let damaged = |error: Error| TlsError::Damaged {
+                what: "CA certificate",
+                line: *line,
+                reason: describe::fault(&error).into_owned(),
+            };
+            let Some(parsed) = ParsedCertificate::parse(der) else {
+                return Err(damaged(anchor(der).err().unwrap_or(Error::BadDer)));
+            };
+            if parsed.can_be_anchor() {
+                anchors.push(anchor(der).map_err(damaged)?);
+                alone.push((!parsed.is_ca()).then(|| der.clone()));
+                summaries.push(Summary::of(&parsed));
+            }
+        }
+        if anchors.is_empty() {
             return Err(TlsError::Missing {
                 what: "CA certificate",
             });
         }
-        let anchors = certificates
-            .iter()
-            .map(|At { line, item }| {
-                anchor(item).map_err(|error| TlsError::Damaged {
-                    what: "CA certificate",
-                    line: *line,
-                    reason: words::fault(&error).into_owned(),
-                })
-            })
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut crls = Crls::default();
+        let mut crls = CrlStore::default();
         crls.add(pem::crls_beside_others(pem)?, &anchors)?;
-        let certificates: Vec<_> = certificates.into_iter().map(|one| one.item).collect();
-        let alone = |der: &CertificateDer<'static>| (!facts::is_ca(der)).then(|| der.clone());
         let authorities = Authorities {
             anchors,
             crls,
-            alone: certificates.iter().map(alone).collect(),
+            alone,
         };
-        Ok((authorities, certificates))
+        Ok((authorities, summaries))
     }
 
-    /// Those that somebody else has chosen as CAs. What can't be used is passed over.
+    /// Takes certificates that somebody else has chosen as CAs, and passes over those that can't be
+    /// used.
     #[cfg(feature = "cli")]
-    pub(super) fn from_roots(certificates: &[CertificateDer<'_>]) -> Option<Self> {
+    pub(crate) fn from_roots(certificates: &[CertificateDer<'_>]) -> Option<Self> {
         let anchors: Vec<_> = certificates
             .iter()
             .filter_map(|der| anchor(der).ok())
@@ -77,28 +81,28 @@ impl Authorities {
         (!anchors.is_empty()).then(|| Authorities {
             alone: vec![None; anchors.len()],
             anchors,
-            crls: Crls::default(),
+            crls: CrlStore::default(),
         })
     }
 
-    pub(super) fn anchors(&self) -> &[TrustAnchor<'static>] {
+    pub(crate) fn anchors(&self) -> &[TrustAnchor<'static>] {
         &self.anchors
     }
 
     /// Adds one CRL as DER, or any number as PEM.
-    pub(super) fn add_crls(&mut self, pem_or_der: &[u8]) -> Result<(), TlsError> {
+    pub(crate) fn add_crls(&mut self, pem_or_der: &[u8]) -> Result<(), TlsError> {
         self.crls.add(pem::crls(pem_or_der)?, &self.anchors)
     }
 
-    pub(super) fn crls(&self) -> &Crls {
+    pub(crate) fn crls(&self) -> &CrlStore {
         &self.crls
     }
 
-    /// Looks for a path (RFC 5280, section 6), none of whose certificates is revoked. The CA's own
+    /// Looks for a path (RFC 5280, section 6) without a revoked certificate. The CA's own
     /// certificate is trusted whatever its dates.
-    pub(super) fn verify<'p>(
+    pub(crate) fn verify<'p>(
         &'p self,
-        certificate: &'p EndEntityCert<'p>,
+        own: &'p ParsedCertificate<'_>,
         candidates: &'p Candidates<'_>,
         now: SystemTime,
         usage: KeyUsage,
@@ -110,6 +114,15 @@ impl Authorities {
                 asked: all,
             });
         }
+        let certificate = match own.webpki() {
+            Ok(certificate) => certificate,
+            Err(error) => {
+                return Err(NoPath {
+                    error: error.clone(),
+                    asked: all,
+                });
+            }
+        };
         let now = unix_time(now);
         let each_path = self.crls.share_names().then(|| EachPath {
             authorities: self,
@@ -117,13 +130,13 @@ impl Authorities {
             usage,
             left: Cell::new(MAX_PATHS),
             signatures: &candidates.signatures,
-            list_signatures: ListSignatures::default(),
+            crl_signatures: CrlSignatureBudget::default(),
             failed: RefCell::default(),
         });
         let at_once = (!all.is_empty() && each_path.is_none()).then_some(&all);
         let verified = verify(
             certificate,
-            self.anchors_for(certificate, &candidates.signatures),
+            self.anchors_for(own, &candidates.signatures),
             &candidates.certificates,
             &candidates.signatures,
             now,
@@ -134,7 +147,7 @@ impl Authorities {
                 each_path.iter().try_for_each(|each| each.check(path))
             }),
         );
-        // A path that is valid but for its lists says more than those that are not.
+        // A path that fails for its lists alone tells more than others.
         verified.map_err(|error| {
             let failed = each_path.and_then(|each| each.failed.into_inner());
             let is_cut = candidates.is_cut || candidates.signatures.is_exceeded();
@@ -149,17 +162,17 @@ impl Authorities {
 
     /// Looks for a path through these certificates as [`verify`](Self::verify) does, whether or not
     /// its certificates are revoked.
-    pub(super) fn verify_without_crls<'p>(
+    pub(crate) fn verify_without_crls<'p>(
         &'p self,
-        certificate: &'p EndEntityCert<'p>,
+        own: &'p ParsedCertificate<'_>,
         intermediates: &'p [CertificateDer<'p>],
-        signatures: &Signatures,
+        signatures: &SignatureChecker,
         now: SystemTime,
         usage: KeyUsage,
     ) -> Result<VerifiedPath<'p>, Error> {
         verify(
-            certificate,
-            self.anchors_for(certificate, signatures),
+            own.webpki().map_err(Error::clone)?,
+            self.anchors_for(own, signatures),
             intermediates,
             signatures,
             unix_time(now),
@@ -169,20 +182,18 @@ impl Authorities {
         )
     }
 
-    /// The anchors that can stand above this certificate: only itself, if it is one of them, no CA's,
-    /// and signed itself. Many others may have its name, and each of their keys would be tried.
+    /// The anchors that can stand above this certificate: only itself, if it is trusted for itself
+    /// alone, and signed itself. Many other anchors may have its name, and each of their keys would
+    /// be tried.
     fn anchors_for(
         &self,
-        certificate: &EndEntityCert<'_>,
-        signatures: &Signatures,
+        own: &ParsedCertificate<'_>,
+        signatures: &SignatureChecker,
     ) -> &[TrustAnchor<'static>] {
-        let der = certificate.der();
-        let is_itself = |only: &Option<CertificateDer<'_>>| only.as_ref() == Some(&der);
+        let is_itself = |only: &Option<CertificateDer<'_>>| only.as_ref() == Some(own.der);
         let itself = self.alone.iter().position(is_itself);
         let signed_itself = |anchor: &&TrustAnchor<'_>| {
-            Parts::of(&der).is_some_and(|parts| {
-                keys::signed(&parts, &anchor.subject_public_key_info, signatures) == Signed::Yes
-            })
+            signatures.check(own, &anchor.subject_public_key_info) == SignatureCheck::Valid
         };
         let itself = itself.and_then(|at| self.anchors.get(at));
         match itself.filter(signed_itself) {
@@ -191,7 +202,8 @@ impl Authorities {
         }
     }
 
-    /// A verifier takes every anchor for a CA, also one that says that it is none.
+    /// Refuses a path to an anchor that says that it is no CA's, unless it is the peer's own: the
+    /// verifier takes every anchor for a CA.
     fn check_anchor(&self, path: &VerifiedPath<'_>) -> Result<(), Error> {
         let at = self
             .anchors
@@ -205,30 +217,30 @@ impl Authorities {
     }
 }
 
-/// Why there is no path, and which lists were asked last.
-pub(super) struct NoPath<'a> {
-    pub(super) error: Error,
-    pub(super) asked: Lists<'a>,
+/// The reason why there is no path, and the lists that were asked last.
+pub(crate) struct NoPath<'a> {
+    pub(crate) error: Error,
+    pub(crate) asked: SelectedCrls<'a>,
 }
 
-/// Looks for revoked certificates in each path by itself, where CAs share a name: the verifier asks
+/// Checks each path by itself for revoked certificates, where CAs share a name: the verifier asks
 /// the first list of an issuer's name, and has to be given the one that the issuer's key signed.
 struct EachPath<'a> {
     authorities: &'a Authorities,
     now: UnixTime,
     usage: KeyUsage,
-    /// What is left of [`MAX_PATHS`].
+    /// The rest of [`MAX_PATHS`].
     left: Cell<usize>,
-    signatures: &'a Signatures,
-    list_signatures: ListSignatures,
-    /// Why the first path was refused.
+    signatures: &'a SignatureChecker,
+    crl_signatures: CrlSignatureBudget,
+    /// The reason why the first path was refused.
     failed: RefCell<Option<NoPath<'a>>>,
 }
 
 impl<'a> EachPath<'a> {
-    /// Verifies this very path, which is valid apart from that, with its own lists.
+    /// Verifies this one path, which is valid but for its lists, with the lists of its own CAs.
     fn check(&self, path: &VerifiedPath<'_>) -> Result<(), Error> {
-        let mut asked = Lists::NONE;
+        let mut asked = SelectedCrls::NONE;
         let checked = self.lists(path).and_then(|lists| {
             asked = lists;
             let intermediates: Vec<_> = path.intermediate_certificates().map(Cert::der).collect();
@@ -252,17 +264,17 @@ impl<'a> EachPath<'a> {
         })
     }
 
-    fn lists(&self, path: &VerifiedPath<'_>) -> Result<Lists<'a>, Error> {
+    fn lists(&self, path: &VerifiedPath<'_>) -> Result<SelectedCrls<'a>, Error> {
         let left = self.left.get().checked_sub(1);
         self.left
             .set(left.ok_or(Error::MaximumSignatureChecksExceeded)?);
-        self.authorities.crls.of_path(path, &self.list_signatures)
+        self.authorities.crls.of_path(path, &self.crl_signatures)
     }
 }
 
 type CheckPath<'a> = &'a dyn Fn(&VerifiedPath<'_>) -> Result<(), Error>;
 
-/// Whether this says that no key signed a certificate.
+/// Whether the error means that no key signed a certificate.
 fn is_unsigned(error: &Error) -> bool {
     matches!(
         error,
@@ -275,19 +287,19 @@ fn is_unsigned(error: &Error) -> bool {
     )
 }
 
-/// Looks for a path. If lists are asked, each issuer in it must have one.
+/// Looks for a path. If there are lists to ask, each issuer in the path must have one.
 #[allow(clippy::too_many_arguments)]
 fn verify<'p>(
     certificate: &'p EndEntityCert<'p>,
     anchors: &'p [TrustAnchor<'_>],
     intermediates: &'p [CertificateDer<'p>],
-    signatures: &Signatures,
+    signatures: &SignatureChecker,
     now: UnixTime,
     usage: KeyUsage,
-    asked: Option<&Lists<'_>>,
+    asked: Option<&SelectedCrls<'_>>,
     check: Option<CheckPath<'_>>,
 ) -> Result<VerifiedPath<'p>, Error> {
-    let lists = asked.map(Lists::parsed);
+    let lists = asked.map(SelectedCrls::parsed);
     let revocation = lists
         .as_ref()
         .map(|lists| RevocationOptionsBuilder::new(lists))

@@ -1,98 +1,95 @@
-//! The signatures that a peer may prove its key with, checked by rustls-webpki 0.103. The one that
-//! rustls 0.21 carries is never asked: RUSTSEC-2026-0098, -0099 and -0104 are in it.
+//! The signature schemes by which a peer may prove to hold its key, verified by rustls-webpki
+//! 0.103. The version that rustls 0.21 carries is never asked: RUSTSEC-2026-0098, -0099 and -0104
+//! are in it.
 
 use rustls::client::HandshakeSignatureValid;
 use rustls::{
     Certificate, CertificateError, DigitallySignedStruct, Error, PeerMisbehaved, SignatureScheme,
 };
-use rustls_pki_types::{CertificateDer, SignatureVerificationAlgorithm};
+use rustls_pki_types::SignatureVerificationAlgorithm;
 use webpki::EndEntityCert;
 use webpki::ring;
 
+use super::certificate::der;
 use super::keys;
+use crate::tls::version::TlsVersion;
 
 type Algorithm = &'static dyn SignatureVerificationAlgorithm;
 
-/// Which versions of TLS a scheme may sign a handshake in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Since {
-    Tls12,
-    Tls13,
-}
-
 struct Scheme {
     scheme: SignatureScheme,
-    /// What the scheme means in TLS 1.3, where it names the curve as well.
+    /// The algorithm that the scheme means in TLS 1.3, where it also names the curve.
     algorithm: Algorithm,
-    /// What else it may mean in TLS 1.2, where it does not.
+    /// The other algorithm that it may mean in TLS 1.2, where it names no curve.
     other_curve: Option<Algorithm>,
-    /// TLS 1.3 no longer takes PKCS#1 here (RFC 8446, section 4.2.3).
-    until: Since,
+    /// The last version of TLS whose handshakes it may sign: TLS 1.3 no longer accepts PKCS#1 there
+    /// (RFC 8446, section 4.2.3).
+    last_version: TlsVersion,
 }
 
-const fn scheme(scheme: SignatureScheme, algorithm: Algorithm, until: Since) -> Scheme {
+const fn scheme(scheme: SignatureScheme, algorithm: Algorithm, last_version: TlsVersion) -> Scheme {
     Scheme {
         scheme,
         algorithm,
         other_curve: None,
-        until,
+        last_version,
     }
 }
 
-/// The preferred ones first.
+/// All schemes, the preferred ones first.
 static SCHEMES: [Scheme; 9] = [
     Scheme {
         scheme: SignatureScheme::ECDSA_NISTP256_SHA256,
         algorithm: ring::ECDSA_P256_SHA256,
         other_curve: Some(ring::ECDSA_P384_SHA256),
-        until: Since::Tls13,
+        last_version: TlsVersion::Tls13,
     },
     Scheme {
         scheme: SignatureScheme::ECDSA_NISTP384_SHA384,
         algorithm: ring::ECDSA_P384_SHA384,
         other_curve: Some(ring::ECDSA_P256_SHA384),
-        until: Since::Tls13,
+        last_version: TlsVersion::Tls13,
     },
-    scheme(SignatureScheme::ED25519, ring::ED25519, Since::Tls13),
+    scheme(SignatureScheme::ED25519, ring::ED25519, TlsVersion::Tls13),
     scheme(
         SignatureScheme::RSA_PSS_SHA256,
         ring::RSA_PSS_2048_8192_SHA256_LEGACY_KEY,
-        Since::Tls13,
+        TlsVersion::Tls13,
     ),
     scheme(
         SignatureScheme::RSA_PSS_SHA384,
         ring::RSA_PSS_2048_8192_SHA384_LEGACY_KEY,
-        Since::Tls13,
+        TlsVersion::Tls13,
     ),
     scheme(
         SignatureScheme::RSA_PSS_SHA512,
         ring::RSA_PSS_2048_8192_SHA512_LEGACY_KEY,
-        Since::Tls13,
+        TlsVersion::Tls13,
     ),
     scheme(
         SignatureScheme::RSA_PKCS1_SHA256,
         ring::RSA_PKCS1_2048_8192_SHA256,
-        Since::Tls12,
+        TlsVersion::Tls12,
     ),
     scheme(
         SignatureScheme::RSA_PKCS1_SHA384,
         ring::RSA_PKCS1_2048_8192_SHA384,
-        Since::Tls12,
+        TlsVersion::Tls12,
     ),
     scheme(
         SignatureScheme::RSA_PKCS1_SHA512,
         ring::RSA_PKCS1_2048_8192_SHA512,
-        Since::Tls12,
+        TlsVersion::Tls12,
     ),
 ];
 
 /// All schemes, the preferred ones first.
-pub(super) fn supported() -> Vec<SignatureScheme> {
+pub(crate) fn supported() -> Vec<SignatureScheme> {
     SCHEMES.iter().map(|known| known.scheme).collect()
 }
 
-/// Whether the certificate's key made this signature in a TLS 1.2 handshake.
-pub(super) fn verify_tls12(
+/// Checks that the certificate's key made this signature in a TLS 1.2 handshake.
+pub(crate) fn verify_tls12(
     message: &[u8],
     certificate: &Certificate,
     signed: &DigitallySignedStruct,
@@ -107,22 +104,22 @@ pub(super) fn verify_tls12(
     )
 }
 
-/// Whether the certificate's key made this signature in a TLS 1.3 handshake.
-pub(super) fn verify_tls13(
+/// Checks that the certificate's key made this signature in a TLS 1.3 handshake.
+pub(crate) fn verify_tls13(
     message: &[u8],
     certificate: &Certificate,
     signed: &DigitallySignedStruct,
 ) -> Result<HandshakeSignatureValid, Error> {
     let known = known(signed.scheme)?;
-    if known.until == Since::Tls12 {
+    if known.last_version == TlsVersion::Tls12 {
         return Err(not_offered());
     }
     verify([known.algorithm].into_iter(), message, certificate, signed)
 }
 
-/// Whether what was signed by `scheme` is verified with this key, which is what is inside a
+/// Whether this key made this signature by `scheme`. `key` is the content of a
 /// SubjectPublicKeyInfo.
-pub(super) fn belongs(
+pub(crate) fn belongs(
     scheme: SignatureScheme,
     key: &[u8],
     message: &[u8],
@@ -143,7 +140,7 @@ fn known(scheme: SignatureScheme) -> Result<&'static Scheme, Error> {
         .ok_or_else(not_offered)
 }
 
-/// The peer signed by a scheme that was not offered to it.
+/// The error of a peer that signed by a scheme that was not offered to it.
 fn not_offered() -> Error {
     PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme.into()
 }
@@ -154,7 +151,7 @@ fn verify(
     certificate: &Certificate,
     signed: &DigitallySignedStruct,
 ) -> Result<HandshakeSignatureValid, Error> {
-    let der = CertificateDer::from(certificate.0.as_slice());
+    let der = der(certificate);
     let certificate = EndEntityCert::try_from(&der).map_err(|_| CertificateError::BadEncoding)?;
     let verifies = algorithms.any(|algorithm| {
         certificate

@@ -1,44 +1,44 @@
-//! What can be used, but would better be looked at.
+//! Warnings about certificates and CRLs that can be used.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use super::facts::{Day, Facts};
+use super::describe::{Day, Summary};
 
-/// What is said of a CA whose key can't be used, and what could be.
+/// The hint for a CA whose key can't be used.
 const UNSUPPORTED_CA_KEY: &str = "every sender that it signed for is refused: keys can be RSA of \
                                   2048 to 8192 bits, ECDSA on P-256 or P-384, or Ed25519";
 
-/// How long before its end a certificate or a CRL is spoken of.
+/// The time before the end of a certificate or a CRL from which on a warning is given.
 const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 
-/// Something about a [`Tls`](crate::Tls) that should be known. It works all the same.
+/// A fault of a [`Tls`](crate::Tls) that its operator should know of, although it works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TlsWarning {
-    /// A certificate or a CRL ends within 14 days.
+    /// A certificate or a CRL expires within 14 days.
     Ending {
-        /// What it is: `certificate`, `CA certificate`, `CRL`.
+        /// The kind of the item: `certificate`, `CA certificate`, `CRL`.
         what: &'static str,
-        /// Whose it is.
+        /// The name of its subject or issuer.
         name: String,
-        /// When it ends.
+        /// The time of its end.
         end: SystemTime,
     },
-    /// A certificate or a CRL has ended.
+    /// A certificate or a CRL has expired.
     Ended {
-        /// What it is: `certificate`, `CA certificate`, `CRL`.
+        /// The kind of the item: `certificate`, `CA certificate`, `CRL`.
         what: &'static str,
-        /// Whose it is.
+        /// The name of its subject or issuer.
         name: String,
-        /// When it ended.
+        /// The time of its end.
         end: SystemTime,
     },
     /// A server's certificate has no DNS name and no IP address in a subjectAltName. A common name
     /// does not stand for a host (RFC 9525, section 2).
     NoHostName {
-        /// Whose it is.
+        /// The name of its subject or issuer.
         name: String,
     },
     /// The key of a CA that senders are verified by is of a kind that is not supported. Each
@@ -51,14 +51,14 @@ pub enum TlsWarning {
         /// The file that it was read from, if it was one.
         file: Option<PathBuf>,
     },
-    /// A CRL was not issued by any of the CAs that senders are verified by. It is of use only if
-    /// senders present its issuer's certificate.
+    /// None of the CAs that senders are verified by issued a CRL. It is of use only if senders
+    /// present its issuer's certificate.
     UnknownCrlIssuer {
         /// The issuer (RFC 4514).
         issuer: String,
     },
-    /// A CRL was issued by a CA that has the name, but not the key of one that senders are verified
-    /// by. It is of use only if senders present its issuer's certificate.
+    /// A CA issued a CRL that has the name, but not the key of one that senders are verified by. It
+    /// is of use only if senders present its issuer's certificate.
     CrlOfOtherKey {
         /// The issuer (RFC 4514).
         issuer: String,
@@ -66,7 +66,7 @@ pub enum TlsWarning {
 }
 
 impl TlsWarning {
-    /// What follows from it.
+    /// The consequence of the fault, or its remedy.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             TlsWarning::Ended {
@@ -88,7 +88,7 @@ impl TlsWarning {
     }
 }
 
-/// The names in it come from certificates, and are not escaped.
+/// The names come from certificates, and are not escaped.
 impl fmt::Display for TlsWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -124,10 +124,10 @@ impl fmt::Display for TlsWarning {
     }
 }
 
-/// Whether this has ended, or will soon.
-pub(super) fn ending(what: &'static str, facts: &Facts, now: SystemTime) -> Option<TlsWarning> {
-    let end = facts.end?;
-    let name = facts.title.clone();
+/// The warning about a certificate or a CRL that has expired, or will soon.
+pub(crate) fn ending(what: &'static str, summary: &Summary, now: SystemTime) -> Option<TlsWarning> {
+    let end = summary.end?;
+    let name = summary.title.clone();
     if end < now {
         return Some(TlsWarning::Ended { what, name, end });
     }

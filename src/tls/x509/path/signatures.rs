@@ -1,4 +1,4 @@
-//! How many signatures are verified for one peer, which has proved nothing yet.
+//! The verification of signatures for one peer, which has proved nothing yet, within a limit.
 
 use std::fmt;
 use std::ptr;
@@ -6,6 +6,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rustls_pki_types::{AlgorithmIdentifier, InvalidSignature, SignatureVerificationAlgorithm};
 use webpki::ALL_VERIFICATION_ALGS;
+
+use crate::tls::x509::certificate::ParsedCertificate;
+use crate::tls::x509::der::{Elements, oid_name};
+use crate::tls::x509::keys;
 
 /// The most signatures that are verified to find a path, beside one for each trusted CA. The
 /// longest path has 7, and a CRL for each. The rest is for CAs that have two keys.
@@ -21,20 +25,20 @@ const MAX_KEPT: usize = 64 * 1024;
 /// Verifies signatures for one peer, up to a limit, and each one once: rustls-webpki has limits of
 /// its own, but they are high and can't be set.
 #[derive(Debug)]
-pub(super) struct Signatures(Mutex<State>);
+pub(crate) struct SignatureChecker(Mutex<CheckerState>);
 
 #[derive(Debug)]
-struct State {
+struct CheckerState {
     left: usize,
-    /// Whether a signature was not verified, as too many were.
+    /// Whether a signature was not verified, as too many were before.
     is_exceeded: bool,
-    known: Vec<Known>,
+    known: Vec<CheckedSignature>,
 }
 
-/// A signature that was verified, and whether it is valid. This has copies, because a buffer at the
-/// same address may have other content later.
+/// A verified signature, and the result. It holds copies, because a buffer at the same address may
+/// have other content later.
 #[derive(Debug)]
-struct Known {
+struct CheckedSignature {
     algorithm: &'static dyn SignatureVerificationAlgorithm,
     key: Vec<u8>,
     message: Vec<u8>,
@@ -42,10 +46,10 @@ struct Known {
     is_valid: bool,
 }
 
-impl Signatures {
-    /// For a peer that is verified by this number of trusted CAs.
-    pub(super) fn new(anchors: usize) -> Self {
-        Signatures(Mutex::new(State {
+impl SignatureChecker {
+    /// Checks for a peer that is verified by this number of trusted CAs.
+    pub(crate) fn new(anchors: usize) -> Self {
+        SignatureChecker(Mutex::new(CheckerState {
             left: MAX_SIGNATURES.saturating_add(anchors),
             is_exceeded: false,
             known: Vec::new(),
@@ -53,37 +57,76 @@ impl Signatures {
     }
 
     /// All algorithms, bound to this limit.
-    pub(super) fn algorithms(&self) -> Vec<Limited<'_>> {
-        let limited = |known: &&'static dyn SignatureVerificationAlgorithm| Limited {
+    pub(crate) fn algorithms(&self) -> Vec<LimitedAlgorithm<'_>> {
+        let limited = |known: &&'static dyn SignatureVerificationAlgorithm| LimitedAlgorithm {
             algorithm: *known,
             signatures: self,
         };
         ALL_VERIFICATION_ALGS.iter().map(limited).collect()
     }
 
-    pub(super) fn is_exceeded(&self) -> bool {
+    /// Checks whether this key signed a certificate. `key` is the content of a
+    /// SubjectPublicKeyInfo.
+    pub(crate) fn check(&self, certificate: &ParsedCertificate<'_>, key: &[u8]) -> SignatureCheck {
+        if let Some(kind) = keys::unsupported(key) {
+            return SignatureCheck::UnsupportedKey(kind);
+        }
+        let algorithms = self.algorithms();
+        let mut known = algorithms
+            .iter()
+            .filter(|known| known.signature_alg_id().as_ref() == certificate.algorithm)
+            .peekable();
+        if known.peek().is_none() {
+            let oid = Elements(certificate.algorithm).next().unwrap_or_default();
+            return SignatureCheck::UnsupportedSignature(oid_name(oid.content));
+        }
+        let verifies = |known: &LimitedAlgorithm<'_>| {
+            keys::verifies(known, key, certificate.signed, certificate.signature)
+        };
+        match known.any(verifies) {
+            true => SignatureCheck::Valid,
+            false if self.is_exceeded() => SignatureCheck::NotChecked,
+            false => SignatureCheck::Invalid,
+        }
+    }
+
+    pub(crate) fn is_exceeded(&self) -> bool {
         self.lock().is_exceeded
     }
 
-    /// From now on, signatures are verified only to explain a fault.
-    pub(super) fn begin_explaining(&self) {
+    /// Sets the limit for explaining a fault: the path was looked for.
+    pub(crate) fn begin_explaining(&self) {
         let mut state = self.lock();
         state.left = MAX_EXPLAINING;
         state.is_exceeded = false;
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, CheckerState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// An algorithm that fails when too many signatures were verified.
-pub(super) struct Limited<'a> {
-    algorithm: &'static dyn SignatureVerificationAlgorithm,
-    signatures: &'a Signatures,
+/// The result of checking whether a key signed a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SignatureCheck {
+    Valid,
+    /// Another key signed it, or it was changed since.
+    Invalid,
+    /// The key is of this kind, which is not supported.
+    UnsupportedKey(String),
+    /// The signature is of this kind, which is not supported.
+    UnsupportedSignature(String),
+    /// Too many signatures were verified before.
+    NotChecked,
 }
 
-impl SignatureVerificationAlgorithm for Limited<'_> {
+/// An algorithm that fails when too many signatures were verified.
+pub(crate) struct LimitedAlgorithm<'a> {
+    algorithm: &'static dyn SignatureVerificationAlgorithm,
+    signatures: &'a SignatureChecker,
+}
+
+impl SignatureVerificationAlgorithm for LimitedAlgorithm<'_> {
     fn verify_signature(
         &self,
         key: &[u8],
@@ -107,7 +150,7 @@ impl SignatureVerificationAlgorithm for Limited<'_> {
         state.left = left;
         let result = self.algorithm.verify_signature(key, message, signature);
         if message.len() <= MAX_KEPT {
-            state.known.push(Known {
+            state.known.push(CheckedSignature {
                 algorithm: self.algorithm,
                 key: key.to_vec(),
                 message: message.to_vec(),
@@ -127,7 +170,7 @@ impl SignatureVerificationAlgorithm for Limited<'_> {
     }
 }
 
-impl fmt::Debug for Limited<'_> {
+impl fmt::Debug for LimitedAlgorithm<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.algorithm.fmt(f)
     }
@@ -139,7 +182,7 @@ mod tests {
 
     use super::*;
 
-    /// Takes any signature that is not empty, and counts.
+    /// Accepts any signature that is not empty, and counts.
     #[derive(Debug)]
     struct Counting(AtomicUsize);
 
@@ -168,8 +211,8 @@ mod tests {
     #[test]
     fn each_signature_is_verified_once_and_few_are() {
         static COUNTING: Counting = Counting(AtomicUsize::new(0));
-        let signatures = Signatures::new(1);
-        let limited = Limited {
+        let signatures = SignatureChecker::new(1);
+        let limited = LimitedAlgorithm {
             algorithm: &COUNTING,
             signatures: &signatures,
         };
@@ -185,7 +228,7 @@ mod tests {
         assert_eq!(COUNTING.0.load(Ordering::Relaxed), most);
         signatures.begin_explaining();
         assert!(!signatures.is_exceeded());
-        // What is known is free; another key or signature is another question.
+        // A known result is free; another key or signature is another question.
         assert!(limited.verify_signature(b"key", &[0], b"signature").is_ok());
         assert!(limited.verify_signature(b"key", &[0], b"").is_err());
         assert!(

@@ -1,12 +1,13 @@
-//! What async-tls has for a transport: fewer system calls for what rustls does in small pieces.
+//! The transport that async-tls uses: it makes few system calls of the many small reads and writes
+//! of rustls.
 //!
-//! rustls asks for 4 KiB at a time; where records are small, one call reads ahead what then takes
-//! many small reads from memory. async-tls writes each record by itself, six of them for its part
-//! of a handshake; they are gathered, and sent together before the next read. Each write would also
-//! wake the peer.
+//! rustls asks for 4 KiB at a time. Where records are small, one call reads ahead, and many small
+//! reads are then served from memory. async-tls writes each record by itself, six of them for its
+//! part of a handshake; they are gathered, and sent together before the next read. Separate writes
+//! would also each wake the peer.
 //!
-//! rustls is given nothing together with a record behind which a stream may end: it would take data
-//! behind a close_notify for data before it.
+//! A record behind which a stream may end is handed to rustls with nothing behind it: rustls would
+//! take data behind a close_notify for data before it.
 
 use std::cell::Cell;
 use std::io;
@@ -16,43 +17,44 @@ use std::thread::LocalKey;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
-/// The most that is read ahead at once, in bytes.
+/// The most bytes that are read ahead at once.
 pub(super) const SCRATCH: usize = 32 * 1024;
 
-/// A record of which so many bytes are yet to come is read by rustls itself, into its own buffer:
+/// A record with this many bytes or more yet to come is read by rustls itself, into its own buffer:
 /// it fits in few calls, and is not copied once more.
 const LARGE: u16 = 4 * 1024;
 
-/// What rustls is given at once when records are small, in bytes. It moves all that is left to the
-/// front of its buffer after each record.
+/// The number of bytes that rustls is handed at once when records are small. It moves all the
+/// remaining bytes to the front of its buffer after each record.
 const PIECE: usize = 1024;
 
-/// When so much has been gathered, it is sent before more is taken, in bytes. A usual certificate
-/// chain is a quarter of it.
+/// The number of gathered bytes at which they are sent before more are gathered. A usual
+/// certificate chain is a quarter of it.
 const GATHERED: usize = 16 * 1024;
 
 thread_local! {
-    /// What this thread reads into. A connection has it only while it is polled, so one that waits
-    /// for its peer holds no buffer.
+    /// The buffer that this thread reads into. A connection has it only while it is polled, so one
+    /// that waits for its peer holds no buffer.
     static SCRATCH_BUFFER: Cell<Option<Box<[u8]>>> = const { Cell::new(None) };
 
-    /// How much the connection that this thread polls may read ahead, in bytes; nothing if rustls
-    /// reads what it asks for.
+    /// The number of bytes that the connection that this thread polls may read ahead; `None` if
+    /// rustls reads as much as it asks for.
     static ALLOWANCE: Cell<Option<usize>> = const { Cell::new(None) };
 
-    /// What the connection that this thread polls sends before it reads on, as its last.
+    /// The alert that the connection that this thread polls sends before it reads on, as its last
+    /// record.
     static LAST_ALERT: Cell<Option<LastAlert>> = const { Cell::new(None) };
 
     /// Whether the connection that this thread polls closes its transport once all is sent.
     static SHUTS_DOWN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Polls with leave to read at most `bytes` ahead: as much as there is room for when it is
-/// decrypted, which makes it shorter. Without that bound, every connection that has to wait could be
-/// left with a scratch buffer of its own; with it, only one of which a record had begun to come.
+/// Polls, allowing `bytes` of read-ahead: the caller's free space for plaintext, which is shorter
+/// than the ciphertext. Without that bound, every connection that has to wait could be left with a
+/// scratch buffer of its own; with it, only a connection that waits for the rest of a record is.
 ///
-/// Also yields whether all of it was used up: then there may be more, of which nobody was asked to
-/// tell.
+/// Also yields whether the whole allowance was used: then more may have come, and no waker is
+/// registered for it.
 pub(crate) fn reading_ahead<R>(bytes: usize, poll: impl FnOnce() -> R) -> (R, bool) {
     with(&ALLOWANCE, Some(bytes), || {
         let result = poll();
@@ -60,30 +62,29 @@ pub(crate) fn reading_ahead<R>(bytes: usize, poll: impl FnOnce() -> R) -> (R, bo
     })
 }
 
-/// Polls a flush, after which the transport is closed for writing. async-tls itself closes it only
-/// behind a close_notify.
+/// Polls a flush that then closes the transport for writing. async-tls itself closes it only behind
+/// a close_notify.
 pub(super) fn shutting_down<R>(poll_flush: impl FnOnce() -> R) -> R {
     with(&SHUTS_DOWN, true, poll_flush)
 }
 
-/// A fatal alert that is sent in place of what rustls would send when a handshake fails.
+/// A fatal alert that is sent in place of the one of rustls when a handshake fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct LastAlert {
     /// Its description (RFC 8446, section 6).
     pub(super) description: u8,
-    /// Whether rustls may have sent one of its own for the same error: then that stands.
+    /// Whether an alert that rustls has sent for the same error takes precedence.
     pub(super) only_after_silence: bool,
 }
 
-/// Polls a handshake that has failed, which sends this alert, unless records are encrypted already.
-/// Nothing else of what was not sent yet is sent: a peer that got our ServerHello would expect the
-/// alert encrypted.
+/// Polls a failed handshake, which sends this alert, unless records are encrypted already. Other
+/// unsent records are dropped: a peer that got our ServerHello would expect the alert encrypted.
 pub(super) fn ending_with<R>(alert: LastAlert, poll: impl FnOnce() -> R) -> R {
     with(&LAST_ALERT, Some(alert), poll)
 }
 
-/// Polls with another value in a cell of this thread, and restores the one before even if the poll
-/// panics: other connections may be polled on this thread.
+/// Polls with another value in a cell of this thread, and restores the value before it even if the
+/// poll panics: other connections may be polled on this thread.
 fn with<T: Copy + 'static, R>(
     cell: &'static LocalKey<Cell<T>>,
     value: T,
@@ -99,18 +100,18 @@ fn with<T: Copy + 'static, R>(
     poll()
 }
 
-/// A transport that is read ahead, and to which is written at the next read, flush or close.
+/// A transport that reads ahead, and sends written bytes at the next read, flush or close.
 pub(super) struct Wire<IO> {
     io: IO,
-    /// What was read and not yet asked for, from `at` on.
+    /// Bytes that were read ahead: those from `at` to `end` are not handed on yet.
     bytes: Box<[u8]>,
     at: usize,
     end: usize,
-    /// Where in a record that is which comes next.
-    place: Place,
-    /// What was written and not yet sent.
+    /// The position in the stream of records of the next byte to hand on.
+    position: RecordPosition,
+    /// Bytes that were written, and not sent yet.
     gathered: Vec<u8>,
-    /// Whether that begins inside a record, the rest of which was sent.
+    /// Whether those begin inside a record whose first part was sent.
     is_torn: bool,
 }
 
@@ -121,17 +122,17 @@ impl<IO> Wire<IO> {
             bytes: Box::default(),
             at: 0,
             end: 0,
-            place: Place::default(),
+            position: RecordPosition::default(),
             gathered: Vec::new(),
             is_torn: false,
         }
     }
 
-    /// Hands on what was read ahead.
+    /// Hands on bytes that were read ahead.
     fn take(&mut self, buf: &mut [u8]) -> usize {
         let ready = self.bytes.get(self.at..self.end).unwrap_or_default();
         let ready = ready.get(..buf.len()).unwrap_or(ready);
-        let len = self.place.pass_piece(ready);
+        let len = self.position.pass_piece(ready);
         if let (Some(to), Some(from)) = (buf.get_mut(..len), ready.get(..len)) {
             to.copy_from_slice(from);
         }
@@ -150,7 +151,7 @@ impl<IO: AsyncRead + Unpin> Wire<IO> {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
-        self.place.pass(buf.get(..read).unwrap_or_default());
+        self.position.pass(buf.get(..read).unwrap_or_default());
         Poll::Ready(Ok(read))
     }
 
@@ -179,7 +180,7 @@ impl<IO: AsyncRead + Unpin> Wire<IO> {
 }
 
 impl<IO: AsyncWrite + Unpin> Wire<IO> {
-    /// Puts an alert in the place of what was not sent yet.
+    /// Replaces the unsent bytes by an alert.
     fn replace_by(&mut self, alert: LastAlert) {
         let is_silent = self.gathered.is_empty();
         if self.is_torn || is_encrypted(&self.gathered) || (alert.only_after_silence && !is_silent)
@@ -191,7 +192,7 @@ impl<IO: AsyncWrite + Unpin> Wire<IO> {
         LAST_ALERT.set(None);
     }
 
-    /// Sends what was gathered.
+    /// Sends the gathered bytes.
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.gathered.is_empty() {
             let sent = ready!(Pin::new(&mut self.io).poll_write(cx, &self.gathered))?;
@@ -218,13 +219,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<IO> {
         if let Some(alert) = LAST_ALERT.get() {
             this.replace_by(alert);
         }
-        // When a handshake fails, nothing but this read sends its alert.
+        // When a handshake fails, this read alone sends its alert.
         if !this.gathered.is_empty() {
-            // A peer that takes nothing more, or not now, may have sent something nonetheless.
+            // A peer that reads no more, or not now, may have sent data nonetheless.
             match this.poll_send(cx) {
                 Poll::Ready(Err(_)) => this.gathered = Vec::new(),
-                // But one that takes no answers may not ask for more of them: rustls would keep
-                // them.
+                // But a peer that does not read our answers may not cause more of them: rustls
+                // would keep them.
                 Poll::Pending if this.gathered.len() >= GATHERED => return Poll::Pending,
                 _ => {}
             }
@@ -233,13 +234,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Wire<IO> {
             return Poll::Ready(Ok(this.take(buf)));
         }
         match ALLOWANCE.get() {
-            Some(allowed) if this.place.left < LARGE => match allowed {
-                // Whoever allows this much asks again.
+            Some(allowed) if this.position.left < LARGE => match allowed {
+                // The caller has used its allowance, and polls again.
                 0 => Poll::Pending,
                 allowed => this.poll_read_ahead(cx, buf, allowed),
             },
             Some(_) => {
-                let rest = usize::from(this.place.left) + usize::from(HEADER);
+                let rest = usize::from(this.position.left) + usize::from(HEADER);
                 let most = rest.min(buf.len());
                 this.poll_read_directly(cx, buf.get_mut(..most).unwrap_or_default())
             }
@@ -284,11 +285,11 @@ const HEADER: u8 = 5;
 /// The content type of alerts (RFC 8446, section 5.1), which TLS 1.3 hides.
 const ALERT: u8 = 21;
 
-/// The content type of application data, and in TLS 1.3 of all that is encrypted.
+/// The content type of application data, and in TLS 1.3 of all encrypted records.
 const APPLICATION_DATA: u8 = 23;
 
-/// Whether one of these records of an incomplete handshake is encrypted. In TLS 1.2 none of the
-/// server's is.
+/// Whether one of these records of an incomplete handshake is encrypted. In TLS 1.2 no such record
+/// of the server is.
 fn is_encrypted(mut records: &[u8]) -> bool {
     while let Some((&[content_type, _, _, high, low], rest)) = records.split_first_chunk() {
         if content_type == APPLICATION_DATA {
@@ -305,24 +306,25 @@ fn is_encrypted(mut records: &[u8]) -> bool {
 /// is known to give an alert, it would be longer.
 const ENCRYPTED_ALERT: u16 = 2 + 1 + 16;
 
-/// A place in a stream of records.
+/// A position in a stream of records.
 #[derive(Debug, Default)]
-struct Place {
-    /// How many bytes of the next record's header have come, if not all.
+struct RecordPosition {
+    /// The number of bytes of the next record's header that have come; 0 if the header is complete.
     in_header: u8,
-    /// The first and the last of those.
+    /// The first and the last of those bytes.
     content_type: u8,
     last: u8,
-    /// What is yet to come of the record that has begun, in bytes.
+    /// The number of bytes yet to come of the record that has begun.
     left: u16,
-    /// The record that has begun, or the last one, may be an alert, and so the end of the stream.
+    /// Whether the record that has begun, or the last one, may be an alert, and so the end of the
+    /// stream.
     may_be_end: bool,
 }
 
-impl Place {
-    /// Passes those of the bytes that are to be handed on next, and says how many: whole records up
-    /// to one that may be the end of the stream; or else, the header behind them too. With nothing behind them, rustls would give back its buffer, to
-    /// make it anew for the next.
+impl RecordPosition {
+    /// Passes the bytes to hand on next, and says how many they are: whole records up to one that
+    /// may be the end of the stream; otherwise, the header behind them too. Without a header behind
+    /// them, rustls would free its buffer, and allocate it anew for the next record.
     fn pass_piece(&mut self, bytes: &[u8]) -> usize {
         let mut rest = bytes;
         while bytes.len() - rest.len() < PIECE && !rest.is_empty() {
@@ -343,21 +345,22 @@ impl Place {
         }
     }
 
-    /// Passes what is there of one record; yields the bytes behind it.
+    /// Passes the available part of one record; yields the bytes behind it.
     fn pass_record<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let rest = self.pass_header(bytes);
         let passed = rest.len().min(usize::from(self.left));
-        // It is at most what was left.
+        // It is at most `left`, a u16.
         self.left -= passed as u16;
         rest.get(passed..).unwrap_or_default()
     }
 
-    /// Passes what is there of a header, unless a record has begun; yields the bytes behind it.
+    /// Passes the available part of a header, unless a record has begun; yields the bytes behind
+    /// it.
     fn pass_header<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         if self.left > 0 {
             return bytes;
         }
-        // As a rule it is there as a whole.
+        // As a rule the whole header is available.
         if let (0, Some((&[content_type, _, _, high, low], rest))) =
             (self.in_header, bytes.split_first_chunk())
         {
@@ -394,7 +397,7 @@ mod tests {
 
     use super::*;
 
-    /// It has something to be read, and takes nothing.
+    /// A peer that has sent data, and reads none.
     struct Deaf(&'static [u8]);
 
     impl AsyncRead for Deaf {
@@ -435,7 +438,7 @@ mod tests {
     #[test]
     fn an_answer_is_sent_before_more_of_what_was_read_ahead_is_taken() {
         let (first, second) = (record(2000), record(2000));
-        let mut wire = Wire::new(Peer {
+        let mut wire = Wire::new(Listening {
             sent: [first, second].concat(),
             taken: Vec::new(),
         });
@@ -449,13 +452,13 @@ mod tests {
         assert_eq!(wire.io.taken, b"alert");
     }
 
-    /// It has something to be read, and takes all that is written.
-    struct Peer {
+    /// A peer that has sent data, and reads all that is written.
+    struct Listening {
         sent: Vec<u8>,
         taken: Vec<u8>,
     }
 
-    impl AsyncRead for Peer {
+    impl AsyncRead for Listening {
         fn poll_read(
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
@@ -469,7 +472,7 @@ mod tests {
         }
     }
 
-    impl AsyncWrite for Peer {
+    impl AsyncWrite for Listening {
         fn poll_write(
             mut self: Pin<&mut Self>,
             _: &mut Context<'_>,
@@ -509,9 +512,9 @@ mod tests {
     #[test]
     fn small_records_are_handed_on_whole_with_the_header_behind_them() {
         let bytes = record(95).repeat(20);
-        let mut place = Place::default();
-        assert_eq!(place.pass_piece(&bytes), 1100 + 5);
-        assert_eq!(place.pass_piece(&bytes[1105..]), 2000 - 1105);
+        let mut position = RecordPosition::default();
+        assert_eq!(position.pass_piece(&bytes), 1100 + 5);
+        assert_eq!(position.pass_piece(&bytes[1105..]), 2000 - 1105);
     }
 
     #[test]
@@ -520,9 +523,9 @@ mod tests {
         bytes.extend(record(0));
         bytes.extend(record(16_000));
         for split in 0..bytes.len() {
-            let mut place = Place::default();
-            place.pass(&bytes[..split]);
-            let behind = place.pass_record(&bytes[split..]);
+            let mut position = RecordPosition::default();
+            position.pass(&bytes[..split]);
+            let behind = position.pass_record(&bytes[split..]);
             let ends = [16_005, 16_010, 32_015];
             let end = ends.into_iter().find(|end| *end > split);
             assert_eq!(Some(bytes.len() - behind.len()), end, "split at {split}");

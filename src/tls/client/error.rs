@@ -1,4 +1,4 @@
-//! What can go wrong when sending, and what a server's alert means to who has heard it.
+//! Errors of connecting and sending, and the meaning of a server's alert to its receiver.
 
 use std::fmt;
 use std::io;
@@ -6,29 +6,29 @@ use std::sync::atomic::Ordering;
 
 use rustls::AlertDescription;
 
-use super::client::Resolver;
 use super::fingerprint::Fingerprint;
-use super::servers::Distrust;
-use super::stream::tls_error;
+use super::resolver::ClientCertificateResolver;
+use super::verifier::CertificateFault;
 use crate::count::Count;
+use crate::tls::transport::tls_error;
 
-/// The fatal alert (RFC 8446, section 6.2) with which a server ended a stream, in words.
+/// The fatal alert (RFC 8446, section 6.2) by which a server ended a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Alert {
-    /// What the server means.
+    /// The server's reason, for people.
     pub what: String,
-    /// Whether it wants a certificate, and was shown none.
+    /// Whether the server wants a certificate, and was shown none.
     pub wants_certificate: bool,
 }
 
 impl Alert {
-    fn new(alert: AlertDescription, resolver: &Resolver) -> Self {
+    fn new(alert: AlertDescription, resolver: &ClientCertificateResolver) -> Self {
         use AlertDescription as Said;
         let asked = resolver.asked.load(Ordering::Relaxed);
         let shown = resolver.shown.load(Ordering::Relaxed);
         let name = name(alert);
-        // Servers have many ways to say that they miss one.
+        // Servers have many alerts for a missing certificate.
         let misses = matches!(
             alert,
             Said::CertificateRequired
@@ -108,42 +108,42 @@ fn name(alert: AlertDescription) -> String {
     }
 }
 
-/// Why no handshake was completed.
+/// The reason why no handshake was completed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// What was given is neither a DNS name nor an IP address.
+    /// The given name is neither a DNS name nor an IP address.
     Name {
-        /// What was given.
+        /// The given name.
         name: String,
     },
-    /// The server's certificate is not taken.
+    /// The server's certificate was not accepted.
     Untrusted {
-        /// What kind of fault it has.
-        fault: Distrust,
-        /// What is to be said of it. It quotes the certificate.
+        /// The kind of its fault.
+        fault: CertificateFault,
+        /// The fault, for people: the end of a sentence on the certificate, which it quotes.
         what: String,
         /// The certificate's fingerprint.
         fingerprint: Fingerprint,
     },
     /// The server refused.
     Alert(Alert),
-    /// What the server sent is not a handshake that this side takes.
+    /// The server did not send a handshake that this side accepts.
     Handshake {
-        /// What is wrong with it.
+        /// The fault, for people.
         what: String,
     },
     /// The server closed the connection.
     Closed,
     /// The connection broke.
     Reset {
-        /// What the system said.
+        /// The system's error.
         what: String,
     },
 }
 
 impl ConnectError {
-    pub(super) fn new(error: &io::Error, resolver: &Resolver) -> Self {
+    pub(super) fn new(error: &io::Error, resolver: &ClientCertificateResolver) -> Self {
         use rustls::{CertificateError, InvalidMessage, PeerIncompatible};
         let what = match tls_error(error) {
             Some(rustls::Error::AlertReceived(alert)) => {
@@ -178,7 +178,7 @@ impl ConnectError {
     }
 }
 
-/// What it quotes from the server is not escaped.
+/// Quotations of the server are not escaped.
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -200,7 +200,7 @@ impl fmt::Display for ConnectError {
 
 impl std::error::Error for ConnectError {}
 
-/// Why a stream did not reach the server whole, or may not have.
+/// The reason why a stream did not reach the server whole, or may not have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SendError {
@@ -212,23 +212,23 @@ pub enum SendError {
     NoCloseNotify,
     /// The connection broke.
     Reset {
-        /// What the system said.
+        /// The system's error.
         what: String,
     },
-    /// What the server sent is not valid.
+    /// The server sent a record that is not valid.
     Tls {
-        /// What is wrong with it.
+        /// The fault, for people.
         what: String,
     },
-    /// The server answers more than it may.
+    /// The server answered more than it may.
     Answer {
-        /// How much that is, in bytes.
+        /// The most bytes that it may answer.
         limit: usize,
     },
 }
 
 impl SendError {
-    pub(super) fn new(error: &io::Error, resolver: &Resolver) -> Self {
+    pub(super) fn new(error: &io::Error, resolver: &ClientCertificateResolver) -> Self {
         match (error.kind(), tls_error(error)) {
             (_, Some(rustls::Error::AlertReceived(alert))) => {
                 SendError::Alert(Alert::new(*alert, resolver))
@@ -273,11 +273,11 @@ mod tests {
 
     use super::*;
 
-    /// A server says the same of several faults, and of any certificate in a chain.
+    /// A server sends the same alert for several faults, and for any certificate in a chain.
     #[test]
     fn an_alert_is_said_to_mean_no_more_than_it_does() {
         use AlertDescription as Said;
-        let resolver = |shown| Resolver {
+        let resolver = |shown| ClientCertificateResolver {
             key: None,
             asked: AtomicBool::new(shown),
             shown: AtomicBool::new(shown),

@@ -1,0 +1,337 @@
+//! The server's configuration.
+
+use std::env;
+use std::fmt;
+use std::path::Path;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
+
+use async_tls::TlsAcceptor;
+use futures_lite::{AsyncRead, AsyncWrite};
+use rustls::server::{ClientCertVerifier, NoClientAuth, NoServerSessionStorage, ProducesTickets};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    ConfigBuilder, KeyLog, NoKeyLog, ServerConfig, ServerConnection, SupportedProtocolVersion,
+    WantsVerifier,
+};
+
+use super::resolver::ServerCertificateResolver;
+use super::stream::Accept;
+use super::verifier::{ClientVerifier, RecordingClientVerifier, VerifyOutcome};
+use crate::error::TlsError;
+use crate::tls::identity::Identity;
+use crate::tls::version::TlsVersion;
+use crate::tls::x509::TlsWarning;
+use crate::tls::{key_log, suites};
+
+/// The server's side of TLS: its certificates, and the senders and versions that it accepts.
+///
+/// It speaks TLS 1.2 and 1.3. Session tickets are off, and no session is stored: a sender that
+/// writes and closes without reading would leave the tickets in its unread buffer, its close would
+/// become a reset, and its own system would throw away the data that it still had to send. Nor
+/// would a sender that resumes a session be verified anew.
+///
+/// Clones are handles to the same configuration: [`replace`](Self::replace) changes it for them
+/// all.
+#[derive(Clone)]
+pub struct Tls {
+    current: Arc<RwLock<Arc<Config>>>,
+}
+
+/// Settings of a [`Tls`].
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing unless it is built"]
+pub struct TlsBuilder {
+    min_version: TlsVersion,
+    key_log: bool,
+    identities: Vec<Identity>,
+    client_verifier: Option<ClientVerifier>,
+}
+
+impl Tls {
+    /// Starts with the default settings.
+    pub fn builder() -> TlsBuilder {
+        TlsBuilder {
+            min_version: TlsVersion::Tls12,
+            key_log: false,
+            identities: Vec::new(),
+            client_verifier: None,
+        }
+    }
+
+    /// Takes one certificate chain and its key from files, and the default settings; see
+    /// [`Identity::from_pem_files`].
+    ///
+    /// # Errors
+    ///
+    /// The same as there.
+    ///
+    /// # Blocking
+    ///
+    /// Reads two files.
+    pub fn from_pem_files(
+        certificates: impl AsRef<Path>,
+        key: impl AsRef<Path>,
+    ) -> Result<Self, TlsError> {
+        let identity = Identity::from_pem_files(certificates, key)?;
+        Self::builder().identity(identity).build()
+    }
+
+    /// Takes one certificate chain and its key, and the default settings; see
+    /// [`Identity::from_pem`].
+    ///
+    /// # Errors
+    ///
+    /// The same as there.
+    pub fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, TlsError> {
+        let identity = Identity::from_pem(certificates, key)?;
+        Self::builder().identity(identity).build()
+    }
+
+    /// Takes a configuration of rustls, for applications that already have one. All its settings
+    /// count but two: no session is resumed, and no ticket is sent (see above).
+    ///
+    /// Then senders' names can't be known: verified or not, they are anonymous to
+    /// [`Conn::names`](crate::Conn::names). [`warnings`](Self::warnings) yields none.
+    ///
+    /// **This method is exempt from semantic versioning.** It is the one place where a type of
+    /// another TLS crate shows: that of rustls 0.21, on which async-tls 0.13 is built. It may
+    /// change in a minor version of this crate.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use rustls::ServerConfig;
+    ///
+    /// # fn f(chain: Vec<rustls::Certificate>, key: rustls::PrivateKey) -> Result<(), Box<dyn std::error::Error>> {
+    /// let config = ServerConfig::builder()
+    ///     .with_safe_defaults()
+    ///     .with_no_client_auth()
+    ///     .with_single_cert(chain, key)?;
+    /// let tls = tlsink::Tls::from_rustls(Arc::new(config))?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`TlsError::Configuration`] when rustls can't make a session of it.
+    pub fn from_rustls(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
+        let mut config = Arc::unwrap_or_clone(config);
+        resume_nothing(&mut config);
+        config.ticketer = Arc::new(NoTickets);
+        let config = Arc::new(config);
+        makes_sessions(&config).map_err(|error| TlsError::Configuration {
+            reason: error.to_string(),
+        })?;
+        Ok(Tls::of(Config {
+            anyone: config.into(),
+            template: None,
+            client_verifier: None,
+        }))
+    }
+
+    fn of(config: Config) -> Self {
+        Tls {
+            current: Arc::new(RwLock::new(Arc::new(config))),
+        }
+    }
+
+    /// Makes all further handshakes with the configuration of `other`. Handshakes that have begun,
+    /// and connections that are open, go on with the one before.
+    pub fn replace(&self, other: &Tls) {
+        let config = other.config();
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
+
+    /// The faults of certificates and CRLs that the operator should know of: those that have
+    /// expired, that will expire within 14 days, or that are of little use.
+    pub fn warnings(&self) -> Vec<TlsWarning> {
+        let config = self.config();
+        let now = SystemTime::now();
+        let templates = config.template.iter();
+        templates
+            .flat_map(|template| &template.resolver.0)
+            .flat_map(|identity| identity.warnings(now))
+            .chain(
+                config
+                    .client_verifier
+                    .iter()
+                    .flat_map(|verifier| verifier.warnings(now)),
+            )
+            .collect()
+    }
+
+    /// Whether the server verifies clients that present a certificate, and lets others in too.
+    pub(crate) fn verifies_some_clients(&self) -> bool {
+        let config = self.config();
+        let verifier = config.client_verifier.as_ref();
+        verifier.is_some_and(|verifier| verifier.optional)
+    }
+
+    pub(crate) fn accept<IO>(&self, io: IO) -> Accept<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        let (acceptor, outcome) = self.config().acceptor();
+        Accept::new(&acceptor, outcome, io)
+    }
+
+    fn config(&self) -> Arc<Config> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&current)
+    }
+}
+
+impl TlsBuilder {
+    /// Sets the oldest version of TLS to accept. [`TlsVersion::Tls12`] by default.
+    pub fn min_version(mut self, version: TlsVersion) -> Self {
+        self.min_version = version;
+        self
+    }
+
+    /// Whether to append the secrets of each connection to the file that the environment variable
+    /// `SSLKEYLOGFILE` names, so that a capture of its traffic can be decrypted. The file is
+    /// created for its owner alone. Off by default.
+    pub fn key_log(mut self, on: bool) -> Self {
+        self.key_log = on;
+        self
+    }
+
+    /// Adds a certificate and its key. Of several certificates, a sender is shown one for the name
+    /// that it asks for (SNI) and for which it has a signature scheme: one with the exact name
+    /// before one with a wildcard such as `*.example.net`. Every other sender is shown the first
+    /// one.
+    pub fn identity(mut self, identity: Identity) -> Self {
+        self.identities.push(identity);
+        self
+    }
+
+    /// Verifies senders' certificates. By default senders are not verified, and have no names.
+    pub fn client_verifier(mut self, verifier: ClientVerifier) -> Self {
+        self.client_verifier = Some(verifier);
+        self
+    }
+
+    /// # Errors
+    ///
+    /// [`TlsError::Missing`] without an [identity](Self::identity); [`TlsError::KeyLog`] and
+    /// [`TlsError::ExposedKeyLog`] when the file of [`key_log`](Self::key_log) can't be used.
+    ///
+    /// # Blocking
+    ///
+    /// Opens the file of [`key_log`](Self::key_log), if that is on.
+    pub fn build(self) -> Result<Tls, TlsError> {
+        if self.identities.is_empty() {
+            return Err(TlsError::Missing {
+                what: "certificate",
+            });
+        }
+        let versions: &[&SupportedProtocolVersion] = match self.min_version {
+            TlsVersion::Tls12 => &[&TLS13, &TLS12],
+            TlsVersion::Tls13 => &[&TLS13],
+        };
+        let template = ConfigTemplate {
+            start: ServerConfig::builder()
+                .with_cipher_suites(suites::in_order())
+                .with_safe_default_kx_groups()
+                .with_protocol_versions(versions)
+                .map_err(TlsError::unusable)?,
+            resolver: Arc::new(ServerCertificateResolver(self.identities)),
+            key_log: match self.key_log {
+                true => key_log::open(env::var_os("SSLKEYLOGFILE").as_deref())?,
+                false => Arc::new(NoKeyLog {}),
+            },
+        };
+        let anyone = template.with_verifier(NoClientAuth::boxed());
+        makes_sessions(&anyone).map_err(TlsError::unusable)?;
+        Ok(Tls::of(Config {
+            anyone: anyone.into(),
+            template: Some(template),
+            client_verifier: self.client_verifier.map(Arc::new),
+        }))
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Tls").finish_non_exhaustive()
+    }
+}
+
+/// The configuration that a [`Tls`] has at one time.
+struct Config {
+    /// For all connections whose senders' certificates are not verified here.
+    anyone: TlsAcceptor,
+    /// Makes the configuration of a connection; `None` if the application brought a whole one.
+    template: Option<ConfigTemplate>,
+    client_verifier: Option<Arc<ClientVerifier>>,
+}
+
+impl Config {
+    /// The acceptor for the next connection, and the place where it keeps the outcome of verifying
+    /// the sender: for that, each connection has a configuration of its own.
+    fn acceptor(&self) -> (TlsAcceptor, Option<Arc<VerifyOutcome>>) {
+        let (Some(template), Some(verifier)) = (&self.template, &self.client_verifier) else {
+            return (self.anyone.clone(), None);
+        };
+        let outcome = Arc::new(VerifyOutcome::default());
+        let recording = RecordingClientVerifier {
+            verifier: Arc::clone(verifier),
+            outcome: Arc::clone(&outcome),
+        };
+        let config = template.with_verifier(Arc::new(recording));
+        (config.into(), Some(outcome))
+    }
+}
+
+/// A configuration without its verifier of senders.
+struct ConfigTemplate {
+    start: ConfigBuilder<ServerConfig, WantsVerifier>,
+    resolver: Arc<ServerCertificateResolver>,
+    key_log: Arc<dyn KeyLog>,
+}
+
+impl ConfigTemplate {
+    fn with_verifier(&self, verifier: Arc<dyn ClientCertVerifier>) -> Arc<ServerConfig> {
+        let mut config = self
+            .start
+            .clone()
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(Arc::clone(&self.resolver) as _);
+        config.ignore_client_order = true;
+        config.key_log = Arc::clone(&self.key_log);
+        resume_nothing(&mut config);
+        Arc::new(config)
+    }
+}
+
+/// Checks that rustls can make sessions of this configuration: async-tls panics if it can't.
+fn makes_sessions(config: &Arc<ServerConfig>) -> Result<(), rustls::Error> {
+    ServerConnection::new(Arc::clone(config)).map(drop)
+}
+
+fn resume_nothing(config: &mut ServerConfig) {
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+}
+
+/// A maker of tickets that makes none: rustls has one only for configurations of its own.
+struct NoTickets;
+
+impl ProducesTickets for NoTickets {
+    fn enabled(&self) -> bool {
+        false
+    }
+
+    fn lifetime(&self) -> u32 {
+        0
+    }
+
+    fn encrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn decrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+}
