@@ -446,13 +446,13 @@ fn who_only_asks_to_renegotiate_is_idle() {
 }
 
 /// In TLS 1.2, rustls answers each request with an alert, and keeps those that can't be sent.
-#[cfg(feature = "cli")]
+#[cfg(feature = "client")]
 #[test]
 fn a_server_that_asks_to_renegotiate_and_reads_no_answer_is_not_read_any_more() {
     use std::sync::Arc;
 
     use rustls::{Certificate, PrivateKey, ServerConfig, ServerConnection};
-    use tlsink::{Connector, ServerVerifier};
+    use tlsink::client::{Connector, ServerVerifier};
 
     use crate::common::client::SEALED;
     use crate::memory::pipe;
