@@ -212,8 +212,9 @@
 //!
 //! # Sending
 //!
-//! With the feature `client`, a `client::Connector` verifies a server and opens a `client::Sender`,
-//! which reports whether the server has the whole stream. It does not compress.
+//! With the feature `client`, a `client::Connector` verifies a server and opens a `client::Sender`:
+//! an [`AsyncWrite`](futures_lite::AsyncWrite) that reports whether the server has the whole stream.
+//! It does not compress.
 //!
 //! # What it does not do
 //!
