@@ -388,7 +388,7 @@ pub enum TlsError {
     /// The private key belongs to none of the certificates.
     WrongKey,
     /// This system has no CA certificates, or none that can be read.
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "client")]
     NoRoots {
         /// What kept them from being read, if there was anything.
         reason: Option<String>,
@@ -458,9 +458,9 @@ impl fmt::Display for TlsError {
                 write!(f, "the private key is {kind}, which can't be used")
             }
             TlsError::WrongKey => f.write_str("the private key is not that of the certificate"),
-            #[cfg(feature = "cli")]
+            #[cfg(feature = "client")]
             TlsError::NoRoots { reason: None } => f.write_str("this system has no CA certificates"),
-            #[cfg(feature = "cli")]
+            #[cfg(feature = "client")]
             TlsError::NoRoots {
                 reason: Some(reason),
             } => write!(f, "can't read the CA certificates of this system: {reason}"),

@@ -207,12 +207,14 @@
 //! # Features
 //!
 //! `gzip`, `zlib`, `deflate`, `zstd` and `qt` are the formats; what is not built in is refused by
-//! name. `cli` is the program, and adds only the [`Connector`] to the library. All are on by default.
+//! name. `client` is the sender's side, the module `client`. `cli` is the program: it needs `client`,
+//! and adds nothing else to the library. All are on by default.
 //!
 //! # Sending
 //!
-//! With the feature `cli` there is also a [`Connector`], which verifies a server and makes a
-//! [`Sender`]: the other end of the stream, uncompressed as yet.
+//! With the feature `client`, a `client::Connector` verifies a server and opens a `client::Sender`:
+//! an [`AsyncWrite`](futures_lite::AsyncWrite) that reports whether the server has the whole stream.
+//! It does not compress.
 //!
 //! # What it does not do
 //!
@@ -259,11 +261,8 @@ pub use peer::{Address, Conn, ConnId, Peer};
 pub use report::Report;
 pub use server::{Builder, Server};
 pub use sink::{Decoded, Sink};
-#[cfg(feature = "cli")]
-pub use tls::{
-    Alert, CertificateFault, ConnectError, Connector, Fingerprint, ParseFingerprintError,
-    SendError, Sender, ServerVerifier,
-};
+#[cfg(feature = "client")]
+pub use tls::client;
 pub use tls::{ClientVerifier, Identity, Tls, TlsBuilder, TlsVersion, TlsWarning};
 pub use totals::{Failures, Totals};
 
@@ -273,6 +272,4 @@ pub mod limits {
     pub use crate::link::CREDITS;
     pub use crate::server::MAX_CONNECTIONS;
     pub use crate::sink::TURN;
-    #[cfg(feature = "cli")]
-    pub use crate::tls::MAX_ANSWER;
 }

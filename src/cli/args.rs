@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use tlsink::client::Fingerprint;
 use tlsink::decode::Format;
 use tlsink::output::Template;
-use tlsink::{Fingerprint, TemplateError, TlsVersion};
+use tlsink::{TemplateError, TlsVersion};
 
 use super::address::HostPort;
 use super::help::{self, Topic};

@@ -2,8 +2,8 @@
 //! describes the certificates of both. The files beside them serve both sides. Nothing outside this
 //! folder names async-tls or rustls.
 
-#[cfg(feature = "cli")]
-mod client;
+#[cfg(feature = "client")]
+pub mod client;
 mod identity;
 mod key_log;
 mod server;
@@ -12,11 +12,6 @@ mod transport;
 mod version;
 mod x509;
 
-#[cfg(feature = "cli")]
-pub use client::{
-    Alert, CertificateFault, ConnectError, Connector, Fingerprint, MAX_ANSWER,
-    ParseFingerprintError, SendError, Sender, ServerVerifier,
-};
 pub use identity::Identity;
 pub(crate) use server::{Accept, HandshakeError, ReadError, ServerStream, reading_ahead};
 pub use server::{ClientVerifier, Tls, TlsBuilder};

@@ -446,47 +446,17 @@ fn who_only_asks_to_renegotiate_is_idle() {
 }
 
 /// In TLS 1.2, rustls answers each request with an alert, and keeps those that can't be sent.
-#[cfg(feature = "cli")]
+#[cfg(feature = "client")]
 #[test]
 fn a_server_that_asks_to_renegotiate_and_reads_no_answer_is_not_read_any_more() {
-    use std::sync::Arc;
-
-    use rustls::{Certificate, PrivateKey, ServerConfig, ServerConnection};
-    use tlsink::{Connector, ServerVerifier};
-
+    use crate::client::Opened;
     use crate::common::client::SEALED;
-    use crate::memory::pipe;
 
-    let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let mut config = ServerConfig::builder()
-        .with_cipher_suites(&[SEALED])
-        .with_safe_default_kx_groups()
-        .with_protocol_versions(&[&TLS12])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(
-            vec![Certificate(key.cert.der().to_vec())],
-            PrivateKey(key.signing_key.serialize_der()),
-        )
-        .unwrap();
-    config.enable_secret_extraction = true;
-    let mut server = ServerConnection::new(Arc::new(config)).unwrap();
-    let (transport, remote) = pipe();
-    let connector = Connector::new(ServerVerifier::anyone()).unwrap();
-    let mut connecting = Driven::new(Box::pin(connector.connect("localhost", transport)));
-    let mut sender = loop {
-        if let Some(connected) = connecting.run() {
-            break connected.unwrap();
-        }
-        let records = remote.take();
-        server.read_tls(&mut &*records).unwrap();
-        server.process_new_packets().unwrap();
-        let mut records = Vec::new();
-        while server.wants_write() {
-            server.write_tls(&mut records).unwrap();
-        }
-        remote.send(records);
-    };
+    let Opened {
+        mut sender,
+        remote,
+        server,
+    } = Opened::new(&[SEALED], &TLS12);
     let mut sealer = Sealer::with(server.extract_secrets().unwrap());
 
     remote.stop_reading();

@@ -18,6 +18,8 @@
 )]
 
 mod async_tls;
+#[cfg(feature = "client")]
+mod client;
 mod connection;
 mod credential_files;
 mod decode;

@@ -25,7 +25,7 @@ use rcgen::{
 use rustix::io::Errno;
 use rustix::process::Signal;
 use rustls::{RootCertStore, ServerConfig};
-use tlsink::Fingerprint;
+use tlsink::client::Fingerprint;
 
 mod server;
 

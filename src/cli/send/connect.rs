@@ -6,9 +6,8 @@ use std::time::Duration;
 use futures_lite::{FutureExt, future};
 use smol::Timer;
 use smol::net::TcpStream;
-use tlsink::{
-    Alert, CertificateFault, ConnectError, Connector, Identity, Sender, ServerVerifier, TlsError,
-};
+use tlsink::client::{Alert, CertificateFault, ConnectError, Connector, Sender, ServerVerifier};
+use tlsink::{Identity, TlsError};
 
 use super::super::accept::keep_alive;
 use super::super::args::{Send, Trust};

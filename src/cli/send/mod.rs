@@ -7,7 +7,7 @@ use async_signal::Signal;
 use futures_lite::{FutureExt, StreamExt, future};
 use smol::Timer;
 use smol::net::TcpStream;
-use tlsink::{SendError, Sender};
+use tlsink::client::{SendError, Sender};
 
 use super::Failure;
 use super::args::{Send, Trust};

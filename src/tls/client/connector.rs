@@ -26,7 +26,7 @@ use crate::tls::suites;
 /// It speaks TLS 1.2 and 1.3, and resumes no session, so that each server is verified anew.
 ///
 /// ```no_run
-/// use tlsink::{Connector, ServerVerifier};
+/// use tlsink::client::{Connector, ServerVerifier};
 ///
 /// # smol::block_on(async {
 /// let connector = Connector::new(ServerVerifier::from_ca_pem_file("ca.pem")?)?;
@@ -74,8 +74,7 @@ impl Connector {
     }
 
     /// Sets the most bytes that a server may answer: one that sends more ends the stream with
-    /// [`SendError::Answer`](crate::SendError::Answer). [`MAX_ANSWER`](crate::limits::MAX_ANSWER)
-    /// by default.
+    /// [`SendError::Answer`](super::SendError::Answer). [`MAX_ANSWER`] by default.
     pub fn max_answer(mut self, bytes: usize) -> Self {
         self.max_answer = bytes;
         self

@@ -225,6 +225,9 @@ pub enum SendError {
         /// The most bytes that it may answer.
         limit: usize,
     },
+    /// The call came after [`Sender::finish`](super::Sender::finish): the stream takes no more
+    /// bytes.
+    Finished,
 }
 
 impl SendError {
@@ -261,11 +264,26 @@ impl fmt::Display for SendError {
                 let limit = Count(*limit as u64, "byte");
                 write!(f, "the server answers with more than {limit}")
             }
+            SendError::Finished => f.write_str("the stream is finished and takes no more bytes"),
         }
     }
 }
 
 impl std::error::Error for SendError {}
+
+/// The error of a [`Sender`](super::Sender) as a writer. [`io::Error::downcast`] gives it back.
+impl From<SendError> for io::Error {
+    fn from(error: SendError) -> Self {
+        let kind = match error {
+            SendError::Alert(_) => io::ErrorKind::ConnectionAborted,
+            SendError::Ended | SendError::Finished => io::ErrorKind::BrokenPipe,
+            SendError::NoCloseNotify => io::ErrorKind::UnexpectedEof,
+            SendError::Reset { .. } => io::ErrorKind::ConnectionReset,
+            SendError::Tls { .. } | SendError::Answer { .. } => io::ErrorKind::InvalidData,
+        };
+        io::Error::new(kind, error)
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -18,15 +18,55 @@ use crate::tls::transport::tls_error;
 /// A stream to a server, which reads the server's answer while it sends.
 ///
 /// The server's answer is kept, up to a limit. When the server refuses, ends or breaks the stream,
-/// the pending call ends with that error. A stream that is dropped before it is
-/// [finished](Self::finish) is incomplete, and the server can tell.
+/// the pending call ends with that error, and so does each call after it. A stream that is dropped
+/// before it is [finished](Self::finish) is incomplete, and the server can tell.
+///
+/// # As a writer
+///
+/// A sender is an [`AsyncWrite`], for whatever writes to one: copying, a buffer, a compressor. Its
+/// errors hold a [`SendError`] ([`io::Error::downcast`]). Closing the writer is
+/// [finishing](Self::finish) the stream: it succeeds once the server has confirmed the whole of it,
+/// and takes as long as the server does. Some writers close the one below and drop its error; after
+/// them, `finish` returns the same result again.
+///
+/// ```no_run
+/// use futures_lite::{AsyncWriteExt, io};
+/// use smol::fs::File;
+/// use smol::net::TcpStream;
+/// use tlsink::client::{Connector, ServerVerifier};
+///
+/// fn main() -> Result<(), Box<dyn std::error::Error>> {
+///     let connector = Connector::new(ServerVerifier::from_ca_pem_file("ca.pem")?)?;
+///     smol::block_on(async {
+///         let tcp = TcpStream::connect("127.0.0.1:4433").await?;
+///         let mut sender = connector.connect("localhost", tcp).await?;
+///         let sent = io::copy(File::open("app.log").await?, &mut sender).await?;
+///         sender.close().await?;
+///         println!("the server has all {sent} bytes");
+///         Ok(())
+///     })
+/// }
+/// ```
 pub struct Sender<IO> {
     tls: TlsStream<SenderTransport<IO>>,
     /// The first error, kept until all data before it has been read.
     failed: Option<io::Error>,
+    stage: Stage,
+    /// The end of the stream, once it is known. It stays the same.
+    end: Option<Result<(), SendError>>,
     resolver: Arc<ClientCertificateResolver>,
     answer: Vec<u8>,
     max_answer: usize,
+}
+
+/// The progress of a stream towards its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// Our close_notify is on its way.
+    Closing,
+    /// The transport has our close_notify.
+    Closed,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
@@ -38,6 +78,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
         Sender {
             tls,
             failed: None,
+            stage: Stage::Open,
+            end: None,
             resolver,
             answer: Vec::new(),
             max_answer,
@@ -51,18 +93,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
     ///
     /// # Errors
     ///
-    /// When the server ended the stream, or the connection broke.
+    /// When the server ended the stream, when the connection broke, and once
+    /// [`finish`](Self::finish) was called.
     pub async fn send(&mut self, mut bytes: &[u8]) -> Result<(), SendError> {
         poll_fn(|cx| {
             loop {
-                self.check(cx)?;
+                let sent = ready!(self.poll_send(cx, bytes))?;
                 if bytes.is_empty() {
                     return Poll::Ready(Ok(()));
                 }
-                match ready!(Pin::new(&mut self.tls).poll_write(cx, bytes)) {
-                    Ok(sent) => bytes = bytes.get(sent..).unwrap_or_default(),
-                    Err(error) => self.fail(error),
-                }
+                bytes = bytes.get(sent..).unwrap_or_default();
             }
         })
         .await
@@ -72,59 +112,34 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
     ///
     /// # Errors
     ///
-    /// For the reasons of [`send`](Self::send).
+    /// When the server ended the stream, or the connection broke.
     pub async fn flush(&mut self) -> Result<(), SendError> {
-        poll_fn(|cx| {
-            loop {
-                self.check(cx)?;
-                match ready!(Pin::new(&mut self.tls).poll_flush(cx)) {
-                    Ok(()) if self.tls.get_ref().broken.is_none() => {
-                        return Poll::Ready(Ok(()));
-                    }
-                    Ok(()) => {}
-                    Err(error) => self.fail(error),
-                }
-            }
-        })
-        .await
+        poll_fn(|cx| self.poll_send_buffered(cx)).await
     }
 
     /// Waits until the server ends the stream, while there is nothing to send. The call can be
     /// dropped and made again.
     pub async fn ended(&mut self) -> SendError {
-        poll_fn(|cx| match self.check(cx) {
-            Ok(()) => Poll::Pending,
+        poll_fn(|cx| match ready!(self.poll_end(cx)) {
+            Ok(()) => Poll::Ready(SendError::Ended),
             Err(error) => Poll::Ready(error),
         })
         .await
     }
 
     /// Sends a close_notify (RFC 8446, section 6.1) and waits for the server's. Then
-    /// [`answer`](Self::answer) has the whole answer.
+    /// [`answer`](Self::answer) has the whole answer. The call can be dropped and made again; once
+    /// it has returned, it returns the same.
     ///
     /// In TLS 1.3 a sender completes its handshake before the server looks at its certificate:
     /// until this call has returned, the server may have read nothing.
     ///
     /// # Errors
     ///
-    /// For the reasons of [`send`](Self::send), and when the server ends without a close_notify.
+    /// When the server ended the stream before, or ends it without a close_notify, and when the
+    /// connection broke. A stream that has failed gets no close_notify.
     pub async fn finish(&mut self) -> Result<(), SendError> {
-        poll_fn(|cx| {
-            match Pin::new(&mut self.tls).poll_close(cx) {
-                Poll::Ready(Ok(())) if self.tls.get_ref().broken.is_none() => {
-                    return Poll::Ready(Ok(()));
-                }
-                Poll::Ready(Err(error)) => self.fail(error),
-                _ => {}
-            }
-            self.tls.get_mut().holds = true;
-            let checked = self.check(cx);
-            self.tls.get_mut().holds = false;
-            checked?;
-            Poll::Pending
-        })
-        .await?;
-        poll_fn(|cx| self.poll_end(cx)).await
+        poll_fn(|cx| self.poll_finish(cx)).await
     }
 
     /// The server's answer so far.
@@ -132,17 +147,93 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
         &self.answer
     }
 
+    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, SendError>> {
+        if self.stage != Stage::Open {
+            return Poll::Ready(self.known_end().and(Err(SendError::Finished)));
+        }
+        loop {
+            self.check(cx)?;
+            if bytes.is_empty() {
+                return Poll::Ready(Ok(0));
+            }
+            match ready!(Pin::new(&mut self.tls).poll_write(cx, bytes)) {
+                Ok(sent) => return Poll::Ready(Ok(sent)),
+                Err(error) => self.fail(error),
+            }
+        }
+    }
+
+    fn poll_send_buffered(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        if self.stage != Stage::Open {
+            return self.poll_send_end(cx);
+        }
+        loop {
+            self.check(cx)?;
+            match ready!(Pin::new(&mut self.tls).poll_flush(cx)) {
+                Ok(()) if self.tls.get_ref().broken.is_none() => return Poll::Ready(Ok(())),
+                Ok(()) => {}
+                Err(error) => self.fail(error),
+            }
+        }
+    }
+
+    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        if self.stage == Stage::Open {
+            self.check(cx)?;
+            self.stage = Stage::Closing;
+        }
+        ready!(self.poll_send_end(cx))?;
+        self.poll_end(cx)
+    }
+
+    /// Sends our close_notify.
+    fn poll_send_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        if self.stage == Stage::Closed {
+            return Poll::Ready(self.known_end());
+        }
+        match Pin::new(&mut self.tls).poll_close(cx) {
+            Poll::Ready(Ok(())) if self.tls.get_ref().broken.is_none() => {
+                self.stage = Stage::Closed;
+                return Poll::Ready(Ok(()));
+            }
+            Poll::Ready(Err(error)) => self.fail(error),
+            _ => {}
+        }
+        self.check(cx)?;
+        Poll::Pending
+    }
+
+    /// The error of a stream that is known to have failed.
+    fn known_end(&self) -> Result<(), SendError> {
+        self.end.clone().unwrap_or(Ok(()))
+    }
+
     /// Reads all data that has come, and fails if the stream has ended.
     fn check(&mut self, cx: &mut Context<'_>) -> Result<(), SendError> {
         match self.poll_end(cx) {
             Poll::Pending => Ok(()),
-            Poll::Ready(Ok(())) => Err(SendError::Ended),
-            Poll::Ready(Err(error)) => Err(error),
+            Poll::Ready(end) => end,
         }
     }
 
-    /// Reads until the server's close_notify.
+    /// Reads until the end of the stream. The server's close_notify is a good end only if it comes
+    /// after ours.
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+        if let Some(end) = &self.end {
+            return Poll::Ready(end.clone());
+        }
+        self.tls.get_mut().holds = self.stage == Stage::Closing;
+        let read = self.poll_read_answer(cx);
+        self.tls.get_mut().holds = false;
+        let end = match ready!(read) {
+            Ok(()) if self.stage != Stage::Closed => Err(SendError::Ended),
+            end => end,
+        };
+        Poll::Ready(self.end.insert(end).clone())
+    }
+
+    /// Reads until the server's close_notify.
+    fn poll_read_answer(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         let mut buf = [0; 2048];
         loop {
             let read = match self.poll_read(cx, &mut buf) {
@@ -189,6 +280,24 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
 
     fn fail(&mut self, error: io::Error) {
         self.failed.get_or_insert(error);
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Sender<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send(cx, buf).map_err(io::Error::from)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_send_buffered(cx).map_err(io::Error::from)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_finish(cx).map_err(io::Error::from)
     }
 }
 

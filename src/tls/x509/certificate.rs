@@ -7,7 +7,7 @@ use std::cell::OnceCell;
 use std::time::SystemTime;
 
 use rustls_pki_types::CertificateDer;
-#[cfg(feature = "cli")]
+#[cfg(feature = "client")]
 use rustls_pki_types::ServerName;
 use webpki::EndEntityCert;
 use x509_cert::der::Decode;
@@ -102,7 +102,7 @@ impl<'a> ParsedCertificate<'a> {
     }
 
     /// Checks that it is for this host (RFC 6125).
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "client")]
     pub(crate) fn check_host(&self, name: &ServerName<'_>) -> Result<(), webpki::Error> {
         let certificate = self.webpki().map_err(webpki::Error::clone)?;
         certificate.verify_is_valid_for_subject_name(name)

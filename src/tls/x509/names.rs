@@ -98,7 +98,7 @@ impl ParsedCertificate<'_> {
     }
 
     /// Whether it has this as a DNS name, although no DNS name looks like it.
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "client")]
     pub(crate) fn has_as_dns_name(&self, wanted: &str) -> bool {
         self.alternative_names()
             .iter()

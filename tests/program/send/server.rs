@@ -13,7 +13,7 @@ use rustls::{
     Certificate, DEFAULT_CIPHER_SUITES, PrivateKey, ServerConfig, ServerConnection,
     SupportedCipherSuite, SupportedProtocolVersion,
 };
-use tlsink::Fingerprint;
+use tlsink::client::Fingerprint;
 
 use crate::common::client::{TLS12, TLS13};
 use crate::common::program::{FREE, LIMIT};

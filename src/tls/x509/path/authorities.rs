@@ -72,7 +72,7 @@ impl Authorities {
 
     /// Takes certificates that somebody else has chosen as CAs, and passes over those that can't be
     /// used.
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "client")]
     pub(crate) fn from_roots(certificates: &[CertificateDer<'_>]) -> Option<Self> {
         let anchors: Vec<_> = certificates
             .iter()

@@ -150,7 +150,7 @@ impl<'p, 'a> Explainer<'p, 'a> {
     }
 
     /// Whether the peer presents none of the certificates above its own.
-    #[cfg(feature = "cli")]
+    #[cfg(feature = "client")]
     pub(crate) fn is_alone(&self) -> bool {
         self.chain.len() == 1
     }

@@ -1,0 +1,307 @@
+//! A sender as a writer: the arrival of what is written, and the verdict of the server on it.
+
+use std::io::{self, ErrorKind};
+use std::pin::pin;
+use std::sync::Arc;
+
+use futures_lite::AsyncWriteExt;
+use futures_lite::future::block_on;
+use futures_lite::io::BufWriter;
+use rustls::{
+    ALL_CIPHER_SUITES, Certificate, PrivateKey, ServerConfig, ServerConnection,
+    SupportedCipherSuite, SupportedProtocolVersion,
+};
+use tlsink::client::{Connector, SendError, Sender, ServerVerifier};
+use tlsink::{Connection, End, Peer, Server, Sink};
+
+use crate::common::client::{TLS12, TLS13, tls};
+use crate::memory::{Driven, Pipe, Remote, Seen, data, pipe, pull, pull_one, the_end};
+
+/// Three records, of which the last one is not full.
+const LENGTH: usize = 40_000;
+
+fn text() -> Vec<u8> {
+    (0u8..=255).cycle().take(LENGTH).collect()
+}
+
+#[test]
+fn bytes_written_through_a_buffer_arrive_and_closing_it_waits_for_the_server() {
+    for stutter in [false, true] {
+        let mut receiver = Receiver::new(|server| server);
+        let mut sender = receiver.connect(stutter);
+        let text = text();
+
+        let mut writing = Driven::new(Box::pin(async {
+            let mut writer = BufWriter::with_capacity(1000, &mut sender);
+            for piece in text.chunks(777) {
+                writer.write_all(piece).await?;
+            }
+            writer.flush().await?;
+            writer.close().await
+        }));
+        let mut seen = Vec::new();
+        // The end counts once the sink is asked for the next thing.
+        while !matches!(seen.last(), Some(Seen::Close(_))) {
+            assert!(receiver.run(&mut writing).is_none());
+            seen.extend(pull_one(&mut receiver.sink));
+        }
+        assert_eq!(data(&seen), text);
+        assert_eq!(the_end(&seen), &End::Clean);
+        assert!(receiver.run(&mut writing).is_none());
+        assert_eq!(pull(&mut receiver.sink), []);
+        receiver
+            .run(&mut writing)
+            .expect("the server has confirmed the stream")
+            .expect("the stream is whole");
+        drop(writing);
+
+        assert_eq!(block_on(sender.finish()), Ok(()));
+        assert_eq!(block_on(sender.finish()), Ok(()));
+    }
+}
+
+#[test]
+fn flushed_bytes_arrive_while_the_stream_stays_open() {
+    let mut receiver = Receiver::new(|server| server);
+    let mut sender = receiver.connect(false);
+    for line in ["one\n", "two\n"] {
+        let mut writing = Driven::new(Box::pin(async {
+            AsyncWriteExt::write_all(&mut sender, line.as_bytes()).await?;
+            AsyncWriteExt::flush(&mut sender).await
+        }));
+        receiver
+            .run(&mut writing)
+            .expect("it waits for nothing")
+            .unwrap();
+        receiver.serve();
+        assert_eq!(data(&pull(&mut receiver.sink)), line.as_bytes());
+    }
+}
+
+#[test]
+fn closing_a_stream_that_the_server_does_not_take_whole_fails_as_finishing_it_does() {
+    let mut receiver = Receiver::new(|server| server.max_decoded(10));
+    let mut sender = receiver.connect(false);
+    let mut writing = Driven::new(Box::pin(async {
+        sender.write_all(b"more than ten bytes").await?;
+        sender.close().await
+    }));
+    let mut seen = Vec::new();
+    let error = loop {
+        if let Some(closed) = receiver.run(&mut writing) {
+            break closed.unwrap_err();
+        }
+        seen.extend(pull(&mut receiver.sink));
+    };
+    assert!(matches!(the_end(&seen), End::Limit(_)), "{seen:?}");
+    assert_eq!(error.kind(), ErrorKind::UnexpectedEof);
+    assert_eq!(reason(error), SendError::NoCloseNotify);
+    drop(writing);
+
+    // The reason stays the same, whatever is called.
+    assert_eq!(block_on(sender.finish()), Err(SendError::NoCloseNotify));
+    let sent = block_on(sender.send(b"more"));
+    assert_eq!(sent, Err(SendError::NoCloseNotify));
+    let flushed = block_on(AsyncWriteExt::flush(&mut sender)).unwrap_err();
+    assert_eq!(reason(flushed), SendError::NoCloseNotify);
+    let closed = block_on(sender.close()).unwrap_err();
+    assert_eq!(reason(closed), SendError::NoCloseNotify);
+}
+
+#[test]
+fn a_stream_that_the_server_ends_early_fails_and_gets_no_close_notify() {
+    for version in [&TLS12, &TLS13] {
+        for write in [false, true] {
+            let mut opened = Opened::new(ALL_CIPHER_SUITES, version);
+            opened.server.send_close_notify();
+            opened.answer();
+            let sender = &mut opened.sender;
+            if write {
+                let written = block_on(sender.write(b"text")).unwrap_err();
+                assert_eq!(written.kind(), ErrorKind::BrokenPipe);
+                assert_eq!(reason(written), SendError::Ended);
+            }
+            let closed = block_on(sender.close()).unwrap_err();
+            assert_eq!(reason(closed), SendError::Ended);
+            assert_eq!(block_on(sender.finish()), Err(SendError::Ended));
+            assert_eq!(opened.remote.take(), b"");
+            assert!(!opened.remote.is_closed());
+        }
+    }
+}
+
+#[test]
+fn an_alert_in_answer_to_what_was_written_is_the_error_of_the_writer() {
+    let mut receiver = Opened::new(ALL_CIPHER_SUITES, &TLS13);
+    // A record that nobody has sealed.
+    let forged = [&[23, 3, 3, 0, 32][..], &[0; 32]].concat();
+    receiver.server.read_tls(&mut &*forged).unwrap();
+    receiver.server.process_new_packets().unwrap_err();
+    receiver.answer();
+    let error = block_on(receiver.sender.write(b"text")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionAborted);
+    let SendError::Alert(alert) = reason(error) else {
+        panic!("the server has sent an alert");
+    };
+    assert!(alert.what.ends_with("(bad_record_mac)"), "{}", alert.what);
+}
+
+#[test]
+fn a_finished_stream_takes_no_more_bytes() {
+    let mut opened = Opened::new(ALL_CIPHER_SUITES, &TLS13);
+    // The call is dropped while the server has yet to answer.
+    assert!(Driven::new(pin!(opened.sender.finish())).run().is_none());
+    let before = opened.remote.take();
+    assert!(!before.is_empty());
+    let written = block_on(opened.sender.write(b"text")).unwrap_err();
+    assert_eq!(reason(written), SendError::Finished);
+    let sent = block_on(opened.sender.send(b"text"));
+    assert_eq!(sent, Err(SendError::Finished));
+    block_on(opened.sender.flush()).expect("everything was handed over");
+    assert_eq!(opened.remote.take(), b"");
+
+    opened.server.read_tls(&mut &*before).unwrap();
+    opened.server.process_new_packets().unwrap();
+    opened.server.send_close_notify();
+    opened.answer();
+    assert_eq!(block_on(opened.sender.finish()), Ok(()));
+    let sent = block_on(opened.sender.send(b"text"));
+    assert_eq!(sent, Err(SendError::Finished));
+}
+
+fn reason(error: io::Error) -> SendError {
+    error.downcast().expect("the error is a sender's")
+}
+
+/// A sender, and a server whose every record the test makes.
+pub struct Opened {
+    pub sender: Sender<Pipe>,
+    pub remote: Remote,
+    pub server: ServerConnection,
+}
+
+impl Opened {
+    /// Shakes hands by one of these suites. The secrets can be extracted from the server.
+    pub fn new(
+        suites: &[SupportedCipherSuite],
+        version: &'static SupportedProtocolVersion,
+    ) -> Self {
+        let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let mut config = ServerConfig::builder()
+            .with_cipher_suites(suites)
+            .with_safe_default_kx_groups()
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![Certificate(key.cert.der().to_vec())],
+                PrivateKey(key.signing_key.serialize_der()),
+            )
+            .unwrap();
+        config.enable_secret_extraction = true;
+        let mut server = ServerConnection::new(Arc::new(config)).unwrap();
+        let (transport, remote) = pipe();
+        let connector = Connector::new(ServerVerifier::anyone()).unwrap();
+        let mut connecting = Driven::new(Box::pin(connector.connect("localhost", transport)));
+        let sender = loop {
+            if let Some(connected) = connecting.run() {
+                break connected.unwrap();
+            }
+            take(&mut server, &remote);
+            remote.send(records(&mut server));
+        };
+        // In TLS 1.3, the sender's last message is still on its way.
+        take(&mut server, &remote);
+        Opened {
+            sender,
+            remote,
+            server,
+        }
+    }
+
+    /// Sends all that the server has to send.
+    fn answer(&mut self) {
+        self.remote.send(records(&mut self.server));
+    }
+}
+
+fn take(server: &mut ServerConnection, remote: &Remote) {
+    let records = remote.take();
+    let mut rest = &*records;
+    while !rest.is_empty() {
+        server.read_tls(&mut rest).unwrap();
+        server.process_new_packets().unwrap();
+    }
+}
+
+fn records(server: &mut ServerConnection) -> Vec<u8> {
+    let mut records = Vec::new();
+    while server.wants_write() {
+        server.write_tls(&mut records).unwrap();
+    }
+    records
+}
+
+/// A server of this crate with one connection, whose sender is joined to it in memory.
+struct Receiver {
+    connection: Driven<Connection<Pipe>>,
+    sink: Sink,
+    /// The transport of the connection, seen from the sender.
+    remote: Remote,
+    /// The transport of the sender, seen from the connection.
+    sender: Option<Remote>,
+    ended: bool,
+}
+
+impl Receiver {
+    fn new(settings: impl FnOnce(tlsink::Builder) -> tlsink::Builder) -> Self {
+        let (server, sink) = settings(Server::builder().tls(tls())).build().unwrap();
+        let (transport, remote) = pipe();
+        Receiver {
+            connection: Driven::new(server.connection(transport, Peer::label("test"))),
+            sink,
+            remote,
+            sender: None,
+            ended: false,
+        }
+    }
+
+    fn connect(&mut self, stutter: bool) -> Sender<Pipe> {
+        let (transport, sender) = pipe();
+        if stutter {
+            sender.stutter();
+        }
+        self.sender = Some(sender);
+        let connector = Connector::new(ServerVerifier::anyone()).unwrap();
+        let mut connecting = Driven::new(Box::pin(connector.connect("localhost", transport)));
+        let connected = self.run(&mut connecting);
+        connected.expect("the handshake is completed").unwrap()
+    }
+
+    /// Runs this and the connection until it is done, or both wait.
+    fn run<F: Future + Unpin>(&mut self, sending: &mut Driven<F>) -> Option<F::Output> {
+        loop {
+            if let Some(output) = sending.run() {
+                return Some(output);
+            }
+            if !self.serve() {
+                return None;
+            }
+        }
+    }
+
+    /// Runs the connection, and carries bytes both ways. Yields whether there were any.
+    fn serve(&mut self) -> bool {
+        let sender = self.sender.as_ref().expect("it is connected");
+        let sent = sender.take();
+        self.remote.send(&*sent);
+        let ended = !self.ended && self.connection.run().is_some();
+        let answered = self.remote.take();
+        sender.send(&*answered);
+        if ended {
+            self.ended = true;
+            sender.send_eof();
+        }
+        ended || !sent.is_empty() || !answered.is_empty()
+    }
+}
