@@ -10,13 +10,14 @@ use async_io::Timer;
 use event_listener::EventListener;
 use futures_lite::{AsyncRead, AsyncWrite, future};
 
-use crate::budget::Share;
 use crate::error::{Cut, End, Timeout, Truncation};
 use crate::event::{self, Event, Kind};
 use crate::lane::{Lane, SinkGone};
 use crate::limit::Limit;
 use crate::link::{CREDITS, Link, Request, SinkLink, Verdict};
+use crate::memory::{Memory, Waiting};
 use crate::peer::{ConnId, Peer};
+use crate::places::Place;
 use crate::receipt;
 use crate::report::Report;
 use crate::shared::Shared;
@@ -85,7 +86,7 @@ struct Guard {
     link: Arc<Link>,
     lane: Option<Lane>,
     /// Shared with the stream's `Close`: free once the sink is through with it, and the peer too.
-    place: Option<Arc<Share>>,
+    place: Option<Arc<Place>>,
     /// The sink has been told of the end, or is not there to be told.
     closed: bool,
     /// The sink has been told of the connection.
@@ -110,7 +111,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 shared: Arc::clone(shared),
                 link,
                 lane: registration.lane,
-                place: shared.places.try_take(1, 0).map(Arc::new),
+                place: shared.places.try_take().map(Arc::new),
                 closed: false,
                 opened: false,
                 unverified: false,
@@ -165,8 +166,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                     return Poll::Ready(Next::unopened(End::Limit(Limit::PerIp { most: *limit })));
                 }
                 if guard.place.is_none() {
-                    let share = ready!(guard.shared.places.poll_take(1, listener, cx));
-                    guard.place = Some(Arc::new(share));
+                    let place = ready!(guard.shared.places.poll_take(listener, cx));
+                    guard.place = Some(Arc::new(place));
                 }
                 match (transport.take(), &guard.shared.settings.tls) {
                     (Some(Transport::Tls(io)), Some(tls)) => Next::Phase(Phase::Handshake {
@@ -280,9 +281,11 @@ impl Guard {
         if !self.shared.admit() {
             return Next::unopened(End::Cut(Cut::Server));
         }
+        let memory = self.shared.memory.of(&self.peer);
         let open = Kind::Open(Box::new(event::Open {
             peer: self.peer.clone(),
             link: SinkLink::new(&self.link),
+            memory: memory.clone(),
         }));
         self.opened = true;
         // The sink is woken when there is more for it, or nothing more for the moment.
@@ -293,7 +296,8 @@ impl Guard {
         }
         Next::Phase(Phase::Open(Open {
             stream,
-            lending: None,
+            memory,
+            waiting: None,
             idle: Idle::new(self.shared.settings.idle_timeout),
         }))
     }
@@ -380,8 +384,9 @@ impl Drop for Guard {
 /// A stream that is being read.
 struct Open<IO> {
     stream: Stream<IO>,
-    /// Waiting for the memory of a read buffer.
-    lending: Option<EventListener>,
+    memory: Memory,
+    /// Its place in the queue for the memory of a read buffer.
+    waiting: Option<Waiting>,
     idle: Idle,
 }
 
@@ -423,7 +428,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Open<IO> {
         let Poll::Ready(credit) = guard.link.poll_credit() else {
             return Attempt::Held;
         };
-        let Poll::Ready(mut buffer) = guard.shared.buffers.poll_lend(&mut self.lending, cx) else {
+        let buffers = &guard.shared.buffers;
+        let Poll::Ready(mut buffer) = buffers.poll_lend(&self.memory, &mut self.waiting, cx) else {
             return Attempt::Held;
         };
         let Filled { len, more, end } = self.stream.fill(cx, &mut buffer, guard.received);

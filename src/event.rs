@@ -4,12 +4,11 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use event_listener::EventListener;
-
-use crate::budget::{Budget, Share};
 use crate::error::End;
 use crate::link::{Credit, SinkLink};
+use crate::memory::{Memory, Reservation, Waiting};
 use crate::peer::{ConnId, Peer};
+use crate::places::Place;
 
 /// The most that one chunk carries, in bytes: four full TLS records. Larger chunks would save few
 /// wake-ups and lose the cache; a connection has [`CREDITS`](crate::limits::CREDITS) of
@@ -41,6 +40,8 @@ pub(crate) enum Kind {
 pub(crate) struct Open {
     pub(crate) peer: Peer,
     pub(crate) link: SinkLink,
+    /// Where the connection's memory is counted.
+    pub(crate) memory: Memory,
 }
 
 #[derive(Debug)]
@@ -48,7 +49,7 @@ pub(crate) struct Close {
     /// How the stream ended, as far as the network side can tell.
     pub(crate) end: End,
     /// The connection's place under the maximum, which it has for as long as this is there.
-    pub(crate) _place: Arc<Share>,
+    pub(crate) _place: Arc<Place>,
 }
 
 /// Decrypted bytes. The chunk is the credit: dropping it gives back the memory, the buffer, and
@@ -69,33 +70,27 @@ impl Deref for Chunk {
 }
 
 /// The buffers that connections read into. A connection that waits for its peer holds none.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Buffers {
-    memory: Arc<Budget>,
     spare: Mutex<Vec<Box<[u8]>>>,
 }
 
 impl Buffers {
-    pub(crate) fn new(memory: Arc<Budget>) -> Arc<Self> {
-        Arc::new(Buffers {
-            memory,
-            spare: Mutex::default(),
-        })
-    }
-
     /// Lends a buffer of [`CHUNK`] bytes as soon as there is memory for it. What it holds is
     /// unspecified.
     pub(crate) fn poll_lend(
         self: &Arc<Self>,
-        waiting: &mut Option<EventListener>,
+        memory: &Memory,
+        waiting: &mut Option<Waiting>,
         cx: &mut Context<'_>,
     ) -> Poll<Lent> {
-        self.memory.poll_take(CHUNK, waiting, cx).map(|share| {
+        let reserved = memory.poll_reserve_chunk(CHUNK, waiting, cx);
+        reserved.map(|reservation| {
             let spare = self.spare().pop();
             Lent {
                 bytes: spare.unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice()),
                 buffers: Arc::clone(self),
-                share,
+                reservation,
             }
         })
     }
@@ -110,7 +105,7 @@ impl Buffers {
 pub(crate) struct Lent {
     bytes: Box<[u8]>,
     buffers: Arc<Buffers>,
-    share: Share,
+    reservation: Reservation,
 }
 
 impl Lent {
@@ -121,7 +116,7 @@ impl Lent {
             let copy = self.bytes[..len].into();
             let whole = std::mem::replace(&mut self.bytes, copy);
             self.recycle(whole);
-            self.share.shrink(len);
+            self.reservation.shrink(len);
         }
         Chunk {
             bytes: self,

@@ -223,7 +223,6 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 
-mod budget;
 mod count;
 pub mod decode;
 mod error;
@@ -231,7 +230,9 @@ mod event;
 mod lane;
 mod limit;
 mod link;
+mod memory;
 mod peer;
+mod places;
 mod quote;
 
 mod connection;
@@ -246,13 +247,13 @@ pub mod output;
 mod sink;
 mod totals;
 
-pub use budget::Memory;
 pub use connection::Connection;
 pub use delivery::Delivery;
 pub use error::{
     BuildError, Cut, End, OutputError, StreamError, TemplateError, Timeout, TlsError, Truncation,
 };
 pub use limit::Limit;
+pub use memory::Memory;
 pub use output::Output;
 pub use peer::{Address, Conn, ConnId, Peer};
 pub use report::Report;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::decode::Format;
+use crate::memory::Memory;
 
 /// The number of a connection, unique within its [`Server`](crate::Server), counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -132,6 +133,8 @@ pub struct Conn {
     pub(crate) received: u64,
     pub(crate) delivered: u64,
     pub(crate) undecoded: u64,
+    /// Where the connection's memory is counted.
+    pub(crate) memory: Memory,
 }
 
 impl Conn {

@@ -9,13 +9,13 @@ use std::time::Duration;
 use async_io::Timer;
 use futures_lite::{AsyncRead, AsyncWrite, Stream, StreamExt};
 
-use crate::budget::Memory;
 use crate::connection::{Connection, Transport};
-use crate::decode::{Format, Limits};
+use crate::decode::Format;
 use crate::error::BuildError;
-use crate::event::{Buffers, CHUNK};
+use crate::event::CHUNK;
 use crate::lane::{Lane, lane};
 use crate::link::CREDITS;
+use crate::memory::Memory;
 use crate::peer::Peer;
 use crate::report::Report;
 use crate::shared::{Settings, Shared};
@@ -157,13 +157,7 @@ impl Server {
     /// Waits until there is a place for another connection.
     pub async fn ready(&self) {
         let mut waiting = None;
-        future::poll_fn(|cx| {
-            self.shared()
-                .places
-                .poll_take(1, &mut waiting, cx)
-                .map(drop)
-        })
-        .await;
+        future::poll_fn(|cx| self.shared().places.poll_take(&mut waiting, cx).map(drop)).await;
     }
 
     /// Accepts nothing more: [`serve`](Self::serve) returns, further connections end at once. What
@@ -318,6 +312,11 @@ impl Builder {
     ///
     /// When chunks find none, their connections wait. A zstd window counts as far as it is used, and
     /// one that finds none ends its stream with [`End::Limit`](crate::End::Limit).
+    ///
+    /// A sender (a verified client, an IPv4 address, or an IPv6 network of 64 bits), on all its
+    /// connections together, may hold no more than it leaves free, which is nearly half of the memory
+    /// where it is alone. So there is always some for others. Where clients are verified but
+    /// [need not be](crate::Clients::optional), a quarter of the memory is for those that are.
     pub fn max_memory(mut self, bytes: usize) -> Self {
         self.max_memory = bytes;
         self
@@ -369,10 +368,10 @@ impl Builder {
     ///
     /// When a limit is too small to work with.
     pub fn build(self) -> Result<(Server, Sink), BuildError> {
-        let limits = self.limits()?;
-        let (lane, sink) = self.lane(&limits);
+        let memory = self.memory()?;
+        let (lane, sink) = self.lane(&memory);
         let counters = vec![sink.counters()];
-        Ok((self.server(vec![lane], counters, &limits), sink))
+        Ok((self.server(vec![lane], counters, memory), sink))
     }
 
     /// Makes a server and `lanes` sinks, which share its connections out among them, so that
@@ -383,42 +382,35 @@ impl Builder {
     /// As [`build`](Self::build), and when `lanes` is 0.
     pub fn build_lanes(self, lanes: usize) -> Result<(Server, Vec<Sink>), BuildError> {
         at_least("lanes", lanes, 1)?;
-        let limits = self.limits()?;
-        let (lanes, sinks): (_, Vec<Sink>) = (0..lanes).map(|_| self.lane(&limits)).unzip();
+        let memory = self.memory()?;
+        let (lanes, sinks): (_, Vec<Sink>) = (0..lanes).map(|_| self.lane(&memory)).unzip();
         let counters = sinks.iter().map(Sink::counters).collect();
-        Ok((self.server(lanes, counters, &limits), sinks))
+        Ok((self.server(lanes, counters, memory), sinks))
     }
 
-    fn limits(&self) -> Result<Limits, BuildError> {
+    fn memory(&self) -> Result<Memory, BuildError> {
         at_least("max_connections", self.max_connections, 1)?;
         at_least("max_memory", self.max_memory, LEAST_MEMORY)?;
-        Ok(Limits {
-            max_window: self.max_window,
-            memory: Memory::new(self.max_memory),
-        })
+        let tls = self.settings.tls.as_ref();
+        let prefers_clients = tls.is_some_and(Tls::verifies_some_clients);
+        Ok(Memory::shared(self.max_memory, prefers_clients))
     }
 
-    fn lane(&self, limits: &Limits) -> (Lane, Sink) {
+    fn lane(&self, memory: &Memory) -> (Lane, Sink) {
         let (lane, inbox) = lane();
         let settings = sink::Settings {
             format: self.format,
-            limits: limits.clone(),
+            max_window: self.max_window,
+            memory: memory.clone(),
             max_decoded: self.max_decoded.unwrap_or(u64::MAX),
             checksums: self.settings.receipts,
         };
         (lane, Sink::new(inbox, settings))
     }
 
-    fn server(self, lanes: Vec<Lane>, counters: Vec<Arc<Counters>>, limits: &Limits) -> Server {
-        let buffers = Buffers::new(Arc::clone(&limits.memory.0));
+    fn server(self, lanes: Vec<Lane>, counters: Vec<Arc<Counters>>, memory: Memory) -> Server {
         let handle = Handle {
-            shared: Shared::new(
-                self.settings,
-                buffers,
-                self.max_connections,
-                lanes,
-                counters,
-            ),
+            shared: Shared::new(self.settings, memory, self.max_connections, lanes, counters),
         };
         Server {
             handle: Arc::new(handle),

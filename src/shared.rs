@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::budget::Budget;
 use crate::event::Buffers;
 use crate::lane::Lane;
 use crate::link::{Link, Request};
+use crate::memory::Memory;
 use crate::peer::{Address, ConnId, Peer};
+use crate::places::Places;
 use crate::report::Report;
 use crate::tls::Tls;
 use crate::totals::{Counters, FailureCounters, Totals};
@@ -34,8 +35,8 @@ pub(crate) struct Settings {
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
     pub(crate) buffers: Arc<Buffers>,
-    /// Places under the maximum.
-    pub(crate) places: Arc<Budget>,
+    pub(crate) memory: Memory,
+    pub(crate) places: Arc<Places>,
     /// How many more connections may complete their handshake.
     admissions: AtomicU64,
     stopped: AtomicBool,
@@ -98,7 +99,7 @@ impl Host {
 impl Shared {
     pub(crate) fn new(
         settings: Settings,
-        buffers: Arc<Buffers>,
+        memory: Memory,
         max_connections: usize,
         lanes: Vec<Lane>,
         counters: Vec<Arc<Counters>>,
@@ -106,8 +107,9 @@ impl Shared {
         Arc::new(Shared {
             admissions: AtomicU64::new(settings.stop_after.unwrap_or(u64::MAX)),
             settings,
-            buffers,
-            places: Budget::new(max_connections),
+            buffers: Arc::default(),
+            memory,
+            places: Places::new(max_connections),
             stopped: AtomicBool::new(false),
             stop: event_listener::Event::new(),
             registry: Mutex::new(Registry {

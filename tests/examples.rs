@@ -183,7 +183,7 @@ fn quick_ack() {
 fn each_example_is_run_and_says_what_it_shows() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tests = fs::read_to_string(directory.join(file!())).unwrap();
-    let readme = fs::read_to_string(directory.join("README.md")).unwrap();
+    let guide = fs::read_to_string(directory.join("GUIDE.md")).unwrap();
     for entry in fs::read_dir(directory.join("examples")).unwrap() {
         let path = entry.unwrap().path();
         let text = fs::read_to_string(&path).unwrap();
@@ -191,8 +191,8 @@ fn each_example_is_run_and_says_what_it_shows() {
         assert!(text.starts_with("//! Shows "), "{name}");
         assert!(tests.contains(&format!("start(\"{name}\"")), "{name}");
         assert!(
-            readme.contains(&format!("(examples/{name}.rs)")),
-            "README links to {name}"
+            guide.contains(&format!("(examples/{name}.rs)")),
+            "GUIDE.md links to {name}"
         );
     }
     let smol = fs::read_to_string(directory.join("examples/smol.rs")).unwrap();

@@ -13,7 +13,7 @@ use futures_lite::future;
 use smol::Executor;
 use tlsink::decode::Format;
 use tlsink::limits::MAX_CONNECTIONS;
-use tlsink::output::{Files, Json, Lines, Raw, label};
+use tlsink::output::{Files, Json, Lines, Portion, Raw, label};
 use tlsink::{BuildError, Builder, Conn, End, Output, Server, Sink};
 
 use super::accept::{Acceptor, Listener};
@@ -406,7 +406,7 @@ impl<O: Output> Output for Announcing<O> {
         self.output.data(connection, bytes)
     }
 
-    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<usize> {
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
         self.output.turn(connection, bytes)
     }
 

@@ -3,8 +3,8 @@
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{Codec, Fault, Format, Limits, Step};
-use crate::budget::Share;
 use crate::limit::Limit;
+use crate::memory::Reservation;
 
 /// What one inflate state takes, in bytes: the 32 KiB window with its padding, and the tables.
 pub(super) const MEMORY: usize = 48 * 1024;
@@ -19,7 +19,7 @@ pub(super) struct Inflate {
     /// Bytes read of all streams before this one.
     offset: u64,
     ended: bool,
-    _memory: Share,
+    _memory: Reservation,
 }
 
 impl Inflate {
@@ -34,7 +34,7 @@ impl Inflate {
     }
 
     fn new(zlib: bool, format: Format, limits: &Limits) -> Result<Self, Fault> {
-        let memory = limits.memory.try_take(MEMORY).ok_or_else(|| {
+        let memory = limits.memory.try_reserve(MEMORY).ok_or_else(|| {
             let what = format!("a {format} window of {MEMORY} bytes");
             Fault::Limit(Limit::Memory { what })
         })?;

@@ -22,8 +22,8 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::budget::Memory;
 use crate::limit::Limit;
+use crate::memory::Memory;
 
 mod detect;
 #[cfg(feature = "gzip")]

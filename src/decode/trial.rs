@@ -5,7 +5,7 @@
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{Format, Limits, inflate};
-use crate::budget::Share;
+use crate::memory::Reservation;
 
 /// A trial decides after this many bytes at the latest. Text that could still be zlib is text, as
 /// compressed data that is text for so long is as good as impossible. Other data is zlib: of random
@@ -24,13 +24,13 @@ pub(super) struct Trial {
     format: Format,
     /// Where its zlib stream begins.
     at: usize,
-    _memory: Share,
+    _memory: Reservation,
 }
 
 impl Trial {
     /// Begins a trial, if there is memory for it.
     pub(super) fn new(format: Format, at: usize, limits: &Limits) -> Option<Self> {
-        let memory = limits.memory.try_take(inflate::MEMORY)?;
+        let memory = limits.memory.try_reserve(inflate::MEMORY)?;
         Some(Trial {
             state: Decompress::new(true),
             format,

@@ -11,8 +11,8 @@ use std::fmt;
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
 use super::{Codec, Fault, Format, Limits, Step};
-use crate::budget::{Memory, Share};
 use crate::limit::Limit;
+use crate::memory::{Memory, Reservation};
 
 pub(super) struct Zstd {
     context: DCtx<'static>,
@@ -31,7 +31,7 @@ pub(super) struct Zstd {
     decoded: u64,
     max_window: u64,
     memory: Memory,
-    share: Share,
+    reservation: Reservation,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +75,7 @@ const CONTEXT: u64 = 128 * 1024;
 
 impl Zstd {
     pub(super) fn new(limits: &Limits) -> Result<Self, Fault> {
-        let share = take(&limits.memory, CONTEXT)?;
+        let reservation = reserve(&limits.memory, CONTEXT)?;
         let mut context = DCtx::try_create().ok_or_else(out_of_memory)?;
         // The library's own limit is a power of two; the exact one is checked before.
         let log = limits.max_window.max(1 << 10).ilog2() + 1;
@@ -93,7 +93,7 @@ impl Zstd {
             decoded: 0,
             max_window: limits.max_window,
             memory: limits.memory.clone(),
-            share,
+            reservation,
         })
     }
 
@@ -152,7 +152,7 @@ impl Zstd {
             .try_into()
             .unwrap_or(usize::MAX);
         // The library keeps its buffers from frame to frame: the largest counts.
-        match self.memory.try_grow(&mut self.share, needed) {
+        match self.reservation.try_grow(needed) {
             true => Ok(()),
             false => Err(out_of_memory_for(self.window)),
         }
@@ -502,10 +502,10 @@ fn little_endian(bytes: &[u8]) -> u64 {
         .fold(0, |sum, byte| sum << 8 | u64::from(*byte))
 }
 
-fn take(memory: &Memory, bytes: u64) -> Result<Share, Fault> {
+fn reserve(memory: &Memory, bytes: u64) -> Result<Reservation, Fault> {
     usize::try_from(bytes)
         .ok()
-        .and_then(|bytes| memory.try_take(bytes))
+        .and_then(|bytes| memory.try_reserve(bytes))
         .ok_or_else(out_of_memory)
 }
 

@@ -6,10 +6,10 @@ use std::io;
 
 use memchr::memchr_iter;
 
-use super::Output;
 use super::partial::{Partials, split_lines, turn_of};
-use crate::budget::Memory;
+use super::{Output, Portion};
 use crate::error::End;
+use crate::memory::Memory;
 use crate::peer::{Conn, ConnId};
 
 /// Calls a function with each line, as soon as it is finished.
@@ -44,6 +44,8 @@ pub struct EachLine<F> {
     partials: Partials,
     /// Connections whose last piece goes on, and so must be followed by another one.
     in_pieces: HashSet<ConnId>,
+    /// Calls so far, modulo the size of the type.
+    calls: usize,
     call: F,
 }
 
@@ -71,6 +73,7 @@ where
         EachLine {
             partials: Partials::new(),
             in_pieces: HashSet::new(),
+            calls: 0,
             call,
         }
     }
@@ -116,7 +119,7 @@ where
         let id = connection.id();
         // Other connections' lines stay: whose they are is known only when something comes of them.
         let stays = |_, line: &[u8]| Ok(line.len());
-        let kept = self.partials.keep(id, bytes, stays)?;
+        let kept = self.partials.keep(connection, bytes, stays)?;
         if !kept {
             let piece = self.partials.take(id);
             if !piece.is_empty() {
@@ -143,6 +146,7 @@ where
         } else if !self.in_pieces.is_empty() {
             self.in_pieces.remove(&connection.id());
         }
+        self.calls = self.calls.wrapping_add(1);
         (self.call)(connection, Line { bytes, goes_on })
     }
 }
@@ -161,6 +165,7 @@ impl<F: Clone> Clone for EachLine<F> {
         EachLine {
             partials: self.partials.another(),
             in_pieces: HashSet::new(),
+            calls: 0,
             call: self.call.clone(),
         }
     }
@@ -170,10 +175,15 @@ impl<F> Output for EachLine<F>
 where
     F: FnMut(&Conn, Line<'_>) -> io::Result<()>,
 {
-    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<usize> {
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
         let taken = turn_of(bytes, CALL);
+        let calls = self.calls;
         self.data(connection, bytes.get(..taken).unwrap_or(bytes))?;
-        Ok(taken)
+        let calls = self.calls.wrapping_sub(calls);
+        Ok(Portion {
+            taken,
+            written: taken.saturating_add(calls.saturating_mul(CALL)),
+        })
     }
 
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {

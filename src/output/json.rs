@@ -3,20 +3,20 @@
 use std::collections::HashMap;
 use std::io::{self, Write};
 use std::str;
-use std::sync::MutexGuard;
 use std::time::SystemTime;
 
 use base64::engine::general_purpose::STANDARD;
 use base64::write::EncoderWriter;
 use memchr::{memchr, memchr_iter};
+use parking_lot::MutexGuard;
 
-use super::Output;
 use super::escape::{LONGEST_IN_JSON, incomplete, push_json};
 use super::partial::{MAX_WRITTEN, Partials, split_lines};
 use super::shared::{BUFFER, Inner, Shared};
 use super::time::{LEN, timestamp};
-use crate::budget::Memory;
+use super::{Output, Portion};
 use crate::error::End;
+use crate::memory::Memory;
 use crate::peer::{Conn, ConnId};
 use crate::report::Report;
 
@@ -83,6 +83,7 @@ impl<W: Write> Json<W> {
                 heads: HashMap::new(),
                 page: Vec::with_capacity(PAGE),
                 now: timestamp(SystemTime::now()),
+                written: 0,
             },
         }
     }
@@ -165,13 +166,13 @@ impl<W: Write> Json<W> {
 
     /// Writes the first of these lines, which has begun earlier or is overlong, and returns the
     /// others.
-    fn line<'a>(&mut self, id: ConnId, lines: &'a [u8]) -> io::Result<&'a [u8]> {
+    fn line<'a>(&mut self, connection: &Conn, lines: &'a [u8]) -> io::Result<&'a [u8]> {
         let Some(newline) = memchr(b'\n', lines) else {
             return Ok(lines);
         };
         let line = lines.get(..newline).unwrap_or_default();
-        let last = self.keep(id, line)?;
-        self.finish(id, last)?;
+        let last = self.keep(connection, line)?;
+        self.finish(connection.id(), last)?;
         Ok(lines.get(newline.saturating_add(1)..).unwrap_or_default())
     }
 
@@ -183,23 +184,27 @@ impl<W: Write> Json<W> {
     }
 
     /// Keeps the beginning of a line, or of the next piece of one.
-    fn begin(&mut self, id: ConnId, bytes: &[u8]) -> io::Result<()> {
-        let left = self.keep(id, bytes)?;
+    fn begin(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+        let id = connection.id();
+        let left = self.keep(connection, bytes)?;
         let (whole, open) = split_characters(left);
         self.printer.write_piece(id, whole)?;
-        let left = self.keep(id, open)?;
+        let left = self.keep(connection, open)?;
         self.printer.write_piece(id, left)
     }
 
     /// Keeps these bytes behind what is kept of this connection's line, and writes it piece by
     /// piece as it outgrows the limit. Bytes that there is no memory for are written too, but for
     /// the last piece, which is returned, and then nothing is kept.
-    fn keep<'a>(&mut self, id: ConnId, mut bytes: &'a [u8]) -> io::Result<&'a [u8]> {
+    fn keep<'a>(&mut self, connection: &Conn, mut bytes: &'a [u8]) -> io::Result<&'a [u8]> {
+        let id = connection.id();
         let Json { partials, printer } = self;
         loop {
             let room = partials.max_line.saturating_sub(partials.kept(id).len());
             let (now, later) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
-            if !partials.keep(id, now, |id, line| printer.write_characters(id, line))? {
+            if !partials.keep(connection, now, |id, line| {
+                printer.write_characters(id, line)
+            })? {
                 break;
             }
             bytes = later;
@@ -241,6 +246,7 @@ impl<W: Write> Clone for Json<W> {
                 heads: HashMap::new(),
                 page: Vec::with_capacity(PAGE),
                 now: self.printer.now,
+                written: 0,
             },
         }
     }
@@ -249,30 +255,28 @@ impl<W: Write> Clone for Json<W> {
 impl<W: Write> Output for Json<W> {
     fn data(&mut self, connection: &Conn, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
-            let taken = self.turn(connection, bytes)?;
+            let Portion { taken, .. } = self.turn(connection, bytes)?;
             bytes = bytes.get(taken..).unwrap_or_default();
         }
         Ok(())
     }
 
-    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<usize> {
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
         let id = connection.id();
         self.printer.now = timestamp(SystemTime::now());
+        self.printer.written = 0;
         let goes_on = self.printer.head(connection).goes_on;
         let (mut lines, rest) = split_lines(bytes);
         if goes_on || !self.partials.kept(id).is_empty() {
-            lines = self.line(id, lines)?;
+            lines = self.line(connection, lines)?;
         }
         // Looked at all together: nearly always, all of it is text.
         let mut text = str::from_utf8(lines).ok();
-        let mut written = 0;
-        while !lines.is_empty() && written < MAX_WRITTEN {
+        while !lines.is_empty() && self.printer.written < MAX_WRITTEN {
             let longest = self.partials.max_line;
-            let mut left = self
-                .printer
-                .write_lines(id, lines, text, longest, &mut written)?;
-            if written < MAX_WRITTEN {
-                left = self.line(id, left)?;
+            let mut left = self.printer.write_lines(id, lines, text, longest)?;
+            if self.printer.written < MAX_WRITTEN {
+                left = self.line(connection, left)?;
             }
             let done = lines.len().saturating_sub(left.len());
             text = text.and_then(|text| text.get(done..));
@@ -280,13 +284,16 @@ impl<W: Write> Output for Json<W> {
         }
         let taken = match lines {
             [] => {
-                self.begin(id, rest)?;
+                self.begin(connection, rest)?;
                 bytes.len()
             }
             left => bytes.len() - left.len() - rest.len(),
         };
         self.printer.finish()?;
-        Ok(taken)
+        Ok(Portion {
+            taken,
+            written: self.printer.written,
+        })
     }
 
     fn open(&mut self, connection: &Conn) -> io::Result<()> {
@@ -297,6 +304,7 @@ impl<W: Write> Output for Json<W> {
     fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
         let id = connection.id();
         self.printer.now = timestamp(SystemTime::now());
+        self.printer.written = 0;
         let goes_on = self.printer.heads.get(&id).is_some_and(|head| head.goes_on);
         if goes_on || !self.partials.kept(id).is_empty() {
             self.finish(id, b"")?;
@@ -339,6 +347,8 @@ struct Printer<W: Write> {
     page: Vec<u8>,
     /// The time of what is being printed.
     now: [u8; LEN],
+    /// How many bytes were handed on in this turn.
+    written: usize,
 }
 
 /// How a connection's data objects begin.
@@ -353,15 +363,14 @@ struct Head {
 }
 
 impl<W: Write> Printer<W> {
-    /// Writes whole lines up to the first that is overlong, or until a turn's worth is `written`, in
-    /// bytes, and returns the others. `text` are the same lines, if they are text.
+    /// Writes whole lines up to the first that is overlong, or until a turn's worth is written, and
+    /// returns the others. `text` are the same lines, if they are text.
     fn write_lines<'a>(
         &mut self,
         id: ConnId,
         lines: &'a [u8],
         text: Option<&str>,
         longest: usize,
-        written: &mut usize,
     ) -> io::Result<&'a [u8]> {
         let Some((head, mut pen)) = self.pen(id) else {
             return Ok(lines);
@@ -378,8 +387,7 @@ impl<W: Write> Printer<W> {
             };
             pen.write_object(head, line, text, false)?;
             from = newline.saturating_add(1);
-            *written = written.saturating_add(head.bytes.len() + line.len());
-            if *written >= MAX_WRITTEN {
+            if *pen.written >= MAX_WRITTEN {
                 break;
             }
         }
@@ -434,6 +442,7 @@ impl<W: Write> Printer<W> {
         let pen = Pen {
             shared: &self.shared,
             page: &mut self.page,
+            written: &mut self.written,
             lock: None,
         };
         Some((head, pen))
@@ -443,6 +452,7 @@ impl<W: Write> Printer<W> {
     fn finish(&mut self) -> io::Result<()> {
         if !self.page.is_empty() {
             self.shared.lock().writer.write_all(&self.page)?;
+            self.written = self.written.saturating_add(self.page.len());
             self.page.clear();
         }
         Ok(())
@@ -501,6 +511,7 @@ fn split_characters(text: &[u8]) -> (&[u8], &[u8]) {
 struct Pen<'a, W: Write> {
     shared: &'a Shared<W, ()>,
     page: &'a mut Vec<u8>,
+    written: &'a mut usize,
     /// Held from where an object outgrows the page to the object's end: nothing comes in between.
     lock: Option<MutexGuard<'a, Inner<W, ()>>>,
 }
@@ -576,6 +587,7 @@ impl<W: Write> Pen<'_, W> {
     fn hand_on(&mut self) -> io::Result<&mut Inner<W, ()>> {
         let inner = self.lock.get_or_insert_with(|| self.shared.lock());
         inner.writer.write_all(self.page)?;
+        *self.written = self.written.saturating_add(self.page.len());
         self.page.clear();
         Ok(inner)
     }

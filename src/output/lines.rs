@@ -5,13 +5,13 @@ use std::io::{self, BufWriter, Write};
 
 use memchr::memchr_iter;
 
-use super::Output;
 use super::escape::{Held, write_escaped};
 use super::label::label;
 use super::partial::{Partials, split_lines, turn_of};
 use super::shared::{Inner, Shared};
-use crate::budget::Memory;
+use super::{Output, Portion};
 use crate::error::End;
+use crate::memory::Memory;
 use crate::peer::{Conn, ConnId};
 
 /// Writes each line as soon as it is finished; lines of different connections are never spliced.
@@ -37,6 +37,8 @@ struct Printer<W: Write> {
     shown: HashMap<ConnId, Shown>,
     labels: bool,
     escape: bool,
+    /// How many bytes were written in this turn.
+    written: usize,
 }
 
 /// The connection whose unfinished line is the last thing in the output.
@@ -62,6 +64,7 @@ impl<W: Write> Lines<W> {
                 shown: HashMap::new(),
                 labels: false,
                 escape: false,
+                written: 0,
             },
         }
     }
@@ -126,6 +129,7 @@ impl<W: Write> Printer<W> {
             id,
             label,
             escape: self.escape,
+            written: &mut self.written,
         };
         let Some(held) = held.filter(|_| self.escape) else {
             pen.write(kept)?;
@@ -149,19 +153,24 @@ impl<W: Write> Clone for Lines<W> {
                 shown: HashMap::new(),
                 labels: self.printer.labels,
                 escape: self.printer.escape,
+                written: 0,
             },
         }
     }
 }
 
 impl<W: Write> Output for Lines<W> {
-    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<usize> {
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
         let taken = match self.printer.labels {
             true => turn_of(bytes, self.printer.shown(connection).label.len()),
             false => bytes.len(),
         };
+        self.printer.written = 0;
         self.data(connection, bytes.get(..taken).unwrap_or(bytes))?;
-        Ok(taken)
+        Ok(Portion {
+            taken,
+            written: self.printer.written,
+        })
     }
 
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
@@ -175,7 +184,7 @@ impl<W: Write> Output for Lines<W> {
             let kept = partials.take(id);
             printer.write(id, &kept, lines, false)?;
         }
-        let kept = partials.keep(id, rest, |id, line| {
+        let kept = partials.keep(connection, rest, |id, line| {
             printer.write(id, line, b"", false).map(|()| 0)
         })?;
         if !kept {
@@ -217,6 +226,7 @@ struct Pen<'a, W: Write> {
     id: ConnId,
     label: &'a str,
     escape: bool,
+    written: &'a mut usize,
 }
 
 impl<W: Write> Pen<'_, W> {
@@ -240,6 +250,7 @@ impl<W: Write> Pen<'_, W> {
             from = end;
             if !line.is_empty() && self.tail.is_none() {
                 self.writer.write_all(self.label.as_bytes())?;
+                *self.written = self.written.saturating_add(self.label.len());
             }
             self.print(line)?;
         }
@@ -250,6 +261,7 @@ impl<W: Write> Pen<'_, W> {
         let Some(last) = bytes.last() else {
             return Ok(());
         };
+        *self.written = self.written.saturating_add(bytes.len());
         if self.escape {
             write_escaped(self.writer, bytes)?;
         } else {

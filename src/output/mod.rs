@@ -56,20 +56,23 @@ pub trait Output {
     /// ends this stream only.
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()>;
 
-    /// Takes the first of these bytes, at least one, and returns how many it took. The sink gives the
-    /// others again in the connection's next turn. Sinks call this; by default it takes all of them,
-    /// by [`data`](Self::data).
+    /// Takes the first of these bytes, at least one. The sink gives the others again in the
+    /// connection's next turn. Sinks call this; by default it takes all of them, by
+    /// [`data`](Self::data).
     ///
     /// An output that may write much more than it is given, such as a label for each line, stops
-    /// when it has written some [`TURN`](crate::limits::TURN) bytes: without that, a few bytes that
-    /// decode to nothing but newlines would make everybody else wait.
+    /// when it has written some [`TURN`](crate::limits::TURN) bytes, and says how many it wrote:
+    /// without that, a few bytes that decode to nothing but newlines would make everybody else wait.
     ///
     /// # Errors
     ///
     /// As [`data`](Self::data).
-    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<usize> {
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
         self.data(connection, bytes)?;
-        Ok(bytes.len())
+        Ok(Portion {
+            taken: bytes.len(),
+            written: bytes.len(),
+        })
     }
 
     /// A connection completed its handshake.
@@ -102,12 +105,22 @@ pub trait Output {
     }
 }
 
+/// The part of a turn's bytes that an [`Output`] took.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Portion {
+    /// How many of them it took.
+    pub taken: usize,
+    /// How many bytes it wrote for them: the work, by which senders share the sink. A call of a
+    /// function counts as the bytes that could be written in its time.
+    pub written: usize,
+}
+
 impl<O: Output + ?Sized> Output for Box<O> {
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
         (**self).data(connection, bytes)
     }
 
-    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<usize> {
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
         (**self).turn(connection, bytes)
     }
 

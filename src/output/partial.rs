@@ -6,8 +6,8 @@ use std::ops::Deref;
 
 use memchr::{memchr_iter, memrchr};
 
-use crate::budget::{Memory, Share};
-use crate::peer::ConnId;
+use crate::memory::{Memory, Reservation};
+use crate::peer::{Conn, ConnId};
 use crate::sink::TURN;
 
 /// The beginnings of lines, one for each connection that is in the middle of one.
@@ -26,7 +26,7 @@ pub(super) struct Partials {
 #[derive(Debug)]
 struct Partial {
     bytes: Vec<u8>,
-    share: Share,
+    reservation: Reservation,
 }
 
 /// What was kept of a line, if anything was.
@@ -93,30 +93,34 @@ impl Partials {
     /// Keeps these bytes behind what is kept of this connection's line. `false` if the line
     /// outgrows the limit, or if there is no memory for it: then nothing has changed for it.
     ///
-    /// When memory is used up, the longest line has to go: `write` is called for lines of other
-    /// connections and writes them, or all but the end that it returns the length of, which is
-    /// still kept.
+    /// When memory is used up, the longest line has to go, of those whose senders hold no less than
+    /// this one: `write` is called for lines of other connections and writes them, or all but the end
+    /// that it returns the length of, which is still kept.
     pub(super) fn keep(
         &mut self,
-        id: ConnId,
+        connection: &Conn,
         bytes: &[u8],
         mut write: impl FnMut(ConnId, &[u8]) -> io::Result<usize>,
     ) -> io::Result<bool> {
         if bytes.is_empty() {
             return Ok(true);
         }
+        let id = connection.id();
         loop {
             let len = self.kept(id).len().saturating_add(bytes.len());
             if len > self.max_line {
                 return Ok(false);
             }
-            if self.reserve(id, len) {
+            if self.reserve(connection, len) {
                 if let Some(line) = self.lines.get_mut(&id) {
                     line.bytes.extend_from_slice(bytes);
                 }
                 return Ok(true);
             }
-            let longest = self.lines.iter().max_by_key(|(_, line)| line.bytes.len());
+            let memory = self.memory.used_by(&connection.memory);
+            let longest = (self.lines.iter())
+                .filter(|(_, line)| line.reservation.is_of_no_less_than(memory))
+                .max_by_key(|(_, line)| line.bytes.len());
             let Some((longest, line)) = longest.filter(|(longest, _)| **longest != id) else {
                 return Ok(false);
             };
@@ -136,29 +140,31 @@ impl Partials {
         } else if let Some(line) = self.lines.get_mut(&id) {
             line.bytes.drain(..line.bytes.len().saturating_sub(left));
             line.bytes.shrink_to_fit();
-            line.share.shrink(line.bytes.capacity());
+            line.reservation.shrink(line.bytes.capacity());
         }
     }
 
     /// Makes room for a line of `len` bytes; `false` if there is no memory for it.
-    fn reserve(&mut self, id: ConnId, len: usize) -> bool {
+    fn reserve(&mut self, connection: &Conn, len: usize) -> bool {
+        let id = connection.id();
         if let Some(line) = self.lines.get_mut(&id) {
             if len <= line.bytes.capacity() {
                 return true;
             }
             // Doubled, as a vector does: a line that comes byte by byte is not copied each time.
             let room = len.max(line.bytes.capacity() * 2).min(self.max_line);
-            if !self.memory.try_grow(&mut line.share, room) {
+            if !line.reservation.try_grow(room) {
                 return false;
             }
             line.bytes.reserve_exact(room - line.bytes.len());
             return true;
         }
-        let Some(share) = self.memory.try_take(len) else {
+        let memory = self.memory.used_by(&connection.memory);
+        let Some(reservation) = memory.try_reserve(len) else {
             return false;
         };
         let bytes = Vec::with_capacity(len);
-        self.lines.insert(id, Partial { bytes, share });
+        self.lines.insert(id, Partial { bytes, reservation });
         true
     }
 }

@@ -1,13 +1,19 @@
 //! One writer that several lanes share.
 
 use std::io::{self, BufWriter, Write};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// How much is gathered before it is written, in bytes. What is larger is written as it is: a full
 /// chunk, or a full turn, is not copied once more.
 pub(super) const BUFFER: usize = 32 * 1024;
 
 /// A buffered writer with something that belongs to it; clones share both.
+///
+/// The lock is a fair one: a lane that has held it for a millisecond leaves it to the lane that waits
+/// longest. The standard library's would go to the same lane again and again, while another waits
+/// with a short line.
 #[derive(Debug)]
 pub(super) struct Shared<W: Write, T>(Arc<Mutex<Inner<W, T>>>);
 
@@ -26,8 +32,7 @@ impl<W: Write, T: Default> Shared<W, T> {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Inner<W, T>> {
-        // A lane that panicked was not in the middle of a write: nothing in here panics.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     pub(super) fn flush(&self) -> io::Result<()> {

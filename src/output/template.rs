@@ -416,6 +416,7 @@ mod tests {
             received: 0,
             delivered: 0,
             undecoded: 0,
+            memory: crate::Memory::new(0),
         }
     }
 

@@ -55,7 +55,7 @@ pub struct Clients {
     file: Option<PathBuf>,
     /// Everyone, if there are none.
     allowed: Vec<Pattern>,
-    optional: bool,
+    pub(super) optional: bool,
 }
 
 impl Clients {

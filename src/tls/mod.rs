@@ -208,6 +208,15 @@ impl Tls {
             .collect()
     }
 
+    /// Whether clients are verified that have a certificate, and others are let in too.
+    pub(crate) fn verifies_some_clients(&self) -> bool {
+        let config = self.config();
+        config
+            .clients
+            .as_ref()
+            .is_some_and(|clients| clients.optional)
+    }
+
     pub(crate) fn accept<IO>(&self, io: IO) -> Accept<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,

@@ -44,6 +44,7 @@ pub(crate) fn check(bytes: &[u8]) {
                 received: 0,
                 delivered: 0,
                 undecoded: 0,
+                memory: crate::Memory::new(0),
             };
             is_safe(&template.name(&connection, UNIX_EPOCH));
         }

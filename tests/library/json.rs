@@ -1163,14 +1163,16 @@ mod program {
     }
 
     #[test]
-    fn the_commands_in_the_readme_work_as_pasted() {
-        let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-        let readme = fs::read_to_string(readme).unwrap();
-        let mut commands: Vec<&str> = readme
-            .lines()
+    fn the_commands_in_the_readme_and_the_guide_work_as_pasted() {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let texts =
+            ["README.md", "GUIDE.md"].map(|name| fs::read_to_string(directory.join(name)).unwrap());
+        let mut commands: Vec<&str> = texts
+            .iter()
+            .flat_map(|text| text.lines())
             .filter_map(|line| line.strip_prefix("tlsink --format json | "))
             .collect();
-        // The first one is there twice: among the everyday uses as well.
+        // README and GUIDE share the first one.
         assert_eq!(commands.len(), 3);
         commands.dedup();
         assert_eq!(commands.len(), 2);

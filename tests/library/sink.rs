@@ -9,9 +9,13 @@ use std::rc::Rc;
 
 use futures_lite::future::{block_on, poll_once};
 use tlsink::limits::{CHUNK, CREDITS, TURN};
+use tlsink::output::Portion;
 use tlsink::{Conn, Cut, Decoded, End, Output, OutputError, Peer, Server, StreamError};
 
+#[cfg(feature = "gzip")]
+use crate::common::pack::gzip;
 use crate::common::pack::zstd;
+use crate::common::zstd::with_window;
 use crate::memory::{Driven, Seen, pull, pull_one};
 use crate::press::Plain;
 
@@ -109,11 +113,14 @@ impl Output for Sip<'_> {
         unreachable!("it has turns of its own")
     }
 
-    fn turn(&mut self, conn: &Conn, bytes: &[u8]) -> io::Result<usize> {
+    fn turn(&mut self, conn: &Conn, bytes: &[u8]) -> io::Result<Portion> {
         let taken = bytes.len().min(self.most);
         let bytes = bytes[..taken].to_vec();
         self.taken.borrow_mut().push((conn.id().into(), bytes));
-        Ok(taken)
+        Ok(Portion {
+            taken,
+            written: taken,
+        })
     }
 }
 
@@ -171,6 +178,51 @@ fn an_output_gets_what_it_left_in_later_turns_in_order_and_once() {
     }
 }
 
+/// There is memory for what is left of a few turns, and more streams have one.
+#[test]
+#[cfg(feature = "gzip")]
+fn an_output_gets_each_byte_once_where_there_is_no_memory_to_keep_what_it_left() {
+    const MOST: usize = 50_000;
+    // Compressed, it is short enough for one turn, of which the output takes three parts.
+    let text = &numbered_lines(100).repeat(200)[..10 + 3 * MOST];
+    let (begin, rest) = text.split_at(10);
+    let (server, sink) = Server::builder().max_memory(1 << 20).build().unwrap();
+    let mut senders: Vec<Plain> = (0..6).map(|_| Plain::new(&server)).collect();
+    drop(server);
+    let taken = RefCell::default();
+    let output = Sip {
+        most: MOST,
+        taken: &taken,
+    };
+    let mut running = Driven::new(Box::pin(sink.run(output)));
+    // The decoders have their memory first.
+    for part in [begin, rest] {
+        for sender in &mut senders {
+            sender.remote.send(gzip(part));
+            if part == rest {
+                sender.remote.send_eof();
+            }
+            assert!(sender.connection.run().is_none());
+        }
+        assert!(part == rest || running.run().is_none());
+    }
+    while running.run().is_none() {
+        for sender in senders.iter_mut().filter(|sender| !sender.done) {
+            let report = sender.connection.run();
+            sender.done = report.is_some_and(|report| {
+                assert_eq!(report.end, End::Clean);
+                true
+            });
+        }
+    }
+    let taken = taken.borrow();
+    for sender in 1..=6 {
+        let own = taken.iter().filter(|(conn, _)| *conn == sender);
+        let all: Vec<u8> = own.flat_map(|(_, bytes)| bytes.clone()).collect();
+        assert!(all == text, "{} of {} bytes", all.len(), text.len());
+    }
+}
+
 #[test]
 fn an_output_that_takes_nothing_fails() {
     let taken = RefCell::default();
@@ -208,6 +260,47 @@ fn a_sink_with_much_to_do_gives_way_to_the_other_tasks_of_its_executor() {
         // All of it comes to two gigabytes.
         assert!(delivered.get() <= polls * 100 * TURN);
     }
+}
+
+/// Others may have something to decode all the time, of which nothing is written.
+#[test]
+fn a_line_is_flushed_though_others_go_on_decoding_to_nothing() {
+    // A frame of one empty block (RFC 8878, section 3.1.1).
+    const EMPTY: [u8; 9] = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0];
+    #[derive(Default)]
+    struct Flushes {
+        line: bool,
+        flushed: bool,
+    }
+    impl Output for Flushes {
+        fn data(&mut self, _: &Conn, bytes: &[u8]) -> io::Result<()> {
+            assert_eq!(bytes, b"line\n");
+            self.line = true;
+            Ok(())
+        }
+        fn close(&mut self, _: &Conn, _: &End) -> io::Result<()> {
+            assert!(self.flushed, "the others are through");
+            Ok(())
+        }
+        fn flush(&mut self) -> io::Result<()> {
+            self.flushed |= self.line;
+            Ok(())
+        }
+    }
+    let (server, sink) = Server::builder().build().unwrap();
+    let nothing = EMPTY.repeat(CREDITS * CHUNK / EMPTY.len());
+    let mut senders: Vec<Plain> = (0..20).map(|_| Plain::new(&server)).collect();
+    for sender in &mut senders {
+        sender.remote.send(&*nothing);
+        sender.remote.send_eof();
+        assert!(sender.connection.run().is_none());
+    }
+    let mut honest = Plain::new(&server);
+    honest.remote.send(*b"line\n");
+    assert!(honest.connection.run().is_none());
+    drop(server);
+    let mut running = Driven::new(Box::pin(sink.run(Flushes::default())));
+    assert!(running.run().is_none());
 }
 
 #[test]
@@ -285,7 +378,7 @@ fn memory_for_chunks_is_bounded_over_all_connections_and_none_starves() {
 
 #[test]
 fn windows_that_find_no_memory_end_their_stream_and_no_other() {
-    let (server, mut sink) = Server::builder().max_memory(5 << 20).build().unwrap();
+    let (server, mut sink) = Server::builder().max_memory(10 << 20).build().unwrap();
     // Each half of it uses all of the window.
     let zstd = with_window(&numbered_lines(400_000), 20);
     let (first, second) = zstd.split_at(zstd.len() / 2);
@@ -304,8 +397,8 @@ fn windows_that_find_no_memory_end_their_stream_and_no_other() {
             _ => senders.push(sender),
         }
     }
-    // Two windows of 1 MiB, with the blocks and tables around them, fit into the three quarters
-    // of 5 MiB that are for windows.
+    // Two windows of 1 MiB, with the blocks and tables around them, are less than half of the three
+    // quarters of 10 MiB that are for windows, and one sender has no more.
     assert_eq!((senders.len(), refused.len()), (2, 1));
     assert!(matches!(refused[0], End::Limit { .. }), "{refused:?}");
     for mut sender in senders {
@@ -503,17 +596,4 @@ fn bomb(len: usize) -> Vec<u8> {
         frame.extend(block);
     }
     frame
-}
-
-fn with_window(bytes: &[u8], log: u32) -> Vec<u8> {
-    use zstd_safe::{CCtx, CParameter};
-    let mut context = CCtx::create();
-    context.set_parameter(CParameter::WindowLog(log)).unwrap();
-    // Without the content size in the header, the window is what was asked for.
-    context
-        .set_parameter(CParameter::ContentSizeFlag(false))
-        .unwrap();
-    let mut out = Vec::with_capacity(zstd_safe::compress_bound(bytes.len()));
-    context.compress2(&mut out, bytes).unwrap();
-    out
 }

@@ -24,6 +24,7 @@ mod bomb;
 mod dice;
 mod faults;
 mod honest;
+mod host;
 mod machine;
 mod process;
 

@@ -43,11 +43,11 @@ fn a_clean_stream_is_receipted_with_the_checksum_of_its_decoded_bytes() {
 
 /// A client that reads on after its close_notify.
 #[test]
-fn what_the_readme_shows_of_python_and_socat_prints_the_receipt() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let readme = fs::read_to_string(readme).unwrap();
+fn the_guides_commands_for_socat_and_python_print_the_receipt() {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("GUIDE.md");
+    let guide = fs::read_to_string(guide).unwrap();
     let block = |what: &str| {
-        let mut blocks = readme.split("\n```");
+        let mut blocks = guide.split("\n```");
         let block = blocks.find(|block| block.contains(what)).unwrap();
         block.split_once('\n').unwrap().1.to_owned()
     };

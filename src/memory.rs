@@ -1,0 +1,666 @@
+//! The memory that a server's connections share.
+//!
+//! One limit holds for everything: chunks on their way to the sink, the decoders' windows, and
+//! unfinished lines. Within it, each sender has an account, and an account may hold no more than it
+//! leaves free. So there is always something for a sender that comes later: one sender that takes all
+//! that it can get leaves a half, two of them leave a quarter. No part is set aside for anybody, and
+//! nobody has to be counted. (Switches share their buffers so, by the dynamic thresholds of Choudhury
+//! and Hahne.)
+//!
+//! A sender is a verified client, or a host: an IPv4 address or an IPv6 network of 64 bits, which is
+//! the least that one host is given.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Weak};
+use std::task::{Context, Poll};
+
+use event_listener::{Event, EventListener};
+use parking_lot::{Mutex, MutexGuard};
+
+use crate::peer::{Address, Peer};
+
+/// Memory that only chunks may use, in bytes: enough to keep two hundred connections reading at
+/// full speed while everything else is taken by windows and unfinished lines.
+const TRANSIT: usize = 32 << 20;
+
+/// The memory that a server's connections share, as one of them may use it; see
+/// [`Builder::max_memory`].
+///
+/// An output that keeps bytes for its connections, as [`Lines`] keeps unfinished lines, counts
+/// them here, so that one limit holds for everything.
+///
+/// [`Builder::max_memory`]: crate::Builder::max_memory
+/// [`Lines`]: crate::output::Lines
+#[derive(Clone, Debug)]
+pub struct Memory {
+    account: Arc<Account>,
+}
+
+#[derive(Debug)]
+struct Pool {
+    /// All the memory that there is, in bytes.
+    limit: usize,
+    /// A quarter is for verified clients.
+    prefers_clients: bool,
+    used: Mutex<Used>,
+    accounts: Mutex<HashMap<Holder, Weak<Account>>>,
+}
+
+/// How the pool's memory is used.
+#[derive(Debug, Default)]
+struct Used {
+    /// Windows and lines, which may stay, in bytes.
+    kept: usize,
+    /// Chunks on their way, in bytes.
+    chunks: usize,
+    /// Accounts for whose chunks there was no memory, each once, in the order in which they are
+    /// served, and how much each asked for, in bytes.
+    waiting: VecDeque<(Arc<Account>, usize)>,
+}
+
+/// The memory of one sender.
+#[derive(Debug)]
+struct Account {
+    pool: Arc<Pool>,
+    /// None for an account that all senders share, which may use everything.
+    holder: Option<Holder>,
+    // Changed under the pool's lock only.
+    kept: AtomicUsize,
+    chunks: AtomicUsize,
+    /// Notified when there is memory for one of the account's chunks.
+    freed: Event,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Holder {
+    /// A verified client, by the first of its names.
+    Client(String),
+    /// A host, by its address, or by its network if that is an IPv6 one; and the interface of a
+    /// link-local address, else 0.
+    Host(IpAddr, u32),
+    /// A sender that has no IP address.
+    Other(Address),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// A window or a line, which may stay.
+    Kept,
+    /// A chunk, which goes soon.
+    Chunk,
+}
+
+impl Memory {
+    /// Memory of `bytes` bytes.
+    pub fn new(bytes: usize) -> Self {
+        Memory::shared(bytes, false)
+    }
+
+    /// The same; if `prefers_clients`, a quarter of it is for verified clients.
+    pub(crate) fn shared(bytes: usize, prefers_clients: bool) -> Self {
+        let pool = Arc::new(Pool {
+            limit: bytes,
+            prefers_clients,
+            used: Mutex::default(),
+            accounts: Mutex::default(),
+        });
+        Memory {
+            account: Arc::new(Account::new(pool, None)),
+        }
+    }
+
+    /// The same memory, as this sender may use it.
+    pub(crate) fn of(&self, peer: &Peer) -> Self {
+        let pool = &self.account.pool;
+        let holder = Holder::of(peer);
+        let mut accounts = pool.accounts.lock();
+        if let Some(account) = accounts.get(&holder).and_then(Weak::upgrade) {
+            return Memory { account };
+        }
+        let account = Arc::new(Account::new(Arc::clone(pool), Some(holder.clone())));
+        accounts.insert(holder, Arc::downgrade(&account));
+        Memory { account }
+    }
+
+    /// This memory, as a connection may use it that has `own`: by its account, if that is a part of
+    /// this.
+    pub(crate) fn used_by<'a>(&'a self, own: &'a Memory) -> &'a Memory {
+        match Arc::ptr_eq(&self.account.pool, &own.account.pool) {
+            true => own,
+            false => self,
+        }
+    }
+
+    /// Reserves `bytes` for something that may stay (a window, an unfinished line).
+    pub(crate) fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
+        self.account
+            .try_take(Use::Kept, bytes)
+            .then(|| self.reservation(Use::Kept, bytes))
+    }
+
+    /// Reserves `bytes` for a chunk, as soon as there is memory for it. `waiting` is the caller's
+    /// place in the queue: one for each task, kept between calls.
+    pub(crate) fn poll_reserve_chunk(
+        &self,
+        bytes: usize,
+        waiting: &mut Option<Waiting>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Reservation> {
+        // Dropped when it is known whether there was memory: then the next one is looked for.
+        let mut _woken = None;
+        loop {
+            let mut used = self.account.pool.used.lock();
+            if self.account.fits(&used, Use::Chunk, bytes) {
+                self.account.take(&mut used, Use::Chunk, bytes);
+                drop(used);
+                *waiting = None;
+                return Poll::Ready(self.reservation(Use::Chunk, bytes));
+            }
+            let queued = waiting.get_or_insert_with(|| {
+                let is_queued = |(account, _): &(_, _)| Arc::ptr_eq(account, &self.account);
+                if !used.waiting.iter().any(is_queued) {
+                    used.waiting.push_back((Arc::clone(&self.account), bytes));
+                }
+                // Under the lock: memory that is freed from here on is not missed.
+                Waiting {
+                    listener: Some(self.account.freed.listen()),
+                    account: Arc::clone(&self.account),
+                }
+            });
+            drop(used);
+            if queued.poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            _woken = waiting.take();
+        }
+    }
+
+    /// The most that can ever be reserved for something that may stay, in bytes.
+    #[cfg(feature = "zstd")]
+    pub(crate) fn most(&self) -> usize {
+        let most = self.account.room(&Used::default(), Use::Kept);
+        match self.account.holder {
+            Some(_) => most / 2,
+            None => most,
+        }
+    }
+
+    fn reservation(&self, purpose: Use, bytes: usize) -> Reservation {
+        Reservation {
+            account: Arc::clone(&self.account),
+            purpose,
+            bytes,
+        }
+    }
+}
+
+impl Account {
+    fn new(pool: Arc<Pool>, holder: Option<Holder>) -> Self {
+        Account {
+            pool,
+            holder,
+            kept: AtomicUsize::new(0),
+            chunks: AtomicUsize::new(0),
+            freed: Event::new(),
+        }
+    }
+
+    fn held(&self, purpose: Use) -> &AtomicUsize {
+        match purpose {
+            Use::Kept => &self.kept,
+            Use::Chunk => &self.chunks,
+        }
+    }
+
+    /// What all accounts together leave free for this purpose, in bytes.
+    ///
+    /// Windows leave chunks a quarter of the whole, at most [`TRANSIT`]: they come and go, and nothing
+    /// would move without them. Chunks leave windows half of what they could have: a chunk waits for
+    /// memory, while a window that finds none ends its stream.
+    fn room(&self, used: &Used, purpose: Use) -> usize {
+        let limit = match self.holder {
+            Some(Holder::Host(..) | Holder::Other(_)) if self.pool.prefers_clients => {
+                self.pool.limit / 4 * 3
+            }
+            _ => self.pool.limit,
+        };
+        let transit = (limit / 4).min(TRANSIT);
+        match purpose {
+            Use::Kept => limit
+                .saturating_sub(transit.max(used.chunks))
+                .saturating_sub(used.kept),
+            Use::Chunk => (limit.saturating_sub(used.kept) / 2)
+                .max(transit)
+                .saturating_sub(used.chunks),
+        }
+    }
+
+    fn fits(&self, used: &Used, purpose: Use, bytes: usize) -> bool {
+        let Some(left) = self.room(used, purpose).checked_sub(bytes) else {
+            return false;
+        };
+        let held = self.held(purpose).load(Relaxed);
+        self.holder.is_none() || held.saturating_add(bytes) <= left
+    }
+
+    fn take(&self, used: &mut Used, purpose: Use, bytes: usize) {
+        *used.of(purpose) += bytes;
+        self.held(purpose).fetch_add(bytes, Relaxed);
+    }
+
+    fn try_take(&self, purpose: Use, bytes: usize) -> bool {
+        let mut used = self.pool.used.lock();
+        let fits = self.fits(&used, purpose, bytes);
+        if fits {
+            self.take(&mut used, purpose, bytes);
+        }
+        fits
+    }
+
+    fn release(&self, purpose: Use, bytes: usize) {
+        let mut used = self.pool.used.lock();
+        *used.of(purpose) -= bytes;
+        self.held(purpose).fetch_sub(bytes, Relaxed);
+        wake_next(used);
+    }
+}
+
+/// Wakes one task of the next account for which there is memory.
+fn wake_next(mut used: MutexGuard<'_, Used>) {
+    let next = used.next_waiting();
+    // Not under the lock: a waker may drop what it wakes, and memory with it.
+    drop(used);
+    if let Some(account) = next {
+        account.freed.notify(1);
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        if let Some(holder) = &self.holder {
+            let mut accounts = self.pool.accounts.lock();
+            // There may be a new one by now.
+            if accounts
+                .get(holder)
+                .is_some_and(|account| account.strong_count() == 0)
+            {
+                accounts.remove(holder);
+            }
+        }
+    }
+}
+
+impl Used {
+    fn of(&mut self, purpose: Use) -> &mut usize {
+        match purpose {
+            Use::Kept => &mut self.kept,
+            Use::Chunk => &mut self.chunks,
+        }
+    }
+
+    /// The next account with a task that waits for a chunk, and with memory for it. Accounts that
+    /// nobody waits for any more are taken out.
+    fn next_waiting(&mut self) -> Option<Arc<Account>> {
+        for _ in 0..self.waiting.len() {
+            let (account, bytes) = self.waiting.pop_front()?;
+            if account.freed.total_listeners() == 0 {
+                continue;
+            }
+            let next = account
+                .fits(self, Use::Chunk, bytes)
+                .then(|| Arc::clone(&account));
+            self.waiting.push_back((account, bytes));
+            if next.is_some() {
+                return next;
+            }
+        }
+        None
+    }
+}
+
+/// A place in the queue for a chunk's memory. Whoever leaves it lets the next one look: there may be
+/// memory for more than one, or the one that left may not have taken it.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    /// There is one until it is dropped.
+    listener: Option<EventListener>,
+    account: Arc<Account>,
+}
+
+impl Waiting {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.listener {
+            Some(listener) => Pin::new(listener).poll(cx),
+            None => Poll::Ready(()),
+        }
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.listener = None;
+        wake_next(self.account.pool.used.lock());
+    }
+}
+
+/// A part of a [`Memory`]; dropping it gives it back.
+#[derive(Debug)]
+pub(crate) struct Reservation {
+    account: Arc<Account>,
+    purpose: Use,
+    bytes: usize,
+}
+
+impl Reservation {
+    /// Makes this reservation at least so large; `false` if there is no memory for that.
+    pub(crate) fn try_grow(&mut self, bytes: usize) -> bool {
+        let more = bytes.saturating_sub(self.bytes);
+        let granted = more == 0 || self.account.try_take(self.purpose, more);
+        if granted {
+            self.bytes = self.bytes.saturating_add(more);
+        }
+        granted
+    }
+
+    /// Makes this reservation at most so large.
+    pub(crate) fn shrink(&mut self, bytes: usize) {
+        let less = self.bytes.saturating_sub(bytes);
+        if less > 0 {
+            self.bytes -= less;
+            self.account.release(self.purpose, less);
+        }
+    }
+
+    /// Whether the account of this reservation holds at least as much as `memory`'s.
+    pub(crate) fn is_of_no_less_than(&self, memory: &Memory) -> bool {
+        self.account.kept.load(Relaxed) >= memory.account.kept.load(Relaxed)
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.shrink(0);
+    }
+}
+
+impl Holder {
+    fn of(peer: &Peer) -> Self {
+        if let Some(client) = peer.names().first() {
+            return Holder::Client(client.clone());
+        }
+        match peer.address() {
+            Address::Ip(address) => {
+                let zone = match address {
+                    SocketAddr::V4(_) => 0,
+                    SocketAddr::V6(address) => address.scope_id(),
+                };
+                let network = match address.ip().to_canonical() {
+                    IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
+                    ip => ip,
+                };
+                Holder::Host(network, zone)
+            }
+            other => Holder::Other(other.clone()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicBool;
+    use std::sync::atomic::Ordering::SeqCst;
+    use std::task::{Wake, Waker};
+
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    fn host(number: u8) -> Peer {
+        SocketAddr::from(([192, 0, 2, number], 9)).into()
+    }
+
+    /// Takes as much as it can get.
+    fn take_all(memory: &Memory) -> Vec<Reservation> {
+        let step = 4096;
+        std::iter::from_fn(|| memory.try_reserve(step)).collect()
+    }
+
+    fn bytes(reservations: &[Reservation]) -> usize {
+        reservations.iter().map(|one| one.bytes).sum()
+    }
+
+    #[test]
+    fn memory_that_all_share_can_be_used_up_and_comes_back() {
+        // A quarter is for chunks.
+        let memory = Memory::new(16 * MIB);
+        assert!(memory.try_reserve(13 * MIB).is_none());
+        let mut one = memory.try_reserve(11 * MIB).unwrap();
+        assert!(one.try_grow(12 * MIB));
+        assert!(!one.try_grow(12 * MIB + 1));
+        assert!(memory.try_reserve(1).is_none());
+        one.shrink(4 * MIB);
+        let other = memory.try_reserve(8 * MIB).unwrap();
+        drop((one, other));
+        assert!(memory.try_reserve(12 * MIB).is_some());
+    }
+
+    #[test]
+    fn a_sum_that_would_overflow_is_refused() {
+        let memory = Memory::new(usize::MAX);
+        let _one = memory.try_reserve(1).unwrap();
+        assert!(memory.try_reserve(usize::MAX).is_none());
+        let _other = memory.of(&host(1)).try_reserve(1).unwrap();
+        assert!(memory.of(&host(1)).try_reserve(usize::MAX).is_none());
+    }
+
+    #[test]
+    fn whatever_some_hosts_hold_another_one_gets_a_share() {
+        let all = Memory::new(64 * MIB);
+        let mut left = 48 * MIB;
+        let mut held = Vec::new();
+        for number in 1..=8 {
+            let more = take_all(&all.of(&host(number)));
+            left -= bytes(&more);
+            held.extend(more);
+            assert_eq!(left, (48 * MIB) >> number, "{number}");
+        }
+        assert!(all.of(&host(100)).try_reserve(left / 2).is_some());
+    }
+
+    #[test]
+    fn one_host_has_half_of_the_memory_on_all_its_connections_together() {
+        let all = Memory::new(64 * MIB);
+        let memory = all.of(&host(1));
+        assert!(memory.try_reserve(24 * MIB).is_some());
+        assert!(memory.try_reserve(24 * MIB + 1).is_none());
+        let _one = memory.try_reserve(20 * MIB).unwrap();
+        assert!(all.of(&host(1)).try_reserve(5 * MIB).is_none());
+        assert!(all.of(&host(2)).try_reserve(5 * MIB).is_some());
+    }
+
+    #[test]
+    fn senders_without_a_name_leave_a_quarter_to_verified_clients() {
+        let all = Memory::shared(64 * MIB, true);
+        let hosts: Vec<_> = (0..100)
+            .flat_map(|number| take_all(&all.of(&host(number))))
+            .collect();
+        let client = all.of(&host(1).named("boiler"));
+        // Of theirs, a quarter is for chunks too.
+        assert!(bytes(&hosts) <= 36 * MIB);
+        assert!(client.try_reserve(6 * MIB).is_some());
+        // Where nobody is verified, or everybody, nothing is put aside.
+        let all = Memory::shared(64 * MIB, false);
+        assert!(all.of(&host(1)).try_reserve(24 * MIB).is_some());
+    }
+
+    #[test]
+    fn chunks_and_windows_leave_each_other_room() {
+        let all = Memory::new(16 * MIB);
+        let mut chunks = Vec::new();
+        for number in 0..100 {
+            let memory = all.of(&host(number));
+            while let Poll::Ready(chunk) = poll_chunk(&memory, &mut None) {
+                chunks.push(chunk);
+            }
+        }
+        assert!(bytes(&chunks) <= 8 * MIB);
+        assert!(all.of(&host(200)).try_reserve(4 * MIB).is_some());
+        drop(chunks);
+        let _windows: Vec<_> = (0..100)
+            .flat_map(|number| take_all(&all.of(&host(number))))
+            .collect();
+        assert!(poll_chunk(&all.of(&host(200)), &mut None).is_ready());
+    }
+
+    #[test]
+    fn a_sender_is_a_client_or_a_host_or_a_network() {
+        let holder = |address: &str| {
+            let address: SocketAddr = address.parse().unwrap();
+            Holder::of(&address.into())
+        };
+        for (one, other, is_same) in [
+            ("192.0.2.7:9", "192.0.2.7:8", true),
+            ("192.0.2.7:9", "192.0.2.8:9", false),
+            ("192.0.2.7:9", "[::ffff:192.0.2.7]:9", true),
+            ("[2001:db8::1]:9", "[2001:db8::ffff:1]:9", true),
+            ("[2001:db8::1]:9", "[2001:db8:0:1::1]:9", false),
+            ("[fe80::1%4]:9", "[fe80::2%4]:9", true),
+            ("[fe80::1%4]:9", "[fe80::1%5]:9", false),
+        ] {
+            assert_eq!(holder(one) == holder(other), is_same, "{one} {other}");
+        }
+        let named = |number| Holder::of(&host(number).named("boiler"));
+        assert_eq!(named(1), named(2));
+        assert_ne!(named(1), Holder::of(&Peer::label("boiler")));
+    }
+
+    #[test]
+    fn an_account_is_gone_with_its_last_use() {
+        let all = Memory::new(MIB);
+        let memory = all.of(&host(1));
+        let reservation = memory.try_reserve(1).unwrap();
+        drop(memory);
+        assert_eq!(all.account.pool.accounts.lock().len(), 1);
+        drop(reservation);
+        assert_eq!(all.account.pool.accounts.lock().len(), 0);
+    }
+
+    #[derive(Default)]
+    struct Flag(AtomicBool);
+
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {
+            self.0.store(true, SeqCst);
+        }
+    }
+
+    impl Flag {
+        fn is_woken(&self) -> bool {
+            self.0.swap(false, SeqCst)
+        }
+    }
+
+    const CHUNK: usize = MIB / 16;
+
+    fn poll_chunk(memory: &Memory, waiting: &mut Option<Waiting>) -> Poll<Reservation> {
+        let mut cx = Context::from_waker(Waker::noop());
+        memory.poll_reserve_chunk(CHUNK, waiting, &mut cx)
+    }
+
+    /// A task that waits for a chunk.
+    struct Task {
+        memory: Memory,
+        flag: Arc<Flag>,
+        waiting: Option<Waiting>,
+    }
+
+    impl Task {
+        fn new(all: &Memory, number: u8) -> Self {
+            Task {
+                memory: all.of(&host(number)),
+                flag: Arc::default(),
+                waiting: None,
+            }
+        }
+
+        fn poll(&mut self) -> Option<Reservation> {
+            let waker = Waker::from(Arc::clone(&self.flag));
+            let mut cx = Context::from_waker(&waker);
+            let memory = &self.memory;
+            match memory.poll_reserve_chunk(CHUNK, &mut self.waiting, &mut cx) {
+                Poll::Ready(chunk) => Some(chunk),
+                Poll::Pending => None,
+            }
+        }
+    }
+
+    /// One host has taken all the chunks that it can get, and has tasks that wait for more; then
+    /// another one has taken the rest, and waits too.
+    fn crowded(all: &Memory) -> (Vec<Reservation>, Vec<Task>) {
+        let mut chunks = Vec::new();
+        let mut tasks = Vec::new();
+        for number in [1, 2, 3] {
+            for _ in 0..3 {
+                let mut task = Task::new(all, number);
+                chunks.extend(std::iter::from_fn(|| task.poll()));
+                tasks.push(task);
+            }
+        }
+        (chunks, tasks)
+    }
+
+    #[test]
+    fn freed_memory_goes_to_one_account_after_the_other() {
+        let all = Memory::new(4 * MIB);
+        let (mut chunks, mut tasks) = crowded(&all);
+        assert!(tasks.iter().all(|task| !task.flag.is_woken()));
+        let mut served = [0; 3];
+        while served.iter().sum::<usize>() < tasks.len() {
+            // The oldest are the first host's, which has the most.
+            drop(chunks.remove(0));
+            for (number, task) in tasks.iter_mut().enumerate() {
+                if task.flag.is_woken()
+                    && let Some(chunk) = task.poll()
+                {
+                    served[number / 3] += 1;
+                    chunks.push(chunk);
+                }
+            }
+        }
+        assert_eq!(served, [3; 3]);
+    }
+
+    #[test]
+    fn a_task_that_goes_away_leaves_its_turn_to_another() {
+        let all = Memory::new(4 * MIB);
+        let (mut chunks, mut tasks) = crowded(&all);
+        drop(chunks.drain(..4));
+        let woken = tasks.iter().position(|task| task.flag.is_woken());
+        tasks.remove(woken.expect("there is memory for one"));
+        let mut got = 0;
+        for task in &mut tasks {
+            if task.flag.is_woken() {
+                got += usize::from(task.poll().is_some());
+            }
+        }
+        assert!(got > 0);
+    }
+
+    #[test]
+    fn memory_for_several_chunks_wakes_several_tasks() {
+        let all = Memory::new(4 * MIB);
+        let window = all.try_reserve(3 * MIB).unwrap();
+        let (chunks, mut tasks) = crowded(&all);
+        let before = chunks.len();
+        // At once, there is room for as many more.
+        drop(window);
+        let mut more = Vec::new();
+        while let Some(task) = tasks.iter_mut().find(|task| task.flag.is_woken()) {
+            more.extend(task.poll());
+        }
+        assert!(more.len() >= tasks.len().min(before), "{}", more.len());
+    }
+}

@@ -1,0 +1,499 @@
+//! The sink: receives events, decodes in turns, delivers.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::Arc;
+
+use futures_lite::future;
+
+use crate::decode::Format;
+use crate::error::{Cut, End, OutputError, StreamError};
+use crate::event::{Event, Kind};
+use crate::lane::Inbox;
+use crate::memory::Memory;
+use crate::output::{Output, Portion};
+use crate::peer::{Conn, ConnId};
+use crate::totals::{Counters, Totals};
+
+mod schedule;
+mod stream;
+
+use schedule::Schedule;
+use stream::{Buffers, LEAST_WORK, Source, Step, Stream};
+
+/// The most that one turn delivers, in bytes. A chunk that decodes to gigabytes has the sink for
+/// so long (a few hundred microseconds), then everyone else has a turn.
+pub const TURN: usize = 256 * 1024;
+
+/// Steps after which a stream that is through is flushed, and its verdict is due, even if there is
+/// more to decode: others may go on forever, and its sender waits for a receipt. A step is at most
+/// a [`TURN`], and a flush for each few streams costs nothing beside their handshakes.
+const UNFLUSHED: usize = 8;
+
+/// Work after which the output is flushed, even if there is more to decode, in bytes: a line that was
+/// delivered before it waits no longer for that, which is a few milliseconds.
+const UNFLUSHED_WORK: usize = 8 * TURN;
+
+/// Steps after which the executor's other tasks come first. Few as they are, they are usually all
+/// that there was to do.
+const STEPS: usize = 8;
+
+/// Work after which the executor's other tasks come first, in bytes: about a millisecond.
+const STEPS_WORK: usize = 2 * TURN;
+
+/// The most that is still decoded of streams that the server has cut, all together, in bytes. The last
+/// lines of thousands of live senders fit into it, and a slow output takes it in a moment.
+const AFTER_CUT: usize = 4 * TURN;
+
+/// Decodes and delivers what a [`Server`]'s connections receive.
+///
+/// It owns a queue and a decoder for each connection. Connections that have something to decode
+/// take turns, each of at most [`TURN`] bytes of output. What a connection sent is delivered in
+/// order, and before the error behind it.
+///
+/// Use it in one of two ways: pull with [`next`](Self::next), or push into an [`Output`] with
+/// [`run`](Self::run). Both end when the server is [stopped](crate::Server::stop) and all its
+/// connections are through. When a sink is dropped before that, its connections end as
+/// [`Cut::SinkGone`](crate::Cut::SinkGone).
+///
+/// [`Server`]: crate::Server
+#[derive(Debug)]
+pub struct Sink {
+    inbox: Inbox,
+    // Boxed: a table has room for more than what is in it.
+    streams: HashMap<ConnId, Box<Stream>>,
+    schedule: Schedule,
+    /// The stream that had the last turn and has more to do. It waits again with the next step, once
+    /// the work of its turn is known.
+    unscheduled: Option<ConnId>,
+    buffers: Buffers,
+    /// Streams that are through, whose connections are still to hear of it.
+    closed: Vec<Closed>,
+    /// What is left of [`AFTER_CUT`], until there is nothing to do.
+    after_cut: usize,
+    /// The work of all turns, in bytes.
+    work: u64,
+    counters: Arc<Counters>,
+    settings: Settings,
+}
+
+/// What [`Sink::next`] found.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Decoded<'a> {
+    /// A connection completed its handshake.
+    Open(&'a Conn),
+    /// Decoded bytes of a connection; never empty, and at most [`TURN`] of them.
+    Data(&'a Conn, &'a [u8]),
+    /// A connection is through: nothing more comes from it.
+    Close(&'a Conn, &'a End),
+}
+
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) format: Format,
+    /// The largest zstd window, in bytes.
+    pub(crate) max_window: u64,
+    /// The memory that all connections share.
+    pub(crate) memory: Memory,
+    /// The most that one stream may be decoded to, in bytes.
+    pub(crate) max_decoded: u64,
+    /// Whether checksums are taken, for receipts.
+    pub(crate) checksums: bool,
+}
+
+#[derive(Debug)]
+struct Closed {
+    stream: Box<Stream>,
+    end: End,
+}
+
+impl Sink {
+    pub(crate) fn new(inbox: Inbox, settings: Settings) -> Self {
+        Sink {
+            inbox,
+            streams: HashMap::new(),
+            schedule: Schedule::default(),
+            unscheduled: None,
+            buffers: Buffers::new(),
+            closed: Vec::new(),
+            after_cut: AFTER_CUT,
+            work: 0,
+            counters: Arc::default(),
+            settings,
+        }
+    }
+
+    /// Waits for the next thing to happen; `None` when nothing will. To keep what it lends, or to
+    /// have a stream of it, see [`into_stream`](Self::into_stream).
+    ///
+    /// Calling it again says that the last result is dealt with: only then does its chunk's credit
+    /// return, or does a closed connection hear how it ended and make place for another. Dropping
+    /// the future loses nothing.
+    pub async fn next(&mut self) -> Option<Decoded<'_>> {
+        self.settle();
+        let mut steps = 0;
+        let step = loop {
+            match self.step() {
+                Step::Idle if !self.wait().await => return None,
+                Step::Idle => {}
+                Step::Nothing => {
+                    steps += 1;
+                    if steps % STEPS == 0 {
+                        future::yield_now().await;
+                    }
+                }
+                step => break step,
+            }
+        };
+        self.hand_over(step)
+    }
+
+    /// Delivers everything to `output`, until nothing more comes.
+    ///
+    /// The output is flushed whenever there is nothing more to decode, and soon after a stream's
+    /// end. A connection hears how it ended after the flush that follows its end. Before it is
+    /// through with what there is to do, other tasks of its executor have their turns.
+    ///
+    /// # Errors
+    ///
+    /// When the output fails, other than with a [`StreamError`], which ends one stream. What it was
+    /// given last may be lost, and all that is open ends as
+    /// [`Cut::SinkGone`](crate::Cut::SinkGone). The server does not stop by itself.
+    ///
+    /// # Blocking
+    ///
+    /// When the output blocks, the executor's thread does; see [`run_blocking`](Self::run_blocking).
+    pub async fn run(mut self, mut output: impl Output) -> Result<Totals, OutputError> {
+        let (mut steps, mut unflushed) = (0, 0);
+        let (mut yielded_at, mut flushed_at) = (0, 0);
+        loop {
+            steps += 1;
+            if steps == STEPS || self.work - yielded_at >= STEPS_WORK as u64 {
+                (steps, yielded_at) = (0, self.work);
+                future::yield_now().await;
+            }
+            let step = self.step();
+            let done = self
+                .deliver(step, &mut output)
+                .or_else(|error| self.fail_stream(step, error));
+            let idle = matches!(step, Step::Idle);
+            unflushed += usize::from(!self.closed.is_empty());
+            let flush =
+                idle || unflushed >= UNFLUSHED || self.work - flushed_at >= UNFLUSHED_WORK as u64;
+            done.and_then(|()| if flush { output.flush() } else { Ok(()) })
+                .map_err(|source| self.failed(source))?;
+            if flush {
+                self.counters.flushed.set(self.counters.delivered.value());
+                self.settle();
+                (unflushed, flushed_at) = (0, self.work);
+            }
+            if idle && !self.wait().await {
+                return Ok(self.totals());
+            }
+        }
+    }
+
+    /// Gives the output what a step found. Bytes that it does not take now it gets in the stream's
+    /// next turn.
+    fn deliver(&mut self, step: Step, output: &mut impl Output) -> io::Result<()> {
+        let mut all = Portion::default();
+        loop {
+            let len = match self.event(step) {
+                Some(Decoded::Open(conn)) => return output.open(conn),
+                Some(Decoded::Close(conn, end)) => return output.close(conn, end),
+                Some(Decoded::Data(conn, bytes)) => {
+                    let rest = bytes.get(all.taken..).unwrap_or_default();
+                    let portion = output.turn(conn, rest)?;
+                    match portion.taken.min(rest.len()) {
+                        0 => return Err(io::ErrorKind::WriteZero.into()),
+                        taken => all.taken = all.taken.saturating_add(taken),
+                    }
+                    all.written = all.written.saturating_add(portion.written);
+                    bytes.len()
+                }
+                None => return Ok(()),
+            };
+            if self.is_dealt_with(step, len, all) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Notes which portion of a step's bytes the output took, and keeps the others for the stream's
+    /// next turn. `false` if there is no memory to keep them in.
+    fn is_dealt_with(&mut self, step: Step, len: usize, portion: Portion) -> bool {
+        let Step::Data(id, source) = step else {
+            return true;
+        };
+        let is_simple = portion.taken == len
+            && portion.written.saturating_sub(len) < LEAST_WORK
+            && source != Source::Rest
+            && !self.settings.checksums;
+        if is_simple {
+            // As it nearly always is: there is nothing to note.
+            return true;
+        }
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return true;
+        };
+        let kept = stream.take(source, &mut self.buffers, portion.taken, &self.settings);
+        let Some(left) = kept else {
+            return false;
+        };
+        // What was decoded is counted by now, what was written for it is not.
+        let more = portion.written.saturating_sub(len);
+        self.schedule.charge(&mut stream.account, more);
+        self.work = self.work.saturating_add(more as u64);
+        if left > 0 {
+            if stream.link.is_cut() {
+                // The output wrote more than its turn's worth.
+                self.after_cut = self.after_cut.saturating_sub(2 * TURN);
+            }
+            self.counters.delivered.take_back(left as u64);
+            self.unscheduled = Some(id);
+        }
+        true
+    }
+
+    /// [`run`](Self::run) on the caller's thread, for outputs that block.
+    ///
+    /// # Errors
+    ///
+    /// As [`run`](Self::run).
+    ///
+    /// # Blocking
+    ///
+    /// Until nothing more comes.
+    pub fn run_blocking(self, output: impl Output) -> Result<Totals, OutputError> {
+        future::block_on(self.run(output))
+    }
+
+    /// The memory that this sink shares with its server, for outputs that keep bytes.
+    pub fn memory(&self) -> Memory {
+        self.settings.memory.clone()
+    }
+
+    /// What this sink has handled so far.
+    pub fn totals(&self) -> Totals {
+        self.counters.totals()
+    }
+
+    pub(crate) fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Ends the stream that a step was about, if the output's error concerns no other. What the
+    /// output was given with that step counts as not delivered.
+    fn fail_stream(&mut self, step: Step, error: io::Error) -> io::Result<()> {
+        let end = End::from(error.downcast::<StreamError>()?);
+        match step {
+            Step::Open(id) | Step::Data(id, _) => {
+                if let Some(stream) = self.streams.get_mut(&id) {
+                    let refused = stream.bytes(step, &self.buffers).len();
+                    self.counters.delivered.take_back(refused as u64);
+                    stream.take_back(refused, end);
+                }
+            }
+            Step::Close(_) => {
+                if let Some(closed) = self.closed.last_mut() {
+                    closed.end = end;
+                }
+            }
+            Step::Nothing | Step::Idle => {}
+        }
+        Ok(())
+    }
+
+    fn failed(&self, source: io::Error) -> OutputError {
+        let totals = self.totals();
+        OutputError {
+            source,
+            streams: self.streams.len() + self.closed.len(),
+            unflushed: totals.delivered.saturating_sub(totals.flushed),
+        }
+    }
+
+    /// Tells the closed connections how they ended.
+    fn settle(&mut self) {
+        for Closed { stream, end } in self.closed.drain(..) {
+            let is_check = stream.conn.received == 0 && end.is_departure();
+            self.counters.clean.add(u64::from(end.is_clean()));
+            self.counters.health_checks.add(u64::from(is_check));
+            stream.settle(end);
+        }
+    }
+
+    /// Waits for an event; `false` when none will come.
+    async fn wait(&mut self) -> bool {
+        let event = future::poll_fn(|cx| self.inbox.poll_next(cx)).await;
+        event.map(|event| self.receive(event)).is_some()
+    }
+
+    fn step(&mut self) -> Step {
+        self.buffers.release();
+        if let Some(id) = self.unscheduled.take()
+            && let Some(stream) = self.streams.get_mut(&id)
+        {
+            self.schedule.push(id, &mut stream.account);
+        }
+        while let Some(event) = self.inbox.next() {
+            self.receive(event);
+        }
+        while let Some(id) = self.schedule.pop() {
+            let Some(stream) = self.streams.get_mut(&id) else {
+                continue;
+            };
+            let is_cut = stream.link.is_cut();
+            if is_cut && self.after_cut == 0 {
+                stream.drop_undecoded();
+            }
+            let (step, work) = stream.turn(&mut self.buffers, &self.settings);
+            self.schedule.charge(&mut stream.account, work);
+            self.work = self.work.saturating_add(work as u64);
+            let delivered = stream.bytes(step, &self.buffers).len();
+            self.counters.delivered.add(delivered as u64);
+            if is_cut {
+                let least = match step {
+                    Step::Nothing => LEAST_WORK,
+                    _ => 0,
+                };
+                self.after_cut = self.after_cut.saturating_sub(delivered.max(least));
+            }
+            match step {
+                Step::Close(_) => {
+                    if let Some(stream) = self.streams.remove(&id) {
+                        let end = stream.end();
+                        self.closed.push(Closed { stream, end });
+                    }
+                }
+                _ if stream.has_more() => self.unscheduled = Some(id),
+                _ => {}
+            }
+            if step == Step::Open(id) {
+                self.counters.connections.add(1);
+            }
+            return step;
+        }
+        self.after_cut = AFTER_CUT;
+        Step::Idle
+    }
+
+    /// Shows what a step found, and takes its checksum: what is shown is what counts.
+    fn hand_over(&mut self, step: Step) -> Option<Decoded<'_>> {
+        if let Step::Data(id, _) = step
+            && self.settings.checksums
+            && let Some(stream) = self.streams.get_mut(&id)
+        {
+            stream.checksum(step, &self.buffers, usize::MAX);
+        }
+        self.event(step)
+    }
+
+    fn event(&self, step: Step) -> Option<Decoded<'_>> {
+        match step {
+            Step::Open(id) => Some(Decoded::Open(&self.streams.get(&id)?.conn)),
+            Step::Data(id, _) => {
+                let stream = self.streams.get(&id)?;
+                let bytes = stream.bytes(step, &self.buffers);
+                Some(Decoded::Data(&stream.conn, bytes))
+            }
+            Step::Close(_) => {
+                let closed = self.closed.last()?;
+                Some(Decoded::Close(&closed.stream.conn, &closed.end))
+            }
+            Step::Nothing | Step::Idle => None,
+        }
+    }
+
+    fn receive(&mut self, Event { id, kind }: Event) {
+        if let Kind::Open(open) = kind {
+            let mut stream = Box::new(Stream::new(id, *open, &self.settings));
+            self.schedule.push(id, &mut stream.account);
+            self.streams.insert(id, stream);
+            return;
+        }
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return;
+        };
+        match kind {
+            Kind::Open(_) => {}
+            Kind::Data(chunk) => {
+                self.counters.received.add(chunk.len() as u64);
+                stream.receive(chunk);
+            }
+            Kind::Close(close) => stream.close(close),
+        }
+        self.schedule.push(id, &mut stream.account);
+    }
+}
+
+impl Drop for Sink {
+    /// Whatever is not settled by now never will be.
+    fn drop(&mut self) {
+        // What is in the channel would stay there for as long as anyone can send.
+        self.inbox.close();
+        let open = self.streams.drain().map(|(_, stream)| stream);
+        let closed = self.closed.drain(..).map(|closed| closed.stream);
+        for stream in open.chain(closed) {
+            stream.link.refuse();
+            stream.settle(End::Cut(Cut::SinkGone));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_lite::future::{block_on, poll_once};
+    use futures_lite::io::Cursor;
+
+    use super::*;
+    use crate::{Peer, Server};
+
+    #[test]
+    fn the_checksum_is_of_what_is_handed_over_not_of_what_was_decoded() {
+        let (server, mut sink) = Server::builder().receipts(true).build().unwrap();
+        let io = Cursor::new(b"hello\n".to_vec());
+        let mut connection = server.plain(io, Peer::label("test"));
+        assert!(block_on(poll_once(&mut connection)).is_none());
+        block_on(sink.wait());
+        assert!(matches!(sink.step(), Step::Open(_)));
+        let step = sink.step();
+        let Step::Data(id, Source::Decoded(6)) = step else {
+            panic!("it was not decoded");
+        };
+        sink.buffers.output[0] ^= 1;
+        sink.hand_over(step);
+        assert_eq!(sink.streams[&id].crc32c, crc32c::crc32c(b"iello\n"));
+    }
+
+    #[test]
+    #[cfg(feature = "zstd")]
+    fn a_turn_is_not_longer_for_what_decodes_to_nothing() {
+        use crate::event::CHUNK;
+
+        // A frame of one empty block (RFC 8878, section 3.1.1).
+        const EMPTY: [u8; 9] = [0x28, 0xb5, 0x2f, 0xfd, 0x20, 0, 1, 0, 0];
+        let (server, mut sink) = Server::builder().build().unwrap();
+        let mut connections = [EMPTY.repeat(CHUNK / EMPTY.len()), b"line\n".to_vec()]
+            .map(|bytes| server.plain(Cursor::new(bytes), Peer::label("test")));
+        for connection in &mut connections {
+            assert!(block_on(poll_once(connection)).is_none());
+        }
+        block_on(sink.wait());
+        assert!(matches!(sink.step(), Step::Open(_)));
+        assert!(matches!(sink.step(), Step::Open(_)));
+        assert!(matches!(sink.step(), Step::Nothing));
+        // The other's turn comes after that.
+        assert!(matches!(sink.step(), Step::Data(_, Source::Decoded(5))));
+        let mut turns = 1;
+        loop {
+            match sink.step() {
+                Step::Nothing => turns += 1,
+                Step::Idle => break,
+                _ => {}
+            }
+        }
+        assert_eq!(turns, CHUNK.div_ceil(stream::BITE));
+    }
+}

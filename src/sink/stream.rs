@@ -1,0 +1,344 @@
+//! One stream on the sink's side: its queue of chunks, its decoder, and the turns that it has.
+
+use std::collections::VecDeque;
+
+use super::schedule::Account;
+use super::{Settings, TURN};
+use crate::decode::{Decoder, Limits};
+use crate::error::{Cut, End};
+use crate::event::{Chunk, Close, Open};
+use crate::limit::Limit;
+use crate::link::{SinkLink, Verdict};
+use crate::memory::Reservation;
+use crate::peer::{Conn, ConnId};
+
+/// The most input that one turn decodes, in bytes. Input that decodes to nothing, such as one empty
+/// zstd frame after another, has no longer turns than other input.
+pub(super) const BITE: usize = 16 * 1024;
+
+/// The work of a turn that does next to nothing, in bytes: looking up the stream takes about as
+/// long as decoding so many.
+pub(super) const LEAST_WORK: usize = 1024;
+
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) conn: Conn,
+    pub(super) link: SinkLink,
+    decoder: Decoder,
+    queue: VecDeque<Chunk>,
+    /// How much of the first chunk is decoded, in bytes.
+    at: usize,
+    /// Decoded bytes that the output did not take in the stream's last turn.
+    rest: Option<Box<Rest>>,
+    /// CRC-32C of the delivered bytes, if there are to be receipts.
+    pub(super) crc32c: u32,
+    announced: bool,
+    pub(super) account: Account,
+    /// Why the sink drops what else arrives of the stream.
+    refused: Option<Box<End>>,
+    close: Option<Box<Close>>,
+}
+
+#[derive(Debug)]
+struct Rest {
+    bytes: Vec<u8>,
+    /// How many of them the output has taken.
+    at: usize,
+    _memory: Reservation,
+}
+
+/// The result of a turn. The bytes are borrowed later, by [`Stream::bytes`]: nothing may be borrowed
+/// while the sink looks for something to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    Open(ConnId),
+    Data(ConnId, Source),
+    Close(ConnId),
+    /// The turn brought nothing.
+    Nothing,
+    /// No stream has anything to do. Events may bring more.
+    Idle,
+}
+
+/// Where the bytes of a [`Step::Data`] are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// The first bytes of the output buffer, so many.
+    Decoded(usize),
+    /// The spent chunk, from this byte on: it is passed through.
+    Spent(usize),
+    /// The stream's rest.
+    Rest,
+}
+
+/// The buffers that a turn works with, which the streams share.
+#[derive(Debug)]
+pub(super) struct Buffers {
+    /// A turn's decoded bytes.
+    pub(super) output: Vec<u8>,
+    /// The chunk that the last turn was done with. Its credit returns with the next turn.
+    spent: Option<Chunk>,
+}
+
+impl Buffers {
+    pub(super) fn new() -> Self {
+        Buffers {
+            output: vec![0; TURN],
+            spent: None,
+        }
+    }
+
+    /// Gives back the credit of the chunk that the last turn was done with.
+    pub(super) fn release(&mut self) {
+        self.spent = None;
+    }
+}
+
+impl Stream {
+    pub(super) fn new(id: ConnId, open: Open, settings: &Settings) -> Self {
+        let limits = Limits {
+            max_window: settings.max_window,
+            memory: open.memory.clone(),
+        };
+        Stream {
+            conn: Conn {
+                id,
+                peer: open.peer,
+                format: settings.format,
+                received: 0,
+                delivered: 0,
+                undecoded: 0,
+                memory: open.memory,
+            },
+            link: open.link,
+            decoder: Decoder::new(settings.format, &limits),
+            queue: VecDeque::new(),
+            at: 0,
+            rest: None,
+            crc32c: 0,
+            announced: false,
+            account: Account::default(),
+            refused: None,
+            close: None,
+        }
+    }
+
+    pub(super) fn receive(&mut self, chunk: Chunk) {
+        self.conn.received = self.conn.received.saturating_add(chunk.len() as u64);
+        self.queue.push_back(chunk);
+    }
+
+    pub(super) fn close(&mut self, close: Box<Close>) {
+        self.close = Some(close);
+    }
+
+    /// Whether the stream has something to do.
+    pub(super) fn has_more(&self) -> bool {
+        self.rest.is_some() || !self.queue.is_empty() || self.close.is_some()
+    }
+
+    /// Does the next thing, and says how much work it was, in bytes.
+    pub(super) fn turn(&mut self, buffers: &mut Buffers, settings: &Settings) -> (Step, usize) {
+        let (step, read) = self.next_step(buffers, settings);
+        if self.queue.is_empty() {
+            // A connection that waits for its peer holds no memory that it does not need.
+            self.queue = VecDeque::new();
+        }
+        let written = self.bytes(step, buffers).len();
+        // A full turn's work is to decode the most of either, input that decodes to nothing or output.
+        let decoding = read.saturating_sub(written).saturating_mul(TURN / BITE);
+        let work = written.max(decoding);
+        (step, work.max(LEAST_WORK))
+    }
+
+    /// The next step, and how many bytes of input were decoded for it.
+    fn next_step(&mut self, buffers: &mut Buffers, settings: &Settings) -> (Step, usize) {
+        let id = self.conn.id;
+        if !std::mem::replace(&mut self.announced, true) {
+            return (Step::Open(id), 0);
+        }
+        if let Some(rest) = &self.rest {
+            let len = rest.bytes.len() - rest.at;
+            self.conn.delivered = self.conn.delivered.saturating_add(len as u64);
+            return (Step::Data(id, Source::Rest), 0);
+        }
+        if self.refused.is_some() {
+            self.queue.clear();
+            return match &self.close {
+                Some(_) => (Step::Close(id), 0),
+                None => (Step::Nothing, 0),
+            };
+        }
+        let allowed = settings.max_decoded.saturating_sub(self.conn.delivered);
+        match self.queue.front() {
+            Some(chunk)
+                if self.decoder.is_transparent()
+                    && chunk.len().saturating_sub(self.at) as u64 <= allowed =>
+            {
+                let from = std::mem::take(&mut self.at);
+                let len = chunk.len().saturating_sub(from);
+                self.conn.delivered = self.conn.delivered.saturating_add(len as u64);
+                buffers.spent = self.queue.pop_front();
+                (Step::Data(id, Source::Spent(from)), 0)
+            }
+            Some(_) => self.decode(buffers, allowed),
+            None if self.close.is_some() => {
+                self.decoder.settle();
+                match self.decode(buffers, allowed) {
+                    (Step::Nothing, read) if self.refused.is_none() => (Step::Close(id), read),
+                    step => step,
+                }
+            }
+            None => (Step::Nothing, 0),
+        }
+    }
+
+    /// Decodes the next of the first chunk, or of nothing, to at most `allowed` bytes.
+    fn decode(&mut self, buffers: &mut Buffers, allowed: u64) -> (Step, usize) {
+        let input = self.queue.front().map_or(&[][..], |chunk| chunk);
+        // One byte of room beyond the limit tells whether there is more than it allows.
+        let most = usize::try_from(allowed.saturating_add(1)).unwrap_or(usize::MAX);
+        let room = buffers.output.len().min(most);
+        let bite = self.at..self.at.saturating_add(BITE).min(input.len());
+        let step = self.decoder.decode(
+            input.get(bite).unwrap_or_default(),
+            buffers.output.get_mut(..room).unwrap_or_default(),
+        );
+        self.at = self.at.saturating_add(step.read);
+        self.conn.format = self.decoder.format();
+        let mut written = step.written;
+        if let Some(fault) = step.fault {
+            self.refuse(fault.into());
+        } else if written as u64 > allowed {
+            written -= 1;
+            self.refuse(End::Limit(Limit::Decoded {
+                most: self.conn.delivered.saturating_add(allowed),
+            }));
+        } else if self.at >= input.len() && written < room {
+            buffers.spent = self.queue.pop_front();
+            self.at = 0;
+        }
+        self.conn.delivered = self.conn.delivered.saturating_add(written as u64);
+        let found = match written {
+            0 => Step::Nothing,
+            written => Step::Data(self.conn.id, Source::Decoded(written)),
+        };
+        (found, step.read)
+    }
+
+    /// The bytes of a step that this stream has taken.
+    pub(super) fn bytes<'a>(&'a self, step: Step, buffers: &'a Buffers) -> &'a [u8] {
+        let Step::Data(_, source) = step else {
+            return &[];
+        };
+        let bytes = match source {
+            Source::Decoded(len) => buffers.output.get(..len),
+            Source::Spent(from) => buffers.spent.as_deref().and_then(|chunk| chunk.get(from..)),
+            Source::Rest => self
+                .rest
+                .as_ref()
+                .and_then(|rest| rest.bytes.get(rest.at..)),
+        };
+        bytes.unwrap_or_default()
+    }
+
+    /// Adds the first bytes of a step, so many, to the stream's checksum.
+    pub(super) fn checksum(&mut self, step: Step, buffers: &Buffers, taken: usize) {
+        let bytes = self.bytes(step, buffers);
+        let taken = bytes.get(..taken).unwrap_or(bytes);
+        self.crc32c = crc32c::crc32c_append(self.crc32c, taken);
+    }
+
+    /// Notes that the output took the first bytes of a step, so many, and keeps the others for the
+    /// stream's next turn. Returns how many it keeps; `None`, without any change, if there is no
+    /// memory to keep them in.
+    pub(super) fn take(
+        &mut self,
+        source: Source,
+        buffers: &mut Buffers,
+        taken: usize,
+        settings: &Settings,
+    ) -> Option<usize> {
+        let step = Step::Data(self.conn.id, source);
+        let bytes = self.bytes(step, buffers);
+        let left = bytes.get(taken..).unwrap_or_default();
+        let len = left.len();
+        let rest = match source {
+            Source::Decoded(_) if len > 0 => Some(Box::new(Rest {
+                _memory: self.conn.memory.try_reserve(len)?,
+                bytes: left.to_vec(),
+                at: 0,
+            })),
+            _ => None,
+        };
+        if settings.checksums {
+            self.checksum(step, buffers, taken);
+        }
+        match source {
+            Source::Decoded(_) => self.rest = rest,
+            Source::Spent(_) if len > 0 => {
+                if let Some(chunk) = buffers.spent.take() {
+                    self.at = chunk.len().saturating_sub(len);
+                    self.queue.push_front(chunk);
+                }
+            }
+            Source::Spent(_) => {}
+            Source::Rest if len == 0 => self.rest = None,
+            Source::Rest => {
+                if let Some(rest) = &mut self.rest {
+                    rest.at = rest.at.saturating_add(taken);
+                }
+            }
+        }
+        self.conn.delivered = self.conn.delivered.saturating_sub(len as u64);
+        Some(len)
+    }
+
+    /// Gives up received bytes that are not delivered, as they may decode to any amount.
+    pub(super) fn drop_undecoded(&mut self) {
+        if self.rest.is_none() && self.queue.is_empty() {
+            return;
+        }
+        let queued: usize = self.queue.drain(..).map(|chunk| chunk.len()).sum();
+        let undecoded = queued.saturating_sub(std::mem::take(&mut self.at));
+        self.conn.undecoded = self.conn.undecoded.saturating_add(undecoded as u64);
+        self.rest = None;
+        if self.refused.is_none() {
+            self.refuse(End::Cut(Cut::Server));
+        }
+    }
+
+    /// Takes back a step's bytes, which the output has not taken, and refuses the rest of the
+    /// stream.
+    pub(super) fn take_back(&mut self, bytes: usize, end: End) {
+        self.conn.delivered = self.conn.delivered.saturating_sub(bytes as u64);
+        self.rest = None;
+        self.refuse(end);
+    }
+
+    fn refuse(&mut self, end: End) {
+        self.link.refuse();
+        self.refused = Some(Box::new(end));
+    }
+
+    /// How the stream ended, once it has had its last turn.
+    pub(super) fn end(&self) -> End {
+        match (&self.refused, &self.close) {
+            (Some(refused), _) => End::clone(refused),
+            (None, Some(close)) if self.decoder.at_boundary() => close.end.clone(),
+            (None, Some(close)) => close.end.clone().unfinished(self.conn.format),
+            (None, None) => End::Cut(Cut::SinkGone),
+        }
+    }
+
+    /// Tells the connection how the stream ended.
+    pub(super) fn settle(self, end: End) {
+        self.link.deliver(Verdict {
+            end,
+            format: self.conn.format,
+            delivered: self.conn.delivered,
+            undecoded: self.conn.undecoded,
+            crc32c: self.crc32c,
+        });
+    }
+}
