@@ -3,6 +3,9 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+/// What this machine calls itself.
+pub(crate) const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
 /// `HOST:PORT`, `[IPv6]:PORT`, `[IPv6%ZONE]:PORT`; `PORT` and `:PORT` are loopback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HostPort {

@@ -7,10 +7,11 @@ use std::path::Path;
 
 use tlsink::{Identity, TlsError};
 
+use super::Failure;
 use super::args::{Cert, Made};
 use super::certificate::{Authority, ClientName, Keyed, looks_like_host, subject_names};
 use super::say::Say;
-use super::{Failure, material};
+use super::unusable::unusable;
 
 /// Makes the certificates and writes them, all or none.
 ///
@@ -138,7 +139,7 @@ fn authority_in(directory: &Path) -> Result<Authority, Failure> {
         TlsError::File { source, .. } if matches!(**source, TlsError::WrongKey) => {
             Failure::misused(error.to_string()).hint("ca.pem and ca.key must belong together")
         }
-        _ => material::unusable(error),
+        _ => unusable(error),
     })?;
     let read = |path: &Path| {
         fs::read(path)

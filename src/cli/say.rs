@@ -15,9 +15,9 @@ use smol::Timer;
 use tlsink::output::{Timestamp, escaped};
 
 use super::Failure;
+use super::blocking::Waiting;
 use super::count::Count;
 use super::level::Level;
-use super::output::Waiting;
 
 /// Lines that wait to be written, at most; further ones are counted instead. It is more than the
 /// connections that there can be by default: when they are cut, each has one to say at once.

@@ -85,7 +85,7 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::select;
 
-    use super::super::options::{COMMANDS, Opt};
+    use super::super::args::options::{COMMANDS, Opt};
     use super::{OsString, OsStringExt, check, parse};
 
     /// What stands for a value somewhere, or nearly does.

@@ -10,12 +10,13 @@ use tlsink::{
     Alert, CertificateFault, ConnectError, Connector, Identity, Sender, ServerVerifier, TlsError,
 };
 
-use super::super::accept::keep_alive;
 use super::super::args::{Send, Trust};
 use super::super::count::Count;
+use super::super::keep_alive::keep_alive;
 use super::super::resolve::{is_no_interface, resolve};
 use super::super::say::Say;
-use super::super::{Failure, material, resolve};
+use super::super::unusable::unusable;
+use super::super::{Failure, resolve};
 
 /// How long a server may take to accept a connection. There is another try for each address that
 /// its name stands for.
@@ -42,16 +43,16 @@ pub(super) fn connector(args: &Send, answer: usize) -> Result<Connector, Failure
     };
     let mut connector = servers
         .and_then(Connector::new)
-        .map_err(unusable)?
+        .map_err(unverifiable)?
         .max_answer(answer);
     if let Some((chain, key)) = &args.identity {
-        let identity = Identity::from_pem_files(chain, key).map_err(unusable)?;
+        let identity = Identity::from_pem_files(chain, key).map_err(unverifiable)?;
         connector = connector.identity(identity);
     }
     Ok(connector)
 }
 
-fn unusable(error: TlsError) -> Failure {
+fn unverifiable(error: TlsError) -> Failure {
     let cause = match &error {
         TlsError::File { source, .. } => source,
         other => other,
@@ -66,7 +67,7 @@ fn unusable(error: TlsError) -> Failure {
         TlsError::NoRoots { .. } => {
             "--ca FILE verifies the server by the CA in FILE, --fingerprint by its certificate"
         }
-        _ => return material::unusable(error),
+        _ => return unusable(error),
     };
     Failure::misused(error.to_string()).hint(hint)
 }

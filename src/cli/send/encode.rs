@@ -1,66 +1,31 @@
 //! Compressing, step by step, into a buffer of the caller's.
 
-use std::ops::RangeInclusive;
-
 use super::super::Failure;
+use super::super::encoding::Encoding;
 
-/// How what is sent is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Encoding {
-    Zstd,
-    Gzip,
-    Zlib,
-    None,
-}
-
-impl Encoding {
-    /// Takes its name.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        let all = [Self::Zstd, Self::Gzip, Self::Zlib, Self::None];
-        all.into_iter().find(|encoding| encoding.name() == name)
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Encoding::Zstd => "zstd",
-            Encoding::Gzip => "gzip",
-            Encoding::Zlib => "zlib",
-            Encoding::None => "none",
-        }
-    }
-
-    /// The levels that it has, from the fastest to the smallest output.
-    pub(crate) fn levels(self) -> Option<RangeInclusive<i32>> {
-        match self {
-            // From 20 on, windows are larger than the 8 MiB that receivers take.
-            Encoding::Zstd => Some(1..=19),
-            Encoding::Gzip | Encoding::Zlib => Some(1..=9),
-            Encoding::None => None,
-        }
-    }
-
-    /// An encoder of this level, or of the format's usual one.
-    ///
-    /// # Errors
-    ///
-    /// When the format is not built in.
-    pub(crate) fn encoder(self, level: Option<i32>) -> Result<Box<dyn Encoder>, Failure> {
-        match self {
-            #[cfg(feature = "zstd")]
-            Encoding::Zstd => zstd::Zstd::new(level)
-                .map(|encoder| Box::new(encoder) as _)
-                .map_err(|error| Failure::failed(format!("can't start zstd: {error}"))),
-            #[cfg(feature = "gzip")]
-            Encoding::Gzip => Ok(Box::new(deflate::Deflate::gzip(level))),
-            #[cfg(feature = "zlib")]
-            Encoding::Zlib => Ok(Box::new(deflate::Deflate::zlib(level))),
-            Encoding::None => Ok(Box::new(Plain)),
-            #[allow(unreachable_patterns, reason = "each codec is a feature")]
-            _ => {
-                let _ = level;
-                Err(Failure::misused(format!("{} is not built in", self.name()))
-                    .hint("give --encode another format; none is always there"))
-            }
+/// An encoder of this level, or of the format's usual one.
+///
+/// # Errors
+///
+/// When the format is not built in.
+pub(crate) fn encoder(encoding: Encoding, level: Option<i32>) -> Result<Box<dyn Encoder>, Failure> {
+    match encoding {
+        #[cfg(feature = "zstd")]
+        Encoding::Zstd => zstd::Zstd::new(level)
+            .map(|encoder| Box::new(encoder) as _)
+            .map_err(|error| Failure::failed(format!("can't start zstd: {error}"))),
+        #[cfg(feature = "gzip")]
+        Encoding::Gzip => Ok(Box::new(deflate::Deflate::gzip(level))),
+        #[cfg(feature = "zlib")]
+        Encoding::Zlib => Ok(Box::new(deflate::Deflate::zlib(level))),
+        Encoding::None => Ok(Box::new(Plain)),
+        #[allow(unreachable_patterns, reason = "each codec is a feature")]
+        _ => {
+            let _ = level;
+            Err(
+                Failure::misused(format!("{} is not built in", encoding.name()))
+                    .hint("give --encode another format; none is always there"),
+            )
         }
     }
 }
@@ -311,7 +276,7 @@ mod tests {
         for encoding in ALL {
             for sample in samples() {
                 for room in [1, 7, 1 << 16] {
-                    let mut encoder = encoding.encoder(None).unwrap();
+                    let mut encoder = encoder(encoding, None).unwrap();
                     let mut all = Vec::new();
                     for part in sample.chunks(100_000) {
                         all.extend(push(&mut *encoder, part, Goal::Take, room));
@@ -330,7 +295,7 @@ mod tests {
     fn what_was_flushed_can_be_decoded_and_the_stream_goes_on() {
         for encoding in ALL {
             for room in [8, 64, 1 << 16] {
-                let mut encoder = encoding.encoder(None).unwrap();
+                let mut encoder = encoder(encoding, None).unwrap();
                 let (mut all, mut sent) = (Vec::new(), Vec::new());
                 for sample in samples() {
                     all.extend(push(&mut *encoder, &sample, Goal::Take, room));
@@ -347,7 +312,7 @@ mod tests {
     #[test]
     fn what_is_not_finished_is_not_whole() {
         for encoding in [Encoding::Zstd, Encoding::Gzip, Encoding::Zlib] {
-            let mut encoder = encoding.encoder(None).unwrap();
+            let mut encoder = encoder(encoding, None).unwrap();
             let mut all = push(&mut *encoder, b"text", Goal::Take, 64);
             all.extend(push(&mut *encoder, &[], Goal::Flush, 64));
             assert_eq!(decoded(encoding, &all), (b"text".to_vec(), false));
@@ -359,7 +324,7 @@ mod tests {
         let sample = b"a line of text\n".repeat(1000);
         for encoding in ALL {
             for level in encoding.levels().into_iter().flatten() {
-                let mut encoder = encoding.encoder(Some(level)).unwrap();
+                let mut encoder = encoder(encoding, Some(level)).unwrap();
                 let mut all = push(&mut *encoder, &sample, Goal::Take, 1 << 16);
                 all.extend(push(&mut *encoder, &[], Goal::Finish, 1 << 16));
                 assert!(

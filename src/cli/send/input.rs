@@ -11,8 +11,8 @@ use async_channel::{Receiver, Sender};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::ioctl_fionread;
 
-use super::super::patience::Patience;
 use super::super::say::Say;
+use super::super::slow_open::Patience;
 use super::super::{Failure, start_thread, stdio};
 
 /// How much is read at once where it comes as somebody writes it: what a pipe holds.

@@ -12,16 +12,17 @@ use tlsink::{SendError, Sender};
 use super::Failure;
 use super::args::{Send, Trust};
 use super::count::Count;
+use super::encoding::Encoding;
 use super::say::Say;
 use super::signals;
 
 mod connect;
-pub(crate) mod encode;
+mod encode;
 mod input;
 mod progress;
 mod receipt;
 
-use encode::{Encoder, Encoding, Goal};
+use encode::{Encoder, Goal};
 use input::{Input, Piece};
 use progress::Progress;
 use receipt::{Receipt, Verdict};
@@ -60,7 +61,7 @@ const NOT_TAKEN: &str = "a tlsink server sends none for a stream that it did not
 /// With what kept it from being sent whole, or from being known to be.
 pub(crate) fn run(args: &Send, say: &Say) -> Result<(), Failure> {
     let say = say.with_level(args.level);
-    let encoder = args.encode.encoder(args.compression)?;
+    let encoder = encode::encoder(args.encode, args.compression)?;
     let answer = if args.receipt {
         receipt::LIMIT
     } else {

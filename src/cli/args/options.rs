@@ -2,34 +2,34 @@
 
 /// The options of one command.
 #[derive(Debug)]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// The command, as users type it.
-    pub(super) command: &'static str,
+    pub(crate) command: &'static str,
     /// How users see the options.
-    pub(super) see: &'static str,
-    pub(super) groups: &'static [Group],
+    pub(crate) see: &'static str,
+    pub(crate) groups: &'static [Group],
 }
 
 /// Options under one heading.
 #[derive(Debug)]
-pub(super) struct Group {
-    pub(super) title: &'static str,
-    pub(super) options: &'static [Opt],
+pub(crate) struct Group {
+    pub(crate) title: &'static str,
+    pub(crate) options: &'static [Opt],
 }
 
 /// One option.
 #[derive(Debug)]
-pub(super) struct Opt {
+pub(crate) struct Opt {
     /// Its short name, such as `-l`.
-    pub(super) short: Option<&'static str>,
+    pub(crate) short: Option<&'static str>,
     /// Its long name, such as `--listen`.
-    pub(super) long: &'static str,
+    pub(crate) long: &'static str,
     /// The placeholder for its value, such as `FILE`. A flag takes none.
-    pub(super) value: Option<&'static str>,
+    pub(crate) value: Option<&'static str>,
     /// Whether it may be given several times.
-    pub(super) repeatable: bool,
+    pub(crate) repeatable: bool,
     /// What it does, in lines that fit beside its name, with its default in brackets.
-    pub(super) about: &'static str,
+    pub(crate) about: &'static str,
 }
 
 const fn flag(long: &'static str, about: &'static str) -> Opt {
@@ -65,34 +65,34 @@ impl Opt {
     }
 
     /// The short name, if there is one, and the long one.
-    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.short.into_iter().chain([self.long])
     }
 }
 
 impl Options {
-    pub(super) fn all(&self) -> impl Iterator<Item = &'static Opt> + use<> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &'static Opt> + use<> {
         self.groups.iter().flat_map(|group| group.options)
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.all().flat_map(Opt::names)
     }
 
     /// The option with this name, short or long.
-    pub(super) fn find(&self, name: &str) -> Option<&'static Opt> {
+    pub(crate) fn find(&self, name: &str) -> Option<&'static Opt> {
         self.all()
             .find(|option| option.names().any(|own| own == name))
     }
 }
 
 /// The commands that have options of their own.
-pub(super) static COMMANDS: [&Options; 3] = [&LISTEN, &SEND, &CERT];
+pub(crate) static COMMANDS: [&Options; 3] = [&LISTEN, &SEND, &CERT];
 
 const HELP: Opt = flag("--help", "-h is shorter").short("-h");
 const VERSION: Opt = flag("--version", "").short("-V");
 
-pub(super) static LISTEN: Options = Options {
+pub(crate) static LISTEN: Options = Options {
     command: "tlsink listen",
     see: "see tlsink --help",
     groups: &[
@@ -282,7 +282,7 @@ pub(super) static LISTEN: Options = Options {
     ],
 };
 
-pub(super) static SEND: Options = Options {
+pub(crate) static SEND: Options = Options {
     command: "tlsink send",
     see: "see tlsink send --help",
     groups: &[
@@ -363,14 +363,14 @@ pub(super) static SEND: Options = Options {
     ],
 };
 
-pub(super) static CERT: Options = Options {
+pub(crate) static CERT: Options = Options {
     command: "tlsink cert",
     see: "see tlsink cert --help",
     groups: &[PLAIN],
 };
 
 /// The options of `tlsink help` and `tlsink version`.
-pub(super) static ANSWERS: Options = Options {
+pub(crate) static ANSWERS: Options = Options {
     command: "tlsink help",
     see: "see tlsink --help",
     groups: &[PLAIN],

@@ -9,11 +9,11 @@ use futures_lite::{StreamExt, future};
 use smol::Timer;
 use tlsink::{Cut, End, OutputError, Report, Server, Totals};
 
-use super::Failure;
-use super::count::{Count, Loss};
+use super::super::Failure;
+use super::super::count::{Count, Loss};
+use super::super::say::Say;
+use super::super::signals;
 use super::reload::Reload;
-use super::say::Say;
-use super::signals;
 use super::stats::Stats;
 
 /// After everything was cut, the output hangs when nothing of it gets on for so long.

@@ -9,23 +9,17 @@ use smol::{Executor, Timer};
 use tlsink::Report;
 use tlsink::output::label;
 
-use super::accept::hint;
-use super::count::Count;
+use super::super::count::Count;
+use super::super::level::Level;
+use super::super::say::Say;
+use super::hint::hint;
 use super::journal::Journal;
-use super::level::Level;
-use super::say::Say;
+use super::reason::{OTHER_REASONS, REASONS, without_particulars};
 
 /// Lines in one [`PERIOD`]. Beyond them each reason has one, if it has none yet.
 const LINES: u64 = 10;
 
 const PERIOD: Duration = Duration::from_secs(1);
-
-/// Reasons that are told apart in one [`PERIOD`], at most. It is more than there are, but for the
-/// alerts that a peer can make up.
-pub(super) const REASONS: usize = 64;
-
-/// Stands for all further ones.
-pub(super) const OTHER_REASONS: &str = "other reasons";
 
 /// Tells of such connections, up to the limit. What is left to count is told when it is dropped.
 pub(crate) struct Probes {
@@ -216,30 +210,6 @@ impl Counted {
     }
 }
 
-/// A reason with `…` in place of its quotations and numbers: peers choose what is quoted, so there
-/// is no end of reasons that differ in that.
-fn without_particulars(reason: &str) -> String {
-    let mut words = String::with_capacity(reason.len());
-    let mut rest = reason.chars().peekable();
-    while let Some(c) = rest.next() {
-        match c {
-            '"' => {
-                rest.by_ref().find(|c| *c == '"');
-                words.push_str("\"…\"");
-            }
-            '0'..='9' => {
-                while rest
-                    .next_if(|c| c.is_ascii_digit() || matches!(c, '-' | '.' | ':'))
-                    .is_some()
-                {}
-                words.push('…');
-            }
-            c => words.push(c),
-        }
-    }
-    words
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -249,22 +219,6 @@ mod tests {
             refused: true,
             word: "refused",
             reason: without_particulars(reason),
-        }
-    }
-
-    #[test]
-    fn reasons_that_differ_in_quotations_and_numbers_are_of_one_kind() {
-        for (reason, words) in [
-            ("no certificate", "no certificate"),
-            ("unknown CA \"CN=a b\"", "unknown CA \"…\""),
-            (
-                "the certificate of CA \"x\" expired on 2021-02-03",
-                "the certificate of CA \"…\" expired on …",
-            ),
-            ("no handshake within 0.5 s", "no handshake within … s"),
-            ("cut off \"", "cut off \"…\""),
-        ] {
-            assert_eq!(without_particulars(reason), words);
         }
     }
 

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 
 use tlsink::Tls;
 
-use super::level::Level;
-use super::material::Material;
+use super::super::level::Level;
+use super::super::say::Say;
+use super::super::{Failure, start_thread};
+use super::credentials::Material;
 use super::output::Reopen;
-use super::say::Say;
-use super::{Failure, start_thread};
 
 /// How often the files are looked at. This sees what notifications do not tell of, such as a link
 /// to a folder that is made to lead elsewhere, and works on every file system.

@@ -2,13 +2,11 @@
 //! option takes every form: `--name VALUE`, `--name=VALUE`, `-n VALUE`, `-nVALUE`, flags combined
 //! as in `-qv`, and `--` behind the last option.
 
-use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 
-use pico_args::Arguments;
-
-use super::Failure;
+use super::super::Failure;
+use super::given::{self, Given};
 use super::options::{COMMANDS, Opt, Options};
 use super::suggest;
 
@@ -29,44 +27,6 @@ pub(super) enum Asked {
     Version,
     ShortHelp,
     LongHelp,
-}
-
-/// The options that were given.
-pub(super) struct Given {
-    /// Long names alone, each followed by its value, if it takes one. Each value has [`MARK`]
-    /// before it.
-    arguments: Arguments,
-    options: &'static Options,
-}
-
-/// Stands before each value. No option's name begins with it, so that no value is taken for an
-/// option.
-const MARK: u8 = b'=';
-
-impl Given {
-    /// Whether a flag is given.
-    pub(super) fn flag(&mut self, long: &'static str) -> bool {
-        debug_assert!(self.options.find(long).is_some_and(|o| o.value.is_none()));
-        self.arguments.contains(long)
-    }
-
-    /// The next value of an option, if there is one. It is not empty.
-    pub(super) fn value(&mut self, long: &'static str) -> Option<OsString> {
-        debug_assert!(self.options.find(long).is_some_and(|o| o.value.is_some()));
-        let value = |marked: &OsStr| {
-            let value = marked.as_bytes().strip_prefix(&[MARK]).unwrap_or_default();
-            Ok::<_, Infallible>(OsStr::from_bytes(value).to_owned())
-        };
-        let found = self.arguments.opt_value_from_os_str(long, value);
-        // There is a value behind each name.
-        found.unwrap_or_default()
-    }
-
-    /// Ends the parsing of options. Each option in the table must have been asked for.
-    pub(super) fn finish(self) {
-        let left = self.arguments.finish();
-        debug_assert!(left.is_empty(), "{left:?} is in the table, and not parsed");
-    }
 }
 
 impl Split {
@@ -99,10 +59,7 @@ impl Split {
             error = error.or(result.err());
         }
         Split {
-            given: Given {
-                arguments: Arguments::from_vec(splitter.words),
-                options,
-            },
+            given: Given::new(splitter.words, options),
             free,
             asked: splitter.asked,
             error,
@@ -196,9 +153,7 @@ impl<I: Iterator<Item = OsString>> Splitter<I> {
         self.seen.push(option.long);
         self.words.push(option.long.into());
         if let Some(value) = value {
-            let mut marked = vec![MARK];
-            marked.extend_from_slice(value.as_bytes());
-            self.words.push(OsString::from_vec(marked));
+            self.words.push(given::marked(&value));
         }
         Ok(())
     }
@@ -239,6 +194,8 @@ fn split_at_equals(argument: &[u8]) -> (&[u8], Option<&[u8]>) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::super::options::{LISTEN, SEND};
     use super::*;
 
@@ -336,6 +293,6 @@ mod tests {
     fn words(arguments: &str) -> Vec<OsString> {
         let split = split(arguments, &LISTEN);
         assert!(split.error.is_none(), "{arguments}");
-        split.given.arguments.finish()
+        split.given.into_words()
     }
 }

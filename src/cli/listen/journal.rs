@@ -13,10 +13,10 @@ use tlsink::output::Json;
 use super::control::Event;
 use super::lane::Tasks;
 use super::output::Target;
-use super::probes::{OTHER_REASONS, REASONS};
+use super::reason::{OTHER_REASONS, REASONS};
 
 /// Refusals that wait to be written, at most; further ones are counted by their reasons. More than
-/// come in ten seconds at the rate of [`Probes`](super::probes::Probes), in which any output that is
+/// come in ten seconds at the rate of [`Probes`](super::rate_limited_log::Probes), in which any output that is
 /// read at all takes some.
 const WAITING: usize = 256;
 

@@ -2,16 +2,16 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::Errno;
 
-use super::stdio;
+use super::super::blocking::Waiting;
+use super::super::stdio;
 
 /// An open descriptor, unbuffered.
 ///
@@ -229,34 +229,6 @@ fn appending() -> OpenOptions {
     let mut options = OpenOptions::new();
     options.append(true).create(true);
     options
-}
-
-/// A descriptor to which a write waits until there is room. It may be non-blocking: we opened it so,
-/// or whoever we share a terminal or a pipe with made it so.
-pub(crate) struct Waiting<W>(pub(crate) W);
-
-impl<W: Write + AsFd> Write for Waiting<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.0.write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    wait_for_room(self.0.as_fd())?;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-fn wait_for_room(fd: BorrowedFd<'_>) -> io::Result<()> {
-    match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], None) {
-        Err(rustix::io::Errno::INTR) | Ok(_) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
 }
 
 #[cfg(test)]

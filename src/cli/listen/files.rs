@@ -6,9 +6,9 @@ use std::io;
 use tlsink::output::{Files, label};
 use tlsink::{Conn, End, Output};
 
-use super::Failure;
-use super::args::Directory;
-use super::say::Say;
+use super::super::Failure;
+use super::super::args::Directory;
+use super::super::say::Say;
 
 /// Makes files in a directory, which can be written to, and synced if that is wanted.
 ///

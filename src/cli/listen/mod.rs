@@ -1,44 +1,52 @@
 //! Receiving: listeners, threads, signals, and how it all ends.
 
-use std::env;
-use std::fs::{self, OpenOptions};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_channel::Sender;
 use futures_lite::future;
 use smol::Executor;
 use tlsink::decode::Format;
-use tlsink::limits::MAX_CONNECTIONS;
-use tlsink::output::{Files, Json, Lines, Portion, Raw, label};
+use tlsink::output::{Json, Lines, Portion, Raw, label};
 use tlsink::{BuildError, Builder, Conn, End, Output, Server, Sink};
 
-use super::accept::{Acceptor, Listener};
-use super::args::{Destination, Listen, Printer};
-use super::control::{Control, Event, signals};
-use super::files::{self, Naming};
-use super::journal::Journal;
-use super::lane::{self, Tasks};
-use super::material::Material;
-use super::output::{Form, Reopen, Target, end_line};
-use super::patience::Patience;
-use super::probes::Probes;
-use super::reload::Reload;
+use super::args::{Listen, Printer};
 use super::say::Say;
-use super::stats::Stats;
 use super::{Failure, start_thread};
 
-/// Descriptors that are not for connections: standard ones, the reactor's, some listeners'.
-const RESERVED_FILES: u64 = 32;
+mod accept;
+mod control;
+mod credentials;
+mod file_limit;
+mod files;
+mod hint;
+mod journal;
+mod key_log;
+mod lane;
+mod listener;
+mod outlet;
+mod output;
+mod rate_limited_log;
+mod reason;
+mod reload;
+mod socket;
+mod stats;
 
-/// What each listener takes: itself, and a socket that it has accepted before there is a place.
-const FILES_PER_LISTENER: u64 = 2;
-
-/// So many listeners have room among the [reserved](RESERVED_FILES) ones.
-const RESERVED_LISTENERS: usize = 4;
+use accept::Acceptor;
+use control::{Control, Event, signals};
+use credentials::Material;
+use file_limit::{max_connections, raise_file_limit};
+use files::Naming;
+use journal::Journal;
+use key_log::{announce_key_log, key_log_file};
+use lane::Tasks;
+use listener::Listener;
+use outlet::{Outlet, open_outlet};
+use output::Target;
+use rate_limited_log::Probes;
+use reload::Reload;
+use stats::Stats;
 
 /// Receives until it is told to stop.
 ///
@@ -121,74 +129,6 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     result
 }
 
-/// Where the data goes, opened.
-enum Outlet {
-    /// All of it to the same place.
-    Target(Target),
-    Files(Files),
-}
-
-impl Outlet {
-    fn is_terminal(&self) -> bool {
-        match self {
-            Outlet::Target(target) => target.is_terminal(),
-            Outlet::Files(_) => false,
-        }
-    }
-
-    fn reopen(&self) -> Option<Reopen> {
-        match self {
-            Outlet::Target(target) => target.reopen(),
-            Outlet::Files(_) => None,
-        }
-    }
-}
-
-fn open_outlet(args: &Listen, say: &Say) -> Result<Outlet, Failure> {
-    let form = match args.printer {
-        Printer::Lines { .. } | Printer::Json => Form::Lines,
-        Printer::Raw => Form::Bytes,
-    };
-    match &args.destination {
-        Destination::Directory(directory) => files::open(directory).map(Outlet::Files),
-        Destination::File(path) => append(path, form, say).map(Outlet::Target),
-        Destination::Stdout => {
-            Target::stdout(form)
-                .map(Outlet::Target)
-                .map_err(|error| match error.kind() {
-                    io::ErrorKind::NotConnected => unconnected("standard output"),
-                    _ => Failure::failed(format!("can't use standard output: {error}")),
-                })
-        }
-    }
-}
-
-fn append(path: &Path, form: Form, say: &Say) -> Result<Target, Failure> {
-    let shown = path.display();
-    let _patience = Patience::new(say, path, "reads");
-    Target::append(path, form).map_err(|error| {
-        let failure = Failure::misused(format!("can't open {shown}: {error}"));
-        match error.kind() {
-            io::ErrorKind::NotConnected => unconnected(&shown.to_string()),
-            io::ErrorKind::NotFound => {
-                failure.hint("--output makes the file, but not the folder that it is in")
-            }
-            io::ErrorKind::IsADirectory => {
-                failure.hint("give --output a file in it, or --output-dir the directory")
-            }
-            _ => failure,
-        }
-    })
-}
-
-/// The error for an output that was closed: receipts would be given for data that is nowhere.
-fn unconnected(what: &str) -> Failure {
-    Failure::misused(format!(
-        "nothing is connected to {what}, so all data would be lost"
-    ))
-    .hint("give --output a file; --output /dev/null throws all data away")
-}
-
 /// What was given; the library's defaults for what was not.
 fn settings(args: &Listen, listeners: usize, file_limit: Option<u64>) -> Result<Builder, Failure> {
     let mut builder = Server::builder()
@@ -215,38 +155,6 @@ fn settings(args: &Listen, listeners: usize, file_limit: Option<u64>) -> Result<
     Ok(builder)
 }
 
-/// What was given; else as many as there can be files for, if that is limited.
-fn max_connections(
-    args: &Listen,
-    listeners: usize,
-    file_limit: Option<u64>,
-) -> Result<Option<usize>, Failure> {
-    let Some(limit) = file_limit else {
-        return Ok(args.max_connections);
-    };
-    let (lanes, each) = match &args.destination {
-        // A lane that syncs opens the directory; a connection has a socket and a file.
-        Destination::Directory(_) => (args.lanes as u64, 2),
-        Destination::Stdout | Destination::File(_) => (0, 1),
-    };
-    let listeners = listeners.saturating_sub(RESERVED_LISTENERS) as u64;
-    let reserved = RESERVED_FILES + listeners * FILES_PER_LISTENER;
-    let free = limit.saturating_sub(reserved).saturating_sub(lanes);
-    let allowed = usize::try_from(free / each).unwrap_or(usize::MAX).max(1);
-    match args.max_connections {
-        // A socket too many just has to wait, but a file that can't be made ends its stream.
-        Some(given) if each > 1 && given > allowed => Err(Failure::misused(format!(
-            "--max-connections {given} with --output-dir takes more open files than the {limit} \
-             that are allowed"
-        ))
-        .hint(format!(
-            "allow more open files (ulimit -Hn), or give --max-connections at most {allowed}"
-        ))),
-        Some(given) => Ok(Some(given)),
-        None => Ok(Some(allowed.min(MAX_CONNECTIONS))),
-    }
-}
-
 fn unbuildable(error: BuildError) -> Failure {
     match error {
         BuildError::TooSmall { setting, least } => {
@@ -255,44 +163,6 @@ fn unbuildable(error: BuildError) -> Failure {
         }
         error => Failure::misused(error.to_string()),
     }
-}
-
-/// Says that the secrets are written down, which needs a place to write them.
-/// The file that secrets are to be written to. If it is there, it must be our own: its owner can read
-/// it, whatever its permissions.
-fn key_log_file() -> Result<PathBuf, Failure> {
-    let file = env::var_os("SSLKEYLOGFILE")
-        .filter(|file| !file.is_empty())
-        .map(PathBuf::from)
-        .ok_or_else(|| {
-            Failure::misused("--key-log needs a file's name in SSLKEYLOGFILE")
-                .hint("SSLKEYLOGFILE=FILE tlsink --key-log writes the secrets to FILE")
-        })?;
-    let is_anothers = fs::metadata(&file).is_ok_and(|metadata| {
-        metadata.is_file() && metadata.uid() != rustix::process::geteuid().as_raw()
-    });
-    match is_anothers {
-        false => Ok(file),
-        true => Err(Failure::misused(format!(
-            "{} is not for secrets: it belongs to another user",
-            file.display()
-        ))
-        .hint("name a file in SSLKEYLOGFILE that is not there, in a folder of your own")),
-    }
-}
-
-/// Says where the secrets are written. A secret behind half a line is one that nobody can use.
-fn announce_key_log(file: &Path, say: &Say) -> Result<(), Failure> {
-    let shown = file.display();
-    OpenOptions::new()
-        .append(true)
-        .open(file)
-        .and_then(|mut file| end_line(&mut file))
-        .map_err(|error| Failure::misused(format!("can't write to {shown}: {error}")))?;
-    say.error(&format!(
-        "the secrets of all connections are written to {shown}"
-    ));
-    Ok(())
 }
 
 fn say_ready(args: &Listen, listeners: &[Listener], fresh: Option<&str>, say: &Say) {
@@ -433,20 +303,4 @@ fn start_executor(executor: &Arc<Executor<'static>>, threads: usize) -> Result<(
             smol::block_on(executor.run(future::pending::<()>()));
         })
     })
-}
-
-/// Each connection takes a descriptor, and the usual soft limit of 1024 is soon used up. Returns
-/// how many there may be, if that is limited.
-fn raise_file_limit() -> Option<u64> {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    let raised = Rlimit {
-        current: limit.maximum,
-        maximum: limit.maximum,
-    };
-    match setrlimit(Resource::Nofile, raised) {
-        Ok(()) => limit.maximum,
-        // What there is has to do.
-        Err(_) => limit.current,
-    }
 }

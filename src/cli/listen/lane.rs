@@ -19,8 +19,8 @@ use futures_lite::future;
 use smol::Executor;
 use tlsink::{Output, Server, Sink};
 
+use super::super::{Failure, start_thread};
 use super::control::Event;
-use super::{Failure, start_thread};
 
 /// How many tasks run before the sink has its turn. What they have read by then, at most a mebibyte,
 /// is printed before more is read.

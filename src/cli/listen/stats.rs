@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use tlsink::{Server, Totals};
 
-use super::bytes::Bytes;
-use super::count::Count;
-use super::say::Say;
+use super::super::bytes::Bytes;
+use super::super::count::Count;
+use super::super::say::Say;
 
 /// How often a terminal shows what goes on.
 const LIVE: Duration = Duration::from_millis(500);

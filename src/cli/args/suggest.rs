@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::Failure;
-use super::address::HostPort;
+use super::super::Failure;
+use super::super::address::HostPort;
 use super::options::{COMMANDS, LISTEN, Options, SEND};
 
 /// The commands, as users type them.

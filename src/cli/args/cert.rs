@@ -1,0 +1,62 @@
+//! The arguments of `tlsink cert`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use super::super::Failure;
+use super::super::address::LOCAL_NAMES;
+
+/// What certificates to make, and where.
+#[derive(Debug)]
+pub(crate) struct Cert {
+    pub(crate) made: Made,
+    pub(crate) directory: PathBuf,
+}
+
+/// What certificates to make.
+#[derive(Debug)]
+pub(crate) enum Made {
+    /// A CA, and by it one for a server of these names and one for a client.
+    All(Vec<String>),
+    /// One for a server of these names, by the CA that is there.
+    Server(Vec<String>),
+    /// One for a client of this name, by the CA that is there.
+    Client(String),
+}
+
+pub(super) fn parse(mut free: Vec<OsString>) -> Result<Cert, Failure> {
+    let directory = match free.pop() {
+        Some(directory) if !directory.is_empty() => PathBuf::from(directory),
+        _ => {
+            return Err(Failure::misused("cert needs a directory to write into")
+                .hint("tlsink cert DIR, or tlsink cert NAMES... DIR"));
+        }
+    };
+    // What is not UTF-8 is no name, and neither is what it becomes here.
+    let names: Vec<String> = free
+        .iter()
+        .map(|name| name.to_string_lossy().into_owned())
+        .collect();
+    let made = match names.split_first() {
+        None => Made::All(LOCAL_NAMES.map(str::to_owned).into()),
+        Some((command, names)) if command == "server" => match names {
+            [] => {
+                return Err(Failure::misused("cert server needs names and a directory")
+                    .hint("tlsink cert server NAMES... DIR, where DIR has a CA"));
+            }
+            names => Made::Server(names.into()),
+        },
+        Some((command, names)) if command == "client" => match names {
+            [name] => Made::Client(name.clone()),
+            _ => {
+                return Err(
+                    Failure::misused("cert client needs one name and a directory").hint(
+                        "tlsink cert client NAME DIR, where DIR has a CA; once for each client",
+                    ),
+                );
+            }
+        },
+        Some(_) => Made::All(names),
+    };
+    Ok(Cert { made, directory })
+}

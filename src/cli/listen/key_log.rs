@@ -1,0 +1,47 @@
+//! The file that `--key-log` writes the secrets of connections to.
+
+use std::env;
+use std::fs::{self, OpenOptions};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use super::super::Failure;
+use super::super::say::Say;
+use super::output::end_line;
+
+/// The file that secrets are to be written to. If it is there, it must be our own: its owner can read
+/// it, whatever its permissions.
+pub(super) fn key_log_file() -> Result<PathBuf, Failure> {
+    let file = env::var_os("SSLKEYLOGFILE")
+        .filter(|file| !file.is_empty())
+        .map(PathBuf::from)
+        .ok_or_else(|| {
+            Failure::misused("--key-log needs a file's name in SSLKEYLOGFILE")
+                .hint("SSLKEYLOGFILE=FILE tlsink --key-log writes the secrets to FILE")
+        })?;
+    let is_anothers = fs::metadata(&file).is_ok_and(|metadata| {
+        metadata.is_file() && metadata.uid() != rustix::process::geteuid().as_raw()
+    });
+    match is_anothers {
+        false => Ok(file),
+        true => Err(Failure::misused(format!(
+            "{} is not for secrets: it belongs to another user",
+            file.display()
+        ))
+        .hint("name a file in SSLKEYLOGFILE that is not there, in a folder of your own")),
+    }
+}
+
+/// Says where the secrets are written. A secret behind half a line is one that nobody can use.
+pub(super) fn announce_key_log(file: &Path, say: &Say) -> Result<(), Failure> {
+    let shown = file.display();
+    OpenOptions::new()
+        .append(true)
+        .open(file)
+        .and_then(|mut file| end_line(&mut file))
+        .map_err(|error| Failure::misused(format!("can't write to {shown}: {error}")))?;
+    say.error(&format!(
+        "the secrets of all connections are written to {shown}"
+    ));
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! Where the data goes, opened.
+
+use std::io;
+use std::path::Path;
+
+use tlsink::output::Files;
+
+use super::super::Failure;
+use super::super::args::{Destination, Listen, Printer};
+use super::super::say::Say;
+use super::super::slow_open::Patience;
+use super::files;
+use super::output::{Form, Reopen, Target};
+
+/// Where the data goes, opened.
+pub(super) enum Outlet {
+    /// All of it to the same place.
+    Target(Target),
+    Files(Files),
+}
+
+impl Outlet {
+    pub(super) fn is_terminal(&self) -> bool {
+        match self {
+            Outlet::Target(target) => target.is_terminal(),
+            Outlet::Files(_) => false,
+        }
+    }
+
+    pub(super) fn reopen(&self) -> Option<Reopen> {
+        match self {
+            Outlet::Target(target) => target.reopen(),
+            Outlet::Files(_) => None,
+        }
+    }
+}
+
+/// Opens the destination of the data.
+///
+/// # Errors
+///
+/// When it can't be opened, for the user.
+pub(super) fn open_outlet(args: &Listen, say: &Say) -> Result<Outlet, Failure> {
+    let form = match args.printer {
+        Printer::Lines { .. } | Printer::Json => Form::Lines,
+        Printer::Raw => Form::Bytes,
+    };
+    match &args.destination {
+        Destination::Directory(directory) => files::open(directory).map(Outlet::Files),
+        Destination::File(path) => append(path, form, say).map(Outlet::Target),
+        Destination::Stdout => {
+            Target::stdout(form)
+                .map(Outlet::Target)
+                .map_err(|error| match error.kind() {
+                    io::ErrorKind::NotConnected => unconnected("standard output"),
+                    _ => Failure::failed(format!("can't use standard output: {error}")),
+                })
+        }
+    }
+}
+
+fn append(path: &Path, form: Form, say: &Say) -> Result<Target, Failure> {
+    let shown = path.display();
+    let _patience = Patience::new(say, path, "reads");
+    Target::append(path, form).map_err(|error| {
+        let failure = Failure::misused(format!("can't open {shown}: {error}"));
+        match error.kind() {
+            io::ErrorKind::NotConnected => unconnected(&shown.to_string()),
+            io::ErrorKind::NotFound => {
+                failure.hint("--output makes the file, but not the folder that it is in")
+            }
+            io::ErrorKind::IsADirectory => {
+                failure.hint("give --output a file in it, or --output-dir the directory")
+            }
+            _ => failure,
+        }
+    })
+}
+
+/// The error for an output that was closed: receipts would be given for data that is nowhere.
+fn unconnected(what: &str) -> Failure {
+    Failure::misused(format!(
+        "nothing is connected to {what}, so all data would be lost"
+    ))
+    .hint("give --output a file; --output /dev/null throws all data away")
+}
