@@ -7,9 +7,9 @@ use rustix::event::{PollFd, PollFlags, poll};
 
 /// A descriptor to which a write waits until there is room. It may be non-blocking: we opened it so,
 /// or whoever we share a terminal or a pipe with made it so.
-pub(crate) struct Waiting<W>(pub(crate) W);
+pub(crate) struct BlockingWriter<W>(pub(crate) W);
 
-impl<W: Write + AsFd> Write for Waiting<W> {
+impl<W: Write + AsFd> Write for BlockingWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         loop {
             match self.0.write(bytes) {

@@ -8,8 +8,10 @@ use std::path::Path;
 use tlsink::{Identity, TlsError};
 
 use super::Failure;
-use super::args::{Cert, Made};
-use super::certificate::{Authority, ClientName, Keyed, looks_like_host, subject_names};
+use super::args::{CertArgs, CertRequest};
+use super::certificate::{
+    Authority, CertificateAndKey, ClientName, looks_like_host, subject_names,
+};
 use super::say::Say;
 use super::unusable::unusable;
 
@@ -19,13 +21,13 @@ use super::unusable::unusable;
 ///
 /// With the name that can't be in a certificate, with the files that are there already, or with
 /// what keeps them from being written.
-pub(crate) fn run(args: &Cert, say: &Say) -> Result<(), Failure> {
+pub(crate) fn run(args: &CertArgs, say: &Say) -> Result<(), Failure> {
     let directory = args.directory.as_path();
     refuse_host(args)?;
-    match &args.made {
-        Made::All(names) => all(names, directory, say),
-        Made::Server(names) => server(names, directory, say),
-        Made::Client(name) => client(name, directory, say),
+    match &args.request {
+        CertRequest::All(names) => all(names, directory, say),
+        CertRequest::Server(names) => server(names, directory, say),
+        CertRequest::Client(name) => client(name, directory, say),
     }
 }
 
@@ -39,7 +41,7 @@ fn all(names: &[String], directory: &Path, say: &Say) -> Result<(), Failure> {
     })()
     .map_err(unmade)?;
     let items = [("ca", &ca), ("server", &server), ("client", &client)];
-    let items: Vec<Item> = items
+    let items: Vec<PemFile> = items
         .into_iter()
         .flat_map(|(name, made)| pair(name, made))
         .collect();
@@ -104,17 +106,17 @@ fn unmade(error: String) -> Failure {
 }
 
 /// A host for the directory is a directory that was forgotten, unless it is there.
-fn refuse_host(args: &Cert) -> Result<(), Failure> {
+fn refuse_host(args: &CertArgs) -> Result<(), Failure> {
     let Some(directory) = args.directory.to_str() else {
         return Ok(());
     };
     if !looks_like_host(directory) || args.directory.is_dir() {
         return Ok(());
     }
-    let before = match &args.made {
-        Made::All(_) => "",
-        Made::Server(_) => "server ",
-        Made::Client(_) => "client ",
+    let before = match &args.request {
+        CertRequest::All(_) => "",
+        CertRequest::Server(_) => "server ",
+        CertRequest::Client(_) => "client ",
     };
     Err(Failure::misused(format!(
         "{directory} looks like a host, and the last argument is the directory to write into"
@@ -154,7 +156,7 @@ fn authority_in(directory: &Path) -> Result<Authority, Failure> {
 }
 
 /// What is to become a file.
-struct Item {
+struct PemFile {
     name: String,
     /// Its permissions from its first byte on, less what the umask takes away.
     mode: u32,
@@ -162,14 +164,14 @@ struct Item {
 }
 
 /// The files of a certificate and its key.
-fn pair(name: &str, made: &Keyed) -> [Item; 2] {
+fn pair(name: &str, made: &CertificateAndKey) -> [PemFile; 2] {
     [
-        Item {
+        PemFile {
             name: format!("{name}.pem"),
             mode: 0o644,
             text: made.certificate_pem(),
         },
-        Item {
+        PemFile {
             name: format!("{name}.key"),
             mode: 0o600,
             text: made.key_pem(),
@@ -186,7 +188,7 @@ fn file_name(name: &str) -> String {
         .collect()
 }
 
-fn write_and_say(directory: &Path, items: &[Item], say: &Say) -> Result<(), Failure> {
+fn write_and_say(directory: &Path, items: &[PemFile], say: &Say) -> Result<(), Failure> {
     write(directory, items)?;
     let names: Vec<&str> = items.iter().map(|item| &*item.name).collect();
     say.info(&format!(
@@ -197,7 +199,7 @@ fn write_and_say(directory: &Path, items: &[Item], say: &Say) -> Result<(), Fail
     Ok(())
 }
 
-fn say_server(names: &[String], made: &Keyed, say: &Say) {
+fn say_server(names: &[String], made: &CertificateAndKey, say: &Say) {
     say.info(&format!(
         "server certificate for {}, sha256 {}",
         names.join(" "),
@@ -213,7 +215,7 @@ fn say_examples(examples: Option<impl IntoIterator<Item = String>>, say: &Say) {
 
 /// Looks before anything is written, so that all that is in the way is named at once. A link that
 /// leads nowhere is in the way too.
-fn refuse_to_overwrite(directory: &Path, items: &[Item]) -> Result<(), Failure> {
+fn refuse_to_overwrite(directory: &Path, items: &[PemFile]) -> Result<(), Failure> {
     let present: Vec<&str> = items
         .iter()
         .map(|item| &*item.name)
@@ -244,7 +246,7 @@ fn make_directory(directory: &Path) -> Result<(), Failure> {
     })
 }
 
-fn write(directory: &Path, items: &[Item]) -> Result<(), Failure> {
+fn write(directory: &Path, items: &[PemFile]) -> Result<(), Failure> {
     let mut created = Vec::new();
     for item in items {
         let path = directory.join(&item.name);

@@ -32,7 +32,8 @@ impl SelfSigned {
     /// With a text for the user, when a name can't be in a certificate.
     pub(crate) fn new(names: &[String]) -> Result<Self, String> {
         let params = params("tlsink", subject_names(names)?);
-        let own = Keyed::new(|key| params.self_signed(key)).map_err(|error| error.to_string())?;
+        let own = CertificateAndKey::new(|key| params.self_signed(key))
+            .map_err(|error| error.to_string())?;
         let identity =
             Identity::from_pem(own.certificate_pem().as_bytes(), own.key_pem().as_bytes())
                 .map_err(|error| error.to_string())?;
@@ -125,9 +126,9 @@ impl Authority {
     /// # Errors
     ///
     /// With a text for the user.
-    pub(crate) fn into_own(self) -> Result<Keyed, String> {
+    pub(crate) fn into_own(self) -> Result<CertificateAndKey, String> {
         let certificate = self.params.self_signed(&self.key);
-        Ok(Keyed {
+        Ok(CertificateAndKey {
             certificate: certificate.map_err(|error| error.to_string())?,
             key: self.key,
         })
@@ -138,7 +139,7 @@ impl Authority {
     /// # Errors
     ///
     /// With a text for the user.
-    pub(crate) fn server(&self, names: Vec<SanType>) -> Result<Keyed, String> {
+    pub(crate) fn server(&self, names: Vec<SanType>) -> Result<CertificateAndKey, String> {
         let params = params("tlsink server", names);
         self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
@@ -148,7 +149,7 @@ impl Authority {
     /// # Errors
     ///
     /// With a text for the user.
-    pub(crate) fn client(&self, name: ClientName) -> Result<Keyed, String> {
+    pub(crate) fn client(&self, name: ClientName) -> Result<CertificateAndKey, String> {
         let params = params(&name.common, name.alternative.into_iter().collect());
         self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
     }
@@ -158,7 +159,7 @@ impl Authority {
         &self,
         mut params: CertificateParams,
         purpose: ExtendedKeyUsagePurpose,
-    ) -> Result<Keyed, String> {
+    ) -> Result<CertificateAndKey, String> {
         // Said aloud, since rcgen then adds the subject's key identifier too.
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
@@ -167,8 +168,8 @@ impl Authority {
         let end = (self.now + DAY * LEAF_DAYS).min(self.end);
         let params = valid(params, self.now, end);
         let issuer = Issuer::from_params(&self.params, &self.key);
-        let made =
-            Keyed::new(|key| params.signed_by(key, &issuer)).map_err(|error| error.to_string())?;
+        let made = CertificateAndKey::new(|key| params.signed_by(key, &issuer))
+            .map_err(|error| error.to_string())?;
         let is_by = |subject| {
             x509_cert::Certificate::from_der(made.certificate.der())
                 .is_ok_and(|made| made.tbs_certificate().issuer() == subject)
@@ -272,19 +273,19 @@ pub(crate) fn looks_like_host(text: &str) -> bool {
 }
 
 /// A certificate and its key.
-pub(crate) struct Keyed {
+pub(crate) struct CertificateAndKey {
     certificate: Certificate,
     key: KeyPair,
 }
 
-impl Keyed {
+impl CertificateAndKey {
     /// Makes a key, and has a certificate made for it.
     fn new(
         certify: impl FnOnce(&KeyPair) -> Result<Certificate, rcgen::Error>,
     ) -> Result<Self, rcgen::Error> {
         let key = KeyPair::generate()?;
         let certificate = certify(&key)?;
-        Ok(Keyed { certificate, key })
+        Ok(CertificateAndKey { certificate, key })
     }
 
     pub(crate) fn certificate_pem(&self) -> String {

@@ -15,13 +15,13 @@ use smol::Timer;
 use tlsink::output::{Timestamp, escaped};
 
 use super::Failure;
-use super::blocking::Waiting;
+use super::blocking::BlockingWriter;
 use super::count::Count;
 use super::level::Level;
 
 /// Lines that wait to be written, at most; further ones are counted instead. It is more than the
 /// connections that there can be by default: when they are cut, each has one to say at once.
-const WAITING: usize = 16 * 1024;
+const MAX_QUEUED: usize = 16 * 1024;
 
 /// How long the end of the program waits for its last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
@@ -31,20 +31,20 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 pub(crate) struct Say {
     level: Level,
     terminal: bool,
-    lines: Sender<Line>,
-    shared: Arc<Shared>,
+    lines: Sender<Message>,
+    shared: Arc<SayState>,
 }
 
 /// What clones, and the thread that writes, have in common.
 #[derive(Default)]
-struct Shared {
+struct SayState {
     /// Lines that found no room.
     missed: AtomicU64,
     /// Each line begins with the time.
     timestamps: AtomicBool,
 }
 
-enum Line {
+enum Message {
     Text(String),
     /// A line that stays at the bottom of a terminal until the next one takes its place.
     Live(String),
@@ -55,7 +55,7 @@ enum Line {
 impl Say {
     pub(crate) fn start() -> Self {
         let (lines, queue) = async_channel::unbounded();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SayState::default());
         let say = Say {
             level: Level::Info,
             terminal: io::stderr().is_terminal(),
@@ -105,21 +105,21 @@ impl Say {
     /// harmless: control characters are escaped.
     pub(crate) fn line(&self, level: Level, text: &str, hint: Option<&str>) {
         if level <= self.level {
-            self.send(Line::Text(self.shared.lines(text, hint)));
+            self.send(Message::Text(self.shared.lines(text, hint)));
         }
     }
 
     /// Shows a line at the bottom of the terminal.
     pub(crate) fn live(&self, text: &str) {
         if Level::Info <= self.level {
-            self.send(Line::Live(format!("tlsink: {}", escaped(text))));
+            self.send(Message::Live(format!("tlsink: {}", escaped(text))));
         }
     }
 
     /// Takes that line away again.
     pub(crate) fn live_over(&self) {
         if Level::Info <= self.level {
-            self.send(Line::Live(String::new()));
+            self.send(Message::Live(String::new()));
         }
     }
 
@@ -129,22 +129,22 @@ impl Say {
         // There is room for these, however many wait.
         if let Some(Failure { what, hint, .. }) = failure {
             let lines = self.shared.lines(what, hint.as_deref());
-            let _ = self.lines.try_send(Line::Text(lines));
+            let _ = self.lines.try_send(Message::Text(lines));
         }
-        let _ = self.lines.try_send(Line::Finish);
+        let _ = self.lines.try_send(Message::Finish);
         future::block_on(future::or(self.lines.closed(), async {
             Timer::after(LAST_LINES).await;
         }));
     }
 
-    fn send(&self, line: Line) {
-        if self.lines.len() >= WAITING || self.lines.try_send(line).is_err() {
+    fn send(&self, line: Message) {
+        if self.lines.len() >= MAX_QUEUED || self.lines.try_send(line).is_err() {
             self.shared.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-impl Shared {
+impl SayState {
     fn lines(&self, text: &str, hint: Option<&str>) -> String {
         let time = match self.timestamps.load(Ordering::Relaxed) {
             true => format!("{} ", Timestamp(SystemTime::now())),
@@ -162,17 +162,17 @@ impl Shared {
 const ERASE: &str = "\r\x1b[K";
 
 /// Writes lines until the last one; the channel is closed then.
-fn write_lines(queue: &Receiver<Line>, shared: &Shared) {
+fn write_lines(queue: &Receiver<Message>, shared: &SayState) {
     let mut live = String::new();
     while let Ok(line) = queue.recv_blocking() {
         let (mut text, last) = match line {
-            Line::Text(text) => (text, false),
-            Line::Live(text) => {
+            Message::Text(text) => (text, false),
+            Message::Live(text) => {
                 live = text;
                 say(&format!("{ERASE}{}", fitting(&live)));
                 continue;
             }
-            Line::Finish => (String::new(), true),
+            Message::Finish => (String::new(), true),
         };
         let missed = shared.missed.swap(0, Ordering::Relaxed);
         if missed > 0 {
@@ -208,5 +208,5 @@ fn fitting(text: &str) -> &str {
 
 fn say(text: &str) {
     // Standard error may be closed, and then there is nobody to say it to.
-    let _ = Waiting(io::stderr()).write_all(text.as_bytes());
+    let _ = BlockingWriter(io::stderr()).write_all(text.as_bytes());
 }

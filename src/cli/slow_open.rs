@@ -10,15 +10,15 @@ use std::time::Duration;
 use super::say::Say;
 
 /// How long opening a file may take without a word.
-const PATIENCE: Duration = Duration::from_millis(500);
+const DELAY: Duration = Duration::from_millis(500);
 
 /// Says what the program waits for, unless this is dropped soon.
-pub(crate) struct Patience {
+pub(crate) struct SlowOpenNotice {
     /// The thread that says it waits for the other side of this to be closed.
     _opened: SyncSender<()>,
 }
 
-impl Patience {
+impl SlowOpenNotice {
     /// While this file is being opened. A FIFO opens once another program reads it, or `writes to`
     /// it: `others` says which.
     pub(crate) fn new(say: &Say, path: &Path, others: &'static str) -> Self {
@@ -28,7 +28,7 @@ impl Patience {
         let _ = thread::Builder::new()
             .name("patience".to_owned())
             .spawn(move || {
-                if is_opened.recv_timeout(PATIENCE) != Err(RecvTimeoutError::Timeout) {
+                if is_opened.recv_timeout(DELAY) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }
                 let shown = path.display();
@@ -39,6 +39,6 @@ impl Patience {
                     _ => format!("waiting for {shown} to open"),
                 });
             });
-        Patience { _opened: opened }
+        SlowOpenNotice { _opened: opened }
     }
 }

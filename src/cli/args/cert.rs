@@ -8,14 +8,14 @@ use super::super::address::LOCAL_NAMES;
 
 /// What certificates to make, and where.
 #[derive(Debug)]
-pub(crate) struct Cert {
-    pub(crate) made: Made,
+pub(crate) struct CertArgs {
+    pub(crate) request: CertRequest,
     pub(crate) directory: PathBuf,
 }
 
 /// What certificates to make.
 #[derive(Debug)]
-pub(crate) enum Made {
+pub(crate) enum CertRequest {
     /// A CA, and by it one for a server of these names and one for a client.
     All(Vec<String>),
     /// One for a server of these names, by the CA that is there.
@@ -24,7 +24,7 @@ pub(crate) enum Made {
     Client(String),
 }
 
-pub(super) fn parse(mut free: Vec<OsString>) -> Result<Cert, Failure> {
+pub(super) fn parse(mut free: Vec<OsString>) -> Result<CertArgs, Failure> {
     let directory = match free.pop() {
         Some(directory) if !directory.is_empty() => PathBuf::from(directory),
         _ => {
@@ -37,17 +37,17 @@ pub(super) fn parse(mut free: Vec<OsString>) -> Result<Cert, Failure> {
         .iter()
         .map(|name| name.to_string_lossy().into_owned())
         .collect();
-    let made = match names.split_first() {
-        None => Made::All(LOCAL_NAMES.map(str::to_owned).into()),
+    let request = match names.split_first() {
+        None => CertRequest::All(LOCAL_NAMES.map(str::to_owned).into()),
         Some((command, names)) if command == "server" => match names {
             [] => {
                 return Err(Failure::misused("cert server needs names and a directory")
                     .hint("tlsink cert server NAMES... DIR, where DIR has a CA"));
             }
-            names => Made::Server(names.into()),
+            names => CertRequest::Server(names.into()),
         },
         Some((command, names)) if command == "client" => match names {
-            [name] => Made::Client(name.clone()),
+            [name] => CertRequest::Client(name.clone()),
             _ => {
                 return Err(
                     Failure::misused("cert client needs one name and a directory").hint(
@@ -56,7 +56,7 @@ pub(super) fn parse(mut free: Vec<OsString>) -> Result<Cert, Failure> {
                 );
             }
         },
-        Some(_) => Made::All(names),
+        Some(_) => CertRequest::All(names),
     };
-    Ok(Cert { made, directory })
+    Ok(CertArgs { request, directory })
 }

@@ -18,12 +18,12 @@ use super::value;
 
 /// How to receive. What is not given is for the library to choose.
 #[derive(Debug)]
-pub(crate) struct Listen {
+pub(crate) struct ListenArgs {
     /// At least one.
     pub(crate) addresses: Vec<HostPort>,
-    pub(crate) tls: Tls,
+    pub(crate) tls: TlsArgs,
     pub(crate) decode: Format,
-    pub(crate) printer: Printer,
+    pub(crate) printer: OutputFormat,
     pub(crate) max_line: Option<usize>,
     pub(crate) destination: Destination,
     pub(crate) max_connections: Option<usize>,
@@ -45,15 +45,15 @@ pub(crate) struct Listen {
 
 /// What is presented to senders, and asked of them.
 #[derive(Clone, Debug)]
-pub(crate) struct Tls {
-    pub(crate) certificate: Certificate,
-    pub(crate) clients: Option<Clients>,
+pub(crate) struct TlsArgs {
+    pub(crate) certificate: CertificateSource,
+    pub(crate) clients: Option<ClientArgs>,
     pub(crate) min: TlsVersion,
     pub(crate) key_log: bool,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Certificate {
+pub(crate) enum CertificateSource {
     /// A chain and its key each, at least one.
     Files(Vec<(PathBuf, PathBuf)>),
     /// For these names, on any address.
@@ -64,7 +64,7 @@ pub(crate) enum Certificate {
 
 /// How senders are verified.
 #[derive(Clone, Debug)]
-pub(crate) struct Clients {
+pub(crate) struct ClientArgs {
     pub(crate) ca: PathBuf,
     pub(crate) optional: bool,
     pub(crate) allow: Vec<String>,
@@ -90,7 +90,7 @@ pub(crate) struct Directory {
 
 /// How to print.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Printer {
+pub(crate) enum OutputFormat {
     Lines { label: bool },
     Raw,
     Json,
@@ -101,7 +101,7 @@ const DEFAULT_PORT: u16 = 4433;
 
 const DRAIN: Duration = Duration::from_secs(10);
 
-pub(super) fn parse(mut given: Given) -> Result<Listen, Failure> {
+pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
     let args = &mut given;
     let mut addresses = args.all("--listen", HostPort::parse)?;
     if addresses.is_empty() {
@@ -109,9 +109,9 @@ pub(super) fn parse(mut given: Given) -> Result<Listen, Failure> {
     }
     let destination = parse_destination(args)?;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let listen = Listen {
+    let listen = ListenArgs {
         addresses,
-        tls: Tls {
+        tls: TlsArgs {
             certificate: parse_certificate(args)?,
             clients: parse_clients(args)?,
             min: args
@@ -166,11 +166,11 @@ fn parse_destination(args: &mut Given) -> Result<Destination, Failure> {
     }
 }
 
-fn parse_printer(args: &mut Given, destination: &Destination) -> Result<Printer, Failure> {
+fn parse_printer(args: &mut Given, destination: &Destination) -> Result<OutputFormat, Failure> {
     let parse = |name: &str| match &*name.to_ascii_lowercase() {
-        "lines" => Ok(Printer::Lines { label: false }),
-        "raw" => Ok(Printer::Raw),
-        "json" => Ok(Printer::Json),
+        "lines" => Ok(OutputFormat::Lines { label: false }),
+        "raw" => Ok(OutputFormat::Raw),
+        "json" => Ok(OutputFormat::Json),
         _ => Err("expected lines, raw or json".to_owned()),
     };
     let format = args.option("--format", parse)?;
@@ -183,20 +183,23 @@ fn parse_printer(args: &mut Given, destination: &Destination) -> Result<Printer,
             )
         };
         return match format {
-            Some(Printer::Lines { .. }) => combined("--format lines"),
-            Some(Printer::Json) => combined("--format json"),
-            None | Some(Printer::Raw) if label => combined("--label"),
-            None | Some(Printer::Raw) => Ok(Printer::Raw),
+            Some(OutputFormat::Lines { .. }) => combined("--format lines"),
+            Some(OutputFormat::Json) => combined("--format json"),
+            None | Some(OutputFormat::Raw) if label => combined("--label"),
+            None | Some(OutputFormat::Raw) => Ok(OutputFormat::Raw),
         };
     }
-    match (format.unwrap_or(Printer::Lines { label: false }), label) {
-        (Printer::Lines { .. }, label) => Ok(Printer::Lines { label }),
+    match (
+        format.unwrap_or(OutputFormat::Lines { label: false }),
+        label,
+    ) {
+        (OutputFormat::Lines { .. }, label) => Ok(OutputFormat::Lines { label }),
         (_, true) => Err(Failure::misused("--label needs --format lines")),
         (printer, false) => Ok(printer),
     }
 }
 
-fn parse_certificate(args: &mut Given) -> Result<Certificate, Failure> {
+fn parse_certificate(args: &mut Given) -> Result<CertificateSource, Failure> {
     let chains = args.paths("--cert");
     let keys = args.paths("--key");
     let names = args.option("--self-signed", names)?;
@@ -204,17 +207,19 @@ fn parse_certificate(args: &mut Given) -> Result<Certificate, Failure> {
         (_, Some(_)) if !chains.is_empty() || !keys.is_empty() => Err(Failure::misused(
             "--self-signed can't be combined with --cert and --key",
         )),
-        (_, Some(names)) => Ok(Certificate::SelfSigned(names)),
+        (_, Some(names)) => Ok(CertificateSource::SelfSigned(names)),
         (Ordering::Greater, None) if keys.is_empty() => Err(unpaired("--cert", "--key")),
         (Ordering::Less, None) if chains.is_empty() => Err(unpaired("--key", "--cert")),
         (Ordering::Greater, None) => Err(unpaired("each --cert", "its --key")),
         (Ordering::Less, None) => Err(unpaired("each --key", "its --cert")),
-        (Ordering::Equal, None) if chains.is_empty() => Ok(Certificate::Loopback),
-        (Ordering::Equal, None) => Ok(Certificate::Files(chains.into_iter().zip(keys).collect())),
+        (Ordering::Equal, None) if chains.is_empty() => Ok(CertificateSource::Loopback),
+        (Ordering::Equal, None) => Ok(CertificateSource::Files(
+            chains.into_iter().zip(keys).collect(),
+        )),
     }
 }
 
-fn parse_clients(args: &mut Given) -> Result<Option<Clients>, Failure> {
+fn parse_clients(args: &mut Given) -> Result<Option<ClientArgs>, Failure> {
     let ca = args.path("--client-ca");
     let optional = args.option("--client-auth", client_auth)?;
     let allow = args.all("--allow-client", text)?;
@@ -237,7 +242,7 @@ fn parse_clients(args: &mut Given) -> Result<Option<Clients>, Failure> {
         )
         .hint("who presents no certificate would be let in without any name"));
     }
-    Ok(Some(Clients {
+    Ok(Some(ClientArgs {
         ca,
         optional,
         allow,

@@ -14,20 +14,22 @@ mod split;
 mod suggest;
 mod value;
 
-pub(crate) use cert::{Cert, Made};
+pub(crate) use cert::{CertArgs, CertRequest};
 use help::Topic;
-pub(crate) use listen::{Certificate, Destination, Directory, Listen, Printer, Tls};
+pub(crate) use listen::{
+    CertificateSource, Destination, Directory, ListenArgs, OutputFormat, TlsArgs,
+};
 use options::{ANSWERS, CERT, LISTEN, SEND};
-pub(crate) use send::{Send, Trust};
+pub(crate) use send::{SendArgs, Trust};
 use split::{Asked, Split};
 
 /// What the program is to do.
 #[derive(Debug)]
 pub(crate) enum Command {
     Print(String),
-    Listen(Box<Listen>),
-    Send(Box<Send>),
-    Cert(Cert),
+    Listen(Box<ListenArgs>),
+    Send(Box<SendArgs>),
+    Cert(CertArgs),
 }
 
 impl Command {

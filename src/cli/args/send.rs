@@ -14,7 +14,7 @@ use super::value;
 
 /// What to send, and to whom.
 #[derive(Debug)]
-pub(crate) struct Send {
+pub(crate) struct SendArgs {
     pub(crate) to: HostPort,
     /// Standard input, if there is none.
     pub(crate) file: Option<PathBuf>,
@@ -44,7 +44,7 @@ pub(crate) enum Trust {
     Anyone,
 }
 
-pub(super) fn parse(mut given: Given, free: &[OsString]) -> Result<Send, Failure> {
+pub(super) fn parse(mut given: Given, free: &[OsString]) -> Result<SendArgs, Failure> {
     let args = &mut given;
     let encode = args.option("--encode", encoding)?.unwrap_or(Encoding::Zstd);
     let compression = parse_compression(args, encode)?;
@@ -57,7 +57,7 @@ pub(super) fn parse(mut given: Given, free: &[OsString]) -> Result<Send, Failure
     let level = args.level()?;
     given.finish();
     let (to, file) = parse_places(free)?;
-    Ok(Send {
+    Ok(SendArgs {
         name: name.unwrap_or_else(|| to.name().to_owned()),
         to,
         file,

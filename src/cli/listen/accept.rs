@@ -17,9 +17,9 @@ use super::super::count::Count;
 use super::super::level::Level;
 use super::super::say::Say;
 use super::hint::hint;
-use super::lane::Tasks;
+use super::lane::LaneExecutor;
 use super::listener::Listener;
-use super::rate_limited_log::Probes;
+use super::rate_limited_log::RateLimitedLog;
 use super::socket::Socket;
 
 /// How long it is not said again that connections can't be accepted: near the limit on files, some
@@ -42,9 +42,9 @@ pub(crate) struct Acceptor {
     /// Runs handshakes.
     pub(crate) executor: Arc<Executor<'static>>,
     /// Run what comes after them, each for the sink in the same place.
-    pub(crate) lanes: Vec<Tasks>,
+    pub(crate) lanes: Vec<LaneExecutor>,
     pub(crate) say: Say,
-    pub(crate) probes: Arc<Probes>,
+    pub(crate) log: Arc<RateLimitedLog>,
     /// Whether anybody wants to hear how a connection ended. It would wake another thread.
     pub(crate) once: bool,
     /// Hears of it after it was said. Closed once no connection is left, and none will come.
@@ -134,7 +134,7 @@ impl Acceptor {
             ..
         } = report;
         if !report.established {
-            self.probes.report(report);
+            self.log.report(report);
             return;
         }
         let peer = label(&report.peer);

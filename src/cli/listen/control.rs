@@ -23,7 +23,7 @@ const FLUSH: Duration = Duration::from_secs(10);
 const FLUSH_AT_ONCE: Duration = Duration::from_secs(1);
 
 /// What the one that is in charge hears of.
-pub(crate) enum Event {
+pub(crate) enum ControlEvent {
     /// One that asks the program to stop.
     Signal,
     /// SIGHUP, where there is something to load again.
@@ -49,7 +49,7 @@ pub(crate) enum Event {
 ///
 /// When they can't be handled.
 pub(crate) fn signals(
-    events: Sender<Event>,
+    events: Sender<ControlEvent>,
     reloads: bool,
 ) -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
     let stopping = signals::unless_ignored([Signal::Term, Signal::Int, Signal::Hup]);
@@ -57,8 +57,8 @@ pub(crate) fn signals(
     Ok(async move {
         while let Some(signal) = signals.next().await {
             let event = match signal {
-                Ok(Signal::Hup) if reloads => Event::Reload,
-                _ => Event::Signal,
+                Ok(Signal::Hup) if reloads => ControlEvent::Reload,
+                _ => ControlEvent::Signal,
             };
             if events.send(event).await.is_err() {
                 return;
@@ -70,7 +70,7 @@ pub(crate) fn signals(
 /// Waits for what ends the program, and ends it in order.
 pub(crate) struct Control {
     pub(crate) server: Server,
-    pub(crate) inbox: Receiver<Event>,
+    pub(crate) inbox: Receiver<ControlEvent>,
     /// Closed once no connection is left, and none will come.
     pub(crate) reported: Receiver<Report>,
     pub(crate) say: Say,
@@ -127,20 +127,20 @@ impl Control {
         let mut broken = Broken::default();
         while self.lanes > 0 || !through {
             match (self.next(stop, through).await, stop) {
-                (Event::Reload, _) => {
+                (ControlEvent::Reload, _) => {
                     if let Some(reload) = &self.reload {
                         reload.request();
                     }
                 }
-                (Event::Signal, Stop::Not) => stop = self.stop(),
+                (ControlEvent::Signal, Stop::Not) => stop = self.stop(),
                 // Nothing is left to hurry: timeout(1), for one, sends its signal twice.
-                (Event::Signal, _) if self.server.connections() == 0 => {}
-                (Event::Signal, _) => {
+                (ControlEvent::Signal, _) if self.server.connections() == 0 => {}
+                (ControlEvent::Signal, _) => {
                     result = result.and(Err(Failure::failed("stopped at once")));
                     stop = self.cut_at_once();
                 }
-                (Event::Lane(Ok(_)), _) => self.lanes -= 1,
-                (Event::Lane(Err(error)), _) => {
+                (ControlEvent::Lane(Ok(_)), _) => self.lanes -= 1,
+                (ControlEvent::Lane(Err(error)), _) => {
                     self.lanes -= 1;
                     broken.lanes = Some(match broken.lanes {
                         Some(first) => first.and(&error),
@@ -149,12 +149,12 @@ impl Control {
                     self.server.stop();
                     stop = self.cut_at_once();
                 }
-                (Event::Unwritten(error), _) => {
+                (ControlEvent::Unwritten(error), _) => {
                     broken.refusal = Some(error);
                     self.server.stop();
                     stop = self.cut_at_once();
                 }
-                (Event::Report(report), _) if self.once && report.established => {
+                (ControlEvent::Report(report), _) if self.once && report.established => {
                     came = true;
                     // When the sink is gone, its lane has failed, and says why.
                     let failed = report.end == End::Cut(Cut::SinkGone);
@@ -163,18 +163,20 @@ impl Control {
                     }
                     stop = self.cut();
                 }
-                (Event::Report(_), _) => {}
-                (Event::Through, _) => through = true,
-                (Event::Stats, _) => {
+                (ControlEvent::Report(_), _) => {}
+                (ControlEvent::Through, _) => through = true,
+                (ControlEvent::Stats, _) => {
                     if let Some(stats) = &mut self.stats {
                         stats.tick();
                     }
                 }
-                (Event::Late, Stop::Draining(_)) => stop = self.cut(),
-                (Event::Late, Stop::Cut { before, .. }) if self.server.totals() != before => {
+                (ControlEvent::Late, Stop::Draining(_)) => stop = self.cut(),
+                (ControlEvent::Late, Stop::Cut { before, .. })
+                    if self.server.totals() != before =>
+                {
                     stop = self.cut();
                 }
-                (Event::Late, _) => {
+                (ControlEvent::Late, _) => {
                     if let Err(before) = self.unless_broken(result, broken) {
                         self.say.error(&before.what);
                     }
@@ -208,7 +210,7 @@ impl Control {
         Err(Failure::failed(what))
     }
 
-    async fn next(&self, stop: Stop, through: bool) -> Event {
+    async fn next(&self, stop: Stop, through: bool) -> ControlEvent {
         let inbox = async {
             match self.inbox.recv().await {
                 Ok(event) => event,
@@ -217,9 +219,9 @@ impl Control {
         };
         let report = async {
             match self.reported.recv().await {
-                Ok(report) => Event::Report(report),
+                Ok(report) => ControlEvent::Report(report),
                 Err(_) if through => future::pending().await,
-                Err(_) => Event::Through,
+                Err(_) => ControlEvent::Through,
             }
         };
         let late = async {
@@ -229,14 +231,14 @@ impl Control {
                     Timer::at(until).await
                 }
             };
-            Event::Late
+            ControlEvent::Late
         };
         let stats = async {
             match &self.stats {
                 Some(stats) => Timer::at(stats.due()).await,
                 None => future::pending().await,
             };
-            Event::Stats
+            ControlEvent::Stats
         };
         future::or(future::or(inbox, report), future::or(late, stats)).await
     }

@@ -1,19 +1,19 @@
 //! What TLS is made of: certificates, keys, CAs, CRLs. It can be loaded again.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use tlsink::{ClientVerifier, Identity, Tls, TlsError};
 
 use super::super::Failure;
 use super::super::address::LOCAL_NAMES;
-use super::super::args::{self, Certificate};
+use super::super::args::{self, CertificateSource};
 use super::super::certificate::SelfSigned;
 use super::super::unusable::unusable;
-use super::listener::Listener;
 
 /// Where everything comes from.
-pub(crate) struct Material {
-    args: args::Tls,
+pub(crate) struct Credentials {
+    args: args::TlsArgs,
     identities: Identities,
 }
 
@@ -23,31 +23,31 @@ enum Identities {
     Fresh(SelfSigned),
 }
 
-impl Material {
-    /// Makes the certificate, if none is given.
+impl Credentials {
+    /// Makes the certificate, if none is given, for a server that listens on `addresses`.
     ///
     /// # Errors
     ///
     /// When there has to be one, or none can be made for these names.
-    pub(crate) fn new(args: args::Tls, listeners: &[Listener]) -> Result<Self, Failure> {
-        let exposed = listeners
-            .iter()
-            .find(|listener| !listener.address.ip().is_loopback());
+    pub(crate) fn new(
+        args: args::TlsArgs,
+        addresses: impl IntoIterator<Item = IpAddr>,
+    ) -> Result<Self, Failure> {
+        let exposed = addresses.into_iter().find(|address| !address.is_loopback());
         let identities = match (&args.certificate, exposed) {
-            (Certificate::Files(_), _) => Identities::Files,
-            (Certificate::SelfSigned(names), _) => Identities::Fresh(self_signed(names)?),
-            (Certificate::Loopback, None) => {
+            (CertificateSource::Files(_), _) => Identities::Files,
+            (CertificateSource::SelfSigned(names), _) => Identities::Fresh(self_signed(names)?),
+            (CertificateSource::Loopback, None) => {
                 Identities::Fresh(self_signed(&LOCAL_NAMES.map(str::to_owned))?)
             }
-            (Certificate::Loopback, Some(listener)) => {
+            (CertificateSource::Loopback, Some(address)) => {
                 return Err(Failure::misused(format!(
-                    "{} is not a loopback address, so it needs a certificate",
-                    listener.address.ip()
+                    "{address} is not a loopback address, so it needs a certificate"
                 ))
                 .hint("give --cert and --key, or --self-signed with the names senders will use"));
             }
         };
-        Ok(Material { args, identities })
+        Ok(Credentials { args, identities })
     }
 
     /// The fingerprint of a certificate that was made for this run.
@@ -61,8 +61,8 @@ impl Material {
     /// The files that it is read from.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         let pairs = match &self.args.certificate {
-            Certificate::Files(pairs) => pairs.as_slice(),
-            Certificate::SelfSigned(_) | Certificate::Loopback => &[],
+            CertificateSource::Files(pairs) => pairs.as_slice(),
+            CertificateSource::SelfSigned(_) | CertificateSource::Loopback => &[],
         };
         let pairs = pairs.iter().flat_map(|(chain, key)| [chain, key]);
         let clients = self.args.clients.iter();
@@ -85,7 +85,7 @@ impl Material {
             .key_log(self.args.key_log);
         match (&self.identities, &self.args.certificate) {
             (Identities::Fresh(fresh), _) => tls = tls.identity(fresh.identity.clone()),
-            (Identities::Files, Certificate::Files(pairs)) => {
+            (Identities::Files, CertificateSource::Files(pairs)) => {
                 for (chain, key) in pairs {
                     tls = tls.identity(Identity::from_pem_files(chain, key)?);
                 }

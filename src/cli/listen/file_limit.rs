@@ -3,7 +3,7 @@
 use tlsink::limits::MAX_CONNECTIONS;
 
 use super::super::Failure;
-use super::super::args::{Destination, Listen};
+use super::super::args::{Destination, ListenArgs};
 
 /// Descriptors that are not for connections: standard ones, the reactor's, some listeners'.
 const RESERVED_FILES: u64 = 32;
@@ -16,7 +16,7 @@ const RESERVED_LISTENERS: usize = 4;
 
 /// What was given; else as many as there can be files for, if that is limited.
 pub(super) fn max_connections(
-    args: &Listen,
+    args: &ListenArgs,
     listeners: usize,
     file_limit: Option<u64>,
 ) -> Result<Option<usize>, Failure> {

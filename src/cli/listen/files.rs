@@ -43,12 +43,12 @@ pub(crate) fn open(directory: &Directory) -> Result<Files, Failure> {
 
 /// Files of which each is said when it is made.
 #[derive(Clone)]
-pub(crate) struct Naming {
+pub(crate) struct LoggedFiles {
     pub(crate) files: Files,
     pub(crate) say: Say,
 }
 
-impl Output for Naming {
+impl Output for LoggedFiles {
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
         let done = self.files.data(connection, bytes);
         let is_first = connection.delivered() == bytes.len() as u64;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::Failure;
 use super::super::say::Say;
-use super::output::end_line;
+use super::target::end_line;
 
 /// The file that secrets are to be written to. If it is there, it must be our own: its owner can read
 /// it, whatever its permissions.

@@ -14,13 +14,11 @@ use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use async_channel::Sender;
 use futures_lite::future;
 use smol::Executor;
-use tlsink::{Output, Server, Sink};
+use tlsink::{Output, OutputError, Server, Sink, Totals};
 
 use super::super::{Failure, start_thread};
-use super::control::Event;
 
 /// How many tasks run before the sink has its turn. What they have read by then, at most a mebibyte,
 /// is printed before more is read.
@@ -46,22 +44,25 @@ const RECORD: u64 = 16 * 1024;
 const GATHERED: u64 = 64 * 1024;
 
 /// Where the tasks of a lane's connections are spawned.
-pub(crate) type Tasks = Arc<Executor<'static>>;
+pub(crate) type LaneExecutor = Arc<Executor<'static>>;
 
-/// Starts a lane that prints what `sink` receives, and tells when that has ended.
+/// Starts a lane that prints the streams of `sink`, and calls `on_end` once the sink has ended.
+///
+/// # Errors
+///
+/// When no thread can be started.
 pub(crate) fn start(
     sink: Sink,
     output: impl Output + Send + 'static,
     server: Server,
-    events: Sender<Event>,
-) -> Result<Tasks, Failure> {
-    let tasks = Tasks::default();
+    on_end: impl FnOnce(Result<Totals, OutputError>) + Send + 'static,
+) -> Result<LaneExecutor, Failure> {
+    let tasks = LaneExecutor::default();
     let running = Arc::clone(&tasks);
     start_thread("lane", move || {
         let printing = async move {
-            // Nobody is left to tell once the program is ending.
-            let _ = events.try_send(Event::Lane(sink.run(output).await));
-            // The connections have yet to hear of it.
+            on_end(sink.run(output).await);
+            // The tasks of the connections have to run on: they learn of the end from the sink.
             future::pending().await
         };
         match smol::block_on(take_turns(&running, printing, &server)) {}

@@ -11,7 +11,7 @@ use tlsink::decode::Format;
 use tlsink::output::{Json, Lines, Portion, Raw, label};
 use tlsink::{BuildError, Builder, Conn, End, Output, Server, Sink};
 
-use super::args::{Listen, Printer};
+use super::args::{ListenArgs, OutputFormat};
 use super::say::Say;
 use super::{Failure, start_thread};
 
@@ -26,34 +26,34 @@ mod key_log;
 mod lane;
 mod listener;
 mod outlet;
-mod output;
 mod rate_limited_log;
 mod reason;
 mod reload;
 mod socket;
 mod stats;
+mod target;
 
 use accept::Acceptor;
-use control::{Control, Event, signals};
-use credentials::Material;
+use control::{Control, ControlEvent, signals};
+use credentials::Credentials;
 use file_limit::{max_connections, raise_file_limit};
-use files::Naming;
+use files::LoggedFiles;
 use journal::Journal;
 use key_log::{announce_key_log, key_log_file};
-use lane::Tasks;
+use lane::LaneExecutor;
 use listener::Listener;
 use outlet::{Outlet, open_outlet};
-use output::Target;
-use rate_limited_log::Probes;
+use rate_limited_log::RateLimitedLog;
 use reload::Reload;
 use stats::Stats;
+use target::Target;
 
 /// Receives until it is told to stop.
 ///
 /// # Errors
 ///
 /// With what keeps it from running, or what ended it.
-pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
+pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let say = say.with_level(args.level);
     let file_limit = raise_file_limit();
     let outlet = open_outlet(&args, &say)?;
@@ -65,14 +65,17 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
         }
         Ok(listeners)
     })?;
-    let material = Material::new(args.tls.clone(), &listeners)?;
-    let fresh = material.fingerprint().map(str::to_owned);
+    let credentials = Credentials::new(
+        args.tls.clone(),
+        listeners.iter().map(|listener| listener.address.ip()),
+    )?;
+    let fresh = credentials.fingerprint().map(str::to_owned);
     let key_log = args.tls.key_log.then(key_log_file).transpose()?;
-    let (tls, reload) = Reload::start(material, outlet.reopen(), &say)?;
+    let (tls, reload) = Reload::start(credentials, outlet.reopen(), &say)?;
     if let Some(file) = key_log {
         announce_key_log(&file, &say)?;
     }
-    let (server, sinks) = settings(&args, listeners.len(), file_limit)?
+    let (server, sinks) = server_builder(&args, listeners.len(), file_limit)?
         .tls(tls)
         .build_lanes(args.lanes)
         .map_err(unbuildable)?;
@@ -87,20 +90,24 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
         .stats
         .then(|| Stats::new(say.clone(), server.clone(), outlet.is_terminal()));
     let (lanes, json) = start_lanes(sinks, &args, outlet, &say, &server, &events)?;
-    let journal = json
-        .zip(lanes.first())
-        .map(|(json, lane)| Journal::new(json, Arc::clone(lane), events, reports.clone()));
+    let journal = json.zip(lanes.first()).map(|(json, lane)| {
+        let on_error = move |error| {
+            // Nobody listens any more once the program is ending.
+            let _ = events.try_send(ControlEvent::Unwritten(error));
+        };
+        Journal::new(json, Arc::clone(lane), on_error, reports.clone())
+    });
     start_executor(&executor, args.threads)?;
     // Whoever reads this may send, and stop us, right away.
     say_ready(&args, &listeners, fresh.as_deref(), &say);
-    let probes = Probes::new(say.clone(), Arc::clone(&executor), journal);
-    let told = Arc::downgrade(&probes);
+    let log = RateLimitedLog::new(say.clone(), Arc::clone(&executor), journal);
+    let told = Arc::downgrade(&log);
     let acceptor = Arc::new(Acceptor {
         server: server.clone(),
         executor: Arc::clone(&executor),
         lanes,
         say: say.clone(),
-        probes,
+        log,
         once: args.once,
         reports,
     });
@@ -123,14 +130,18 @@ pub(crate) fn run(args: Listen, say: &Say) -> Result<(), Failure> {
     };
     let result = smol::block_on(executor.run(control.run()));
     // When connections are left, it is not dropped.
-    if let Some(probes) = told.upgrade() {
-        probes.finish();
+    if let Some(log) = told.upgrade() {
+        log.finish();
     }
     result
 }
 
 /// What was given; the library's defaults for what was not.
-fn settings(args: &Listen, listeners: usize, file_limit: Option<u64>) -> Result<Builder, Failure> {
+fn server_builder(
+    args: &ListenArgs,
+    listeners: usize,
+    file_limit: Option<u64>,
+) -> Result<Builder, Failure> {
     let mut builder = Server::builder()
         .decode(args.decode)
         .max_per_ip(args.max_per_ip)
@@ -165,7 +176,7 @@ fn unbuildable(error: BuildError) -> Failure {
     }
 }
 
-fn say_ready(args: &Listen, listeners: &[Listener], fresh: Option<&str>, say: &Say) {
+fn say_ready(args: &ListenArgs, listeners: &[Listener], fresh: Option<&str>, say: &Say) {
     for listener in listeners {
         say.info(&format!("listening on {}", listener.address));
     }
@@ -197,32 +208,32 @@ fn example(bound: SocketAddr) -> String {
 }
 
 /// The lanes, and the output that they share if it has objects.
-type Lanes = (Vec<Tasks>, Option<Json<Target>>);
+type Lanes = (Vec<LaneExecutor>, Option<Json<Target>>);
 
 /// Starts a lane for each sink.
 fn start_lanes(
     sinks: Vec<Sink>,
-    args: &Listen,
+    args: &ListenArgs,
     outlet: Outlet,
     say: &Say,
     server: &Server,
-    events: &Sender<Event>,
+    events: &Sender<ControlEvent>,
 ) -> Result<Lanes, Failure> {
     let target = match outlet {
         Outlet::Target(target) => target,
         Outlet::Files(files) => {
             let say = say.clone();
-            let naming = Naming { files, say };
-            let lanes = start_each(sinks, &naming.say, server, events, |_| naming.clone())?;
+            let files = LoggedFiles { files, say };
+            let lanes = start_each(sinks, &files.say, server, events, |_| files.clone())?;
             return Ok((lanes, None));
         }
     };
     let lanes = match args.printer {
-        Printer::Raw => {
+        OutputFormat::Raw => {
             let raw = Raw::new(target);
             start_each(sinks, say, server, events, |_| raw.clone())
         }
-        Printer::Lines { label } => {
+        OutputFormat::Lines { label } => {
             let escape = target.is_terminal();
             let mut lines = Lines::new(target).labels(label).escape(escape);
             if let Some(bytes) = args.max_line {
@@ -232,7 +243,7 @@ fn start_lanes(
                 lines.clone().memory(sink.memory())
             })
         }
-        Printer::Json => {
+        OutputFormat::Json => {
             let mut json = Json::new(target);
             if let Some(bytes) = args.max_line {
                 json = json.max_line(bytes);
@@ -250,9 +261,9 @@ fn start_each<O: Output + Send + 'static>(
     sinks: Vec<Sink>,
     say: &Say,
     server: &Server,
-    events: &Sender<Event>,
+    events: &Sender<ControlEvent>,
     output: impl Fn(&Sink) -> O,
-) -> Result<Vec<Tasks>, Failure> {
+) -> Result<Vec<LaneExecutor>, Failure> {
     sinks
         .into_iter()
         .map(|sink| {
@@ -260,7 +271,11 @@ fn start_each<O: Output + Send + 'static>(
                 output: output(&sink),
                 say: say.clone(),
             };
-            lane::start(sink, output, server.clone(), events.clone())
+            let events = events.clone();
+            lane::start(sink, output, server.clone(), move |result| {
+                // Nobody listens any more once the program is ending.
+                let _ = events.try_send(ControlEvent::Lane(result));
+            })
         })
         .collect()
 }

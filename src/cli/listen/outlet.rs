@@ -6,11 +6,11 @@ use std::path::Path;
 use tlsink::output::Files;
 
 use super::super::Failure;
-use super::super::args::{Destination, Listen, Printer};
+use super::super::args::{Destination, ListenArgs, OutputFormat};
 use super::super::say::Say;
-use super::super::slow_open::Patience;
+use super::super::slow_open::SlowOpenNotice;
 use super::files;
-use super::output::{Form, Reopen, Target};
+use super::target::{Form, Reopen, Target};
 
 /// Where the data goes, opened.
 pub(super) enum Outlet {
@@ -40,10 +40,10 @@ impl Outlet {
 /// # Errors
 ///
 /// When it can't be opened, for the user.
-pub(super) fn open_outlet(args: &Listen, say: &Say) -> Result<Outlet, Failure> {
+pub(super) fn open_outlet(args: &ListenArgs, say: &Say) -> Result<Outlet, Failure> {
     let form = match args.printer {
-        Printer::Lines { .. } | Printer::Json => Form::Lines,
-        Printer::Raw => Form::Bytes,
+        OutputFormat::Lines { .. } | OutputFormat::Json => Form::Lines,
+        OutputFormat::Raw => Form::Bytes,
     };
     match &args.destination {
         Destination::Directory(directory) => files::open(directory).map(Outlet::Files),
@@ -61,7 +61,7 @@ pub(super) fn open_outlet(args: &Listen, say: &Say) -> Result<Outlet, Failure> {
 
 fn append(path: &Path, form: Form, say: &Say) -> Result<Target, Failure> {
     let shown = path.display();
-    let _patience = Patience::new(say, path, "reads");
+    let _notice = SlowOpenNotice::new(say, path, "reads");
     Target::append(path, form).map_err(|error| {
         let failure = Failure::misused(format!("can't open {shown}: {error}"));
         match error.kind() {

@@ -22,7 +22,7 @@ const LINES: u64 = 10;
 const PERIOD: Duration = Duration::from_secs(1);
 
 /// Tells of such connections, up to the limit. What is left to count is told when it is dropped.
-pub(crate) struct Probes {
+pub(crate) struct RateLimitedLog {
     say: Say,
     executor: Arc<Executor<'static>>,
     /// Where refusals are written, if they are.
@@ -37,12 +37,12 @@ struct Period {
     /// Its end is waited for, as there is something to count.
     counting: bool,
     /// Few enough to look at each.
-    kinds: Vec<(Kind, Counted)>,
+    kinds: Vec<(EndKind, Counted)>,
 }
 
 /// What the ends of some connections have in common.
 #[derive(Clone, PartialEq, Eq)]
-struct Kind {
+struct EndKind {
     refused: bool,
     /// The end's.
     word: &'static str,
@@ -58,13 +58,13 @@ struct Counted {
     reason: Option<String>,
 }
 
-impl Probes {
+impl RateLimitedLog {
     pub(crate) fn new(
         say: Say,
         executor: Arc<Executor<'static>>,
         journal: Option<Arc<Journal>>,
     ) -> Arc<Self> {
-        Arc::new(Probes {
+        Arc::new(RateLimitedLog {
             say,
             executor,
             journal,
@@ -75,7 +75,7 @@ impl Probes {
     /// Tells of a connection that was not established.
     pub(crate) fn report(self: &Arc<Self>, report: &Report) {
         let reason = report.end.reason().unwrap_or_default();
-        let kind = Kind {
+        let kind = EndKind {
             refused: report.is_refused(),
             word: report.end.word(),
             reason: without_particulars(&reason),
@@ -122,11 +122,11 @@ impl Probes {
 
     fn finish_at(self: &Arc<Self>, end: Instant) {
         // Whoever drops it before that does not wait.
-        let probes = Arc::downgrade(self);
+        let log = Arc::downgrade(self);
         let count = async move {
             Timer::at(end).await;
-            if let Some(probes) = probes.upgrade() {
-                probes.finish();
+            if let Some(log) = log.upgrade() {
+                log.finish();
             }
         };
         self.executor.spawn(count).detach();
@@ -137,13 +137,13 @@ impl Probes {
     }
 }
 
-impl Drop for Probes {
+impl Drop for RateLimitedLog {
     fn drop(&mut self) {
         self.finish();
     }
 }
 
-impl Kind {
+impl EndKind {
     fn level(&self) -> Level {
         match self.refused {
             true => Level::Error,
@@ -163,7 +163,7 @@ impl Period {
     }
 
     /// Whether there is a line for another one of this kind, which is noted.
-    fn shows(&mut self, kind: &Kind) -> bool {
+    fn shows(&mut self, kind: &EndKind) -> bool {
         let first = self.kinds.len() < REASONS && self.counted(kind).is_none();
         let shown = self.said < LINES || first;
         if shown {
@@ -175,12 +175,12 @@ impl Period {
         shown
     }
 
-    fn count(&mut self, kind: &Kind, reason: &str) {
+    fn count(&mut self, kind: &EndKind, reason: &str) {
         if let Some(counted) = self.counted(kind) {
             counted.add(reason, &kind.reason);
             return;
         }
-        let other = Kind {
+        let other = EndKind {
             reason: OTHER_REASONS.to_owned(),
             ..kind.clone()
         };
@@ -193,7 +193,7 @@ impl Period {
         self.kinds.push((other, counted));
     }
 
-    fn counted(&mut self, kind: &Kind) -> Option<&mut Counted> {
+    fn counted(&mut self, kind: &EndKind) -> Option<&mut Counted> {
         let mut kinds = self.kinds.iter_mut();
         kinds.find_map(|(one, counted)| (one == kind).then_some(counted))
     }
@@ -214,8 +214,8 @@ impl Counted {
 mod tests {
     use super::*;
 
-    fn kind(reason: &str) -> Kind {
-        Kind {
+    fn kind(reason: &str) -> EndKind {
+        EndKind {
             refused: true,
             word: "refused",
             reason: without_particulars(reason),

@@ -11,8 +11,8 @@ use tlsink::Tls;
 use super::super::level::Level;
 use super::super::say::Say;
 use super::super::{Failure, start_thread};
-use super::credentials::Material;
-use super::output::Reopen;
+use super::credentials::Credentials;
+use super::target::Reopen;
 
 /// How often the files are looked at. This sees what notifications do not tell of, such as a link
 /// to a folder that is made to lead elsewhere, and works on every file system.
@@ -33,13 +33,13 @@ impl Reload {
     ///
     /// With what can't be used.
     pub(crate) fn start(
-        material: Material,
+        credentials: Credentials,
         output: Option<Reopen>,
         say: &Say,
     ) -> Result<(Tls, Option<Self>), Failure> {
         // Looked at first: what changes from here on is loaded again.
-        let stamps = stamps(&material);
-        let tls = material.load()?;
+        let stamps = stamps(&credentials);
+        let tls = credentials.load()?;
         warn(&tls, say);
         if stamps.is_empty() && output.is_none() {
             return Ok((tls, None));
@@ -47,7 +47,7 @@ impl Reload {
         // One that is waiting is as good as two.
         let (requests, requested) = mpsc::sync_channel(1);
         let watcher = Watcher {
-            material,
+            credentials,
             output,
             tls: tls.clone(),
             say: say.clone(),
@@ -63,7 +63,7 @@ impl Reload {
 }
 
 struct Watcher {
-    material: Material,
+    credentials: Credentials,
     output: Option<Reopen>,
     tls: Tls,
     say: Say,
@@ -87,7 +87,7 @@ impl Watcher {
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let now = stamps(&self.material);
+            let now = stamps(&self.credentials);
             let settled = now == last;
             last.clone_from(&now);
             if now == self.loaded && !asked {
@@ -120,7 +120,7 @@ impl Watcher {
         if self.loaded.is_empty() {
             return;
         }
-        match self.material.load() {
+        match self.credentials.load() {
             Ok(tls) => {
                 self.tls.replace(&tls);
                 self.say.info("certificates reloaded");
@@ -142,8 +142,8 @@ fn warn(tls: &Tls, say: &Say) {
     }
 }
 
-fn stamps(material: &Material) -> Vec<Stamp> {
-    material
+fn stamps(credentials: &Credentials) -> Vec<Stamp> {
+    credentials
         .files()
         .map(|path| fs::metadata(path).ok().as_ref().map(stamp))
         .collect()

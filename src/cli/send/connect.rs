@@ -10,7 +10,7 @@ use tlsink::{
     Alert, CertificateFault, ConnectError, Connector, Identity, Sender, ServerVerifier, TlsError,
 };
 
-use super::super::args::{Send, Trust};
+use super::super::args::{SendArgs, Trust};
 use super::super::count::Count;
 use super::super::keep_alive::keep_alive;
 use super::super::resolve::{is_no_interface, resolve};
@@ -34,7 +34,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// # Errors
 ///
 /// With the first file that can't be used.
-pub(super) fn connector(args: &Send, answer: usize) -> Result<Connector, Failure> {
+pub(super) fn connector(args: &SendArgs, answer: usize) -> Result<Connector, Failure> {
     let servers = match &args.trust {
         Trust::System => ServerVerifier::from_system(),
         Trust::Ca(path) => ServerVerifier::from_ca_pem_file(path),
@@ -78,24 +78,24 @@ fn unverifiable(error: TlsError) -> Failure {
 ///
 /// With what went wrong the last time.
 pub(super) async fn connect(
-    args: &Send,
+    args: &SendArgs,
     connector: &Connector,
     say: &Say,
 ) -> Result<Sender<TcpStream>, Failure> {
     let mut pause = FIRST_PAUSE;
     let mut tries = 0;
     loop {
-        let missed = match attempt(args, connector, say).await {
+        let error = match attempt(args, connector, say).await {
             Ok(sender) => return Ok(sender),
-            Err(missed) => missed,
+            Err(error) => error,
         };
-        if tries >= args.retry || !missed.may_pass {
-            return Err(missed.failure);
+        if tries >= args.retry || !error.may_pass {
+            return Err(error.failure);
         }
         tries += 1;
         say.info(&format!(
             "{}; try {tries} of {} in {} s",
-            missed.failure.what,
+            error.failure.what,
             args.retry,
             pause.as_secs_f64()
         ));
@@ -105,15 +105,15 @@ pub(super) async fn connect(
 }
 
 /// A try that failed.
-struct Missed {
+struct AttemptError {
     failure: Failure,
     /// The next one may be better.
     may_pass: bool,
 }
 
-impl Missed {
+impl AttemptError {
     fn passing(what: String) -> Self {
-        Missed {
+        AttemptError {
             failure: Failure::failed(what),
             may_pass: true,
         }
@@ -121,15 +121,15 @@ impl Missed {
 }
 
 async fn attempt(
-    args: &Send,
+    args: &SendArgs,
     connector: &Connector,
     say: &Say,
-) -> Result<Sender<TcpStream>, Missed> {
+) -> Result<Sender<TcpStream>, AttemptError> {
     let tcp = reach(args, say).await?;
     let to = &args.to;
     let late = async {
         Timer::after(HANDSHAKE).await;
-        Err(Missed::passing(format!(
+        Err(AttemptError::passing(format!(
             "{to}: no handshake within {} s",
             HANDSHAKE.as_secs_f64()
         )))
@@ -142,10 +142,10 @@ async fn attempt(
 }
 
 /// Connects to the first address that accepts.
-async fn reach(args: &Send, say: &Say) -> Result<TcpStream, Missed> {
+async fn reach(args: &SendArgs, say: &Say) -> Result<TcpStream, AttemptError> {
     let to = &args.to;
     let addresses = resolve(to).await;
-    let addresses = addresses.map_err(|error| Missed {
+    let addresses = addresses.map_err(|error| AttemptError {
         failure: Failure::failed(format!("can't resolve {to}: {error}")).hint(
             resolve::zone_hint(to).unwrap_or_else(|| {
                 "is the name right? HOST is a DNS name or an IP address".to_owned()
@@ -183,13 +183,13 @@ async fn reach(args: &Send, say: &Say) -> Result<TcpStream, Missed> {
     } else if let Some(hint) = resolve::zone_hint(to).filter(|_| is_no_interface(&last)) {
         failure = failure.hint(hint);
     }
-    Err(Missed {
+    Err(AttemptError {
         failure,
         may_pass: true,
     })
 }
 
-fn refused(error: &ConnectError, args: &Send) -> Missed {
+fn refused(error: &ConnectError, args: &SendArgs) -> AttemptError {
     let what = format!("{}: {error}", args.to);
     // Or else it is the host's.
     let is_named = args.name != args.to.name();
@@ -230,16 +230,16 @@ fn refused(error: &ConnectError, args: &Send) -> Missed {
         ConnectError::Alert(alert) => alerted(Failure::failed(what), alert, args),
         ConnectError::Handshake { .. } => Failure::failed(what),
         // Whoever restarts a server, or is out of places, looks like this.
-        _ => return Missed::passing(what),
+        _ => return AttemptError::passing(what),
     };
-    Missed {
+    AttemptError {
         failure,
         may_pass: false,
     }
 }
 
 /// What is to be done about a server's alert.
-pub(super) fn alerted(failure: Failure, alert: &Alert, args: &Send) -> Failure {
+pub(super) fn alerted(failure: Failure, alert: &Alert, args: &SendArgs) -> Failure {
     match alert.wants_certificate && args.identity.is_none() {
         true => failure.hint("--cert and --key show it one that its CA has signed"),
         false => failure,

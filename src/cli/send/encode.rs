@@ -11,14 +11,14 @@ use super::super::encoding::Encoding;
 pub(crate) fn encoder(encoding: Encoding, level: Option<i32>) -> Result<Box<dyn Encoder>, Failure> {
     match encoding {
         #[cfg(feature = "zstd")]
-        Encoding::Zstd => zstd::Zstd::new(level)
+        Encoding::Zstd => zstd::ZstdEncoder::new(level)
             .map(|encoder| Box::new(encoder) as _)
             .map_err(|error| Failure::failed(format!("can't start zstd: {error}"))),
         #[cfg(feature = "gzip")]
-        Encoding::Gzip => Ok(Box::new(deflate::Deflate::gzip(level))),
+        Encoding::Gzip => Ok(Box::new(deflate::DeflateEncoder::gzip(level))),
         #[cfg(feature = "zlib")]
-        Encoding::Zlib => Ok(Box::new(deflate::Deflate::zlib(level))),
-        Encoding::None => Ok(Box::new(Plain)),
+        Encoding::Zlib => Ok(Box::new(deflate::DeflateEncoder::zlib(level))),
+        Encoding::None => Ok(Box::new(PlainEncoder)),
         #[allow(unreachable_patterns, reason = "each codec is a feature")]
         _ => {
             let _ = level;
@@ -43,7 +43,7 @@ pub(crate) enum Goal {
 
 /// What one step came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Step {
+pub(crate) struct Encoded {
     /// How much of the buffer was written.
     pub(crate) written: usize,
     /// The goal is reached. If not, the buffer was too small.
@@ -59,14 +59,14 @@ pub(crate) trait Encoder {
     /// # Errors
     ///
     /// When the codec fails, in its own words. The stream can't go on then.
-    fn step(&mut self, input: &mut &[u8], goal: Goal, out: &mut [u8]) -> Result<Step, String>;
+    fn step(&mut self, input: &mut &[u8], goal: Goal, out: &mut [u8]) -> Result<Encoded, String>;
 }
 
 /// No compression.
-struct Plain;
+struct PlainEncoder;
 
-impl Encoder for Plain {
-    fn step(&mut self, input: &mut &[u8], _: Goal, out: &mut [u8]) -> Result<Step, String> {
+impl Encoder for PlainEncoder {
+    fn step(&mut self, input: &mut &[u8], _: Goal, out: &mut [u8]) -> Result<Encoded, String> {
         let written = input.len().min(out.len());
         if let (Some((now, later)), Some(out)) =
             (input.split_at_checked(written), out.get_mut(..written))
@@ -74,7 +74,7 @@ impl Encoder for Plain {
             out.copy_from_slice(now);
             *input = later;
         }
-        Ok(Step {
+        Ok(Encoded {
             written,
             done: input.is_empty(),
         })
@@ -86,12 +86,12 @@ mod zstd {
     use zstd_safe::zstd_sys::ZSTD_EndDirective as Directive;
     use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, get_error_name};
 
-    use super::{Encoder, Goal, Step};
+    use super::{Encoded, Encoder, Goal};
 
     /// One Zstandard frame (RFC 8878) with a checksum of its content.
-    pub(super) struct Zstd(CCtx<'static>);
+    pub(super) struct ZstdEncoder(CCtx<'static>);
 
-    impl Zstd {
+    impl ZstdEncoder {
         pub(super) fn new(level: Option<i32>) -> Result<Self, String> {
             let mut context = CCtx::try_create().ok_or("out of memory")?;
             let level = level.unwrap_or(zstd_safe::CLEVEL_DEFAULT);
@@ -101,12 +101,17 @@ mod zstd {
             ] {
                 context.set_parameter(parameter).map_err(described)?;
             }
-            Ok(Zstd(context))
+            Ok(ZstdEncoder(context))
         }
     }
 
-    impl Encoder for Zstd {
-        fn step(&mut self, input: &mut &[u8], goal: Goal, out: &mut [u8]) -> Result<Step, String> {
+    impl Encoder for ZstdEncoder {
+        fn step(
+            &mut self,
+            input: &mut &[u8],
+            goal: Goal,
+            out: &mut [u8],
+        ) -> Result<Encoded, String> {
             let directive = match goal {
                 Goal::Take => Directive::ZSTD_e_continue,
                 Goal::Flush => Directive::ZSTD_e_flush,
@@ -124,7 +129,7 @@ mod zstd {
                 Goal::Take => input.is_empty(),
                 Goal::Flush | Goal::Finish => left == 0,
             };
-            Ok(Step { written, done })
+            Ok(Encoded { written, done })
         }
     }
 
@@ -137,10 +142,10 @@ mod zstd {
 mod deflate {
     use flate2::{Compress, Compression, FlushCompress, Status};
 
-    use super::{Encoder, Goal, Step};
+    use super::{Encoded, Encoder, Goal};
 
     /// One gzip member (RFC 1952) or zlib stream (RFC 1950).
-    pub(super) struct Deflate {
+    pub(super) struct DeflateEncoder {
         stream: Compress,
         ended: bool,
     }
@@ -149,10 +154,10 @@ mod deflate {
     #[cfg(feature = "gzip")]
     const WINDOW_BITS: u8 = 15;
 
-    impl Deflate {
+    impl DeflateEncoder {
         #[cfg(feature = "gzip")]
         pub(super) fn gzip(level: Option<i32>) -> Self {
-            Deflate {
+            DeflateEncoder {
                 stream: Compress::new_gzip(compression(level), WINDOW_BITS),
                 ended: false,
             }
@@ -160,7 +165,7 @@ mod deflate {
 
         #[cfg(feature = "zlib")]
         pub(super) fn zlib(level: Option<i32>) -> Self {
-            Deflate {
+            DeflateEncoder {
                 stream: Compress::new(compression(level), true),
                 ended: false,
             }
@@ -173,11 +178,16 @@ mod deflate {
             .map_or_else(Compression::default, Compression::new)
     }
 
-    impl Encoder for Deflate {
-        fn step(&mut self, input: &mut &[u8], goal: Goal, out: &mut [u8]) -> Result<Step, String> {
+    impl Encoder for DeflateEncoder {
+        fn step(
+            &mut self,
+            input: &mut &[u8],
+            goal: Goal,
+            out: &mut [u8],
+        ) -> Result<Encoded, String> {
             let flush = match goal {
                 Goal::Take if input.is_empty() => {
-                    return Ok(Step {
+                    return Ok(Encoded {
                         written: 0,
                         done: true,
                     });
@@ -201,7 +211,7 @@ mod deflate {
                 Goal::Flush => input.is_empty() && written < out.len(),
                 Goal::Finish => self.ended,
             };
-            Ok(Step { written, done })
+            Ok(Encoded { written, done })
         }
     }
 

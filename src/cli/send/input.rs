@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::ioctl_fionread;
 
 use super::super::say::Say;
-use super::super::slow_open::Patience;
+use super::super::slow_open::SlowOpenNotice;
 use super::super::{Failure, start_thread, stdio};
 
 /// How much is read at once where it comes as somebody writes it: what a pipe holds.
@@ -34,14 +34,14 @@ pub(crate) struct Input {
     pub(crate) live: bool,
     /// Ends live input when it is dropped: the bytes that were written by then are still read.
     pub(crate) ending: Option<PipeWriter>,
-    pieces: Receiver<io::Result<Piece>>,
+    pieces: Receiver<io::Result<InputPiece>>,
     spent: Sender<Vec<u8>>,
     /// Read ahead.
-    first: Option<io::Result<Piece>>,
+    first: Option<io::Result<InputPiece>>,
 }
 
 /// What was read.
-pub(crate) enum Piece {
+pub(crate) enum InputPiece {
     /// A buffer, and how much of it was read into.
     Bytes(Vec<u8>, usize),
     End,
@@ -83,11 +83,15 @@ impl Input {
         let chunk = if live { PIPE_CHUNK } else { FILE_CHUNK };
         let (len, source, ending) = if live {
             let (ended, ending) = io::pipe().map_err(unusable)?;
-            (None, Source::Live(Live::new(file, ended)), Some(ending))
+            (
+                None,
+                InputSource::Live(LiveInput::new(file, ended)),
+                Some(ending),
+            )
         } else {
             let end = end(&mut file, &facts).map_err(unusable)?;
             let len = end.map(|(at, end)| end.saturating_sub(at));
-            (len, Source::File { file, end }, None)
+            (len, InputSource::File { file, end }, None)
         };
         let (pieces_in, pieces) = async_channel::bounded(BUFFERS);
         let (spent, spent_out) = async_channel::bounded(BUFFERS);
@@ -123,7 +127,7 @@ impl Input {
     /// # Errors
     ///
     /// When it can't be read. What came before is not all there is then.
-    pub(crate) async fn next(&mut self) -> Result<Piece, Failure> {
+    pub(crate) async fn next(&mut self) -> Result<InputPiece, Failure> {
         let piece = match self.first.take() {
             Some(piece) => piece,
             None => match self.pieces.recv().await {
@@ -142,7 +146,7 @@ impl Input {
 }
 
 fn open(path: &Path, say: &Say) -> io::Result<File> {
-    let _patience = Patience::new(say, path, "writes to");
+    let _notice = SlowOpenNotice::new(say, path, "writes to");
     File::open(path).or_else(|error| stdio::inherited_socket(path, &error).ok_or(error))
 }
 
@@ -158,34 +162,38 @@ fn end(file: &mut File, facts: &Metadata) -> io::Result<Option<(u64, u64)>> {
 }
 
 /// Reads to the end, or to the first error.
-fn read(mut source: Source, spent: &Receiver<Vec<u8>>, pieces: &Sender<io::Result<Piece>>) {
+fn read(
+    mut source: InputSource,
+    spent: &Receiver<Vec<u8>>,
+    pieces: &Sender<io::Result<InputPiece>>,
+) {
     while let Ok(mut buffer) = spent.recv_blocking() {
         let piece = match source.read(&mut buffer) {
-            Ok(0) => Ok(Piece::End),
-            Ok(read) => Ok(Piece::Bytes(mem::take(&mut buffer), read)),
+            Ok(0) => Ok(InputPiece::End),
+            Ok(read) => Ok(InputPiece::Bytes(mem::take(&mut buffer), read)),
             Err(error) => Err(error),
         };
-        let goes_on = matches!(piece, Ok(Piece::Bytes(..)));
+        let goes_on = matches!(piece, Ok(InputPiece::Bytes(..)));
         if pieces.send_blocking(piece).is_err() || !goes_on {
             return;
         }
     }
 }
 
-enum Source {
+enum InputSource {
     /// A file, and where in it reading is, and ends, if that is known.
     File {
         file: File,
         end: Option<(u64, u64)>,
     },
-    Live(Live),
+    Live(LiveInput),
 }
 
-impl Source {
+impl InputSource {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Source::File { file, end } => read_file(file, end.as_mut(), buffer),
-            Source::Live(live) => live.read(buffer),
+            InputSource::File { file, end } => read_file(file, end.as_mut(), buffer),
+            InputSource::Live(live) => live.read(buffer),
         }
     }
 }
@@ -229,7 +237,7 @@ fn read_on(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
 }
 
 /// Input that somebody is still writing: a pipe, a terminal, a socket, a device.
-struct Live {
+struct LiveInput {
     file: File,
     /// It is to end when the other side of this pipe is closed.
     ended: PipeReader,
@@ -237,9 +245,9 @@ struct Live {
     left: Option<u64>,
 }
 
-impl Live {
+impl LiveInput {
     fn new(file: File, ended: PipeReader) -> Self {
-        Live {
+        LiveInput {
             file,
             ended,
             left: None,

@@ -10,7 +10,7 @@ use smol::net::TcpStream;
 use tlsink::{SendError, Sender};
 
 use super::Failure;
-use super::args::{Send, Trust};
+use super::args::{SendArgs, Trust};
 use super::count::Count;
 use super::encoding::Encoding;
 use super::say::Say;
@@ -23,9 +23,9 @@ mod progress;
 mod receipt;
 
 use encode::{Encoder, Goal};
-use input::{Input, Piece};
+use input::{Input, InputPiece};
 use progress::Progress;
-use receipt::{Receipt, Verdict};
+use receipt::{Receipt, ReceiptStatus};
 
 /// How long live input must rest until everything that was read is sent: longer than a program
 /// pauses within a burst, and too short for anybody to wait for.
@@ -59,7 +59,7 @@ const NOT_TAKEN: &str = "a tlsink server sends none for a stream that it did not
 /// # Errors
 ///
 /// With what kept it from being sent whole, or from being known to be.
-pub(crate) fn run(args: &Send, say: &Say) -> Result<(), Failure> {
+pub(crate) fn run(args: &SendArgs, say: &Say) -> Result<(), Failure> {
     let say = say.with_level(args.level);
     let encoder = encode::encoder(args.encode, args.compression)?;
     let answer = if args.receipt {
@@ -133,7 +133,7 @@ pub(crate) fn run(args: &Send, say: &Say) -> Result<(), Failure> {
 
 /// A stream on its way.
 struct Sending<'a> {
-    args: &'a Send,
+    args: &'a SendArgs,
     sender: Sender<TcpStream>,
     encoder: Box<dyn Encoder>,
     out: Vec<u8>,
@@ -150,9 +150,9 @@ struct Sent {
 }
 
 /// What comes first while there is nothing to do.
-enum Next {
-    Piece(Piece),
-    Due,
+enum Work {
+    Input(InputPiece),
+    Flush,
 }
 
 impl Sending<'_> {
@@ -164,7 +164,7 @@ impl Sending<'_> {
         let mut unflushed: Option<(Instant, Instant)> = None;
         loop {
             match self.next(&mut input, unflushed.map(|(_, due)| due)).await? {
-                Next::Piece(Piece::Bytes(buffer, len)) => {
+                Work::Input(InputPiece::Bytes(buffer, len)) => {
                     let bytes = buffer.get(..len).unwrap_or_default();
                     self.send(bytes).await?;
                     input.give_back(buffer);
@@ -175,8 +175,8 @@ impl Sending<'_> {
                         unflushed = Some((since, (now + REST).min(since + STAY)));
                     }
                 }
-                Next::Piece(Piece::End) => break,
-                Next::Due => {
+                Work::Input(InputPiece::End) => break,
+                Work::Flush => {
                     self.encode(&[], Goal::Flush).await?;
                     let flushed = self.sender.flush().await;
                     flushed.map_err(|error| self.failure(&error))?;
@@ -189,15 +189,15 @@ impl Sending<'_> {
         self.finish(say).await
     }
 
-    async fn next(&mut self, input: &mut Input, due: Option<Instant>) -> Result<Next, Failure> {
+    async fn next(&mut self, input: &mut Input, due: Option<Instant>) -> Result<Work, Failure> {
         let ended = async { Err(self.sender.ended().await) };
-        let piece = async { Ok(input.next().await.map(Next::Piece)) };
+        let piece = async { Ok(input.next().await.map(Work::Input)) };
         let rested = async {
             match due {
                 Some(due) => Timer::at(due).await,
                 None => future::pending().await,
             };
-            Ok(Ok(Next::Due))
+            Ok(Ok(Work::Flush))
         };
         // An overdue flush comes before further input, which may never cease.
         let overdue = due.is_some_and(|due| due <= Instant::now());
@@ -277,9 +277,9 @@ impl Sending<'_> {
                 )));
             }
         };
-        let crc32c = match receipt.verdict {
-            Verdict::Failed { .. } => return Err(self.failed(&receipt)),
-            Verdict::Whole { crc32c } => crc32c,
+        let crc32c = match receipt.status {
+            ReceiptStatus::Failed { .. } => return Err(self.failed(&receipt)),
+            ReceiptStatus::Whole { crc32c } => crc32c,
         };
         let Sent {
             plain,
@@ -319,11 +319,11 @@ impl Sending<'_> {
         let Receipt {
             received,
             delivered,
-            verdict,
+            status,
         } = receipt;
-        let reason = match verdict {
-            Verdict::Failed { reason } => reason,
-            Verdict::Whole { .. } => "it ended early",
+        let reason = match status {
+            ReceiptStatus::Failed { reason } => reason,
+            ReceiptStatus::Whole { .. } => "it ended early",
         };
         Failure::failed(format!(
             "{}: the server did not take all of it: {reason}; {} received, {delivered} delivered",

@@ -10,9 +10,9 @@ use super::super::say::Say;
 const INTERVAL: Duration = Duration::from_millis(200);
 
 /// A line that tells how far a file has been sent, or nothing. It is gone when this is dropped.
-pub(crate) struct Progress(Option<Line>);
+pub(crate) struct Progress(Option<ProgressLine>);
 
-struct Line {
+struct ProgressLine {
     say: Say,
     /// The length of the file, in bytes.
     len: u64,
@@ -23,7 +23,7 @@ struct Line {
 impl Progress {
     /// For this many bytes, if there is a terminal to show it on and it is known how many.
     pub(crate) fn new(len: Option<u64>, say: &Say) -> Self {
-        Progress(len.filter(|_| say.is_terminal()).map(|len| Line {
+        Progress(len.filter(|_| say.is_terminal()).map(|len| ProgressLine {
             say: say.clone(),
             len,
             start: Instant::now(),

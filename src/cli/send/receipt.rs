@@ -16,11 +16,11 @@ pub(crate) struct Receipt {
     pub(crate) received: u64,
     /// Bytes that went to its output, decompressed.
     pub(crate) delivered: u64,
-    pub(crate) verdict: Verdict,
+    pub(crate) status: ReceiptStatus,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum ReceiptStatus {
     /// The stream was whole; this is the CRC-32C (RFC 3720, appendix B.4) of what was delivered.
     Whole { crc32c: u32 },
     /// It was not, or could not be delivered.
@@ -41,18 +41,18 @@ impl Receipt {
         if parser.0.next().is_some() {
             return None;
         }
-        let verdict = match fields.ok? {
-            true => Verdict::Whole {
+        let status = match fields.ok? {
+            true => ReceiptStatus::Whole {
                 crc32c: checksum(&fields.crc32c?)?,
             },
-            false => Verdict::Failed {
+            false => ReceiptStatus::Failed {
                 reason: fields.reason?,
             },
         };
         Some(Receipt {
             received: fields.received?,
             delivered: fields.delivered?,
-            verdict,
+            status,
         })
     }
 }
@@ -223,7 +223,7 @@ mod tests {
         let expected = Receipt {
             received: 26,
             delivered: 6,
-            verdict: Verdict::Whole { crc32c: 0xbeef },
+            status: ReceiptStatus::Whole { crc32c: 0xbeef },
         };
         assert_eq!(Receipt::parse(whole), Some(expected.clone()));
         let with_newline = [whole.as_slice(), b"\n"].concat();
@@ -238,7 +238,7 @@ mod tests {
             Some(Receipt {
                 received: u64::MAX,
                 delivered: 0,
-                verdict: Verdict::Failed {
+                status: ReceiptStatus::Failed {
                     reason: "corrupt (\"\\/\x08\x0c\n\r\té😀é)".to_owned()
                 },
             })

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::Errno;
 
-use super::super::blocking::Waiting;
+use super::super::blocking::BlockingWriter;
 use super::super::stdio;
 
 /// An open descriptor, unbuffered.
@@ -129,7 +129,7 @@ impl Write for Target {
         if self.unseen && !bytes.is_empty() {
             self.begin_line()?;
         }
-        let written = Waiting(&mut self.file).write(bytes)?;
+        let written = BlockingWriter(&mut self.file).write(bytes)?;
         if let Some(last) = written.checked_sub(1) {
             self.between_lines = bytes.get(last) == Some(&b'\n');
         }
@@ -192,7 +192,7 @@ impl Reopen {
 /// When the file's state can't be had, or the newline can't be written.
 pub(crate) fn end_line(file: &mut File) -> io::Result<()> {
     match ends_within_line(file)? {
-        true => Waiting(file).write_all(b"\n"),
+        true => BlockingWriter(file).write_all(b"\n"),
         false => Ok(()),
     }
 }
