@@ -654,7 +654,7 @@ fn of_two_cas_of_one_name_each_has_a_list_of_its_own() {
         let warnings: Vec<_> = tls.warnings().iter().map(ToString::to_string).collect();
         assert_eq!(
             warnings,
-            ["the CRL of CN=Plant CA is not signed by the key of the CA of that name"]
+            ["CRL of CN=Plant CA is not signed by the key of the CA of that name"]
         );
         assert_eq!(judged(&tls, &below_old), "clean");
         assert_eq!(
@@ -888,7 +888,7 @@ fn warned_of_end(tls: &Tls) -> String {
     let [warning] = &warnings[..] else {
         panic!("{warnings:?}");
     };
-    let day = warning.strip_prefix("the CRL of CN=Plant CA expired on ");
+    let day = warning.strip_prefix("CRL of CN=Plant CA expired on ");
     day.expect("it has ended").to_owned()
 }
 

@@ -213,7 +213,7 @@ fn a_server_that_is_not_the_one_is_refused_with_the_reason() {
     is_refused(
         &own,
         &["--ca", &ca],
-        "the server's certificate is signed by nobody but itself",
+        "the server's certificate is self-signed",
         &format!(
             "is it the right --ca? --fingerprint {own_fingerprint} trusts this very certificate"
         ),

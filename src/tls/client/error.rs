@@ -10,6 +10,7 @@ use super::fingerprint::Fingerprint;
 use super::resolver::ClientCertificateResolver;
 use super::verifier::CertificateFault;
 use crate::count::Count;
+use crate::tls::alert::alert_name;
 use crate::tls::transport::tls_error;
 
 /// The fatal alert (RFC 8446, section 6.2) by which a server ended a stream.
@@ -27,7 +28,7 @@ impl Alert {
         use AlertDescription as Said;
         let asked = resolver.asked.load(Ordering::Relaxed);
         let shown = resolver.shown.load(Ordering::Relaxed);
-        let name = name(alert);
+        let name = alert_name(alert);
         // Servers have many alerts for a missing certificate.
         let misses = matches!(
             alert,
@@ -86,25 +87,6 @@ impl Alert {
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)
-    }
-}
-
-/// The alert's name in RFC 8446.
-fn name(alert: AlertDescription) -> String {
-    match alert {
-        AlertDescription::UnknownCA => "unknown_ca".to_owned(),
-        AlertDescription::UnrecognisedName => "unrecognized_name".to_owned(),
-        AlertDescription::Unknown(code) => format!("alert {code}"),
-        alert => {
-            let mut name = String::new();
-            for letter in format!("{alert:?}").chars() {
-                if letter.is_ascii_uppercase() && !name.is_empty() {
-                    name.push('_');
-                }
-                name.push(letter.to_ascii_lowercase());
-            }
-            name
-        }
     }
 }
 
