@@ -5,8 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::event::{PollFd, PollFlags, poll};
 
-/// A descriptor to which a write waits until there is room. It may be non-blocking: we opened it so,
-/// or whoever we share a terminal or a pipe with made it so.
+/// A descriptor to which a write waits until there is room. The descriptor may be non-blocking: we
+/// opened it so, or another program that shares the terminal or the pipe made it so.
 pub(crate) struct BlockingWriter<W>(pub(crate) W);
 
 impl<W: Write + AsFd> Write for BlockingWriter<W> {

@@ -19,8 +19,8 @@ use super::unusable::unusable;
 ///
 /// # Errors
 ///
-/// With the name that can't be in a certificate, with the files that are there already, or with
-/// what keeps them from being written.
+/// When a name can't be in a certificate, when files of these names exist, or when they can't be
+/// written.
 pub(crate) fn run(args: &CertArgs, say: &Say) -> Result<(), Failure> {
     let directory = args.directory.as_path();
     refuse_host(args)?;
@@ -105,7 +105,7 @@ fn unmade(error: String) -> Failure {
     Failure::failed(format!("can't make certificates: {error}"))
 }
 
-/// A host for the directory is a directory that was forgotten, unless it is there.
+/// Refuses a directory whose name looks like a host, unless it exists: the user forgot DIR.
 fn refuse_host(args: &CertArgs) -> Result<(), Failure> {
     let Some(directory) = args.directory.to_str() else {
         return Ok(());
@@ -127,7 +127,7 @@ fn refuse_host(args: &CertArgs) -> Result<(), Failure> {
     )))
 }
 
-/// The CA that an earlier run, or somebody else, has put there.
+/// Reads the CA that is in the directory: an earlier run wrote it, or another program.
 fn authority_in(directory: &Path) -> Result<Authority, Failure> {
     let [certificate, key] = ["ca.pem", "ca.key"].map(|name| directory.join(name));
     let shown = directory.display();
@@ -155,10 +155,10 @@ fn authority_in(directory: &Path) -> Result<Authority, Failure> {
     })
 }
 
-/// What is to become a file.
+/// A file to be written.
 struct PemFile {
     name: String,
-    /// Its permissions from its first byte on, less what the umask takes away.
+    /// Its permissions, which it has from its first byte on, before the umask.
     mode: u32,
     text: String,
 }
@@ -179,8 +179,8 @@ fn pair(name: &str, made: &CertificateAndKey) -> [PemFile; 2] {
     ]
 }
 
-/// A name as a part of a file's: characters that shells, other systems or the end of a path would
-/// take for something else are underscores.
+/// Makes a name a part of a file's name: characters that mean something to a shell, to another
+/// system or in a path become underscores.
 fn file_name(name: &str) -> String {
     let is_plain = |c: &char| c.is_alphanumeric() || ".-_@+".contains(*c);
     name.chars()
@@ -213,8 +213,7 @@ fn say_examples(examples: Option<impl IntoIterator<Item = String>>, say: &Say) {
     }
 }
 
-/// Looks before anything is written, so that all that is in the way is named at once. A link that
-/// leads nowhere is in the way too.
+/// Names all files that exist, before anything is written. A dangling symbolic link counts as one.
 fn refuse_to_overwrite(directory: &Path, items: &[PemFile]) -> Result<(), Failure> {
     let present: Vec<&str> = items
         .iter()
@@ -232,7 +231,7 @@ fn refuse_to_overwrite(directory: &Path, items: &[PemFile]) -> Result<(), Failur
 }
 
 fn make_directory(directory: &Path) -> Result<(), Failure> {
-    // Whatever the umask, nobody else may put other keys in place of these.
+    // With a lax umask, other users could replace these keys.
     let made = DirBuilder::new()
         .recursive(true)
         .mode(0o755)
@@ -265,7 +264,7 @@ fn write(directory: &Path, items: &[PemFile]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Creates what is not there yet, as O_EXCL sees to, even where something came there just now.
+/// Creates a file that must not exist; O_EXCL also catches one that another program has just made.
 fn create(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new()
         .write(true)
@@ -274,7 +273,7 @@ fn create(path: &Path, mode: u32) -> io::Result<File> {
         .open(path)
 }
 
-/// Takes half of the work back, and says so.
+/// Removes the files that were written before an error, and describes the result.
 fn remove(directory: &Path, created: &[&str]) -> String {
     let (removed, left): (Vec<&str>, Vec<&str>) = created
         .iter()
@@ -288,7 +287,7 @@ fn remove(directory: &Path, created: &[&str]) -> String {
     said
 }
 
-/// Commands that use the files, unless the directory's name can't be said on a line.
+/// Commands that use the files; `None` if the directory's name does not fit on a line.
 fn examples(directory: &Path) -> Option<[String; 2]> {
     let ca = word(directory, "ca.pem")?;
     let [serve] = serving(directory, "server")?;
@@ -320,7 +319,7 @@ fn word(directory: &Path, name: &str) -> Option<String> {
     shell_word(directory.join(name).to_str()?)
 }
 
-/// Quotes what a shell would not take as it is for one word (POSIX, XCU 2.2.2).
+/// Quotes a word for a shell, if it needs that (POSIX, XCU 2.2.2).
 fn shell_word(text: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,+@%".contains(c);
     if text.contains(char::is_control) {

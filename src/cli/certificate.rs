@@ -1,4 +1,4 @@
-//! Certificates made in memory, and what to call one.
+//! Certificates made in memory, and the names in them.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use x509_cert::der::{Decode, Encode, Tag, Tagged};
 use x509_cert::ext::pkix::{BasicConstraints as CaConstraints, SubjectKeyIdentifier};
 use x509_cert::name::Name;
 
-/// A certificate that signs itself, made for this run.
+/// A self-signed certificate, made for this run.
 pub(crate) struct SelfSigned {
     pub(crate) identity: Identity,
     /// SHA-256 of the certificate (what `openssl x509 -fingerprint -sha256` prints).
@@ -44,15 +44,15 @@ impl SelfSigned {
     }
 }
 
-/// A CA that certificates are signed by, with what they have to say of it.
+/// A CA that signs certificates, with the properties that these refer to.
 pub(crate) struct Authority {
     params: CertificateParams,
     key: KeyPair,
-    /// When the certificates that it signs begin, less the skew of clocks, since 1970.
+    /// The begin of the certificates that it signs, less the skew of clocks, since 1970.
     now: Duration,
     /// The last moment of its own certificate, since 1970.
     end: Duration,
-    /// Its subject, if it was made by somebody else: rcgen writes names by its own rules.
+    /// Its subject, if another program made it: rcgen writes names by its own rules.
     subject: Option<Name>,
 }
 
@@ -74,12 +74,12 @@ impl Authority {
         })
     }
 
-    /// Takes the CA of this key from among the certificates in this PEM text. Both are known to be
-    /// what they seem to be, and to belong together.
+    /// Takes the certificate of this key from a PEM text. The caller has checked both files, and
+    /// that they match.
     ///
     /// # Errors
     ///
-    /// With a text for the user, when it can't sign certificates that are of any use.
+    /// With a text for the user, when the CA can't sign usable certificates.
     pub(crate) fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, String> {
         let key = PrivateKeyDer::from_pem_slice(key)
             .ok()
@@ -121,7 +121,7 @@ impl Authority {
         })
     }
 
-    /// Its own certificate and key, signed by itself.
+    /// Its own, self-signed certificate, and its key.
     ///
     /// # Errors
     ///
@@ -154,13 +154,13 @@ impl Authority {
         self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
-    /// Its serial number is rcgen's: a hash of the key, which is as random as the key.
+    /// The serial number is rcgen's: a hash of the key, which is as random as the key.
     fn sign(
         &self,
         mut params: CertificateParams,
         purpose: ExtendedKeyUsagePurpose,
     ) -> Result<CertificateAndKey, String> {
-        // Said aloud, since rcgen then adds the subject's key identifier too.
+        // Explicit, as rcgen then adds the subject's key identifier too.
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -187,7 +187,7 @@ fn since_1970() -> Result<Duration, String> {
         .map_err(|_| "the clock is before 1970".to_owned())
 }
 
-/// A subject as rcgen has it; what that can't hold is left out.
+/// Converts a subject for rcgen, without the attributes that it does not support.
 fn distinguished_name(subject: &Name) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     for attribute in subject.iter() {
@@ -208,7 +208,7 @@ fn distinguished_name(subject: &Name) -> DistinguishedName {
     name
 }
 
-/// How a client is called: by an alternative name, or else by its common name alone.
+/// The name of a client: an alternative name, or else a common name alone.
 pub(crate) struct ClientName {
     common: String,
     alternative: Option<SanType>,
@@ -218,7 +218,7 @@ pub(crate) struct ClientName {
 const LONGEST_COMMON_NAME: usize = 64;
 
 impl ClientName {
-    /// The client that is made along with a CA.
+    /// The client whose certificate is made along with a CA.
     pub(crate) const DEFAULT: &str = "client";
 
     /// Takes a DNS name, an address, an e-mail address, a URI, or any text of one line.
@@ -252,8 +252,8 @@ impl ClientName {
     }
 }
 
-/// Whether this is rather the name of a host than that of a folder: `localhost`, an address, or a
-/// DNS name with a dot in it, perhaps with a port.
+/// Whether this looks like a host rather than a folder: `localhost`, an address, or a DNS name with
+/// a dot in it, perhaps with a port.
 pub(crate) fn looks_like_host(text: &str) -> bool {
     let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
     let host = match text.rsplit_once(':') {
@@ -303,8 +303,8 @@ impl CertificateAndKey {
     }
 }
 
-/// Takes DNS names, among them such as `*.example.net`, and IP addresses for what a certificate
-/// is to hold.
+/// Parses DNS names, wildcards such as `*.example.net`, and IP addresses as the names of a
+/// certificate.
 ///
 /// # Errors
 ///
@@ -332,13 +332,13 @@ fn subject_name(name: &str) -> Result<SanType, String> {
     ))
 }
 
-/// How far a peer's clock may be behind the one here.
+/// The tolerance for a peer whose clock is slow.
 const CLOCK_SKEW: Duration = Duration::from_secs(60 * 60);
 
-/// Ten years: whoever trusts a CA of their own has to be told of each new one.
+/// Ten years: each new CA has to be given to all who trust it.
 const CA_DAYS: u32 = 3650;
 
-/// The longest that Apple's systems take, whoever signed it.
+/// The longest lifetime that Apple's systems accept, for any issuer.
 const LEAF_DAYS: u32 = 825;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-/// How what is sent is compressed.
+/// The compression of a stream to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Encoding {
     Zstd,
@@ -12,7 +12,7 @@ pub(crate) enum Encoding {
 }
 
 impl Encoding {
-    /// Takes its name.
+    /// Finds an encoding by its name.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let all = [Self::Zstd, Self::Gzip, Self::Zlib, Self::None];
         all.into_iter().find(|encoding| encoding.name() == name)
@@ -27,7 +27,7 @@ impl Encoding {
         }
     }
 
-    /// The levels that it has, from the fastest to the smallest output.
+    /// Its levels, from the fastest to the smallest output.
     pub(crate) fn levels(self) -> Option<RangeInclusive<i32>> {
         match self {
             // From 20 on, windows are larger than the 8 MiB that receivers take.

@@ -1,5 +1,5 @@
-//! What the program says, on standard error: a line each, from a thread of its own, so that a
-//! standard error that nobody reads blocks nothing but itself.
+//! Messages on standard error, a line each. A thread of its own writes them, so that a standard
+//! error that is not read blocks no other thread.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
@@ -19,14 +19,14 @@ use super::blocking::BlockingWriter;
 use super::count::Count;
 use super::level::Level;
 
-/// Lines that wait to be written, at most; further ones are counted instead. It is more than the
-/// connections that there can be by default: when they are cut, each has one to say at once.
+/// The most queued lines; further ones are counted instead. By default, this is more than the
+/// number of connections: each has one line to say when all are cut.
 const MAX_QUEUED: usize = 16 * 1024;
 
-/// How long the end of the program waits for its last lines to be written.
+/// The time that the end of the program waits for its last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Says lines, from any thread; clones say to the same place.
+/// Says lines, from any thread; clones share one queue.
 #[derive(Clone)]
 pub(crate) struct Say {
     level: Level,
@@ -35,10 +35,10 @@ pub(crate) struct Say {
     shared: Arc<SayState>,
 }
 
-/// What clones, and the thread that writes, have in common.
+/// The state that all clones and the writing thread share.
 #[derive(Default)]
 struct SayState {
-    /// Lines that found no room.
+    /// Lines that were dropped, as the queue was full.
     missed: AtomicU64,
     /// Each line begins with the time.
     timestamps: AtomicBool,
@@ -48,7 +48,7 @@ enum Message {
     Text(String),
     /// A line that stays at the bottom of a terminal until the next one takes its place.
     Live(String),
-    /// The last one, of which nothing is shown.
+    /// Ends the thread; nothing is shown.
     Finish,
 }
 
@@ -62,19 +62,19 @@ impl Say {
             lines,
             shared: Arc::clone(&shared),
         };
-        // Without a thread nothing is said; there is nobody left to tell.
+        // Without a thread, nothing can be said, not even this.
         let _ = thread::Builder::new()
             .name("say".to_owned())
             .spawn(move || write_lines(&queue, &shared));
         say
     }
 
-    /// From now on puts the time before each line, but for live ones, which do not stay.
+    /// Puts the time before each line from now on, except live ones, which do not stay.
     pub(crate) fn timestamps(&self) {
         self.shared.timestamps.store(true, Ordering::Relaxed);
     }
 
-    /// The same, saying only what is of this level or above it.
+    /// A clone that says only messages of this level or above it.
     pub(crate) fn with_level(&self, level: Level) -> Self {
         let mut say = self.clone();
         say.level = level;
@@ -94,15 +94,15 @@ impl Say {
         self.line(Level::Info, text, None);
     }
 
-    /// Says what `text` makes, which is not asked for when nobody wants to know.
+    /// Says a detail. `text` is called only if details are shown.
     pub(crate) fn detail(&self, text: impl FnOnce() -> String) {
         if Level::Detail <= self.level {
             self.line(Level::Detail, &text(), None);
         }
     }
 
-    /// Says one line, and with a hint another one, about what can be done. What they quote is made
-    /// harmless: control characters are escaped.
+    /// Says one line, and a second one if there is a hint: a remedy. Control characters in
+    /// quotations are escaped.
     pub(crate) fn line(&self, level: Level, text: &str, hint: Option<&str>) {
         if level <= self.level {
             self.send(Message::Text(self.shared.lines(text, hint)));
@@ -116,17 +116,17 @@ impl Say {
         }
     }
 
-    /// Takes that line away again.
+    /// Removes the live line.
     pub(crate) fn live_over(&self) {
         if Level::Info <= self.level {
             self.send(Message::Live(String::new()));
         }
     }
 
-    /// Says why the program failed, if it did, and waits, for a while, until everything has been
-    /// written. Nothing is said after that.
+    /// Says why the program failed, if it did, and waits, for a limited time, until everything is
+    /// written. Later messages are dropped.
     pub(crate) fn finish(&self, failure: Option<&Failure>) {
-        // There is room for these, however many wait.
+        // The channel has room for these, whatever its length.
         if let Some(Failure { what, hint, .. }) = failure {
             let lines = self.shared.lines(what, hint.as_deref());
             let _ = self.lines.try_send(Message::Text(lines));
@@ -191,15 +191,15 @@ fn write_lines(queue: &Receiver<Message>, shared: &SayState) {
     }
 }
 
-/// As much of the text as fits on one line of the terminal. What wraps to the next one can't be
+/// The start of the text that fits on one line of the terminal. A line that wraps could not be
 /// erased, and would stay behind each time.
 fn fitting(text: &str) -> &str {
-    // A terminal that doesn't know its size says 0.
+    // A terminal of unknown size reports 0.
     let columns = match tcgetwinsize(io::stderr()) {
         Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
         _ => return text,
     };
-    // Some terminals wrap as soon as the last column is taken.
+    // Some terminals wrap once the last column is filled.
     match text.char_indices().nth(columns.saturating_sub(1)) {
         Some((end, _)) => text.get(..end).unwrap_or(text),
         None => text,
@@ -207,6 +207,6 @@ fn fitting(text: &str) -> &str {
 }
 
 fn say(text: &str) {
-    // Standard error may be closed, and then there is nobody to say it to.
+    // An error is ignored: standard error may be closed.
     let _ = BlockingWriter(io::stderr()).write_all(text.as_bytes());
 }

@@ -1,4 +1,4 @@
-//! A word about a file that takes long to open.
+//! A notice about a file that takes long to open.
 
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
@@ -9,22 +9,22 @@ use std::time::Duration;
 
 use super::say::Say;
 
-/// How long opening a file may take without a word.
+/// The time after which the notice is given.
 const DELAY: Duration = Duration::from_millis(500);
 
-/// Says what the program waits for, unless this is dropped soon.
+/// Says that the program waits for a file, unless this is dropped soon.
 pub(crate) struct SlowOpenNotice {
-    /// The thread that says it waits for the other side of this to be closed.
+    /// The thread waits for the other side of this to be closed.
     _opened: SyncSender<()>,
 }
 
 impl SlowOpenNotice {
-    /// While this file is being opened. A FIFO opens once another program reads it, or `writes to`
-    /// it: `others` says which.
+    /// Watches the opening of this file. A FIFO opens once another program `reads` it, or `writes
+    /// to` it: `others` says which.
     pub(crate) fn new(say: &Say, path: &Path, others: &'static str) -> Self {
         let (opened, is_opened) = mpsc::sync_channel(1);
         let (say, path) = (say.clone(), path.to_owned());
-        // Without a thread nothing is said, and the file is opened all the same.
+        // Without a thread, there is no notice, and the file is opened all the same.
         let _ = thread::Builder::new()
             .name("patience".to_owned())
             .spawn(move || {

@@ -1,4 +1,4 @@
-//! The descriptors that whoever started the program gave it, as they were left.
+//! The standard descriptors, as the parent process left them.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,8 +13,8 @@ use rustix::io::Errno;
 ///
 /// # Errors
 ///
-/// [`NotConnected`](io::ErrorKind::NotConnected) when it was closed at start. Others when there is
-/// no descriptor left.
+/// [`NotConnected`](io::ErrorKind::NotConnected) when it was closed at start. Other errors when no
+/// descriptor is left.
 pub(crate) fn own(stream: impl AsFd) -> io::Result<File> {
     if is_unconnected(stream.as_fd()) {
         return Err(io::ErrorKind::NotConnected.into());
@@ -24,11 +24,11 @@ pub(crate) fn own(stream: impl AsFd) -> io::Result<File> {
 
 /// Whether a standard descriptor was closed when the program started.
 ///
-/// Before `main`, std opens `/dev/null` for reading and writing in the place of each one that is
-/// closed, so that no other file gets its number. Nothing else of that can be seen later. Shells
-/// and systemd open `/dev/null` for reading or for writing alone, so theirs is told apart. Where
-/// standard error is such a `/dev/null` as well, it is taken for intended: daemon(3) and its kind
-/// leave a program like that.
+/// Before `main`, std opens `/dev/null` for reading and writing in the place of each closed one, so
+/// that no other file gets its number. This is the only trace. Shells and systemd open `/dev/null`
+/// for reading or for writing alone, so theirs can be told apart. Where standard error is such a
+/// `/dev/null` too, it is taken as intended: daemon(3) and similar functions leave a program like
+/// that.
 fn is_unconnected(descriptor: BorrowedFd<'_>) -> bool {
     let stderr = io::stderr();
     let is_stderr = descriptor.as_raw_fd() == stderr.as_raw_fd();

@@ -6,7 +6,7 @@ use tlsink::TlsError;
 
 use super::Failure;
 
-/// What is to be done about a file that can't be used.
+/// Makes a failure of an error about a file, with a remedy as its hint.
 pub(super) fn unusable(error: TlsError) -> Failure {
     let failure = Failure::misused(error.to_string());
     let mut cause = &error;

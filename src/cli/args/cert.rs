@@ -6,21 +6,22 @@ use std::path::PathBuf;
 use super::super::Failure;
 use super::super::address::LOCAL_NAMES;
 
-/// What certificates to make, and where.
+/// The certificates to make, and the directory to write them to.
 #[derive(Debug)]
 pub(crate) struct CertArgs {
     pub(crate) request: CertRequest,
     pub(crate) directory: PathBuf,
 }
 
-/// What certificates to make.
+/// The certificates to make.
 #[derive(Debug)]
 pub(crate) enum CertRequest {
-    /// A CA, and by it one for a server of these names and one for a client.
+    /// A CA, a certificate for a server of these names, and one for a client, both signed by the
+    /// CA.
     All(Vec<String>),
-    /// One for a server of these names, by the CA that is there.
+    /// A certificate for a server of these names, signed by the CA in the directory.
     Server(Vec<String>),
-    /// One for a client of this name, by the CA that is there.
+    /// A certificate for a client of this name, signed by the CA in the directory.
     Client(String),
 }
 
@@ -32,7 +33,7 @@ pub(super) fn parse(mut free: Vec<OsString>) -> Result<CertArgs, Failure> {
                 .hint("tlsink cert DIR, or tlsink cert NAMES... DIR"));
         }
     };
-    // What is not UTF-8 is no name, and neither is what it becomes here.
+    // An argument that is not UTF-8 is not a valid name, nor is its lossy form.
     let names: Vec<String> = free
         .iter()
         .map(|name| name.to_string_lossy().into_owned())

@@ -19,8 +19,7 @@ pub(super) struct Given {
     options: &'static Options,
 }
 
-/// Stands before each value. No option's name begins with it, so that no value is taken for an
-/// option.
+/// Marks each value. No option's name begins with it, so that no value is mistaken for an option.
 const MARK: u8 = b'=';
 
 impl Given {
@@ -97,13 +96,13 @@ impl Given {
         }
     }
 
-    /// Ends the parsing of options. Each option in the table must have been asked for.
+    /// Ends the parsing of options. Every option in the table must have been parsed.
     pub(super) fn finish(self) {
         let left = self.arguments.finish();
         debug_assert!(left.is_empty(), "{left:?} is in the table, and not parsed");
     }
 
-    /// The words that were not asked for.
+    /// The words that were not parsed.
     #[cfg(test)]
     pub(super) fn into_words(self) -> Vec<OsString> {
         self.arguments.finish()
@@ -117,7 +116,7 @@ impl Given {
             Ok::<_, Infallible>(OsStr::from_bytes(value).to_owned())
         };
         let found = self.arguments.opt_value_from_os_str(long, value);
-        // There is a value behind each name.
+        // Each name is followed by a value.
         found.unwrap_or_default()
     }
 }

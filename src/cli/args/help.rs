@@ -2,7 +2,7 @@
 
 use super::options::{CERT, Group, LISTEN, SEND};
 
-/// What a help text is about.
+/// The subject of a help text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Topic {
     /// The program, and its default command.
@@ -27,7 +27,7 @@ impl Topic {
 
 pub(super) const VERSION: &str = concat!("tlsink ", env!("CARGO_PKG_VERSION"), "\n");
 
-/// `-h`: the options that most people look for, on one screen of 24 lines.
+/// `-h`: the most common options, on one screen of 24 lines.
 pub(super) fn short(topic: Topic) -> String {
     match topic {
         Topic::Program => [SHORT_ABOUT, SHORT_USAGE, SHORT_LISTEN, SHORT_EXAMPLE].concat(),

@@ -16,7 +16,7 @@ use super::super::level::Level;
 use super::given::{Given, text, unpaired};
 use super::value;
 
-/// How to receive. What is not given is for the library to choose.
+/// The options for receiving. The library chooses a default for those that are not given.
 #[derive(Debug)]
 pub(crate) struct ListenArgs {
     /// At least one.
@@ -43,7 +43,7 @@ pub(crate) struct ListenArgs {
     pub(crate) lanes: usize,
 }
 
-/// What is presented to senders, and asked of them.
+/// The certificates for senders, and the demands on theirs.
 #[derive(Clone, Debug)]
 pub(crate) struct TlsArgs {
     pub(crate) certificate: CertificateSource,
@@ -54,15 +54,15 @@ pub(crate) struct TlsArgs {
 
 #[derive(Clone, Debug)]
 pub(crate) enum CertificateSource {
-    /// A chain and its key each, at least one.
+    /// Pairs of a chain and its key, at least one.
     Files(Vec<(PathBuf, PathBuf)>),
-    /// For these names, on any address.
+    /// A self-signed one for these names, on any address.
     SelfSigned(Vec<String>),
-    /// For this machine, on loopback addresses alone.
+    /// A self-signed one for this machine, on loopback addresses alone.
     Loopback,
 }
 
-/// How senders are verified.
+/// The verification of senders.
 #[derive(Clone, Debug)]
 pub(crate) struct ClientArgs {
     pub(crate) ca: PathBuf,
@@ -71,16 +71,16 @@ pub(crate) struct ClientArgs {
     pub(crate) crls: Vec<PathBuf>,
 }
 
-/// Where the data goes.
+/// The destination of the data.
 #[derive(Debug)]
 pub(crate) enum Destination {
     Stdout,
-    /// Appended to.
+    /// A file that is appended to.
     File(PathBuf),
     Directory(Directory),
 }
 
-/// Where each connection has a file of its own.
+/// A directory with a file for each connection.
 #[derive(Debug)]
 pub(crate) struct Directory {
     pub(crate) path: PathBuf,
@@ -88,7 +88,7 @@ pub(crate) struct Directory {
     pub(crate) sync: bool,
 }
 
-/// How to print.
+/// The format of the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OutputFormat {
     Lines { label: bool },
@@ -96,7 +96,7 @@ pub(crate) enum OutputFormat {
     Json,
 }
 
-/// The port that is listened on where none is given.
+/// The default port.
 const DEFAULT_PORT: u16 = 4433;
 
 const DRAIN: Duration = Duration::from_secs(10);
@@ -250,7 +250,7 @@ fn parse_clients(args: &mut Given) -> Result<Option<ClientArgs>, Failure> {
     }))
 }
 
-/// Whether a certificate is optional.
+/// Whether the certificate of a sender is optional.
 fn client_auth(mode: &str) -> Result<bool, String> {
     match &*mode.to_ascii_lowercase() {
         "require" => Ok(false),
@@ -259,7 +259,7 @@ fn client_auth(mode: &str) -> Result<bool, String> {
     }
 }
 
-/// Names, separated by commas, which are looked at when a certificate is made for them.
+/// Splits names at commas. They are checked when a certificate is made for them.
 fn names(text: &str) -> Result<Vec<String>, String> {
     Ok(text.split(',').map(str::to_owned).collect())
 }

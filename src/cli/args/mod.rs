@@ -1,4 +1,4 @@
-//! The command line, parsed: what comes out of here can be run.
+//! The command line, parsed and checked: a command that is returned here can be run.
 
 use std::ffi::OsString;
 
@@ -23,7 +23,7 @@ use options::{ANSWERS, CERT, LISTEN, SEND};
 pub(crate) use send::{SendArgs, Trust};
 use split::{Asked, Split};
 
-/// What the program is to do.
+/// The command that the program runs.
 #[derive(Debug)]
 pub(crate) enum Command {
     Print(String),
@@ -43,11 +43,11 @@ impl Command {
     }
 }
 
-/// Takes the program's arguments apart, without its name.
+/// Parses the arguments of the program, without its name.
 ///
 /// # Errors
 ///
-/// With what is wrong with them, for the user.
+/// With the first error in them, for the user.
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Failure> {
     let mut arguments = arguments.peekable();
     let word = arguments.next_if(|first| !first.as_encoded_bytes().starts_with(b"-"));
@@ -165,7 +165,8 @@ mod tests {
                         vec![name.clone(), "--quiet".to_owned()],
                         vec![name.clone(), "--".to_owned()],
                     ] {
-                        // It is the last argument, or this would be its value.
+                        // As the last argument; before another one, it would take that as its
+                        // value.
                         let mut words = vec![word(command)];
                         words.extend(form);
                         let said = parsed(words);
@@ -195,7 +196,7 @@ mod tests {
     /// Each way to give an option.
     fn forms(option: &Opt) -> Vec<Vec<String>> {
         let Some(placeholder) = option.value else {
-            // Help and its short form are two texts.
+            // Help and its short form print different texts.
             let short = option.short.filter(|_| option.long != "--help");
             let short = short.map(|short| vec![short.to_owned()]);
             return [vec![option.long.to_owned()]]
@@ -236,7 +237,7 @@ mod tests {
         }
     }
 
-    /// What the arguments of the command are parsed to, beside what this option needs.
+    /// The outcome of parsing this option, together with the options that it needs.
     fn meaning(command: &Options, option: &Opt, form: &[String]) -> String {
         let needs: &[&str] = match (command.command, option.long) {
             (_, "--cert") => &["--key=k"],
@@ -265,7 +266,7 @@ mod tests {
         format!("{:?}", parse(words.into_iter().map(OsString::from)))
     }
 
-    /// Whether the option is answered with a text, however often it is given.
+    /// Whether the option prints a text, however often it is given.
     fn is_answered(option: &Opt) -> bool {
         ["--help", "--version"].contains(&option.long)
     }

@@ -5,7 +5,7 @@
 pub(crate) struct Options {
     /// The command, as users type it.
     pub(crate) command: &'static str,
-    /// How users see the options.
+    /// The command that lists the options.
     pub(crate) see: &'static str,
     pub(crate) groups: &'static [Group],
 }
@@ -28,7 +28,7 @@ pub(crate) struct Opt {
     pub(crate) value: Option<&'static str>,
     /// Whether it may be given several times.
     pub(crate) repeatable: bool,
-    /// What it does, in lines that fit beside its name, with its default in brackets.
+    /// Its description, in lines that fit beside its name, with its default in brackets.
     pub(crate) about: &'static str,
 }
 
@@ -403,7 +403,7 @@ mod tests {
         }
     }
 
-    /// Splitting relies on it.
+    /// Splitting relies on this.
     #[test]
     fn names_are_unique_and_of_the_usual_shape() {
         for options in COMMANDS {

@@ -12,35 +12,35 @@ use super::super::level::Level;
 use super::given::{Given, text, unpaired};
 use super::value;
 
-/// What to send, and to whom.
+/// The file to send, its receiver, and the options for sending.
 #[derive(Debug)]
 pub(crate) struct SendArgs {
     pub(crate) to: HostPort,
-    /// Standard input, if there is none.
+    /// The file; `None` is standard input.
     pub(crate) file: Option<PathBuf>,
     pub(crate) encode: Encoding,
-    /// The encoding's usual one, if there is none.
+    /// The level; `None` is the default of the encoding.
     pub(crate) compression: Option<i32>,
     pub(crate) trust: Trust,
     /// A chain and its key.
     pub(crate) identity: Option<(PathBuf, PathBuf)>,
-    /// The server's.
+    /// The name of the server.
     pub(crate) name: String,
     pub(crate) receipt: bool,
-    /// How many further tries there are.
+    /// The number of retries.
     pub(crate) retry: u64,
     pub(crate) timestamps: bool,
     pub(crate) level: Level,
 }
 
-/// How the server is verified.
+/// The verification of the server.
 #[derive(Clone, Debug)]
 pub(crate) enum Trust {
-    /// By the CAs that this system trusts.
+    /// Verify by the CAs that this system trusts.
     System,
     Ca(PathBuf),
     Fingerprint(Fingerprint),
-    /// Not at all.
+    /// Verify nothing.
     Anyone,
 }
 
@@ -72,7 +72,7 @@ pub(super) fn parse(mut given: Given, free: &[OsString]) -> Result<SendArgs, Fai
     })
 }
 
-/// Where to send, and which file, if it is not standard input: `-` stands for that too.
+/// Parses the receiver and the file; `-` is standard input, as is no file.
 fn parse_places(free: &[OsString]) -> Result<(HostPort, Option<PathBuf>), Failure> {
     const USAGE: &str = "tlsink send [OPTIONS] HOST:PORT [FILE]";
     let (to, file) = match free {

@@ -10,18 +10,18 @@ use super::given::{self, Given};
 use super::options::{COMMANDS, Opt, Options};
 use super::suggest;
 
-/// What the arguments of a command are.
+/// The arguments of a command, split.
 pub(super) struct Split {
     pub(super) given: Given,
     /// The arguments that are neither options nor their values, in order.
     pub(super) free: Vec<OsString>,
-    /// A text that the user asked for, whatever else was given.
+    /// A text that the user asked for, even among wrong arguments.
     pub(super) asked: Option<Asked>,
-    /// The first thing that is wrong.
+    /// The first error.
     pub(super) error: Option<Failure>,
 }
 
-/// The texts that options ask for. A later one in this list wins over those before it.
+/// The texts that options request. A later one in this list takes precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Asked {
     Version,
@@ -72,7 +72,7 @@ struct Splitter<I: Iterator<Item = OsString>> {
     rest: std::iter::Peekable<I>,
     /// See [`Given`].
     words: Vec<OsString>,
-    /// The long names of what was given.
+    /// The long names of the given options.
     seen: Vec<&'static str>,
     asked: Option<Asked>,
 }
@@ -94,7 +94,7 @@ impl<I: Iterator<Item = OsString>> Splitter<I> {
         let bytes = argument.as_bytes();
         let (whole, _) = split_at_equals(bytes);
         let whole = String::from_utf8_lossy(whole);
-        // `-once` would be `--output nce`, and nobody means that. `-ca` may well be `--cert a`.
+        // `-once` would be `--output nce`, which no user means. `-ca` may well be `--cert a`.
         if whole.len() > 3 && self.options.find(&format!("-{whole}")).is_some() {
             return Err(Failure::misused(format!("unknown option {whole}"))
                 .hint(format!("did you mean -{whole}?")));
@@ -122,8 +122,7 @@ impl<I: Iterator<Item = OsString>> Splitter<I> {
         Ok(())
     }
 
-    /// Takes an option that was given by this name, with the value that is part of the same
-    /// argument, if there is one.
+    /// Takes an option that was given by this name, with the value attached to it, if there is one.
     fn take(
         &mut self,
         option: &'static Opt,
@@ -177,8 +176,8 @@ impl<I: Iterator<Item = OsString>> Splitter<I> {
     }
 }
 
-/// Whether an argument is not taken for the value of the option before it. A hyphen alone can be
-/// one, and so can a negative number.
+/// Whether an argument can't be the value of the option before it. A lone hyphen can, and so can a
+/// negative number.
 fn looks_like_an_option(argument: &OsStr) -> bool {
     match argument.as_bytes() {
         [b'-', next, ..] => !next.is_ascii_digit() && *next != b'.',

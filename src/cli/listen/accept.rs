@@ -22,8 +22,8 @@ use super::listener::Listener;
 use super::rate_limited_log::RateLimitedLog;
 use super::socket::Socket;
 
-/// How long it is not said again that connections can't be accepted: near the limit on files, some
-/// can and some can't.
+/// The pause between messages that connections can't be accepted: near the limit on files, some can
+/// and some can't.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
 /// The address of a peer. A socket for both families has IPv4 addresses as IPv6 ones (RFC 4291,
@@ -36,18 +36,19 @@ fn peer(accepted: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Where accepted connections go.
+/// Runs accepted connections.
 pub(crate) struct Acceptor {
     pub(crate) server: Server,
     /// Runs handshakes.
     pub(crate) executor: Arc<Executor<'static>>,
-    /// Run what comes after them, each for the sink in the same place.
+    /// Run the connections after their handshakes, each beside the sink of the same index.
     pub(crate) lanes: Vec<LaneExecutor>,
     pub(crate) say: Say,
     pub(crate) log: Arc<RateLimitedLog>,
-    /// Whether anybody wants to hear how a connection ended. It would wake another thread.
+    /// Whether reports are sent: each one wakes another thread.
     pub(crate) once: bool,
-    /// Hears of it after it was said. Closed once no connection is left, and none will come.
+    /// Takes each report, once its end was said. Closed once no connection is left, and none will
+    /// come.
     pub(crate) reports: Sender<Report>,
 }
 
@@ -55,7 +56,7 @@ impl Acceptor {
     /// Accepts until the server is stopped.
     pub(crate) async fn serve(self: Arc<Self>, listener: Listener) {
         let mut said: Option<Instant> = None;
-        // What it accepts is what a `Socket` is made of.
+        // A `Socket` is made of the sockets that this accepts.
         let listener: Arc<Async<std::net::TcpListener>> = listener.socket.into();
         let incoming = stream::unfold(listener, |listener| async {
             let accepted = listener.accept().await;
@@ -64,7 +65,8 @@ impl Acceptor {
         })
         .inspect(|accepted: &io::Result<(Socket, SocketAddr)>| {
             if let Err(error) = accepted
-                // A peer that gave up before it was accepted is its own affair (accept(2)).
+                // The peer reset the connection before it was accepted (accept(2)): no fault of
+                // this side.
                 && error.kind() != io::ErrorKind::ConnectionAborted
                 && said.is_none_or(|at| at.elapsed() >= SAY_AGAIN)
             {
@@ -90,18 +92,18 @@ impl Acceptor {
             .await;
     }
 
-    /// Sees a connection through.
+    /// Receives a stream to its end, and reports it.
     #[expect(
         clippy::manual_async_fn,
         reason = "an async fn has room for its arguments twice"
     )]
     fn receive(self: Arc<Self>, mut connection: Connection<Socket>) -> impl Future<Output = ()> {
         async move {
-            // By reference, or there would be room for it once more.
+            // By reference: moving it would double the size of this future.
             let report = (&mut connection).await;
             self.say_end(&report);
             if self.once {
-                // Nobody is left to tell once the program is ending.
+                // The receiver is gone once the program is ending.
                 let _ = self.reports.try_send(report);
             }
         }
@@ -140,13 +142,13 @@ impl Acceptor {
         let peer = label(&report.peer);
         let received = Count(*received, "byte");
         let format = match format {
-            // Too little came to tell.
+            // Too few bytes came to detect a format.
             Format::Auto => String::new(),
             format => format!("{format}, "),
         };
         let level = match report {
             _ if end.is_clean() => Level::Info,
-            // With `once` it is why the program ends.
+            // With `once`, this is why the program ends.
             report if report.is_health_check() && !self.once => Level::Detail,
             _ => Level::Error,
         };

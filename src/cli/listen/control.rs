@@ -1,4 +1,4 @@
-//! The one that is in charge while the program runs: signals, statistics, and how it all ends.
+//! Signals, statistics and the end of the program.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -16,17 +16,17 @@ use super::super::signals;
 use super::reload::Reload;
 use super::stats::Stats;
 
-/// After everything was cut, the output hangs when nothing of it gets on for so long.
+/// After everything was cut, the output counts as hanging when it makes no progress for this long.
 const FLUSH: Duration = Duration::from_secs(10);
 
-/// How long it may take to be flushed when somebody is in a hurry.
+/// The time for flushing the output after a second signal.
 const FLUSH_AT_ONCE: Duration = Duration::from_secs(1);
 
-/// What the one that is in charge hears of.
+/// An event that [`Control`] handles.
 pub(crate) enum ControlEvent {
-    /// One that asks the program to stop.
+    /// A signal that asks the program to stop.
     Signal,
-    /// SIGHUP, where there is something to load again.
+    /// SIGHUP, where something can be reloaded.
     Reload,
     /// A lane ended.
     Lane(Result<Totals, OutputError>),
@@ -36,14 +36,14 @@ pub(crate) enum ControlEvent {
     Report(Report),
     /// No connection is left, and none will come.
     Through,
-    /// It is time to say what goes on.
+    /// The next line of statistics is due.
     Stats,
-    /// The stop takes too long.
+    /// The deadline of the stop has passed.
     Late,
 }
 
-/// Passes on the signals that ask the program to stop, or to reload, if it `reloads` anything. Those
-/// that were ignored at start stay so, but for the one that reloads.
+/// Forwards the signals that ask the program to stop, or, if `reloads`, to reload. A signal that
+/// was ignored at start stays ignored, except the one that reloads.
 ///
 /// # Errors
 ///
@@ -67,41 +67,42 @@ pub(crate) fn signals(
     })
 }
 
-/// Waits for what ends the program, and ends it in order.
+/// Runs the program to its end.
 pub(crate) struct Control {
     pub(crate) server: Server,
     pub(crate) inbox: Receiver<ControlEvent>,
     /// Closed once no connection is left, and none will come.
     pub(crate) reported: Receiver<Report>,
     pub(crate) say: Say,
-    /// Where to ask for a reload, if there is anything to load again.
+    /// Requests a reload, where something can be reloaded.
     pub(crate) reload: Option<Reload>,
     pub(crate) stats: Option<Stats>,
     pub(crate) once: bool,
     pub(crate) drain: Duration,
-    /// How many lanes are running.
+    /// The number of running lanes.
     pub(crate) lanes: usize,
 }
 
-/// How far a stop has come.
+/// The stages of a stop.
 #[derive(Clone, Copy)]
 enum Stop {
-    /// Nobody asked for one.
+    /// No stop was requested.
     Not,
-    /// Open streams may go on until then, or for as long as they like.
+    /// Open streams may go on until this time, if there is a limit.
     Draining(Option<Instant>),
-    /// Everything is cut. The output may be flushed until then, or for longer if it gets on.
+    /// Everything is cut. The output may be flushed until this time, and for longer while it makes
+    /// progress.
     Cut { until: Instant, before: Totals },
-    /// Somebody is in a hurry: the output may be flushed until then.
+    /// A second signal came: the output may be flushed until this time.
     AtOnce(Instant),
 }
 
-/// Why the output takes no more. All lanes write to the same.
+/// The errors of the output, which all lanes share.
 #[derive(Default)]
 struct Broken {
-    /// What the lanes say that have failed, together.
+    /// The errors of all lanes that failed, combined.
     lanes: Option<OutputError>,
-    /// What was found when a refusal was to be written.
+    /// The error of writing a refusal.
     refusal: Option<io::Error>,
 }
 
@@ -110,7 +111,7 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// With what went wrong first.
+    /// With the first error.
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
         let result = self.until_the_end().await;
         if let Some(stats) = &self.stats {
@@ -133,7 +134,7 @@ impl Control {
                     }
                 }
                 (ControlEvent::Signal, Stop::Not) => stop = self.stop(),
-                // Nothing is left to hurry: timeout(1), for one, sends its signal twice.
+                // No connection is left to cut: timeout(1), for one, sends its signal twice.
                 (ControlEvent::Signal, _) if self.server.connections() == 0 => {}
                 (ControlEvent::Signal, _) => {
                     result = result.and(Err(Failure::failed("stopped at once")));
@@ -156,7 +157,7 @@ impl Control {
                 }
                 (ControlEvent::Report(report), _) if self.once && report.established => {
                     came = true;
-                    // When the sink is gone, its lane has failed, and says why.
+                    // When the sink is gone, its lane has failed, and reports the reason.
                     let failed = report.end == End::Cut(Cut::SinkGone);
                     if !report.end.is_clean() && !failed {
                         result = result.and(Err(Failure::failed("the stream was not clean")));
@@ -185,14 +186,14 @@ impl Control {
             }
         }
         result = self.unless_broken(result, broken);
-        // Who waits for one stream must not take an empty output for it.
+        // A caller that waits for one stream must not mistake an empty output for it.
         if self.once && !came {
             result = result.and(Err(Failure::failed("stopped before a stream came")));
         }
         result
     }
 
-    /// Fails for the output, if it is broken, and says before that what failed besides.
+    /// Returns the error of the output, if there is one, after saying the other error.
     fn unless_broken(&self, result: Result<(), Failure>, broken: Broken) -> Result<(), Failure> {
         let what = match broken {
             Broken {
@@ -255,7 +256,7 @@ impl Control {
                 self.drain.as_secs_f64()
             ),
         });
-        // So far away that it can't be told is never.
+        // A deadline that overflows is never reached.
         Stop::Draining(Instant::now().checked_add(self.drain))
     }
 

@@ -1,4 +1,4 @@
-//! What TLS is made of: certificates, keys, CAs, CRLs. It can be loaded again.
+//! Certificates, keys, CAs and CRLs, which can be reloaded.
 
 use std::net::IpAddr;
 use std::path::Path;
@@ -11,7 +11,7 @@ use super::super::args::{self, CertificateSource};
 use super::super::certificate::SelfSigned;
 use super::super::unusable::unusable;
 
-/// Where everything comes from.
+/// The sources of the certificates, keys, CAs and CRLs.
 pub(crate) struct Credentials {
     args: args::TlsArgs,
     identities: Identities,
@@ -19,16 +19,16 @@ pub(crate) struct Credentials {
 
 enum Identities {
     Files,
-    /// Made for this run.
+    /// Created for this run.
     Fresh(SelfSigned),
 }
 
 impl Credentials {
-    /// Makes the certificate, if none is given, for a server that listens on `addresses`.
+    /// Creates a certificate, if none is given, for a server that listens on `addresses`.
     ///
     /// # Errors
     ///
-    /// When there has to be one, or none can be made for these names.
+    /// When an exposed address needs a certificate, or when none can be made for the names.
     pub(crate) fn new(
         args: args::TlsArgs,
         addresses: impl IntoIterator<Item = IpAddr>,
@@ -50,7 +50,7 @@ impl Credentials {
         Ok(Credentials { args, identities })
     }
 
-    /// The fingerprint of a certificate that was made for this run.
+    /// The fingerprint of a certificate that was created for this run.
     pub(crate) fn fingerprint(&self) -> Option<&str> {
         match &self.identities {
             Identities::Files => None,
@@ -58,7 +58,7 @@ impl Credentials {
         }
     }
 
-    /// The files that it is read from.
+    /// The files that are read.
     pub(crate) fn files(&self) -> impl Iterator<Item = &Path> {
         let pairs = match &self.args.certificate {
             CertificateSource::Files(pairs) => pairs.as_slice(),

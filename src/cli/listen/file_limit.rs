@@ -5,16 +5,19 @@ use tlsink::limits::MAX_CONNECTIONS;
 use super::super::Failure;
 use super::super::args::{Destination, ListenArgs};
 
-/// Descriptors that are not for connections: standard ones, the reactor's, some listeners'.
+/// Descriptors for other uses than connections: the standard ones, those of the reactor, some
+/// listeners.
 const RESERVED_FILES: u64 = 32;
 
-/// What each listener takes: itself, and a socket that it has accepted before there is a place.
+/// Descriptors of a listener: its own, and that of a socket that was accepted before a place is
+/// free.
 const FILES_PER_LISTENER: u64 = 2;
 
-/// So many listeners have room among the [reserved](RESERVED_FILES) ones.
+/// Listeners that are covered by [`RESERVED_FILES`].
 const RESERVED_LISTENERS: usize = 4;
 
-/// What was given; else as many as there can be files for, if that is limited.
+/// The number of connections that the user gave, or else the number that the limit on open files
+/// allows.
 pub(super) fn max_connections(
     args: &ListenArgs,
     listeners: usize,
@@ -33,7 +36,7 @@ pub(super) fn max_connections(
     let free = limit.saturating_sub(reserved).saturating_sub(lanes);
     let allowed = usize::try_from(free / each).unwrap_or(usize::MAX).max(1);
     match args.max_connections {
-        // A socket too many just has to wait, but a file that can't be made ends its stream.
+        // A surplus socket just waits, but a file that can't be created ends its stream.
         Some(given) if each > 1 && given > allowed => Err(Failure::misused(format!(
             "--max-connections {given} with --output-dir takes more open files than the {limit} \
              that are allowed"
@@ -46,8 +49,8 @@ pub(super) fn max_connections(
     }
 }
 
-/// Each connection takes a descriptor, and the usual soft limit of 1024 is soon used up. Returns
-/// how many there may be, if that is limited.
+/// Raises the soft limit on open files, usually 1024, to the hard one, as each connection takes a
+/// descriptor. Returns the new limit, if there is one.
 pub(super) fn raise_file_limit() -> Option<u64> {
     use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
     let limit = getrlimit(Resource::Nofile);
@@ -57,7 +60,7 @@ pub(super) fn raise_file_limit() -> Option<u64> {
     };
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
-        // What there is has to do.
+        // The present limit stays.
         Err(_) => limit.current,
     }
 }

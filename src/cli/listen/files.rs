@@ -1,4 +1,4 @@
-//! A file for each connection: opening the directory, and saying which file it is.
+//! A file for each connection: opening the directory, and logging the files.
 
 use std::fs::File;
 use std::io;
@@ -10,11 +10,11 @@ use super::super::Failure;
 use super::super::args::Directory;
 use super::super::say::Say;
 
-/// Makes files in a directory, which can be written to, and synced if that is wanted.
+/// Opens the directory, and checks that files can be created in it, and synced if that is wanted.
 ///
 /// # Errors
 ///
-/// With what is in the way, for the user.
+/// When files can't be created or synced there.
 pub(crate) fn open(directory: &Directory) -> Result<Files, Failure> {
     let path = &directory.path;
     let files = Files::new(path).map_err(|error| {
@@ -31,7 +31,7 @@ pub(crate) fn open(directory: &Directory) -> Result<Files, Failure> {
         }
     })?;
     if directory.sync {
-        // Better now than when the first stream is there.
+        // An error is better found now than by the first stream.
         let synced = File::open(path).and_then(|opened| opened.sync_all());
         synced.map_err(|error| {
             Failure::misused(format!("can't sync {}: {error}", path.display()))
@@ -41,7 +41,7 @@ pub(crate) fn open(directory: &Directory) -> Result<Files, Failure> {
     Ok(files.name(directory.name.clone()).sync(directory.sync))
 }
 
-/// Files of which each is said when it is made.
+/// Logs each file when it is created.
 #[derive(Clone)]
 pub(crate) struct LoggedFiles {
     pub(crate) files: Files,

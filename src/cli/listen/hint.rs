@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use tlsink::{End, Limit, Report};
 
-/// What can be done about an end: the library's hint, or the option that decides.
+/// The remedy for an end: the library's hint, or the option that decides.
 pub(super) fn hint(report: &Report) -> Option<Cow<'static, str>> {
     Some(match &report.end {
-        // Only a format that is not built in is refused this late.
+        // At this point, only a format that is not built in is refused.
         End::Refused { hint: None, .. } if report.established => {
             "-d none passes it on as it is".into()
         }

@@ -1,7 +1,7 @@
 //! Refused senders in the output, as `--format json` has them.
 //!
-//! A refusal comes from a thread that shakes hands, which must not wait for the output. So it is
-//! left here, and a lane writes it, which may wait.
+//! A refusal comes from a handshake thread, which must not wait for the output. It is queued here,
+//! and a lane, which may wait, writes it.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,9 +14,9 @@ use super::lane::LaneExecutor;
 use super::reason::{OTHER_REASONS, REASONS};
 use super::target::Target;
 
-/// Refusals that wait to be written, at most; further ones are counted by their reasons. More than
-/// come in ten seconds at the rate of [`RateLimitedLog`](super::rate_limited_log::RateLimitedLog), in which any output that is
-/// read at all takes some.
+/// The most refusals in the queue; further ones are counted by their reasons. At the rate of
+/// [`RateLimitedLog`](super::rate_limited_log::RateLimitedLog), this is more than come in ten
+/// seconds, in which any output that is read at all takes some.
 const MAX_PENDING: usize = 256;
 
 /// Writes refusals to the output that lanes share.
@@ -24,7 +24,7 @@ pub(crate) struct Journal {
     json: Json<Target>,
     lane: LaneExecutor,
     on_error: Box<dyn Fn(io::Error) + Send + Sync>,
-    /// The program does not end before this is gone, and so not before all is written.
+    /// Keeps the program from ending before the queue is written.
     _running: Sender<Report>,
     pending: Mutex<Pending>,
 }
@@ -32,7 +32,7 @@ pub(crate) struct Journal {
 #[derive(Default)]
 struct Pending {
     refused: Vec<Report>,
-    /// How many more there were, by reason.
+    /// The numbers of further refusals, by reason.
     more: Vec<(String, u64)>,
     /// A lane has been asked to write.
     asked: bool,
@@ -55,7 +55,7 @@ impl Journal {
         })
     }
 
-    /// Leaves a refusal to be written, whose reason is this without what it quotes.
+    /// Queues a refusal. `reason` is its reason without quotations and numbers.
     pub(crate) fn refused(self: &Arc<Self>, report: &Report, reason: &str) {
         let mut pending = self.lock();
         if pending.refused.len() < MAX_PENDING {
@@ -66,7 +66,7 @@ impl Journal {
         self.ask(pending);
     }
 
-    /// Leaves a count of further ones to be written.
+    /// Queues a number of further refusals.
     pub(crate) fn more(self: &Arc<Self>, reason: &str, more: u64) {
         let mut pending = self.lock();
         pending.count(reason, more);
@@ -85,7 +85,7 @@ impl Journal {
         }
     }
 
-    /// Writes what has been left. After an error nothing more is written.
+    /// Writes the queue. After an error, nothing more is written.
     fn write(&self) -> io::Result<()> {
         loop {
             let pending = {

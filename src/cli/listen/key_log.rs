@@ -9,7 +9,7 @@ use super::super::Failure;
 use super::super::say::Say;
 use super::target::end_line;
 
-/// The file that secrets are to be written to. If it is there, it must be our own: its owner can read
+/// Finds the file for the secrets. If it exists, it must be our own: the owner of a file can read
 /// it, whatever its permissions.
 pub(super) fn key_log_file() -> Result<PathBuf, Failure> {
     let file = env::var_os("SSLKEYLOGFILE")
@@ -32,7 +32,7 @@ pub(super) fn key_log_file() -> Result<PathBuf, Failure> {
     }
 }
 
-/// Says where the secrets are written. A secret behind half a line is one that nobody can use.
+/// Announces the file, and ends an unfinished line in it: a secret behind half a line is useless.
 pub(super) fn announce_key_log(file: &Path, say: &Say) -> Result<(), Failure> {
     let shown = file.display();
     OpenOptions::new()

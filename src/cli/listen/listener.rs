@@ -13,28 +13,28 @@ use super::super::keep_alive::keep_alive;
 use super::super::resolve::{self, is_no_interface, resolve};
 use super::super::say::Say;
 
-/// A socket that listens, and where.
+/// A listening socket, and its address.
 pub(crate) struct Listener {
     pub(crate) socket: TcpListener,
     pub(crate) address: SocketAddr,
 }
 
-/// The longest queue of connections that wait to be accepted. The system reduces it to
-/// net.core.somaxconn (listen(2)): 4,096 since Linux 5.4. The standard library asks for 128, and the
-/// peers that a full queue drops try again only after a second.
+/// The length of the accept queue. The system reduces it to net.core.somaxconn (listen(2)): 4,096
+/// since Linux 5.4. The standard library asks for 128, and a peer that a full queue drops retries
+/// only after a second.
 const BACKLOG: i32 = i32::MAX;
 
-/// How often a free port is looked for that is free on each address of a host. Another program has
-/// it on one of them only rarely.
+/// The tries to find a port that is free on each address of a host. Another program rarely has it
+/// on only one of them.
 const TRIES: usize = 16;
 
 impl Listener {
-    /// Listens on every address that a host has, beside those that listen already. With port 0, it
-    /// is the same port on each.
+    /// Listens on every address of a host. With port 0, all of them get the same port. `others`
+    /// listen already.
     ///
     /// # Errors
     ///
-    /// With what is in the way, for the user.
+    /// When an address can't be listened on.
     pub(crate) async fn bind(
         address: &HostPort,
         others: &[Listener],
@@ -99,8 +99,8 @@ impl Listener {
 /// says otherwise (capabilities(7)).
 const PRIVILEGED: u16 = 1024;
 
-/// An address in an error: as it was given, and which of its addresses it is, where that is not
-/// plain from it.
+/// Writes an address for an error: as the user gave it, with the resolved address where the two
+/// differ.
 fn shown(given: &HostPort, wanted: SocketAddr) -> String {
     let given = given.to_string();
     match given == wanted.to_string() || given.contains('%') {
@@ -109,7 +109,7 @@ fn shown(given: &HostPort, wanted: SocketAddr) -> String {
     }
 }
 
-/// What came of listening on all addresses of a host.
+/// The outcome of listening on all addresses of a host.
 struct Bound {
     listeners: Vec<Listener>,
     /// The addresses that this machine does not have.
@@ -144,14 +144,14 @@ impl Bound {
     }
 }
 
-/// Whether this machine does not have the address. Without IPv6, a name can still stand for an IPv6
-/// address.
+/// Whether this machine lacks the address. A name can stand for an IPv6 address on a machine
+/// without IPv6.
 fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrNotAvailable
         || Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
 }
 
-/// Whether a listener on the one address has the other, too.
+/// Whether listening on one address takes the other too.
 fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port()
         && (one == other || one.ip().is_unspecified() || other.ip().is_unspecified())

@@ -48,11 +48,11 @@ use reload::Reload;
 use stats::Stats;
 use target::Target;
 
-/// Receives until it is told to stop.
+/// Receives until a signal or an error ends it.
 ///
 /// # Errors
 ///
-/// With what keeps it from running, or what ended it.
+/// When it can't start, or when an error ended it.
 pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let say = say.with_level(args.level);
     let file_limit = raise_file_limit();
@@ -98,7 +98,7 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
         Journal::new(json, Arc::clone(lane), on_error, reports.clone())
     });
     start_executor(&executor, args.threads)?;
-    // Whoever reads this may send, and stop us, right away.
+    // A reader of this line may send, or stop us, right away.
     say_ready(&args, &listeners, fresh.as_deref(), &say);
     let log = RateLimitedLog::new(say.clone(), Arc::clone(&executor), journal);
     let told = Arc::downgrade(&log);
@@ -129,14 +129,14 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
         lanes: args.lanes,
     };
     let result = smol::block_on(executor.run(control.run()));
-    // When connections are left, it is not dropped.
+    // While a connection is left, the log is not dropped.
     if let Some(log) = told.upgrade() {
         log.finish();
     }
     result
 }
 
-/// What was given; the library's defaults for what was not.
+/// The settings that the user gave; the library has defaults for the others.
 fn server_builder(
     args: &ListenArgs,
     listeners: usize,
@@ -184,7 +184,7 @@ fn say_ready(args: &ListenArgs, listeners: &[Listener], fresh: Option<&str>, say
         say.info(&format!(
             "fresh self-signed certificate, sha256 {fingerprint}"
         ));
-        // A command that would be refused is none to try.
+        // A command that would be refused is no example.
         let takes_gzip = matches!(args.decode, Format::Auto | Format::Gzip);
         if let Some(listener) = listeners.first()
             && takes_gzip
@@ -207,7 +207,7 @@ fn example(bound: SocketAddr) -> String {
     )
 }
 
-/// The lanes, and the output that they share if it has objects.
+/// The lanes, and the JSON output that they share, if it is in use.
 type Lanes = (Vec<LaneExecutor>, Option<Json<Target>>);
 
 /// Starts a lane for each sink.
@@ -280,7 +280,7 @@ fn start_each<O: Output + Send + 'static>(
         .collect()
 }
 
-/// An output that says each open.
+/// An output that logs each open.
 struct Announcing<O> {
     output: O,
     say: Say,
@@ -310,7 +310,7 @@ impl<O: Output> Output for Announcing<O> {
     }
 }
 
-/// Starts all threads for handshakes but the one that calls this.
+/// Starts all handshake threads but the one that calls this.
 fn start_executor(executor: &Arc<Executor<'static>>, threads: usize) -> Result<(), Failure> {
     (1..threads).try_for_each(|_| {
         let executor = Arc::clone(executor);

@@ -1,6 +1,6 @@
-//! Connections that were never established: what is said of them, and written. Anybody can make any
-//! number of them, and a flood must not fill a disk: there are a few lines each second, at least one
-//! for each reason, then counts.
+//! A log of connections that were never established, for people and for the output. Anybody can
+//! make any number of them, and a flood must not fill a disk: each second has a few lines, at least
+//! one for each reason, and counts of the rest.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,16 +16,16 @@ use super::hint::hint;
 use super::journal::Journal;
 use super::reason::{OTHER_REASONS, REASONS, without_particulars};
 
-/// Lines in one [`PERIOD`]. Beyond them each reason has one, if it has none yet.
+/// Lines in one [`PERIOD`]. Beyond them, each reason without a line gets one.
 const LINES: u64 = 10;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Tells of such connections, up to the limit. What is left to count is told when it is dropped.
+/// Logs such connections, up to the limit. Dropping it logs the remaining counts.
 pub(crate) struct RateLimitedLog {
     say: Say,
     executor: Arc<Executor<'static>>,
-    /// Where refusals are written, if they are.
+    /// Writes refusals to the output, if that is wanted.
     journal: Option<Arc<Journal>>,
     period: Mutex<Period>,
 }
@@ -34,27 +34,27 @@ struct Period {
     start: Instant,
     /// Lines so far.
     said: u64,
-    /// Its end is waited for, as there is something to count.
+    /// A task waits for its end, as there is something to count.
     counting: bool,
-    /// Few enough to look at each.
+    /// At most [`REASONS`] and the rest, so a linear search is fast enough.
     kinds: Vec<(EndKind, Counted)>,
 }
 
-/// What the ends of some connections have in common.
+/// The common part of the ends of several connections.
 #[derive(Clone, PartialEq, Eq)]
 struct EndKind {
     refused: bool,
-    /// The end's.
+    /// The end's word, such as `refused`.
     word: &'static str,
-    /// The end's, without particulars.
+    /// The end's reason, without quotations and numbers.
     reason: String,
 }
 
-/// Connections of one kind that have no line.
+/// The connections of one kind that have no line.
 #[derive(Default)]
 struct Counted {
     more: u64,
-    /// The reason of all of them; that of their kind if they differ.
+    /// Their reason, or that of their kind if they differ.
     reason: Option<String>,
 }
 
@@ -72,7 +72,7 @@ impl RateLimitedLog {
         })
     }
 
-    /// Tells of a connection that was not established.
+    /// Logs a connection that was not established.
     pub(crate) fn report(self: &Arc<Self>, report: &Report) {
         let reason = report.end.reason().unwrap_or_default();
         let kind = EndKind {
@@ -104,7 +104,7 @@ impl RateLimitedLog {
         }
     }
 
-    /// Tells the counts, if there are any, and begins another period.
+    /// Logs the counts, if there are any, and begins a new period.
     pub(crate) fn finish(&self) {
         let ended = std::mem::replace(&mut *self.lock(), Period::begin());
         for (kind, Counted { more, reason }) in ended.kinds {
@@ -121,7 +121,7 @@ impl RateLimitedLog {
     }
 
     fn finish_at(self: &Arc<Self>, end: Instant) {
-        // Whoever drops it before that does not wait.
+        // A weak reference: the program does not wait for the period to end.
         let log = Arc::downgrade(self);
         let count = async move {
             Timer::at(end).await;
@@ -162,7 +162,7 @@ impl Period {
         }
     }
 
-    /// Whether there is a line for another one of this kind, which is noted.
+    /// Whether another one of this kind gets a line. The kind is noted.
     fn shows(&mut self, kind: &EndKind) -> bool {
         let first = self.kinds.len() < REASONS && self.counted(kind).is_none();
         let shown = self.said < LINES || first;
@@ -230,7 +230,7 @@ mod tests {
         assert_eq!(shown, LINES);
         assert!(period.shows(&kind("rare")));
         assert!(!period.shows(&kind("rare")));
-        // However many there are, they are a few.
+        // Their number has a bound.
         let many = (0..10_000).map(|number| "x".repeat(number));
         let shown = many.filter(|reason| period.shows(&kind(reason))).count();
         assert_eq!(shown, REASONS - 2);
@@ -253,10 +253,10 @@ mod tests {
         assert_eq!(reasons(&period), [(Some("within 2 s".to_owned()), 2)]);
         period.count(&kind("within 3 s"), "within 3 s");
         assert_eq!(reasons(&period), [(Some("within … s".to_owned()), 3)]);
-        // It stays so.
+        // The common reason stays.
         period.count(&kind("within 2 s"), "within 2 s");
         assert_eq!(reasons(&period), [(Some("within … s".to_owned()), 4)]);
-        // What has no room of its own.
+        // A reason beyond the limit.
         period.count(&kind("new"), "new");
         assert!(reasons(&period).contains(&(Some(OTHER_REASONS.to_owned()), 1)));
     }

@@ -1,14 +1,14 @@
 //! Reasons for the ends of connections, told apart up to a limit.
 
-/// Reasons that are told apart at once, at most. It is more than there are, but for the
-/// alerts that a peer can make up.
+/// The most reasons that are told apart at once. There are fewer, but for the alerts that a peer
+/// can invent.
 pub(super) const REASONS: usize = 64;
 
-/// Stands for all further ones.
+/// Stands for all reasons beyond the limit.
 pub(super) const OTHER_REASONS: &str = "other reasons";
 
-/// A reason with `…` in place of its quotations and numbers: peers choose what is quoted, so there
-/// is no end of reasons that differ in that.
+/// Replaces quotations and numbers in a reason with `…`. Peers choose them, so the number of
+/// reasons would have no bound.
 pub(super) fn without_particulars(reason: &str) -> String {
     let mut words = String::with_capacity(reason.len());
     let mut rest = reason.chars().peekable();

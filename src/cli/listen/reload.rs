@@ -1,5 +1,5 @@
-//! Loading certificates, keys, CAs and CRLs again, when asked to and when a file changes; and opening
-//! the output file anew, when asked to.
+//! Reloads certificates, keys, CAs and CRLs, on request and when a file changes, and reopens the
+//! output file on request.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -14,37 +14,37 @@ use super::super::{Failure, start_thread};
 use super::credentials::Credentials;
 use super::target::Reopen;
 
-/// How often the files are looked at. This sees what notifications do not tell of, such as a link
-/// to a folder that is made to lead elsewhere, and works on every file system.
+/// The interval at which the files are checked. Polling sees changes that notifications miss, such
+/// as a new target of a symbolic link to a folder, and works on every file system.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a change may go on before what there is then is loaded. A key is seldom written in the
-/// same moment as its certificate.
+/// The longest time that files may keep changing before they are loaded. A key is seldom written at
+/// the same moment as its certificate.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// Asks for everything to be loaded and opened again.
+/// Requests that everything is reloaded and reopened.
 pub(crate) struct Reload(SyncSender<()>);
 
 impl Reload {
-    /// Loads what TLS is made of. If there are files, they are loaded again whenever one of them
-    /// changes, and when that is [requested](Self::request); then the output is opened anew too.
+    /// Loads the credentials. If they are in files, they are loaded again whenever a file changes,
+    /// and on [request](Self::request), which also reopens the output.
     ///
     /// # Errors
     ///
-    /// With what can't be used.
+    /// With the first file that can't be used.
     pub(crate) fn start(
         credentials: Credentials,
         output: Option<Reopen>,
         say: &Say,
     ) -> Result<(Tls, Option<Self>), Failure> {
-        // Looked at first: what changes from here on is loaded again.
+        // Stamped first: a change from here on causes a reload.
         let stamps = stamps(&credentials);
         let tls = credentials.load()?;
         warn(&tls, say);
         if stamps.is_empty() && output.is_none() {
             return Ok((tls, None));
         }
-        // One that is waiting is as good as two.
+        // One pending request is enough.
         let (requests, requested) = mpsc::sync_channel(1);
         let watcher = Watcher {
             credentials,
@@ -71,7 +71,7 @@ struct Watcher {
     loaded: Vec<Stamp>,
 }
 
-/// What shows that a file is another one, or was written to; `None` if there is none.
+/// The properties that change when a file is replaced or written to; `None` if it is missing.
 type Stamp = Option<(u64, u64, u64, [i64; 4])>;
 
 impl Watcher {
@@ -135,7 +135,7 @@ impl Watcher {
     }
 }
 
-/// Says what is allowed, but better known.
+/// Says the warnings: faults that are allowed, but that the operator should know of.
 fn warn(tls: &Tls, say: &Say) {
     for warning in tls.warnings() {
         say.line(Level::Error, &warning.to_string(), warning.hint());

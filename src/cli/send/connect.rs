@@ -1,4 +1,4 @@
-//! Reaching the server: addresses, deadlines, and trying again.
+//! Reaching the server: addresses, deadlines and retries.
 
 use std::io;
 use std::time::Duration;
@@ -18,18 +18,17 @@ use super::super::say::Say;
 use super::super::unusable::unusable;
 use super::super::{Failure, resolve};
 
-/// How long a server may take to accept a connection. There is another try for each address that
-/// its name stands for.
+/// The time for a server to accept a connection, for each address of its name.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How long it may then take to shake hands: what receivers give to senders.
+/// The time for the handshake: the same that receivers give to senders.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How long it is until the second try. Each time it is twice as long, up to the longest.
+/// The pause before the second try. Each further pause is twice as long, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Reads what the server is verified by, and what is shown to it.
+/// Reads the CA that verifies the server, and our own certificate.
 ///
 /// # Errors
 ///
@@ -72,11 +71,11 @@ fn unverifiable(error: TlsError) -> Failure {
     Failure::misused(error.to_string()).hint(hint)
 }
 
-/// Connects and shakes hands, and tries again as often as that was asked for.
+/// Connects and completes the handshake, with retries.
 ///
 /// # Errors
 ///
-/// With what went wrong the last time.
+/// With the error of the last try.
 pub(super) async fn connect(
     args: &SendArgs,
     connector: &Connector,
@@ -104,10 +103,10 @@ pub(super) async fn connect(
     }
 }
 
-/// A try that failed.
+/// The error of a failed try.
 struct AttemptError {
     failure: Failure,
-    /// The next one may be better.
+    /// The next try may succeed.
     may_pass: bool,
 }
 
@@ -164,7 +163,7 @@ async fn reach(args: &SendArgs, say: &Say) -> Result<TcpStream, AttemptError> {
             Ok(tcp) => {
                 say.detail(|| format!("connected to {address}"));
                 keep_alive(&tcp);
-                // A line that was flushed is to be on its way.
+                // A flushed line should leave at once.
                 let _ = tcp.set_nodelay(true);
                 return Ok(tcp);
             }
@@ -191,7 +190,7 @@ async fn reach(args: &SendArgs, say: &Say) -> Result<TcpStream, AttemptError> {
 
 fn refused(error: &ConnectError, args: &SendArgs) -> AttemptError {
     let what = format!("{}: {error}", args.to);
-    // Or else it is the host's.
+    // Without --name, the name is that of the host.
     let is_named = args.name != args.to.name();
     let failure = match error {
         ConnectError::Name { .. } => Failure::misused(what).hint(match is_named {
@@ -229,7 +228,7 @@ fn refused(error: &ConnectError, args: &SendArgs) -> AttemptError {
         }),
         ConnectError::Alert(alert) => alerted(Failure::failed(what), alert, args),
         ConnectError::Handshake { .. } => Failure::failed(what),
-        // Whoever restarts a server, or is out of places, looks like this.
+        // A server that is restarting, or that has no free place, looks like this.
         _ => return AttemptError::passing(what),
     };
     AttemptError {
@@ -238,7 +237,7 @@ fn refused(error: &ConnectError, args: &SendArgs) -> AttemptError {
     }
 }
 
-/// What is to be done about a server's alert.
+/// Adds the remedy for a server's alert, if there is one.
 pub(super) fn alerted(failure: Failure, alert: &Alert, args: &SendArgs) -> Failure {
     match alert.wants_certificate && args.identity.is_none() {
         true => failure.hint("--cert and --key show it one that its CA has signed"),

@@ -3,7 +3,7 @@
 use super::super::Failure;
 use super::super::encoding::Encoding;
 
-/// An encoder of this level, or of the format's usual one.
+/// Makes an encoder of this level, or of the default level of the encoding.
 ///
 /// # Errors
 ///
@@ -30,31 +30,31 @@ pub(crate) fn encoder(encoding: Encoding, level: Option<i32>) -> Result<Box<dyn 
     }
 }
 
-/// How far to go.
+/// The goal of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Goal {
-    /// Take the input; output may stay inside until there is more of it.
+    /// Consume the input; the codec may keep output until there is more of it.
     Take,
-    /// Take the input, and give everything that it becomes: the receiver can decode it then.
+    /// Consume the input, and put out all of it: the receiver can decode it then.
     Flush,
-    /// The same, and end the stream.
+    /// Flush, and end the stream.
     Finish,
 }
 
-/// What one step came to.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Encoded {
-    /// How much of the buffer was written.
+    /// The number of bytes written to the buffer.
     pub(crate) written: usize,
-    /// The goal is reached. If not, the buffer was too small.
+    /// Whether the goal is reached. If not, the buffer was too small.
     pub(crate) done: bool,
 }
 
 /// Makes one compressed stream.
 pub(crate) trait Encoder {
-    /// Takes bytes from the front of `input`, and writes to `out`, until the goal is reached or
-    /// `out` is full. To flush, `out` must be of more than 6 bytes: zlib marks a flush by so many,
-    /// and does so again as long as they fill the buffer.
+    /// Consumes bytes from the front of `input`, and writes to `out`, until the goal is reached or
+    /// `out` is full. To flush, `out` must be longer than 6 bytes: zlib marks a flush by that
+    /// number, and repeats the mark as long as it fills the buffer.
     ///
     /// # Errors
     ///
@@ -233,7 +233,7 @@ mod tests {
         Encoding::None,
     ];
 
-    /// What comes out of pushing this towards the goal, through a buffer of this size.
+    /// The output of pushing this input towards the goal, through a buffer of this size.
     fn push(encoder: &mut dyn Encoder, mut input: &[u8], goal: Goal, room: usize) -> Vec<u8> {
         let mut out = vec![0; room];
         let mut all = Vec::new();

@@ -1,5 +1,5 @@
-//! What is to be sent: a file, or standard input. It is read by a thread of its own, as no system
-//! can be asked to read every kind of file without waiting.
+//! The input: a file, or standard input. A thread of its own reads it, as no system can read every
+//! kind of file without blocking.
 
 use std::fs::{File, Metadata};
 use std::io::{self, PipeReader, PipeWriter, Read, Seek};
@@ -15,24 +15,24 @@ use super::super::say::Say;
 use super::super::slow_open::SlowOpenNotice;
 use super::super::{Failure, start_thread, stdio};
 
-/// How much is read at once where it comes as somebody writes it: what a pipe holds.
+/// The size of a read from a pipe, a terminal or a socket: the capacity of a pipe.
 const PIPE_CHUNK: usize = 64 << 10;
 
-/// How much is read at once from a file.
+/// The size of a read from a file.
 const FILE_CHUNK: usize = 256 << 10;
 
 /// One is read while the other is sent.
 const BUFFERS: usize = 2;
 
-/// What is to be sent.
+/// The data to be sent.
 pub(crate) struct Input {
-    /// As it is called when something is said about it.
+    /// Its name in messages.
     name: String,
-    /// How long it is, if it is a file that can tell.
+    /// Its length in bytes, if that is known.
     pub(crate) len: Option<u64>,
-    /// It comes as somebody writes it, who may be waiting for what becomes of it.
+    /// Another program is writing it, and may be waiting for the effect.
     pub(crate) live: bool,
-    /// Ends live input when it is dropped: the bytes that were written by then are still read.
+    /// Ends live input when it is dropped: bytes that were written before are still read.
     pub(crate) ending: Option<PipeWriter>,
     pieces: Receiver<io::Result<InputPiece>>,
     spent: Sender<Vec<u8>>,
@@ -40,24 +40,24 @@ pub(crate) struct Input {
     first: Option<io::Result<InputPiece>>,
 }
 
-/// What was read.
+/// A piece of the input.
 pub(crate) enum InputPiece {
-    /// A buffer, and how much of it was read into.
+    /// A buffer, and the number of bytes in it.
     Bytes(Vec<u8>, usize),
     End,
 }
 
 impl Input {
-    /// Opens a file, or standard input for none, and begins to read. Of a file, no more is read than
-    /// it holds now.
+    /// Opens a file, or standard input for `None`, and begins to read. A file is read up to its
+    /// present length.
     ///
     /// # Errors
     ///
-    /// When it can't be opened, or is a folder, or was closed when the program started.
+    /// When it can't be opened, is a folder, or was closed when the program started.
     ///
     /// # Blocking
     ///
-    /// As long as the system takes to open it: a FIFO is waited for until somebody writes to it.
+    /// As long as the system takes to open it: opening a FIFO waits for a writer.
     pub(crate) fn open(path: Option<&Path>, say: &Say) -> Result<Self, Failure> {
         let path = path.filter(|path| stdio::descriptor(path) != Some(0));
         let (name, opened) = match path {
@@ -126,7 +126,7 @@ impl Input {
     ///
     /// # Errors
     ///
-    /// When it can't be read. What came before is not all there is then.
+    /// When it can't be read. The pieces before that are not the whole input.
     pub(crate) async fn next(&mut self) -> Result<InputPiece, Failure> {
         let piece = match self.first.take() {
             Some(piece) => piece,
@@ -140,7 +140,7 @@ impl Input {
 
     /// Takes a buffer back.
     pub(crate) fn give_back(&self, buffer: Vec<u8>) {
-        // There is room for all of them, and nobody who misses one after the end.
+        // There is room for all buffers; after the end, none is needed.
         let _ = self.spent.try_send(buffer);
     }
 }
@@ -150,13 +150,13 @@ fn open(path: &Path, say: &Say) -> io::Result<File> {
     File::open(path).or_else(|error| stdio::inherited_socket(path, &error).ok_or(error))
 }
 
-/// Where reading begins, and where it ends: the length that a regular file has now. There is none
-/// for files whose length says nothing, such as those in `/proc`, which have 0 bytes.
+/// The positions at which reading begins and ends: the end is the present length of a regular file.
+/// Files whose length says nothing, such as those in `/proc` with 0 bytes, have none.
 fn end(file: &mut File, facts: &Metadata) -> io::Result<Option<(u64, u64)>> {
     if !facts.is_file() {
         return Ok(None);
     }
-    // Standard input may have been read by others before.
+    // Another program may have read a part of standard input.
     let at = file.stream_position()?;
     Ok((at < facts.len()).then_some((at, facts.len())))
 }
@@ -181,7 +181,7 @@ fn read(
 }
 
 enum InputSource {
-    /// A file, and where in it reading is, and ends, if that is known.
+    /// A file, with its present position and its end, if these are known.
     File {
         file: File,
         end: Option<(u64, u64)>,
@@ -198,11 +198,11 @@ impl InputSource {
     }
 }
 
-/// Reads no further than to the end that the file had at first.
+/// Reads up to the end that the file had when it was opened.
 ///
 /// # Errors
 ///
-/// When it can't be read, or has become shorter than that: then the rest of it is missing.
+/// When it can't be read, or when it has shrunk: its rest is missing then.
 fn read_file(
     file: &mut File,
     end: Option<&mut (u64, u64)>,
@@ -236,12 +236,12 @@ fn read_on(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Input that somebody is still writing: a pipe, a terminal, a socket, a device.
+/// Input that is still being written: a pipe, a terminal, a socket, a device.
 struct LiveInput {
     file: File,
-    /// It is to end when the other side of this pipe is closed.
+    /// The input ends when the other side of this pipe is closed.
     ended: PipeReader,
-    /// How much is still to be read when it is to end, in bytes.
+    /// The bytes left to read after that.
     left: Option<u64>,
 }
 
@@ -257,7 +257,7 @@ impl LiveInput {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if self.left.is_none() && self.is_ended()? {
-                // These bytes were written before. A device that does not count them ends at once.
+                // The bytes written before the end. A device that does not count them ends at once.
                 self.left = Some(ioctl_fionread(&self.file).unwrap_or(0));
             }
             let left = self.left.unwrap_or(u64::MAX);
@@ -268,7 +268,8 @@ impl LiveInput {
                 .unwrap_or(usize::MAX)
                 .min(buffer.len());
             match read_on(&mut self.file, buffer.get_mut(..room).unwrap_or_default()) {
-                // Whoever we share a terminal or a pipe with may have made it non-blocking.
+                // Another program that shares the terminal or the pipe may have made it
+                // non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if self.left.is_some() {
                         return Ok(0);

@@ -1,4 +1,4 @@
-//! Sending: compress a file or standard input and send it, and know whether it arrived.
+//! Sending: compresses a file or standard input, sends it, and finds out whether it arrived.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -27,38 +27,38 @@ use input::{Input, InputPiece};
 use progress::Progress;
 use receipt::{Receipt, ReceiptStatus};
 
-/// How long live input must rest until everything that was read is sent: longer than a program
-/// pauses within a burst, and too short for anybody to wait for.
+/// The pause in live input after which all data is flushed: longer than a pause within a burst, and
+/// too short to be noticed.
 const REST: Duration = Duration::from_millis(50);
 
-/// How long what was read may stay here when live input never rests.
+/// The longest time that data stays unflushed when live input never pauses.
 const STAY: Duration = Duration::from_millis(500);
 
 /// The buffer between codec and TLS: four records.
 const OUT: usize = 64 << 10;
 
-/// What a server may say to a sender that wants no receipt, in bytes. It is passed over.
+/// The most bytes that a server may answer to a sender that wants no receipt. They are ignored.
 const CHATTER: usize = 64 << 10;
 
-/// How long the rest of a stream may take after a signal: what was read, its end, and the server's
-/// word on it.
+/// The time for the rest of a stream after a signal: the data that was read, its end, and the
+/// server's answer.
 const STOPPING: Duration = Duration::from_secs(10);
 
-/// A signal that comes again within this time is the same one: timeout(1) sends its own to the
-/// program and to its process group. Nobody types as fast.
+/// A repeated signal within this time is the same one: timeout(1) signals both the program and its
+/// process group. No user types as fast.
 const ECHO: Duration = Duration::from_millis(100);
 
-/// How long it goes unsaid that the server has yet to answer.
+/// The time after which a message says that the server has yet to answer.
 const UNANSWERED: Duration = Duration::from_secs(10);
 
-/// What a missing close_notify means. Other servers may leave it out after every stream.
+/// The meaning of a missing close_notify. Other servers may omit it after every stream.
 const NOT_TAKEN: &str = "a tlsink server sends none for a stream that it did not take whole, and says why where it runs";
 
-/// Sends, and waits until the server has said that it has everything.
+/// Sends, and waits until the server confirms that it has everything.
 ///
 /// # Errors
 ///
-/// With what kept it from being sent whole, or from being known to be.
+/// When the stream was not sent whole, or was not confirmed.
 pub(crate) fn run(args: &SendArgs, say: &Say) -> Result<(), Failure> {
     let say = say.with_level(args.level);
     let encoder = encode::encoder(args.encode, args.compression)?;
@@ -93,7 +93,7 @@ pub(crate) fn run(args: &SendArgs, say: &Say) -> Result<(), Failure> {
             say.info(&format!(
                 "stopping: up to {limit} s to finish; again to stop now"
             ));
-            // Live input ends here, as if whoever writes it had closed it.
+            // Live input ends here, as if its writer had closed it.
             drop(ending);
             let late = async {
                 Timer::after(STOPPING).await;
@@ -140,27 +140,27 @@ struct Sending<'a> {
     sent: Sent,
 }
 
-/// What was sent so far.
+/// The amounts sent so far, and the checksum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sent {
     plain: u64,
     encoded: u64,
-    /// Of the plain bytes.
+    /// The checksum of the plain bytes.
     crc32c: u32,
 }
 
-/// What comes first while there is nothing to do.
+/// The next thing to do.
 enum Work {
     Input(InputPiece),
     Flush,
 }
 
 impl Sending<'_> {
-    /// Sends it all; what comes out is to be said. When it fails, it is dropped without a
-    /// close_notify, by which the receiver knows that the stream is not whole.
+    /// Sends the input, and returns a message for the user. On failure, the connection is dropped
+    /// without a close_notify, which tells the receiver that the stream is not whole.
     async fn run(mut self, mut input: Input, say: &Say) -> Result<String, Failure> {
         let progress = Progress::new(input.len, say);
-        // Since when, and until when, something may stay in the codec.
+        // The time since which data may be in the codec, and the time by which it must be flushed.
         let mut unflushed: Option<(Instant, Instant)> = None;
         loop {
             match self.next(&mut input, unflushed.map(|(_, due)| due)).await? {
@@ -199,7 +199,7 @@ impl Sending<'_> {
             };
             Ok(Ok(Work::Flush))
         };
-        // An overdue flush comes before further input, which may never cease.
+        // An overdue flush precedes further input, which may never pause.
         let overdue = due.is_some_and(|due| due <= Instant::now());
         let next = match overdue {
             true => ended.or(rested).await,
@@ -233,8 +233,8 @@ impl Sending<'_> {
         }
     }
 
-    /// Ends the stream, and waits for the server's word on it, however long that takes: a slow
-    /// receiver is still at work, and one that has vanished is found out by TCP.
+    /// Ends the stream, and waits for the server's answer without a limit: a slow receiver is still
+    /// at work, and TCP detects one that has vanished.
     async fn finish(mut self, say: &Say) -> Result<String, Failure> {
         let to = &self.args.to;
         let waiting = async {
@@ -261,7 +261,7 @@ impl Sending<'_> {
         ))
     }
 
-    /// Compares the receipt with what was sent.
+    /// Compares the receipt with the stream that was sent.
     fn check(&self) -> Result<(), Failure> {
         let to = &self.args.to;
         let answer = self.sender.answer();
@@ -314,7 +314,7 @@ impl Sending<'_> {
         })
     }
 
-    /// What to say when the server's receipt is that it does not have everything.
+    /// The failure for a receipt that denies that the server has everything.
     fn failed(&self, receipt: &Receipt) -> Failure {
         let Receipt {
             received,
@@ -332,9 +332,9 @@ impl Sending<'_> {
         ))
     }
 
-    /// What to say when the stream can't go on.
+    /// The failure for a stream that can't go on.
     fn failure(&self, error: &SendError) -> Failure {
-        // A server that refuses what comes says so, and ends the stream.
+        // A server that refuses the stream sends a receipt with the reason, and ends the stream.
         if self.args.receipt
             && let Some(receipt) = Receipt::parse(self.sender.answer())
         {
