@@ -226,7 +226,7 @@ fn refuse_to_overwrite(directory: &Path, items: &[PemFile]) -> Result<(), Failur
     let directory = directory.display();
     Err(
         Failure::misused(format!("{directory} already has {}", present.join(" ")))
-            .hint("nothing is overwritten: give another directory, or move them away first"),
+            .hint("no file is overwritten: give another directory, or move these files away first"),
     )
 }
 

@@ -324,7 +324,7 @@ fn subject_name(name: &str) -> Result<SanType, String> {
         return Err(format!("{name:?} is neither a DNS name nor an IP address"));
     }
     if suffix.is_some_and(|suffix| !suffix.contains('.')) {
-        return Err(format!("no client takes a wildcard as wide as {name:?}"));
+        return Err(format!("no client accepts a wildcard as wide as {name:?}"));
     }
     let name = name.try_into();
     Ok(SanType::DnsName(

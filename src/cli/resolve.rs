@@ -29,7 +29,7 @@ pub(super) async fn resolve(address: &HostPort) -> io::Result<Vec<SocketAddr>> {
         }
     }
     match addresses.is_empty() {
-        true => Err(io::Error::other("its name stands for no address")),
+        true => Err(io::Error::other("its name has no address")),
         false => Ok(addresses),
     }
 }

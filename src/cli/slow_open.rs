@@ -19,14 +19,14 @@ pub(crate) struct SlowOpenNotice {
 }
 
 impl SlowOpenNotice {
-    /// Watches the opening of this file. A FIFO opens once another program `reads` it, or `writes
-    /// to` it: `others` says which.
+    /// Watches the opening of this file. A FIFO opens once another program does what `others`
+    /// says: `read`, or `write to` it.
     pub(crate) fn new(say: &Say, path: &Path, others: &'static str) -> Self {
         let (opened, is_opened) = mpsc::sync_channel(1);
         let (say, path) = (say.clone(), path.to_owned());
         // Without a thread, there is no notice, and the file is opened all the same.
         let _ = thread::Builder::new()
-            .name("patience".to_owned())
+            .name("slow-open".to_owned())
             .spawn(move || {
                 if is_opened.recv_timeout(DELAY) != Err(RecvTimeoutError::Timeout) {
                     return;
@@ -34,7 +34,7 @@ impl SlowOpenNotice {
                 let shown = path.display();
                 say.info(&match fs::metadata(&path) {
                     Ok(facts) if facts.file_type().is_fifo() => {
-                        format!("waiting until somebody {others} {shown}, which is a FIFO")
+                        format!("waiting for another program to {others} the FIFO {shown}")
                     }
                     _ => format!("waiting for {shown} to open"),
                 });

@@ -22,7 +22,9 @@ pub(super) fn unusable(error: TlsError) -> Failure {
         }
         TlsError::Missing {
             what: "CA certificate",
-        } => failure.hint("give the certificate of the CA that signs for senders, not theirs"),
+        } => failure.hint(
+            "give the certificate of the CA that signs the senders' certificates, not one of those",
+        ),
         TlsError::Missing { what: "CRL" } => {
             failure.hint("give a list of revoked certificates that a CA signed, as PEM or DER")
         }
@@ -39,7 +41,7 @@ pub(super) fn unusable(error: TlsError) -> Failure {
         TlsError::WrongKey => failure
             .hint("--cert and --key must belong together, the server's own certificate first"),
         TlsError::ExposedKeyLog { .. } => {
-            failure.hint("let its owner alone use it (chmod 600), or name a file that is not there")
+            failure.hint("restrict it to its owner (chmod 600), or name a new file")
         }
         TlsError::Pattern { .. } => failure
             .hint("give --allow-client a name, an IP address, or *. and a DNS name: *.example.net"),

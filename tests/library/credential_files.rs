@@ -853,8 +853,8 @@ fn certificates_in_forms_of_openssl_alone_are_read() {
         let error = ClientVerifier::from_ca_pem_file(path(name))
             .unwrap_err()
             .to_string();
-        let said = "line 1: the CA certificate can't be used: it is limited in what it is trusted \
-                    for, which is not supported";
+        let said = "line 1: the CA certificate can't be used: it is trusted for some uses only, \
+                    which is not supported";
         assert!(error.ends_with(said), "{error}");
     }
     // A server only shows it.

@@ -184,7 +184,7 @@ fn a_broken_file_changes_nothing_and_is_said_and_a_good_one_is_loaded_later() {
         if content.is_some_and(str::is_empty) {
             program.signal(Signal::HUP);
         }
-        let said = format!("tlsink: {said}; what was loaded before stays in use");
+        let said = format!("tlsink: {said}; the old credentials stay in use");
         program.wait_for_line(|line| line == said);
         if !hint.is_empty() {
             program.wait_for_line(|line| line == hint);
@@ -283,7 +283,7 @@ fn an_odd_list_is_said_and_changes_nothing() {
         );
         program.signal(Signal::HUP);
         let said = format!(
-            "tlsink: {crl}: the CRL can't be used: {said}; what was loaded before stays in use"
+            "tlsink: {crl}: the CRL can't be used: {said}; the old credentials stay in use"
         );
         program.wait_for_line(|line| line == said);
         is_let_in(&program, &sender);
@@ -315,8 +315,7 @@ fn a_list_that_is_joined_to_another_is_said_and_nobody_is_let_in_by_it() {
     {
         files.replace("ca.crl", joined);
         program.signal(Signal::HUP);
-        let said =
-            "-----BEGIN is not at the start of its line; what was loaded before stays in use";
+        let said = "-----BEGIN is not at the start of its line; the old credentials stay in use";
         program.wait_for_lines(round + 1, |line| line.ends_with(said));
         is_refused(&program, &sender, "the certificate is revoked");
         is_let_in(&program, &neighbour);

@@ -240,7 +240,7 @@ fn parse_clients(args: &mut Given) -> Result<Option<ClientArgs>, Failure> {
         return Err(Failure::misused(
             "--allow-client can't be combined with --client-auth optional",
         )
-        .hint("who presents no certificate would be let in without any name"));
+        .hint("a sender without a certificate would be let in without a name"));
     }
     Ok(Some(ClientArgs {
         ca,

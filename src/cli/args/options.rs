@@ -111,15 +111,24 @@ pub(crate) static LISTEN: Options = Options {
                 value(
                     "--max-connections",
                     "N",
-                    "further ones wait in the backlog\n\
+                    "open connections; further ones wait in the backlog\n\
                      [10000, or what the file limit allows]",
                 ),
-                value("--max-per-ip", "N", "of them from one address [no limit]"),
-                value("--handshake-timeout", "TIME", "0 is never [10]"),
+                value(
+                    "--max-per-ip",
+                    "N",
+                    "connections from one address [no limit]",
+                ),
+                value(
+                    "--handshake-timeout",
+                    "TIME",
+                    "longest handshake; 0 is no limit [10]",
+                ),
                 value(
                     "--idle-timeout",
                     "TIME",
-                    "0 is never (TCP keep-alive is always on) [0]",
+                    "longest silence; 0 is no limit [0]; TCP keep-alive is\n\
+                     always on",
                 ),
                 flag(
                     "--once",
@@ -168,14 +177,15 @@ pub(crate) static LISTEN: Options = Options {
                 value(
                     "--allow-client",
                     "NAME",
-                    "let in only this name; repeatable; *.SUFFIX is every\n\
+                    "accept only this name; repeatable; *.SUFFIX is every\n\
                      DNS name below SUFFIX [every verified sender]",
                 )
                 .repeatable(),
                 value(
                     "--crl",
                     "FILE",
-                    "refuse what this list revokes, PEM or DER; repeatable",
+                    "refuse the certificates that this list revokes; PEM\n\
+                     or DER; repeatable",
                 )
                 .repeatable(),
                 value("--tls-min", "VERSION", "1.2 or 1.3 [1.2]"),
@@ -203,7 +213,7 @@ pub(crate) static LISTEN: Options = Options {
                 value(
                     "--max-memory",
                     "SIZE",
-                    "windows, unfinished lines and chunks together [1G]",
+                    "memory for windows, unfinished lines and chunks [1G]",
                 ),
             ],
         },
@@ -223,7 +233,7 @@ pub(crate) static LISTEN: Options = Options {
                     "--output",
                     "FILE",
                     "append to FILE, - is standard output; lines and json\n\
-                     first end the line in whose middle it ends [-]",
+                     first end an unfinished line in FILE [-]",
                 )
                 .short("-o"),
                 flag(
@@ -239,7 +249,7 @@ pub(crate) static LISTEN: Options = Options {
                 value(
                     "--name",
                     "TEMPLATE",
-                    "what these are called; {time}, {peer}, {port},\n\
+                    "names of these files; {time}, {peer}, {port},\n\
                      {client} and {conn} are filled in\n\
                      [{time}-{peer}-{conn}]",
                 ),
@@ -249,7 +259,7 @@ pub(crate) static LISTEN: Options = Options {
         Group {
             title: "Running",
             options: &[
-                value("--threads", "N", "threads that shake hands [one per core]"),
+                value("--threads", "N", "handshake threads [one per core]"),
                 value(
                     "--lanes",
                     "N",
@@ -258,7 +268,7 @@ pub(crate) static LISTEN: Options = Options {
                 value(
                     "--drain",
                     "TIME",
-                    "how long open streams may go on after a signal [10]",
+                    "time for open streams to end after a signal [10]",
                 ),
                 flag(
                     "--stats",
@@ -268,10 +278,10 @@ pub(crate) static LISTEN: Options = Options {
                     "--timestamps",
                     "put the time (UTC) before each line on standard error",
                 ),
-                flag("--verbose", "also say each open and each health check").short("-v"),
+                flag("--verbose", "also log each open and each health check").short("-v"),
                 flag(
                     "--quiet",
-                    "say only errors, refused senders, and streams that\n\
+                    "log only errors, refused senders, and streams that\n\
                      were not clean",
                 )
                 .short("-q"),
@@ -293,7 +303,7 @@ pub(crate) static SEND: Options = Options {
                 value(
                     "--level",
                     "N",
-                    "zstd 1 to 19, gzip and zlib 1 to 9 [its usual one]",
+                    "zstd 1 to 19, gzip and zlib 1 to 9 [its default]",
                 ),
             ],
         },
@@ -304,19 +314,19 @@ pub(crate) static SEND: Options = Options {
                     "--ca",
                     "FILE",
                     "verify it by the CA certificates in FILE\n\
-                     [by those that this system trusts]",
+                     [those that this system trusts]",
                 ),
                 value(
                     "--fingerprint",
                     "SHA256",
-                    "take the one certificate with this fingerprint, as\n\
-                     tlsink and openssl x509 print it, and no other",
+                    "accept only the certificate with this fingerprint, as\n\
+                     tlsink and openssl x509 print it",
                 ),
                 flag("--insecure", "verify nothing"),
                 value(
                     "--name",
                     "NAME",
-                    "its name, where its certificate has another [HOST]",
+                    "its name, if its certificate has another [HOST]",
                 ),
             ],
         },
@@ -326,7 +336,7 @@ pub(crate) static SEND: Options = Options {
                 value(
                     "--cert",
                     "FILE",
-                    "certificate chain, PEM, for servers that want one",
+                    "certificate chain, PEM, for servers that ask for one",
                 )
                 .short("-c"),
                 value(
@@ -348,14 +358,14 @@ pub(crate) static SEND: Options = Options {
                 value(
                     "--retry",
                     "N",
-                    "further tries to connect, before anything is sent [0]",
+                    "further tries to connect, before any data is sent [0]",
                 ),
                 flag(
                     "--timestamps",
                     "put the time (UTC) before each line on standard error",
                 ),
-                flag("--verbose", "also say which address was connected to").short("-v"),
-                flag("--quiet", "say only errors").short("-q"),
+                flag("--verbose", "also log the address that was connected to").short("-v"),
+                flag("--quiet", "log only errors").short("-q"),
                 HELP,
                 VERSION,
             ],

@@ -76,7 +76,7 @@ pub(super) fn parse(mut given: Given, free: &[OsString]) -> Result<SendArgs, Fai
 fn parse_places(free: &[OsString]) -> Result<(HostPort, Option<PathBuf>), Failure> {
     const USAGE: &str = "tlsink send [OPTIONS] HOST:PORT [FILE]";
     let (to, file) = match free {
-        [] => return Err(Failure::misused("send needs to know where to").hint(USAGE)),
+        [] => return Err(Failure::misused("send needs HOST:PORT").hint(USAGE)),
         [to] => (to, None),
         [_, file] if file.is_empty() => {
             return Err(Failure::misused("FILE has no name").hint(USAGE));

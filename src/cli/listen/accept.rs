@@ -114,10 +114,10 @@ impl Acceptor {
         // accept(2)
         let hint = match Errno::from_io_error(error) {
             Some(Errno::MFILE) => {
-                Some("allow more open files (ulimit -Hn), or give --max-connections less")
+                Some("allow more open files (ulimit -Hn), or lower --max-connections")
             }
             Some(Errno::NFILE) => {
-                Some("all programs of this machine together have too many open (fs.file-max)")
+                Some("all programs of this machine together have too many files open (fs.file-max)")
             }
             _ => None,
         };

@@ -252,7 +252,7 @@ impl Control {
             0 => "stopping".to_owned(),
             _ if self.drain.is_zero() => format!("stopping: cutting {connections}"),
             _ => format!(
-                "stopping: {connections} open, up to {} s; again to stop now",
+                "stopping: {connections} open, up to {} s; a second signal stops now",
                 self.drain.as_secs_f64()
             ),
         });

@@ -38,8 +38,7 @@ pub(super) fn max_connections(
     match args.max_connections {
         // A surplus socket just waits, but a file that can't be created ends its stream.
         Some(given) if each > 1 && given > allowed => Err(Failure::misused(format!(
-            "--max-connections {given} with --output-dir takes more open files than the {limit} \
-             that are allowed"
+            "--max-connections {given} with --output-dir needs more open files than the limit of {limit}"
         ))
         .hint(format!(
             "allow more open files (ulimit -Hn), or give --max-connections at most {allowed}"

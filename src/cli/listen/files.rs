@@ -35,7 +35,7 @@ pub(crate) fn open(directory: &Directory) -> Result<Files, Failure> {
         let synced = File::open(path).and_then(|opened| opened.sync_all());
         synced.map_err(|error| {
             Failure::misused(format!("can't sync {}: {error}", path.display()))
-                .hint("--sync needs a directory that can be read, on a file system that can do it")
+                .hint("--sync needs a readable directory, on a file system that supports it")
         })?;
     }
     Ok(files.name(directory.name.clone()).sync(directory.sync))
@@ -55,7 +55,7 @@ impl Output for LoggedFiles {
         if is_first && let Some(path) = self.files.path(connection.id()) {
             let peer = label(connection.peer());
             self.say
-                .detail(|| format!("{peer}: into {}", path.display()));
+                .detail(|| format!("{peer}: writing to {}", path.display()));
         }
         done
     }

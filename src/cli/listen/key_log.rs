@@ -25,10 +25,10 @@ pub(super) fn key_log_file() -> Result<PathBuf, Failure> {
     match is_anothers {
         false => Ok(file),
         true => Err(Failure::misused(format!(
-            "{} is not for secrets: it belongs to another user",
+            "{} can't hold secrets: it belongs to another user",
             file.display()
         ))
-        .hint("name a file in SSLKEYLOGFILE that is not there, in a folder of your own")),
+        .hint("name a new file in SSLKEYLOGFILE, in a folder of your own")),
     }
 }
 

@@ -42,7 +42,7 @@ impl Listener {
     ) -> Result<Vec<Self>, Failure> {
         let resolved = resolve(address).await.map_err(|error| {
             let hint = resolve::zone_hint(address).unwrap_or_else(|| {
-                "give --listen an address of this machine, or a name that stands for one".to_owned()
+                "give --listen an address of this machine, or a name for one".to_owned()
             });
             Failure::misused(format!("can't resolve {address}: {error}")).hint(hint)
         })?;
@@ -62,7 +62,7 @@ impl Listener {
             let is_ours = || others.iter().any(|other| overlap(other.address, wanted));
             match error.kind() {
                 io::ErrorKind::AddrInUse if is_ours() => {
-                    failure.hint("another --listen has it already; [::] includes 0.0.0.0")
+                    failure.hint("another --listen has this address already; [::] includes 0.0.0.0")
                 }
                 io::ErrorKind::AddrInUse => failure
                     .hint("another program listens there; give --listen another port, or stop it"),
@@ -73,7 +73,7 @@ impl Listener {
                     )
                 }
                 io::ErrorKind::AddrNotAvailable => failure
-                    .hint("this machine has no such address; 0.0.0.0 and [::] are all of its own"),
+                    .hint("this machine has no such address; 0.0.0.0 and [::] stand for all of its addresses"),
                 _ => match resolve::zone_hint(address) {
                     Some(hint) if is_no_interface(&error) => failure.hint(hint),
                     _ => failure,

@@ -61,13 +61,13 @@ pub(super) fn open_outlet(args: &ListenArgs, say: &Say) -> Result<Outlet, Failur
 
 fn append(path: &Path, form: Form, say: &Say) -> Result<Target, Failure> {
     let shown = path.display();
-    let _notice = SlowOpenNotice::new(say, path, "reads");
+    let _notice = SlowOpenNotice::new(say, path, "read");
     Target::append(path, form).map_err(|error| {
         let failure = Failure::misused(format!("can't open {shown}: {error}"));
         match error.kind() {
             io::ErrorKind::NotConnected => unconnected(&shown.to_string()),
             io::ErrorKind::NotFound => {
-                failure.hint("--output makes the file, but not the folder that it is in")
+                failure.hint("--output creates the file, but not its folder")
             }
             io::ErrorKind::IsADirectory => {
                 failure.hint("give --output a file in it, or --output-dir the directory")
@@ -82,5 +82,5 @@ fn unconnected(what: &str) -> Failure {
     Failure::misused(format!(
         "nothing is connected to {what}, so all data would be lost"
     ))
-    .hint("give --output a file; --output /dev/null throws all data away")
+    .hint("give --output a file; --output /dev/null discards all data")
 }

@@ -111,7 +111,7 @@ impl Watcher {
             Err(error) => self.say.line(
                 Level::Error,
                 &format!("can't reopen {shown}: {error}"),
-                Some("what was open before stays in use, whatever it is called now"),
+                Some("the old file stays in use, under its new name if it was renamed"),
             ),
         }
     }
@@ -128,7 +128,7 @@ impl Watcher {
             }
             Err(failure) => self.say.line(
                 Level::Error,
-                &format!("{}; what was loaded before stays in use", failure.what),
+                &format!("{}; the old credentials stay in use", failure.what),
                 failure.hint.as_deref(),
             ),
         }

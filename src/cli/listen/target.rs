@@ -168,7 +168,7 @@ impl Reopen {
         let file = appending().custom_flags(at_once).open(&self.path);
         let file = file.map_err(|error| match Errno::from_io_error(&error) {
             // open(2)
-            Some(Errno::NXIO) => io::Error::new(error.kind(), "nobody reads this FIFO"),
+            Some(Errno::NXIO) => io::Error::new(error.kind(), "the FIFO has no reader"),
             _ => error,
         })?;
         *self.next() = Some(file);

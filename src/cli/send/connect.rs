@@ -11,7 +11,6 @@ use tlsink::{
 };
 
 use super::super::args::{SendArgs, Trust};
-use super::super::count::Count;
 use super::super::keep_alive::keep_alive;
 use super::super::resolve::{is_no_interface, resolve};
 use super::super::say::Say;
@@ -152,7 +151,7 @@ async fn reach(args: &SendArgs, say: &Say) -> Result<TcpStream, AttemptError> {
         ),
         may_pass: true,
     })?;
-    let mut last = io::Error::other("its name stands for no address");
+    let mut last = io::Error::other("its name has no address");
     for address in addresses {
         let late = async {
             Timer::after(CONNECT).await;
@@ -175,8 +174,8 @@ async fn reach(args: &SendArgs, say: &Say) -> Result<TcpStream, AttemptError> {
         failure = failure.hint(match args.retry {
             0 => "nothing listens there; --retry N tries again".to_owned(),
             further => {
-                let tries = Count(further.saturating_add(1), "time");
-                format!("nothing listens there; it was tried {tries}")
+                let tries = further.saturating_add(1);
+                format!("nothing listens there; {tries} tries failed")
             }
         });
     } else if let Some(hint) = resolve::zone_hint(to).filter(|_| is_no_interface(&last)) {
@@ -217,7 +216,7 @@ fn refused(error: &ConnectError, args: &SendArgs) -> AttemptError {
                 "is the clock right here? --fingerprint {fingerprint} trusts it whatever its dates"
             ),
             CertificateFault::Fingerprint => {
-                "either the server has a new one, or this is not the server".to_owned()
+                "either the server has a new certificate, or this is another server".to_owned()
             }
             CertificateFault::NoCrl => {
                 "the file of --ca holds CRLs: each CA above the server needs one \

@@ -64,12 +64,14 @@ impl Input {
             Some(path) => (path.display().to_string(), open(path, say)),
             None => ("standard input".to_owned(), stdio::own(io::stdin())),
         };
-        let unusable = |error: io::Error| match error.kind() {
+        let unusable = |error: io::Error| {
+            match error.kind() {
             io::ErrorKind::NotConnected => Failure::misused(format!(
                 "nothing is connected to {name}, so there is nothing to send"
             ))
-            .hint("give a FILE, or pipe to it (docker run has -i for that); /dev/null is a FILE"),
+            .hint("give FILE, or pipe data to tlsink (docker run -i passes it on); FILE may be /dev/null"),
             _ => Failure::misused(format!("can't read {name}: {error}")),
+        }
         };
         let mut file = opened.map_err(unusable)?;
         let facts = file.metadata().map_err(unusable)?;
@@ -146,7 +148,7 @@ impl Input {
 }
 
 fn open(path: &Path, say: &Say) -> io::Result<File> {
-    let _notice = SlowOpenNotice::new(say, path, "writes to");
+    let _notice = SlowOpenNotice::new(say, path, "write to");
     File::open(path).or_else(|error| stdio::inherited_socket(path, &error).ok_or(error))
 }
 

@@ -52,7 +52,8 @@ const ECHO: Duration = Duration::from_millis(100);
 const UNANSWERED: Duration = Duration::from_secs(10);
 
 /// The meaning of a missing close_notify. Other servers may omit it after every stream.
-const NOT_TAKEN: &str = "a tlsink server sends none for a stream that it did not take whole, and says why where it runs";
+const NOT_TAKEN: &str =
+    "a tlsink server sends it only for a stream that it took whole; its log has the reason";
 
 /// Sends, and waits until the server confirms that it has everything.
 ///
@@ -72,7 +73,7 @@ pub(crate) fn run(args: &SendArgs, say: &Say) -> Result<(), Failure> {
     let mut signals = signals::handle(signals::unless_ignored([Signal::Term, Signal::Int]))?;
     if let Trust::Anyone = args.trust {
         say.error(&format!(
-            "{}: the server is not verified; whoever answers there gets what is sent",
+            "{}: the server is not verified; any server at this address receives the data",
             args.to
         ));
     }
@@ -91,7 +92,7 @@ pub(crate) fn run(args: &SendArgs, say: &Say) -> Result<(), Failure> {
         {
             let limit = STOPPING.as_secs_f64();
             say.info(&format!(
-                "stopping: up to {limit} s to finish; again to stop now"
+                "stopping: up to {limit} s to finish; a second signal stops now"
             ));
             // Live input ends here, as if its writer had closed it.
             drop(ending);
@@ -240,7 +241,7 @@ impl Sending<'_> {
         let waiting = async {
             Timer::after(UNANSWERED).await;
             say.info(&format!(
-                "{to}: all is sent; waiting for the server to have it"
+                "{to}: everything is sent; waiting for the server to confirm it"
             ));
             future::pending().await
         };
@@ -269,11 +270,11 @@ impl Sending<'_> {
             Some(receipt) => receipt,
             None if answer.is_empty() => {
                 return Err(Failure::failed(format!("{to}: the server gave no receipt"))
-                    .hint("it must be one that runs with --receipt"));
+                    .hint("the server must run with --receipt"));
             }
             None => {
                 return Err(Failure::failed(format!(
-                    "{to}: what the server answers is no receipt"
+                    "{to}: the server's answer is not a receipt"
                 )));
             }
         };
@@ -308,7 +309,7 @@ impl Sending<'_> {
         ));
         Err(match self.args.encode {
             Encoding::None if receipt.received == encoded => failure.hint(
-                "it may have decompressed what was compressed before; -d none there does not",
+                "it may have decompressed data that was compressed before; -d none there passes it on",
             ),
             _ => failure,
         })
@@ -326,7 +327,7 @@ impl Sending<'_> {
             ReceiptStatus::Whole { .. } => "it ended early",
         };
         Failure::failed(format!(
-            "{}: the server did not take all of it: {reason}; {} received, {delivered} delivered",
+            "{}: the server did not take the whole stream: {reason}; {} received, {delivered} delivered",
             self.args.to,
             Count(*received, "byte")
         ))
@@ -345,7 +346,7 @@ impl Sending<'_> {
             SendError::Alert(alert) => connect::alerted(failure, alert, self.args),
             SendError::NoCloseNotify => failure.hint(match self.args.receipt {
                 true => NOT_TAKEN.to_owned(),
-                false => format!("{NOT_TAKEN}; with --receipt on both sides it says so here"),
+                false => format!("{NOT_TAKEN}; with --receipt on both sides, it is shown here too"),
             }),
             _ => failure,
         }

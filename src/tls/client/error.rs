@@ -72,7 +72,9 @@ impl Alert {
             }
             Said::ProtocolVersion => "the server has no version of TLS in common with us",
             Said::UnrecognisedName => "the server has no certificate for this name",
-            Said::BadRecordMac | Said::DecryptError => "what the server got was changed on the way",
+            Said::BadRecordMac | Said::DecryptError => {
+                "the data was changed on its way to the server"
+            }
             Said::InternalError => "the server failed",
             Said::UserCanceled => "the server was told to stop",
             _ => "the server gave up",
@@ -238,7 +240,7 @@ impl fmt::Display for SendError {
                 f.write_str("the server closed the connection without a close_notify")
             }
             SendError::Reset { what } => write!(f, "the connection broke: {what}"),
-            SendError::Tls { what } => write!(f, "what the server sent is not valid: {what}"),
+            SendError::Tls { what } => write!(f, "the server's data is not valid: {what}"),
             SendError::Answer { limit } => {
                 let limit = Count(*limit as u64, "byte");
                 write!(f, "the server answers with more than {limit}")
