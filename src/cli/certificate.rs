@@ -344,7 +344,8 @@ const LEAF_DAYS: u32 = 825;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn ca_params(now: Duration, key: &KeyPair) -> CertificateParams {
-    // Two CAs with one name, and verifiers try the wrong one's key: its own key tells them apart.
+    // If two CAs had the same name, verifiers would try the wrong key. A part of the key identifier
+    // makes the name unique.
     let id = CertificateParams::default().key_identifier(key);
     let mut name = "tlsink CA ".to_owned();
     for byte in id.iter().take(4) {
@@ -357,7 +358,8 @@ fn ca_params(now: Duration, key: &KeyPair) -> CertificateParams {
     valid(params, now, now + DAY * CA_DAYS)
 }
 
-/// Valid from now on until then, both since 1970, on clocks that are not quite right too.
+/// Sets the validity from `now` to `end`, both since 1970, with a tolerance for clocks that are
+/// wrong.
 fn valid(mut params: CertificateParams, now: Duration, end: Duration) -> CertificateParams {
     let epoch = date_time_ymd(1970, 1, 1);
     params.not_before = epoch + now.saturating_sub(CLOCK_SKEW);

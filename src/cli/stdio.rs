@@ -50,8 +50,8 @@ fn is_as_std_opens_it(descriptor: BorrowedFd<'_>) -> bool {
 /// More symbolic links than any system follows from one name.
 const MOST_LINKS: usize = 40;
 
-/// The number of the program's own descriptor that this name stands for, also by a symbolic link:
-/// container images have programs write to standard output by one.
+/// Finds the number of the program's own descriptor that a path stands for, directly or by symbolic
+/// links: programs in container images write to standard output by one.
 pub(crate) fn descriptor(path: &Path) -> Option<RawFd> {
     let mut path = PathBuf::from(path);
     for _ in 0..MOST_LINKS {
@@ -72,8 +72,8 @@ pub(crate) fn descriptor(path: &Path) -> Option<RawFd> {
     None
 }
 
-/// The socket that this name of one of the program's own descriptors stands for, where it could not
-/// be opened because it is one (open(2), ENXIO).
+/// Opens the inherited socket that a path such as `/dev/stdout` stands for. `error` is that of
+/// opening the path: open(2) fails with ENXIO for a socket.
 pub(crate) fn inherited_socket(path: &Path, error: &io::Error) -> Option<File> {
     if Errno::from_io_error(error) != Some(Errno::NXIO) {
         return None;

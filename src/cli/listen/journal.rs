@@ -1,4 +1,4 @@
-//! Refused senders in the output, as `--format json` has them.
+//! Writes refused senders to the output, as `--format json` does.
 //!
 //! A refusal comes from a handshake thread, which must not wait for the output. It is queued here,
 //! and a lane, which may wait, writes it.
@@ -160,7 +160,7 @@ mod tests {
         assert_eq!(journal.lock().refused.len(), MAX_PENDING);
         assert_eq!(journal.lock().more.len(), REASONS + 1);
 
-        // Nobody waits for it any more, and yet it is written before the program ends.
+        // The journal is dropped, yet the queue is written before the program ends.
         drop(journal);
         assert!(!ran.is_closed());
         while lane.try_tick() {}

@@ -95,8 +95,8 @@ impl Listener {
     }
 }
 
-/// Binding a port needs a capability below this one, unless net.ipv4.ip_unprivileged_port_start
-/// says otherwise (capabilities(7)).
+/// The first port that can be bound without a capability, unless
+/// net.ipv4.ip_unprivileged_port_start sets another (capabilities(7)).
 const PRIVILEGED: u16 = 1024;
 
 /// Writes an address for an error: as the user gave it, with the resolved address where the two

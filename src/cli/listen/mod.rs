@@ -1,4 +1,4 @@
-//! Receiving: listeners, threads, signals, and how it all ends.
+//! Receiving: starts listeners, threads and signal handlers, and runs them to the end.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! Where the data goes, opened.
+//! Opening the destination of the data.
 
 use std::io;
 use std::path::Path;
@@ -12,9 +12,9 @@ use super::super::slow_open::SlowOpenNotice;
 use super::files;
 use super::target::{Form, Reopen, Target};
 
-/// Where the data goes, opened.
+/// The open destination of the data.
 pub(super) enum Outlet {
-    /// All of it to the same place.
+    /// One destination for all data.
     Target(Target),
     Files(Files),
 }
@@ -39,7 +39,7 @@ impl Outlet {
 ///
 /// # Errors
 ///
-/// When it can't be opened, for the user.
+/// When it can't be opened.
 pub(super) fn open_outlet(args: &ListenArgs, say: &Say) -> Result<Outlet, Failure> {
     let form = match args.printer {
         OutputFormat::Lines { .. } | OutputFormat::Json => Form::Lines,
@@ -77,7 +77,7 @@ fn append(path: &Path, form: Form, say: &Say) -> Result<Target, Failure> {
     })
 }
 
-/// The error for an output that was closed: receipts would be given for data that is nowhere.
+/// The error for a closed output: receipts would be given for data that is lost.
 fn unconnected(what: &str) -> Failure {
     Failure::misused(format!(
         "nothing is connected to {what}, so all data would be lost"

@@ -1,4 +1,4 @@
-//! Where the data goes: standard output, or a file.
+//! A single destination of the data: standard output, or a file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Seek, Write};

@@ -287,7 +287,7 @@ impl LiveInput {
         }
     }
 
-    /// Waits until there is something to read, or until it is to end.
+    /// Waits until the file is readable, or until the input is to end.
     fn is_ended(&self) -> io::Result<bool> {
         let mut ready = [
             PollFd::new(&self.file, PollFlags::IN),
