@@ -469,7 +469,7 @@ impl fmt::Display for TlsError {
             }
             TlsError::ExposedKeyLog { path, mode } => write!(
                 f,
-                "{} is not for secrets: others than its owner may use it (mode {mode:04o})",
+                "{} can't hold secrets: others than its owner may use it (mode {mode:04o})",
                 path.display()
             ),
             TlsError::Configuration { reason } => {

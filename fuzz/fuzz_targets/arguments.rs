@@ -8,16 +8,9 @@
 mod cli {
     mod address;
     mod args;
+    mod encoding;
     mod failure;
-    mod help;
     mod level;
-    mod options;
-    mod send {
-        pub mod encode;
-    }
-    mod split;
-    mod suggest;
-    mod value;
 
     #[path = "../../tests/fuzz/arguments.rs"]
     pub mod body;

@@ -8,7 +8,7 @@ mod send {
     pub mod body;
     mod receipt;
 
-    use receipt::{LIMIT, Receipt, Verdict};
+    use receipt::{LIMIT, Receipt, ReceiptStatus};
 }
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| send::body::check(bytes));

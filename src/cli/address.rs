@@ -3,10 +3,13 @@
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+/// The names of this machine.
+pub(crate) const LOCAL_NAMES: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+
 /// `HOST:PORT`, `[IPv6]:PORT`, `[IPv6%ZONE]:PORT`; `PORT` and `:PORT` are loopback.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct HostPort {
-    /// Without brackets, with the zone. None is the loopback interface.
+    /// The host without brackets, with its zone. `None` is the loopback interface.
     host: Option<String>,
     pub(super) port: u16,
 }
@@ -20,11 +23,11 @@ impl HostPort {
         }
     }
 
-    /// Parses what a user gave.
+    /// Parses a HOST:PORT of the user.
     ///
     /// # Errors
     ///
-    /// With what would have been right.
+    /// With the expected form.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let expected = || "expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433".to_owned();
         let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
@@ -69,7 +72,8 @@ impl HostPort {
         self.host.as_deref()
     }
 
-    /// The host as certificates name it: without zone, which means something to this machine alone.
+    /// The host as certificates name it: without its zone, which means something to this machine
+    /// alone.
     pub(super) fn name(&self) -> &str {
         match &self.host {
             Some(host) => split_zone(host).0,
@@ -77,7 +81,7 @@ impl HostPort {
         }
     }
 
-    /// The interface that the address is on, if it says so.
+    /// The zone of the address, if it has one: its interface.
     pub(super) fn zone(&self) -> Option<&str> {
         self.host.as_deref().and_then(|host| split_zone(host).1)
     }

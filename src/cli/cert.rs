@@ -7,24 +7,27 @@ use std::path::Path;
 
 use tlsink::{Identity, TlsError};
 
-use super::args::{Cert, Made};
-use super::certificate::{Authority, ClientName, Keyed, looks_like_host, subject_names};
+use super::Failure;
+use super::args::{CertArgs, CertRequest};
+use super::certificate::{
+    Authority, CertificateAndKey, ClientName, looks_like_host, subject_names,
+};
 use super::say::Say;
-use super::{Failure, material};
+use super::unusable::unusable;
 
 /// Makes the certificates and writes them, all or none.
 ///
 /// # Errors
 ///
-/// With the name that can't be in a certificate, with the files that are there already, or with
-/// what keeps them from being written.
-pub(crate) fn run(args: &Cert, say: &Say) -> Result<(), Failure> {
+/// When a name can't be in a certificate, when files of these names exist, or when they can't be
+/// written.
+pub(crate) fn run(args: &CertArgs, say: &Say) -> Result<(), Failure> {
     let directory = args.directory.as_path();
     refuse_host(args)?;
-    match &args.made {
-        Made::All(names) => all(names, directory, say),
-        Made::Server(names) => server(names, directory, say),
-        Made::Client(name) => client(name, directory, say),
+    match &args.request {
+        CertRequest::All(names) => all(names, directory, say),
+        CertRequest::Server(names) => server(names, directory, say),
+        CertRequest::Client(name) => client(name, directory, say),
     }
 }
 
@@ -38,7 +41,7 @@ fn all(names: &[String], directory: &Path, say: &Say) -> Result<(), Failure> {
     })()
     .map_err(unmade)?;
     let items = [("ca", &ca), ("server", &server), ("client", &client)];
-    let items: Vec<Item> = items
+    let items: Vec<PemFile> = items
         .into_iter()
         .flat_map(|(name, made)| pair(name, made))
         .collect();
@@ -102,18 +105,18 @@ fn unmade(error: String) -> Failure {
     Failure::failed(format!("can't make certificates: {error}"))
 }
 
-/// A host for the directory is a directory that was forgotten, unless it is there.
-fn refuse_host(args: &Cert) -> Result<(), Failure> {
+/// Refuses a directory whose name looks like a host, unless it exists: the user forgot DIR.
+fn refuse_host(args: &CertArgs) -> Result<(), Failure> {
     let Some(directory) = args.directory.to_str() else {
         return Ok(());
     };
     if !looks_like_host(directory) || args.directory.is_dir() {
         return Ok(());
     }
-    let before = match &args.made {
-        Made::All(_) => "",
-        Made::Server(_) => "server ",
-        Made::Client(_) => "client ",
+    let before = match &args.request {
+        CertRequest::All(_) => "",
+        CertRequest::Server(_) => "server ",
+        CertRequest::Client(_) => "client ",
     };
     Err(Failure::misused(format!(
         "{directory} looks like a host, and the last argument is the directory to write into"
@@ -124,7 +127,7 @@ fn refuse_host(args: &Cert) -> Result<(), Failure> {
     )))
 }
 
-/// The CA that an earlier run, or somebody else, has put there.
+/// Reads the CA that is in the directory: an earlier run wrote it, or another program.
 fn authority_in(directory: &Path) -> Result<Authority, Failure> {
     let [certificate, key] = ["ca.pem", "ca.key"].map(|name| directory.join(name));
     let shown = directory.display();
@@ -138,7 +141,7 @@ fn authority_in(directory: &Path) -> Result<Authority, Failure> {
         TlsError::File { source, .. } if matches!(**source, TlsError::WrongKey) => {
             Failure::misused(error.to_string()).hint("ca.pem and ca.key must belong together")
         }
-        _ => material::unusable(error),
+        _ => unusable(error),
     })?;
     let read = |path: &Path| {
         fs::read(path)
@@ -152,23 +155,23 @@ fn authority_in(directory: &Path) -> Result<Authority, Failure> {
     })
 }
 
-/// What is to become a file.
-struct Item {
+/// A file to be written.
+struct PemFile {
     name: String,
-    /// Its permissions from its first byte on, less what the umask takes away.
+    /// Its permissions, which it has from its first byte on, before the umask.
     mode: u32,
     text: String,
 }
 
 /// The files of a certificate and its key.
-fn pair(name: &str, made: &Keyed) -> [Item; 2] {
+fn pair(name: &str, made: &CertificateAndKey) -> [PemFile; 2] {
     [
-        Item {
+        PemFile {
             name: format!("{name}.pem"),
             mode: 0o644,
             text: made.certificate_pem(),
         },
-        Item {
+        PemFile {
             name: format!("{name}.key"),
             mode: 0o600,
             text: made.key_pem(),
@@ -176,8 +179,8 @@ fn pair(name: &str, made: &Keyed) -> [Item; 2] {
     ]
 }
 
-/// A name as a part of a file's: characters that shells, other systems or the end of a path would
-/// take for something else are underscores.
+/// Makes a name a part of a file's name: characters that mean something to a shell, to another
+/// system or in a path become underscores.
 fn file_name(name: &str) -> String {
     let is_plain = |c: &char| c.is_alphanumeric() || ".-_@+".contains(*c);
     name.chars()
@@ -185,7 +188,7 @@ fn file_name(name: &str) -> String {
         .collect()
 }
 
-fn write_and_say(directory: &Path, items: &[Item], say: &Say) -> Result<(), Failure> {
+fn write_and_say(directory: &Path, items: &[PemFile], say: &Say) -> Result<(), Failure> {
     write(directory, items)?;
     let names: Vec<&str> = items.iter().map(|item| &*item.name).collect();
     say.info(&format!(
@@ -196,7 +199,7 @@ fn write_and_say(directory: &Path, items: &[Item], say: &Say) -> Result<(), Fail
     Ok(())
 }
 
-fn say_server(names: &[String], made: &Keyed, say: &Say) {
+fn say_server(names: &[String], made: &CertificateAndKey, say: &Say) {
     say.info(&format!(
         "server certificate for {}, sha256 {}",
         names.join(" "),
@@ -210,9 +213,8 @@ fn say_examples(examples: Option<impl IntoIterator<Item = String>>, say: &Say) {
     }
 }
 
-/// Looks before anything is written, so that all that is in the way is named at once. A link that
-/// leads nowhere is in the way too.
-fn refuse_to_overwrite(directory: &Path, items: &[Item]) -> Result<(), Failure> {
+/// Names all files that exist, before anything is written. A dangling symbolic link counts as one.
+fn refuse_to_overwrite(directory: &Path, items: &[PemFile]) -> Result<(), Failure> {
     let present: Vec<&str> = items
         .iter()
         .map(|item| &*item.name)
@@ -224,12 +226,12 @@ fn refuse_to_overwrite(directory: &Path, items: &[Item]) -> Result<(), Failure> 
     let directory = directory.display();
     Err(
         Failure::misused(format!("{directory} already has {}", present.join(" ")))
-            .hint("nothing is overwritten: give another directory, or move them away first"),
+            .hint("no file is overwritten: give another directory, or move these files away first"),
     )
 }
 
 fn make_directory(directory: &Path) -> Result<(), Failure> {
-    // Whatever the umask, nobody else may put other keys in place of these.
+    // With a lax umask, other users could replace these keys.
     let made = DirBuilder::new()
         .recursive(true)
         .mode(0o755)
@@ -243,7 +245,7 @@ fn make_directory(directory: &Path) -> Result<(), Failure> {
     })
 }
 
-fn write(directory: &Path, items: &[Item]) -> Result<(), Failure> {
+fn write(directory: &Path, items: &[PemFile]) -> Result<(), Failure> {
     let mut created = Vec::new();
     for item in items {
         let path = directory.join(&item.name);
@@ -262,7 +264,7 @@ fn write(directory: &Path, items: &[Item]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Creates what is not there yet, as O_EXCL sees to, even where something came there just now.
+/// Creates a file that must not exist; O_EXCL also catches one that another program has just made.
 fn create(path: &Path, mode: u32) -> io::Result<File> {
     OpenOptions::new()
         .write(true)
@@ -271,7 +273,7 @@ fn create(path: &Path, mode: u32) -> io::Result<File> {
         .open(path)
 }
 
-/// Takes half of the work back, and says so.
+/// Removes the files that were written before an error, and describes the result.
 fn remove(directory: &Path, created: &[&str]) -> String {
     let (removed, left): (Vec<&str>, Vec<&str>) = created
         .iter()
@@ -285,7 +287,7 @@ fn remove(directory: &Path, created: &[&str]) -> String {
     said
 }
 
-/// Commands that use the files, unless the directory's name can't be said on a line.
+/// Commands that use the files; `None` if the directory's name does not fit on a line.
 fn examples(directory: &Path) -> Option<[String; 2]> {
     let ca = word(directory, "ca.pem")?;
     let [serve] = serving(directory, "server")?;
@@ -317,7 +319,7 @@ fn word(directory: &Path, name: &str) -> Option<String> {
     shell_word(directory.join(name).to_str()?)
 }
 
-/// Quotes what a shell would not take as it is for one word (POSIX, XCU 2.2.2).
+/// Quotes a word for a shell, if it needs that (POSIX, XCU 2.2.2).
 fn shell_word(text: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,+@%".contains(c);
     if text.contains(char::is_control) {

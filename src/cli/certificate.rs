@@ -1,4 +1,4 @@
-//! Certificates made in memory, and what to call one.
+//! Certificates made in memory, and the names in them.
 
 use std::fmt::Write;
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use x509_cert::der::{Decode, Encode, Tag, Tagged};
 use x509_cert::ext::pkix::{BasicConstraints as CaConstraints, SubjectKeyIdentifier};
 use x509_cert::name::Name;
 
-/// A certificate that signs itself, made for this run.
+/// A self-signed certificate, made for this run.
 pub(crate) struct SelfSigned {
     pub(crate) identity: Identity,
     /// SHA-256 of the certificate (what `openssl x509 -fingerprint -sha256` prints).
@@ -33,7 +33,8 @@ impl SelfSigned {
     /// With a text for the user, when a name can't be in a certificate.
     pub(crate) fn new(names: &[String]) -> Result<Self, String> {
         let params = params("tlsink", subject_names(names)?);
-        let own = Keyed::new(|key| params.self_signed(key)).map_err(|error| error.to_string())?;
+        let own = CertificateAndKey::new(|key| params.self_signed(key))
+            .map_err(|error| error.to_string())?;
         let identity =
             Identity::from_pem(own.certificate_pem().as_bytes(), own.key_pem().as_bytes())
                 .map_err(|error| error.to_string())?;
@@ -44,15 +45,15 @@ impl SelfSigned {
     }
 }
 
-/// A CA that certificates are signed by, with what they have to say of it.
+/// A CA that signs certificates, with the properties that these refer to.
 pub(crate) struct Authority {
     params: CertificateParams,
     key: KeyPair,
-    /// When the certificates that it signs begin, less the skew of clocks, since 1970.
+    /// The begin of the certificates that it signs, less the skew of clocks, since 1970.
     now: Duration,
     /// The last moment of its own certificate, since 1970.
     end: Duration,
-    /// Its subject, if it was made by somebody else: rcgen writes names by its own rules.
+    /// Its subject, if another program made it: rcgen writes names by its own rules.
     subject: Option<Name>,
 }
 
@@ -74,12 +75,12 @@ impl Authority {
         })
     }
 
-    /// Takes the CA of this key from among the certificates in this PEM text. Both are known to be
-    /// what they seem to be, and to belong together.
+    /// Takes the certificate of this key from a PEM text. The caller has checked both files, and
+    /// that they match.
     ///
     /// # Errors
     ///
-    /// With a text for the user, when it can't sign certificates that are of any use.
+    /// With a text for the user, when the CA can't sign usable certificates.
     pub(crate) fn from_pem(certificates: &[u8], key: &[u8]) -> Result<Self, String> {
         let key = PrivateKeyDer::from_pem_slice(key)
             .ok()
@@ -121,14 +122,14 @@ impl Authority {
         })
     }
 
-    /// Its own certificate and key, signed by itself.
+    /// Its own, self-signed certificate, and its key.
     ///
     /// # Errors
     ///
     /// With a text for the user.
-    pub(crate) fn into_own(self) -> Result<Keyed, String> {
+    pub(crate) fn into_own(self) -> Result<CertificateAndKey, String> {
         let certificate = self.params.self_signed(&self.key);
-        Ok(Keyed {
+        Ok(CertificateAndKey {
             certificate: certificate.map_err(|error| error.to_string())?,
             key: self.key,
         })
@@ -139,7 +140,7 @@ impl Authority {
     /// # Errors
     ///
     /// With a text for the user.
-    pub(crate) fn server(&self, names: Vec<SanType>) -> Result<Keyed, String> {
+    pub(crate) fn server(&self, names: Vec<SanType>) -> Result<CertificateAndKey, String> {
         let params = params("tlsink server", names);
         self.sign(params, ExtendedKeyUsagePurpose::ServerAuth)
     }
@@ -149,18 +150,18 @@ impl Authority {
     /// # Errors
     ///
     /// With a text for the user.
-    pub(crate) fn client(&self, name: ClientName) -> Result<Keyed, String> {
+    pub(crate) fn client(&self, name: ClientName) -> Result<CertificateAndKey, String> {
         let params = params(&name.common, name.alternative.into_iter().collect());
         self.sign(params, ExtendedKeyUsagePurpose::ClientAuth)
     }
 
-    /// Its serial number is rcgen's: a hash of the key, which is as random as the key.
+    /// The serial number is rcgen's: a hash of the key, which is as random as the key.
     fn sign(
         &self,
         mut params: CertificateParams,
         purpose: ExtendedKeyUsagePurpose,
-    ) -> Result<Keyed, String> {
-        // Said aloud, since rcgen then adds the subject's key identifier too.
+    ) -> Result<CertificateAndKey, String> {
+        // Explicit, as rcgen then adds the subject's key identifier too.
         params.is_ca = IsCa::ExplicitNoCa;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -168,8 +169,8 @@ impl Authority {
         let end = (self.now + DAY * LEAF_DAYS).min(self.end);
         let params = valid(params, self.now, end);
         let issuer = Issuer::from_params(&self.params, &self.key);
-        let made =
-            Keyed::new(|key| params.signed_by(key, &issuer)).map_err(|error| error.to_string())?;
+        let made = CertificateAndKey::new(|key| params.signed_by(key, &issuer))
+            .map_err(|error| error.to_string())?;
         let is_by = |subject| {
             x509_cert::Certificate::from_der(made.certificate.der())
                 .is_ok_and(|made| made.tbs_certificate().issuer() == subject)
@@ -187,7 +188,7 @@ fn since_1970() -> Result<Duration, String> {
         .map_err(|_| "the clock is before 1970".to_owned())
 }
 
-/// A subject as rcgen has it; what that can't hold is left out.
+/// Converts a subject for rcgen, without the attributes that it does not support.
 fn distinguished_name(subject: &Name) -> DistinguishedName {
     let mut name = DistinguishedName::new();
     for attribute in subject.iter() {
@@ -208,7 +209,7 @@ fn distinguished_name(subject: &Name) -> DistinguishedName {
     name
 }
 
-/// How a client is called: by an alternative name, or else by its common name alone.
+/// The name of a client: an alternative name, or else a common name alone.
 pub(crate) struct ClientName {
     common: String,
     alternative: Option<SanType>,
@@ -218,7 +219,7 @@ pub(crate) struct ClientName {
 const LONGEST_COMMON_NAME: usize = 64;
 
 impl ClientName {
-    /// The client that is made along with a CA.
+    /// The client whose certificate is made along with a CA.
     pub(crate) const DEFAULT: &str = "client";
 
     /// Takes a DNS name, an address, an e-mail address, a URI, or any text of one line.
@@ -252,8 +253,8 @@ impl ClientName {
     }
 }
 
-/// Whether this is rather the name of a host than that of a folder: `localhost`, an address, or a
-/// DNS name with a dot in it, perhaps with a port.
+/// Whether this looks like a host rather than a folder: `localhost`, an address, or a DNS name with
+/// a dot in it, perhaps with a port.
 pub(crate) fn looks_like_host(text: &str) -> bool {
     let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
     let host = match text.rsplit_once(':') {
@@ -273,19 +274,19 @@ pub(crate) fn looks_like_host(text: &str) -> bool {
 }
 
 /// A certificate and its key.
-pub(crate) struct Keyed {
+pub(crate) struct CertificateAndKey {
     certificate: Certificate,
     key: KeyPair,
 }
 
-impl Keyed {
+impl CertificateAndKey {
     /// Makes a key, and has a certificate made for it.
     fn new(
         certify: impl FnOnce(&KeyPair) -> Result<Certificate, rcgen::Error>,
     ) -> Result<Self, rcgen::Error> {
         let key = KeyPair::generate()?;
         let certificate = certify(&key)?;
-        Ok(Keyed { certificate, key })
+        Ok(CertificateAndKey { certificate, key })
     }
 
     pub(crate) fn certificate_pem(&self) -> String {
@@ -303,8 +304,8 @@ impl Keyed {
     }
 }
 
-/// Takes DNS names, among them such as `*.example.net`, and IP addresses for what a certificate
-/// is to hold.
+/// Parses DNS names, wildcards such as `*.example.net`, and IP addresses as the names of a
+/// certificate.
 ///
 /// # Errors
 ///
@@ -324,7 +325,7 @@ fn subject_name(name: &str) -> Result<SanType, String> {
         return Err(format!("{name:?} is neither a DNS name nor an IP address"));
     }
     if suffix.is_some_and(|suffix| !suffix.contains('.')) {
-        return Err(format!("no client takes a wildcard as wide as {name:?}"));
+        return Err(format!("no client accepts a wildcard as wide as {name:?}"));
     }
     let name = name.try_into();
     Ok(SanType::DnsName(
@@ -332,19 +333,20 @@ fn subject_name(name: &str) -> Result<SanType, String> {
     ))
 }
 
-/// How far a peer's clock may be behind the one here.
+/// The tolerance for a peer whose clock is slow.
 const CLOCK_SKEW: Duration = Duration::from_secs(60 * 60);
 
-/// Ten years: whoever trusts a CA of their own has to be told of each new one.
+/// Ten years: each new CA has to be given to all who trust it.
 const CA_DAYS: u32 = 3650;
 
-/// The longest that Apple's systems take, whoever signed it.
+/// The longest lifetime that Apple's systems accept, for any issuer.
 const LEAF_DAYS: u32 = 825;
 
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
 fn ca_params(now: Duration, key: &KeyPair) -> CertificateParams {
-    // Two CAs with one name, and verifiers try the wrong one's key: its own key tells them apart.
+    // If two CAs had the same name, verifiers would try the wrong key. A part of the key identifier
+    // makes the name unique.
     let id = CertificateParams::default().key_identifier(key);
     let mut name = "tlsink CA ".to_owned();
     for byte in id.iter().take(4) {
@@ -357,7 +359,8 @@ fn ca_params(now: Duration, key: &KeyPair) -> CertificateParams {
     valid(params, now, now + DAY * CA_DAYS)
 }
 
-/// Valid from now on until then, both since 1970, on clocks that are not quite right too.
+/// Sets the validity from `now` to `end`, both since 1970, with a tolerance for clocks that are
+/// wrong.
 fn valid(mut params: CertificateParams, now: Duration, end: Duration) -> CertificateParams {
     let epoch = date_time_ymd(1970, 1, 1);
     params.not_before = epoch + now.saturating_sub(CLOCK_SKEW);

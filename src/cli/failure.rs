@@ -1,6 +1,6 @@
-//! Why the program ends before it is done.
+//! The reason why the program ends before it is done.
 
-/// Something that the user must mend before the program can run, or that ended it.
+/// A fault that the user must mend before the program can run, or an error that ended it.
 #[derive(Debug)]
 pub(crate) struct Failure {
     /// The exit status.

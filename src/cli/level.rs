@@ -1,12 +1,12 @@
-//! How much the program says.
+//! The level of messages.
 
-/// How much is said: lines of this level and of those above it.
+/// The level of a message, or the least important level that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
-    /// What went wrong.
+    /// Errors.
     Error,
-    /// What people want to know.
+    /// News of interest to most users.
     Info,
-    /// What they want to know only when they look closely.
+    /// Details for a closer look.
     Detail,
 }

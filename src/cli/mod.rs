@@ -3,38 +3,26 @@
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-mod accept;
 mod address;
 mod args;
+mod blocking;
 mod bytes;
 mod cert;
 mod certificate;
-mod control;
 #[path = "../count.rs"]
 mod count;
+mod encoding;
 mod failure;
-mod files;
-mod help;
-mod journal;
-mod lane;
+mod keep_alive;
 mod level;
 mod listen;
-mod material;
-mod options;
-mod output;
-mod patience;
-mod probes;
-mod reload;
 mod resolve;
 mod say;
 mod send;
 mod signals;
-mod socket;
-mod split;
-mod stats;
+mod slow_open;
 mod stdio;
-mod suggest;
-mod value;
+mod unusable;
 
 #[cfg(test)]
 #[path = "../../tests/fuzz/arguments.rs"]

@@ -29,7 +29,7 @@ pub(super) async fn resolve(address: &HostPort) -> io::Result<Vec<SocketAddr>> {
         }
     }
     match addresses.is_empty() {
-        true => Err(io::Error::other("its name stands for no address")),
+        true => Err(io::Error::other("its name has no address")),
         false => Ok(addresses),
     }
 }
@@ -42,8 +42,8 @@ pub(super) fn zone_hint(address: &HostPort) -> Option<String> {
     ))
 }
 
-/// Whether an error may say that there is no interface of that number: bind gives the one, connect
-/// the other.
+/// Whether an error may mean that the interface of an address does not exist: bind fails with one
+/// of these, connect with the other.
 pub(super) fn is_no_interface(error: &io::Error) -> bool {
     let error = Errno::from_io_error(error);
     matches!(error, Some(Errno::NODEV | Errno::NETUNREACH))

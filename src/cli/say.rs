@@ -1,5 +1,5 @@
-//! What the program says, on standard error: a line each, from a thread of its own, so that a
-//! standard error that nobody reads blocks nothing but itself.
+//! Messages on standard error, a line each. A thread of its own writes them, so that a standard
+//! error that is not read blocks no other thread.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
@@ -15,66 +15,66 @@ use smol::Timer;
 use tlsink::output::{Timestamp, escaped};
 
 use super::Failure;
+use super::blocking::BlockingWriter;
 use super::count::Count;
 use super::level::Level;
-use super::output::Waiting;
 
-/// Lines that wait to be written, at most; further ones are counted instead. It is more than the
-/// connections that there can be by default: when they are cut, each has one to say at once.
-const WAITING: usize = 16 * 1024;
+/// The most queued lines; further ones are counted instead. By default, this is more than the
+/// number of connections: each has one line to say when all are cut.
+const MAX_QUEUED: usize = 16 * 1024;
 
-/// How long the end of the program waits for its last lines to be written.
+/// The time that the end of the program waits for its last lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(1);
 
-/// Says lines, from any thread; clones say to the same place.
+/// Says lines, from any thread; clones share one queue.
 #[derive(Clone)]
 pub(crate) struct Say {
     level: Level,
     terminal: bool,
-    lines: Sender<Line>,
-    shared: Arc<Shared>,
+    lines: Sender<Message>,
+    shared: Arc<SayState>,
 }
 
-/// What clones, and the thread that writes, have in common.
+/// The state that all clones and the writing thread share.
 #[derive(Default)]
-struct Shared {
-    /// Lines that found no room.
+struct SayState {
+    /// Lines that were dropped, as the queue was full.
     missed: AtomicU64,
     /// Each line begins with the time.
     timestamps: AtomicBool,
 }
 
-enum Line {
+enum Message {
     Text(String),
     /// A line that stays at the bottom of a terminal until the next one takes its place.
     Live(String),
-    /// The last one, of which nothing is shown.
+    /// Ends the thread; nothing is shown.
     Finish,
 }
 
 impl Say {
     pub(crate) fn start() -> Self {
         let (lines, queue) = async_channel::unbounded();
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SayState::default());
         let say = Say {
             level: Level::Info,
             terminal: io::stderr().is_terminal(),
             lines,
             shared: Arc::clone(&shared),
         };
-        // Without a thread nothing is said; there is nobody left to tell.
+        // Without a thread, nothing can be said, not even this.
         let _ = thread::Builder::new()
             .name("say".to_owned())
             .spawn(move || write_lines(&queue, &shared));
         say
     }
 
-    /// From now on puts the time before each line, but for live ones, which do not stay.
+    /// Puts the time before each line from now on, except live ones, which do not stay.
     pub(crate) fn timestamps(&self) {
         self.shared.timestamps.store(true, Ordering::Relaxed);
     }
 
-    /// The same, saying only what is of this level or above it.
+    /// A clone that says only messages of this level or above it.
     pub(crate) fn with_level(&self, level: Level) -> Self {
         let mut say = self.clone();
         say.level = level;
@@ -94,57 +94,57 @@ impl Say {
         self.line(Level::Info, text, None);
     }
 
-    /// Says what `text` makes, which is not asked for when nobody wants to know.
+    /// Says a detail. `text` is called only if details are shown.
     pub(crate) fn detail(&self, text: impl FnOnce() -> String) {
         if Level::Detail <= self.level {
             self.line(Level::Detail, &text(), None);
         }
     }
 
-    /// Says one line, and with a hint another one, about what can be done. What they quote is made
-    /// harmless: control characters are escaped.
+    /// Says one line, and a second one if there is a hint: a remedy. Control characters in
+    /// quotations are escaped.
     pub(crate) fn line(&self, level: Level, text: &str, hint: Option<&str>) {
         if level <= self.level {
-            self.send(Line::Text(self.shared.lines(text, hint)));
+            self.send(Message::Text(self.shared.lines(text, hint)));
         }
     }
 
     /// Shows a line at the bottom of the terminal.
     pub(crate) fn live(&self, text: &str) {
         if Level::Info <= self.level {
-            self.send(Line::Live(format!("tlsink: {}", escaped(text))));
+            self.send(Message::Live(format!("tlsink: {}", escaped(text))));
         }
     }
 
-    /// Takes that line away again.
+    /// Removes the live line.
     pub(crate) fn live_over(&self) {
         if Level::Info <= self.level {
-            self.send(Line::Live(String::new()));
+            self.send(Message::Live(String::new()));
         }
     }
 
-    /// Says why the program failed, if it did, and waits, for a while, until everything has been
-    /// written. Nothing is said after that.
+    /// Says why the program failed, if it did, and waits, for a limited time, until everything is
+    /// written. Later messages are dropped.
     pub(crate) fn finish(&self, failure: Option<&Failure>) {
-        // There is room for these, however many wait.
+        // The channel has room for these, whatever its length.
         if let Some(Failure { what, hint, .. }) = failure {
             let lines = self.shared.lines(what, hint.as_deref());
-            let _ = self.lines.try_send(Line::Text(lines));
+            let _ = self.lines.try_send(Message::Text(lines));
         }
-        let _ = self.lines.try_send(Line::Finish);
+        let _ = self.lines.try_send(Message::Finish);
         future::block_on(future::or(self.lines.closed(), async {
             Timer::after(LAST_LINES).await;
         }));
     }
 
-    fn send(&self, line: Line) {
-        if self.lines.len() >= WAITING || self.lines.try_send(line).is_err() {
+    fn send(&self, line: Message) {
+        if self.lines.len() >= MAX_QUEUED || self.lines.try_send(line).is_err() {
             self.shared.missed.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-impl Shared {
+impl SayState {
     fn lines(&self, text: &str, hint: Option<&str>) -> String {
         let time = match self.timestamps.load(Ordering::Relaxed) {
             true => format!("{} ", Timestamp(SystemTime::now())),
@@ -162,17 +162,17 @@ impl Shared {
 const ERASE: &str = "\r\x1b[K";
 
 /// Writes lines until the last one; the channel is closed then.
-fn write_lines(queue: &Receiver<Line>, shared: &Shared) {
+fn write_lines(queue: &Receiver<Message>, shared: &SayState) {
     let mut live = String::new();
     while let Ok(line) = queue.recv_blocking() {
         let (mut text, last) = match line {
-            Line::Text(text) => (text, false),
-            Line::Live(text) => {
+            Message::Text(text) => (text, false),
+            Message::Live(text) => {
                 live = text;
                 say(&format!("{ERASE}{}", fitting(&live)));
                 continue;
             }
-            Line::Finish => (String::new(), true),
+            Message::Finish => (String::new(), true),
         };
         let missed = shared.missed.swap(0, Ordering::Relaxed);
         if missed > 0 {
@@ -191,15 +191,15 @@ fn write_lines(queue: &Receiver<Line>, shared: &Shared) {
     }
 }
 
-/// As much of the text as fits on one line of the terminal. What wraps to the next one can't be
+/// The start of the text that fits on one line of the terminal. A line that wraps could not be
 /// erased, and would stay behind each time.
 fn fitting(text: &str) -> &str {
-    // A terminal that doesn't know its size says 0.
+    // A terminal of unknown size reports 0.
     let columns = match tcgetwinsize(io::stderr()) {
         Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
         _ => return text,
     };
-    // Some terminals wrap as soon as the last column is taken.
+    // Some terminals wrap once the last column is filled.
     match text.char_indices().nth(columns.saturating_sub(1)) {
         Some((end, _)) => text.get(..end).unwrap_or(text),
         None => text,
@@ -207,6 +207,6 @@ fn fitting(text: &str) -> &str {
 }
 
 fn say(text: &str) {
-    // Standard error may be closed, and then there is nobody to say it to.
-    let _ = Waiting(io::stderr()).write_all(text.as_bytes());
+    // An error is ignored: standard error may be closed.
+    let _ = BlockingWriter(io::stderr()).write_all(text.as_bytes());
 }

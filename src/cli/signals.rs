@@ -1,10 +1,10 @@
-//! Which signals the program handles.
+//! Handling of signals.
 
 use async_signal::{Signal, Signals};
 
 use super::Failure;
 
-/// Handles these signals from now on, each in place of what it did before.
+/// Handles these signals from now on, in place of their former action.
 ///
 /// # Errors
 ///
@@ -13,11 +13,11 @@ pub(crate) fn handle(wanted: impl IntoIterator<Item = Signal>) -> Result<Signals
     Signals::new(wanted).map_err(|error| Failure::failed(format!("can't handle signals: {error}")))
 }
 
-/// Those of these signals that were not ignored when the program started.
+/// The given signals that were not ignored when the program started.
 ///
-/// Whoever started it may want it to outlive the terminal (nohup(1)), or have its own reasons; a
-/// shell without job control starts programs in the background with SIGINT ignored (POSIX, XCU
-/// 2.11). Where it can't be told, none is ignored.
+/// The parent may want the program to outlive the terminal (nohup(1)), or have its own reasons; a
+/// shell without job control starts background programs with SIGINT ignored (POSIX, XCU 2.11).
+/// Where this can't be found out, no signal counts as ignored.
 pub(crate) fn unless_ignored<const N: usize>(signals: [Signal; N]) -> impl Iterator<Item = Signal> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let ignored = status
@@ -32,13 +32,13 @@ pub(crate) fn unless_ignored<const N: usize>(signals: [Signal; N]) -> impl Itera
         .filter(move |signal| !is_ignored(signal))
 }
 
-/// Lets a write beyond the limit on the size of files fail (setrlimit(2), EFBIG), as on a full
-/// disk. By default SIGXFSZ ends the program instead.
+/// Lets a write beyond the limit on file sizes fail (setrlimit(2), EFBIG), as on a full disk. By
+/// default, SIGXFSZ ends the program instead.
 ///
 /// # Errors
 ///
 /// When it can't be handled.
 pub(crate) fn fail_beyond_file_size_limit() -> Result<(), Failure> {
-    // A signal that was handled once is passed over from then on.
+    // Once handled, the signal is ignored from then on.
     handle([Signal::Xfsz]).map(drop)
 }

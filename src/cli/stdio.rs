@@ -1,4 +1,4 @@
-//! The descriptors that whoever started the program gave it, as they were left.
+//! The standard descriptors, as the parent process left them.
 
 use std::fs::{self, File};
 use std::io;
@@ -13,8 +13,8 @@ use rustix::io::Errno;
 ///
 /// # Errors
 ///
-/// [`NotConnected`](io::ErrorKind::NotConnected) when it was closed at start. Others when there is
-/// no descriptor left.
+/// [`NotConnected`](io::ErrorKind::NotConnected) when it was closed at start. Other errors when no
+/// descriptor is left.
 pub(crate) fn own(stream: impl AsFd) -> io::Result<File> {
     if is_unconnected(stream.as_fd()) {
         return Err(io::ErrorKind::NotConnected.into());
@@ -24,11 +24,11 @@ pub(crate) fn own(stream: impl AsFd) -> io::Result<File> {
 
 /// Whether a standard descriptor was closed when the program started.
 ///
-/// Before `main`, std opens `/dev/null` for reading and writing in the place of each one that is
-/// closed, so that no other file gets its number. Nothing else of that can be seen later. Shells
-/// and systemd open `/dev/null` for reading or for writing alone, so theirs is told apart. Where
-/// standard error is such a `/dev/null` as well, it is taken for intended: daemon(3) and its kind
-/// leave a program like that.
+/// Before `main`, std opens `/dev/null` for reading and writing in the place of each closed one, so
+/// that no other file gets its number. This is the only trace. Shells and systemd open `/dev/null`
+/// for reading or for writing alone, so theirs can be told apart. Where standard error is such a
+/// `/dev/null` too, it is taken as intended: daemon(3) and similar functions leave a program like
+/// that.
 fn is_unconnected(descriptor: BorrowedFd<'_>) -> bool {
     let stderr = io::stderr();
     let is_stderr = descriptor.as_raw_fd() == stderr.as_raw_fd();
@@ -50,8 +50,8 @@ fn is_as_std_opens_it(descriptor: BorrowedFd<'_>) -> bool {
 /// More symbolic links than any system follows from one name.
 const MOST_LINKS: usize = 40;
 
-/// The number of the program's own descriptor that this name stands for, also by a symbolic link:
-/// container images have programs write to standard output by one.
+/// Finds the number of the program's own descriptor that a path stands for, directly or by symbolic
+/// links: programs in container images write to standard output by one.
 pub(crate) fn descriptor(path: &Path) -> Option<RawFd> {
     let mut path = PathBuf::from(path);
     for _ in 0..MOST_LINKS {
@@ -72,8 +72,8 @@ pub(crate) fn descriptor(path: &Path) -> Option<RawFd> {
     None
 }
 
-/// The socket that this name of one of the program's own descriptors stands for, where it could not
-/// be opened because it is one (open(2), ENXIO).
+/// Opens the inherited socket that a path such as `/dev/stdout` stands for. `error` is that of
+/// opening the path: open(2) fails with ENXIO for a socket.
 pub(crate) fn inherited_socket(path: &Path, error: &io::Error) -> Option<File> {
     if Errno::from_io_error(error) != Some(Errno::NXIO) {
         return None;

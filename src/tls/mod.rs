@@ -2,6 +2,7 @@
 //! describes the certificates of both. The files beside them serve both sides. Nothing outside this
 //! folder names async-tls or rustls.
 
+mod alert;
 #[cfg(feature = "client")]
 pub mod client;
 mod identity;

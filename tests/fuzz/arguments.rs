@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use super::args::{self, Certificate, Command, Destination, Made, Printer};
+use super::args::{self, CertRequest, CertificateSource, Command, Destination, OutputFormat};
 use super::failure::{Failure, MISUSED};
 
 /// What is parsed can be run, and what can't be is the user's to mend: nothing else comes of it.
@@ -25,14 +25,14 @@ pub(crate) fn check(lines: &[u8]) {
             assert!(listen.max_connections != Some(0) && listen.max_per_ip != Some(0));
             assert!(listen.max_line != Some(0) && listen.max_memory != Some(0));
             assert!(listen.max_decoded != Some(0) && listen.max_window != Some(0));
-            if let Certificate::Files(pairs) = &listen.tls.certificate {
+            if let CertificateSource::Files(pairs) = &listen.tls.certificate {
                 assert!(!pairs.is_empty());
             }
             if let Some(clients) = &listen.tls.clients {
                 assert!(!clients.optional || clients.allow.is_empty());
             }
             if let Destination::Directory(_) = listen.destination {
-                assert_eq!(listen.printer, Printer::Raw);
+                assert_eq!(listen.printer, OutputFormat::Raw);
             }
             refuse_more(arguments);
         }
@@ -45,9 +45,9 @@ pub(crate) fn check(lines: &[u8]) {
             refuse_more(arguments);
         }
         Ok(Command::Cert(cert)) => {
-            let has_names = match &cert.made {
-                Made::All(names) | Made::Server(names) => !names.is_empty(),
-                Made::Client(_) => true,
+            let has_names = match &cert.request {
+                CertRequest::All(names) | CertRequest::Server(names) => !names.is_empty(),
+                CertRequest::Client(_) => true,
             };
             assert!(has_names && !cert.directory.as_os_str().is_empty());
             refuse_more(arguments);
@@ -85,7 +85,7 @@ mod tests {
     use proptest::prelude::*;
     use proptest::sample::select;
 
-    use super::super::options::{COMMANDS, Opt};
+    use super::super::args::options::{COMMANDS, Opt};
     use super::{OsString, OsStringExt, check, parse};
 
     /// What stands for a value somewhere, or nearly does.

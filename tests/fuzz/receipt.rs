@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{LIMIT, Receipt, Verdict};
+use super::{LIMIT, Receipt, ReceiptStatus};
 
 /// What is taken for a receipt is JSON, and says what another parser finds in it too.
 pub(crate) fn check(answer: &[u8]) {
@@ -11,9 +11,9 @@ pub(crate) fn check(answer: &[u8]) {
     };
     assert!(answer.len() <= LIMIT);
     let other: Value = serde_json::from_slice(answer).expect("a receipt is JSON");
-    let (ok, name, value) = match &receipt.verdict {
-        Verdict::Whole { crc32c } => (true, "crc32c", format!("{crc32c:08x}")),
-        Verdict::Failed { reason } => (false, "reason", reason.clone()),
+    let (ok, name, value) = match &receipt.status {
+        ReceiptStatus::Whole { crc32c } => (true, "crc32c", format!("{crc32c:08x}")),
+        ReceiptStatus::Failed { reason } => (false, "reason", reason.clone()),
     };
     let line = json!({
         "ok": ok,

@@ -654,7 +654,7 @@ fn of_two_cas_of_one_name_each_has_a_list_of_its_own() {
         let warnings: Vec<_> = tls.warnings().iter().map(ToString::to_string).collect();
         assert_eq!(
             warnings,
-            ["the CRL of CN=Plant CA is not signed by the key of the CA of that name"]
+            ["CRL of CN=Plant CA is not signed by the key of the CA of that name"]
         );
         assert_eq!(judged(&tls, &below_old), "clean");
         assert_eq!(
@@ -853,8 +853,8 @@ fn certificates_in_forms_of_openssl_alone_are_read() {
         let error = ClientVerifier::from_ca_pem_file(path(name))
             .unwrap_err()
             .to_string();
-        let said = "line 1: the CA certificate can't be used: it is limited in what it is trusted \
-                    for, which is not supported";
+        let said = "line 1: the CA certificate can't be used: it is trusted for some uses only, \
+                    which is not supported";
         assert!(error.ends_with(said), "{error}");
     }
     // A server only shows it.
@@ -888,7 +888,7 @@ fn warned_of_end(tls: &Tls) -> String {
     let [warning] = &warnings[..] else {
         panic!("{warnings:?}");
     };
-    let day = warning.strip_prefix("the CRL of CN=Plant CA expired on ");
+    let day = warning.strip_prefix("CRL of CN=Plant CA expired on ");
     day.expect("it has ended").to_owned()
 }
 

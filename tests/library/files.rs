@@ -719,7 +719,7 @@ mod program {
         client.write(b"hello").unwrap();
         let path = folder.path().join("1.log.part");
         let said = format!(
-            "tlsink: {}: into {}",
+            "tlsink: {}: writing to {}",
             client.local_address(),
             path.display()
         );
@@ -753,8 +753,8 @@ mod program {
             .args(["--output-dir", &path]);
         let outcome = Program::run_by(command, Stdout::Collected, Stderr::Pipe);
         assert_eq!(outcome.status, 2);
-        let said = "tlsink: --max-connections 8 with --output-dir takes more open files than the \
-                    48 that are allowed\n\
+        let said = "tlsink: --max-connections 8 with --output-dir needs more open files than the \
+                    limit of 48\n\
                     hint: allow more open files (ulimit -Hn), or give --max-connections at most 7\n";
         assert_eq!(outcome.stderr, said);
     }
@@ -880,7 +880,7 @@ mod program {
         let error = std::io::Error::from(rustix::io::Errno::INVAL);
         let said = format!(
             "tlsink: can't sync {path}: {error}\n\
-             hint: --sync needs a directory that can be read, on a file system that can do it\n"
+             hint: --sync needs a readable directory, on a file system that supports it\n"
         );
         assert_eq!(outcome.stderr, said);
         assert!(folder.names().is_empty());

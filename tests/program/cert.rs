@@ -381,7 +381,7 @@ fn five_hosts_and_five_clients_get_certificates_of_their_own_in_one_folder() {
         let outcome = is_refused(2, &[command, "web1.example.net", shown]);
         let said = format!(
             "tlsink: {shown} already has {command}-web1.example.net.pem \
-             {command}-web1.example.net.key\nhint: nothing is overwritten: "
+             {command}-web1.example.net.key\nhint: no file is overwritten: "
         );
         assert!(outcome.stderr.starts_with(&said), "{}", outcome.stderr);
     }
@@ -663,7 +663,7 @@ fn whichever_file_is_there_stays_is_named_and_nothing_else_is_written() {
         let outcome = is_refused(2, &[folder.path().to_str().unwrap()]);
         let error = outcome.stderr.lines().next().unwrap();
         assert!(error.ends_with(&format!(" already has {file}")), "{error}");
-        assert!(outcome.stderr.contains("\nhint: nothing is overwritten"));
+        assert!(outcome.stderr.contains("\nhint: no file is overwritten"));
         assert_eq!(names_in(folder.path()), [file]);
         let left = fs::read_to_string(folder.path().join(file)).unwrap();
         assert_eq!(left, "precious");
@@ -805,7 +805,10 @@ fn a_name_that_cannot_be_in_a_certificate_is_named_and_nothing_is_made() {
             "a.*.net",
             r#""a.*.net" is neither a DNS name nor an IP address"#,
         ),
-        ("*.net", r#"no client takes a wildcard as wide as "*.net""#),
+        (
+            "*.net",
+            r#"no client accepts a wildcard as wide as "*.net""#,
+        ),
     ] {
         let outcome = is_refused(2, &["localhost", name, directory.to_str().unwrap()]);
         let mut lines = outcome.stderr.lines();

@@ -452,9 +452,7 @@ fn a_certificate_that_signed_itself_is_told_from_one_of_an_unknown_ca() {
     Refused {
         trusted: &[&ca],
         hint: "senders need one that a CA trusted here has signed, or to be trusted by this one",
-        ..Refused::new(
-            "the certificate is signed by nobody but itself; the sender claims to be \"Boiler\"",
-        )
+        ..Refused::new("the certificate is self-signed; the sender claims to be \"Boiler\"")
     }
     .check(Some(&own.own()));
     // Of the same name as its CA, as some instructions have it.
@@ -604,7 +602,7 @@ fn a_key_that_is_not_supported_is_named_with_those_that_are() {
             let outcome = program.stop();
             assert_eq!(outcome.stdout_text(), "");
             let warning = format!(
-                "tlsink: the key of CA Odd in {} is {kind}, which is not supported\nhint: every \
+                "tlsink: key of CA Odd in {} is {kind}, which is not supported\nhint: every \
                  sender that it signed for is refused: {KEYS}\n",
                 path("odd.pem")
             );

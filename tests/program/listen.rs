@@ -650,7 +650,7 @@ fn an_open_stream_may_be_finished_after_a_signal() {
         program.wait_for_stdout("before\n");
         program.signal(signal);
         program.wait_for_line(|line| {
-            line == "tlsink: stopping: 1 connection open, up to 10 s; again to stop now"
+            line == "tlsink: stopping: 1 connection open, up to 10 s; a second signal stops now"
         });
         // Nobody else is served any more.
         if let Ok(mut late) = Client::connect_as(program.address(), Version::Tls13) {
@@ -674,7 +674,7 @@ fn a_second_signal_stops_it_however_long_streams_may_go_on() {
         client.write(b"line\n").unwrap();
         program.wait_for_stdout("line\n");
         program.signal(Signal::TERM);
-        program.wait_for_line(|line| line.ends_with("; again to stop now"));
+        program.wait_for_line(|line| line.ends_with("; a second signal stops now"));
         program.signal(Signal::TERM);
         let outcome = program.outcome();
         assert_eq!(outcome.status, 1, "{drain}");
@@ -1007,7 +1007,7 @@ fn a_fifo_that_nobody_reads_is_waited_for_with_a_word() {
     assert!(made.unwrap().success());
     let args = ["--listen", FREE, "--output", &fifo];
     let program = Program::start_command(&args, Stdio::null(), Stderr::Pipe);
-    let waiting = format!("tlsink: waiting until somebody reads {fifo}, which is a FIFO");
+    let waiting = format!("tlsink: waiting for another program to read the FIFO {fifo}");
     program.wait_for_line(|line| line == waiting);
     assert!(!program.stderr().contains("listening"));
     let mut reader = File::open(&fifo).unwrap();
@@ -1384,7 +1384,7 @@ fn a_fifo_that_nobody_reads_holds_up_nothing_when_it_is_opened_anew() {
     let program = Program::start(&["--output", fifo.to_str().unwrap()]);
     drop(both.unwrap());
     let shown = fifo.display();
-    let refused = format!("tlsink: can't reopen {shown}: nobody reads this FIFO");
+    let refused = format!("tlsink: can't reopen {shown}: the FIFO has no reader");
     let reopened = format!("tlsink: {shown} reopened");
     let is_answer = |line: &str| line == refused || line == reopened;
     let (mut asked, mut refusals) = (0, 0);

@@ -95,8 +95,7 @@ fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
     // The rest is the resolver's.
     let ours = format!("tlsink: can't resolve {host}: ");
     assert!(error.starts_with(&ours), "{error}");
-    let hint_said =
-        "hint: give --listen an address of this machine, or a name that stands for one\n";
+    let hint_said = "hint: give --listen an address of this machine, or a name for one\n";
     assert_eq!(hint, hint_said);
 
     if !can_be_unprivileged(&files) {
@@ -370,7 +369,7 @@ fn a_failure_of_one_streams_file_is_said_exactly_and_told_to_its_sender_without_
     let peer = client.local_address();
     client.write(b"hello\n").unwrap();
     let part = directory.join("2.part");
-    let into = format!("tlsink: {peer}: into {}", part.display());
+    let into = format!("tlsink: {peer}: writing to {}", part.display());
     program.wait_for_line(|line| line == into);
     fs::rename(&part, directory.join("moved")).unwrap();
     fs::write(&part, "another\n").unwrap();
@@ -681,7 +680,7 @@ const WRONG: &[Refusal] = &[
     (
         "--client-ca DIR/ca.pem --client-auth optional --allow-client a",
         "--allow-client can't be combined with --client-auth optional",
-        "who presents no certificate would be let in without any name",
+        "a sender without a certificate would be let in without a name",
     ),
     (
         "--self-signed a -c DIR/own.pem -k DIR/own.key",
@@ -786,7 +785,7 @@ const WRONG: &[Refusal] = &[
     (
         "-l 127.0.0.1:0 --client-ca DIR/leaf.pem",
         "DIR/leaf.pem: no CA certificate found",
-        "give the certificate of the CA that signs for senders, not theirs",
+        "give the certificate of the CA that signs the senders' certificates, not one of those",
     ),
     (
         "-l 127.0.0.1:0 --client-ca DIR/damaged.pem",
@@ -856,8 +855,8 @@ const WRONG: &[Refusal] = &[
     ),
     (
         "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/endless.der",
-        "DIR/endless.der: the CRL can't be used: it has no nextUpdate, so that nobody could tell \
-         when it has expired",
+        "DIR/endless.der: the CRL can't be used: it has no nextUpdate, so that its expiry is \
+         unknown",
         "",
     ),
     (
@@ -969,7 +968,7 @@ const WRONG: &[Refusal] = &[
     ),
     (
         "-l 127.0.0.1:0 --self-signed a,*.net",
-        "can't make a certificate for these names: no client takes a wildcard as wide as \"*.net\"",
+        "can't make a certificate for these names: no client accepts a wildcard as wide as \"*.net\"",
         NAMES,
     ),
     (
@@ -990,12 +989,12 @@ const WRONG: &[Refusal] = &[
     (
         "-l FREED -l FREED",
         "can't listen on FREED: EADDRINUSE",
-        "another --listen has it already; [::] includes 0.0.0.0",
+        "another --listen has this address already; [::] includes 0.0.0.0",
     ),
     (
         "-l 192.0.2.1:0",
         "can't listen on 192.0.2.1:0: EADDRNOTAVAIL",
-        "this machine has no such address; 0.0.0.0 and [::] are all of its own",
+        "this machine has no such address; 0.0.0.0 and [::] stand for all of its addresses",
     ),
     (
         "-l 127.0.0.1:0 --max-memory 1023k",
@@ -1010,7 +1009,7 @@ const WRONG: &[Refusal] = &[
     (
         "-l 127.0.0.1:0 -o DIR/none/out",
         "can't open DIR/none/out: ENOENT",
-        "--output makes the file, but not the folder that it is in",
+        "--output creates the file, but not its folder",
     ),
     (
         "-l 127.0.0.1:0 --output DIR",
@@ -1058,10 +1057,10 @@ const REDIRECTED: &[(&str, &str, &str, &str)] = &[
 ];
 
 const NO_STDOUT: &str = "nothing is connected to standard output, so all data would be lost";
-const ELSEWHERE: &str = "give --output a file; --output /dev/null throws all data away";
+const ELSEWHERE: &str = "give --output a file; --output /dev/null discards all data";
 const NO_STDIN: &str = "nothing is connected to standard input, so there is nothing to send";
 const PIPE_TO_IT: &str =
-    "give a FILE, or pipe to it (docker run has -i for that); /dev/null is a FILE";
+    "give FILE, or pipe data to tlsink (docker run -i passes it on); FILE may be /dev/null";
 
 /// The same for a user without rights.
 const FORBIDDEN: &[Refusal] = &[

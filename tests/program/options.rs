@@ -670,17 +670,17 @@ fn secrets_do_not_go_where_others_could_read_them() {
         (
             0o644,
             "others than its owner may use it (mode 0644)\n\
-             hint: let its owner alone use it (chmod 600), or name a file that is not there",
+             hint: restrict it to its owner (chmod 600), or name a new file",
         ),
         (
             0o620,
             "others than its owner may use it (mode 0620)\n\
-             hint: let its owner alone use it (chmod 600), or name a file that is not there",
+             hint: restrict it to its owner (chmod 600), or name a new file",
         ),
     ] {
         std::fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
         let outcome = run();
-        let said = format!("tlsink: {path_shown} is not for secrets: {said}\n");
+        let said = format!("tlsink: {path_shown} can't hold secrets: {said}\n");
         assert_eq!((outcome.status, outcome.stderr), (2, said));
     }
     // Whoever owns it reads it, whatever its permissions; only root can give one away.
@@ -688,8 +688,8 @@ fn secrets_do_not_go_where_others_could_read_them() {
     if std::os::unix::fs::chown(&path, Some(65534), None).is_ok() {
         let outcome = run();
         let said = format!(
-            "tlsink: {path_shown} is not for secrets: it belongs to another user\n\
-             hint: name a file in SSLKEYLOGFILE that is not there, in a folder of your own\n"
+            "tlsink: {path_shown} can't hold secrets: it belongs to another user\n\
+             hint: name a new file in SSLKEYLOGFILE, in a folder of your own\n"
         );
         assert_eq!((outcome.status, outcome.stderr), (2, said));
     }

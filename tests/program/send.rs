@@ -39,12 +39,12 @@ use crate::refused::{Refusal, WRONG_USE, each_is_refused, refused, said};
 use server::{Accepted, Authority, Keyed, Server};
 
 /// The hint to a missing close_notify.
-const NOT_TAKEN: &str = "a tlsink server sends none for a stream that it did not take whole, and \
-                         says why where it runs; with --receipt on both sides it says so here";
+const NOT_TAKEN: &str = "a tlsink server sends it only for a stream that it took whole; its log \
+                         has the reason; with --receipt on both sides, it is shown here too";
 
 /// The same with `--receipt`.
-const NOT_RECEIPTED: &str = "a tlsink server sends none for a stream that it did not take whole, \
-                             and says why where it runs";
+const NOT_RECEIPTED: &str = "a tlsink server sends it only for a stream that it took whole; its \
+                             log has the reason";
 
 const ENCODINGS: [&str; 4] = ["zstd", "gzip", "zlib", "none"];
 
@@ -213,7 +213,7 @@ fn a_server_that_is_not_the_one_is_refused_with_the_reason() {
     is_refused(
         &own,
         &["--ca", &ca],
-        "the server's certificate is signed by nobody but itself",
+        "the server's certificate is self-signed",
         &format!(
             "is it the right --ca? --fingerprint {own_fingerprint} trusts this very certificate"
         ),
@@ -316,7 +316,7 @@ fn a_server_that_is_not_the_one_is_refused_with_the_reason() {
         &good,
         &["--fingerprint", &own_fingerprint],
         &format!("the server's certificate is another one; its sha256 is {good_fingerprint}"),
-        "either the server has a new one, or this is not the server",
+        "either the server has a new certificate, or this is another server",
     );
 
     // Each of them is taken by its fingerprint.
@@ -734,7 +734,7 @@ fn a_server_that_ends_in_any_other_way_than_by_close_notify_is_not_trusted_to_ha
         );
         // It answers with what is not valid.
         ends(
-            "TO: what the server sent is not valid: cannot decrypt peer's message",
+            "TO: the server's data is not valid: cannot decrypt peer's message",
             "",
             |accepted| {
                 accepted.read_to_end();
@@ -1131,7 +1131,7 @@ fn a_fifo_that_nobody_writes_to_is_waited_for_with_a_word() {
     let to = receiver.address().to_string();
     let args = ["send", "--insecure", &to, &fifo];
     let sender = Program::start_command(&args, Stdio::null(), Stderr::Pipe);
-    let waiting = format!("tlsink: waiting until somebody writes to {fifo}, which is a FIFO");
+    let waiting = format!("tlsink: waiting for another program to write to the FIFO {fifo}");
     sender.wait_for_line(|line| line == waiting);
     let mut writer = File::options().write(true).open(&fifo).unwrap();
     writer.write_all(b"line\n").unwrap();
@@ -1198,7 +1198,7 @@ fn it_tries_again_until_somebody_listens() {
     // Once it was tried again, there is no use in saying so.
     let sender = start_piped(&["send", "-q", "--insecure", "--retry", "1", &to]);
     let outcome = sender.outcome();
-    let said = said(&missed, "nothing listens there; it was tried 2 times");
+    let said = said(&missed, "nothing listens there; 2 tries failed");
     assert_eq!(outcome.stderr, unverified(&to) + &said);
 }
 
@@ -1219,8 +1219,8 @@ fn a_receipt_is_compared_with_what_was_sent() {
     assert_eq!(outcome.stderr, sent);
 
     let decompressed =
-        "it may have decompressed what was compressed before; -d none there does not";
-    let none = "TO: what the server answers is no receipt";
+        "it may have decompressed data that was compressed before; -d none there passes it on";
+    let none = "TO: the server's answer is not a receipt";
     let endless = vec![b'x'; 1 << 20];
     let most = [b"{", &[b' '; 4095][..]].concat();
     for (answer, what, hint) in [
@@ -1252,7 +1252,7 @@ fn a_receipt_is_compared_with_what_was_sent() {
         ),
         (
             br#"{"ok":false,"received":9,"delivered":7,"reason":"disk full \u001b[2J"}"#,
-            "TO: the server did not take all of it: disk full \\x1b[2J; 9 bytes received, \
+            "TO: the server did not take the whole stream: disk full \\x1b[2J; 9 bytes received, \
              7 delivered"
                 .to_owned(),
             "",
@@ -1260,7 +1260,7 @@ fn a_receipt_is_compared_with_what_was_sent() {
         (
             b"",
             "TO: the server gave no receipt".to_owned(),
-            "it must be one that runs with --receipt",
+            "the server must run with --receipt",
         ),
         (b"HTTP/1.1 400 Bad Request\r\n", none.to_owned(), ""),
         (&right.as_bytes()[..20], none.to_owned(), ""),
@@ -1294,7 +1294,7 @@ fn a_server_that_refuses_in_the_middle_is_heard() {
     fails(
         &server.address,
         &["--receipt", "-e", "none", &long],
-        "TO: the server did not take all of it: disk full; 16384 bytes received, 9 delivered",
+        "TO: the server did not take the whole stream: disk full; 16384 bytes received, 9 delivered",
         "",
     );
     server.join();
@@ -1412,8 +1412,8 @@ const TWICE: &str = "if both are in one file, name it twice";
 
 /// Arguments, and what is said of them. `DIR` is a folder.
 const WRONG: &[Refusal] = &[
-    ("send", "send needs to know where to", USAGE),
-    ("send -q", "send needs to know where to", USAGE),
+    ("send", "send needs HOST:PORT", USAGE),
+    ("send -q", "send needs HOST:PORT", USAGE),
     (
         "send localhost",
         "localhost: expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433",
@@ -1648,7 +1648,7 @@ fn noise(len: usize) -> Vec<u8> {
 }
 
 /// The line that is said after a signal.
-const STOPPING: &str = "tlsink: stopping: up to 10 s to finish; again to stop now\n";
+const STOPPING: &str = "tlsink: stopping: up to 10 s to finish; a second signal stops now\n";
 
 /// Reads to the end, and tells whether no close_notify came.
 fn ends_without_close_notify(accepted: &mut Accepted) -> bool {
@@ -1664,7 +1664,9 @@ fn ends_without_close_notify(accepted: &mut Accepted) -> bool {
 
 /// What is said with `--insecure`.
 fn unverified(to: &str) -> String {
-    format!("tlsink: {to}: the server is not verified; whoever answers there gets what is sent\n")
+    format!(
+        "tlsink: {to}: the server is not verified; any server at this address receives the data\n"
+    )
 }
 
 fn no_common_name(params: &mut CertificateParams) {

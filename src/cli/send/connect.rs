@@ -1,4 +1,4 @@
-//! Reaching the server: addresses, deadlines, and trying again.
+//! Reaching the server: addresses, deadlines and retries.
 
 use std::io;
 use std::time::Duration;
@@ -9,30 +9,29 @@ use smol::net::TcpStream;
 use tlsink::client::{Alert, CertificateFault, ConnectError, Connector, Sender, ServerVerifier};
 use tlsink::{Identity, TlsError};
 
-use super::super::accept::keep_alive;
-use super::super::args::{Send, Trust};
-use super::super::count::Count;
+use super::super::args::{SendArgs, Trust};
+use super::super::keep_alive::keep_alive;
 use super::super::resolve::{is_no_interface, resolve};
 use super::super::say::Say;
-use super::super::{Failure, material, resolve};
+use super::super::unusable::unusable;
+use super::super::{Failure, resolve};
 
-/// How long a server may take to accept a connection. There is another try for each address that
-/// its name stands for.
+/// The time for a server to accept a connection, for each address of its name.
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// How long it may then take to shake hands: what receivers give to senders.
+/// The time for the handshake: the same that receivers give to senders.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
-/// How long it is until the second try. Each time it is twice as long, up to the longest.
+/// The pause before the second try. Each further pause is twice as long, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
-/// Reads what the server is verified by, and what is shown to it.
+/// Reads the CA that verifies the server, and our own certificate.
 ///
 /// # Errors
 ///
 /// With the first file that can't be used.
-pub(super) fn connector(args: &Send, answer: usize) -> Result<Connector, Failure> {
+pub(super) fn connector(args: &SendArgs, answer: usize) -> Result<Connector, Failure> {
     let servers = match &args.trust {
         Trust::System => ServerVerifier::from_system(),
         Trust::Ca(path) => ServerVerifier::from_ca_pem_file(path),
@@ -41,16 +40,16 @@ pub(super) fn connector(args: &Send, answer: usize) -> Result<Connector, Failure
     };
     let mut connector = servers
         .and_then(Connector::new)
-        .map_err(unusable)?
+        .map_err(unverifiable)?
         .max_answer(answer);
     if let Some((chain, key)) = &args.identity {
-        let identity = Identity::from_pem_files(chain, key).map_err(unusable)?;
+        let identity = Identity::from_pem_files(chain, key).map_err(unverifiable)?;
         connector = connector.identity(identity);
     }
     Ok(connector)
 }
 
-fn unusable(error: TlsError) -> Failure {
+fn unverifiable(error: TlsError) -> Failure {
     let cause = match &error {
         TlsError::File { source, .. } => source,
         other => other,
@@ -65,35 +64,35 @@ fn unusable(error: TlsError) -> Failure {
         TlsError::NoRoots { .. } => {
             "--ca FILE verifies the server by the CA in FILE, --fingerprint by its certificate"
         }
-        _ => return material::unusable(error),
+        _ => return unusable(error),
     };
     Failure::misused(error.to_string()).hint(hint)
 }
 
-/// Connects and shakes hands, and tries again as often as that was asked for.
+/// Connects and completes the handshake, with retries.
 ///
 /// # Errors
 ///
-/// With what went wrong the last time.
+/// With the error of the last try.
 pub(super) async fn connect(
-    args: &Send,
+    args: &SendArgs,
     connector: &Connector,
     say: &Say,
 ) -> Result<Sender<TcpStream>, Failure> {
     let mut pause = FIRST_PAUSE;
     let mut tries = 0;
     loop {
-        let missed = match attempt(args, connector, say).await {
+        let error = match attempt(args, connector, say).await {
             Ok(sender) => return Ok(sender),
-            Err(missed) => missed,
+            Err(error) => error,
         };
-        if tries >= args.retry || !missed.may_pass {
-            return Err(missed.failure);
+        if tries >= args.retry || !error.may_pass {
+            return Err(error.failure);
         }
         tries += 1;
         say.info(&format!(
             "{}; try {tries} of {} in {} s",
-            missed.failure.what,
+            error.failure.what,
             args.retry,
             pause.as_secs_f64()
         ));
@@ -102,16 +101,16 @@ pub(super) async fn connect(
     }
 }
 
-/// A try that failed.
-struct Missed {
+/// The error of a failed try.
+struct AttemptError {
     failure: Failure,
-    /// The next one may be better.
+    /// The next try may succeed.
     may_pass: bool,
 }
 
-impl Missed {
+impl AttemptError {
     fn passing(what: String) -> Self {
-        Missed {
+        AttemptError {
             failure: Failure::failed(what),
             may_pass: true,
         }
@@ -119,15 +118,15 @@ impl Missed {
 }
 
 async fn attempt(
-    args: &Send,
+    args: &SendArgs,
     connector: &Connector,
     say: &Say,
-) -> Result<Sender<TcpStream>, Missed> {
+) -> Result<Sender<TcpStream>, AttemptError> {
     let tcp = reach(args, say).await?;
     let to = &args.to;
     let late = async {
         Timer::after(HANDSHAKE).await;
-        Err(Missed::passing(format!(
+        Err(AttemptError::passing(format!(
             "{to}: no handshake within {} s",
             HANDSHAKE.as_secs_f64()
         )))
@@ -140,10 +139,10 @@ async fn attempt(
 }
 
 /// Connects to the first address that accepts.
-async fn reach(args: &Send, say: &Say) -> Result<TcpStream, Missed> {
+async fn reach(args: &SendArgs, say: &Say) -> Result<TcpStream, AttemptError> {
     let to = &args.to;
     let addresses = resolve(to).await;
-    let addresses = addresses.map_err(|error| Missed {
+    let addresses = addresses.map_err(|error| AttemptError {
         failure: Failure::failed(format!("can't resolve {to}: {error}")).hint(
             resolve::zone_hint(to).unwrap_or_else(|| {
                 "is the name right? HOST is a DNS name or an IP address".to_owned()
@@ -151,7 +150,7 @@ async fn reach(args: &Send, say: &Say) -> Result<TcpStream, Missed> {
         ),
         may_pass: true,
     })?;
-    let mut last = io::Error::other("its name stands for no address");
+    let mut last = io::Error::other("its name has no address");
     for address in addresses {
         let late = async {
             Timer::after(CONNECT).await;
@@ -162,7 +161,7 @@ async fn reach(args: &Send, say: &Say) -> Result<TcpStream, Missed> {
             Ok(tcp) => {
                 say.detail(|| format!("connected to {address}"));
                 keep_alive(&tcp);
-                // A line that was flushed is to be on its way.
+                // A flushed line should leave at once.
                 let _ = tcp.set_nodelay(true);
                 return Ok(tcp);
             }
@@ -174,22 +173,22 @@ async fn reach(args: &Send, say: &Say) -> Result<TcpStream, Missed> {
         failure = failure.hint(match args.retry {
             0 => "nothing listens there; --retry N tries again".to_owned(),
             further => {
-                let tries = Count(further.saturating_add(1), "time");
-                format!("nothing listens there; it was tried {tries}")
+                let tries = further.saturating_add(1);
+                format!("nothing listens there; {tries} tries failed")
             }
         });
     } else if let Some(hint) = resolve::zone_hint(to).filter(|_| is_no_interface(&last)) {
         failure = failure.hint(hint);
     }
-    Err(Missed {
+    Err(AttemptError {
         failure,
         may_pass: true,
     })
 }
 
-fn refused(error: &ConnectError, args: &Send) -> Missed {
+fn refused(error: &ConnectError, args: &SendArgs) -> AttemptError {
     let what = format!("{}: {error}", args.to);
-    // Or else it is the host's.
+    // Without --name, the name is that of the host.
     let is_named = args.name != args.to.name();
     let failure = match error {
         ConnectError::Name { .. } => Failure::misused(what).hint(match is_named {
@@ -216,7 +215,7 @@ fn refused(error: &ConnectError, args: &Send) -> Missed {
                 "is the clock right here? --fingerprint {fingerprint} trusts it whatever its dates"
             ),
             CertificateFault::Fingerprint => {
-                "either the server has a new one, or this is not the server".to_owned()
+                "either the server has a new certificate, or this is another server".to_owned()
             }
             CertificateFault::NoCrl => {
                 "the file of --ca holds CRLs: each CA above the server needs one \
@@ -227,17 +226,17 @@ fn refused(error: &ConnectError, args: &Send) -> Missed {
         }),
         ConnectError::Alert(alert) => alerted(Failure::failed(what), alert, args),
         ConnectError::Handshake { .. } => Failure::failed(what),
-        // Whoever restarts a server, or is out of places, looks like this.
-        _ => return Missed::passing(what),
+        // A server that is restarting, or that has no free place, looks like this.
+        _ => return AttemptError::passing(what),
     };
-    Missed {
+    AttemptError {
         failure,
         may_pass: false,
     }
 }
 
-/// What is to be done about a server's alert.
-pub(super) fn alerted(failure: Failure, alert: &Alert, args: &Send) -> Failure {
+/// Adds the remedy for a server's alert, if there is one.
+pub(super) fn alerted(failure: Failure, alert: &Alert, args: &SendArgs) -> Failure {
     match alert.wants_certificate && args.identity.is_none() {
         true => failure.hint("--cert and --key show it one that its CA has signed"),
         false => failure,

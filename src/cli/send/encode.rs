@@ -1,107 +1,72 @@
 //! Compressing, step by step, into a buffer of the caller's.
 
-use std::ops::RangeInclusive;
-
 use super::super::Failure;
+use super::super::encoding::Encoding;
 
-/// How what is sent is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Encoding {
-    Zstd,
-    Gzip,
-    Zlib,
-    None,
-}
-
-impl Encoding {
-    /// Takes its name.
-    pub(crate) fn parse(name: &str) -> Option<Self> {
-        let all = [Self::Zstd, Self::Gzip, Self::Zlib, Self::None];
-        all.into_iter().find(|encoding| encoding.name() == name)
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Encoding::Zstd => "zstd",
-            Encoding::Gzip => "gzip",
-            Encoding::Zlib => "zlib",
-            Encoding::None => "none",
-        }
-    }
-
-    /// The levels that it has, from the fastest to the smallest output.
-    pub(crate) fn levels(self) -> Option<RangeInclusive<i32>> {
-        match self {
-            // From 20 on, windows are larger than the 8 MiB that receivers take.
-            Encoding::Zstd => Some(1..=19),
-            Encoding::Gzip | Encoding::Zlib => Some(1..=9),
-            Encoding::None => None,
-        }
-    }
-
-    /// An encoder of this level, or of the format's usual one.
-    ///
-    /// # Errors
-    ///
-    /// When the format is not built in.
-    pub(crate) fn encoder(self, level: Option<i32>) -> Result<Box<dyn Encoder>, Failure> {
-        match self {
-            #[cfg(feature = "zstd")]
-            Encoding::Zstd => zstd::Zstd::new(level)
-                .map(|encoder| Box::new(encoder) as _)
-                .map_err(|error| Failure::failed(format!("can't start zstd: {error}"))),
-            #[cfg(feature = "gzip")]
-            Encoding::Gzip => Ok(Box::new(deflate::Deflate::gzip(level))),
-            #[cfg(feature = "zlib")]
-            Encoding::Zlib => Ok(Box::new(deflate::Deflate::zlib(level))),
-            Encoding::None => Ok(Box::new(Plain)),
-            #[allow(unreachable_patterns, reason = "each codec is a feature")]
-            _ => {
-                let _ = level;
-                Err(Failure::misused(format!("{} is not built in", self.name()))
-                    .hint("give --encode another format; none is always there"))
-            }
+/// Makes an encoder of this level, or of the default level of the encoding.
+///
+/// # Errors
+///
+/// When the format is not built in.
+pub(crate) fn encoder(encoding: Encoding, level: Option<i32>) -> Result<Box<dyn Encoder>, Failure> {
+    match encoding {
+        #[cfg(feature = "zstd")]
+        Encoding::Zstd => zstd::ZstdEncoder::new(level)
+            .map(|encoder| Box::new(encoder) as _)
+            .map_err(|error| Failure::failed(format!("can't start zstd: {error}"))),
+        #[cfg(feature = "gzip")]
+        Encoding::Gzip => Ok(Box::new(deflate::DeflateEncoder::gzip(level))),
+        #[cfg(feature = "zlib")]
+        Encoding::Zlib => Ok(Box::new(deflate::DeflateEncoder::zlib(level))),
+        Encoding::None => Ok(Box::new(PlainEncoder)),
+        #[allow(unreachable_patterns, reason = "each codec is a feature")]
+        _ => {
+            let _ = level;
+            Err(
+                Failure::misused(format!("{} is not built in", encoding.name()))
+                    .hint("give --encode another format; none is always there"),
+            )
         }
     }
 }
 
-/// How far to go.
+/// The goal of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Goal {
-    /// Take the input; output may stay inside until there is more of it.
+    /// Consume the input; the codec may keep output until there is more of it.
     Take,
-    /// Take the input, and give everything that it becomes: the receiver can decode it then.
+    /// Consume the input, and put out all of it: the receiver can decode it then.
     Flush,
-    /// The same, and end the stream.
+    /// Flush, and end the stream.
     Finish,
 }
 
-/// What one step came to.
+/// The result of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Step {
-    /// How much of the buffer was written.
+pub(crate) struct Encoded {
+    /// The number of bytes written to the buffer.
     pub(crate) written: usize,
-    /// The goal is reached. If not, the buffer was too small.
+    /// Whether the goal is reached. If not, the buffer was too small.
     pub(crate) done: bool,
 }
 
 /// Makes one compressed stream.
 pub(crate) trait Encoder {
-    /// Takes bytes from the front of `input`, and writes to `out`, until the goal is reached or
-    /// `out` is full. To flush, `out` must be of more than 6 bytes: zlib marks a flush by so many,
-    /// and does so again as long as they fill the buffer.
+    /// Consumes bytes from the front of `input`, and writes to `out`, until the goal is reached or
+    /// `out` is full. To flush, `out` must be longer than 6 bytes: zlib marks a flush by that
+    /// number, and repeats the mark as long as it fills the buffer.
     ///
     /// # Errors
     ///
     /// When the codec fails, in its own words. The stream can't go on then.
-    fn step(&mut self, input: &mut &[u8], goal: Goal, out: &mut [u8]) -> Result<Step, String>;
+    fn step(&mut self, input: &mut &[u8], goal: Goal, out: &mut [u8]) -> Result<Encoded, String>;
 }
 
 /// No compression.
-struct Plain;
+struct PlainEncoder;
 
-impl Encoder for Plain {
-    fn step(&mut self, input: &mut &[u8], _: Goal, out: &mut [u8]) -> Result<Step, String> {
+impl Encoder for PlainEncoder {
+    fn step(&mut self, input: &mut &[u8], _: Goal, out: &mut [u8]) -> Result<Encoded, String> {
         let written = input.len().min(out.len());
         if let (Some((now, later)), Some(out)) =
             (input.split_at_checked(written), out.get_mut(..written))
@@ -109,7 +74,7 @@ impl Encoder for Plain {
             out.copy_from_slice(now);
             *input = later;
         }
-        Ok(Step {
+        Ok(Encoded {
             written,
             done: input.is_empty(),
         })
@@ -121,12 +86,12 @@ mod zstd {
     use zstd_safe::zstd_sys::ZSTD_EndDirective as Directive;
     use zstd_safe::{CCtx, CParameter, InBuffer, OutBuffer, get_error_name};
 
-    use super::{Encoder, Goal, Step};
+    use super::{Encoded, Encoder, Goal};
 
     /// One Zstandard frame (RFC 8878) with a checksum of its content.
-    pub(super) struct Zstd(CCtx<'static>);
+    pub(super) struct ZstdEncoder(CCtx<'static>);
 
-    impl Zstd {
+    impl ZstdEncoder {
         pub(super) fn new(level: Option<i32>) -> Result<Self, String> {
             let mut context = CCtx::try_create().ok_or("out of memory")?;
             let level = level.unwrap_or(zstd_safe::CLEVEL_DEFAULT);
@@ -136,12 +101,17 @@ mod zstd {
             ] {
                 context.set_parameter(parameter).map_err(described)?;
             }
-            Ok(Zstd(context))
+            Ok(ZstdEncoder(context))
         }
     }
 
-    impl Encoder for Zstd {
-        fn step(&mut self, input: &mut &[u8], goal: Goal, out: &mut [u8]) -> Result<Step, String> {
+    impl Encoder for ZstdEncoder {
+        fn step(
+            &mut self,
+            input: &mut &[u8],
+            goal: Goal,
+            out: &mut [u8],
+        ) -> Result<Encoded, String> {
             let directive = match goal {
                 Goal::Take => Directive::ZSTD_e_continue,
                 Goal::Flush => Directive::ZSTD_e_flush,
@@ -159,7 +129,7 @@ mod zstd {
                 Goal::Take => input.is_empty(),
                 Goal::Flush | Goal::Finish => left == 0,
             };
-            Ok(Step { written, done })
+            Ok(Encoded { written, done })
         }
     }
 
@@ -172,10 +142,10 @@ mod zstd {
 mod deflate {
     use flate2::{Compress, Compression, FlushCompress, Status};
 
-    use super::{Encoder, Goal, Step};
+    use super::{Encoded, Encoder, Goal};
 
     /// One gzip member (RFC 1952) or zlib stream (RFC 1950).
-    pub(super) struct Deflate {
+    pub(super) struct DeflateEncoder {
         stream: Compress,
         ended: bool,
     }
@@ -184,10 +154,10 @@ mod deflate {
     #[cfg(feature = "gzip")]
     const WINDOW_BITS: u8 = 15;
 
-    impl Deflate {
+    impl DeflateEncoder {
         #[cfg(feature = "gzip")]
         pub(super) fn gzip(level: Option<i32>) -> Self {
-            Deflate {
+            DeflateEncoder {
                 stream: Compress::new_gzip(compression(level), WINDOW_BITS),
                 ended: false,
             }
@@ -195,7 +165,7 @@ mod deflate {
 
         #[cfg(feature = "zlib")]
         pub(super) fn zlib(level: Option<i32>) -> Self {
-            Deflate {
+            DeflateEncoder {
                 stream: Compress::new(compression(level), true),
                 ended: false,
             }
@@ -208,11 +178,16 @@ mod deflate {
             .map_or_else(Compression::default, Compression::new)
     }
 
-    impl Encoder for Deflate {
-        fn step(&mut self, input: &mut &[u8], goal: Goal, out: &mut [u8]) -> Result<Step, String> {
+    impl Encoder for DeflateEncoder {
+        fn step(
+            &mut self,
+            input: &mut &[u8],
+            goal: Goal,
+            out: &mut [u8],
+        ) -> Result<Encoded, String> {
             let flush = match goal {
                 Goal::Take if input.is_empty() => {
-                    return Ok(Step {
+                    return Ok(Encoded {
                         written: 0,
                         done: true,
                     });
@@ -236,7 +211,7 @@ mod deflate {
                 Goal::Flush => input.is_empty() && written < out.len(),
                 Goal::Finish => self.ended,
             };
-            Ok(Step { written, done })
+            Ok(Encoded { written, done })
         }
     }
 
@@ -258,7 +233,7 @@ mod tests {
         Encoding::None,
     ];
 
-    /// What comes out of pushing this towards the goal, through a buffer of this size.
+    /// The output of pushing this input towards the goal, through a buffer of this size.
     fn push(encoder: &mut dyn Encoder, mut input: &[u8], goal: Goal, room: usize) -> Vec<u8> {
         let mut out = vec![0; room];
         let mut all = Vec::new();
@@ -311,7 +286,7 @@ mod tests {
         for encoding in ALL {
             for sample in samples() {
                 for room in [1, 7, 1 << 16] {
-                    let mut encoder = encoding.encoder(None).unwrap();
+                    let mut encoder = encoder(encoding, None).unwrap();
                     let mut all = Vec::new();
                     for part in sample.chunks(100_000) {
                         all.extend(push(&mut *encoder, part, Goal::Take, room));
@@ -330,7 +305,7 @@ mod tests {
     fn what_was_flushed_can_be_decoded_and_the_stream_goes_on() {
         for encoding in ALL {
             for room in [8, 64, 1 << 16] {
-                let mut encoder = encoding.encoder(None).unwrap();
+                let mut encoder = encoder(encoding, None).unwrap();
                 let (mut all, mut sent) = (Vec::new(), Vec::new());
                 for sample in samples() {
                     all.extend(push(&mut *encoder, &sample, Goal::Take, room));
@@ -347,7 +322,7 @@ mod tests {
     #[test]
     fn what_is_not_finished_is_not_whole() {
         for encoding in [Encoding::Zstd, Encoding::Gzip, Encoding::Zlib] {
-            let mut encoder = encoding.encoder(None).unwrap();
+            let mut encoder = encoder(encoding, None).unwrap();
             let mut all = push(&mut *encoder, b"text", Goal::Take, 64);
             all.extend(push(&mut *encoder, &[], Goal::Flush, 64));
             assert_eq!(decoded(encoding, &all), (b"text".to_vec(), false));
@@ -359,7 +334,7 @@ mod tests {
         let sample = b"a line of text\n".repeat(1000);
         for encoding in ALL {
             for level in encoding.levels().into_iter().flatten() {
-                let mut encoder = encoding.encoder(Some(level)).unwrap();
+                let mut encoder = encoder(encoding, Some(level)).unwrap();
                 let mut all = push(&mut *encoder, &sample, Goal::Take, 1 << 16);
                 all.extend(push(&mut *encoder, &[], Goal::Finish, 1 << 16));
                 assert!(

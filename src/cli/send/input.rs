@@ -1,5 +1,5 @@
-//! What is to be sent: a file, or standard input. It is read by a thread of its own, as no system
-//! can be asked to read every kind of file without waiting.
+//! The input: a file, or standard input. A thread of its own reads it, as no system can read every
+//! kind of file without blocking.
 
 use std::fs::{File, Metadata};
 use std::io::{self, PipeReader, PipeWriter, Read, Seek};
@@ -11,65 +11,67 @@ use async_channel::{Receiver, Sender};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::ioctl_fionread;
 
-use super::super::patience::Patience;
 use super::super::say::Say;
+use super::super::slow_open::SlowOpenNotice;
 use super::super::{Failure, start_thread, stdio};
 
-/// How much is read at once where it comes as somebody writes it: what a pipe holds.
+/// The size of a read from a pipe, a terminal or a socket: the capacity of a pipe.
 const PIPE_CHUNK: usize = 64 << 10;
 
-/// How much is read at once from a file.
+/// The size of a read from a file.
 const FILE_CHUNK: usize = 256 << 10;
 
 /// One is read while the other is sent.
 const BUFFERS: usize = 2;
 
-/// What is to be sent.
+/// The data to be sent.
 pub(crate) struct Input {
-    /// As it is called when something is said about it.
+    /// Its name in messages.
     name: String,
-    /// How long it is, if it is a file that can tell.
+    /// Its length in bytes, if that is known.
     pub(crate) len: Option<u64>,
-    /// It comes as somebody writes it, who may be waiting for what becomes of it.
+    /// Another program is writing it, and may be waiting for the effect.
     pub(crate) live: bool,
-    /// Ends live input when it is dropped: the bytes that were written by then are still read.
+    /// Ends live input when it is dropped: bytes that were written before are still read.
     pub(crate) ending: Option<PipeWriter>,
-    pieces: Receiver<io::Result<Piece>>,
+    pieces: Receiver<io::Result<InputPiece>>,
     spent: Sender<Vec<u8>>,
     /// Read ahead.
-    first: Option<io::Result<Piece>>,
+    first: Option<io::Result<InputPiece>>,
 }
 
-/// What was read.
-pub(crate) enum Piece {
-    /// A buffer, and how much of it was read into.
+/// A piece of the input.
+pub(crate) enum InputPiece {
+    /// A buffer, and the number of bytes in it.
     Bytes(Vec<u8>, usize),
     End,
 }
 
 impl Input {
-    /// Opens a file, or standard input for none, and begins to read. Of a file, no more is read than
-    /// it holds now.
+    /// Opens a file, or standard input for `None`, and begins to read. A file is read up to its
+    /// present length.
     ///
     /// # Errors
     ///
-    /// When it can't be opened, or is a folder, or was closed when the program started.
+    /// When it can't be opened, is a folder, or was closed when the program started.
     ///
     /// # Blocking
     ///
-    /// As long as the system takes to open it: a FIFO is waited for until somebody writes to it.
+    /// As long as the system takes to open it: opening a FIFO waits for a writer.
     pub(crate) fn open(path: Option<&Path>, say: &Say) -> Result<Self, Failure> {
         let path = path.filter(|path| stdio::descriptor(path) != Some(0));
         let (name, opened) = match path {
             Some(path) => (path.display().to_string(), open(path, say)),
             None => ("standard input".to_owned(), stdio::own(io::stdin())),
         };
-        let unusable = |error: io::Error| match error.kind() {
+        let unusable = |error: io::Error| {
+            match error.kind() {
             io::ErrorKind::NotConnected => Failure::misused(format!(
                 "nothing is connected to {name}, so there is nothing to send"
             ))
-            .hint("give a FILE, or pipe to it (docker run has -i for that); /dev/null is a FILE"),
+            .hint("give FILE, or pipe data to tlsink (docker run -i passes it on); FILE may be /dev/null"),
             _ => Failure::misused(format!("can't read {name}: {error}")),
+        }
         };
         let mut file = opened.map_err(unusable)?;
         let facts = file.metadata().map_err(unusable)?;
@@ -83,11 +85,15 @@ impl Input {
         let chunk = if live { PIPE_CHUNK } else { FILE_CHUNK };
         let (len, source, ending) = if live {
             let (ended, ending) = io::pipe().map_err(unusable)?;
-            (None, Source::Live(Live::new(file, ended)), Some(ending))
+            (
+                None,
+                InputSource::Live(LiveInput::new(file, ended)),
+                Some(ending),
+            )
         } else {
             let end = end(&mut file, &facts).map_err(unusable)?;
             let len = end.map(|(at, end)| end.saturating_sub(at));
-            (len, Source::File { file, end }, None)
+            (len, InputSource::File { file, end }, None)
         };
         let (pieces_in, pieces) = async_channel::bounded(BUFFERS);
         let (spent, spent_out) = async_channel::bounded(BUFFERS);
@@ -122,8 +128,8 @@ impl Input {
     ///
     /// # Errors
     ///
-    /// When it can't be read. What came before is not all there is then.
-    pub(crate) async fn next(&mut self) -> Result<Piece, Failure> {
+    /// When it can't be read. The pieces before that are not the whole input.
+    pub(crate) async fn next(&mut self) -> Result<InputPiece, Failure> {
         let piece = match self.first.take() {
             Some(piece) => piece,
             None => match self.pieces.recv().await {
@@ -136,65 +142,69 @@ impl Input {
 
     /// Takes a buffer back.
     pub(crate) fn give_back(&self, buffer: Vec<u8>) {
-        // There is room for all of them, and nobody who misses one after the end.
+        // There is room for all buffers; after the end, none is needed.
         let _ = self.spent.try_send(buffer);
     }
 }
 
 fn open(path: &Path, say: &Say) -> io::Result<File> {
-    let _patience = Patience::new(say, path, "writes to");
+    let _notice = SlowOpenNotice::new(say, path, "write to");
     File::open(path).or_else(|error| stdio::inherited_socket(path, &error).ok_or(error))
 }
 
-/// Where reading begins, and where it ends: the length that a regular file has now. There is none
-/// for files whose length says nothing, such as those in `/proc`, which have 0 bytes.
+/// The positions at which reading begins and ends: the end is the present length of a regular file.
+/// Files whose length says nothing, such as those in `/proc` with 0 bytes, have none.
 fn end(file: &mut File, facts: &Metadata) -> io::Result<Option<(u64, u64)>> {
     if !facts.is_file() {
         return Ok(None);
     }
-    // Standard input may have been read by others before.
+    // Another program may have read a part of standard input.
     let at = file.stream_position()?;
     Ok((at < facts.len()).then_some((at, facts.len())))
 }
 
 /// Reads to the end, or to the first error.
-fn read(mut source: Source, spent: &Receiver<Vec<u8>>, pieces: &Sender<io::Result<Piece>>) {
+fn read(
+    mut source: InputSource,
+    spent: &Receiver<Vec<u8>>,
+    pieces: &Sender<io::Result<InputPiece>>,
+) {
     while let Ok(mut buffer) = spent.recv_blocking() {
         let piece = match source.read(&mut buffer) {
-            Ok(0) => Ok(Piece::End),
-            Ok(read) => Ok(Piece::Bytes(mem::take(&mut buffer), read)),
+            Ok(0) => Ok(InputPiece::End),
+            Ok(read) => Ok(InputPiece::Bytes(mem::take(&mut buffer), read)),
             Err(error) => Err(error),
         };
-        let goes_on = matches!(piece, Ok(Piece::Bytes(..)));
+        let goes_on = matches!(piece, Ok(InputPiece::Bytes(..)));
         if pieces.send_blocking(piece).is_err() || !goes_on {
             return;
         }
     }
 }
 
-enum Source {
-    /// A file, and where in it reading is, and ends, if that is known.
+enum InputSource {
+    /// A file, with its present position and its end, if these are known.
     File {
         file: File,
         end: Option<(u64, u64)>,
     },
-    Live(Live),
+    Live(LiveInput),
 }
 
-impl Source {
+impl InputSource {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
-            Source::File { file, end } => read_file(file, end.as_mut(), buffer),
-            Source::Live(live) => live.read(buffer),
+            InputSource::File { file, end } => read_file(file, end.as_mut(), buffer),
+            InputSource::Live(live) => live.read(buffer),
         }
     }
 }
 
-/// Reads no further than to the end that the file had at first.
+/// Reads up to the end that the file had when it was opened.
 ///
 /// # Errors
 ///
-/// When it can't be read, or has become shorter than that: then the rest of it is missing.
+/// When it can't be read, or when it has shrunk: its rest is missing then.
 fn read_file(
     file: &mut File,
     end: Option<&mut (u64, u64)>,
@@ -228,18 +238,18 @@ fn read_on(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
     }
 }
 
-/// Input that somebody is still writing: a pipe, a terminal, a socket, a device.
-struct Live {
+/// Input that is still being written: a pipe, a terminal, a socket, a device.
+struct LiveInput {
     file: File,
-    /// It is to end when the other side of this pipe is closed.
+    /// The input ends when the other side of this pipe is closed.
     ended: PipeReader,
-    /// How much is still to be read when it is to end, in bytes.
+    /// The bytes left to read after that.
     left: Option<u64>,
 }
 
-impl Live {
+impl LiveInput {
     fn new(file: File, ended: PipeReader) -> Self {
-        Live {
+        LiveInput {
             file,
             ended,
             left: None,
@@ -249,7 +259,7 @@ impl Live {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         loop {
             if self.left.is_none() && self.is_ended()? {
-                // These bytes were written before. A device that does not count them ends at once.
+                // The bytes written before the end. A device that does not count them ends at once.
                 self.left = Some(ioctl_fionread(&self.file).unwrap_or(0));
             }
             let left = self.left.unwrap_or(u64::MAX);
@@ -260,7 +270,8 @@ impl Live {
                 .unwrap_or(usize::MAX)
                 .min(buffer.len());
             match read_on(&mut self.file, buffer.get_mut(..room).unwrap_or_default()) {
-                // Whoever we share a terminal or a pipe with may have made it non-blocking.
+                // Another program that shares the terminal or the pipe may have made it
+                // non-blocking.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if self.left.is_some() {
                         return Ok(0);
@@ -276,7 +287,7 @@ impl Live {
         }
     }
 
-    /// Waits until there is something to read, or until it is to end.
+    /// Waits until the file is readable, or until the input is to end.
     fn is_ended(&self) -> io::Result<bool> {
         let mut ready = [
             PollFd::new(&self.file, PollFlags::IN),

@@ -1,4 +1,4 @@
-//! Sending: compress a file or standard input and send it, and know whether it arrived.
+//! Sending: compresses a file or standard input, sends it, and finds out whether it arrived.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -10,57 +10,59 @@ use smol::net::TcpStream;
 use tlsink::client::{SendError, Sender};
 
 use super::Failure;
-use super::args::{Send, Trust};
+use super::args::{SendArgs, Trust};
 use super::count::Count;
+use super::encoding::Encoding;
 use super::say::Say;
 use super::signals;
 
 mod connect;
-pub(crate) mod encode;
+mod encode;
 mod input;
 mod progress;
 mod receipt;
 
-use encode::{Encoder, Encoding, Goal};
-use input::{Input, Piece};
+use encode::{Encoder, Goal};
+use input::{Input, InputPiece};
 use progress::Progress;
-use receipt::{Receipt, Verdict};
+use receipt::{Receipt, ReceiptStatus};
 
-/// How long live input must rest until everything that was read is sent: longer than a program
-/// pauses within a burst, and too short for anybody to wait for.
+/// The pause in live input after which all data is flushed: longer than a pause within a burst, and
+/// too short to be noticed.
 const REST: Duration = Duration::from_millis(50);
 
-/// How long what was read may stay here when live input never rests.
+/// The longest time that data stays unflushed when live input never pauses.
 const STAY: Duration = Duration::from_millis(500);
 
 /// The buffer between codec and TLS: four records.
 const OUT: usize = 64 << 10;
 
-/// What a server may say to a sender that wants no receipt, in bytes. It is passed over.
+/// The most bytes that a server may answer to a sender that wants no receipt. They are ignored.
 const CHATTER: usize = 64 << 10;
 
-/// How long the rest of a stream may take after a signal: what was read, its end, and the server's
-/// word on it.
+/// The time for the rest of a stream after a signal: the data that was read, its end, and the
+/// server's answer.
 const STOPPING: Duration = Duration::from_secs(10);
 
-/// A signal that comes again within this time is the same one: timeout(1) sends its own to the
-/// program and to its process group. Nobody types as fast.
+/// A repeated signal within this time is the same one: timeout(1) signals both the program and its
+/// process group. No user types as fast.
 const ECHO: Duration = Duration::from_millis(100);
 
-/// How long it goes unsaid that the server has yet to answer.
+/// The time after which a message says that the server has yet to answer.
 const UNANSWERED: Duration = Duration::from_secs(10);
 
-/// What a missing close_notify means. Other servers may leave it out after every stream.
-const NOT_TAKEN: &str = "a tlsink server sends none for a stream that it did not take whole, and says why where it runs";
+/// The meaning of a missing close_notify. Other servers may omit it after every stream.
+const NOT_TAKEN: &str =
+    "a tlsink server sends it only for a stream that it took whole; its log has the reason";
 
-/// Sends, and waits until the server has said that it has everything.
+/// Sends, and waits until the server confirms that it has everything.
 ///
 /// # Errors
 ///
-/// With what kept it from being sent whole, or from being known to be.
-pub(crate) fn run(args: &Send, say: &Say) -> Result<(), Failure> {
+/// When the stream was not sent whole, or was not confirmed.
+pub(crate) fn run(args: &SendArgs, say: &Say) -> Result<(), Failure> {
     let say = say.with_level(args.level);
-    let encoder = args.encode.encoder(args.compression)?;
+    let encoder = encode::encoder(args.encode, args.compression)?;
     let answer = if args.receipt {
         receipt::LIMIT
     } else {
@@ -71,7 +73,7 @@ pub(crate) fn run(args: &Send, say: &Say) -> Result<(), Failure> {
     let mut signals = signals::handle(signals::unless_ignored([Signal::Term, Signal::Int]))?;
     if let Trust::Anyone = args.trust {
         say.error(&format!(
-            "{}: the server is not verified; whoever answers there gets what is sent",
+            "{}: the server is not verified; any server at this address receives the data",
             args.to
         ));
     }
@@ -90,9 +92,9 @@ pub(crate) fn run(args: &Send, say: &Say) -> Result<(), Failure> {
         {
             let limit = STOPPING.as_secs_f64();
             say.info(&format!(
-                "stopping: up to {limit} s to finish; again to stop now"
+                "stopping: up to {limit} s to finish; a second signal stops now"
             ));
-            // Live input ends here, as if whoever writes it had closed it.
+            // Live input ends here, as if its writer had closed it.
             drop(ending);
             let late = async {
                 Timer::after(STOPPING).await;
@@ -132,38 +134,38 @@ pub(crate) fn run(args: &Send, say: &Say) -> Result<(), Failure> {
 
 /// A stream on its way.
 struct Sending<'a> {
-    args: &'a Send,
+    args: &'a SendArgs,
     sender: Sender<TcpStream>,
     encoder: Box<dyn Encoder>,
     out: Vec<u8>,
     sent: Sent,
 }
 
-/// What was sent so far.
+/// The amounts sent so far, and the checksum.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sent {
     plain: u64,
     encoded: u64,
-    /// Of the plain bytes.
+    /// The checksum of the plain bytes.
     crc32c: u32,
 }
 
-/// What comes first while there is nothing to do.
-enum Next {
-    Piece(Piece),
-    Due,
+/// The next thing to do.
+enum Work {
+    Input(InputPiece),
+    Flush,
 }
 
 impl Sending<'_> {
-    /// Sends it all; what comes out is to be said. When it fails, it is dropped without a
-    /// close_notify, by which the receiver knows that the stream is not whole.
+    /// Sends the input, and returns a message for the user. On failure, the connection is dropped
+    /// without a close_notify, which tells the receiver that the stream is not whole.
     async fn run(mut self, mut input: Input, say: &Say) -> Result<String, Failure> {
         let progress = Progress::new(input.len, say);
-        // Since when, and until when, something may stay in the codec.
+        // The time since which data may be in the codec, and the time by which it must be flushed.
         let mut unflushed: Option<(Instant, Instant)> = None;
         loop {
             match self.next(&mut input, unflushed.map(|(_, due)| due)).await? {
-                Next::Piece(Piece::Bytes(buffer, len)) => {
+                Work::Input(InputPiece::Bytes(buffer, len)) => {
                     let bytes = buffer.get(..len).unwrap_or_default();
                     self.send(bytes).await?;
                     input.give_back(buffer);
@@ -174,8 +176,8 @@ impl Sending<'_> {
                         unflushed = Some((since, (now + REST).min(since + STAY)));
                     }
                 }
-                Next::Piece(Piece::End) => break,
-                Next::Due => {
+                Work::Input(InputPiece::End) => break,
+                Work::Flush => {
                     self.encode(&[], Goal::Flush).await?;
                     let flushed = self.sender.flush().await;
                     flushed.map_err(|error| self.failure(&error))?;
@@ -188,17 +190,17 @@ impl Sending<'_> {
         self.finish(say).await
     }
 
-    async fn next(&mut self, input: &mut Input, due: Option<Instant>) -> Result<Next, Failure> {
+    async fn next(&mut self, input: &mut Input, due: Option<Instant>) -> Result<Work, Failure> {
         let ended = async { Err(self.sender.ended().await) };
-        let piece = async { Ok(input.next().await.map(Next::Piece)) };
+        let piece = async { Ok(input.next().await.map(Work::Input)) };
         let rested = async {
             match due {
                 Some(due) => Timer::at(due).await,
                 None => future::pending().await,
             };
-            Ok(Ok(Next::Due))
+            Ok(Ok(Work::Flush))
         };
-        // An overdue flush comes before further input, which may never cease.
+        // An overdue flush precedes further input, which may never pause.
         let overdue = due.is_some_and(|due| due <= Instant::now());
         let next = match overdue {
             true => ended.or(rested).await,
@@ -232,14 +234,14 @@ impl Sending<'_> {
         }
     }
 
-    /// Ends the stream, and waits for the server's word on it, however long that takes: a slow
-    /// receiver is still at work, and one that has vanished is found out by TCP.
+    /// Ends the stream, and waits for the server's answer without a limit: a slow receiver is still
+    /// at work, and TCP detects one that has vanished.
     async fn finish(mut self, say: &Say) -> Result<String, Failure> {
         let to = &self.args.to;
         let waiting = async {
             Timer::after(UNANSWERED).await;
             say.info(&format!(
-                "{to}: all is sent; waiting for the server to have it"
+                "{to}: everything is sent; waiting for the server to confirm it"
             ));
             future::pending().await
         };
@@ -260,7 +262,7 @@ impl Sending<'_> {
         ))
     }
 
-    /// Compares the receipt with what was sent.
+    /// Compares the receipt with the stream that was sent.
     fn check(&self) -> Result<(), Failure> {
         let to = &self.args.to;
         let answer = self.sender.answer();
@@ -268,17 +270,17 @@ impl Sending<'_> {
             Some(receipt) => receipt,
             None if answer.is_empty() => {
                 return Err(Failure::failed(format!("{to}: the server gave no receipt"))
-                    .hint("it must be one that runs with --receipt"));
+                    .hint("the server must run with --receipt"));
             }
             None => {
                 return Err(Failure::failed(format!(
-                    "{to}: what the server answers is no receipt"
+                    "{to}: the server's answer is not a receipt"
                 )));
             }
         };
-        let crc32c = match receipt.verdict {
-            Verdict::Failed { .. } => return Err(self.failed(&receipt)),
-            Verdict::Whole { crc32c } => crc32c,
+        let crc32c = match receipt.status {
+            ReceiptStatus::Failed { .. } => return Err(self.failed(&receipt)),
+            ReceiptStatus::Whole { crc32c } => crc32c,
         };
         let Sent {
             plain,
@@ -307,33 +309,33 @@ impl Sending<'_> {
         ));
         Err(match self.args.encode {
             Encoding::None if receipt.received == encoded => failure.hint(
-                "it may have decompressed what was compressed before; -d none there does not",
+                "it may have decompressed data that was compressed before; -d none there passes it on",
             ),
             _ => failure,
         })
     }
 
-    /// What to say when the server's receipt is that it does not have everything.
+    /// The failure for a receipt that denies that the server has everything.
     fn failed(&self, receipt: &Receipt) -> Failure {
         let Receipt {
             received,
             delivered,
-            verdict,
+            status,
         } = receipt;
-        let reason = match verdict {
-            Verdict::Failed { reason } => reason,
-            Verdict::Whole { .. } => "it ended early",
+        let reason = match status {
+            ReceiptStatus::Failed { reason } => reason,
+            ReceiptStatus::Whole { .. } => "it ended early",
         };
         Failure::failed(format!(
-            "{}: the server did not take all of it: {reason}; {} received, {delivered} delivered",
+            "{}: the server did not take the whole stream: {reason}; {} received, {delivered} delivered",
             self.args.to,
             Count(*received, "byte")
         ))
     }
 
-    /// What to say when the stream can't go on.
+    /// The failure for a stream that can't go on.
     fn failure(&self, error: &SendError) -> Failure {
-        // A server that refuses what comes says so, and ends the stream.
+        // A server that refuses the stream sends a receipt with the reason, and ends the stream.
         if self.args.receipt
             && let Some(receipt) = Receipt::parse(self.sender.answer())
         {
@@ -344,7 +346,7 @@ impl Sending<'_> {
             SendError::Alert(alert) => connect::alerted(failure, alert, self.args),
             SendError::NoCloseNotify => failure.hint(match self.args.receipt {
                 true => NOT_TAKEN.to_owned(),
-                false => format!("{NOT_TAKEN}; with --receipt on both sides it says so here"),
+                false => format!("{NOT_TAKEN}; with --receipt on both sides, it is shown here too"),
             }),
             _ => failure,
         }

@@ -1,4 +1,4 @@
-//! How far a file has been sent, at the bottom of the terminal.
+//! The progress of sending a file, at the bottom of the terminal.
 
 use std::cell::Cell;
 use std::time::{Duration, Instant};
@@ -6,13 +6,13 @@ use std::time::{Duration, Instant};
 use super::super::bytes::Bytes;
 use super::super::say::Say;
 
-/// How often it is shown at most.
+/// The shortest interval between two updates.
 const INTERVAL: Duration = Duration::from_millis(200);
 
-/// A line that tells how far a file has been sent, or nothing. It is gone when this is dropped.
-pub(crate) struct Progress(Option<Line>);
+/// A line with the progress, or nothing. Dropping it removes the line.
+pub(crate) struct Progress(Option<ProgressLine>);
 
-struct Line {
+struct ProgressLine {
     say: Say,
     /// The length of the file, in bytes.
     len: u64,
@@ -21,9 +21,9 @@ struct Line {
 }
 
 impl Progress {
-    /// For this many bytes, if there is a terminal to show it on and it is known how many.
+    /// A line for this many bytes, if the number is known and there is a terminal.
     pub(crate) fn new(len: Option<u64>, say: &Say) -> Self {
-        Progress(len.filter(|_| say.is_terminal()).map(|len| Line {
+        Progress(len.filter(|_| say.is_terminal()).map(|len| ProgressLine {
             say: say.clone(),
             len,
             start: Instant::now(),
@@ -31,7 +31,7 @@ impl Progress {
         }))
     }
 
-    /// Shows that this many bytes were taken so far.
+    /// Shows that this many bytes have been sent.
     pub(crate) fn set(&self, bytes: u64) {
         let Some(line) = &self.0 else { return };
         let now = Instant::now();
@@ -68,7 +68,7 @@ fn text(bytes: u64, len: u64, elapsed: Duration) -> String {
     )
 }
 
-/// A number of seconds in the largest unit of which there is at least one.
+/// A number of seconds in the largest unit that gives at least one.
 fn time(seconds: f64) -> String {
     match seconds {
         ..60.0 => format!("{seconds:.0} s"),

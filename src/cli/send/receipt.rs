@@ -1,34 +1,35 @@
-//! The receipt that a server gives with `--receipt`: one line of JSON (RFC 8259).
+//! The receipt of a server with `--receipt`: one line of JSON (RFC 8259).
 //!
-//! It is parsed here, as it is one flat object: numbers without sign or fraction, strings, `true`
-//! and `false`. Names that are not known are passed over, so that servers may say more one day.
+//! A parser of our own suffices, as the receipt is one flat object of numbers without sign or
+//! fraction, strings, `true` and `false`. Unknown names are ignored, so that later servers may add
+//! some.
 
 use std::iter::Peekable;
 use std::str::Chars;
 
-/// The most that a receipt may take, in bytes. A reason may quote what was sent.
+/// The longest receipt, in bytes. A reason may quote from the stream.
 pub(crate) const LIMIT: usize = 4096;
 
-/// What the server says that it did with the stream.
+/// The server's account of the stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Receipt {
-    /// Bytes that came, still compressed.
+    /// The compressed bytes that it received.
     pub(crate) received: u64,
-    /// Bytes that went to its output, decompressed.
+    /// The decompressed bytes that it delivered to its output.
     pub(crate) delivered: u64,
-    pub(crate) verdict: Verdict,
+    pub(crate) status: ReceiptStatus,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
-    /// The stream was whole; this is the CRC-32C (RFC 3720, appendix B.4) of what was delivered.
+pub(crate) enum ReceiptStatus {
+    /// The stream was whole; this is the CRC-32C (RFC 3720, appendix B.4) of the delivered bytes.
     Whole { crc32c: u32 },
-    /// It was not, or could not be delivered.
+    /// The stream was not whole, or could not be delivered.
     Failed { reason: String },
 }
 
 impl Receipt {
-    /// Takes the whole answer of a server for a receipt; `None` if it is anything else.
+    /// Parses the whole answer of a server; `None` if it is not a receipt.
     pub(crate) fn parse(answer: &[u8]) -> Option<Self> {
         if answer.len() > LIMIT {
             return None;
@@ -41,18 +42,18 @@ impl Receipt {
         if parser.0.next().is_some() {
             return None;
         }
-        let verdict = match fields.ok? {
-            true => Verdict::Whole {
+        let status = match fields.ok? {
+            true => ReceiptStatus::Whole {
                 crc32c: checksum(&fields.crc32c?)?,
             },
-            false => Verdict::Failed {
+            false => ReceiptStatus::Failed {
                 reason: fields.reason?,
             },
         };
         Some(Receipt {
             received: fields.received?,
             delivered: fields.delivered?,
-            verdict,
+            status,
         })
     }
 }
@@ -81,7 +82,7 @@ enum Value {
 }
 
 impl Fields {
-    /// Takes a field in; one that is there twice, or is of another kind, makes the receipt none.
+    /// Sets a field; `None` if it is repeated, or of the wrong type.
     fn set(&mut self, name: &str, value: Value) -> Option<()> {
         match (name, value) {
             ("ok", Value::Bool(ok)) => once(&mut self.ok, ok),
@@ -223,7 +224,7 @@ mod tests {
         let expected = Receipt {
             received: 26,
             delivered: 6,
-            verdict: Verdict::Whole { crc32c: 0xbeef },
+            status: ReceiptStatus::Whole { crc32c: 0xbeef },
         };
         assert_eq!(Receipt::parse(whole), Some(expected.clone()));
         let with_newline = [whole.as_slice(), b"\n"].concat();
@@ -238,7 +239,7 @@ mod tests {
             Some(Receipt {
                 received: u64::MAX,
                 delivered: 0,
-                verdict: Verdict::Failed {
+                status: ReceiptStatus::Failed {
                     reason: "corrupt (\"\\/\x08\x0c\n\r\té😀é)".to_owned()
                 },
             })

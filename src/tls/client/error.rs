@@ -10,6 +10,7 @@ use super::fingerprint::Fingerprint;
 use super::resolver::ClientCertificateResolver;
 use super::verifier::CertificateFault;
 use crate::count::Count;
+use crate::tls::alert::alert_name;
 use crate::tls::transport::tls_error;
 
 /// The fatal alert (RFC 8446, section 6.2) by which a server ended a stream.
@@ -27,7 +28,7 @@ impl Alert {
         use AlertDescription as Said;
         let asked = resolver.asked.load(Ordering::Relaxed);
         let shown = resolver.shown.load(Ordering::Relaxed);
-        let name = name(alert);
+        let name = alert_name(alert);
         // Servers have many alerts for a missing certificate.
         let misses = matches!(
             alert,
@@ -71,7 +72,9 @@ impl Alert {
             }
             Said::ProtocolVersion => "the server has no version of TLS in common with us",
             Said::UnrecognisedName => "the server has no certificate for this name",
-            Said::BadRecordMac | Said::DecryptError => "what the server got was changed on the way",
+            Said::BadRecordMac | Said::DecryptError => {
+                "the data was changed on its way to the server"
+            }
             Said::InternalError => "the server failed",
             Said::UserCanceled => "the server was told to stop",
             _ => "the server gave up",
@@ -86,25 +89,6 @@ impl Alert {
 impl fmt::Display for Alert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.what)
-    }
-}
-
-/// The alert's name in RFC 8446.
-fn name(alert: AlertDescription) -> String {
-    match alert {
-        AlertDescription::UnknownCA => "unknown_ca".to_owned(),
-        AlertDescription::UnrecognisedName => "unrecognized_name".to_owned(),
-        AlertDescription::Unknown(code) => format!("alert {code}"),
-        alert => {
-            let mut name = String::new();
-            for letter in format!("{alert:?}").chars() {
-                if letter.is_ascii_uppercase() && !name.is_empty() {
-                    name.push('_');
-                }
-                name.push(letter.to_ascii_lowercase());
-            }
-            name
-        }
     }
 }
 
@@ -259,7 +243,7 @@ impl fmt::Display for SendError {
                 f.write_str("the server closed the connection without a close_notify")
             }
             SendError::Reset { what } => write!(f, "the connection broke: {what}"),
-            SendError::Tls { what } => write!(f, "what the server sent is not valid: {what}"),
+            SendError::Tls { what } => write!(f, "the server's data is not valid: {what}"),
             SendError::Answer { limit } => {
                 let limit = Count(*limit as u64, "byte");
                 write!(f, "the server answers with more than {limit}")

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::refusal::Refusal;
+use crate::tls::alert::alert_name;
 use crate::tls::transport::tls_error;
 
 /// The reason why a handshake failed.
@@ -97,6 +98,7 @@ impl From<io::Error> for HandshakeError {
 /// Describes why a handshake failed, for people who have to act on it, and suggests a remedy if
 /// there is one.
 fn describe_tls_error(error: &rustls::Error) -> (String, Option<&'static str>) {
+    use rustls::AlertDescription as Alert;
     use rustls::Error::{
         AlertReceived, DecryptError, InvalidMessage, PeerIncompatible, PeerMisbehaved,
     };
@@ -148,11 +150,23 @@ fn describe_tls_error(error: &rustls::Error) -> (String, Option<&'static str>) {
         PeerMisbehaved(Misbehaved::SignedHandshakeWithUnadvertisedSigScheme) => {
             "the sender signed the handshake by a scheme that was not offered"
         }
-        AlertReceived(alert) => return (format!("the sender gave up: {alert:?}"), None),
+        AlertReceived(alert) => {
+            let name = alert_name(*alert);
+            let what = match alert {
+                Alert::UnknownCA => "does not trust our certificate",
+                Alert::BadCertificate
+                | Alert::CertificateExpired
+                | Alert::CertificateRevoked
+                | Alert::CertificateUnknown
+                | Alert::UnsupportedCertificate => "rejects our certificate",
+                _ => "ended the handshake",
+            };
+            return (format!("the sender {what}: {name}"), None);
+        }
         // In TLS 1.3, OpenSSL sends its alert about a certificate before it encrypts.
         DecryptError => {
-            "what the sender said can't be decrypted; perhaps it gave up, as it does not trust our \
-             certificate"
+            "the sender's message can't be decrypted; it may be an alert, sent because the sender \
+             does not trust our certificate"
         }
         error => return (error.to_string(), None),
     };

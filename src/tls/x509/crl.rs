@@ -159,7 +159,7 @@ fn unusable(der: &[u8], parsed: Option<&TbsCertList>, error: &Error) -> String {
             "it is not of version 2, which openssl ca makes when crl_extensions is set"
         }
         Some(list) if list.next_update.is_none() => {
-            "it has no nextUpdate, so that nobody could tell when it has expired"
+            "it has no nextUpdate, so that its expiry is unknown"
         }
         Some(list) if list.crl_extensions.is_none() => "it has no extensions, such as its number",
         _ => return describe::fault(error).into_owned(),

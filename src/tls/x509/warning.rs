@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::describe::{Day, Summary};
+use crate::count::Count;
 
 /// The hint for a CA whose key can't be used.
 const UNSUPPORTED_CA_KEY: &str = "every sender that it signed for is refused: keys can be RSA of \
@@ -25,6 +26,8 @@ pub enum TlsWarning {
         name: String,
         /// The time of its end.
         end: SystemTime,
+        /// The days (UTC) from the check to its end.
+        days: u64,
     },
     /// A certificate or a CRL has expired.
     Ended {
@@ -88,36 +91,58 @@ impl TlsWarning {
     }
 }
 
+/// What a warning is about: `certificate for NAME`, `CA certificate of NAME`, `CRL of NAME`.
+struct Subject<'a> {
+    what: &'static str,
+    name: &'a str,
+}
+
+impl fmt::Display for Subject<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Subject { what, name } = self;
+        match *what {
+            "certificate" => write!(f, "certificate for {name}"),
+            what => write!(f, "{what} of {name}"),
+        }
+    }
+}
+
 /// The names come from certificates, and are not escaped.
 impl fmt::Display for TlsWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TlsWarning::Ending { what, name, end } => {
-                write!(f, "the {what} of {name} ends on {}", Day(*end))
+            TlsWarning::Ending {
+                what,
+                name,
+                end,
+                days,
+            } => {
+                write!(f, "{} expires on {} ", Subject { what, name }, Day(*end))?;
+                match days {
+                    0 => f.write_str("(today)"),
+                    days => write!(f, "(in {})", Count(*days, "day")),
+                }
             }
             TlsWarning::Ended { what, name, end } => {
-                write!(f, "the {what} of {name} expired on {}", Day(*end))
+                write!(f, "{} expired on {}", Subject { what, name }, Day(*end))
             }
             TlsWarning::NoHostName { name } => {
-                write!(
-                    f,
-                    "the certificate of {name} has no subjectAltName for a host"
-                )
+                write!(f, "certificate for {name} has no subjectAltName for a host")
             }
             TlsWarning::UnsupportedCaKey { name, key, file } => {
-                write!(f, "the key of CA {name}")?;
+                write!(f, "key of CA {name}")?;
                 if let Some(file) = file {
                     write!(f, " in {}", file.display())?;
                 }
                 write!(f, " is {key}, which is not supported")
             }
             TlsWarning::UnknownCrlIssuer { issuer } => {
-                write!(f, "the CRL of {issuer} is from none of the CAs")
+                write!(f, "CRL of {issuer} is from none of the CAs")
             }
             TlsWarning::CrlOfOtherKey { issuer } => {
                 write!(
                     f,
-                    "the CRL of {issuer} is not signed by the key of the CA of that name"
+                    "CRL of {issuer} is not signed by the key of the CA of that name"
                 )
             }
         }
@@ -132,5 +157,16 @@ pub(crate) fn ending(what: &'static str, summary: &Summary, now: SystemTime) -> 
         return Some(TlsWarning::Ended { what, name, end });
     }
     let soon = now.checked_add(SOON).is_some_and(|soon| end < soon);
-    soon.then_some(TlsWarning::Ending { what, name, end })
+    soon.then(|| TlsWarning::Ending {
+        what,
+        name,
+        end,
+        days: day_number(end).saturating_sub(day_number(now)),
+    })
+}
+
+/// The days from 1970-01-01 (UTC) to this time.
+fn day_number(time: SystemTime) -> u64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs() / (24 * 60 * 60)
 }

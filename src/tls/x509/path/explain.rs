@@ -296,11 +296,7 @@ impl<'p, 'a> Explainer<'p, 'a> {
         };
         let is_own = self.chain.len() == 1;
         if is_own && last.is_self_issued() && self.signed(last, last.key) == SignatureCheck::Valid {
-            return self.about(
-                0,
-                Cause::SelfSigned,
-                "is signed by nobody but itself".to_owned(),
-            );
+            return self.about(0, Cause::SelfSigned, "is self-signed".to_owned());
         }
         let ca = named(last.issuer);
         let trusted = self.authorities.anchors().iter();

@@ -59,7 +59,7 @@ pub(crate) fn trusted_certificates(
                     return Err(TlsError::Damaged {
                         what: "CA certificate",
                         line: Some(block.line),
-                        reason: "it is limited in what it is trusted for, which is not supported"
+                        reason: "it is trusted for some uses only, which is not supported"
                             .to_owned(),
                     });
                 }

@@ -2,34 +2,34 @@
 
 /// The options of one command.
 #[derive(Debug)]
-pub(super) struct Options {
+pub(crate) struct Options {
     /// The command, as users type it.
-    pub(super) command: &'static str,
-    /// How users see the options.
-    pub(super) see: &'static str,
-    pub(super) groups: &'static [Group],
+    pub(crate) command: &'static str,
+    /// The command that lists the options.
+    pub(crate) see: &'static str,
+    pub(crate) groups: &'static [Group],
 }
 
 /// Options under one heading.
 #[derive(Debug)]
-pub(super) struct Group {
-    pub(super) title: &'static str,
-    pub(super) options: &'static [Opt],
+pub(crate) struct Group {
+    pub(crate) title: &'static str,
+    pub(crate) options: &'static [Opt],
 }
 
 /// One option.
 #[derive(Debug)]
-pub(super) struct Opt {
+pub(crate) struct Opt {
     /// Its short name, such as `-l`.
-    pub(super) short: Option<&'static str>,
+    pub(crate) short: Option<&'static str>,
     /// Its long name, such as `--listen`.
-    pub(super) long: &'static str,
+    pub(crate) long: &'static str,
     /// The placeholder for its value, such as `FILE`. A flag takes none.
-    pub(super) value: Option<&'static str>,
+    pub(crate) value: Option<&'static str>,
     /// Whether it may be given several times.
-    pub(super) repeatable: bool,
-    /// What it does, in lines that fit beside its name, with its default in brackets.
-    pub(super) about: &'static str,
+    pub(crate) repeatable: bool,
+    /// Its description, in lines that fit beside its name, with its default in brackets.
+    pub(crate) about: &'static str,
 }
 
 const fn flag(long: &'static str, about: &'static str) -> Opt {
@@ -65,34 +65,34 @@ impl Opt {
     }
 
     /// The short name, if there is one, and the long one.
-    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.short.into_iter().chain([self.long])
     }
 }
 
 impl Options {
-    pub(super) fn all(&self) -> impl Iterator<Item = &'static Opt> + use<> {
+    pub(crate) fn all(&self) -> impl Iterator<Item = &'static Opt> + use<> {
         self.groups.iter().flat_map(|group| group.options)
     }
 
-    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
+    pub(crate) fn names(&self) -> impl Iterator<Item = &'static str> + use<> {
         self.all().flat_map(Opt::names)
     }
 
     /// The option with this name, short or long.
-    pub(super) fn find(&self, name: &str) -> Option<&'static Opt> {
+    pub(crate) fn find(&self, name: &str) -> Option<&'static Opt> {
         self.all()
             .find(|option| option.names().any(|own| own == name))
     }
 }
 
 /// The commands that have options of their own.
-pub(super) static COMMANDS: [&Options; 3] = [&LISTEN, &SEND, &CERT];
+pub(crate) static COMMANDS: [&Options; 3] = [&LISTEN, &SEND, &CERT];
 
 const HELP: Opt = flag("--help", "-h is shorter").short("-h");
 const VERSION: Opt = flag("--version", "").short("-V");
 
-pub(super) static LISTEN: Options = Options {
+pub(crate) static LISTEN: Options = Options {
     command: "tlsink listen",
     see: "see tlsink --help",
     groups: &[
@@ -111,15 +111,24 @@ pub(super) static LISTEN: Options = Options {
                 value(
                     "--max-connections",
                     "N",
-                    "further ones wait in the backlog\n\
+                    "open connections; further ones wait in the backlog\n\
                      [10000, or what the file limit allows]",
                 ),
-                value("--max-per-ip", "N", "of them from one address [no limit]"),
-                value("--handshake-timeout", "TIME", "0 is never [10]"),
+                value(
+                    "--max-per-ip",
+                    "N",
+                    "connections from one address [no limit]",
+                ),
+                value(
+                    "--handshake-timeout",
+                    "TIME",
+                    "longest handshake; 0 is no limit [10]",
+                ),
                 value(
                     "--idle-timeout",
                     "TIME",
-                    "0 is never (TCP keep-alive is always on) [0]",
+                    "longest silence; 0 is no limit [0]; TCP keep-alive is\n\
+                     always on",
                 ),
                 flag(
                     "--once",
@@ -168,14 +177,15 @@ pub(super) static LISTEN: Options = Options {
                 value(
                     "--allow-client",
                     "NAME",
-                    "let in only this name; repeatable; *.SUFFIX is every\n\
+                    "accept only this name; repeatable; *.SUFFIX is every\n\
                      DNS name below SUFFIX [every verified sender]",
                 )
                 .repeatable(),
                 value(
                     "--crl",
                     "FILE",
-                    "refuse what this list revokes, PEM or DER; repeatable",
+                    "refuse the certificates that this list revokes; PEM\n\
+                     or DER; repeatable",
                 )
                 .repeatable(),
                 value("--tls-min", "VERSION", "1.2 or 1.3 [1.2]"),
@@ -203,7 +213,7 @@ pub(super) static LISTEN: Options = Options {
                 value(
                     "--max-memory",
                     "SIZE",
-                    "windows, unfinished lines and chunks together [1G]",
+                    "memory for windows, unfinished lines and chunks [1G]",
                 ),
             ],
         },
@@ -223,7 +233,7 @@ pub(super) static LISTEN: Options = Options {
                     "--output",
                     "FILE",
                     "append to FILE, - is standard output; lines and json\n\
-                     first end the line in whose middle it ends [-]",
+                     first end an unfinished line in FILE [-]",
                 )
                 .short("-o"),
                 flag(
@@ -239,7 +249,7 @@ pub(super) static LISTEN: Options = Options {
                 value(
                     "--name",
                     "TEMPLATE",
-                    "what these are called; {time}, {peer}, {port},\n\
+                    "names of these files; {time}, {peer}, {port},\n\
                      {client} and {conn} are filled in\n\
                      [{time}-{peer}-{conn}]",
                 ),
@@ -249,7 +259,7 @@ pub(super) static LISTEN: Options = Options {
         Group {
             title: "Running",
             options: &[
-                value("--threads", "N", "threads that shake hands [one per core]"),
+                value("--threads", "N", "handshake threads [one per core]"),
                 value(
                     "--lanes",
                     "N",
@@ -258,7 +268,7 @@ pub(super) static LISTEN: Options = Options {
                 value(
                     "--drain",
                     "TIME",
-                    "how long open streams may go on after a signal [10]",
+                    "time for open streams to end after a signal [10]",
                 ),
                 flag(
                     "--stats",
@@ -268,10 +278,10 @@ pub(super) static LISTEN: Options = Options {
                     "--timestamps",
                     "put the time (UTC) before each line on standard error",
                 ),
-                flag("--verbose", "also say each open and each health check").short("-v"),
+                flag("--verbose", "also log each open and each health check").short("-v"),
                 flag(
                     "--quiet",
-                    "say only errors, refused senders, and streams that\n\
+                    "log only errors, refused senders, and streams that\n\
                      were not clean",
                 )
                 .short("-q"),
@@ -282,7 +292,7 @@ pub(super) static LISTEN: Options = Options {
     ],
 };
 
-pub(super) static SEND: Options = Options {
+pub(crate) static SEND: Options = Options {
     command: "tlsink send",
     see: "see tlsink send --help",
     groups: &[
@@ -293,7 +303,7 @@ pub(super) static SEND: Options = Options {
                 value(
                     "--level",
                     "N",
-                    "zstd 1 to 19, gzip and zlib 1 to 9 [its usual one]",
+                    "zstd 1 to 19, gzip and zlib 1 to 9 [its default]",
                 ),
             ],
         },
@@ -304,19 +314,19 @@ pub(super) static SEND: Options = Options {
                     "--ca",
                     "FILE",
                     "verify it by the CA certificates in FILE\n\
-                     [by those that this system trusts]",
+                     [those that this system trusts]",
                 ),
                 value(
                     "--fingerprint",
                     "SHA256",
-                    "take the one certificate with this fingerprint, as\n\
-                     tlsink and openssl x509 print it, and no other",
+                    "accept only the certificate with this fingerprint, as\n\
+                     tlsink and openssl x509 print it",
                 ),
                 flag("--insecure", "verify nothing"),
                 value(
                     "--name",
                     "NAME",
-                    "its name, where its certificate has another [HOST]",
+                    "its name, if its certificate has another [HOST]",
                 ),
             ],
         },
@@ -326,7 +336,7 @@ pub(super) static SEND: Options = Options {
                 value(
                     "--cert",
                     "FILE",
-                    "certificate chain, PEM, for servers that want one",
+                    "certificate chain, PEM, for servers that ask for one",
                 )
                 .short("-c"),
                 value(
@@ -348,14 +358,14 @@ pub(super) static SEND: Options = Options {
                 value(
                     "--retry",
                     "N",
-                    "further tries to connect, before anything is sent [0]",
+                    "further tries to connect, before any data is sent [0]",
                 ),
                 flag(
                     "--timestamps",
                     "put the time (UTC) before each line on standard error",
                 ),
-                flag("--verbose", "also say which address was connected to").short("-v"),
-                flag("--quiet", "say only errors").short("-q"),
+                flag("--verbose", "also log the address that was connected to").short("-v"),
+                flag("--quiet", "log only errors").short("-q"),
                 HELP,
                 VERSION,
             ],
@@ -363,14 +373,14 @@ pub(super) static SEND: Options = Options {
     ],
 };
 
-pub(super) static CERT: Options = Options {
+pub(crate) static CERT: Options = Options {
     command: "tlsink cert",
     see: "see tlsink cert --help",
     groups: &[PLAIN],
 };
 
 /// The options of `tlsink help` and `tlsink version`.
-pub(super) static ANSWERS: Options = Options {
+pub(crate) static ANSWERS: Options = Options {
     command: "tlsink help",
     see: "see tlsink --help",
     groups: &[PLAIN],
@@ -403,7 +413,7 @@ mod tests {
         }
     }
 
-    /// Splitting relies on it.
+    /// Splitting relies on this.
     #[test]
     fn names_are_unique_and_of_the_usual_shape() {
         for options in COMMANDS {

@@ -1,11 +1,11 @@
 //! A lane: a thread on which streams are received, decoded and printed.
 //!
-//! The tasks of its connections run where their sink does, and take turns with it. So what was read
-//! is printed while it is in the core's cache, and no thread waits for another. When the output
-//! blocks, nothing more is read from those streams; handshakes, signals and other lanes go on.
+//! The tasks of its connections run beside their sink, and take turns with it. So data is printed
+//! while it is in the cache of the core that read it, and no thread waits for another. While the
+//! output blocks, those streams are not read; handshakes, signals and other lanes go on.
 //!
-//! Small records that come one by one are waited for one by one, unless they come too fast for that:
-//! then the lane lets them gather.
+//! A lane wakes for each small record, unless they arrive too fast for that: then it lets them
+//! gather.
 
 use std::convert::Infallible;
 use std::pin::pin;
@@ -14,54 +14,56 @@ use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use async_channel::Sender;
 use futures_lite::future;
 use smol::Executor;
-use tlsink::{Output, Server, Sink};
+use tlsink::{Output, OutputError, Server, Sink, Totals};
 
-use super::control::Event;
-use super::{Failure, start_thread};
+use super::super::{Failure, start_thread};
 
-/// How many tasks run before the sink has its turn. What they have read by then, at most a mebibyte,
-/// is printed before more is read.
+/// The tasks that run before the sink takes its turn. Their data, at most a mebibyte, is printed
+/// before more is read.
 const TASKS: usize = 4;
 
 /// Turns of tasks and sink before the thread looks at sockets and timers, which takes several system
 /// calls. Other threads look at them too.
 const ROUNDS: usize = 64;
 
-/// How long to let small pieces gather, at least, where they come one right after another. The system
-/// makes it some 90 µs. Each wait costs more than the piece that it was for.
+/// The shortest rest in which small pieces gather, where they follow one another closely. The
+/// system extends it to some 90 µs. Without it, each wait costs more than the piece that it was
+/// for.
 const REST: Duration = Duration::from_micros(25);
 
-/// After so many pieces in a row it rests.
+/// The number of consecutive pieces after which a lane rests.
 const PIECES: u32 = 8;
 
-/// What a full record holds, in bytes (RFC 8446, section 5.1). So much is no piece: to rest would only
-/// stop who sends as fast as this side reads.
+/// The bytes of a full record (RFC 8446, section 5.1). At this size, a rest would only throttle a
+/// sender that keeps pace with us.
 const RECORD: u64 = 16 * 1024;
 
-/// So much is no more than pieces that gathered in a rest, in bytes, and less than a socket has room
-/// for: nobody was stopped by it.
+/// The most bytes that count as pieces gathered in a rest. A socket has room for more, so the rest
+/// stopped no sender.
 const GATHERED: u64 = 64 * 1024;
 
-/// Where the tasks of a lane's connections are spawned.
-pub(crate) type Tasks = Arc<Executor<'static>>;
+/// Runs the tasks of a lane's connections.
+pub(crate) type LaneExecutor = Arc<Executor<'static>>;
 
-/// Starts a lane that prints what `sink` receives, and tells when that has ended.
+/// Starts a lane that prints the streams of `sink`, and calls `on_end` once the sink has ended.
+///
+/// # Errors
+///
+/// When no thread can be started.
 pub(crate) fn start(
     sink: Sink,
     output: impl Output + Send + 'static,
     server: Server,
-    events: Sender<Event>,
-) -> Result<Tasks, Failure> {
-    let tasks = Tasks::default();
+    on_end: impl FnOnce(Result<Totals, OutputError>) + Send + 'static,
+) -> Result<LaneExecutor, Failure> {
+    let tasks = LaneExecutor::default();
     let running = Arc::clone(&tasks);
     start_thread("lane", move || {
         let printing = async move {
-            // Nobody is left to tell once the program is ending.
-            let _ = events.try_send(Event::Lane(sink.run(output).await));
-            // The connections have yet to hear of it.
+            on_end(sink.run(output).await);
+            // The tasks of the connections have to run on: they learn of the end from the sink.
             future::pending().await
         };
         match smol::block_on(take_turns(&running, printing, &server)) {}
@@ -89,7 +91,7 @@ async fn take_turns(
                 return Poll::Ready(never);
             }
             if (0..TASKS).take_while(|_| tasks.try_tick()).count() == 0 {
-                // What other lanes received is in it. They make this one less patient, no more.
+                // The total includes other lanes, which make this one less patient, no more.
                 if pace.is_hasty(server.totals().received) {
                     thread::sleep(REST);
                 }
@@ -97,21 +99,21 @@ async fn take_turns(
                 break;
             }
         }
-        // Wakes this thread for the next task.
+        // This wakes the thread for the next task.
         waiting.as_mut().poll(cx)
     })
     .await
 }
 
-/// How a lane's waits went.
+/// The waits of a lane, and the data that ended them.
 struct Pace {
-    /// Since when it waits.
+    /// The start of the wait.
     since: Instant,
     /// Whether the last wait was short.
     short: bool,
-    /// What had been received when it waited last, in bytes.
+    /// The bytes received before the last wait.
     received: u64,
-    /// Short waits in a row, each for one piece, or for those of a rest.
+    /// Consecutive short waits, each for one piece, or for the pieces of a rest.
     pieces: u32,
 }
 
@@ -125,7 +127,7 @@ impl Pace {
         }
     }
 
-    /// Before a wait: whether to rest first.
+    /// Whether to rest before this wait.
     fn is_hasty(&mut self, received: u64) -> bool {
         let came = received.saturating_sub(self.received);
         self.received = received;
@@ -140,7 +142,7 @@ impl Pace {
         self.rests()
     }
 
-    /// Whether so many pieces have come in a row that it rests between them.
+    /// Whether enough consecutive pieces have come to rest between them.
     fn rests(&self) -> bool {
         self.pieces >= PIECES
     }
@@ -158,7 +160,7 @@ impl Pace {
 mod tests {
     use super::*;
 
-    /// What is received before each wait, and whether there is a rest then.
+    /// Whether there is a rest before each wait, given the bytes received before it.
     fn rests(short: bool, came: impl IntoIterator<Item = u64>) -> Vec<bool> {
         let mut pace = Pace::new();
         pace.short = short;

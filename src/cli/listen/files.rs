@@ -1,4 +1,4 @@
-//! A file for each connection: opening the directory, and saying which file it is.
+//! A file for each connection: opening the directory, and logging the files.
 
 use std::fs::File;
 use std::io;
@@ -6,15 +6,15 @@ use std::io;
 use tlsink::output::{Files, label};
 use tlsink::{Conn, End, Output};
 
-use super::Failure;
-use super::args::Directory;
-use super::say::Say;
+use super::super::Failure;
+use super::super::args::Directory;
+use super::super::say::Say;
 
-/// Makes files in a directory, which can be written to, and synced if that is wanted.
+/// Opens the directory, and checks that files can be created in it, and synced if that is wanted.
 ///
 /// # Errors
 ///
-/// With what is in the way, for the user.
+/// When files can't be created or synced there.
 pub(crate) fn open(directory: &Directory) -> Result<Files, Failure> {
     let path = &directory.path;
     let files = Files::new(path).map_err(|error| {
@@ -31,31 +31,31 @@ pub(crate) fn open(directory: &Directory) -> Result<Files, Failure> {
         }
     })?;
     if directory.sync {
-        // Better now than when the first stream is there.
+        // An error is better found now than by the first stream.
         let synced = File::open(path).and_then(|opened| opened.sync_all());
         synced.map_err(|error| {
             Failure::misused(format!("can't sync {}: {error}", path.display()))
-                .hint("--sync needs a directory that can be read, on a file system that can do it")
+                .hint("--sync needs a readable directory, on a file system that supports it")
         })?;
     }
     Ok(files.name(directory.name.clone()).sync(directory.sync))
 }
 
-/// Files of which each is said when it is made.
+/// Logs each file when it is created.
 #[derive(Clone)]
-pub(crate) struct Naming {
+pub(crate) struct LoggedFiles {
     pub(crate) files: Files,
     pub(crate) say: Say,
 }
 
-impl Output for Naming {
+impl Output for LoggedFiles {
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
         let done = self.files.data(connection, bytes);
         let is_first = connection.delivered() == bytes.len() as u64;
         if is_first && let Some(path) = self.files.path(connection.id()) {
             let peer = label(connection.peer());
             self.say
-                .detail(|| format!("{peer}: into {}", path.display()));
+                .detail(|| format!("{peer}: writing to {}", path.display()));
         }
         done
     }

@@ -1,7 +1,7 @@
-//! Refused senders in the output, as `--format json` has them.
+//! Writes refused senders to the output, as `--format json` does.
 //!
-//! A refusal comes from a thread that shakes hands, which must not wait for the output. So it is
-//! left here, and a lane writes it, which may wait.
+//! A refusal comes from a handshake thread, which must not wait for the output. It is queued here,
+//! and a lane, which may wait, writes it.
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,112 +10,110 @@ use async_channel::Sender;
 use tlsink::Report;
 use tlsink::output::Json;
 
-use super::control::Event;
-use super::lane::Tasks;
-use super::output::Target;
-use super::probes::{OTHER_REASONS, REASONS};
+use super::lane::LaneExecutor;
+use super::reason::{OTHER_REASONS, REASONS};
+use super::target::Target;
 
-/// Refusals that wait to be written, at most; further ones are counted by their reasons. More than
-/// come in ten seconds at the rate of [`Probes`](super::probes::Probes), in which any output that is
-/// read at all takes some.
-const WAITING: usize = 256;
+/// The most refusals in the queue; further ones are counted by their reasons. At the rate of
+/// [`RateLimitedLog`](super::rate_limited_log::RateLimitedLog), this is more than come in ten
+/// seconds, in which any output that is read at all takes some.
+const MAX_PENDING: usize = 256;
 
 /// Writes refusals to the output that lanes share.
 pub(crate) struct Journal {
     json: Json<Target>,
-    lane: Tasks,
-    events: Sender<Event>,
-    /// The program does not end before this is gone, and so not before all is written.
+    lane: LaneExecutor,
+    on_error: Box<dyn Fn(io::Error) + Send + Sync>,
+    /// Keeps the program from ending before the queue is written.
     _running: Sender<Report>,
-    waiting: Mutex<Waiting>,
+    pending: Mutex<Pending>,
 }
 
 #[derive(Default)]
-struct Waiting {
+struct Pending {
     refused: Vec<Report>,
-    /// How many more there were, by reason.
+    /// The numbers of further refusals, by reason.
     more: Vec<(String, u64)>,
     /// A lane has been asked to write.
     asked: bool,
 }
 
 impl Journal {
-    /// Writes on this lane, and tells when that fails.
+    /// Writes on this lane, and calls `on_error` when the output fails.
     pub(crate) fn new(
         json: Json<Target>,
-        lane: Tasks,
-        events: Sender<Event>,
+        lane: LaneExecutor,
+        on_error: impl Fn(io::Error) + Send + Sync + 'static,
         running: Sender<Report>,
     ) -> Arc<Self> {
         Arc::new(Journal {
             json,
             lane,
-            events,
+            on_error: Box::new(on_error),
             _running: running,
-            waiting: Mutex::default(),
+            pending: Mutex::default(),
         })
     }
 
-    /// Leaves a refusal to be written, whose reason is this without what it quotes.
+    /// Queues a refusal. `reason` is its reason without quotations and numbers.
     pub(crate) fn refused(self: &Arc<Self>, report: &Report, reason: &str) {
-        let mut waiting = self.lock();
-        if waiting.refused.len() < WAITING {
-            waiting.refused.push(report.clone());
+        let mut pending = self.lock();
+        if pending.refused.len() < MAX_PENDING {
+            pending.refused.push(report.clone());
         } else {
-            waiting.count(reason, 1);
+            pending.count(reason, 1);
         }
-        self.ask(waiting);
+        self.ask(pending);
     }
 
-    /// Leaves a count of further ones to be written.
+    /// Queues a number of further refusals.
     pub(crate) fn more(self: &Arc<Self>, reason: &str, more: u64) {
-        let mut waiting = self.lock();
-        waiting.count(reason, more);
-        self.ask(waiting);
+        let mut pending = self.lock();
+        pending.count(reason, more);
+        self.ask(pending);
     }
 
-    fn ask(self: &Arc<Self>, mut waiting: MutexGuard<'_, Waiting>) {
-        if !std::mem::replace(&mut waiting.asked, true) {
+    fn ask(self: &Arc<Self>, mut pending: MutexGuard<'_, Pending>) {
+        if !std::mem::replace(&mut pending.asked, true) {
             let this = Arc::clone(self);
             let writing = async move {
                 if let Err(error) = this.write() {
-                    // Nobody is left to tell once the program is ending.
-                    let _ = this.events.try_send(Event::Unwritten(error));
+                    (this.on_error)(error);
                 }
             };
             self.lane.spawn(writing).detach();
         }
     }
 
-    /// Writes what has been left. After an error nothing more is written.
+    /// Writes the queue. After an error, nothing more is written.
     fn write(&self) -> io::Result<()> {
         loop {
-            let waiting = {
-                let mut waiting = self.lock();
-                if waiting.refused.is_empty() && waiting.more.is_empty() {
-                    waiting.asked = false;
+            let pending = {
+                let mut pending = self.lock();
+                if pending.refused.is_empty() && pending.more.is_empty() {
+                    pending.asked = false;
                     return Ok(());
                 }
-                let left = std::mem::take(&mut *waiting);
-                waiting.asked = true;
+                let left = std::mem::take(&mut *pending);
+                pending.asked = true;
                 left
             };
-            for report in &waiting.refused {
+            for report in &pending.refused {
                 self.json.refused(report)?;
             }
-            for (reason, more) in &waiting.more {
+            for (reason, more) in &pending.more {
                 self.json.refused_more(reason, *more)?;
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
+    fn lock(&self) -> MutexGuard<'_, Pending> {
         // Nothing panics while it holds this.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Waiting {
+impl Pending {
     fn count(&mut self, mut reason: &str, more: u64) {
         let mut place = self.more.iter().position(|(one, _)| one == reason);
         if place.is_none() && self.more.len() >= REASONS {
@@ -136,7 +134,7 @@ mod tests {
     use futures_lite::io::Cursor;
     use tlsink::{Peer, Server};
 
-    use super::super::output::Form;
+    use super::super::target::Form;
 
     use super::*;
 
@@ -144,37 +142,36 @@ mod tests {
     fn what_waits_for_the_output_is_bounded_and_nothing_of_it_is_uncounted() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let json = Json::new(Target::append(file.path(), Form::Lines).unwrap());
-        let lane = Tasks::default();
-        let (events, _) = async_channel::unbounded();
+        let lane = LaneExecutor::default();
         let (running, ran) = async_channel::unbounded();
-        let journal = Journal::new(json, Arc::clone(&lane), events, running);
+        let journal = Journal::new(json, Arc::clone(&lane), |error| panic!("{error}"), running);
 
         // This server takes nothing, as it has no certificate.
         let (server, _sink) = Server::builder().build().unwrap();
         let io = Cursor::new(Vec::new());
         let report = smol::block_on(server.connection(io, Peer::label("peer")));
-        for _ in 0..WAITING + 44 {
+        for _ in 0..MAX_PENDING + 44 {
             journal.refused(&report, "no certificate");
         }
         journal.more("no certificate", 7);
         for number in 0..REASONS * 2 {
             journal.more(&"x".repeat(number), 1);
         }
-        assert_eq!(journal.lock().refused.len(), WAITING);
+        assert_eq!(journal.lock().refused.len(), MAX_PENDING);
         assert_eq!(journal.lock().more.len(), REASONS + 1);
 
-        // Nobody waits for it any more, and yet it is written before the program ends.
+        // The journal is dropped, yet the queue is written before the program ends.
         drop(journal);
         assert!(!ran.is_closed());
         while lane.try_tick() {}
         assert!(ran.is_closed());
         let written = fs::read_to_string(file.path()).unwrap();
         let lines: Vec<&str> = written.lines().collect();
-        assert_eq!(lines.len(), WAITING + REASONS + 1);
+        assert_eq!(lines.len(), MAX_PENDING + REASONS + 1);
         for (ending, lines_with_it) in [
             (
                 r#","peer":"peer","reason":"this server has no certificate"}"#,
-                WAITING,
+                MAX_PENDING,
             ),
             (r#","reason":"no certificate","more":51}"#, 1),
             (&format!(r#","reason":"{OTHER_REASONS}","more":65}}"#), 1),

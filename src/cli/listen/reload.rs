@@ -1,5 +1,5 @@
-//! Loading certificates, keys, CAs and CRLs again, when asked to and when a file changes; and opening
-//! the output file anew, when asked to.
+//! Reloads certificates, keys, CAs and CRLs, on request and when a file changes, and reopens the
+//! output file on request.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt;
@@ -8,46 +8,46 @@ use std::time::{Duration, Instant};
 
 use tlsink::Tls;
 
-use super::level::Level;
-use super::material::Material;
-use super::output::Reopen;
-use super::say::Say;
-use super::{Failure, start_thread};
+use super::super::level::Level;
+use super::super::say::Say;
+use super::super::{Failure, start_thread};
+use super::credentials::Credentials;
+use super::target::Reopen;
 
-/// How often the files are looked at. This sees what notifications do not tell of, such as a link
-/// to a folder that is made to lead elsewhere, and works on every file system.
+/// The interval at which the files are checked. Polling sees changes that notifications miss, such
+/// as a new target of a symbolic link to a folder, and works on every file system.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long a change may go on before what there is then is loaded. A key is seldom written in the
-/// same moment as its certificate.
+/// The longest time that files may keep changing before they are loaded. A key is seldom written at
+/// the same moment as its certificate.
 const SETTLE: Duration = Duration::from_secs(3);
 
-/// Asks for everything to be loaded and opened again.
+/// Requests that everything is reloaded and reopened.
 pub(crate) struct Reload(SyncSender<()>);
 
 impl Reload {
-    /// Loads what TLS is made of. If there are files, they are loaded again whenever one of them
-    /// changes, and when that is [requested](Self::request); then the output is opened anew too.
+    /// Loads the credentials. If they are in files, they are loaded again whenever a file changes,
+    /// and on [request](Self::request), which also reopens the output.
     ///
     /// # Errors
     ///
-    /// With what can't be used.
+    /// With the first file that can't be used.
     pub(crate) fn start(
-        material: Material,
+        credentials: Credentials,
         output: Option<Reopen>,
         say: &Say,
     ) -> Result<(Tls, Option<Self>), Failure> {
-        // Looked at first: what changes from here on is loaded again.
-        let stamps = stamps(&material);
-        let tls = material.load()?;
+        // Stamped first: a change from here on causes a reload.
+        let stamps = stamps(&credentials);
+        let tls = credentials.load()?;
         warn(&tls, say);
         if stamps.is_empty() && output.is_none() {
             return Ok((tls, None));
         }
-        // One that is waiting is as good as two.
+        // One pending request is enough.
         let (requests, requested) = mpsc::sync_channel(1);
         let watcher = Watcher {
-            material,
+            credentials,
             output,
             tls: tls.clone(),
             say: say.clone(),
@@ -63,7 +63,7 @@ impl Reload {
 }
 
 struct Watcher {
-    material: Material,
+    credentials: Credentials,
     output: Option<Reopen>,
     tls: Tls,
     say: Say,
@@ -71,7 +71,7 @@ struct Watcher {
     loaded: Vec<Stamp>,
 }
 
-/// What shows that a file is another one, or was written to; `None` if there is none.
+/// The properties that change when a file is replaced or written to; `None` if it is missing.
 type Stamp = Option<(u64, u64, u64, [i64; 4])>;
 
 impl Watcher {
@@ -87,7 +87,7 @@ impl Watcher {
                 Err(RecvTimeoutError::Timeout) => false,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
-            let now = stamps(&self.material);
+            let now = stamps(&self.credentials);
             let settled = now == last;
             last.clone_from(&now);
             if now == self.loaded && !asked {
@@ -111,7 +111,7 @@ impl Watcher {
             Err(error) => self.say.line(
                 Level::Error,
                 &format!("can't reopen {shown}: {error}"),
-                Some("what was open before stays in use, whatever it is called now"),
+                Some("the old file stays in use, under its new name if it was renamed"),
             ),
         }
     }
@@ -120,7 +120,7 @@ impl Watcher {
         if self.loaded.is_empty() {
             return;
         }
-        match self.material.load() {
+        match self.credentials.load() {
             Ok(tls) => {
                 self.tls.replace(&tls);
                 self.say.info("certificates reloaded");
@@ -128,22 +128,22 @@ impl Watcher {
             }
             Err(failure) => self.say.line(
                 Level::Error,
-                &format!("{}; what was loaded before stays in use", failure.what),
+                &format!("{}; the old credentials stay in use", failure.what),
                 failure.hint.as_deref(),
             ),
         }
     }
 }
 
-/// Says what is allowed, but better known.
+/// Says the warnings: faults that are allowed, but that the operator should know of.
 fn warn(tls: &Tls, say: &Say) {
     for warning in tls.warnings() {
         say.line(Level::Error, &warning.to_string(), warning.hint());
     }
 }
 
-fn stamps(material: &Material) -> Vec<Stamp> {
-    material
+fn stamps(credentials: &Credentials) -> Vec<Stamp> {
+    credentials
         .files()
         .map(|path| fs::metadata(path).ok().as_ref().map(stamp))
         .collect()

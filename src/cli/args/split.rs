@@ -2,71 +2,31 @@
 //! option takes every form: `--name VALUE`, `--name=VALUE`, `-n VALUE`, `-nVALUE`, flags combined
 //! as in `-qv`, and `--` behind the last option.
 
-use std::convert::Infallible;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 
-use pico_args::Arguments;
-
-use super::Failure;
+use super::super::Failure;
+use super::given::{self, Given};
 use super::options::{COMMANDS, Opt, Options};
 use super::suggest;
 
-/// What the arguments of a command are.
+/// The arguments of a command, split.
 pub(super) struct Split {
     pub(super) given: Given,
     /// The arguments that are neither options nor their values, in order.
     pub(super) free: Vec<OsString>,
-    /// A text that the user asked for, whatever else was given.
+    /// A text that the user asked for, even among wrong arguments.
     pub(super) asked: Option<Asked>,
-    /// The first thing that is wrong.
+    /// The first error.
     pub(super) error: Option<Failure>,
 }
 
-/// The texts that options ask for. A later one in this list wins over those before it.
+/// The texts that options request. A later one in this list takes precedence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Asked {
     Version,
     ShortHelp,
     LongHelp,
-}
-
-/// The options that were given.
-pub(super) struct Given {
-    /// Long names alone, each followed by its value, if it takes one. Each value has [`MARK`]
-    /// before it.
-    arguments: Arguments,
-    options: &'static Options,
-}
-
-/// Stands before each value. No option's name begins with it, so that no value is taken for an
-/// option.
-const MARK: u8 = b'=';
-
-impl Given {
-    /// Whether a flag is given.
-    pub(super) fn flag(&mut self, long: &'static str) -> bool {
-        debug_assert!(self.options.find(long).is_some_and(|o| o.value.is_none()));
-        self.arguments.contains(long)
-    }
-
-    /// The next value of an option, if there is one. It is not empty.
-    pub(super) fn value(&mut self, long: &'static str) -> Option<OsString> {
-        debug_assert!(self.options.find(long).is_some_and(|o| o.value.is_some()));
-        let value = |marked: &OsStr| {
-            let value = marked.as_bytes().strip_prefix(&[MARK]).unwrap_or_default();
-            Ok::<_, Infallible>(OsStr::from_bytes(value).to_owned())
-        };
-        let found = self.arguments.opt_value_from_os_str(long, value);
-        // There is a value behind each name.
-        found.unwrap_or_default()
-    }
-
-    /// Ends the parsing of options. Each option in the table must have been asked for.
-    pub(super) fn finish(self) {
-        let left = self.arguments.finish();
-        debug_assert!(left.is_empty(), "{left:?} is in the table, and not parsed");
-    }
 }
 
 impl Split {
@@ -99,10 +59,7 @@ impl Split {
             error = error.or(result.err());
         }
         Split {
-            given: Given {
-                arguments: Arguments::from_vec(splitter.words),
-                options,
-            },
+            given: Given::new(splitter.words, options),
             free,
             asked: splitter.asked,
             error,
@@ -115,7 +72,7 @@ struct Splitter<I: Iterator<Item = OsString>> {
     rest: std::iter::Peekable<I>,
     /// See [`Given`].
     words: Vec<OsString>,
-    /// The long names of what was given.
+    /// The long names of the given options.
     seen: Vec<&'static str>,
     asked: Option<Asked>,
 }
@@ -137,7 +94,7 @@ impl<I: Iterator<Item = OsString>> Splitter<I> {
         let bytes = argument.as_bytes();
         let (whole, _) = split_at_equals(bytes);
         let whole = String::from_utf8_lossy(whole);
-        // `-once` would be `--output nce`, and nobody means that. `-ca` may well be `--cert a`.
+        // `-once` would be `--output nce`, which no user means. `-ca` may well be `--cert a`.
         if whole.len() > 3 && self.options.find(&format!("-{whole}")).is_some() {
             return Err(Failure::misused(format!("unknown option {whole}"))
                 .hint(format!("did you mean -{whole}?")));
@@ -165,8 +122,7 @@ impl<I: Iterator<Item = OsString>> Splitter<I> {
         Ok(())
     }
 
-    /// Takes an option that was given by this name, with the value that is part of the same
-    /// argument, if there is one.
+    /// Takes an option that was given by this name, with the value attached to it, if there is one.
     fn take(
         &mut self,
         option: &'static Opt,
@@ -196,9 +152,7 @@ impl<I: Iterator<Item = OsString>> Splitter<I> {
         self.seen.push(option.long);
         self.words.push(option.long.into());
         if let Some(value) = value {
-            let mut marked = vec![MARK];
-            marked.extend_from_slice(value.as_bytes());
-            self.words.push(OsString::from_vec(marked));
+            self.words.push(given::marked(&value));
         }
         Ok(())
     }
@@ -222,8 +176,8 @@ impl<I: Iterator<Item = OsString>> Splitter<I> {
     }
 }
 
-/// Whether an argument is not taken for the value of the option before it. A hyphen alone can be
-/// one, and so can a negative number.
+/// Whether an argument can't be the value of the option before it. A lone hyphen can, and so can a
+/// negative number.
 fn looks_like_an_option(argument: &OsStr) -> bool {
     match argument.as_bytes() {
         [b'-', next, ..] => !next.is_ascii_digit() && *next != b'.',
@@ -239,6 +193,8 @@ fn split_at_equals(argument: &[u8]) -> (&[u8], Option<&[u8]>) {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
     use super::super::options::{LISTEN, SEND};
     use super::*;
 
@@ -336,6 +292,6 @@ mod tests {
     fn words(arguments: &str) -> Vec<OsString> {
         let split = split(arguments, &LISTEN);
         assert!(split.error.is_none(), "{arguments}");
-        split.given.arguments.finish()
+        split.given.into_words()
     }
 }

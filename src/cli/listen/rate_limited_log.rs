@@ -1,6 +1,6 @@
-//! Connections that were never established: what is said of them, and written. Anybody can make any
-//! number of them, and a flood must not fill a disk: there are a few lines each second, at least one
-//! for each reason, then counts.
+//! A log of connections that were never established, for people and for the output. Anybody can
+//! make any number of them, and a flood must not fill a disk: each second has a few lines, at least
+//! one for each reason, and counts of the rest.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,29 +9,23 @@ use smol::{Executor, Timer};
 use tlsink::Report;
 use tlsink::output::label;
 
-use super::accept::hint;
-use super::count::Count;
+use super::super::count::Count;
+use super::super::level::Level;
+use super::super::say::Say;
+use super::hint::hint;
 use super::journal::Journal;
-use super::level::Level;
-use super::say::Say;
+use super::reason::{OTHER_REASONS, REASONS, without_particulars};
 
-/// Lines in one [`PERIOD`]. Beyond them each reason has one, if it has none yet.
+/// Lines in one [`PERIOD`]. Beyond them, each reason without a line gets one.
 const LINES: u64 = 10;
 
 const PERIOD: Duration = Duration::from_secs(1);
 
-/// Reasons that are told apart in one [`PERIOD`], at most. It is more than there are, but for the
-/// alerts that a peer can make up.
-pub(super) const REASONS: usize = 64;
-
-/// Stands for all further ones.
-pub(super) const OTHER_REASONS: &str = "other reasons";
-
-/// Tells of such connections, up to the limit. What is left to count is told when it is dropped.
-pub(crate) struct Probes {
+/// Logs such connections, up to the limit. Dropping it logs the remaining counts.
+pub(crate) struct RateLimitedLog {
     say: Say,
     executor: Arc<Executor<'static>>,
-    /// Where refusals are written, if they are.
+    /// Writes refusals to the output, if that is wanted.
     journal: Option<Arc<Journal>>,
     period: Mutex<Period>,
 }
@@ -40,37 +34,37 @@ struct Period {
     start: Instant,
     /// Lines so far.
     said: u64,
-    /// Its end is waited for, as there is something to count.
+    /// A task waits for its end, as there is something to count.
     counting: bool,
-    /// Few enough to look at each.
-    kinds: Vec<(Kind, Counted)>,
+    /// At most [`REASONS`] and the rest, so a linear search is fast enough.
+    kinds: Vec<(EndKind, Counted)>,
 }
 
-/// What the ends of some connections have in common.
+/// The common part of the ends of several connections.
 #[derive(Clone, PartialEq, Eq)]
-struct Kind {
+struct EndKind {
     refused: bool,
-    /// The end's.
+    /// The end's word, such as `refused`.
     word: &'static str,
-    /// The end's, without particulars.
+    /// The end's reason, without quotations and numbers.
     reason: String,
 }
 
-/// Connections of one kind that have no line.
+/// The connections of one kind that have no line.
 #[derive(Default)]
 struct Counted {
     more: u64,
-    /// The reason of all of them; that of their kind if they differ.
+    /// Their reason, or that of their kind if they differ.
     reason: Option<String>,
 }
 
-impl Probes {
+impl RateLimitedLog {
     pub(crate) fn new(
         say: Say,
         executor: Arc<Executor<'static>>,
         journal: Option<Arc<Journal>>,
     ) -> Arc<Self> {
-        Arc::new(Probes {
+        Arc::new(RateLimitedLog {
             say,
             executor,
             journal,
@@ -78,10 +72,10 @@ impl Probes {
         })
     }
 
-    /// Tells of a connection that was not established.
+    /// Logs a connection that was not established.
     pub(crate) fn report(self: &Arc<Self>, report: &Report) {
         let reason = report.end.reason().unwrap_or_default();
-        let kind = Kind {
+        let kind = EndKind {
             refused: report.is_refused(),
             word: report.end.word(),
             reason: without_particulars(&reason),
@@ -110,7 +104,7 @@ impl Probes {
         }
     }
 
-    /// Tells the counts, if there are any, and begins another period.
+    /// Logs the counts, if there are any, and begins a new period.
     pub(crate) fn finish(&self) {
         let ended = std::mem::replace(&mut *self.lock(), Period::begin());
         for (kind, Counted { more, reason }) in ended.kinds {
@@ -127,12 +121,12 @@ impl Probes {
     }
 
     fn finish_at(self: &Arc<Self>, end: Instant) {
-        // Whoever drops it before that does not wait.
-        let probes = Arc::downgrade(self);
+        // A weak reference: the program does not wait for the period to end.
+        let log = Arc::downgrade(self);
         let count = async move {
             Timer::at(end).await;
-            if let Some(probes) = probes.upgrade() {
-                probes.finish();
+            if let Some(log) = log.upgrade() {
+                log.finish();
             }
         };
         self.executor.spawn(count).detach();
@@ -143,13 +137,13 @@ impl Probes {
     }
 }
 
-impl Drop for Probes {
+impl Drop for RateLimitedLog {
     fn drop(&mut self) {
         self.finish();
     }
 }
 
-impl Kind {
+impl EndKind {
     fn level(&self) -> Level {
         match self.refused {
             true => Level::Error,
@@ -168,8 +162,8 @@ impl Period {
         }
     }
 
-    /// Whether there is a line for another one of this kind, which is noted.
-    fn shows(&mut self, kind: &Kind) -> bool {
+    /// Whether another one of this kind gets a line. The kind is noted.
+    fn shows(&mut self, kind: &EndKind) -> bool {
         let first = self.kinds.len() < REASONS && self.counted(kind).is_none();
         let shown = self.said < LINES || first;
         if shown {
@@ -181,12 +175,12 @@ impl Period {
         shown
     }
 
-    fn count(&mut self, kind: &Kind, reason: &str) {
+    fn count(&mut self, kind: &EndKind, reason: &str) {
         if let Some(counted) = self.counted(kind) {
             counted.add(reason, &kind.reason);
             return;
         }
-        let other = Kind {
+        let other = EndKind {
             reason: OTHER_REASONS.to_owned(),
             ..kind.clone()
         };
@@ -199,7 +193,7 @@ impl Period {
         self.kinds.push((other, counted));
     }
 
-    fn counted(&mut self, kind: &Kind) -> Option<&mut Counted> {
+    fn counted(&mut self, kind: &EndKind) -> Option<&mut Counted> {
         let mut kinds = self.kinds.iter_mut();
         kinds.find_map(|(one, counted)| (one == kind).then_some(counted))
     }
@@ -216,55 +210,15 @@ impl Counted {
     }
 }
 
-/// A reason with `…` in place of its quotations and numbers: peers choose what is quoted, so there
-/// is no end of reasons that differ in that.
-fn without_particulars(reason: &str) -> String {
-    let mut words = String::with_capacity(reason.len());
-    let mut rest = reason.chars().peekable();
-    while let Some(c) = rest.next() {
-        match c {
-            '"' => {
-                rest.by_ref().find(|c| *c == '"');
-                words.push_str("\"…\"");
-            }
-            '0'..='9' => {
-                while rest
-                    .next_if(|c| c.is_ascii_digit() || matches!(c, '-' | '.' | ':'))
-                    .is_some()
-                {}
-                words.push('…');
-            }
-            c => words.push(c),
-        }
-    }
-    words
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn kind(reason: &str) -> Kind {
-        Kind {
+    fn kind(reason: &str) -> EndKind {
+        EndKind {
             refused: true,
             word: "refused",
             reason: without_particulars(reason),
-        }
-    }
-
-    #[test]
-    fn reasons_that_differ_in_quotations_and_numbers_are_of_one_kind() {
-        for (reason, words) in [
-            ("no certificate", "no certificate"),
-            ("unknown CA \"CN=a b\"", "unknown CA \"…\""),
-            (
-                "the certificate of CA \"x\" expired on 2021-02-03",
-                "the certificate of CA \"…\" expired on …",
-            ),
-            ("no handshake within 0.5 s", "no handshake within … s"),
-            ("cut off \"", "cut off \"…\""),
-        ] {
-            assert_eq!(without_particulars(reason), words);
         }
     }
 
@@ -276,7 +230,7 @@ mod tests {
         assert_eq!(shown, LINES);
         assert!(period.shows(&kind("rare")));
         assert!(!period.shows(&kind("rare")));
-        // However many there are, they are a few.
+        // Their number has a bound.
         let many = (0..10_000).map(|number| "x".repeat(number));
         let shown = many.filter(|reason| period.shows(&kind(reason))).count();
         assert_eq!(shown, REASONS - 2);
@@ -299,10 +253,10 @@ mod tests {
         assert_eq!(reasons(&period), [(Some("within 2 s".to_owned()), 2)]);
         period.count(&kind("within 3 s"), "within 3 s");
         assert_eq!(reasons(&period), [(Some("within … s".to_owned()), 3)]);
-        // It stays so.
+        // The common reason stays.
         period.count(&kind("within 2 s"), "within 2 s");
         assert_eq!(reasons(&period), [(Some("within … s".to_owned()), 4)]);
-        // What has no room of its own.
+        // A reason beyond the limit.
         period.count(&kind("new"), "new");
         assert!(reasons(&period).contains(&(Some(OTHER_REASONS.to_owned()), 1)));
     }

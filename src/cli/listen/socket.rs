@@ -9,16 +9,16 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use rustix::net::sockopt;
 use smol::Async;
 
-/// A read of less, with room for more, has taken all there was, in bytes. More is waited for then,
-/// without a try that would find nothing: for small records, that is a system call or two for each
-/// wait. Who sends more than this at once has often sent more by the time it is looked at again.
+/// A read of fewer bytes than this into a larger buffer has emptied the socket. The next read then
+/// waits for more instead of trying in vain, which saves one or two system calls for each small
+/// record. A sender of larger reads has often sent more by the time of the next one.
 const LITTLE: usize = 8 * 1024;
 
-/// As async-net's `TcpStream`, which has room for two waits in every stream, and makes a future for
-/// each: more than the stream itself.
+/// Like async-net's `TcpStream`, but smaller: that one keeps two waits, and makes a future for
+/// each.
 pub(crate) struct Socket {
     io: Async<TcpStream>,
-    /// The last read took all there was.
+    /// The last read emptied the socket.
     drained: bool,
     /// Something was written since the last read.
     wrote: bool,
@@ -35,8 +35,8 @@ impl From<Async<TcpStream>> for Socket {
 }
 
 impl Socket {
-    /// Makes the kernel acknowledge at once what arrives from now on, and what it has not yet
-    /// acknowledged.
+    /// Makes the kernel acknowledge at once, both later data and data that it has not acknowledged
+    /// yet.
     ///
     /// After a write, Linux expects another one to carry the acknowledgement, and delays it by 40 ms
     /// or more. This side writes during the handshake, and then nothing. A client with Nagle's
@@ -46,7 +46,7 @@ impl Socket {
     /// The kernel resets the flag with the next write only (tcp(7), `TCP_QUICKACK`), so that one
     /// call for each flight of the handshake is enough, and later reads need none.
     fn acknowledge_at_once(&self) {
-        // Without it, the connection is only slower.
+        // On failure, the connection is only slower.
         let _ = sockopt::set_tcp_quickack(&self.io, true);
     }
 }
@@ -86,9 +86,9 @@ impl AsyncWrite for Socket {
         Pin::new(&mut self.io).poll_flush(cx)
     }
 
-    /// Shuts it down for writing, which `Async` does not: it is not for sockets alone.
+    /// Shuts the socket down for writing. `Async` does not, as it is not for sockets alone.
     fn poll_close(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // Late data is thrown away: its acknowledgements are in no hurry.
+        // Late data is discarded, so its acknowledgements are not urgent.
         self.wrote = false;
         Poll::Ready(self.io.get_ref().shutdown(Shutdown::Write))
     }

@@ -1,17 +1,17 @@
-//! What to say of arguments that are not known, with a hint to what was probably meant.
+//! Errors about unknown arguments, with a hint at the probable intent.
 
 use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::Failure;
-use super::address::HostPort;
+use super::super::Failure;
+use super::super::address::HostPort;
 use super::options::{COMMANDS, LISTEN, Options, SEND};
 
 /// The commands, as users type them.
 const NAMES: [&str; 5] = ["listen", "send", "cert", "help", "version"];
 
-/// The error for an option that the command does not have.
+/// The error for an unknown option of a command.
 pub(super) fn unknown_option(name: &str, options: &Options) -> Failure {
     let elsewhere = COMMANDS.iter().find(|other| other.find(name).is_some());
     let hint = if let Some(other) = elsewhere {
@@ -26,21 +26,21 @@ pub(super) fn unknown_option(name: &str, options: &Options) -> Failure {
     Failure::misused(format!("unknown option {name}")).hint(hint)
 }
 
-/// Whether other programs take a part of the address by this option.
+/// Whether other programs have this option for a part of the address.
 fn is_part_of_address(name: &str) -> bool {
     let digits = |rest: &str| rest.bytes().all(|byte| byte.is_ascii_digit());
     matches!(name, "--port" | "--host" | "--bind" | "--address" | "-port")
         || name.strip_prefix("-p").is_some_and(digits)
 }
 
-/// The error for a first argument that is no command.
+/// The error for an unknown command.
 pub(super) fn unknown_command(word: &OsStr) -> Failure {
     let shown = word.to_string_lossy();
     let hint = free_argument(word).unwrap_or(LISTEN.see.to_owned());
     Failure::misused(format!("unknown command {shown}")).hint(nearest(&shown, NAMES, &hint))
 }
 
-/// The error for an argument that a command without free arguments got.
+/// The error for an argument of a command that takes none.
 pub(super) fn unexpected_argument(word: &OsStr) -> Failure {
     let shown = word.to_string_lossy();
     let hint = match NAMES.contains(&&*shown) {
@@ -51,7 +51,7 @@ pub(super) fn unexpected_argument(word: &OsStr) -> Failure {
         .hint(hint.unwrap_or(LISTEN.see.to_owned()))
 }
 
-/// What somebody may want to do with an address or a file.
+/// A hint for an argument that is an address or a file.
 fn free_argument(word: &OsStr) -> Option<String> {
     let shown = word.to_string_lossy();
     let is_address = HostPort::parse(&shown).is_ok() || shown.parse::<IpAddr>().is_ok();
@@ -64,7 +64,7 @@ fn free_argument(word: &OsStr) -> Option<String> {
     is_file.then(|| format!("tlsink send HOST:PORT {shown} sends it"))
 }
 
-/// A hint to the name that was probably meant, or else to all of them.
+/// A hint at the most similar name, or else at all of them.
 fn nearest(given: &str, names: impl IntoIterator<Item = &'static str>, all: &str) -> String {
     let nearest = names
         .into_iter()

@@ -1,4 +1,4 @@
-//! Values of options: sizes, times, counts. Each error says what would have been right.
+//! Values of options: sizes, times, counts. Each error gives the expected form.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ pub(super) fn line(text: &str) -> Result<usize, String> {
     addressable(size(text)?)
 }
 
-/// An amount of memory. The library knows the least that it can do with.
+/// An amount of memory. The library checks the minimum.
 pub(super) fn memory(text: &str) -> Result<usize, String> {
     addressable(bytes(text)?)
 }
@@ -49,13 +49,13 @@ fn factor(unit: &str) -> Option<u64> {
     Some(u64::pow(base, power))
 }
 
-/// A time that is waited for; zero is never.
+/// A time limit; zero is none.
 pub(super) fn limit(text: &str) -> Result<Option<Duration>, String> {
     let time = duration(text)?;
     Ok((!time.is_zero()).then_some(time))
 }
 
-/// A time, in seconds or with units; zero is at once.
+/// A time, in seconds or with units; zero is immediately.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
     let expected = || "expected a time, such as 30, 0.5, 500ms, 5m or 1h".to_owned();
     let mut rest = text;
@@ -63,7 +63,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     loop {
         let (digits, more) = split_digits(rest);
         let (unit, more) = split_letters(more);
-        // Only a number that is alone can do without a unit.
+        // Only a lone number can do without a unit.
         let seconds = match &*unit.to_ascii_lowercase() {
             "" if rest.len() == text.len() && more.is_empty() => 1.0,
             "ms" => 0.001,
@@ -93,7 +93,7 @@ fn split_letters(text: &str) -> (&str, &str) {
     split(text, |c| c.is_ascii_alphabetic())
 }
 
-/// Splits before the first character that is not one of these.
+/// Splits before the first character that does not match.
 fn split(text: &str, these: impl Fn(char) -> bool) -> (&str, &str) {
     let end = text.find(|c| !these(c)).unwrap_or(text.len());
     text.split_at(end)
@@ -107,12 +107,12 @@ pub(super) fn count(text: &str) -> Result<usize, String> {
         .ok_or_else(|| "expected a number of at least 1".to_owned())
 }
 
-/// A number of further tries, which may be none.
+/// A number of retries, from zero on.
 pub(super) fn tries(text: &str) -> Result<u64, String> {
     number(text).ok_or_else(|| "expected a number".to_owned())
 }
 
-/// More than any machine has use for.
+/// More threads than any machine has use for.
 const MOST_THREADS: usize = 1024;
 
 /// A number of threads.

@@ -1,4 +1,4 @@
-//! The one that is in charge while the program runs: signals, statistics, and how it all ends.
+//! Signals, statistics and the end of the program.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -9,24 +9,24 @@ use futures_lite::{StreamExt, future};
 use smol::Timer;
 use tlsink::{Cut, End, OutputError, Report, Server, Totals};
 
-use super::Failure;
-use super::count::{Count, Loss};
+use super::super::Failure;
+use super::super::count::{Count, Loss};
+use super::super::say::Say;
+use super::super::signals;
 use super::reload::Reload;
-use super::say::Say;
-use super::signals;
 use super::stats::Stats;
 
-/// After everything was cut, the output hangs when nothing of it gets on for so long.
+/// After everything was cut, the output counts as hanging when it makes no progress for this long.
 const FLUSH: Duration = Duration::from_secs(10);
 
-/// How long it may take to be flushed when somebody is in a hurry.
+/// The time for flushing the output after a second signal.
 const FLUSH_AT_ONCE: Duration = Duration::from_secs(1);
 
-/// What the one that is in charge hears of.
-pub(crate) enum Event {
-    /// One that asks the program to stop.
+/// An event that [`Control`] handles.
+pub(crate) enum ControlEvent {
+    /// A signal that asks the program to stop.
     Signal,
-    /// SIGHUP, where there is something to load again.
+    /// SIGHUP, where something can be reloaded.
     Reload,
     /// A lane ended.
     Lane(Result<Totals, OutputError>),
@@ -36,20 +36,20 @@ pub(crate) enum Event {
     Report(Report),
     /// No connection is left, and none will come.
     Through,
-    /// It is time to say what goes on.
+    /// The next line of statistics is due.
     Stats,
-    /// The stop takes too long.
+    /// The deadline of the stop has passed.
     Late,
 }
 
-/// Passes on the signals that ask the program to stop, or to reload, if it `reloads` anything. Those
-/// that were ignored at start stay so, but for the one that reloads.
+/// Forwards the signals that ask the program to stop, or, if `reloads`, to reload. A signal that
+/// was ignored at start stays ignored, except the one that reloads.
 ///
 /// # Errors
 ///
 /// When they can't be handled.
 pub(crate) fn signals(
-    events: Sender<Event>,
+    events: Sender<ControlEvent>,
     reloads: bool,
 ) -> Result<impl Future<Output = ()> + Send + 'static, Failure> {
     let stopping = signals::unless_ignored([Signal::Term, Signal::Int, Signal::Hup]);
@@ -57,8 +57,8 @@ pub(crate) fn signals(
     Ok(async move {
         while let Some(signal) = signals.next().await {
             let event = match signal {
-                Ok(Signal::Hup) if reloads => Event::Reload,
-                _ => Event::Signal,
+                Ok(Signal::Hup) if reloads => ControlEvent::Reload,
+                _ => ControlEvent::Signal,
             };
             if events.send(event).await.is_err() {
                 return;
@@ -67,41 +67,42 @@ pub(crate) fn signals(
     })
 }
 
-/// Waits for what ends the program, and ends it in order.
+/// Runs the program to its end.
 pub(crate) struct Control {
     pub(crate) server: Server,
-    pub(crate) inbox: Receiver<Event>,
+    pub(crate) inbox: Receiver<ControlEvent>,
     /// Closed once no connection is left, and none will come.
     pub(crate) reported: Receiver<Report>,
     pub(crate) say: Say,
-    /// Where to ask for a reload, if there is anything to load again.
+    /// Requests a reload, where something can be reloaded.
     pub(crate) reload: Option<Reload>,
     pub(crate) stats: Option<Stats>,
     pub(crate) once: bool,
     pub(crate) drain: Duration,
-    /// How many lanes are running.
+    /// The number of running lanes.
     pub(crate) lanes: usize,
 }
 
-/// How far a stop has come.
+/// The stages of a stop.
 #[derive(Clone, Copy)]
 enum Stop {
-    /// Nobody asked for one.
+    /// No stop was requested.
     Not,
-    /// Open streams may go on until then, or for as long as they like.
+    /// Open streams may go on until this time, if there is a limit.
     Draining(Option<Instant>),
-    /// Everything is cut. The output may be flushed until then, or for longer if it gets on.
+    /// Everything is cut. The output may be flushed until this time, and for longer while it makes
+    /// progress.
     Cut { until: Instant, before: Totals },
-    /// Somebody is in a hurry: the output may be flushed until then.
+    /// A second signal came: the output may be flushed until this time.
     AtOnce(Instant),
 }
 
-/// Why the output takes no more. All lanes write to the same.
+/// The errors of the output, which all lanes share.
 #[derive(Default)]
 struct Broken {
-    /// What the lanes say that have failed, together.
+    /// The errors of all lanes that failed, combined.
     lanes: Option<OutputError>,
-    /// What was found when a refusal was to be written.
+    /// The error of writing a refusal.
     refusal: Option<io::Error>,
 }
 
@@ -110,7 +111,7 @@ impl Control {
     ///
     /// # Errors
     ///
-    /// With what went wrong first.
+    /// With the first error.
     pub(crate) async fn run(mut self) -> Result<(), Failure> {
         let result = self.until_the_end().await;
         if let Some(stats) = &self.stats {
@@ -127,20 +128,20 @@ impl Control {
         let mut broken = Broken::default();
         while self.lanes > 0 || !through {
             match (self.next(stop, through).await, stop) {
-                (Event::Reload, _) => {
+                (ControlEvent::Reload, _) => {
                     if let Some(reload) = &self.reload {
                         reload.request();
                     }
                 }
-                (Event::Signal, Stop::Not) => stop = self.stop(),
-                // Nothing is left to hurry: timeout(1), for one, sends its signal twice.
-                (Event::Signal, _) if self.server.connections() == 0 => {}
-                (Event::Signal, _) => {
+                (ControlEvent::Signal, Stop::Not) => stop = self.stop(),
+                // No connection is left to cut: timeout(1), for one, sends its signal twice.
+                (ControlEvent::Signal, _) if self.server.connections() == 0 => {}
+                (ControlEvent::Signal, _) => {
                     result = result.and(Err(Failure::failed("stopped at once")));
                     stop = self.cut_at_once();
                 }
-                (Event::Lane(Ok(_)), _) => self.lanes -= 1,
-                (Event::Lane(Err(error)), _) => {
+                (ControlEvent::Lane(Ok(_)), _) => self.lanes -= 1,
+                (ControlEvent::Lane(Err(error)), _) => {
                     self.lanes -= 1;
                     broken.lanes = Some(match broken.lanes {
                         Some(first) => first.and(&error),
@@ -149,32 +150,34 @@ impl Control {
                     self.server.stop();
                     stop = self.cut_at_once();
                 }
-                (Event::Unwritten(error), _) => {
+                (ControlEvent::Unwritten(error), _) => {
                     broken.refusal = Some(error);
                     self.server.stop();
                     stop = self.cut_at_once();
                 }
-                (Event::Report(report), _) if self.once && report.established => {
+                (ControlEvent::Report(report), _) if self.once && report.established => {
                     came = true;
-                    // When the sink is gone, its lane has failed, and says why.
+                    // When the sink is gone, its lane has failed, and reports the reason.
                     let failed = report.end == End::Cut(Cut::SinkGone);
                     if !report.end.is_clean() && !failed {
                         result = result.and(Err(Failure::failed("the stream was not clean")));
                     }
                     stop = self.cut();
                 }
-                (Event::Report(_), _) => {}
-                (Event::Through, _) => through = true,
-                (Event::Stats, _) => {
+                (ControlEvent::Report(_), _) => {}
+                (ControlEvent::Through, _) => through = true,
+                (ControlEvent::Stats, _) => {
                     if let Some(stats) = &mut self.stats {
                         stats.tick();
                     }
                 }
-                (Event::Late, Stop::Draining(_)) => stop = self.cut(),
-                (Event::Late, Stop::Cut { before, .. }) if self.server.totals() != before => {
+                (ControlEvent::Late, Stop::Draining(_)) => stop = self.cut(),
+                (ControlEvent::Late, Stop::Cut { before, .. })
+                    if self.server.totals() != before =>
+                {
                     stop = self.cut();
                 }
-                (Event::Late, _) => {
+                (ControlEvent::Late, _) => {
                     if let Err(before) = self.unless_broken(result, broken) {
                         self.say.error(&before.what);
                     }
@@ -183,14 +186,14 @@ impl Control {
             }
         }
         result = self.unless_broken(result, broken);
-        // Who waits for one stream must not take an empty output for it.
+        // A caller that waits for one stream must not mistake an empty output for it.
         if self.once && !came {
             result = result.and(Err(Failure::failed("stopped before a stream came")));
         }
         result
     }
 
-    /// Fails for the output, if it is broken, and says before that what failed besides.
+    /// Returns the error of the output, if there is one, after saying the other error.
     fn unless_broken(&self, result: Result<(), Failure>, broken: Broken) -> Result<(), Failure> {
         let what = match broken {
             Broken {
@@ -208,7 +211,7 @@ impl Control {
         Err(Failure::failed(what))
     }
 
-    async fn next(&self, stop: Stop, through: bool) -> Event {
+    async fn next(&self, stop: Stop, through: bool) -> ControlEvent {
         let inbox = async {
             match self.inbox.recv().await {
                 Ok(event) => event,
@@ -217,9 +220,9 @@ impl Control {
         };
         let report = async {
             match self.reported.recv().await {
-                Ok(report) => Event::Report(report),
+                Ok(report) => ControlEvent::Report(report),
                 Err(_) if through => future::pending().await,
-                Err(_) => Event::Through,
+                Err(_) => ControlEvent::Through,
             }
         };
         let late = async {
@@ -229,14 +232,14 @@ impl Control {
                     Timer::at(until).await
                 }
             };
-            Event::Late
+            ControlEvent::Late
         };
         let stats = async {
             match &self.stats {
                 Some(stats) => Timer::at(stats.due()).await,
                 None => future::pending().await,
             };
-            Event::Stats
+            ControlEvent::Stats
         };
         future::or(future::or(inbox, report), future::or(late, stats)).await
     }
@@ -249,11 +252,11 @@ impl Control {
             0 => "stopping".to_owned(),
             _ if self.drain.is_zero() => format!("stopping: cutting {connections}"),
             _ => format!(
-                "stopping: {connections} open, up to {} s; again to stop now",
+                "stopping: {connections} open, up to {} s; a second signal stops now",
                 self.drain.as_secs_f64()
             ),
         });
-        // So far away that it can't be told is never.
+        // A deadline that overflows is never reached.
         Stop::Draining(Instant::now().checked_add(self.drain))
     }
 

@@ -2,7 +2,7 @@
 
 use super::options::{CERT, Group, LISTEN, SEND};
 
-/// What a help text is about.
+/// The subject of a help text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Topic {
     /// The program, and its default command.
@@ -27,7 +27,7 @@ impl Topic {
 
 pub(super) const VERSION: &str = concat!("tlsink ", env!("CARGO_PKG_VERSION"), "\n");
 
-/// `-h`: the options that most people look for, on one screen of 24 lines.
+/// `-h`: the most common options, on one screen of 24 lines.
 pub(super) fn short(topic: Topic) -> String {
     match topic {
         Topic::Program => [SHORT_ABOUT, SHORT_USAGE, SHORT_LISTEN, SHORT_EXAMPLE].concat(),
@@ -116,9 +116,9 @@ const SHORT_LISTEN: &str = "
   -o, --output FILE     append to FILE [standard output]
       --label           put the sender before each line
       --once            stop after the first stream
-      --stats           show what goes on
-  -v, -q                say more; say only errors
-  -h, --help            this; all options and examples
+      --stats           show throughput on standard error
+  -v, -q                log more; log only errors
+  -h, --help            this help; all options and examples
 ";
 
 const SHORT_EXAMPLE: &str = "
@@ -136,13 +136,13 @@ usage: tlsink send [OPTIONS] HOST:PORT [FILE]
       --ca FILE         verify the server by the CA in FILE
       --fingerprint SHA256  verify it by its certificate's fingerprint
       --insecure        verify nothing
-      --name NAME       its name, where its certificate has another [HOST]
+      --name NAME       its name, if its certificate has another [HOST]
   -c, --cert FILE       our certificate chain, PEM
   -k, --key FILE        its private key, PEM
-      --receipt         wait for the server's receipt, and compare it
+      --receipt         wait for the server's receipt, and check it
       --retry N         further tries to connect [0]
-  -v, -q                say more; say only errors
-  -h, --help            this; all options and examples
+  -v, -q                log more; log only errors
+  -h, --help            this help; all options and examples
 
 example:
   tlsink send --ca ca.pem logs.example.net:4433 notes.txt
@@ -177,18 +177,18 @@ usage: tlsink [listen] [OPTIONS]
 ";
 
 const LISTEN_NOTES: &str = "
-Options are given as --name VALUE, --name=VALUE, -n VALUE or -nVALUE.
+Options take the forms --name VALUE, --name=VALUE, -n VALUE and -nVALUE.
 
 Sizes are in bytes, or take a unit: k, M, G and T are powers of 1024, as are
 KiB, MiB, GiB and TiB; kB, MB, GB and TB are powers of 1000. Times are in
 seconds, or take a unit: 500ms, 30s, 5m, 1h, 2d, 1h30m. Case does not matter.
 
 Data goes to standard output, everything else to standard error. SIGTERM and
-SIGINT stop it: open streams may go on for the time of --drain, a second signal
-ends them. Certificates, keys and CRLs are loaded again when their files change,
-and on SIGHUP, which also opens the file of --output anew. Where there are no
-such files, SIGHUP stops it too. A signal that was ignored at the start stops
-nothing.
+SIGINT stop tlsink: open streams may go on for the time of --drain, and a second
+signal cuts them. tlsink reloads certificates, keys and CRLs when their files
+change and on SIGHUP, which also reopens the file of --output. Without such
+files, SIGHUP stops tlsink too. A signal that was ignored at the start does not
+stop it.
 
 Exit status: 0 after a requested stop, or with --once after a clean stream;
 1 when running failed; 2 for wrong arguments or unreadable configuration.
@@ -196,20 +196,20 @@ Exit status: 0 after a requested stop, or with --once after a clean stream;
 Examples:
   Receive on this machine:
     tlsink
-  Send something to it, and end cleanly:
+  Send a file to it:
     tlsink send --insecure 127.0.0.1:4433 notes.txt
-  Or with other programs:
+  The same with other programs:
     gzip -c notes.txt |
       openssl s_client -connect 127.0.0.1:4433 -quiet -no_ign_eof -nocommands
   Collect the logs of several machines:
     tlsink -l 0.0.0.0:4433 -c chain.pem -k key.pem --label -o all.log --stats
-  Let in only senders with a certificate from a CA of your own:
+  Accept only senders with a certificate from your own CA:
     tlsink cert tls
     tlsink cert client boiler.example tls
     tlsink -c tls/server.pem -k tls/server.key --client-ca tls/ca.pem --label
-  Receive one file, and know whether it came whole:
+  Receive one file, and check that it is complete:
     tlsink --once -f raw >received.tar && echo complete
-  Receive many, a file each, and keep them through a crash of the machine:
+  Write each stream to a file that survives a crash of the machine:
     tlsink --output-dir incoming --sync
 ";
 
@@ -224,26 +224,26 @@ usage: tlsink send [OPTIONS] HOST:PORT [FILE]
 ";
 
 const SEND_NOTES: &str = "
-PORT alone, without HOST, is this machine's. A FILE of - is standard input, and
--- ends the options, before a FILE that begins with -.
+PORT without HOST is a port of this machine. A FILE of - is standard input. --
+ends the options, before a FILE that begins with -.
 
-A FILE is sent as fast as it goes, up to the length that it has at the start. A
-pipe or a terminal is also sent whenever nothing comes for 50 ms, so that a line
-of a log that grows arrives at once. SIGINT or SIGTERM ends it as its end would,
-within 10 s; a second signal stops at once, as the first one does for a FILE.
+tlsink sends a FILE at full speed, up to the length that it has at the start.
+Input from a pipe or a terminal is also flushed after a pause of 50 ms, so that
+each line of a growing log arrives at once. SIGINT or SIGTERM ends such input,
+and the rest is sent within 10 s; a second signal stops tlsink at once, as the
+first one does with a FILE.
 
 Exit status: 0 when the server has everything: its close_notify came, and with
---receipt all numbers are the same; 1 when that is not so; 2 for wrong arguments
-or unreadable configuration. After 1, the receiver knows that the stream is not
-whole.
+--receipt all numbers match; 1 otherwise; 2 for wrong arguments or unreadable
+configuration. After 1, the receiver knows that the stream is not whole.
 
 Examples:
-  Send a file to this machine, whose server said its fingerprint:
+  Send a file to a server on this machine, whose fingerprint is known:
     tlsink send --fingerprint 44:02:9B:... 127.0.0.1:4433 notes.txt
-  Send each line of a log as it comes, and show who sends it:
+  Send each line of a log at once, with a client certificate:
     tail -f app.log | tlsink send --ca tls/ca.pem --cert tls/client.pem \\
       --key tls/client.key logs.example.net:4433
-  Send a folder, and know that it arrived whole:
+  Send a folder, and check that it arrived whole:
     tar -c folder | tlsink send --ca ca.pem --receipt logs.example.net:4433
 ";
 
@@ -257,35 +257,35 @@ usage: tlsink cert [NAMES...] DIR
        tlsink cert server NAMES... DIR
        tlsink cert client NAME DIR
 
-NAMES are the server's, without port: DNS names such as logs.example.net or
-*.example.net, and IP addresses [localhost 127.0.0.1 ::1]. These files are
-written into DIR, which is made if need be; none is overwritten:
+NAMES are the names of the server, without port: DNS names such as
+logs.example.net or *.example.net, and IP addresses [localhost 127.0.0.1 ::1].
+tlsink writes these files into DIR, creates DIR if needed, and overwrites none:
 
   ca.pem      ca.key       the CA, for --client-ca, and for --ca of tlsink send
   server.pem  server.key   for --cert and --key of the server
   client.pem  client.key   for --cert and --key of tlsink send
 
-cert server and cert client add a certificate by the CA that is in DIR, as
+cert server and cert client add a certificate that the CA in DIR signs, as
 server-NAME.pem and server-NAME.key, or client-NAME.pem and client-NAME.key.
 ";
 
 const SHORT_CERT: &str = "
-  -h, --help            this; exit status and examples
+  -h, --help            this help; exit status and examples
 ";
 
 const CERT_NOTES: &str = "
-A DIR that begins with - is given behind --.
+A DIR that begins with - must follow --.
 
 Exit status: 0 when all files are written; 1 when that failed; 2 for wrong
-arguments, or when there are such files.
+arguments, or when one of the files exists.
 
 Examples:
   Certificates for this machine, and a server that uses them:
     tlsink cert tls
     tlsink -c tls/server.pem -k tls/server.key --client-ca tls/ca.pem --label
-  For a server that others reach by these names:
+  Certificates for a server with these names:
     tlsink cert logs.example.net 192.0.2.7 tls
-  For one more sender, which is called web1:
+  A certificate for another sender, web1:
     tlsink cert client web1 tls
 ";
 
@@ -313,14 +313,14 @@ mod tests {
         let listen = long(Topic::Listen);
         for lines in [
             "\nListening:\n  -l, --listen ADDR        HOST:PORT, on every address",
-            "\n      --handshake-timeout TIME  0 is never [10]\n",
+            "\n      --handshake-timeout TIME  longest handshake; 0 is no limit [10]\n",
             "\n      --once               stop after the first connection that completed its\n\
              \x20                          handshake\n",
             "\n  -V, --version\n",
         ] {
             assert!(listen.contains(lines), "{listen}");
         }
-        let fingerprint = "\n      --fingerprint SHA256 take the one";
+        let fingerprint = "\n      --fingerprint SHA256 accept only";
         assert!(long(Topic::Send).contains(fingerprint));
     }
 

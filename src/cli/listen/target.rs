@@ -1,31 +1,31 @@
-//! Where the data goes: standard output, or a file.
+//! A single destination of the data: standard output, or a file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Seek, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{OFlags, fcntl_getfl};
 use rustix::io::Errno;
 
-use super::stdio;
+use super::super::blocking::BlockingWriter;
+use super::super::stdio;
 
 /// An open descriptor, unbuffered.
 ///
-/// A file can be [reopened](Reopen) between two lines: right after a newline, or after a flush,
-/// behind which comes nothing that belongs to what is in front of it. So each line is in one file,
-/// unless it is overlong and in pieces; then the next piece may be in the next file. A newline that
-/// ends another connection's last line may be the first thing in it.
+/// A file can be [reopened](Reopen) between two lines: after a newline, or after a flush, where
+/// later data is independent of earlier data. So each line is in one file, except an overlong one
+/// that is written in pieces, whose next piece may be in the next file. The next file may begin
+/// with the newline that ends another connection's last line.
 pub(crate) struct Target {
     file: File,
     reopen: Option<Reopen>,
-    /// Whether what is written next begins a line, or may be parted from what is there.
+    /// Whether the next write begins a line, or is independent of the data before it.
     between_lines: bool,
-    /// Whether the end of the file has to be looked at before the next write: a line that somebody
-    /// else left unfinished must not go on with one of ours.
+    /// Whether the end of the file must be checked before the next write: another program may have
+    /// left a line unfinished, which ours must not continue.
     unseen: bool,
     form: Form,
 }
@@ -50,16 +50,16 @@ impl Target {
         Ok(Target::new(own, None, form))
     }
 
-    /// A file, which is made if there is none, and appended to. A name of a descriptor of our own,
-    /// such as `/dev/stdout`, stands for that descriptor, as it is.
+    /// Opens a file for appending, and creates it if needed. A path of one of our own descriptors,
+    /// such as `/dev/stdout`, stands for that descriptor.
     ///
     /// # Errors
     ///
-    /// When it can't be opened; as [`stdio::own`] when it is standard output or standard error.
+    /// When it can't be opened; as [`stdio::own`] for standard output and standard error.
     ///
     /// # Blocking
     ///
-    /// As long as the system takes to open it: a FIFO is waited for until somebody reads it.
+    /// As long as the system takes to open it: opening a FIFO waits for a reader.
     pub(crate) fn append(path: &Path, form: Form) -> io::Result<Self> {
         match stdio::descriptor(path) {
             Some(1) => return Target::stdout(form),
@@ -95,25 +95,25 @@ impl Target {
         self.file.is_terminal()
     }
 
-    /// What opens the file anew; standard output has no name to do that by.
+    /// A handle for reopening the file; standard output has no path.
     pub(crate) fn reopen(&self) -> Option<Reopen> {
         self.reopen.clone()
     }
 
-    /// Goes on in the file that was opened anew, if there is one.
+    /// Switches to the reopened file, if there is one.
     fn switch(&mut self) {
         if self.between_lines
             && let Some(reopen) = &self.reopen
             && let Some(next) = reopen.next().take()
         {
-            // In the same file, an unfinished line is one of ours.
+            // In the same file, an unfinished line is our own.
             self.unseen |= !is_same(&self.file, &next);
             self.file = next;
         }
     }
 
-    /// Ends the line that somebody else left unfinished, if there is one. This is done at the first
-    /// write, and not when the file is opened: until then, others may write to it.
+    /// Ends the line that another program left unfinished, if there is one. This happens at the
+    /// first write rather than at opening: until then, others may write to the file.
     fn begin_line(&mut self) -> io::Result<()> {
         if self.form == Form::Lines {
             end_line(&mut self.file)?;
@@ -129,7 +129,7 @@ impl Write for Target {
         if self.unseen && !bytes.is_empty() {
             self.begin_line()?;
         }
-        let written = Waiting(&mut self.file).write(bytes)?;
+        let written = BlockingWriter(&mut self.file).write(bytes)?;
         if let Some(last) = written.checked_sub(1) {
             self.between_lines = bytes.get(last) == Some(&b'\n');
         }
@@ -143,22 +143,22 @@ impl Write for Target {
     }
 }
 
-/// Opens a [`Target`]'s file anew, from any thread: after the file was renamed, so that another one
-/// takes its place.
+/// Reopens the file of a [`Target`], from any thread, after it was renamed: a new file takes its
+/// place.
 #[derive(Clone)]
 pub(crate) struct Reopen {
     path: Arc<Path>,
-    /// What the target takes as soon as it is between two lines.
+    /// The next file, which the target switches to between two lines.
     next: Arc<Mutex<Option<File>>>,
 }
 
 impl Reopen {
-    /// Opens the file now, and makes it if there is none. The next write goes there, unless it is
-    /// in the middle of a line; the old file is closed then.
+    /// Opens the file now, and creates it if needed. The next write goes there, unless it continues
+    /// a line; the old file is closed then.
     ///
     /// # Errors
     ///
-    /// When it can't be opened, or is a FIFO that nobody reads. Then the old file stays in use.
+    /// When it can't be opened, or is a FIFO without a reader. The old file stays in use.
     ///
     /// # Blocking
     ///
@@ -168,7 +168,7 @@ impl Reopen {
         let file = appending().custom_flags(at_once).open(&self.path);
         let file = file.map_err(|error| match Errno::from_io_error(&error) {
             // open(2)
-            Some(Errno::NXIO) => io::Error::new(error.kind(), "nobody reads this FIFO"),
+            Some(Errno::NXIO) => io::Error::new(error.kind(), "the FIFO has no reader"),
             _ => error,
         })?;
         *self.next() = Some(file);
@@ -185,21 +185,21 @@ impl Reopen {
     }
 }
 
-/// Ends the line that a file ends in the middle of, if it does.
+/// Ends the unfinished line at the end of a file, if there is one.
 ///
 /// # Errors
 ///
-/// When the file's state can't be had, or the newline can't be written.
+/// When the file can't be examined, or the newline can't be written.
 pub(crate) fn end_line(file: &mut File) -> io::Result<()> {
     match ends_within_line(file)? {
-        true => Waiting(file).write_all(b"\n"),
+        true => BlockingWriter(file).write_all(b"\n"),
         false => Ok(()),
     }
 }
 
-/// Whether the next write to a file would go on with a line that is already there. Only a regular
-/// file can tell. One that can't be read is taken to end within a line, unless it is empty: an
-/// empty line costs less than two lines that became one.
+/// Whether the next write to a file would continue a line. Only a regular file can tell. One that
+/// can't be read counts as unfinished, unless it is empty: an empty line does less harm than two
+/// lines joined.
 fn ends_within_line(file: &File) -> io::Result<bool> {
     let facts = file.metadata()?;
     if !facts.is_file() {
@@ -207,7 +207,7 @@ fn ends_within_line(file: &File) -> io::Result<bool> {
     }
     let end = match fcntl_getfl(file)?.contains(OFlags::APPEND) {
         true => facts.len(),
-        // What `>file` opened, others may have written to before us.
+        // Others may have written to a file opened by `>file` before us.
         false => (&*file).stream_position()?,
     };
     let Some(last) = end.checked_sub(1) else {
@@ -231,34 +231,6 @@ fn appending() -> OpenOptions {
     options
 }
 
-/// A descriptor to which a write waits until there is room. It may be non-blocking: we opened it so,
-/// or whoever we share a terminal or a pipe with made it so.
-pub(crate) struct Waiting<W>(pub(crate) W);
-
-impl<W: Write + AsFd> Write for Waiting<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        loop {
-            match self.0.write(bytes) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    wait_for_room(self.0.as_fd())?;
-                }
-                result => return result,
-            }
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
-}
-
-fn wait_for_room(fd: BorrowedFd<'_>) -> io::Result<()> {
-    match poll(&mut [PollFd::from_borrowed_fd(fd, PollFlags::OUT)], None) {
-        Err(rustix::io::Errno::INTR) | Ok(_) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -278,12 +250,12 @@ mod tests {
         log.rotate(1);
         target.write_all(b"renamed\n").unwrap();
         reopen.request().unwrap();
-        // It is there before there is anything to write.
+        // The file exists before anything is written to it.
         assert_eq!(log.read(0), "");
         target.write_all(b"second\n").unwrap();
         assert_eq!(log.read(1), "first\nrenamed\n");
         assert_eq!(log.read(0), "second\n");
-        // Nothing is lost when it was not renamed.
+        // Reopening a file that was not renamed loses nothing.
         reopen.request().unwrap();
         target.write_all(b"third\n").unwrap();
         assert_eq!(log.read(0), "second\nthird\n");
@@ -360,7 +332,7 @@ mod tests {
                     log.rotate(rotations.load(Ordering::Acquire) + 1);
                     reopen.request().unwrap();
                     rotations.fetch_add(1, Ordering::AcqRel);
-                    // What is not taken before the next one comes stays empty.
+                    // A file that is not taken before the next one stays empty.
                     while reopen.next().is_some() && !done.load(Ordering::Acquire) {
                         thread::yield_now();
                     }
@@ -386,7 +358,7 @@ mod tests {
         assert!(files.concat() == expected, "what was written differs");
     }
 
-    /// A file, and what it was renamed to.
+    /// A file, and its renamed predecessors.
     struct Log {
         folder: tempfile::TempDir,
         path: PathBuf,

@@ -1,17 +1,17 @@
-//! `--stats`: what goes on, while it goes on.
+//! `--stats`: throughput and connections, shown while the program runs.
 
 use std::time::{Duration, Instant};
 
 use tlsink::{Server, Totals};
 
-use super::bytes::Bytes;
-use super::count::Count;
-use super::say::Say;
+use super::super::bytes::Bytes;
+use super::super::count::Count;
+use super::super::say::Say;
 
-/// How often a terminal shows what goes on.
+/// The interval of the live line on a terminal.
 const LIVE: Duration = Duration::from_millis(500);
 
-/// How often a file or a pipe is told.
+/// The interval of the lines in a file or a pipe.
 const PLAIN: Duration = Duration::from_secs(10);
 
 pub(crate) struct Stats {
@@ -24,8 +24,8 @@ pub(crate) struct Stats {
 }
 
 impl Stats {
-    /// With a live line if standard error is a terminal, unless the data goes to a terminal too: it
-    /// would run into that line.
+    /// Shows a live line if standard error is a terminal, unless the data goes to a terminal too:
+    /// the two would run into each other.
     pub(crate) fn new(say: Say, server: Server, data_on_terminal: bool) -> Self {
         Stats {
             live: say.is_terminal() && !data_on_terminal,
@@ -36,12 +36,12 @@ impl Stats {
         }
     }
 
-    /// When it is time for the next line.
+    /// The time of the next line.
     pub(crate) fn due(&self) -> Instant {
         self.at + if self.live { LIVE } else { PLAIN }
     }
 
-    /// Says how many are connected, how fast data comes and goes, and how much there was.
+    /// Says the number of connections, the rates, and the totals so far.
     pub(crate) fn tick(&mut self) {
         let totals = self.server.totals();
         let seconds = self.at.elapsed().as_secs_f64().max(f64::EPSILON);
@@ -67,7 +67,7 @@ impl Stats {
         self.at = Instant::now();
     }
 
-    /// Says what there was in all.
+    /// Says the totals at the end.
     pub(crate) fn finish(&self) {
         let totals = self.server.totals();
         self.say.info(&format!(
@@ -81,8 +81,8 @@ impl Stats {
     }
 }
 
-/// How many of the connections were health checks, which have no line of their own; nothing where
-/// nobody makes them.
+/// The number of health checks among the connections, which have no line of their own. It is left
+/// out where it is zero.
 struct HealthChecks(u64);
 
 impl std::fmt::Display for HealthChecks {

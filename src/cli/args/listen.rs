@@ -1,0 +1,283 @@
+//! The options of `tlsink listen`.
+
+use std::cmp::Ordering;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::time::Duration;
+
+use tlsink::decode::Format;
+use tlsink::output::Template;
+use tlsink::{TemplateError, TlsVersion};
+
+use super::super::Failure;
+use super::super::address::HostPort;
+use super::super::level::Level;
+use super::given::{Given, text, unpaired};
+use super::value;
+
+/// The options for receiving. The library chooses a default for those that are not given.
+#[derive(Debug)]
+pub(crate) struct ListenArgs {
+    /// At least one.
+    pub(crate) addresses: Vec<HostPort>,
+    pub(crate) tls: TlsArgs,
+    pub(crate) decode: Format,
+    pub(crate) printer: OutputFormat,
+    pub(crate) max_line: Option<usize>,
+    pub(crate) destination: Destination,
+    pub(crate) max_connections: Option<usize>,
+    pub(crate) max_per_ip: Option<usize>,
+    pub(crate) handshake_timeout: Option<Option<Duration>>,
+    pub(crate) idle_timeout: Option<Option<Duration>>,
+    pub(crate) max_decoded: Option<u64>,
+    pub(crate) max_window: Option<u64>,
+    pub(crate) max_memory: Option<usize>,
+    pub(crate) drain: Duration,
+    pub(crate) receipt: bool,
+    pub(crate) once: bool,
+    pub(crate) stats: bool,
+    pub(crate) timestamps: bool,
+    pub(crate) level: Level,
+    pub(crate) threads: usize,
+    pub(crate) lanes: usize,
+}
+
+/// The certificates for senders, and the demands on theirs.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsArgs {
+    pub(crate) certificate: CertificateSource,
+    pub(crate) clients: Option<ClientArgs>,
+    pub(crate) min: TlsVersion,
+    pub(crate) key_log: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) enum CertificateSource {
+    /// Pairs of a chain and its key, at least one.
+    Files(Vec<(PathBuf, PathBuf)>),
+    /// A self-signed one for these names, on any address.
+    SelfSigned(Vec<String>),
+    /// A self-signed one for this machine, on loopback addresses alone.
+    Loopback,
+}
+
+/// The verification of senders.
+#[derive(Clone, Debug)]
+pub(crate) struct ClientArgs {
+    pub(crate) ca: PathBuf,
+    pub(crate) optional: bool,
+    pub(crate) allow: Vec<String>,
+    pub(crate) crls: Vec<PathBuf>,
+}
+
+/// The destination of the data.
+#[derive(Debug)]
+pub(crate) enum Destination {
+    Stdout,
+    /// A file that is appended to.
+    File(PathBuf),
+    Directory(Directory),
+}
+
+/// A directory with a file for each connection.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    pub(crate) path: PathBuf,
+    pub(crate) name: Template,
+    pub(crate) sync: bool,
+}
+
+/// The format of the output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OutputFormat {
+    Lines { label: bool },
+    Raw,
+    Json,
+}
+
+/// The default port.
+const DEFAULT_PORT: u16 = 4433;
+
+const DRAIN: Duration = Duration::from_secs(10);
+
+pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
+    let args = &mut given;
+    let mut addresses = args.all("--listen", HostPort::parse)?;
+    if addresses.is_empty() {
+        addresses.push(HostPort::localhost_v4(DEFAULT_PORT));
+    }
+    let destination = parse_destination(args)?;
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let listen = ListenArgs {
+        addresses,
+        tls: TlsArgs {
+            certificate: parse_certificate(args)?,
+            clients: parse_clients(args)?,
+            min: args
+                .option("--tls-min", tls_version)?
+                .unwrap_or(TlsVersion::Tls12),
+            key_log: args.flag("--key-log"),
+        },
+        decode: args.option("--decode", format)?.unwrap_or(Format::Auto),
+        printer: parse_printer(args, &destination)?,
+        max_line: args.option("--max-line", value::line)?,
+        destination,
+        max_connections: args.option("--max-connections", value::count)?,
+        max_per_ip: args.option("--max-per-ip", value::count)?,
+        handshake_timeout: args.option("--handshake-timeout", value::limit)?,
+        idle_timeout: args.option("--idle-timeout", value::limit)?,
+        max_decoded: args.option("--max-decoded", value::size)?,
+        max_window: args.option("--max-window", value::size)?,
+        max_memory: args.option("--max-memory", value::memory)?,
+        drain: args.option("--drain", value::duration)?.unwrap_or(DRAIN),
+        receipt: args.flag("--receipt"),
+        once: args.flag("--once"),
+        stats: args.flag("--stats"),
+        timestamps: args.flag("--timestamps"),
+        level: args.level()?,
+        threads: args.option("--threads", value::threads)?.unwrap_or(cores),
+        lanes: args.option("--lanes", value::threads)?.unwrap_or(cores),
+    };
+    given.finish();
+    Ok(listen)
+}
+
+fn parse_destination(args: &mut Given) -> Result<Destination, Failure> {
+    let output = args.path("--output");
+    let directory = args.path("--output-dir");
+    let name = args.option("--name", template)?;
+    let sync = args.flag("--sync");
+    let needs_directory = |option| Err(Failure::misused(format!("{option} needs --output-dir")));
+    match (output, directory) {
+        (Some(_), Some(_)) => Err(Failure::misused(
+            "--output can't be combined with --output-dir",
+        )),
+        (None, Some(path)) => Ok(Destination::Directory(Directory {
+            path,
+            name: name.unwrap_or_default(),
+            sync,
+        })),
+        _ if name.is_some() => needs_directory("--name"),
+        _ if sync => needs_directory("--sync"),
+        (Some(path), None) if path.as_os_str() == "-" => Ok(Destination::Stdout),
+        (Some(path), None) => Ok(Destination::File(path)),
+        (None, None) => Ok(Destination::Stdout),
+    }
+}
+
+fn parse_printer(args: &mut Given, destination: &Destination) -> Result<OutputFormat, Failure> {
+    let parse = |name: &str| match &*name.to_ascii_lowercase() {
+        "lines" => Ok(OutputFormat::Lines { label: false }),
+        "raw" => Ok(OutputFormat::Raw),
+        "json" => Ok(OutputFormat::Json),
+        _ => Err("expected lines, raw or json".to_owned()),
+    };
+    let format = args.option("--format", parse)?;
+    let label = args.flag("--label");
+    if let Destination::Directory(_) = destination {
+        let combined = |option| {
+            Err(
+                Failure::misused(format!("{option} can't be combined with --output-dir"))
+                    .hint("each file holds the bytes of one sender as they are"),
+            )
+        };
+        return match format {
+            Some(OutputFormat::Lines { .. }) => combined("--format lines"),
+            Some(OutputFormat::Json) => combined("--format json"),
+            None | Some(OutputFormat::Raw) if label => combined("--label"),
+            None | Some(OutputFormat::Raw) => Ok(OutputFormat::Raw),
+        };
+    }
+    match (
+        format.unwrap_or(OutputFormat::Lines { label: false }),
+        label,
+    ) {
+        (OutputFormat::Lines { .. }, label) => Ok(OutputFormat::Lines { label }),
+        (_, true) => Err(Failure::misused("--label needs --format lines")),
+        (printer, false) => Ok(printer),
+    }
+}
+
+fn parse_certificate(args: &mut Given) -> Result<CertificateSource, Failure> {
+    let chains = args.paths("--cert");
+    let keys = args.paths("--key");
+    let names = args.option("--self-signed", names)?;
+    match (chains.len().cmp(&keys.len()), names) {
+        (_, Some(_)) if !chains.is_empty() || !keys.is_empty() => Err(Failure::misused(
+            "--self-signed can't be combined with --cert and --key",
+        )),
+        (_, Some(names)) => Ok(CertificateSource::SelfSigned(names)),
+        (Ordering::Greater, None) if keys.is_empty() => Err(unpaired("--cert", "--key")),
+        (Ordering::Less, None) if chains.is_empty() => Err(unpaired("--key", "--cert")),
+        (Ordering::Greater, None) => Err(unpaired("each --cert", "its --key")),
+        (Ordering::Less, None) => Err(unpaired("each --key", "its --cert")),
+        (Ordering::Equal, None) if chains.is_empty() => Ok(CertificateSource::Loopback),
+        (Ordering::Equal, None) => Ok(CertificateSource::Files(
+            chains.into_iter().zip(keys).collect(),
+        )),
+    }
+}
+
+fn parse_clients(args: &mut Given) -> Result<Option<ClientArgs>, Failure> {
+    let ca = args.path("--client-ca");
+    let optional = args.option("--client-auth", client_auth)?;
+    let allow = args.all("--allow-client", text)?;
+    let crls = args.paths("--crl");
+    let Some(ca) = ca else {
+        let alone = [
+            ("--client-auth", optional.is_some()),
+            ("--allow-client", !allow.is_empty()),
+            ("--crl", !crls.is_empty()),
+        ];
+        return match alone.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Failure::misused(format!("{option} needs --client-ca"))),
+            None => Ok(None),
+        };
+    };
+    let optional = optional.unwrap_or(false);
+    if optional && !allow.is_empty() {
+        return Err(Failure::misused(
+            "--allow-client can't be combined with --client-auth optional",
+        )
+        .hint("a sender without a certificate would be let in without a name"));
+    }
+    Ok(Some(ClientArgs {
+        ca,
+        optional,
+        allow,
+        crls,
+    }))
+}
+
+/// Whether the certificate of a sender is optional.
+fn client_auth(mode: &str) -> Result<bool, String> {
+    match &*mode.to_ascii_lowercase() {
+        "require" => Ok(false),
+        "optional" => Ok(true),
+        _ => Err("expected require or optional".to_owned()),
+    }
+}
+
+/// Splits names at commas. They are checked when a certificate is made for them.
+fn names(text: &str) -> Result<Vec<String>, String> {
+    Ok(text.split(',').map(str::to_owned).collect())
+}
+
+fn format(name: &str) -> Result<Format, String> {
+    Format::from_str(&name.to_ascii_lowercase())
+        .map_err(|_| "expected auto, none, gzip, zlib, deflate, zstd or qt".to_owned())
+}
+
+fn template(text: &str) -> Result<Template, String> {
+    text.parse()
+        .map_err(|error: TemplateError| error.to_string())
+}
+
+fn tls_version(name: &str) -> Result<TlsVersion, String> {
+    match name {
+        "1.2" => Ok(TlsVersion::Tls12),
+        "1.3" => Ok(TlsVersion::Tls13),
+        _ => Err("expected 1.2 or 1.3".to_owned()),
+    }
+}

@@ -1,0 +1,273 @@
+//! The command line, parsed and checked: a command that is returned here can be run.
+
+use std::ffi::OsString;
+
+use super::Failure;
+
+mod cert;
+mod given;
+mod help;
+mod listen;
+pub(crate) mod options;
+mod send;
+mod split;
+mod suggest;
+mod value;
+
+pub(crate) use cert::{CertArgs, CertRequest};
+use help::Topic;
+pub(crate) use listen::{
+    CertificateSource, Destination, Directory, ListenArgs, OutputFormat, TlsArgs,
+};
+use options::{ANSWERS, CERT, LISTEN, SEND};
+pub(crate) use send::{SendArgs, Trust};
+use split::{Asked, Split};
+
+/// The command that the program runs.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Print(String),
+    Listen(Box<ListenArgs>),
+    Send(Box<SendArgs>),
+    Cert(CertArgs),
+}
+
+impl Command {
+    /// Whether each line on standard error begins with the time.
+    pub(crate) fn timestamps(&self) -> bool {
+        match self {
+            Command::Listen(listen) => listen.timestamps,
+            Command::Send(send) => send.timestamps,
+            Command::Print(_) | Command::Cert(_) => false,
+        }
+    }
+}
+
+/// Parses the arguments of the program, without its name.
+///
+/// # Errors
+///
+/// With the first error in them, for the user.
+pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Failure> {
+    let mut arguments = arguments.peekable();
+    let word = arguments.next_if(|first| !first.as_encoded_bytes().starts_with(b"-"));
+    let command = word
+        .as_deref()
+        .map(|word| word.to_str().unwrap_or_default());
+    let options = match command {
+        Some("send") => &SEND,
+        Some("cert") => &CERT,
+        Some("help" | "version") => &ANSWERS,
+        _ => &LISTEN,
+    };
+    let topic = command.and_then(Topic::named);
+    let Split {
+        given,
+        free,
+        asked,
+        error,
+    } = Split::new(arguments, options);
+    if let Some(asked) = asked {
+        let topic = topic.unwrap_or(Topic::Program);
+        return Ok(Command::Print(match asked {
+            Asked::Version => help::VERSION.to_owned(),
+            Asked::ShortHelp => help::short(topic),
+            Asked::LongHelp => help::long(topic),
+        }));
+    }
+    if let (Some(word), None) = (&word, topic) {
+        return Err(suggest::unknown_command(word));
+    }
+    if let Some(error) = error {
+        return Err(error);
+    }
+    match command {
+        Some("send") => send::parse(given, &free).map(|send| Command::Send(Box::new(send))),
+        Some("cert") => cert::parse(free).map(Command::Cert),
+        Some("help") => parse_help(&free).map(Command::Print),
+        command => {
+            if let Some(more) = free.first() {
+                return Err(suggest::unexpected_argument(more));
+            }
+            match command {
+                Some("version") => Ok(Command::Print(help::VERSION.to_owned())),
+                _ => listen::parse(given).map(|listen| Command::Listen(Box::new(listen))),
+            }
+        }
+    }
+}
+
+/// The help for a command, or for the program.
+fn parse_help(free: &[OsString]) -> Result<String, Failure> {
+    match free {
+        [] => Ok(help::long(Topic::Program)),
+        [command] => match command.to_str().and_then(Topic::named) {
+            Some(topic) => Ok(help::long(topic)),
+            None => Err(suggest::unknown_command(command)),
+        },
+        [_, more, ..] => Err(suggest::unexpected_argument(more)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::options::{COMMANDS, Opt, Options};
+    use super::*;
+
+    #[test]
+    fn every_option_means_the_same_in_every_form() {
+        for command in COMMANDS {
+            for option in command.all() {
+                let forms = forms(option);
+                let meant = meaning(command, option, &forms[0]);
+                assert!(meant.starts_with("Ok("), "{}: {meant}", option.long);
+                let without = meaning(command, option, &[]);
+                assert_ne!(meant, without, "{} is passed over", option.long);
+                for form in &forms {
+                    assert_eq!(meaning(command, option, form), meant, "{form:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_option_that_is_given_twice_is_refused_in_every_form() {
+        for command in COMMANDS {
+            let once = |option: &&'static Opt| !option.repeatable && !is_answered(option);
+            for option in command.all().filter(once) {
+                for first in &forms(option) {
+                    for second in &forms(option) {
+                        let twice = [&first[..], second].concat();
+                        let said = meaning(command, option, &twice);
+                        let name = match second[0].starts_with("--") {
+                            true => option.long,
+                            false => option.short.unwrap(),
+                        };
+                        let expected = format!("{name} is given twice");
+                        assert!(said.contains(&expected), "{twice:?}: {said}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_option_without_its_value_is_refused_in_every_form() {
+        for command in COMMANDS {
+            for option in command.all().filter(|option| option.value.is_some()) {
+                let expected = format!("{} needs a value", option.long);
+                for name in option.names() {
+                    let name = name.to_owned();
+                    for form in [
+                        vec![name.clone()],
+                        vec![format!("{name}=")],
+                        vec![name.clone(), String::new()],
+                        vec![name.clone(), "--quiet".to_owned()],
+                        vec![name.clone(), "--".to_owned()],
+                    ] {
+                        // As the last argument; before another one, it would take that as its
+                        // value.
+                        let mut words = vec![word(command)];
+                        words.extend(form);
+                        let said = parsed(words);
+                        assert!(said.contains(&expected), "{name}: {said}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_flag_takes_no_value_in_any_form() {
+        for command in COMMANDS {
+            for option in command.all().filter(|option| option.value.is_none()) {
+                for name in option.names() {
+                    for value in ["", "1"] {
+                        let form = [format!("{name}={value}")];
+                        let said = meaning(command, option, &form);
+                        let expected = format!("{name} takes no value");
+                        assert!(said.contains(&expected), "{form:?}: {said}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Each way to give an option.
+    fn forms(option: &Opt) -> Vec<Vec<String>> {
+        let Some(placeholder) = option.value else {
+            // Help and its short form print different texts.
+            let short = option.short.filter(|_| option.long != "--help");
+            let short = short.map(|short| vec![short.to_owned()]);
+            return [vec![option.long.to_owned()]]
+                .into_iter()
+                .chain(short)
+                .collect();
+        };
+        let (long, value) = (option.long, sample(option.long, placeholder));
+        let mut forms = vec![
+            vec![long.to_owned(), value.to_owned()],
+            vec![format!("{long}={value}")],
+        ];
+        if let Some(short) = option.short {
+            forms.push(vec![short.to_owned(), value.to_owned()]);
+            forms.push(vec![format!("{short}{value}")]);
+            forms.push(vec![format!("{short}={value}")]);
+        }
+        forms
+    }
+
+    /// A value that the option takes.
+    fn sample(long: &str, placeholder: &str) -> &'static str {
+        match (long, placeholder) {
+            ("--format", _) => "JSON",
+            (_, "FORMAT") => "Gzip",
+            ("--allow-client", _) => "*.example.net",
+            (_, "ADDR") => "[::1]:9",
+            (_, "N") => "3",
+            (_, "TIME") => "1h30m",
+            (_, "SIZE") => "2MiB",
+            (_, "FILE" | "DIR") => "of=a/b.pem",
+            (_, "NAME" | "NAMES") => "a.example",
+            (_, "MODE") => "Optional",
+            (_, "VERSION") => "1.3",
+            (_, "TEMPLATE") => "{conn}=",
+            (_, "SHA256") => "0000000000000000000000000000000000000000000000000000000000000000",
+            (_, other) => panic!("{long} takes a value of a new kind, {other}"),
+        }
+    }
+
+    /// The outcome of parsing this option, together with the options that it needs.
+    fn meaning(command: &Options, option: &Opt, form: &[String]) -> String {
+        let needs: &[&str] = match (command.command, option.long) {
+            (_, "--cert") => &["--key=k"],
+            (_, "--key") => &["--cert=c"],
+            (_, "--client-auth" | "--allow-client" | "--crl") => &["--client-ca=ca"],
+            ("tlsink listen", "--name" | "--sync") => &["--output-dir=d"],
+            _ => &[],
+        };
+        let mut words = vec![word(command)];
+        words.extend(needs.iter().map(|need| (*need).to_owned()));
+        words.extend(form.iter().cloned());
+        match command.command {
+            "tlsink send" => words.push("h:1".to_owned()),
+            "tlsink cert" => words.push("dir".to_owned()),
+            _ => {}
+        }
+        parsed(words)
+    }
+
+    /// The command as it is typed behind the program's name.
+    fn word(command: &Options) -> String {
+        command.command.replace("tlsink ", "")
+    }
+
+    fn parsed(words: Vec<String>) -> String {
+        format!("{:?}", parse(words.into_iter().map(OsString::from)))
+    }
+
+    /// Whether the option prints a text, however often it is given.
+    fn is_answered(option: &Opt) -> bool {
+        ["--help", "--version"].contains(&option.long)
+    }
+}

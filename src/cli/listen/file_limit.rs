@@ -1,0 +1,65 @@
+//! The limit on open files, and the number of connections that it allows.
+
+use tlsink::limits::MAX_CONNECTIONS;
+
+use super::super::Failure;
+use super::super::args::{Destination, ListenArgs};
+
+/// Descriptors for other uses than connections: the standard ones, those of the reactor, some
+/// listeners.
+const RESERVED_FILES: u64 = 32;
+
+/// Descriptors of a listener: its own, and that of a socket that was accepted before a place is
+/// free.
+const FILES_PER_LISTENER: u64 = 2;
+
+/// Listeners that are covered by [`RESERVED_FILES`].
+const RESERVED_LISTENERS: usize = 4;
+
+/// The number of connections that the user gave, or else the number that the limit on open files
+/// allows.
+pub(super) fn max_connections(
+    args: &ListenArgs,
+    listeners: usize,
+    file_limit: Option<u64>,
+) -> Result<Option<usize>, Failure> {
+    let Some(limit) = file_limit else {
+        return Ok(args.max_connections);
+    };
+    let (lanes, each) = match &args.destination {
+        // A lane that syncs opens the directory; a connection has a socket and a file.
+        Destination::Directory(_) => (args.lanes as u64, 2),
+        Destination::Stdout | Destination::File(_) => (0, 1),
+    };
+    let listeners = listeners.saturating_sub(RESERVED_LISTENERS) as u64;
+    let reserved = RESERVED_FILES + listeners * FILES_PER_LISTENER;
+    let free = limit.saturating_sub(reserved).saturating_sub(lanes);
+    let allowed = usize::try_from(free / each).unwrap_or(usize::MAX).max(1);
+    match args.max_connections {
+        // A surplus socket just waits, but a file that can't be created ends its stream.
+        Some(given) if each > 1 && given > allowed => Err(Failure::misused(format!(
+            "--max-connections {given} with --output-dir needs more open files than the limit of {limit}"
+        ))
+        .hint(format!(
+            "allow more open files (ulimit -Hn), or give --max-connections at most {allowed}"
+        ))),
+        Some(given) => Ok(Some(given)),
+        None => Ok(Some(allowed.min(MAX_CONNECTIONS))),
+    }
+}
+
+/// Raises the soft limit on open files, usually 1024, to the hard one, as each connection takes a
+/// descriptor. Returns the new limit, if there is one.
+pub(super) fn raise_file_limit() -> Option<u64> {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    match setrlimit(Resource::Nofile, raised) {
+        Ok(()) => limit.maximum,
+        // The present limit stays.
+        Err(_) => limit.current,
+    }
+}

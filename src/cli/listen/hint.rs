@@ -1,0 +1,24 @@
+//! Hints about the ends of connections.
+
+use std::borrow::Cow;
+
+use tlsink::{End, Limit, Report};
+
+/// The remedy for an end: the library's hint, or the option that decides.
+pub(super) fn hint(report: &Report) -> Option<Cow<'static, str>> {
+    Some(match &report.end {
+        // At this point, only a format that is not built in is refused.
+        End::Refused { hint: None, .. } if report.established => {
+            "-d none passes it on as it is".into()
+        }
+        End::Limit(Limit::PerIp { .. }) => "--max-per-ip allows more".into(),
+        End::Limit(Limit::Window { window, .. }) => {
+            format!("--max-window {window} allows it").into()
+        }
+        End::Limit(Limit::Memory { .. }) => {
+            "--max-memory allows more, for all connections together".into()
+        }
+        End::Limit(Limit::Decoded { .. }) => "--max-decoded allows more".into(),
+        end => end.hint()?.into(),
+    })
+}

@@ -1,0 +1,179 @@
+//! The sockets that are listened on.
+
+use std::io;
+use std::net::SocketAddr;
+
+use rustix::io::Errno;
+use rustix::net::listen;
+use smol::net::TcpListener;
+
+use super::super::Failure;
+use super::super::address::HostPort;
+use super::super::keep_alive::keep_alive;
+use super::super::resolve::{self, is_no_interface, resolve};
+use super::super::say::Say;
+
+/// A listening socket, and its address.
+pub(crate) struct Listener {
+    pub(crate) socket: TcpListener,
+    pub(crate) address: SocketAddr,
+}
+
+/// The length of the accept queue. The system reduces it to net.core.somaxconn (listen(2)): 4,096
+/// since Linux 5.4. The standard library asks for 128, and a peer that a full queue drops retries
+/// only after a second.
+const BACKLOG: i32 = i32::MAX;
+
+/// The tries to find a port that is free on each address of a host. Another program rarely has it
+/// on only one of them.
+const TRIES: usize = 16;
+
+impl Listener {
+    /// Listens on every address of a host. With port 0, all of them get the same port. `others`
+    /// listen already.
+    ///
+    /// # Errors
+    ///
+    /// When an address can't be listened on.
+    pub(crate) async fn bind(
+        address: &HostPort,
+        others: &[Listener],
+        say: &Say,
+    ) -> Result<Vec<Self>, Failure> {
+        let resolved = resolve(address).await.map_err(|error| {
+            let hint = resolve::zone_hint(address).unwrap_or_else(|| {
+                "give --listen an address of this machine, or a name for one".to_owned()
+            });
+            Failure::misused(format!("can't resolve {address}: {error}")).hint(hint)
+        })?;
+        let mut tries = 1..TRIES;
+        let bound = loop {
+            match Bound::new(&resolved).await {
+                Err((_, error))
+                    if address.port == 0
+                        && error.kind() == io::ErrorKind::AddrInUse
+                        && tries.next().is_some() => {}
+                bound => break bound,
+            }
+        };
+        let failure = |(wanted, error): (SocketAddr, io::Error)| {
+            let what = format!("can't listen on {}: {error}", shown(address, wanted));
+            let failure = Failure::misused(what);
+            let is_ours = || others.iter().any(|other| overlap(other.address, wanted));
+            match error.kind() {
+                io::ErrorKind::AddrInUse if is_ours() => {
+                    failure.hint("another --listen has this address already; [::] includes 0.0.0.0")
+                }
+                io::ErrorKind::AddrInUse => failure
+                    .hint("another program listens there; give --listen another port, or stop it"),
+                io::ErrorKind::PermissionDenied if (1..PRIVILEGED).contains(&wanted.port()) => {
+                    failure.hint(
+                        "ports below 1024 need the capability CAP_NET_BIND_SERVICE (setcap \
+                         cap_net_bind_service=+ep on the program); or give --listen a higher port",
+                    )
+                }
+                io::ErrorKind::AddrNotAvailable => failure
+                    .hint("this machine has no such address; 0.0.0.0 and [::] stand for all of its addresses"),
+                _ => match resolve::zone_hint(address) {
+                    Some(hint) if is_no_interface(&error) => failure.hint(hint),
+                    _ => failure,
+                },
+            }
+        };
+        let bound = bound.map_err(failure)?;
+        if bound.listeners.is_empty() {
+            let mut missing = bound.missing.into_iter();
+            let first = missing.next().map(failure);
+            return Err(
+                first.unwrap_or_else(|| Failure::misused(format!("can't listen on {address}")))
+            );
+        }
+        for (missing, error) in bound.missing {
+            say.info(&format!("{address}: not listening on {missing}: {error}"));
+        }
+        Ok(bound.listeners)
+    }
+}
+
+/// The first port that can be bound without a capability, unless
+/// net.ipv4.ip_unprivileged_port_start sets another (capabilities(7)).
+const PRIVILEGED: u16 = 1024;
+
+/// Writes an address for an error: as the user gave it, with the resolved address where the two
+/// differ.
+fn shown(given: &HostPort, wanted: SocketAddr) -> String {
+    let given = given.to_string();
+    match given == wanted.to_string() || given.contains('%') {
+        true => given,
+        false => format!("{given} ({})", wanted.ip()),
+    }
+}
+
+/// The outcome of listening on all addresses of a host.
+struct Bound {
+    listeners: Vec<Listener>,
+    /// The addresses that this machine does not have.
+    missing: Vec<(SocketAddr, io::Error)>,
+}
+
+impl Bound {
+    async fn new(addresses: &[SocketAddr]) -> Result<Self, (SocketAddr, io::Error)> {
+        let mut bound = Bound {
+            listeners: Vec::new(),
+            missing: Vec::new(),
+        };
+        for mut address in addresses.iter().copied() {
+            if let Some(first) = bound.listeners.first() {
+                address.set_port(first.address.port());
+            }
+            let listening = async {
+                let socket = TcpListener::bind(address).await?;
+                listen(&socket, BACKLOG)?;
+                // Accepted sockets inherit it (socket(7)).
+                keep_alive(&socket);
+                let address = socket.local_addr()?;
+                Ok(Listener { socket, address })
+            };
+            match listening.await {
+                Ok(listener) => bound.listeners.push(listener),
+                Err(error) if is_missing(&error) => bound.missing.push((address, error)),
+                Err(error) => return Err((address, error)),
+            }
+        }
+        Ok(bound)
+    }
+}
+
+/// Whether this machine lacks the address. A name can stand for an IPv6 address on a machine
+/// without IPv6.
+fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrNotAvailable
+        || Errno::from_io_error(error) == Some(Errno::AFNOSUPPORT)
+}
+
+/// Whether listening on one address takes the other too.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    one.port() == other.port()
+        && (one == other || one.ip().is_unspecified() || other.ip().is_unspecified())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn listeners_overlap_on_the_same_port_of_the_same_address() {
+        for (one, other, expected) in [
+            ("127.0.0.1:9", "127.0.0.1:9", true),
+            ("127.0.0.1:9", "127.0.0.1:8", false),
+            ("127.0.0.1:9", "127.0.0.2:9", false),
+            ("0.0.0.0:9", "127.0.0.2:9", true),
+            ("[::]:9", "127.0.0.1:9", true),
+            ("[fe80::1%4]:9", "[fe80::1%4]:9", true),
+            ("[fe80::1%4]:9", "[fe80::1%5]:9", false),
+        ] {
+            let [one, other] = [one, other].map(|text| text.parse().unwrap());
+            assert_eq!(overlap(one, other), expected, "{one} {other}");
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! Receiving: starts listeners, threads and signal handlers, and runs them to the end.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use async_channel::Sender;
+use futures_lite::future;
+use smol::Executor;
+use tlsink::decode::Format;
+use tlsink::output::{Json, Lines, Portion, Raw, label};
+use tlsink::{BuildError, Builder, Conn, End, Output, Server, Sink};
+
+use super::args::{ListenArgs, OutputFormat};
+use super::say::Say;
+use super::{Failure, start_thread};
+
+mod accept;
+mod control;
+mod credentials;
+mod file_limit;
+mod files;
+mod hint;
+mod journal;
+mod key_log;
+mod lane;
+mod listener;
+mod outlet;
+mod rate_limited_log;
+mod reason;
+mod reload;
+mod socket;
+mod stats;
+mod target;
+
+use accept::Acceptor;
+use control::{Control, ControlEvent, signals};
+use credentials::Credentials;
+use file_limit::{max_connections, raise_file_limit};
+use files::LoggedFiles;
+use journal::Journal;
+use key_log::{announce_key_log, key_log_file};
+use lane::LaneExecutor;
+use listener::Listener;
+use outlet::{Outlet, open_outlet};
+use rate_limited_log::RateLimitedLog;
+use reload::Reload;
+use stats::Stats;
+use target::Target;
+
+/// Receives until a signal or an error ends it.
+///
+/// # Errors
+///
+/// When it can't start, or when an error ended it.
+pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
+    let say = say.with_level(args.level);
+    let file_limit = raise_file_limit();
+    let outlet = open_outlet(&args, &say)?;
+    let listeners = smol::block_on(async {
+        let mut listeners = Vec::new();
+        for address in &args.addresses {
+            let bound = Listener::bind(address, &listeners, &say).await?;
+            listeners.extend(bound);
+        }
+        Ok(listeners)
+    })?;
+    let credentials = Credentials::new(
+        args.tls.clone(),
+        listeners.iter().map(|listener| listener.address.ip()),
+    )?;
+    let fresh = credentials.fingerprint().map(str::to_owned);
+    let key_log = args.tls.key_log.then(key_log_file).transpose()?;
+    let (tls, reload) = Reload::start(credentials, outlet.reopen(), &say)?;
+    if let Some(file) = key_log {
+        announce_key_log(&file, &say)?;
+    }
+    let (server, sinks) = server_builder(&args, listeners.len(), file_limit)?
+        .tls(tls)
+        .build_lanes(args.lanes)
+        .map_err(unbuildable)?;
+
+    let executor = Arc::new(Executor::new());
+    let (events, inbox) = async_channel::unbounded();
+    let (reports, reported) = async_channel::unbounded();
+    executor
+        .spawn(signals(events.clone(), reload.is_some())?)
+        .detach();
+    let stats = args
+        .stats
+        .then(|| Stats::new(say.clone(), server.clone(), outlet.is_terminal()));
+    let (lanes, json) = start_lanes(sinks, &args, outlet, &say, &server, &events)?;
+    let journal = json.zip(lanes.first()).map(|(json, lane)| {
+        let on_error = move |error| {
+            // Nobody listens any more once the program is ending.
+            let _ = events.try_send(ControlEvent::Unwritten(error));
+        };
+        Journal::new(json, Arc::clone(lane), on_error, reports.clone())
+    });
+    start_executor(&executor, args.threads)?;
+    // A reader of this line may send, or stop us, right away.
+    say_ready(&args, &listeners, fresh.as_deref(), &say);
+    let log = RateLimitedLog::new(say.clone(), Arc::clone(&executor), journal);
+    let told = Arc::downgrade(&log);
+    let acceptor = Arc::new(Acceptor {
+        server: server.clone(),
+        executor: Arc::clone(&executor),
+        lanes,
+        say: say.clone(),
+        log,
+        once: args.once,
+        reports,
+    });
+    for listener in listeners {
+        executor
+            .spawn(Arc::clone(&acceptor).serve(listener))
+            .detach();
+    }
+    drop(acceptor);
+    let control = Control {
+        stats,
+        server,
+        inbox,
+        reported,
+        say,
+        reload,
+        once: args.once,
+        drain: args.drain,
+        lanes: args.lanes,
+    };
+    let result = smol::block_on(executor.run(control.run()));
+    // While a connection is left, the log is not dropped.
+    if let Some(log) = told.upgrade() {
+        log.finish();
+    }
+    result
+}
+
+/// The settings that the user gave; the library has defaults for the others.
+fn server_builder(
+    args: &ListenArgs,
+    listeners: usize,
+    file_limit: Option<u64>,
+) -> Result<Builder, Failure> {
+    let mut builder = Server::builder()
+        .decode(args.decode)
+        .max_per_ip(args.max_per_ip)
+        .max_decoded(args.max_decoded)
+        .receipts(args.receipt)
+        .stop_after(args.once.then_some(1));
+    if let Some(connections) = max_connections(args, listeners, file_limit)? {
+        builder = builder.max_connections(connections);
+    }
+    if let Some(limit) = args.handshake_timeout {
+        builder = builder.handshake_timeout(limit);
+    }
+    if let Some(limit) = args.idle_timeout {
+        builder = builder.idle_timeout(limit);
+    }
+    if let Some(bytes) = args.max_window {
+        builder = builder.max_window(bytes);
+    }
+    if let Some(bytes) = args.max_memory {
+        builder = builder.max_memory(bytes);
+    }
+    Ok(builder)
+}
+
+fn unbuildable(error: BuildError) -> Failure {
+    match error {
+        BuildError::TooSmall { setting, least } => {
+            let option = setting.replace('_', "-");
+            Failure::misused(format!("--{option} must be at least {least}"))
+        }
+        error => Failure::misused(error.to_string()),
+    }
+}
+
+fn say_ready(args: &ListenArgs, listeners: &[Listener], fresh: Option<&str>, say: &Say) {
+    for listener in listeners {
+        say.info(&format!("listening on {}", listener.address));
+    }
+    if let Some(fingerprint) = fresh {
+        say.info(&format!(
+            "fresh self-signed certificate, sha256 {fingerprint}"
+        ));
+        // A command that would be refused is no example.
+        let takes_gzip = matches!(args.decode, Format::Auto | Format::Gzip);
+        if let Some(listener) = listeners.first()
+            && takes_gzip
+            && args.tls.clients.is_none()
+        {
+            say.info(&format!("try: {}", example(listener.address)));
+        }
+    }
+}
+
+/// A command that sends something compressed and ends cleanly.
+fn example(bound: SocketAddr) -> String {
+    let target = match bound {
+        SocketAddr::V4(v4) if v4.ip().is_unspecified() => format!("127.0.0.1:{}", v4.port()),
+        SocketAddr::V6(v6) if v6.ip().is_unspecified() => format!("[::1]:{}", v6.port()),
+        bound => bound.to_string(),
+    };
+    format!(
+        "echo hello | gzip | openssl s_client -connect {target} -quiet -no_ign_eof -nocommands 2>/dev/null"
+    )
+}
+
+/// The lanes, and the JSON output that they share, if it is in use.
+type Lanes = (Vec<LaneExecutor>, Option<Json<Target>>);
+
+/// Starts a lane for each sink.
+fn start_lanes(
+    sinks: Vec<Sink>,
+    args: &ListenArgs,
+    outlet: Outlet,
+    say: &Say,
+    server: &Server,
+    events: &Sender<ControlEvent>,
+) -> Result<Lanes, Failure> {
+    let target = match outlet {
+        Outlet::Target(target) => target,
+        Outlet::Files(files) => {
+            let say = say.clone();
+            let files = LoggedFiles { files, say };
+            let lanes = start_each(sinks, &files.say, server, events, |_| files.clone())?;
+            return Ok((lanes, None));
+        }
+    };
+    let lanes = match args.printer {
+        OutputFormat::Raw => {
+            let raw = Raw::new(target);
+            start_each(sinks, say, server, events, |_| raw.clone())
+        }
+        OutputFormat::Lines { label } => {
+            let escape = target.is_terminal();
+            let mut lines = Lines::new(target).labels(label).escape(escape);
+            if let Some(bytes) = args.max_line {
+                lines = lines.max_line(bytes);
+            }
+            start_each(sinks, say, server, events, |sink| {
+                lines.clone().memory(sink.memory())
+            })
+        }
+        OutputFormat::Json => {
+            let mut json = Json::new(target);
+            if let Some(bytes) = args.max_line {
+                json = json.max_line(bytes);
+            }
+            let lanes = start_each(sinks, say, server, events, |sink| {
+                json.clone().memory(sink.memory())
+            })?;
+            return Ok((lanes, Some(json)));
+        }
+    };
+    Ok((lanes?, None))
+}
+
+fn start_each<O: Output + Send + 'static>(
+    sinks: Vec<Sink>,
+    say: &Say,
+    server: &Server,
+    events: &Sender<ControlEvent>,
+    output: impl Fn(&Sink) -> O,
+) -> Result<Vec<LaneExecutor>, Failure> {
+    sinks
+        .into_iter()
+        .map(|sink| {
+            let output = Announcing {
+                output: output(&sink),
+                say: say.clone(),
+            };
+            let events = events.clone();
+            lane::start(sink, output, server.clone(), move |result| {
+                // Nobody listens any more once the program is ending.
+                let _ = events.try_send(ControlEvent::Lane(result));
+            })
+        })
+        .collect()
+}
+
+/// An output that logs each open.
+struct Announcing<O> {
+    output: O,
+    say: Say,
+}
+
+impl<O: Output> Output for Announcing<O> {
+    fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+        self.output.data(connection, bytes)
+    }
+
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
+        self.output.turn(connection, bytes)
+    }
+
+    fn open(&mut self, connection: &Conn) -> io::Result<()> {
+        self.say
+            .detail(|| format!("{}: open", label(connection.peer())));
+        self.output.open(connection)
+    }
+
+    fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
+        self.output.close(connection, end)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
+}
+
+/// Starts all handshake threads but the one that calls this.
+fn start_executor(executor: &Arc<Executor<'static>>, threads: usize) -> Result<(), Failure> {
+    (1..threads).try_for_each(|_| {
+        let executor = Arc::clone(executor);
+        start_thread("network", move || {
+            smol::block_on(executor.run(future::pending::<()>()));
+        })
+    })
+}
