@@ -10,11 +10,11 @@ use async_io::Timer;
 use event_listener::EventListener;
 use futures_lite::{AsyncRead, AsyncWrite, future};
 
+use crate::channel::{EventSender, SinkGone};
 use crate::error::{Cut, End, Timeout, Truncation};
 use crate::event::{self, Event, Kind};
-use crate::lane::{Lane, SinkGone};
 use crate::limit::Limit;
-use crate::link::{CREDITS, Link, Request, SinkLink, Verdict};
+use crate::link::{CREDITS, Link, Outcome, Request, SinkLink};
 use crate::memory::{Memory, Waiting};
 use crate::peer::{ConnId, Peer};
 use crate::places::Place;
@@ -27,7 +27,7 @@ use crate::tls;
 /// short: only a peer that has stopped reading altogether makes it wait.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A future that receives one stream, from the handshake to the sink's verdict.
+/// A future that receives one stream, from the handshake to the sink's outcome.
 ///
 /// Made by [`Server::connection`] and [`Server::plain`]. It does nothing unless polled, spawns
 /// nothing, and is `Send` if `IO` is. Dropped before it is done, it cuts the stream: the sink
@@ -64,9 +64,9 @@ enum Phase<IO> {
         deadline: Deadline,
     },
     Open(Open<IO>),
-    /// Waiting for the sink's verdict, which decides how the stream is answered, if it is still
+    /// Waiting for the sink's outcome, which decides how the stream is answered, if it is still
     /// there.
-    Verdict(Stream<IO>),
+    Outcome(Stream<IO>),
     // Boxed: it is larger than what connections spend their time in.
     Answering(Box<Answer<IO>>),
     Done,
@@ -75,7 +75,7 @@ enum Phase<IO> {
 /// What comes after a phase.
 enum Next<IO> {
     Phase(Phase<IO>),
-    Done(Verdict),
+    Done(Outcome),
 }
 
 /// What outlives each phase. Its `Drop` sees to it that a stream's end is never lost.
@@ -84,7 +84,7 @@ struct Guard {
     peer: Peer,
     shared: Arc<Shared>,
     link: Arc<Link>,
-    lane: Option<Lane>,
+    channel: Option<EventSender>,
     /// Shared with the stream's `Close`: free once the sink is through with it, and the peer too.
     place: Option<Arc<Place>>,
     /// The sink has been told of the end, or is not there to be told.
@@ -110,7 +110,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 peer,
                 shared: Arc::clone(shared),
                 link,
-                lane: registration.lane,
+                channel: registration.channel,
                 place: shared.places.try_take().map(Arc::new),
                 closed: false,
                 opened: false,
@@ -141,9 +141,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         while let Phase::Waiting { .. } | Phase::Handshake { .. } = self.phase {
             self.phase = match ready!(self.poll_phase(cx)) {
                 Next::Phase(phase) => phase,
-                Next::Done(verdict) => {
-                    self.guard.link.leave_verdict(verdict);
-                    Phase::Verdict(Stream::Gone)
+                Next::Done(outcome) => {
+                    self.guard.link.leave_outcome(outcome);
+                    Phase::Outcome(Stream::Gone)
                 }
             };
         }
@@ -210,17 +210,17 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 };
                 guard.close(end);
                 let stream = std::mem::replace(&mut open.stream, Stream::Gone);
-                Next::Phase(Phase::Verdict(match is_answered {
+                Next::Phase(Phase::Outcome(match is_answered {
                     true => stream,
                     false => Stream::Gone,
                 }))
             }
-            Phase::Verdict(stream) => match (guard.link.take_verdict(), stream) {
-                (Some(verdict), Stream::Gone) => Next::Done(verdict),
-                (Some(verdict), stream) => Next::Phase(Phase::Answering(Box::new(Answer::new(
+            Phase::Outcome(stream) => match (guard.link.take_outcome(), stream) {
+                (Some(outcome), Stream::Gone) => Next::Done(outcome),
+                (Some(outcome), stream) => Next::Phase(Phase::Answering(Box::new(Answer::new(
                     std::mem::replace(stream, Stream::Gone),
-                    receipt_of(guard, &verdict),
-                    verdict,
+                    receipt_of(guard, &outcome),
+                    outcome,
                 )))),
                 (None, _) => return Poll::Pending,
             },
@@ -230,7 +230,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 if answer.poll(cx).is_pending() && !hurry {
                     ready!(answer.deadline.poll(cx));
                 }
-                Next::Done(answer.verdict.clone())
+                Next::Done(answer.outcome.clone())
             }
             Phase::Done => return Poll::Pending,
         };
@@ -246,9 +246,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Connection<IO> {
         loop {
             match ready!(self.poll_phase(cx)) {
                 Next::Phase(phase) => self.phase = phase,
-                Next::Done(verdict) => {
+                Next::Done(outcome) => {
                     self.phase = Phase::Done;
-                    return Poll::Ready(self.guard.finish(verdict));
+                    return Poll::Ready(self.guard.finish(outcome));
                 }
             }
         }
@@ -267,13 +267,13 @@ impl<IO> Connection<IO> {
 impl<IO> Next<IO> {
     /// The end of a connection that the sink never sees.
     fn unopened(end: End) -> Self {
-        Next::Done(Verdict::on_nothing(end))
+        Next::Done(Outcome::on_nothing(end))
     }
 }
 
 impl Guard {
     fn is_cut(&self) -> bool {
-        self.lane.is_none() || self.link.requested().is_some()
+        self.channel.is_none() || self.link.requested().is_some()
     }
 
     /// Announces the connection to the sink.
@@ -289,10 +289,10 @@ impl Guard {
         }));
         self.opened = true;
         // The sink is woken when there is more for it, or nothing more for the moment.
-        if self.leave(open).is_err() {
+        if self.push(open).is_err() {
             // There is nobody to tell of its end.
             self.closed = true;
-            return Next::Phase(Phase::Verdict(Stream::Gone));
+            return Next::Phase(Phase::Outcome(Stream::Gone));
         }
         Next::Phase(Phase::Open(Open {
             stream,
@@ -308,18 +308,18 @@ impl Guard {
             && let Some(place) = self.place.clone()
             && !std::mem::replace(&mut self.closed, true)
         {
-            // If it can't be sent, the sink is gone, and has left its verdict.
-            let _ = self.leave(Kind::Close(Box::new(event::Close { end, _place: place })));
+            // If it can't be sent, the sink is gone, and has left its outcome.
+            let _ = self.push(Kind::Close(Box::new(event::Close { end, _place: place })));
             self.wake_sink();
         }
     }
 
     /// Sends to a sink that need not hear of it before [`wake_sink`](Self::wake_sink).
-    fn leave(&mut self, kind: Kind) -> Result<(), SinkGone> {
+    fn push(&mut self, kind: Kind) -> Result<(), SinkGone> {
         let event = Event { id: self.id, kind };
         self.left = true;
-        match &self.lane {
-            Some(lane) => lane.leave(event),
+        match &self.channel {
+            Some(channel) => channel.push(event),
             None => Err(SinkGone),
         }
     }
@@ -327,29 +327,29 @@ impl Guard {
     /// Wakes the sink, if anything was left for it.
     fn wake_sink(&mut self) {
         if std::mem::take(&mut self.left)
-            && let Some(lane) = &self.lane
+            && let Some(channel) = &self.channel
         {
-            lane.wake();
+            channel.wake();
         }
     }
 
     /// What the future resolves to. From now on it holds nothing back, even if it is kept.
-    fn finish(&mut self, verdict: Verdict) -> Report {
+    fn finish(&mut self, outcome: Outcome) -> Report {
         let report = Report {
             id: self.id,
             peer: self.peer.clone(),
             established: self.opened,
-            end: verdict.end,
-            format: verdict.format,
+            end: outcome.end,
+            format: outcome.format,
             received: self.received,
-            delivered: verdict.delivered,
-            undecoded: verdict.undecoded,
+            delivered: outcome.delivered,
+            undecoded: outcome.undecoded,
         };
         if !report.established {
             self.shared.failures.count(&report.end, self.unverified);
         }
         // One that was made after the stop never was part of what is stopped.
-        if report.end == End::Cut(Cut::Server) && self.lane.is_some() {
+        if report.end == End::Cut(Cut::Server) && self.channel.is_some() {
             self.shared.remember_cut(&report);
         }
         self.forget();
@@ -359,7 +359,7 @@ impl Guard {
     fn forget(&mut self) {
         self.done = true;
         self.place = None;
-        self.lane = None;
+        self.channel = None;
         self.shared.forget(self.id, &self.peer);
     }
 }
@@ -372,7 +372,7 @@ impl Drop for Guard {
         let end = End::Cut(Cut::Dropped);
         if !self.opened {
             // Who asked whether it is established may know already that it is not, and why.
-            let failed = self.link.take_verdict().map(|verdict| verdict.end);
+            let failed = self.link.take_outcome().map(|outcome| outcome.end);
             let failed = failed.as_ref().unwrap_or(&end);
             self.shared.failures.count(failed, self.unverified);
         }
@@ -429,7 +429,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Open<IO> {
             return Attempt::Held;
         };
         let buffers = &guard.shared.buffers;
-        let Poll::Ready(mut buffer) = buffers.poll_lend(&self.memory, &mut self.waiting, cx) else {
+        let Poll::Ready(mut buffer) = buffers.poll_acquire(&self.memory, &mut self.waiting, cx)
+        else {
             return Attempt::Held;
         };
         let Filled { len, more, end } = self.stream.fill(cx, &mut buffer, guard.received);
@@ -437,7 +438,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Open<IO> {
             guard.received = guard.received.saturating_add(len as u64);
             self.idle.restart();
             let chunk = buffer.into_chunk(len, credit);
-            if guard.leave(Kind::Data(chunk)).is_err() {
+            if guard.push(Kind::Data(chunk)).is_err() {
                 return Attempt::Ended(End::Cut(Cut::SinkGone));
             }
         }
@@ -464,7 +465,7 @@ enum Attempt {
 /// by a close_notify, if the stream was clean.
 struct Answer<IO> {
     stream: Stream<IO>,
-    verdict: Verdict,
+    outcome: Outcome,
     receipt: Vec<u8>,
     /// How much of the receipt is sent.
     sent: usize,
@@ -477,10 +478,10 @@ struct Answer<IO> {
 const DISCARDS: usize = 16;
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
-    fn new(stream: Stream<IO>, receipt: Vec<u8>, verdict: Verdict) -> Self {
+    fn new(stream: Stream<IO>, receipt: Vec<u8>, outcome: Outcome) -> Self {
         Answer {
             stream,
-            verdict,
+            outcome,
             receipt,
             sent: 0,
             closed: false,
@@ -504,7 +505,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
                 _ => return Poll::Ready(()),
             }
         }
-        let is_clean = self.verdict.end.is_clean();
+        let is_clean = self.outcome.end.is_clean();
         if !self.closed {
             let closed = match is_clean {
                 true => ready!(self.stream.poll_close(cx)),
@@ -531,9 +532,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
 }
 
 /// The receipt for a stream, if there are receipts.
-fn receipt_of(guard: &Guard, verdict: &Verdict) -> Vec<u8> {
+fn receipt_of(guard: &Guard, outcome: &Outcome) -> Vec<u8> {
     match guard.shared.settings.receipts {
-        true => receipt::line(guard.received, verdict),
+        true => receipt::line(guard.received, outcome),
         false => Vec::new(),
     }
 }

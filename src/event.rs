@@ -19,7 +19,7 @@ pub const CHUNK: usize = 64 * 1024;
 /// do not each hold 64 KiB.
 const COPY: usize = CHUNK / 8;
 
-/// Buffers that are kept for the next read, at most.
+/// BufferPool that are kept for the next read, at most.
 const SPARE: usize = 16;
 
 #[derive(Debug)]
@@ -56,7 +56,7 @@ pub(crate) struct Close {
 /// the right to read more.
 #[derive(Debug)]
 pub(crate) struct Chunk {
-    bytes: Lent,
+    bytes: ReadBuffer,
     len: usize,
     _credit: Credit,
 }
@@ -71,23 +71,23 @@ impl Deref for Chunk {
 
 /// The buffers that connections read into. A connection that waits for its peer holds none.
 #[derive(Debug, Default)]
-pub(crate) struct Buffers {
+pub(crate) struct BufferPool {
     spare: Mutex<Vec<Box<[u8]>>>,
 }
 
-impl Buffers {
+impl BufferPool {
     /// Lends a buffer of [`CHUNK`] bytes as soon as there is memory for it. What it holds is
     /// unspecified.
-    pub(crate) fn poll_lend(
+    pub(crate) fn poll_acquire(
         self: &Arc<Self>,
         memory: &Memory,
         waiting: &mut Option<Waiting>,
         cx: &mut Context<'_>,
-    ) -> Poll<Lent> {
+    ) -> Poll<ReadBuffer> {
         let reserved = memory.poll_reserve_chunk(CHUNK, waiting, cx);
         reserved.map(|reservation| {
             let spare = self.spare().pop();
-            Lent {
+            ReadBuffer {
                 bytes: spare.unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice()),
                 buffers: Arc::clone(self),
                 reservation,
@@ -102,13 +102,13 @@ impl Buffers {
 
 /// A buffer that goes back where it came from when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Lent {
+pub(crate) struct ReadBuffer {
     bytes: Box<[u8]>,
-    buffers: Arc<Buffers>,
+    buffers: Arc<BufferPool>,
     reservation: Reservation,
 }
 
-impl Lent {
+impl ReadBuffer {
     /// Makes a chunk of the first `len` bytes.
     pub(crate) fn into_chunk(mut self, len: usize, credit: Credit) -> Chunk {
         let len = len.min(self.bytes.len());
@@ -135,7 +135,7 @@ impl Lent {
     }
 }
 
-impl Deref for Lent {
+impl Deref for ReadBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -143,13 +143,13 @@ impl Deref for Lent {
     }
 }
 
-impl DerefMut for Lent {
+impl DerefMut for ReadBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
 }
 
-impl Drop for Lent {
+impl Drop for ReadBuffer {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         self.recycle(bytes);

@@ -5,7 +5,7 @@
 //!                  yours      handshake,     open, data,       decoder   lines, raw,
 //!                             read           close             each      json, files,
 //!                               ▲                                │      your own
-//!                               └────── credits, verdict ◀───────┘
+//!                               └────── credits, outcome ◀───────┘
 //! ```
 //!
 //! A [`Server`] makes a [`Connection`] of each accepted stream: a future that shakes hands and
@@ -223,11 +223,11 @@
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 
+mod channel;
 mod count;
 pub mod decode;
 mod error;
 mod event;
-mod lane;
 mod limit;
 mod link;
 mod memory;

@@ -1,4 +1,4 @@
-//! The way back from the sink to a connection: credits, a request to stop, the verdict.
+//! The way back from the sink to a connection: credits, a request to stop, the outcome.
 
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
@@ -38,7 +38,7 @@ pub(crate) struct Link {
     starved: AtomicBool,
     request: AtomicU8,
     // Boxed: it comes last, and the room for it would be kept all the time.
-    verdict: Mutex<Option<Box<Verdict>>>,
+    outcome: Mutex<Option<Box<Outcome>>>,
     waker: AtomicWaker,
 }
 
@@ -54,7 +54,7 @@ pub(crate) enum Request {
 
 /// What became of a stream, once the sink is through with it.
 #[derive(Clone, Debug)]
-pub(crate) struct Verdict {
+pub(crate) struct Outcome {
     pub(crate) end: End,
     pub(crate) format: Format,
     pub(crate) delivered: u64,
@@ -63,10 +63,10 @@ pub(crate) struct Verdict {
     pub(crate) crc32c: u32,
 }
 
-impl Verdict {
+impl Outcome {
     /// On a stream of which the sink has seen nothing.
     pub(crate) fn on_nothing(end: End) -> Self {
-        Verdict {
+        Outcome {
             end,
             format: Format::Auto,
             delivered: 0,
@@ -82,7 +82,7 @@ impl Link {
             credits: AtomicUsize::new(CREDITS),
             starved: AtomicBool::new(false),
             request: AtomicU8::new(0),
-            verdict: Mutex::new(None),
+            outcome: Mutex::new(None),
             waker: AtomicWaker::new(),
         })
     }
@@ -133,17 +133,17 @@ impl Link {
         }
     }
 
-    /// Leaves a verdict for the one that will ask for it.
-    pub(crate) fn leave_verdict(&self, verdict: Verdict) {
-        *self.lock() = Some(Box::new(verdict));
+    /// Leaves an outcome for the one that will ask for it.
+    pub(crate) fn leave_outcome(&self, outcome: Outcome) {
+        *self.lock() = Some(Box::new(outcome));
     }
 
-    pub(crate) fn take_verdict(&self) -> Option<Verdict> {
-        self.lock().take().map(|verdict| *verdict)
+    pub(crate) fn take_outcome(&self) -> Option<Outcome> {
+        self.lock().take().map(|outcome| *outcome)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Box<Verdict>>> {
-        self.verdict.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Outcome>>> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -160,7 +160,7 @@ impl Drop for Credit {
     }
 }
 
-/// The sink's end of a [`Link`]. Dropped without a verdict, it says that the sink is gone: an end
+/// The sink's end of a [`Link`]. Dropped without an outcome, it says that the sink is gone: an end
 /// is never lost on the way back either.
 #[derive(Debug)]
 pub(crate) struct SinkLink(Option<Arc<Link>>);
@@ -184,13 +184,13 @@ impl SinkLink {
         }
     }
 
-    pub(crate) fn deliver(mut self, verdict: Verdict) {
-        self.send(verdict);
+    pub(crate) fn deliver(mut self, outcome: Outcome) {
+        self.send(outcome);
     }
 
-    fn send(&mut self, verdict: Verdict) {
+    fn send(&mut self, outcome: Outcome) {
         if let Some(link) = self.0.take() {
-            link.leave_verdict(verdict);
+            link.leave_outcome(outcome);
             link.waker.wake();
         }
     }
@@ -199,7 +199,7 @@ impl SinkLink {
 impl Drop for SinkLink {
     fn drop(&mut self) {
         self.refuse();
-        self.send(Verdict::on_nothing(End::Cut(Cut::SinkGone)));
+        self.send(Outcome::on_nothing(End::Cut(Cut::SinkGone)));
     }
 }
 
@@ -245,29 +245,29 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_and_a_request_from_another_thread_are_not_missed() {
+    fn an_outcome_and_a_request_from_another_thread_are_not_missed() {
         for _ in 0..TRIES {
             let link = Link::new();
             let sink = SinkLink::new(&link);
             let sink = thread::spawn(move || drop(sink));
-            let verdict = block_on(poll_fn(|cx| {
+            let outcome = block_on(poll_fn(|cx| {
                 link.register(cx);
-                link.take_verdict().map_or(Poll::Pending, Poll::Ready)
+                link.take_outcome().map_or(Poll::Pending, Poll::Ready)
             }));
-            assert_eq!(verdict.end, End::Cut(Cut::SinkGone));
-            // It was asked for before the verdict came.
+            assert_eq!(outcome.end, End::Cut(Cut::SinkGone));
+            // It was asked for before the outcome came.
             assert_eq!(link.requested(), Some(Request::Refuse));
             sink.join().unwrap();
         }
     }
 
     #[test]
-    fn a_sink_that_drops_its_end_leaves_a_verdict_and_a_request() {
+    fn a_sink_that_drops_its_end_leaves_an_outcome_and_a_request() {
         let link = Link::new();
         drop(SinkLink::new(&link));
         assert_eq!(link.requested(), Some(Request::Refuse));
-        let verdict = link.take_verdict().unwrap();
-        assert_eq!(verdict.end, End::Cut(Cut::SinkGone));
+        let outcome = link.take_outcome().unwrap();
+        assert_eq!(outcome.end, End::Cut(Cut::SinkGone));
     }
 
     #[test]
@@ -315,16 +315,16 @@ mod models {
     }
 
     #[test]
-    fn a_verdict_is_not_missed_nor_the_request_before_it() {
+    fn an_outcome_is_not_missed_nor_the_request_before_it() {
         loom::model(|| {
             let link = Link::new();
             let end = SinkLink::new(&link);
             let sink = thread::spawn(move || drop(end));
-            let verdict = block_on(poll_fn(|cx| {
+            let outcome = block_on(poll_fn(|cx| {
                 link.register(cx);
-                link.take_verdict().map_or(Poll::Pending, Poll::Ready)
+                link.take_outcome().map_or(Poll::Pending, Poll::Ready)
             }));
-            assert_eq!(verdict.end, End::Cut(Cut::SinkGone));
+            assert_eq!(outcome.end, End::Cut(Cut::SinkGone));
             assert_eq!(link.requested(), Some(Request::Refuse));
             sink.join().unwrap();
         });

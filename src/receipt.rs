@@ -3,17 +3,17 @@
 use std::io::Write;
 
 use crate::error::{Cut, End};
-use crate::link::Verdict;
+use crate::link::Outcome;
 use crate::output::push_json;
 
 /// A line of JSON (RFC 8259); see [`Builder::receipts`](crate::Builder::receipts).
-pub(crate) fn line(received: u64, verdict: &Verdict) -> Vec<u8> {
-    let Verdict {
+pub(crate) fn line(received: u64, outcome: &Outcome) -> Vec<u8> {
+    let Outcome {
         end,
         delivered,
         crc32c,
         ..
-    } = verdict;
+    } = outcome;
     let ok = end.is_clean();
     let mut line = Vec::new();
     // A Vec takes everything.
@@ -46,13 +46,13 @@ mod tests {
 
     #[test]
     fn a_reason_is_quoted_whatever_it_quotes() {
-        let verdict = Verdict::on_nothing(End::Refused {
+        let outcome = Outcome::on_nothing(End::Refused {
             what: "a \"b\"\n\u{1b}".to_owned(),
             claimed: Vec::new(),
             hint: None,
         });
         assert_eq!(
-            String::from_utf8(line(7, &verdict)).unwrap(),
+            String::from_utf8(line(7, &outcome)).unwrap(),
             "{\"ok\":false,\"received\":7,\"delivered\":0,\
              \"reason\":\"refused (a \\\"b\\\"\\n\\u001b)\"}\n"
         );

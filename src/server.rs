@@ -9,11 +9,11 @@ use std::time::Duration;
 use async_io::Timer;
 use futures_lite::{AsyncRead, AsyncWrite, Stream, StreamExt};
 
+use crate::channel::{EventSender, channel};
 use crate::connection::{Connection, Transport};
 use crate::decode::Format;
 use crate::error::BuildError;
 use crate::event::CHUNK;
-use crate::lane::{Lane, lane};
 use crate::link::CREDITS;
 use crate::memory::Memory;
 use crate::peer::Peer;
@@ -369,9 +369,9 @@ impl Builder {
     /// When a limit is too small to work with.
     pub fn build(self) -> Result<(Server, Sink), BuildError> {
         let memory = self.memory()?;
-        let (lane, sink) = self.lane(&memory);
+        let (channel, sink) = self.sink(&memory);
         let counters = vec![sink.counters()];
-        Ok((self.server(vec![lane], counters, memory), sink))
+        Ok((self.server(vec![channel], counters, memory), sink))
     }
 
     /// Makes a server and `lanes` sinks, which share its connections out among them, so that
@@ -383,9 +383,9 @@ impl Builder {
     pub fn build_lanes(self, lanes: usize) -> Result<(Server, Vec<Sink>), BuildError> {
         at_least("lanes", lanes, 1)?;
         let memory = self.memory()?;
-        let (lanes, sinks): (_, Vec<Sink>) = (0..lanes).map(|_| self.lane(&memory)).unzip();
+        let (channels, sinks): (_, Vec<Sink>) = (0..lanes).map(|_| self.sink(&memory)).unzip();
         let counters = sinks.iter().map(Sink::counters).collect();
-        Ok((self.server(lanes, counters, memory), sinks))
+        Ok((self.server(channels, counters, memory), sinks))
     }
 
     fn memory(&self) -> Result<Memory, BuildError> {
@@ -396,8 +396,8 @@ impl Builder {
         Ok(Memory::shared(self.max_memory, prefers_clients))
     }
 
-    fn lane(&self, memory: &Memory) -> (Lane, Sink) {
-        let (lane, inbox) = lane();
+    fn sink(&self, memory: &Memory) -> (EventSender, Sink) {
+        let (sender, receiver) = channel();
         let settings = sink::Settings {
             format: self.format,
             max_window: self.max_window,
@@ -405,12 +405,23 @@ impl Builder {
             max_decoded: self.max_decoded.unwrap_or(u64::MAX),
             checksums: self.settings.receipts,
         };
-        (lane, Sink::new(inbox, settings))
+        (sender, Sink::new(receiver, settings))
     }
 
-    fn server(self, lanes: Vec<Lane>, counters: Vec<Arc<Counters>>, memory: Memory) -> Server {
+    fn server(
+        self,
+        channels: Vec<EventSender>,
+        counters: Vec<Arc<Counters>>,
+        memory: Memory,
+    ) -> Server {
         let handle = Handle {
-            shared: Shared::new(self.settings, memory, self.max_connections, lanes, counters),
+            shared: Shared::new(
+                self.settings,
+                memory,
+                self.max_connections,
+                channels,
+                counters,
+            ),
         };
         Server {
             handle: Arc::new(handle),

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::event::Buffers;
-use crate::lane::Lane;
+use crate::channel::EventSender;
+use crate::event::BufferPool;
 use crate::link::{Link, Request};
 use crate::memory::Memory;
 use crate::peer::{Address, ConnId, Peer};
@@ -34,7 +34,7 @@ pub(crate) struct Settings {
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) settings: Settings,
-    pub(crate) buffers: Arc<Buffers>,
+    pub(crate) buffers: Arc<BufferPool>,
     pub(crate) memory: Memory,
     pub(crate) places: Arc<Places>,
     /// How many more connections may complete their handshake.
@@ -54,7 +54,7 @@ pub(crate) struct Shared {
 pub(crate) struct Registration {
     pub(crate) id: ConnId,
     /// The way to a sink; none once the server is stopped.
-    pub(crate) lane: Option<Lane>,
+    pub(crate) channel: Option<EventSender>,
     /// The limit that the peer's address is over, if it is.
     pub(crate) too_many: Option<usize>,
 }
@@ -64,7 +64,7 @@ pub(crate) struct Registration {
 struct Registry {
     /// The way to each sink; none once the server is stopped. The sinks end when no connection has
     /// one either.
-    lanes: Vec<Lane>,
+    channels: Vec<EventSender>,
     /// All connections that have neither resolved nor been dropped.
     links: HashMap<ConnId, Arc<Link>>,
     /// How many of them come from each address, while that is limited.
@@ -101,7 +101,7 @@ impl Shared {
         settings: Settings,
         memory: Memory,
         max_connections: usize,
-        lanes: Vec<Lane>,
+        channels: Vec<EventSender>,
         counters: Vec<Arc<Counters>>,
     ) -> Arc<Self> {
         Arc::new(Shared {
@@ -113,7 +113,7 @@ impl Shared {
             stopped: AtomicBool::new(false),
             stop: event_listener::Event::new(),
             registry: Mutex::new(Registry {
-                lanes,
+                channels,
                 links: HashMap::new(),
                 per_ip: HashMap::new(),
                 last: 0,
@@ -133,13 +133,17 @@ impl Shared {
         let id = ConnId(registry.last);
         registry.links.insert(id, Arc::clone(link));
         self.count(&registry);
-        let lane = registry.lanes.get(self.lane(id)).cloned();
+        let channel = registry.channels.get(self.lane(id)).cloned();
         let too_many = self.limited(peer).and_then(|(ip, limit)| {
             let count = registry.per_ip.entry(ip).or_default();
             *count += 1;
             (*count > limit).then_some(limit)
         });
-        Registration { id, lane, too_many }
+        Registration {
+            id,
+            channel,
+            too_many,
+        }
     }
 
     /// The sink that a connection's stream goes to, by its place among all. In turn: which one has
@@ -208,7 +212,7 @@ impl Shared {
     /// there is no end of them, and nobody who would ask.
     pub(crate) fn remember_cut(&self, report: &Report) {
         let mut registry = self.registry();
-        if registry.lanes.is_empty() {
+        if registry.channels.is_empty() {
             registry.cut.push(report.clone());
         }
     }
@@ -235,7 +239,7 @@ impl Shared {
     }
 
     pub(crate) fn stop(&self) {
-        self.registry().lanes.clear();
+        self.registry().channels.clear();
         self.stopped.store(true, Ordering::Release);
         self.stop.notify(usize::MAX);
     }

@@ -9,7 +9,7 @@ use super::{Format, Limits};
 
 /// What the first bytes say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Detection {
     /// More bytes are needed.
     Undecided,
     /// This format, or plain.
@@ -27,7 +27,7 @@ pub(super) struct Detect {
 
 /// What the first bytes look like.
 enum Look {
-    Verdict(Verdict),
+    Detection(Detection),
     /// They begin as a format that wraps zlib does. The two bytes of a zlib header occur in text and
     /// in other data too, so a [`Trial`] decides.
     #[cfg(any(feature = "zlib", feature = "qt"))]
@@ -40,48 +40,48 @@ enum Look {
 
 impl Detect {
     /// Looks at `input`, which follows what is `held`. What it takes of it, it adds to `held`;
-    /// with a verdict on the very first input it takes nothing.
+    /// with a detection on the very first input it takes nothing.
     pub(super) fn push(
         &mut self,
         held: &mut Vec<u8>,
         input: &[u8],
         limits: &Limits,
-    ) -> (usize, Verdict) {
+    ) -> (usize, Detection) {
         let before = held.len();
         for (i, byte) in input.iter().enumerate() {
             held.push(*byte);
-            let verdict = self.look(held, limits);
-            if verdict != Verdict::Undecided {
+            let detection = self.look(held, limits);
+            if detection != Detection::Undecided {
                 if before == 0 {
                     held.clear();
-                    return (0, verdict);
+                    return (0, detection);
                 }
-                return (i + 1, verdict);
+                return (i + 1, detection);
             }
         }
-        (input.len(), Verdict::Undecided)
+        (input.len(), Detection::Undecided)
     }
 
     /// What to make of `held` when nothing follows it.
-    pub(super) fn settle(&self, held: &[u8]) -> Verdict {
+    pub(super) fn settle(&self, held: &[u8]) -> Detection {
         #[cfg(any(feature = "zlib", feature = "qt"))]
         if let Some(trial) = &self.trial {
-            return Verdict::Format(trial.settle(held));
+            return Detection::Format(trial.settle(held));
         }
         match held {
-            [] => Verdict::Undecided,
+            [] => Detection::Undecided,
             // The first bytes of a gzip or zstd stream that was cut off. No text begins like that.
-            [0x1f] | [0x1f, 0x8b] => Verdict::Format(Format::Gzip),
-            [0x28, 0xb5] | [0x28, 0xb5, 0x2f] => Verdict::Format(Format::Zstd),
-            _ => Verdict::Format(Format::Plain),
+            [0x1f] | [0x1f, 0x8b] => Detection::Format(Format::Gzip),
+            [0x28, 0xb5] | [0x28, 0xb5, 0x2f] => Detection::Format(Format::Zstd),
+            _ => Detection::Format(Format::Plain),
         }
     }
 
     /// What `held` says, whose last byte is new.
-    fn look(&mut self, held: &[u8], limits: &Limits) -> Verdict {
+    fn look(&mut self, held: &[u8], limits: &Limits) -> Detection {
         let _ = limits; // Only a trial needs them.
         match look(held) {
-            Look::Verdict(verdict) => verdict,
+            Look::Detection(detection) => detection,
             #[cfg(any(feature = "zlib", feature = "qt"))]
             Look::Zlib { format, at } => {
                 if self.trial.is_none() {
@@ -89,8 +89,10 @@ impl Detect {
                 }
                 // Without memory for a trial there is none for the decoder, which will say so.
                 match &mut self.trial {
-                    Some(trial) => trial.push(held).map_or(Verdict::Undecided, Verdict::Format),
-                    None => Verdict::Format(format),
+                    Some(trial) => trial
+                        .push(held)
+                        .map_or(Detection::Undecided, Detection::Format),
+                    None => Detection::Format(format),
                 }
             }
         }
@@ -107,7 +109,7 @@ fn look(held: &[u8]) -> Look {
     };
     // RFC 1952, section 2.3.1: the two identification bytes and the only compression method.
     if begins(&[|b| b == 0x1f, |b| b == 0x8b, |b| b == 0x08]) {
-        return Look::Verdict(Verdict::Format(Format::Gzip));
+        return Look::Detection(Detection::Format(Format::Gzip));
     }
     // RFC 8878, sections 3.1.1 and 3.1.2.
     if begins(&[|b| b == 0x28, |b| b == 0xb5, |b| b == 0x2f, |b| b == 0xfd])
@@ -118,7 +120,7 @@ fn look(held: &[u8]) -> Look {
             |b| b == 0x18,
         ])
     {
-        return Look::Verdict(Verdict::Format(Format::Zstd));
+        return Look::Detection(Detection::Format(Format::Zstd));
     }
     if begins(&[
         |b| b == 0xfd,
@@ -128,10 +130,10 @@ fn look(held: &[u8]) -> Look {
         |b| b == b'Z',
         |b| b == 0,
     ]) {
-        return Look::Verdict(Verdict::Foreign("xz"));
+        return Look::Detection(Detection::Foreign("xz"));
     }
     if begins(&[|b| b == 0x04, |b| b == 0x22, |b| b == 0x4d, |b| b == 0x18]) {
-        return Look::Verdict(Verdict::Foreign("lz4"));
+        return Look::Detection(Detection::Foreign("lz4"));
     }
     if begins(&[
         |b| b == b'B',
@@ -145,7 +147,7 @@ fn look(held: &[u8]) -> Look {
         |b| b == 0x53,
         |b| b == 0x59,
     ]) {
-        return Look::Verdict(Verdict::Foreign("bzip2"));
+        return Look::Detection(Detection::Foreign("bzip2"));
     }
     #[cfg(any(feature = "zlib", feature = "qt"))]
     for (format, at) in [
@@ -165,9 +167,9 @@ fn look(held: &[u8]) -> Look {
             Some(_) => {}
         }
     }
-    Look::Verdict(match open {
-        true => Verdict::Undecided,
-        false => Verdict::Format(Format::Plain),
+    Look::Detection(match open {
+        true => Detection::Undecided,
+        false => Detection::Format(Format::Plain),
     })
 }
 
@@ -221,20 +223,20 @@ fn is_control(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// The verdict on `bytes`, and after how many of them it fell.
-    fn detect(bytes: &[u8]) -> (usize, Verdict) {
+    /// The detection on `bytes`, and after how many of them it fell.
+    fn detect(bytes: &[u8]) -> (usize, Detection) {
         let mut detect = Detect::default();
         let mut held = Vec::new();
         for (i, byte) in bytes.iter().enumerate() {
-            let (_, verdict) = detect.push(&mut held, &[*byte], &Limits::default());
-            if verdict != Verdict::Undecided {
-                return (i + 1, verdict);
+            let (_, detection) = detect.push(&mut held, &[*byte], &Limits::default());
+            if detection != Detection::Undecided {
+                return (i + 1, detection);
             }
         }
         (bytes.len(), detect.settle(&held))
     }
 
-    const PLAIN: Verdict = Verdict::Format(Format::Plain);
+    const PLAIN: Detection = Detection::Format(Format::Plain);
 
     #[test]
     fn a_typed_letter_is_not_held_back() {
@@ -266,14 +268,14 @@ mod tests {
     #[test]
     fn each_format_is_told_at_the_byte_that_settles_it() {
         let gzip = [0x1f, 0x8b, 0x08, 0, 0];
-        assert_eq!(detect(&gzip), (3, Verdict::Format(Format::Gzip)));
+        assert_eq!(detect(&gzip), (3, Detection::Format(Format::Gzip)));
         let zstd = [0x28, 0xb5, 0x2f, 0xfd, 0];
-        assert_eq!(detect(&zstd), (4, Verdict::Format(Format::Zstd)));
+        assert_eq!(detect(&zstd), (4, Detection::Format(Format::Zstd)));
         let skippable = [0x5a, 0x2a, 0x4d, 0x18, 0];
-        assert_eq!(detect(&skippable), (4, Verdict::Format(Format::Zstd)));
-        assert_eq!(detect(b"\xfd7zXZ\0"), (6, Verdict::Foreign("xz")));
-        assert_eq!(detect(b"\x04\x22\x4d\x18"), (4, Verdict::Foreign("lz4")));
-        assert_eq!(detect(b"BZh91AY&SY"), (10, Verdict::Foreign("bzip2")));
+        assert_eq!(detect(&skippable), (4, Detection::Format(Format::Zstd)));
+        assert_eq!(detect(b"\xfd7zXZ\0"), (6, Detection::Foreign("xz")));
+        assert_eq!(detect(b"\x04\x22\x4d\x18"), (4, Detection::Foreign("lz4")));
+        assert_eq!(detect(b"BZh91AY&SY"), (10, Detection::Foreign("bzip2")));
     }
 
     #[test]
@@ -294,7 +296,7 @@ mod tests {
             // A parenthesis alone is text.
             let least = if format == Format::Zstd { 2 } else { 1 };
             for len in least..=whole.len() {
-                assert_eq!(detect(&whole[..len]), (len, Verdict::Format(format)));
+                assert_eq!(detect(&whole[..len]), (len, Detection::Format(format)));
             }
         }
         assert_eq!(detect(b"("), (1, PLAIN));
@@ -302,7 +304,7 @@ mod tests {
 
     #[test]
     fn nothing_at_all_is_undecided() {
-        assert_eq!(detect(b""), (0, Verdict::Undecided));
+        assert_eq!(detect(b""), (0, Detection::Undecided));
     }
 
     #[cfg(feature = "zlib")]
@@ -312,8 +314,8 @@ mod tests {
         assert_eq!(detect(b"x^").1, PLAIN);
         for third in 0x20..0x7f {
             let line = [b"x^", &[third][..], &[b'a'; 200]].concat();
-            let (at, verdict) = detect(&line);
-            assert_eq!(verdict, PLAIN, "{third:#x}");
+            let (at, detection) = detect(&line);
+            assert_eq!(detection, PLAIN, "{third:#x}");
             assert!(at <= 64);
         }
     }
@@ -324,7 +326,7 @@ mod tests {
         for flags in [0x01, 0x9c, 0xda] {
             assert_eq!(
                 detect(&[0x78, flags]).1,
-                Verdict::Format(Format::Zlib),
+                Detection::Format(Format::Zlib),
                 "so that its end is reported as truncated"
             );
         }

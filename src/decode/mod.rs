@@ -51,7 +51,7 @@ mod trial;
 #[cfg(feature = "zstd")]
 mod zstd;
 
-use detect::{Detect, Verdict};
+use detect::{Detect, Detection};
 
 /// What a stream is compressed with.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -247,13 +247,13 @@ impl Decoder {
         let mut step = Step::default();
         if let State::Detecting(detect) = &mut self.state {
             match detect.push(&mut self.held, input, &self.limits) {
-                (read, Verdict::Undecided) => {
+                (read, Detection::Undecided) => {
                     step.read = read;
                     return step;
                 }
-                (read, verdict) => {
+                (read, detection) => {
                     step.read = read;
-                    self.decide(verdict);
+                    self.decide(detection);
                 }
             }
         }
@@ -285,8 +285,8 @@ impl Decoder {
     /// [`decode`](Self::decode) with empty input afterwards, until it writes nothing.
     pub fn settle(&mut self) {
         if let State::Detecting(detect) = &self.state {
-            let verdict = detect.settle(&self.held);
-            self.decide(verdict);
+            let detection = detect.settle(&self.held);
+            self.decide(detection);
         }
     }
 
@@ -301,11 +301,11 @@ impl Decoder {
         at_boundary && self.held.is_empty()
     }
 
-    fn decide(&mut self, verdict: Verdict) {
-        self.state = match verdict {
-            Verdict::Undecided => return,
-            Verdict::Format(format) => State::new(format),
-            Verdict::Foreign(name) => {
+    fn decide(&mut self, detection: Detection) {
+        self.state = match detection {
+            Detection::Undecided => return,
+            Detection::Format(format) => State::new(format),
+            Detection::Foreign(name) => {
                 State::Failed(Format::Auto, Box::new(Fault::Unsupported(name)))
             }
         };

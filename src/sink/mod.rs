@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use futures_lite::future;
 
+use crate::channel::EventReceiver;
 use crate::decode::Format;
 use crate::error::{Cut, End, OutputError, StreamError};
 use crate::event::{Event, Kind};
-use crate::lane::Inbox;
 use crate::memory::Memory;
 use crate::output::{Output, Portion};
 use crate::peer::{Conn, ConnId};
@@ -59,7 +59,7 @@ const AFTER_CUT: usize = 4 * TURN;
 /// [`Server`]: crate::Server
 #[derive(Debug)]
 pub struct Sink {
-    inbox: Inbox,
+    events: EventReceiver,
     // Boxed: a table has room for more than what is in it.
     streams: HashMap<ConnId, Box<Stream>>,
     schedule: Schedule,
@@ -109,9 +109,9 @@ struct Closed {
 }
 
 impl Sink {
-    pub(crate) fn new(inbox: Inbox, settings: Settings) -> Self {
+    pub(crate) fn new(events: EventReceiver, settings: Settings) -> Self {
         Sink {
-            inbox,
+            events,
             streams: HashMap::new(),
             schedule: Schedule::default(),
             unscheduled: None,
@@ -326,7 +326,7 @@ impl Sink {
 
     /// Waits for an event; `false` when none will come.
     async fn wait(&mut self) -> bool {
-        let event = future::poll_fn(|cx| self.inbox.poll_next(cx)).await;
+        let event = future::poll_fn(|cx| self.events.poll_next(cx)).await;
         event.map(|event| self.receive(event)).is_some()
     }
 
@@ -337,7 +337,7 @@ impl Sink {
         {
             self.schedule.push(id, &mut stream.account);
         }
-        while let Some(event) = self.inbox.next() {
+        while let Some(event) = self.events.next() {
             self.receive(event);
         }
         while let Some(id) = self.schedule.pop() {
@@ -432,7 +432,7 @@ impl Drop for Sink {
     /// Whatever is not settled by now never will be.
     fn drop(&mut self) {
         // What is in the channel would stay there for as long as anyone can send.
-        self.inbox.close();
+        self.events.close();
         let open = self.streams.drain().map(|(_, stream)| stream);
         let closed = self.closed.drain(..).map(|closed| closed.stream);
         for stream in open.chain(closed) {

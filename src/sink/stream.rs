@@ -8,7 +8,7 @@ use crate::decode::{Decoder, Limits};
 use crate::error::{Cut, End};
 use crate::event::{Chunk, Close, Open};
 use crate::limit::Limit;
-use crate::link::{SinkLink, Verdict};
+use crate::link::{Outcome, SinkLink};
 use crate::memory::Reservation;
 use crate::peer::{Conn, ConnId};
 
@@ -333,7 +333,7 @@ impl Stream {
 
     /// Tells the connection how the stream ended.
     pub(super) fn settle(self, end: End) {
-        self.link.deliver(Verdict {
+        self.link.deliver(Outcome {
             end,
             format: self.conn.format,
             delivered: self.conn.delivered,

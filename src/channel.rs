@@ -15,7 +15,7 @@ use crate::event::Event;
 
 /// The way to a sink.
 #[derive(Clone, Debug)]
-pub(crate) struct Lane {
+pub(crate) struct EventSender {
     // In this order: when the last sender is dropped, the sink finds the channel closed.
     events: Sender<Event>,
     sink: Alarm,
@@ -23,7 +23,7 @@ pub(crate) struct Lane {
 
 /// Where a sink receives.
 #[derive(Debug)]
-pub(crate) struct Inbox {
+pub(crate) struct EventReceiver {
     events: Receiver<Event>,
     waker: Arc<AtomicWaker>,
 }
@@ -37,23 +37,23 @@ struct Alarm(Arc<AtomicWaker>);
 
 /// Unbounded, and yet it holds little: each connection has one `Open`, one `Close`, and as many
 /// chunks as it has credits.
-pub(crate) fn lane() -> (Lane, Inbox) {
-    let (sender, receiver) = async_channel::unbounded();
+pub(crate) fn channel() -> (EventSender, EventReceiver) {
+    let (events, inbox) = async_channel::unbounded();
     let waker = Arc::new(AtomicWaker::new());
-    let lane = Lane {
-        events: sender,
+    let sender = EventSender {
+        events,
         sink: Alarm(Arc::clone(&waker)),
     };
-    let inbox = Inbox {
-        events: receiver,
+    let receiver = EventReceiver {
+        events: inbox,
         waker,
     };
-    (lane, inbox)
+    (sender, receiver)
 }
 
-impl Lane {
+impl EventSender {
     /// Leaves an event for the sink, which finds it once somebody [wakes](Self::wake) it.
-    pub(crate) fn leave(&self, event: Event) -> Result<(), SinkGone> {
+    pub(crate) fn push(&self, event: Event) -> Result<(), SinkGone> {
         self.events.try_send(event).map_err(|_| SinkGone)
     }
 
@@ -68,7 +68,7 @@ impl Drop for Alarm {
     }
 }
 
-impl Inbox {
+impl EventReceiver {
     /// The next event, if one is there.
     pub(crate) fn next(&self) -> Option<Event> {
         self.events.try_recv().ok()
