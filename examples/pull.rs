@@ -9,7 +9,7 @@ use std::{env, error::Error};
 use futures_lite::stream;
 use smol::net::TcpListener;
 use tlsink::output::label;
-use tlsink::{Decoded, Server, Tls};
+use tlsink::{Server, SinkEvent, Tls};
 
 fn main() -> Result<(), Box<dyn Error>> {
     smol::block_on(async {
@@ -32,11 +32,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         // What it shows is lent until the next call; `Sink::into_stream` yields copies.
         while let Some(decoded) = sink.next().await {
             match decoded {
-                Decoded::Open(conn) => println!("{}: open", label(conn.peer())),
-                Decoded::Data(conn, bytes) => {
+                SinkEvent::Open(conn) => println!("{}: open", label(conn.peer())),
+                SinkEvent::Data(conn, bytes) => {
                     println!("{}: {} bytes", label(conn.peer()), bytes.len());
                 }
-                Decoded::Close(conn, end) => {
+                SinkEvent::Close(conn, end) => {
                     let (peer, end) = (label(conn.peer()), end.word());
                     println!("{peer}: {} bytes in all, {end}", conn.delivered());
                     let (totals, failures) = (watched.totals(), watched.failures());

@@ -63,10 +63,10 @@ enum Phase<IO> {
         accept: Box<tls::Accept<IO>>,
         deadline: Deadline,
     },
-    Open(Open<IO>),
+    Reading(Reading<IO>),
     /// Waiting for the sink's outcome, which decides how the stream is answered, if it is still
     /// there.
-    Outcome(Stream<IO>),
+    AwaitingOutcome(PeerStream<IO>),
     // Boxed: it is larger than what connections spend their time in.
     Answering(Box<Answer<IO>>),
     Done,
@@ -143,7 +143,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 Next::Phase(phase) => phase,
                 Next::Done(outcome) => {
                     self.guard.link.leave_outcome(outcome);
-                    Phase::Outcome(Stream::Gone)
+                    Phase::AwaitingOutcome(PeerStream::Gone)
                 }
             };
         }
@@ -175,7 +175,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                         deadline: Deadline::after(guard.shared.settings.handshake_timeout),
                     }),
                     (Some(Transport::Plain(io)), _) => {
-                        guard.open(Stream::Plain(Box::new(tls::NormalizedTransport(io))))
+                        guard.open(PeerStream::Plain(Box::new(tls::NormalizedTransport(io))))
                     }
                     (Some(Transport::Tls(_)), None) => Next::unopened(End::Refused {
                         what: "this server has no certificate".to_owned(),
@@ -188,7 +188,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             Phase::Handshake { accept, deadline } => match accept.poll(cx) {
                 Poll::Ready(Ok(accepted)) => {
                     guard.peer.verified(accepted.names);
-                    guard.open(Stream::Tls(Box::new(accepted.stream)))
+                    guard.open(PeerStream::Tls(Box::new(accepted.stream)))
                 }
                 Poll::Ready(Err(error)) => {
                     guard.unverified = matches!(error, tls::HandshakeError::Unverified { .. });
@@ -199,8 +199,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                     Next::unopened(End::Timeout(Timeout::Handshake(limit)))
                 }
             },
-            Phase::Open(open) => {
-                let end = ready!(open.poll_read(guard, cx));
+            Phase::Reading(reading) => {
+                let end = ready!(reading.poll_read(guard, cx));
                 let is_answered = match end {
                     // A close_notify says that the stream is clean, which is for the sink to judge.
                     End::Clean => true,
@@ -209,16 +209,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                     _ => guard.shared.settings.receipts,
                 };
                 guard.close(end);
-                let stream = std::mem::replace(&mut open.stream, Stream::Gone);
-                Next::Phase(Phase::Outcome(match is_answered {
+                let stream = std::mem::replace(&mut reading.stream, PeerStream::Gone);
+                Next::Phase(Phase::AwaitingOutcome(match is_answered {
                     true => stream,
-                    false => Stream::Gone,
+                    false => PeerStream::Gone,
                 }))
             }
-            Phase::Outcome(stream) => match (guard.link.take_outcome(), stream) {
-                (Some(outcome), Stream::Gone) => Next::Done(outcome),
+            Phase::AwaitingOutcome(stream) => match (guard.link.take_outcome(), stream) {
+                (Some(outcome), PeerStream::Gone) => Next::Done(outcome),
                 (Some(outcome), stream) => Next::Phase(Phase::Answering(Box::new(Answer::new(
-                    std::mem::replace(stream, Stream::Gone),
+                    std::mem::replace(stream, PeerStream::Gone),
                     receipt_of(guard, &outcome),
                     outcome,
                 )))),
@@ -258,7 +258,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Connection<IO> {
 impl<IO> Connection<IO> {
     /// The sink that the stream goes to: its place among those that [`build_lanes`] returned.
     ///
-    /// [`build_lanes`]: crate::Builder::build_lanes
+    /// [`build_lanes`]: crate::ServerBuilder::build_lanes
     pub fn lane(&self) -> usize {
         self.guard.shared.lane(self.guard.id)
     }
@@ -277,7 +277,7 @@ impl Guard {
     }
 
     /// Announces the connection to the sink.
-    fn open<IO>(&mut self, stream: Stream<IO>) -> Next<IO> {
+    fn open<IO>(&mut self, stream: PeerStream<IO>) -> Next<IO> {
         if !self.shared.admit() {
             return Next::unopened(End::Cut(Cut::Server));
         }
@@ -292,9 +292,9 @@ impl Guard {
         if self.push(open).is_err() {
             // There is nobody to tell of its end.
             self.closed = true;
-            return Next::Phase(Phase::Outcome(Stream::Gone));
+            return Next::Phase(Phase::AwaitingOutcome(PeerStream::Gone));
         }
-        Next::Phase(Phase::Open(Open {
+        Next::Phase(Phase::Reading(Reading {
             stream,
             memory,
             waiting: None,
@@ -382,15 +382,15 @@ impl Drop for Guard {
 }
 
 /// A stream that is being read.
-struct Open<IO> {
-    stream: Stream<IO>,
+struct Reading<IO> {
+    stream: PeerStream<IO>,
     memory: Memory,
     /// Its place in the queue for the memory of a read buffer.
     waiting: Option<Waiting>,
     idle: Idle,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Open<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> Reading<IO> {
     /// Reads and sends what there is, until the stream ends.
     fn poll_read(&mut self, guard: &mut Guard, cx: &mut Context<'_>) -> Poll<End> {
         match guard.link.requested() {
@@ -464,7 +464,7 @@ enum Attempt {
 /// A stream whose peer is being told what became of it: by a receipt, if there are receipts, and
 /// by a close_notify, if the stream was clean.
 struct Answer<IO> {
-    stream: Stream<IO>,
+    stream: PeerStream<IO>,
     outcome: Outcome,
     receipt: Vec<u8>,
     /// How much of the receipt is sent.
@@ -478,7 +478,7 @@ struct Answer<IO> {
 const DISCARDS: usize = 16;
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
-    fn new(stream: Stream<IO>, receipt: Vec<u8>, outcome: Outcome) -> Self {
+    fn new(stream: PeerStream<IO>, receipt: Vec<u8>, outcome: Outcome) -> Self {
         Answer {
             stream,
             outcome,
@@ -539,7 +539,7 @@ fn receipt_of(guard: &Guard, outcome: &Outcome) -> Vec<u8> {
     }
 }
 
-enum Stream<IO> {
+enum PeerStream<IO> {
     Tls(Box<tls::ServerStream<IO>>),
     Plain(Box<tls::NormalizedTransport<IO>>),
     Gone,
@@ -553,7 +553,7 @@ struct Filled {
     end: Option<End>,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> PeerStream<IO> {
     /// Reads until the buffer is full or nothing more is there. Small records arrive in groups:
     /// one chunk, and one wake-up of the sink, serves them all.
     /// `offset` is how much was read before.
@@ -595,37 +595,37 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
         buf: &mut [u8],
     ) -> Poll<Result<usize, tls::ReadError>> {
         match self {
-            Stream::Tls(tls) => tls.poll_read(cx, buf),
-            Stream::Plain(io) => Pin::new(io)
+            PeerStream::Tls(tls) => tls.poll_read(cx, buf),
+            PeerStream::Plain(io) => Pin::new(io)
                 .poll_read(cx, buf)
                 .map_err(|error| tls::ReadError::Reset(error.to_string())),
-            Stream::Gone => Poll::Ready(Ok(0)),
+            PeerStream::Gone => Poll::Ready(Ok(0)),
         }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Stream::Tls(tls) => tls.poll_write(cx, bytes),
-            Stream::Plain(io) => Pin::new(io).poll_write(cx, bytes),
-            Stream::Gone => Poll::Ready(Ok(0)),
+            PeerStream::Tls(tls) => tls.poll_write(cx, bytes),
+            PeerStream::Plain(io) => Pin::new(io).poll_write(cx, bytes),
+            PeerStream::Gone => Poll::Ready(Ok(0)),
         }
     }
 
     /// Sends a close_notify and closes the transport for writing.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Stream::Tls(tls) => tls.poll_close(cx),
-            Stream::Plain(io) => Pin::new(io).poll_close(cx),
-            Stream::Gone => Poll::Ready(Ok(())),
+            PeerStream::Tls(tls) => tls.poll_close(cx),
+            PeerStream::Plain(io) => Pin::new(io).poll_close(cx),
+            PeerStream::Gone => Poll::Ready(Ok(())),
         }
     }
 
     /// Closes the transport for writing without a close_notify.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Stream::Tls(tls) => tls.poll_shutdown(cx),
-            Stream::Plain(io) => Pin::new(io).poll_close(cx),
-            Stream::Gone => Poll::Ready(Ok(())),
+            PeerStream::Tls(tls) => tls.poll_shutdown(cx),
+            PeerStream::Plain(io) => Pin::new(io).poll_close(cx),
+            PeerStream::Gone => Poll::Ready(Ok(())),
         }
     }
 }

@@ -4,15 +4,15 @@ use futures_lite::{Stream, stream};
 
 use crate::error::End;
 use crate::peer::Conn;
-use crate::sink::{Decoded, Sink};
+use crate::sink::{Sink, SinkEvent};
 
-/// A [`Decoded`] of its own: what [`Sink::into_stream`] yields.
+/// A [`SinkEvent`] of its own: what [`Sink::into_stream`] yields.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Delivery {
     /// A connection completed its handshake.
     Open(Conn),
-    /// Decoded bytes of a connection; never empty, and at most [`TURN`](crate::limits::TURN) of
+    /// Decoded bytes of a connection; never empty, and at most [`MAX_TURN_OUTPUT`](crate::limits::MAX_TURN_OUTPUT) of
     /// them.
     Data(Conn, Vec<u8>),
     /// A connection is through: nothing more comes from it.
@@ -28,12 +28,12 @@ impl Delivery {
     }
 }
 
-impl From<Decoded<'_>> for Delivery {
-    fn from(decoded: Decoded<'_>) -> Self {
+impl From<SinkEvent<'_>> for Delivery {
+    fn from(decoded: SinkEvent<'_>) -> Self {
         match decoded {
-            Decoded::Open(conn) => Delivery::Open(conn.clone()),
-            Decoded::Data(conn, bytes) => Delivery::Data(conn.clone(), bytes.to_vec()),
-            Decoded::Close(conn, end) => Delivery::Close(conn.clone(), end.clone()),
+            SinkEvent::Open(conn) => Delivery::Open(conn.clone()),
+            SinkEvent::Data(conn, bytes) => Delivery::Data(conn.clone(), bytes.to_vec()),
+            SinkEvent::Close(conn, end) => Delivery::Close(conn.clone(), end.clone()),
         }
     }
 }

@@ -256,7 +256,7 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// Why a [`Builder`](crate::Builder) made no server.
+/// Why a [`ServerBuilder`](crate::ServerBuilder) made no server.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildError {

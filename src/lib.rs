@@ -75,12 +75,12 @@
 //! - **Threads.** An output is called by the task or thread that the sink runs in, and by no other.
 //!   What it blocks, it blocks there, and nowhere else: for an output that blocks, run the sink in a
 //!   thread of its own ([`Sink::run_blocking`]). Several sinks
-//!   ([`build_lanes`](Builder::build_lanes)) share the connections out, and each connection stays
+//!   ([`build_lanes`](ServerBuilder::build_lanes)) share the connections out, and each connection stays
 //!   with its sink. It is fastest when a sink and [its](Connection::lane) connections share a thread
 //!   once they are [established](Connection::established), as they do in the program.
-//! - **Memory.** Data comes in pieces of at most [`TURN`](limits::TURN) bytes (256 KiB). Chunks,
+//! - **Memory.** Data comes in pieces of at most [`MAX_TURN_OUTPUT`](limits::MAX_TURN_OUTPUT) bytes (256 KiB). Chunks,
 //!   windows, and what this crate's outputs keep when they are given [`Sink::memory`], stay together
-//!   within [`max_memory`](Builder::max_memory). Beside that, a sink has one buffer of `TURN` bytes,
+//!   within [`max_memory`](ServerBuilder::max_memory). Beside that, a sink has one buffer of `MAX_TURN_OUTPUT` bytes,
 //!   and an established connection some 8 KiB; some 30 KiB while a TLS record has come in part.
 //! - **Credits.** A connection's credit returns when its chunk is decoded to its end and the last of
 //!   it was dealt with: the output's call has returned, or the sink was asked for the next thing.
@@ -96,10 +96,10 @@
 //!
 //! # Fairness
 //!
-//! The sink serves connections in turn, at most [`TURN`](limits::TURN) decoded bytes each: what
+//! The sink serves connections in turn, at most [`MAX_TURN_OUTPUT`](limits::MAX_TURN_OUTPUT) decoded bytes each: what
 //! decodes to gigabytes delays nobody. An output that writes more than it is given, such as a label
 //! for each line, ends a turn [earlier](Output::turn). Each handshake runs in its own connection, under a
-//! [deadline](Builder::handshake_timeout), never in the accept loop.
+//! [deadline](ServerBuilder::handshake_timeout), never in the accept loop.
 //!
 //! # How streams end
 //!
@@ -131,13 +131,13 @@
 //!
 //! | limit | default | when it is reached |
 //! |---|---|---|
-//! | [`max_connections`](Builder::max_connections) | 10,000 | further ones wait to be accepted |
-//! | [`max_per_ip`](Builder::max_per_ip) | none | [`End::Limit`] |
-//! | [`handshake_timeout`](Builder::handshake_timeout) | 10 s | [`End::Timeout`] |
-//! | [`idle_timeout`](Builder::idle_timeout) | none | [`End::Timeout`] |
-//! | [`max_memory`](Builder::max_memory) | 1 GiB | connections wait; a window that finds none is [`End::Limit`] |
-//! | [`max_window`](Builder::max_window) | 8 MiB | [`End::Limit`] |
-//! | [`max_decoded`](Builder::max_decoded) | none | [`End::Limit`] |
+//! | [`max_connections`](ServerBuilder::max_connections) | 10,000 | further ones wait to be accepted |
+//! | [`max_per_ip`](ServerBuilder::max_per_ip) | none | [`End::Limit`] |
+//! | [`handshake_timeout`](ServerBuilder::handshake_timeout) | 10 s | [`End::Timeout`] |
+//! | [`idle_timeout`](ServerBuilder::idle_timeout) | none | [`End::Timeout`] |
+//! | [`max_memory`](ServerBuilder::max_memory) | 1 GiB | connections wait; a window that finds none is [`End::Limit`] |
+//! | [`max_window`](ServerBuilder::max_window) | 8 MiB | [`End::Limit`] |
+//! | [`max_decoded`](ServerBuilder::max_decoded) | none | [`End::Limit`] |
 //! | [`max_line`](output::Lines::max_line) of an output | 1 MiB | the line comes in pieces |
 //!
 //! TCP keep-alive is the application's to set: without it, and without an idle timeout, the place of
@@ -216,7 +216,7 @@
 //!
 //! # What it does not do
 //!
-//! It accepts no connection by itself, sends no data back but a [receipt](Builder::receipts),
+//! It accepts no connection by itself, sends no data back but a [receipt](ServerBuilder::receipts),
 //! resumes no TLS session, and keeps nothing on disk but what [`Files`](output::Files) is given. It
 //! does not compress, route, or store; xz, lz4 and bzip2 are recognised and refused.
 
@@ -257,8 +257,8 @@ pub use memory::Memory;
 pub use output::Output;
 pub use peer::{Address, Conn, ConnId, Peer};
 pub use report::Report;
-pub use server::{Builder, Server};
-pub use sink::{Decoded, Sink};
+pub use server::{Server, ServerBuilder};
+pub use sink::{Sink, SinkEvent};
 #[cfg(feature = "cli")]
 pub use tls::{
     Alert, CertificateFault, ConnectError, Connector, Fingerprint, ParseFingerprintError,
@@ -272,7 +272,7 @@ pub mod limits {
     pub use crate::event::CHUNK;
     pub use crate::link::CREDITS;
     pub use crate::server::MAX_CONNECTIONS;
-    pub use crate::sink::TURN;
+    pub use crate::sink::MAX_TURN_OUTPUT;
     #[cfg(feature = "cli")]
     pub use crate::tls::MAX_ANSWER;
 }

@@ -8,24 +8,24 @@ use crate::count::Count;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Limit {
-    /// [`Builder::max_per_ip`](crate::Builder::max_per_ip).
+    /// [`ServerBuilder::max_per_ip`](crate::ServerBuilder::max_per_ip).
     PerIp {
         /// How many connections one address may have.
         most: usize,
     },
-    /// [`Builder::max_window`](crate::Builder::max_window).
+    /// [`ServerBuilder::max_window`](crate::ServerBuilder::max_window).
     Window {
         /// The window that the stream needs, in bytes.
         window: u64,
         /// The largest that there may be.
         most: u64,
     },
-    /// [`Builder::max_memory`](crate::Builder::max_memory).
+    /// [`ServerBuilder::max_memory`](crate::ServerBuilder::max_memory).
     Memory {
         /// What there was no memory for.
         what: String,
     },
-    /// [`Builder::max_decoded`](crate::Builder::max_decoded).
+    /// [`ServerBuilder::max_decoded`](crate::ServerBuilder::max_decoded).
     Decoded {
         /// The most that a stream may decode to, in bytes.
         most: u64,

@@ -27,12 +27,12 @@ use crate::peer::{Address, Peer};
 const TRANSIT: usize = 32 << 20;
 
 /// The memory that a server's connections share, as one of them may use it; see
-/// [`Builder::max_memory`].
+/// [`ServerBuilder::max_memory`].
 ///
 /// An output that keeps bytes for its connections, as [`Lines`] keeps unfinished lines, counts
 /// them here, so that one limit holds for everything.
 ///
-/// [`Builder::max_memory`]: crate::Builder::max_memory
+/// [`ServerBuilder::max_memory`]: crate::ServerBuilder::max_memory
 /// [`Lines`]: crate::output::Lines
 #[derive(Clone, Debug)]
 pub struct Memory {

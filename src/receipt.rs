@@ -6,7 +6,7 @@ use crate::error::{Cut, End};
 use crate::link::Outcome;
 use crate::output::push_json;
 
-/// A line of JSON (RFC 8259); see [`Builder::receipts`](crate::Builder::receipts).
+/// A line of JSON (RFC 8259); see [`ServerBuilder::receipts`](crate::ServerBuilder::receipts).
 pub(crate) fn line(received: u64, outcome: &Outcome) -> Vec<u8> {
     let Outcome {
         end,

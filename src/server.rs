@@ -18,8 +18,8 @@ use crate::link::CREDITS;
 use crate::memory::Memory;
 use crate::peer::Peer;
 use crate::report::Report;
-use crate::shared::{Settings, Shared};
-use crate::sink::{self, Sink};
+use crate::shared::{ServerSettings, Shared};
+use crate::sink::{Sink, SinkSettings};
 use crate::tls::Tls;
 use crate::totals::{Counters, Failures, Totals};
 
@@ -45,8 +45,8 @@ pub struct Server {
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing unless it is built"]
-pub struct Builder {
-    settings: Settings,
+pub struct ServerBuilder {
+    settings: ServerSettings,
     max_connections: usize,
     max_memory: usize,
     max_window: u64,
@@ -59,7 +59,7 @@ struct Handle {
     shared: Arc<Shared>,
 }
 
-/// The default of [`Builder::max_connections`]. An idle sender takes some 8 KiB, so all of them stay
+/// The default of [`ServerBuilder::max_connections`]. An idle sender takes some 8 KiB, so all of them stay
 /// well below what windows may take.
 pub const MAX_CONNECTIONS: usize = 10_000;
 
@@ -73,9 +73,9 @@ const LEAST_MEMORY: usize = 1 << 20;
 
 impl Server {
     /// Starts with the default settings.
-    pub fn builder() -> Builder {
-        Builder {
-            settings: Settings {
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder {
+            settings: ServerSettings {
                 tls: None,
                 handshake_timeout: Some(Duration::from_secs(10)),
                 idle_timeout: None,
@@ -94,7 +94,7 @@ impl Server {
     /// Receives one stream: TLS handshake, data, end. The future must be polled, on any executor.
     ///
     /// If all places are taken, it waits for one; see [`ready`](Self::ready). Without a
-    /// [certificate](Builder::tls) it ends at once with [`End::Refused`](crate::End::Refused).
+    /// [certificate](ServerBuilder::tls) it ends at once with [`End::Refused`](crate::End::Refused).
     ///
     /// # Latency
     ///
@@ -267,7 +267,7 @@ fn concerns_one_peer(error: &io::Error) -> bool {
     )
 }
 
-impl Builder {
+impl ServerBuilder {
     /// The certificate and key for [`Server::connection`]. None by default: then the server takes
     /// only [plain](Server::plain) streams.
     pub fn tls(mut self, tls: Tls) -> Self {
@@ -398,7 +398,7 @@ impl Builder {
 
     fn sink(&self, memory: &Memory) -> (EventSender, Sink) {
         let (sender, receiver) = channel();
-        let settings = sink::Settings {
+        let settings = SinkSettings {
             format: self.format,
             max_window: self.max_window,
             memory: memory.clone(),

@@ -18,7 +18,7 @@ use crate::tls::Tls;
 use crate::totals::{Counters, FailureCounters, Totals};
 
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
+pub(crate) struct ServerSettings {
     pub(crate) tls: Option<Tls>,
     pub(crate) handshake_timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
@@ -33,7 +33,7 @@ pub(crate) struct Settings {
 /// Connections keep this alive; they do not keep the server going.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) settings: Settings,
+    pub(crate) settings: ServerSettings,
     pub(crate) buffers: Arc<BufferPool>,
     pub(crate) memory: Memory,
     pub(crate) places: Arc<Places>,
@@ -98,7 +98,7 @@ impl Host {
 
 impl Shared {
     pub(crate) fn new(
-        settings: Settings,
+        settings: ServerSettings,
         memory: Memory,
         max_connections: usize,
         channels: Vec<EventSender>,

@@ -56,9 +56,9 @@ pub struct Failures {
     pub closed: u64,
     /// The connection broke during the handshake.
     pub reset: u64,
-    /// The handshake took [too long](crate::Builder::handshake_timeout).
+    /// The handshake took [too long](crate::ServerBuilder::handshake_timeout).
     pub timeout: u64,
-    /// There were [too many](crate::Builder::max_per_ip) connections from the same address.
+    /// There were [too many](crate::ServerBuilder::max_per_ip) connections from the same address.
     pub limit: u64,
     /// This side gave up: the server was stopped or cut, or the [`Connection`](crate::Connection)
     /// was dropped.

@@ -3,7 +3,7 @@
 use tlsink::decode::{Decoder, Format, Limits};
 
 /// A turn of the sink is as long.
-const OUTPUT: usize = tlsink::limits::TURN;
+const OUTPUT: usize = tlsink::limits::MAX_TURN_OUTPUT;
 
 /// Decodes `packed`, `chunk` bytes at a time, and returns how much that was.
 ///

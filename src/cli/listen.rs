@@ -14,7 +14,7 @@ use smol::Executor;
 use tlsink::decode::Format;
 use tlsink::limits::MAX_CONNECTIONS;
 use tlsink::output::{Files, Json, Lines, Portion, Raw, label};
-use tlsink::{BuildError, Builder, Conn, End, Output, Server, Sink};
+use tlsink::{BuildError, Conn, End, Output, Server, ServerBuilder, Sink};
 
 use super::accept::{Acceptor, Listener};
 use super::args::{Destination, Listen, Printer};
@@ -190,7 +190,11 @@ fn unconnected(what: &str) -> Failure {
 }
 
 /// What was given; the library's defaults for what was not.
-fn settings(args: &Listen, listeners: usize, file_limit: Option<u64>) -> Result<Builder, Failure> {
+fn settings(
+    args: &Listen,
+    listeners: usize,
+    file_limit: Option<u64>,
+) -> Result<ServerBuilder, Failure> {
     let mut builder = Server::builder()
         .decode(args.decode)
         .max_per_ip(args.max_per_ip)

@@ -63,10 +63,10 @@ impl Detect {
     }
 
     /// What to make of `held` when nothing follows it.
-    pub(super) fn settle(&self, held: &[u8]) -> Detection {
+    pub(super) fn finish(&self, held: &[u8]) -> Detection {
         #[cfg(any(feature = "zlib", feature = "qt"))]
         if let Some(trial) = &self.trial {
-            return Detection::Format(trial.settle(held));
+            return Detection::Format(trial.finish(held));
         }
         match held {
             [] => Detection::Undecided,
@@ -233,7 +233,7 @@ mod tests {
                 return (i + 1, detection);
             }
         }
-        (bytes.len(), detect.settle(&held))
+        (bytes.len(), detect.finish(&held))
     }
 
     const PLAIN: Detection = Detection::Format(Format::Plain);

@@ -14,7 +14,7 @@
 //! assert_eq!(&output[..step.written], b"plain text\n");
 //! assert!(step.fault.is_none());
 //!
-//! decoder.settle();
+//! decoder.finish();
 //! assert_eq!(decoder.format(), Format::Plain);
 //! assert!(decoder.at_boundary());
 //! ```
@@ -111,27 +111,27 @@ impl fmt::Display for Format {
 
 /// Takes the [name](Format::name), and `none` for plain.
 impl FromStr for Format {
-    type Err = UnknownFormat;
+    type Err = ParseFormatError;
 
-    fn from_str(name: &str) -> Result<Self, UnknownFormat> {
+    fn from_str(name: &str) -> Result<Self, ParseFormatError> {
         Format::ALL
             .into_iter()
             .find(|format| format.name() == name || (*format == Format::Plain && name == "none"))
-            .ok_or(UnknownFormat)
+            .ok_or(ParseFormatError)
     }
 }
 
 /// The name is no format's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownFormat;
+pub struct ParseFormatError;
 
-impl fmt::Display for UnknownFormat {
+impl fmt::Display for ParseFormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("unknown format, expected auto, none, gzip, zlib, deflate, zstd or qt")
     }
 }
 
-impl std::error::Error for UnknownFormat {}
+impl std::error::Error for ParseFormatError {}
 
 /// What a decoder may use.
 #[derive(Clone, Debug)]
@@ -234,7 +234,7 @@ impl Decoder {
     }
 
     /// Whether the input is passed on as it is, so that no call of `decode` is needed.
-    pub fn is_transparent(&self) -> bool {
+    pub fn is_pass_through(&self) -> bool {
         matches!(self.state, State::Plain) && self.held.is_empty()
     }
 
@@ -283,9 +283,9 @@ impl Decoder {
 
     /// Says that the input has ended, which decides what detection left open. Call
     /// [`decode`](Self::decode) with empty input afterwards, until it writes nothing.
-    pub fn settle(&mut self) {
+    pub fn finish(&mut self) {
         if let State::Detecting(detect) = &self.state {
-            let detection = detect.settle(&self.held);
+            let detection = detect.finish(&self.held);
             self.decide(detection);
         }
     }

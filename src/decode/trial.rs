@@ -53,7 +53,7 @@ impl Trial {
     }
 
     /// What to make of `held`, which is not refuted, when nothing follows it.
-    pub(super) fn settle(&self, held: &[u8]) -> Format {
+    pub(super) fn finish(&self, held: &[u8]) -> Format {
         match is_whole_text(held) {
             true => Format::Plain,
             false => self.format,

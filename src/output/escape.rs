@@ -160,10 +160,10 @@ pub(super) struct Held {
 impl Held {
     /// Passes on what is settled now that `part` has come, in order, and holds back what is not.
     /// What is passed on together or apart makes no difference to how it is escaped.
-    pub(super) fn settle(
+    pub(super) fn resolve(
         &mut self,
         mut part: &[u8],
-        mut settled: impl FnMut(&[u8]) -> io::Result<()>,
+        mut resolved: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
         // Four bytes settle any beginning, so this is done after a few rounds.
         while !self.bytes.is_empty() {
@@ -172,12 +172,12 @@ impl Held {
             };
             part = rest;
             self.bytes.push(*first);
-            let (now, later) = split_settled(&self.bytes);
-            settled(now)?;
+            let (now, later) = split_resolved(&self.bytes);
+            resolved(now)?;
             self.bytes = later.to_vec();
         }
-        let (now, later) = split_settled(part);
-        settled(now)?;
+        let (now, later) = split_resolved(part);
+        resolved(now)?;
         self.bytes.extend_from_slice(later);
         Ok(())
     }
@@ -328,7 +328,7 @@ fn formats(c: char) -> bool {
 }
 
 /// Splits off the end that can't be judged before more comes.
-fn split_settled(text: &[u8]) -> (&[u8], &[u8]) {
+fn split_resolved(text: &[u8]) -> (&[u8], &[u8]) {
     let open = match text.last() {
         Some(b'\r') => 1,
         _ => incomplete(text),
@@ -452,7 +452,7 @@ mod tests {
             (b"\x80\x80\x80\x80", 0),
         ];
         for (text, held) in cases {
-            assert_eq!(split_settled(text).1.len(), held, "{text:x?}");
+            assert_eq!(split_resolved(text).1.len(), held, "{text:x?}");
         }
     }
 
@@ -468,7 +468,7 @@ mod tests {
             let mut out = Vec::new();
             let mut from = 0;
             for cut in cuts {
-                held.settle(&text[from..cut], |bytes| write_escaped(&mut out, bytes)).unwrap();
+                held.resolve(&text[from..cut], |bytes| write_escaped(&mut out, bytes)).unwrap();
                 prop_assert!(held.bytes.len() <= 3);
                 from = cut;
             }

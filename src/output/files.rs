@@ -53,12 +53,12 @@ pub struct Files {
 enum Incoming {
     /// Nothing has come since it opened, at this time.
     Empty(SystemTime),
-    Part(Part),
+    PartFile(PartFile),
 }
 
 /// The file of a stream that is not complete.
 #[derive(Debug)]
-struct Part {
+struct PartFile {
     file: File,
     /// What it is to be called, but for the number.
     name: String,
@@ -115,17 +115,17 @@ impl Files {
     pub fn path(&self, connection: ConnId) -> Option<PathBuf> {
         match self.incoming.get(&connection)? {
             Incoming::Empty(_) => None,
-            Incoming::Part(part) => Some(self.path_of(&part.name, part.number, PART)),
+            Incoming::PartFile(part) => Some(self.path_of(&part.name, part.number, PART)),
         }
     }
 
     /// Makes the file of a connection that opened at this time.
-    fn make(&self, connection: &Conn, opened: SystemTime) -> io::Result<Part> {
+    fn make(&self, connection: &Conn, opened: SystemTime) -> io::Result<PartFile> {
         let name = self.template.name(connection, opened);
         let (number, file) = self
             .create(&name)
             .map_err(|error| about(&self.path_of(&name, 0, PART), error))?;
-        Ok(Part { file, name, number })
+        Ok(PartFile { file, name, number })
     }
 
     /// Makes `NAME.part` where `NAME` is free as well.
@@ -140,8 +140,8 @@ impl Files {
     }
 
     /// Gives a complete file its name, with the number that it has, if that is still free.
-    fn publish(&self, part: &Part) -> io::Result<()> {
-        let Part { file, name, number } = part;
+    fn publish(&self, part: &PartFile) -> io::Result<()> {
+        let PartFile { file, name, number } = part;
         let part = self.path_of(name, *number, PART);
         if self.sync {
             file.sync_all().map_err(|error| about(&part, error))?;
@@ -196,9 +196,9 @@ impl Output for Files {
         let id = connection.id();
         if let Some(Incoming::Empty(opened)) = self.incoming.get(&id) {
             let part = self.make(connection, *opened)?;
-            self.incoming.insert(id, Incoming::Part(part));
+            self.incoming.insert(id, Incoming::PartFile(part));
         }
-        let Some(Incoming::Part(part)) = self.incoming.get(&id) else {
+        let Some(Incoming::PartFile(part)) = self.incoming.get(&id) else {
             // What is thrown away here, nobody else would miss.
             return Err(io::Error::other("a connection that was not opened"));
         };
@@ -210,7 +210,7 @@ impl Output for Files {
     fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
         let incoming = self.incoming.remove(&connection.id());
         match incoming {
-            Some(Incoming::Part(part)) if end.is_clean() => self.publish(&part),
+            Some(Incoming::PartFile(part)) if end.is_clean() => self.publish(&part),
             Some(Incoming::Empty(opened)) if end.is_clean() => {
                 self.publish(&self.make(connection, opened)?)
             }

@@ -12,7 +12,7 @@ use parking_lot::MutexGuard;
 
 use super::escape::{LONGEST_IN_JSON, incomplete, push_json};
 use super::partial::{MAX_WRITTEN, Partials, split_lines};
-use super::shared::{BUFFER, Inner, Shared};
+use super::shared::{BUFFER, Inner, SharedWriter};
 use super::time::{LEN, timestamp};
 use super::{Output, Portion};
 use crate::error::End;
@@ -66,7 +66,7 @@ use crate::report::Report;
 #[derive(Debug)]
 pub struct Json<W: Write> {
     partials: Partials,
-    printer: Printer<W>,
+    printer: ObjectPrinter<W>,
 }
 
 /// The longest character in UTF-8, in bytes. No piece of a line is shorter, so that it can be cut
@@ -78,8 +78,8 @@ impl<W: Write> Json<W> {
     pub fn new(writer: W) -> Self {
         Json {
             partials: Partials::new(),
-            printer: Printer {
-                shared: Shared::new(writer),
+            printer: ObjectPrinter {
+                shared: SharedWriter::new(writer),
                 heads: HashMap::new(),
                 page: Vec::with_capacity(PAGE),
                 now: timestamp(SystemTime::now()),
@@ -241,7 +241,7 @@ impl<W: Write> Clone for Json<W> {
     fn clone(&self) -> Self {
         Json {
             partials: self.partials.another(),
-            printer: Printer {
+            printer: ObjectPrinter {
                 shared: self.printer.shared.clone(),
                 heads: HashMap::new(),
                 page: Vec::with_capacity(PAGE),
@@ -338,8 +338,8 @@ impl<W: Write> Output for Json<W> {
 
 /// Prints objects.
 #[derive(Debug)]
-struct Printer<W: Write> {
-    shared: Shared<W, ()>,
+struct ObjectPrinter<W: Write> {
+    shared: SharedWriter<W, ()>,
     /// One for each open connection. Hardly more than what is known of it anyway, so it is counted
     /// nowhere.
     heads: HashMap<ConnId, Head>,
@@ -362,7 +362,7 @@ struct Head {
     goes_on: bool,
 }
 
-impl<W: Write> Printer<W> {
+impl<W: Write> ObjectPrinter<W> {
     /// Writes whole lines up to the first that is overlong, or until a turn's worth is written, and
     /// returns the others. `text` are the same lines, if they are text.
     fn write_lines<'a>(
@@ -372,7 +372,7 @@ impl<W: Write> Printer<W> {
         text: Option<&str>,
         longest: usize,
     ) -> io::Result<&'a [u8]> {
-        let Some((head, mut pen)) = self.pen(id) else {
+        let Some((head, mut objects)) = self.page_writer(id) else {
             return Ok(lines);
         };
         let mut from = 0;
@@ -385,9 +385,9 @@ impl<W: Write> Printer<W> {
                 Some(text) => text.get(from..newline),
                 None => str::from_utf8(line).ok(),
             };
-            pen.write_object(head, line, text, false)?;
+            objects.write_object(head, line, text, false)?;
             from = newline.saturating_add(1);
-            if *pen.written >= MAX_WRITTEN {
+            if *objects.written >= MAX_WRITTEN {
                 break;
             }
         }
@@ -396,11 +396,11 @@ impl<W: Write> Printer<W> {
 
     /// Writes a line, or a piece of one that goes on.
     fn write_line(&mut self, id: ConnId, line: &[u8], goes_on: bool) -> io::Result<()> {
-        let Some((head, mut pen)) = self.pen(id) else {
+        let Some((head, mut objects)) = self.page_writer(id) else {
             return Ok(());
         };
         head.goes_on = goes_on;
-        pen.write_object(head, line, str::from_utf8(line).ok(), goes_on)
+        objects.write_object(head, line, str::from_utf8(line).ok(), goes_on)
     }
 
     /// Writes a piece of a line, unless there is nothing in it.
@@ -433,19 +433,19 @@ impl<W: Write> Printer<W> {
     }
 
     /// Gets ready to write for a connection.
-    fn pen(&mut self, id: ConnId) -> Option<(&mut Head, Pen<'_, W>)> {
+    fn page_writer(&mut self, id: ConnId) -> Option<(&mut Head, PageWriter<'_, W>)> {
         let head = self.heads.get_mut(&id)?;
         let time = head.time..head.time.saturating_add(LEN);
         if let Some(time) = head.bytes.get_mut(time) {
             time.copy_from_slice(&self.now);
         }
-        let pen = Pen {
+        let objects = PageWriter {
             shared: &self.shared,
             page: &mut self.page,
             written: &mut self.written,
             lock: None,
         };
-        Some((head, pen))
+        Some((head, objects))
     }
 
     /// Hands on what has been written.
@@ -508,8 +508,8 @@ fn split_characters(text: &[u8]) -> (&[u8], &[u8]) {
 
 /// Writes objects, on a page of its lane's own, so that lanes do it side by side; what is on the
 /// page is handed on in one go.
-struct Pen<'a, W: Write> {
-    shared: &'a Shared<W, ()>,
+struct PageWriter<'a, W: Write> {
+    shared: &'a SharedWriter<W, ()>,
     page: &'a mut Vec<u8>,
     written: &'a mut usize,
     /// Held from where an object outgrows the page to the object's end: nothing comes in between.
@@ -527,7 +527,7 @@ const PART: usize = PAGE / LONGEST_IN_JSON;
 const TEXT: &[u8] = br#","text":""#;
 const BASE64: &[u8] = br#","base64":""#;
 
-impl<W: Write> Pen<'_, W> {
+impl<W: Write> PageWriter<'_, W> {
     fn write_object(
         &mut self,
         head: &Head,
@@ -593,7 +593,7 @@ impl<W: Write> Pen<'_, W> {
     }
 }
 
-impl<W: Write> Write for Pen<'_, W> {
+impl<W: Write> Write for PageWriter<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.put(bytes)?;
         Ok(bytes.len())

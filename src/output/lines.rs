@@ -8,7 +8,7 @@ use memchr::memchr_iter;
 use super::escape::{Held, write_escaped};
 use super::label::label;
 use super::partial::{Partials, split_lines, turn_of};
-use super::shared::{Inner, Shared};
+use super::shared::{Inner, SharedWriter};
 use super::{Output, Portion};
 use crate::error::End;
 use crate::memory::Memory;
@@ -26,13 +26,13 @@ use crate::peer::{Conn, ConnId};
 #[derive(Debug)]
 pub struct Lines<W: Write> {
     partials: Partials,
-    printer: Printer<W>,
+    printer: LinePrinter<W>,
 }
 
 /// Prints lines, and pieces of them.
 #[derive(Debug)]
-struct Printer<W: Write> {
-    shared: Shared<W, Tail>,
+struct LinePrinter<W: Write> {
+    shared: SharedWriter<W, Tail>,
     /// Empty if lines are printed as they are.
     shown: HashMap<ConnId, Shown>,
     labels: bool,
@@ -59,8 +59,8 @@ impl<W: Write> Lines<W> {
     pub fn new(writer: W) -> Self {
         Lines {
             partials: Partials::new(),
-            printer: Printer {
-                shared: Shared::new(writer),
+            printer: LinePrinter {
+                shared: SharedWriter::new(writer),
                 shown: HashMap::new(),
                 labels: false,
                 escape: false,
@@ -107,7 +107,7 @@ impl<W: Write> Lines<W> {
     }
 }
 
-impl<W: Write> Printer<W> {
+impl<W: Write> LinePrinter<W> {
     fn shown(&mut self, connection: &Conn) -> &mut Shown {
         let labels = self.labels;
         self.shown
@@ -123,7 +123,7 @@ impl<W: Write> Printer<W> {
             None => ("", None),
         };
         let Inner { writer, state } = &mut *self.shared.lock();
-        let mut pen = Pen {
+        let mut output = ConnectionWriter {
             writer,
             tail: state,
             id,
@@ -132,13 +132,13 @@ impl<W: Write> Printer<W> {
             written: &mut self.written,
         };
         let Some(held) = held.filter(|_| self.escape) else {
-            pen.write(kept)?;
-            return pen.write(bytes);
+            output.write(kept)?;
+            return output.write(bytes);
         };
-        held.settle(kept, |settled| pen.write(settled))?;
-        held.settle(bytes, |settled| pen.write(settled))?;
+        held.resolve(kept, |resolved| output.write(resolved))?;
+        held.resolve(bytes, |resolved| output.write(resolved))?;
         if last {
-            pen.write(&held.take())?;
+            output.write(&held.take())?;
         }
         Ok(())
     }
@@ -148,7 +148,7 @@ impl<W: Write> Clone for Lines<W> {
     fn clone(&self) -> Self {
         Lines {
             partials: self.partials.another(),
-            printer: Printer {
+            printer: LinePrinter {
                 shared: self.printer.shared.clone(),
                 shown: HashMap::new(),
                 labels: self.printer.labels,
@@ -220,7 +220,7 @@ impl Shown {
 }
 
 /// Writes for one connection.
-struct Pen<'a, W: Write> {
+struct ConnectionWriter<'a, W: Write> {
     writer: &'a mut BufWriter<W>,
     tail: &'a mut Tail,
     id: ConnId,
@@ -229,7 +229,7 @@ struct Pen<'a, W: Write> {
     written: &'a mut usize,
 }
 
-impl<W: Write> Pen<'_, W> {
+impl<W: Write> ConnectionWriter<'_, W> {
     /// Writes any number of lines, and the beginning of one; the first may go on where this
     /// connection's last one stopped.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

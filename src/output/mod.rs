@@ -48,7 +48,7 @@ pub use time::Timestamp;
 /// block the sink's task. [`EachLine`] makes an output of a function.
 pub trait Output {
     /// Takes the next decoded bytes of a connection; never empty, and at most
-    /// [`TURN`](crate::limits::TURN) of them.
+    /// [`MAX_TURN_OUTPUT`](crate::limits::MAX_TURN_OUTPUT) of them.
     ///
     /// # Errors
     ///
@@ -61,7 +61,7 @@ pub trait Output {
     /// [`data`](Self::data).
     ///
     /// An output that may write much more than it is given, such as a label for each line, stops
-    /// when it has written some [`TURN`](crate::limits::TURN) bytes, and says how many it wrote:
+    /// when it has written some [`MAX_TURN_OUTPUT`](crate::limits::MAX_TURN_OUTPUT) bytes, and says how many it wrote:
     /// without that, a few bytes that decode to nothing but newlines would make everybody else wait.
     ///
     /// # Errors

@@ -8,7 +8,7 @@ use memchr::{memchr_iter, memrchr};
 
 use crate::memory::{Memory, Reservation};
 use crate::peer::{Conn, ConnId};
-use crate::sink::TURN;
+use crate::sink::MAX_TURN_OUTPUT;
 
 /// The beginnings of lines, one for each connection that is in the middle of one.
 ///
@@ -42,7 +42,7 @@ pub(super) fn split_lines(bytes: &[u8]) -> (&[u8], &[u8]) {
 /// The most that an output writes in one turn, in bytes, give or take a line. Without it, a turn of
 /// nothing but newlines would write a hundred times as much as it takes, and everybody else would
 /// wait for that.
-pub(super) const MAX_WRITTEN: usize = 2 * TURN;
+pub(super) const MAX_WRITTEN: usize = 2 * MAX_TURN_OUTPUT;
 
 /// How many of these bytes are enough for one turn, where `each` bytes more are written for each
 /// line: all of them, or those up to the end of a line.

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::Output;
-use super::shared::Shared;
+use super::shared::SharedWriter;
 use crate::peer::Conn;
 
 /// Writes every byte as soon as it is decoded, and nothing else.
@@ -12,14 +12,14 @@ use crate::peer::Conn;
 /// give one to each lane.
 #[derive(Debug)]
 pub struct Raw<W: Write> {
-    shared: Shared<W, ()>,
+    shared: SharedWriter<W, ()>,
 }
 
 impl<W: Write> Raw<W> {
     /// Prints to `writer`, which needs no buffer of its own.
     pub fn new(writer: W) -> Self {
         Raw {
-            shared: Shared::new(writer),
+            shared: SharedWriter::new(writer),
         }
     }
 }

@@ -15,7 +15,7 @@ pub(super) const BUFFER: usize = 32 * 1024;
 /// longest. The standard library's would go to the same lane again and again, while another waits
 /// with a short line.
 #[derive(Debug)]
-pub(super) struct Shared<W: Write, T>(Arc<Mutex<Inner<W, T>>>);
+pub(super) struct SharedWriter<W: Write, T>(Arc<Mutex<Inner<W, T>>>);
 
 #[derive(Debug)]
 pub(super) struct Inner<W: Write, T> {
@@ -23,9 +23,9 @@ pub(super) struct Inner<W: Write, T> {
     pub(super) state: T,
 }
 
-impl<W: Write, T: Default> Shared<W, T> {
+impl<W: Write, T: Default> SharedWriter<W, T> {
     pub(super) fn new(writer: W) -> Self {
-        Shared(Arc::new(Mutex::new(Inner {
+        SharedWriter(Arc::new(Mutex::new(Inner {
             writer: BufWriter::with_capacity(BUFFER, writer),
             state: T::default(),
         })))
@@ -40,8 +40,8 @@ impl<W: Write, T: Default> Shared<W, T> {
     }
 }
 
-impl<W: Write, T> Clone for Shared<W, T> {
+impl<W: Write, T> Clone for SharedWriter<W, T> {
     fn clone(&self) -> Self {
-        Shared(Arc::clone(&self.0))
+        SharedWriter(Arc::clone(&self.0))
     }
 }

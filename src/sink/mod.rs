@@ -19,36 +19,36 @@ mod schedule;
 mod stream;
 
 use schedule::Schedule;
-use stream::{Buffers, LEAST_WORK, Source, Step, Stream};
+use stream::{LEAST_WORK, Source, Stream, Turn, TurnBuffers};
 
 /// The most that one turn delivers, in bytes. A chunk that decodes to gigabytes has the sink for
 /// so long (a few hundred microseconds), then everyone else has a turn.
-pub const TURN: usize = 256 * 1024;
+pub const MAX_TURN_OUTPUT: usize = 256 * 1024;
 
 /// Steps after which a stream that is through is flushed, and its verdict is due, even if there is
 /// more to decode: others may go on forever, and its sender waits for a receipt. A step is at most
-/// a [`TURN`], and a flush for each few streams costs nothing beside their handshakes.
-const UNFLUSHED: usize = 8;
+/// a [`MAX_TURN_OUTPUT`], and a flush for each few streams costs nothing beside their handshakes.
+const CLOSES_BEFORE_FLUSH: usize = 8;
 
 /// Work after which the output is flushed, even if there is more to decode, in bytes: a line that was
 /// delivered before it waits no longer for that, which is a few milliseconds.
-const UNFLUSHED_WORK: usize = 8 * TURN;
+const WORK_BEFORE_FLUSH: usize = 8 * MAX_TURN_OUTPUT;
 
 /// Steps after which the executor's other tasks come first. Few as they are, they are usually all
 /// that there was to do.
-const STEPS: usize = 8;
+const TURNS_BEFORE_YIELD: usize = 8;
 
 /// Work after which the executor's other tasks come first, in bytes: about a millisecond.
-const STEPS_WORK: usize = 2 * TURN;
+const WORK_BEFORE_YIELD: usize = 2 * MAX_TURN_OUTPUT;
 
 /// The most that is still decoded of streams that the server has cut, all together, in bytes. The last
 /// lines of thousands of live senders fit into it, and a slow output takes it in a moment.
-const AFTER_CUT: usize = 4 * TURN;
+const AFTER_CUT: usize = 4 * MAX_TURN_OUTPUT;
 
 /// Decodes and delivers what a [`Server`]'s connections receive.
 ///
 /// It owns a queue and a decoder for each connection. Connections that have something to decode
-/// take turns, each of at most [`TURN`] bytes of output. What a connection sent is delivered in
+/// take turns, each of at most [`MAX_TURN_OUTPUT`] bytes of output. What a connection sent is delivered in
 /// order, and before the error behind it.
 ///
 /// Use it in one of two ways: pull with [`next`](Self::next), or push into an [`Output`] with
@@ -66,7 +66,7 @@ pub struct Sink {
     /// The stream that had the last turn and has more to do. It waits again with the next step, once
     /// the work of its turn is known.
     unscheduled: Option<ConnId>,
-    buffers: Buffers,
+    buffers: TurnBuffers,
     /// Streams that are through, whose connections are still to hear of it.
     closed: Vec<Closed>,
     /// What is left of [`AFTER_CUT`], until there is nothing to do.
@@ -74,23 +74,23 @@ pub struct Sink {
     /// The work of all turns, in bytes.
     work: u64,
     counters: Arc<Counters>,
-    settings: Settings,
+    settings: SinkSettings,
 }
 
 /// What [`Sink::next`] found.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Decoded<'a> {
+pub enum SinkEvent<'a> {
     /// A connection completed its handshake.
     Open(&'a Conn),
-    /// Decoded bytes of a connection; never empty, and at most [`TURN`] of them.
+    /// Decoded bytes of a connection; never empty, and at most [`MAX_TURN_OUTPUT`] of them.
     Data(&'a Conn, &'a [u8]),
     /// A connection is through: nothing more comes from it.
     Close(&'a Conn, &'a End),
 }
 
 #[derive(Debug)]
-pub(crate) struct Settings {
+pub(crate) struct SinkSettings {
     pub(crate) format: Format,
     /// The largest zstd window, in bytes.
     pub(crate) max_window: u64,
@@ -109,13 +109,13 @@ struct Closed {
 }
 
 impl Sink {
-    pub(crate) fn new(events: EventReceiver, settings: Settings) -> Self {
+    pub(crate) fn new(events: EventReceiver, settings: SinkSettings) -> Self {
         Sink {
             events,
             streams: HashMap::new(),
             schedule: Schedule::default(),
             unscheduled: None,
-            buffers: Buffers::new(),
+            buffers: TurnBuffers::new(),
             closed: Vec::new(),
             after_cut: AFTER_CUT,
             work: 0,
@@ -130,23 +130,23 @@ impl Sink {
     /// Calling it again says that the last result is dealt with: only then does its chunk's credit
     /// return, or does a closed connection hear how it ended and make place for another. Dropping
     /// the future loses nothing.
-    pub async fn next(&mut self) -> Option<Decoded<'_>> {
-        self.settle();
-        let mut steps = 0;
-        let step = loop {
-            match self.step() {
-                Step::Idle if !self.wait().await => return None,
-                Step::Idle => {}
-                Step::Nothing => {
-                    steps += 1;
-                    if steps % STEPS == 0 {
+    pub async fn next(&mut self) -> Option<SinkEvent<'_>> {
+        self.report_closed();
+        let mut turns = 0;
+        let turn = loop {
+            match self.next_turn() {
+                Turn::Idle if !self.wait().await => return None,
+                Turn::Idle => {}
+                Turn::Nothing => {
+                    turns += 1;
+                    if turns % TURNS_BEFORE_YIELD == 0 {
                         future::yield_now().await;
                     }
                 }
-                step => break step,
+                turn => break turn,
             }
         };
-        self.hand_over(step)
+        self.hand_over(turn)
     }
 
     /// Delivers everything to `output`, until nothing more comes.
@@ -165,27 +165,28 @@ impl Sink {
     ///
     /// When the output blocks, the executor's thread does; see [`run_blocking`](Self::run_blocking).
     pub async fn run(mut self, mut output: impl Output) -> Result<Totals, OutputError> {
-        let (mut steps, mut unflushed) = (0, 0);
+        let (mut turns, mut unflushed) = (0, 0);
         let (mut yielded_at, mut flushed_at) = (0, 0);
         loop {
-            steps += 1;
-            if steps == STEPS || self.work - yielded_at >= STEPS_WORK as u64 {
-                (steps, yielded_at) = (0, self.work);
+            turns += 1;
+            if turns == TURNS_BEFORE_YIELD || self.work - yielded_at >= WORK_BEFORE_YIELD as u64 {
+                (turns, yielded_at) = (0, self.work);
                 future::yield_now().await;
             }
-            let step = self.step();
+            let turn = self.next_turn();
             let done = self
-                .deliver(step, &mut output)
-                .or_else(|error| self.fail_stream(step, error));
-            let idle = matches!(step, Step::Idle);
+                .deliver(turn, &mut output)
+                .or_else(|error| self.fail_stream(turn, error));
+            let idle = matches!(turn, Turn::Idle);
             unflushed += usize::from(!self.closed.is_empty());
-            let flush =
-                idle || unflushed >= UNFLUSHED || self.work - flushed_at >= UNFLUSHED_WORK as u64;
+            let flush = idle
+                || unflushed >= CLOSES_BEFORE_FLUSH
+                || self.work - flushed_at >= WORK_BEFORE_FLUSH as u64;
             done.and_then(|()| if flush { output.flush() } else { Ok(()) })
                 .map_err(|source| self.failed(source))?;
             if flush {
                 self.counters.flushed.set(self.counters.delivered.value());
-                self.settle();
+                self.report_closed();
                 (unflushed, flushed_at) = (0, self.work);
             }
             if idle && !self.wait().await {
@@ -196,13 +197,13 @@ impl Sink {
 
     /// Gives the output what a step found. Bytes that it does not take now it gets in the stream's
     /// next turn.
-    fn deliver(&mut self, step: Step, output: &mut impl Output) -> io::Result<()> {
+    fn deliver(&mut self, turn: Turn, output: &mut impl Output) -> io::Result<()> {
         let mut all = Portion::default();
         loop {
-            let len = match self.event(step) {
-                Some(Decoded::Open(conn)) => return output.open(conn),
-                Some(Decoded::Close(conn, end)) => return output.close(conn, end),
-                Some(Decoded::Data(conn, bytes)) => {
+            let len = match self.event(turn) {
+                Some(SinkEvent::Open(conn)) => return output.open(conn),
+                Some(SinkEvent::Close(conn, end)) => return output.close(conn, end),
+                Some(SinkEvent::Data(conn, bytes)) => {
                     let rest = bytes.get(all.taken..).unwrap_or_default();
                     let portion = output.turn(conn, rest)?;
                     match portion.taken.min(rest.len()) {
@@ -214,7 +215,7 @@ impl Sink {
                 }
                 None => return Ok(()),
             };
-            if self.is_dealt_with(step, len, all) {
+            if self.is_dealt_with(turn, len, all) {
                 return Ok(());
             }
         }
@@ -222,8 +223,8 @@ impl Sink {
 
     /// Notes which portion of a step's bytes the output took, and keeps the others for the stream's
     /// next turn. `false` if there is no memory to keep them in.
-    fn is_dealt_with(&mut self, step: Step, len: usize, portion: Portion) -> bool {
-        let Step::Data(id, source) = step else {
+    fn is_dealt_with(&mut self, turn: Turn, len: usize, portion: Portion) -> bool {
+        let Turn::Data(id, source) = turn else {
             return true;
         };
         let is_simple = portion.taken == len
@@ -248,7 +249,7 @@ impl Sink {
         if left > 0 {
             if stream.link.is_cut() {
                 // The output wrote more than its turn's worth.
-                self.after_cut = self.after_cut.saturating_sub(2 * TURN);
+                self.after_cut = self.after_cut.saturating_sub(2 * MAX_TURN_OUTPUT);
             }
             self.counters.delivered.take_back(left as u64);
             self.unscheduled = Some(id);
@@ -285,22 +286,22 @@ impl Sink {
 
     /// Ends the stream that a step was about, if the output's error concerns no other. What the
     /// output was given with that step counts as not delivered.
-    fn fail_stream(&mut self, step: Step, error: io::Error) -> io::Result<()> {
+    fn fail_stream(&mut self, turn: Turn, error: io::Error) -> io::Result<()> {
         let end = End::from(error.downcast::<StreamError>()?);
-        match step {
-            Step::Open(id) | Step::Data(id, _) => {
+        match turn {
+            Turn::Open(id) | Turn::Data(id, _) => {
                 if let Some(stream) = self.streams.get_mut(&id) {
-                    let refused = stream.bytes(step, &self.buffers).len();
+                    let refused = stream.bytes(turn, &self.buffers).len();
                     self.counters.delivered.take_back(refused as u64);
                     stream.take_back(refused, end);
                 }
             }
-            Step::Close(_) => {
+            Turn::Close(_) => {
                 if let Some(closed) = self.closed.last_mut() {
                     closed.end = end;
                 }
             }
-            Step::Nothing | Step::Idle => {}
+            Turn::Nothing | Turn::Idle => {}
         }
         Ok(())
     }
@@ -315,12 +316,12 @@ impl Sink {
     }
 
     /// Tells the closed connections how they ended.
-    fn settle(&mut self) {
+    fn report_closed(&mut self) {
         for Closed { stream, end } in self.closed.drain(..) {
             let is_check = stream.conn.received == 0 && end.is_departure();
             self.counters.clean.add(u64::from(end.is_clean()));
             self.counters.health_checks.add(u64::from(is_check));
-            stream.settle(end);
+            stream.report(end);
         }
     }
 
@@ -330,7 +331,7 @@ impl Sink {
         event.map(|event| self.receive(event)).is_some()
     }
 
-    fn step(&mut self) -> Step {
+    fn next_turn(&mut self) -> Turn {
         self.buffers.release();
         if let Some(id) = self.unscheduled.take()
             && let Some(stream) = self.streams.get_mut(&id)
@@ -348,20 +349,20 @@ impl Sink {
             if is_cut && self.after_cut == 0 {
                 stream.drop_undecoded();
             }
-            let (step, work) = stream.turn(&mut self.buffers, &self.settings);
+            let (turn, work) = stream.turn(&mut self.buffers, &self.settings);
             self.schedule.charge(&mut stream.account, work);
             self.work = self.work.saturating_add(work as u64);
-            let delivered = stream.bytes(step, &self.buffers).len();
+            let delivered = stream.bytes(turn, &self.buffers).len();
             self.counters.delivered.add(delivered as u64);
             if is_cut {
-                let least = match step {
-                    Step::Nothing => LEAST_WORK,
+                let least = match turn {
+                    Turn::Nothing => LEAST_WORK,
                     _ => 0,
                 };
                 self.after_cut = self.after_cut.saturating_sub(delivered.max(least));
             }
-            match step {
-                Step::Close(_) => {
+            match turn {
+                Turn::Close(_) => {
                     if let Some(stream) = self.streams.remove(&id) {
                         let end = stream.end();
                         self.closed.push(Closed { stream, end });
@@ -370,39 +371,39 @@ impl Sink {
                 _ if stream.has_more() => self.unscheduled = Some(id),
                 _ => {}
             }
-            if step == Step::Open(id) {
+            if turn == Turn::Open(id) {
                 self.counters.connections.add(1);
             }
-            return step;
+            return turn;
         }
         self.after_cut = AFTER_CUT;
-        Step::Idle
+        Turn::Idle
     }
 
     /// Shows what a step found, and takes its checksum: what is shown is what counts.
-    fn hand_over(&mut self, step: Step) -> Option<Decoded<'_>> {
-        if let Step::Data(id, _) = step
+    fn hand_over(&mut self, turn: Turn) -> Option<SinkEvent<'_>> {
+        if let Turn::Data(id, _) = turn
             && self.settings.checksums
             && let Some(stream) = self.streams.get_mut(&id)
         {
-            stream.checksum(step, &self.buffers, usize::MAX);
+            stream.checksum(turn, &self.buffers, usize::MAX);
         }
-        self.event(step)
+        self.event(turn)
     }
 
-    fn event(&self, step: Step) -> Option<Decoded<'_>> {
-        match step {
-            Step::Open(id) => Some(Decoded::Open(&self.streams.get(&id)?.conn)),
-            Step::Data(id, _) => {
+    fn event(&self, turn: Turn) -> Option<SinkEvent<'_>> {
+        match turn {
+            Turn::Open(id) => Some(SinkEvent::Open(&self.streams.get(&id)?.conn)),
+            Turn::Data(id, _) => {
                 let stream = self.streams.get(&id)?;
-                let bytes = stream.bytes(step, &self.buffers);
-                Some(Decoded::Data(&stream.conn, bytes))
+                let bytes = stream.bytes(turn, &self.buffers);
+                Some(SinkEvent::Data(&stream.conn, bytes))
             }
-            Step::Close(_) => {
+            Turn::Close(_) => {
                 let closed = self.closed.last()?;
-                Some(Decoded::Close(&closed.stream.conn, &closed.end))
+                Some(SinkEvent::Close(&closed.stream.conn, &closed.end))
             }
-            Step::Nothing | Step::Idle => None,
+            Turn::Nothing | Turn::Idle => None,
         }
     }
 
@@ -437,7 +438,7 @@ impl Drop for Sink {
         let closed = self.closed.drain(..).map(|closed| closed.stream);
         for stream in open.chain(closed) {
             stream.link.refuse();
-            stream.settle(End::Cut(Cut::SinkGone));
+            stream.report(End::Cut(Cut::SinkGone));
         }
     }
 }
@@ -457,13 +458,13 @@ mod tests {
         let mut connection = server.plain(io, Peer::label("test"));
         assert!(block_on(poll_once(&mut connection)).is_none());
         block_on(sink.wait());
-        assert!(matches!(sink.step(), Step::Open(_)));
-        let step = sink.step();
-        let Step::Data(id, Source::Decoded(6)) = step else {
+        assert!(matches!(sink.next_turn(), Turn::Open(_)));
+        let turn = sink.next_turn();
+        let Turn::Data(id, Source::Decoded(6)) = turn else {
             panic!("it was not decoded");
         };
         sink.buffers.output[0] ^= 1;
-        sink.hand_over(step);
+        sink.hand_over(turn);
         assert_eq!(sink.streams[&id].crc32c, crc32c::crc32c(b"iello\n"));
     }
 
@@ -481,19 +482,22 @@ mod tests {
             assert!(block_on(poll_once(connection)).is_none());
         }
         block_on(sink.wait());
-        assert!(matches!(sink.step(), Step::Open(_)));
-        assert!(matches!(sink.step(), Step::Open(_)));
-        assert!(matches!(sink.step(), Step::Nothing));
+        assert!(matches!(sink.next_turn(), Turn::Open(_)));
+        assert!(matches!(sink.next_turn(), Turn::Open(_)));
+        assert!(matches!(sink.next_turn(), Turn::Nothing));
         // The other's turn comes after that.
-        assert!(matches!(sink.step(), Step::Data(_, Source::Decoded(5))));
+        assert!(matches!(
+            sink.next_turn(),
+            Turn::Data(_, Source::Decoded(5))
+        ));
         let mut turns = 1;
         loop {
-            match sink.step() {
-                Step::Nothing => turns += 1,
-                Step::Idle => break,
+            match sink.next_turn() {
+                Turn::Nothing => turns += 1,
+                Turn::Idle => break,
                 _ => {}
             }
         }
-        assert_eq!(turns, CHUNK.div_ceil(stream::BITE));
+        assert_eq!(turns, CHUNK.div_ceil(stream::MAX_TURN_INPUT));
     }
 }

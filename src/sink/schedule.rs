@@ -10,11 +10,11 @@
 
 use std::collections::VecDeque;
 
-use super::TURN;
+use super::MAX_TURN_OUTPUT;
 use crate::peer::ConnId;
 
 /// The work that a stream may do in a round before others have precedence, in bytes: one full turn.
-const ALLOWANCE: u64 = TURN as u64;
+const ALLOWANCE: u64 = MAX_TURN_OUTPUT as u64;
 
 /// Turns in a row that streams with an allowance may have while others wait. A flood of new
 /// connections, each with an allowance of its own, leaves at least every seventeenth turn to them.
@@ -38,7 +38,7 @@ pub(super) struct Schedule {
 
 /// The work of one stream.
 #[derive(Debug, Default)]
-pub(super) struct Account {
+pub(super) struct WorkAccount {
     /// The round that the account was last brought up to date in.
     round: u64,
     /// Work in this round, and work of earlier ones beyond their allowance, in bytes.
@@ -49,7 +49,7 @@ pub(super) struct Account {
 
 impl Schedule {
     /// Lets a stream wait for a turn, unless it waits already.
-    pub(super) fn push(&mut self, id: ConnId, account: &mut Account) {
+    pub(super) fn push(&mut self, id: ConnId, account: &mut WorkAccount) {
         if std::mem::replace(&mut account.is_waiting, true) {
             return;
         }
@@ -78,14 +78,14 @@ impl Schedule {
     }
 
     /// Notes that a stream whose turn it was has done so much work, in bytes.
-    pub(super) fn charge(&self, account: &mut Account, work: usize) {
+    pub(super) fn charge(&self, account: &mut WorkAccount, work: usize) {
         account.is_waiting = false;
         account.catch_up(self.round);
         account.work = account.work.saturating_add(work as u64);
     }
 }
 
-impl Account {
+impl WorkAccount {
     fn catch_up(&mut self, round: u64) {
         let rounds = round.saturating_sub(self.round);
         self.round = round;
@@ -100,7 +100,7 @@ mod tests {
     /// Streams that always have something to do, by the work that each does in a turn.
     struct Streams {
         schedule: Schedule,
-        accounts: Vec<(Account, usize)>,
+        accounts: Vec<(WorkAccount, usize)>,
     }
 
     impl Streams {
@@ -110,7 +110,7 @@ mod tests {
                 accounts: Vec::new(),
             };
             for work in work {
-                streams.accounts.push((Account::default(), *work));
+                streams.accounts.push((WorkAccount::default(), *work));
                 streams.push(streams.accounts.len() - 1);
             }
             streams
@@ -139,11 +139,11 @@ mod tests {
 
     #[test]
     fn a_stream_that_does_little_waits_for_no_round_of_those_that_do_much() {
-        let mut streams = Streams::new(&[TURN; 50]);
+        let mut streams = Streams::new(&[MAX_TURN_OUTPUT; 50]);
         for _ in 0..500 {
             streams.turn_of_many();
         }
-        streams.accounts.push((Account::default(), 100));
+        streams.accounts.push((WorkAccount::default(), 100));
         for _ in 0..1000 {
             streams.push(50);
             assert_eq!(streams.turn(), 50);
@@ -153,14 +153,14 @@ mod tests {
 
     #[test]
     fn streams_that_do_much_have_their_turns_one_after_the_other() {
-        let mut streams = Streams::new(&[TURN; 3]);
+        let mut streams = Streams::new(&[MAX_TURN_OUTPUT; 3]);
         let turns: Vec<_> = (0..9).map(|_| streams.turn_of_many()).collect();
         assert_eq!(turns, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
     }
 
     #[test]
     fn work_beyond_an_allowance_counts_in_later_rounds() {
-        let mut streams = Streams::new(&[4 * TURN, TURN]);
+        let mut streams = Streams::new(&[4 * MAX_TURN_OUTPUT, MAX_TURN_OUTPUT]);
         assert_eq!(streams.turn(), 0);
         assert_eq!(streams.turn_of_many(), 1);
         // From now on it does little. It is preferred again once its work has been made up for.
@@ -175,11 +175,11 @@ mod tests {
 
     #[test]
     fn a_flood_of_new_streams_leaves_turns_to_the_others() {
-        let mut streams = Streams::new(&[TURN]);
+        let mut streams = Streams::new(&[MAX_TURN_OUTPUT]);
         streams.turn_of_many();
         let mut turns = Vec::new();
         for stream in 1..=100 {
-            streams.accounts.push((Account::default(), 100));
+            streams.accounts.push((WorkAccount::default(), 100));
             streams.push(stream);
             turns.push(streams.turn_of_many());
         }

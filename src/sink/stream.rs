@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-use super::schedule::Account;
-use super::{Settings, TURN};
+use super::schedule::WorkAccount;
+use super::{MAX_TURN_OUTPUT, SinkSettings};
 use crate::decode::{Decoder, Limits};
 use crate::error::{Cut, End};
 use crate::event::{Chunk, Close, Open};
@@ -14,7 +14,7 @@ use crate::peer::{Conn, ConnId};
 
 /// The most input that one turn decodes, in bytes. Input that decodes to nothing, such as one empty
 /// zstd frame after another, has no longer turns than other input.
-pub(super) const BITE: usize = 16 * 1024;
+pub(super) const MAX_TURN_INPUT: usize = 16 * 1024;
 
 /// The work of a turn that does next to nothing, in bytes: looking up the stream takes about as
 /// long as decoding so many.
@@ -33,7 +33,7 @@ pub(super) struct Stream {
     /// CRC-32C of the delivered bytes, if there are to be receipts.
     pub(super) crc32c: u32,
     announced: bool,
-    pub(super) account: Account,
+    pub(super) account: WorkAccount,
     /// Why the sink drops what else arrives of the stream.
     refused: Option<Box<End>>,
     close: Option<Box<Close>>,
@@ -50,7 +50,7 @@ struct Rest {
 /// The result of a turn. The bytes are borrowed later, by [`Stream::bytes`]: nothing may be borrowed
 /// while the sink looks for something to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Turn {
     Open(ConnId),
     Data(ConnId, Source),
     Close(ConnId),
@@ -60,7 +60,7 @@ pub(super) enum Step {
     Idle,
 }
 
-/// Where the bytes of a [`Step::Data`] are.
+/// Where the bytes of a [`Turn::Data`] are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// The first bytes of the output buffer, so many.
@@ -73,17 +73,17 @@ pub(super) enum Source {
 
 /// The buffers that a turn works with, which the streams share.
 #[derive(Debug)]
-pub(super) struct Buffers {
+pub(super) struct TurnBuffers {
     /// A turn's decoded bytes.
     pub(super) output: Vec<u8>,
     /// The chunk that the last turn was done with. Its credit returns with the next turn.
     spent: Option<Chunk>,
 }
 
-impl Buffers {
+impl TurnBuffers {
     pub(super) fn new() -> Self {
-        Buffers {
-            output: vec![0; TURN],
+        TurnBuffers {
+            output: vec![0; MAX_TURN_OUTPUT],
             spent: None,
         }
     }
@@ -95,7 +95,7 @@ impl Buffers {
 }
 
 impl Stream {
-    pub(super) fn new(id: ConnId, open: Open, settings: &Settings) -> Self {
+    pub(super) fn new(id: ConnId, open: Open, settings: &SinkSettings) -> Self {
         let limits = Limits {
             max_window: settings.max_window,
             memory: open.memory.clone(),
@@ -117,7 +117,7 @@ impl Stream {
             rest: None,
             crc32c: 0,
             announced: false,
-            account: Account::default(),
+            account: WorkAccount::default(),
             refused: None,
             close: None,
         }
@@ -138,70 +138,76 @@ impl Stream {
     }
 
     /// Does the next thing, and says how much work it was, in bytes.
-    pub(super) fn turn(&mut self, buffers: &mut Buffers, settings: &Settings) -> (Step, usize) {
-        let (step, read) = self.next_step(buffers, settings);
+    pub(super) fn turn(
+        &mut self,
+        buffers: &mut TurnBuffers,
+        settings: &SinkSettings,
+    ) -> (Turn, usize) {
+        let (turn, read) = self.advance(buffers, settings);
         if self.queue.is_empty() {
             // A connection that waits for its peer holds no memory that it does not need.
             self.queue = VecDeque::new();
         }
-        let written = self.bytes(step, buffers).len();
+        let written = self.bytes(turn, buffers).len();
         // A full turn's work is to decode the most of either, input that decodes to nothing or output.
-        let decoding = read.saturating_sub(written).saturating_mul(TURN / BITE);
+        let decoding = read
+            .saturating_sub(written)
+            .saturating_mul(MAX_TURN_OUTPUT / MAX_TURN_INPUT);
         let work = written.max(decoding);
-        (step, work.max(LEAST_WORK))
+        (turn, work.max(LEAST_WORK))
     }
 
     /// The next step, and how many bytes of input were decoded for it.
-    fn next_step(&mut self, buffers: &mut Buffers, settings: &Settings) -> (Step, usize) {
+    fn advance(&mut self, buffers: &mut TurnBuffers, settings: &SinkSettings) -> (Turn, usize) {
         let id = self.conn.id;
         if !std::mem::replace(&mut self.announced, true) {
-            return (Step::Open(id), 0);
+            return (Turn::Open(id), 0);
         }
         if let Some(rest) = &self.rest {
             let len = rest.bytes.len() - rest.at;
             self.conn.delivered = self.conn.delivered.saturating_add(len as u64);
-            return (Step::Data(id, Source::Rest), 0);
+            return (Turn::Data(id, Source::Rest), 0);
         }
         if self.refused.is_some() {
             self.queue.clear();
             return match &self.close {
-                Some(_) => (Step::Close(id), 0),
-                None => (Step::Nothing, 0),
+                Some(_) => (Turn::Close(id), 0),
+                None => (Turn::Nothing, 0),
             };
         }
         let allowed = settings.max_decoded.saturating_sub(self.conn.delivered);
         match self.queue.front() {
             Some(chunk)
-                if self.decoder.is_transparent()
+                if self.decoder.is_pass_through()
                     && chunk.len().saturating_sub(self.at) as u64 <= allowed =>
             {
                 let from = std::mem::take(&mut self.at);
                 let len = chunk.len().saturating_sub(from);
                 self.conn.delivered = self.conn.delivered.saturating_add(len as u64);
                 buffers.spent = self.queue.pop_front();
-                (Step::Data(id, Source::Spent(from)), 0)
+                (Turn::Data(id, Source::Spent(from)), 0)
             }
             Some(_) => self.decode(buffers, allowed),
             None if self.close.is_some() => {
-                self.decoder.settle();
+                self.decoder.finish();
                 match self.decode(buffers, allowed) {
-                    (Step::Nothing, read) if self.refused.is_none() => (Step::Close(id), read),
-                    step => step,
+                    (Turn::Nothing, read) if self.refused.is_none() => (Turn::Close(id), read),
+                    turn => turn,
                 }
             }
-            None => (Step::Nothing, 0),
+            None => (Turn::Nothing, 0),
         }
     }
 
     /// Decodes the next of the first chunk, or of nothing, to at most `allowed` bytes.
-    fn decode(&mut self, buffers: &mut Buffers, allowed: u64) -> (Step, usize) {
+    fn decode(&mut self, buffers: &mut TurnBuffers, allowed: u64) -> (Turn, usize) {
         let input = self.queue.front().map_or(&[][..], |chunk| chunk);
         // One byte of room beyond the limit tells whether there is more than it allows.
         let most = usize::try_from(allowed.saturating_add(1)).unwrap_or(usize::MAX);
         let room = buffers.output.len().min(most);
-        let bite = self.at..self.at.saturating_add(BITE).min(input.len());
+        let input_range = self.at..self.at.saturating_add(MAX_TURN_INPUT).min(input.len());
         let step = self.decoder.decode(
-            input.get(bite).unwrap_or_default(),
+            input.get(input_range).unwrap_or_default(),
             buffers.output.get_mut(..room).unwrap_or_default(),
         );
         self.at = self.at.saturating_add(step.read);
@@ -220,15 +226,15 @@ impl Stream {
         }
         self.conn.delivered = self.conn.delivered.saturating_add(written as u64);
         let found = match written {
-            0 => Step::Nothing,
-            written => Step::Data(self.conn.id, Source::Decoded(written)),
+            0 => Turn::Nothing,
+            written => Turn::Data(self.conn.id, Source::Decoded(written)),
         };
         (found, step.read)
     }
 
     /// The bytes of a step that this stream has taken.
-    pub(super) fn bytes<'a>(&'a self, step: Step, buffers: &'a Buffers) -> &'a [u8] {
-        let Step::Data(_, source) = step else {
+    pub(super) fn bytes<'a>(&'a self, turn: Turn, buffers: &'a TurnBuffers) -> &'a [u8] {
+        let Turn::Data(_, source) = turn else {
             return &[];
         };
         let bytes = match source {
@@ -243,8 +249,8 @@ impl Stream {
     }
 
     /// Adds the first bytes of a step, so many, to the stream's checksum.
-    pub(super) fn checksum(&mut self, step: Step, buffers: &Buffers, taken: usize) {
-        let bytes = self.bytes(step, buffers);
+    pub(super) fn checksum(&mut self, turn: Turn, buffers: &TurnBuffers, taken: usize) {
+        let bytes = self.bytes(turn, buffers);
         let taken = bytes.get(..taken).unwrap_or(bytes);
         self.crc32c = crc32c::crc32c_append(self.crc32c, taken);
     }
@@ -255,12 +261,12 @@ impl Stream {
     pub(super) fn take(
         &mut self,
         source: Source,
-        buffers: &mut Buffers,
+        buffers: &mut TurnBuffers,
         taken: usize,
-        settings: &Settings,
+        settings: &SinkSettings,
     ) -> Option<usize> {
-        let step = Step::Data(self.conn.id, source);
-        let bytes = self.bytes(step, buffers);
+        let turn = Turn::Data(self.conn.id, source);
+        let bytes = self.bytes(turn, buffers);
         let left = bytes.get(taken..).unwrap_or_default();
         let len = left.len();
         let rest = match source {
@@ -272,7 +278,7 @@ impl Stream {
             _ => None,
         };
         if settings.checksums {
-            self.checksum(step, buffers, taken);
+            self.checksum(turn, buffers, taken);
         }
         match source {
             Source::Decoded(_) => self.rest = rest,
@@ -332,7 +338,7 @@ impl Stream {
     }
 
     /// Tells the connection how the stream ended.
-    pub(super) fn settle(self, end: End) {
+    pub(super) fn report(self, end: End) {
         self.link.deliver(Outcome {
             end,
             format: self.conn.format,

@@ -109,7 +109,7 @@ pub fn drive<'a>(
         for piece in pieces {
             push(decoder, piece, &mut buffer, &mut room, &mut output)?;
         }
-        decoder.settle();
+        decoder.finish();
         push(decoder, &[], &mut buffer, &mut room, &mut output)?;
         assert_eq!(
             decoder.decode(&[], &mut [0]),

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures_lite::future::{block_on, or, poll_once};
 use tlsink::decode::Format;
-use tlsink::{Builder, Cut, End, Peer, Server, Sink, Timeout, Truncation};
+use tlsink::{Cut, End, Peer, Server, ServerBuilder, Sink, Timeout, Truncation};
 
 use crate::common::client::{Client, TLS12, TLS13, tls};
 use crate::common::pack::gzip;
@@ -425,7 +425,7 @@ fn a_sender_that_is_kept_waiting_is_not_idle() {
         let mut received = 0;
         let report = loop {
             while let Some(seen) = poll_once(sink.next()).await.flatten() {
-                if let tlsink::Decoded::Data(_, bytes) = seen {
+                if let tlsink::SinkEvent::Data(_, bytes) = seen {
                     received += bytes.len();
                 }
             }
@@ -448,7 +448,7 @@ fn a_plain_stream_carries_the_name_that_the_application_gave_it() {
     remote.send_eof();
     assert!(connection.run().is_none());
     block_on(async {
-        let Some(tlsink::Decoded::Open(conn)) = sink.next().await else {
+        let Some(tlsink::SinkEvent::Open(conn)) = sink.next().await else {
             panic!("it opens first")
         };
         assert_eq!(conn.names(), ["boiler"]);
@@ -589,7 +589,7 @@ fn server_and_sink() -> (Server, Sink) {
     server()
 }
 
-fn build(set: impl FnOnce(Builder) -> Builder) -> (Server, Sink) {
+fn build(set: impl FnOnce(ServerBuilder) -> ServerBuilder) -> (Server, Sink) {
     set(Server::builder().tls(tls())).build().unwrap()
 }
 

@@ -147,29 +147,29 @@ fn a_line_comes_out_when_its_flush_has_come() {
 
 #[test]
 fn what_is_plain_is_transparent_and_nothing_else() {
-    let transparent = |format, bytes: &[u8]| {
+    let passes_through = |format, bytes: &[u8]| {
         let mut decoder = Decoder::new(format, &Limits::default());
         push(&mut decoder, bytes, 100, &mut Vec::new()).unwrap();
-        decoder.is_transparent()
+        decoder.is_pass_through()
     };
-    assert!(transparent(Format::Plain, b""));
-    assert!(transparent(Format::Plain, b"\x1f\x8b\x08"));
-    assert!(transparent(Format::Auto, b"hello"));
-    assert!(transparent(Format::Auto, b"xylophone"));
-    assert!(!transparent(Format::Auto, b""));
-    assert!(!transparent(Format::Auto, b"x"));
+    assert!(passes_through(Format::Plain, b""));
+    assert!(passes_through(Format::Plain, b"\x1f\x8b\x08"));
+    assert!(passes_through(Format::Auto, b"hello"));
+    assert!(passes_through(Format::Auto, b"xylophone"));
+    assert!(!passes_through(Format::Auto, b""));
+    assert!(!passes_through(Format::Auto, b"x"));
     for format in NAMED.into_iter().filter(|f| *f != Format::Plain) {
-        assert!(!transparent(format, &pack(format, b"text", usize::MAX)));
+        assert!(!passes_through(format, &pack(format, b"text", usize::MAX)));
     }
     // While some of what was held back is still to come, it isn't.
     let mut decoder = Decoder::new(Format::Auto, &Limits::default());
     let _ = decoder.decode(b"x", &mut [0; 4]);
     let step = decoder.decode(b"yz", &mut [0; 1]);
     assert_eq!((step.read, step.written), (1, 1));
-    assert!(!decoder.is_transparent());
+    assert!(!decoder.is_pass_through());
     let step = decoder.decode(b"z", &mut [0; 1]);
     assert_eq!((step.read, step.written), (0, 1));
-    assert!(decoder.is_transparent());
+    assert!(decoder.is_pass_through());
 }
 
 // Any split.
@@ -354,7 +354,7 @@ fn after_a_fault_nothing_comes_but_the_fault() {
         let mut decoder = Decoder::new(format, &Limits::default());
         let fault = push(&mut decoder, &broken, 7, &mut Vec::new()).unwrap_err();
         for input in [&packed[..], &[], &broken, &[0]] {
-            decoder.settle();
+            decoder.finish();
             let step = decoder.decode(input, &mut [0; 7]);
             assert_eq!(
                 step,
@@ -365,7 +365,7 @@ fn after_a_fault_nothing_comes_but_the_fault() {
             );
             assert_eq!(decoder.format(), format);
             assert!(!decoder.at_boundary());
-            assert!(!decoder.is_transparent());
+            assert!(!decoder.is_pass_through());
         }
     }
 }

@@ -17,7 +17,7 @@ use rustls::{
     Certificate, ClientConfig, NamedGroup, PrivateKey, RootCertStore, ServerConfig, ServerName,
 };
 use tlsink::{
-    ClientVerifier, Cut, Decoded, Delivery, End, Failures, Identity, Peer, Server, Tls, TlsError,
+    ClientVerifier, Cut, Delivery, End, Failures, Identity, Peer, Server, SinkEvent, Tls, TlsError,
 };
 
 use crate::common::authority::{self, dns, ip, mail, uri};
@@ -301,7 +301,7 @@ fn all_verified_names_are_listed_the_one_to_show_first() {
             let client = Client::with(sender.config(version));
             let mut session = Session::open(&server, client);
             let opened = block_on(sink.next());
-            let Some(Decoded::Open(conn)) = opened else {
+            let Some(SinkEvent::Open(conn)) = opened else {
                 panic!("{opened:?}");
             };
             assert_eq!(conn.names(), listed);

@@ -17,8 +17,8 @@ use async_compat::Compat;
 use futures_lite::{AsyncRead, AsyncWrite, Stream, StreamExt, future, stream};
 use smol::{Executor, LocalExecutor, Timer};
 use tlsink::{
-    Builder, Conn, Connection, Cut, Decoded, Delivery, End, Failures, Output, Peer, Report, Server,
-    Sink, Timeout,
+    Conn, Connection, Cut, Delivery, End, Failures, Output, Peer, Report, Server, ServerBuilder,
+    Sink, SinkEvent, Timeout,
 };
 
 use crate::common::client::tls;
@@ -111,8 +111,8 @@ async fn what_a_sink_is_asked_for_lends_its_bytes<R: Runtime>(runtime: &R) {
         let mut pages = Pages::default();
         while let Some(decoded) = sink.next().await {
             match decoded {
-                Decoded::Data(conn, bytes) => pages.data(conn, bytes).unwrap(),
-                Decoded::Close(conn, end) => pages.close(conn, end).unwrap(),
+                SinkEvent::Data(conn, bytes) => pages.data(conn, bytes).unwrap(),
+                SinkEvent::Close(conn, end) => pages.close(conn, end).unwrap(),
                 _ => {}
             }
         }
@@ -278,14 +278,14 @@ struct Receiving {
 }
 
 impl Receiving {
-    async fn start<R: Runtime>(runtime: &R, builder: Builder) -> (Self, Sink) {
+    async fn start<R: Runtime>(runtime: &R, builder: ServerBuilder) -> (Self, Sink) {
         let (this, mut sinks) = Receiving::start_lanes(runtime, builder, 1).await;
         (this, sinks.remove(0))
     }
 
     async fn start_lanes<R: Runtime>(
         runtime: &R,
-        builder: Builder,
+        builder: ServerBuilder,
         lanes: usize,
     ) -> (Self, Vec<Sink>) {
         let (server, sinks) = builder.tls(tls()).build_lanes(lanes).unwrap();

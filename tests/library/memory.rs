@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures_lite::future::{block_on, poll_once};
 use futures_lite::{AsyncRead, AsyncWrite};
-use tlsink::{Connection, Decoded, End, Peer, Report, Server, Sink};
+use tlsink::{Connection, End, Peer, Report, Server, Sink, SinkEvent};
 
 use crate::common::client::Client;
 
@@ -305,9 +305,9 @@ pub fn pull(sink: &mut Sink) -> Vec<Seen> {
 pub fn pull_one(sink: &mut Sink) -> Option<Seen> {
     match block_on(poll_once(sink.next())) {
         None | Some(None) => None,
-        Some(Some(Decoded::Open(_))) => Some(Seen::Open),
-        Some(Some(Decoded::Data(_, bytes))) => Some(Seen::Data(bytes.to_vec())),
-        Some(Some(Decoded::Close(_, end))) => Some(Seen::Close(end.clone())),
+        Some(Some(SinkEvent::Open(_))) => Some(Seen::Open),
+        Some(Some(SinkEvent::Data(_, bytes))) => Some(Seen::Data(bytes.to_vec())),
+        Some(Some(SinkEvent::Close(_, end))) => Some(Seen::Close(end.clone())),
         Some(Some(other)) => panic!("{other:?}"),
     }
 }

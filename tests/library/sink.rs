@@ -8,9 +8,9 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use futures_lite::future::{block_on, poll_once};
-use tlsink::limits::{CHUNK, CREDITS, TURN};
+use tlsink::limits::{CHUNK, CREDITS, MAX_TURN_OUTPUT};
 use tlsink::output::Portion;
-use tlsink::{Conn, Cut, Decoded, End, Output, OutputError, Peer, Server, StreamError};
+use tlsink::{Conn, Cut, End, Output, OutputError, Peer, Server, SinkEvent, StreamError};
 
 #[cfg(feature = "gzip")]
 use crate::common::pack::gzip;
@@ -127,7 +127,7 @@ impl Output for Sip<'_> {
 #[test]
 fn an_output_gets_what_it_left_in_later_turns_in_order_and_once() {
     let lines = numbered_lines(20_000);
-    for most in [1000, CHUNK - 1, CHUNK, CHUNK + 1, TURN] {
+    for most in [1000, CHUNK - 1, CHUNK, CHUNK + 1, MAX_TURN_OUTPUT] {
         let taken = RefCell::default();
         let (server, sink) = Server::builder().receipts(true).build().unwrap();
         let mut senders = [lines.clone(), zstd(&lines)].map(|bytes| {
@@ -258,7 +258,7 @@ fn a_sink_with_much_to_do_gives_way_to_the_other_tasks_of_its_executor() {
         assert!(block_on(poll_once(running.as_mut())).is_none());
         assert!(delivered.get() > before, "it stands still");
         // All of it comes to two gigabytes.
-        assert!(delivered.get() <= polls * 100 * TURN);
+        assert!(delivered.get() <= polls * 100 * MAX_TURN_OUTPUT);
     }
 }
 
@@ -317,11 +317,11 @@ fn two_hundred_connections_are_served_in_turn() {
     loop {
         match block_on(poll_once(sink.next())).flatten() {
             None => break,
-            Some(Decoded::Data(conn, bytes)) => {
+            Some(SinkEvent::Data(conn, bytes)) => {
                 order.push(u64::from(conn.id()));
                 delivered += bytes.len();
             }
-            Some(Decoded::Close(_, end)) => {
+            Some(SinkEvent::Close(_, end)) => {
                 assert_eq!(end, &End::Clean);
                 ends += 1;
             }
@@ -484,7 +484,7 @@ fn an_output_that_fails_for_one_stream_ends_that_stream_and_no_other() {
         let (server, sink) = Server::builder().build().unwrap();
         let output = Failing::default();
         let mut running = Driven::new(Box::pin(sink.run(output.clone())));
-        let text = numbered_lines(3 * TURN / 20);
+        let text = numbered_lines(3 * MAX_TURN_OUTPUT / 20);
         let sent = if packed {
             with_window(&text, 17)
         } else {
@@ -572,7 +572,7 @@ fn a_server_without_room_to_work_is_not_built() {
 
 fn assert_turn(seen: Option<Seen>) {
     assert!(
-        matches!(&seen, Some(Seen::Data(bytes)) if bytes.len() <= TURN && bytes[0] == 0),
+        matches!(&seen, Some(Seen::Data(bytes)) if bytes.len() <= MAX_TURN_OUTPUT && bytes[0] == 0),
         "not a turn of the bomb"
     );
 }
