@@ -1,28 +1,28 @@
-//! The receiver's limits, as a stream goes over them.
+//! The receiver's limits that a stream or a sender can exceed.
 
 use std::fmt;
 
 use crate::count::Count;
 
-/// A limit of the receiver, and what went over it.
+/// A limit of the receiver that a stream or a sender exceeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Limit {
     /// [`ServerBuilder::max_per_ip`](crate::ServerBuilder::max_per_ip).
     PerIp {
-        /// How many connections one address may have.
+        /// The most connections that one address may have.
         most: usize,
     },
     /// [`ServerBuilder::max_window`](crate::ServerBuilder::max_window).
     Window {
         /// The window that the stream needs, in bytes.
         window: u64,
-        /// The largest that there may be.
+        /// The largest window allowed, in bytes.
         most: u64,
     },
     /// [`ServerBuilder::max_memory`](crate::ServerBuilder::max_memory).
     Memory {
-        /// What there was no memory for.
+        /// The thing that there was no memory for, such as a zstd window.
         what: String,
     },
     /// [`ServerBuilder::max_decoded`](crate::ServerBuilder::max_decoded).

@@ -1,4 +1,4 @@
-//! What a sender is told when its stream is through.
+//! The receipt that a sender gets when its stream has ended.
 
 use std::io::Write;
 
@@ -6,7 +6,8 @@ use crate::error::{Cut, End};
 use crate::link::Outcome;
 use crate::output::push_json;
 
-/// A line of JSON (RFC 8259); see [`ServerBuilder::receipts`](crate::ServerBuilder::receipts).
+/// Builds a receipt, one line of JSON (RFC 8259); see
+/// [`ServerBuilder::receipts`](crate::ServerBuilder::receipts).
 pub(crate) fn line(received: u64, outcome: &Outcome) -> Vec<u8> {
     let Outcome {
         end,
@@ -16,7 +17,7 @@ pub(crate) fn line(received: u64, outcome: &Outcome) -> Vec<u8> {
     } = outcome;
     let ok = end.is_clean();
     let mut line = Vec::new();
-    // A Vec takes everything.
+    // Writing to a Vec does not fail.
     let _ = write!(
         line,
         r#"{{"ok":{ok},"received":{received},"delivered":{delivered},"#
@@ -28,7 +29,7 @@ pub(crate) fn line(received: u64, outcome: &Outcome) -> Vec<u8> {
         end => {
             line.extend_from_slice(br#""reason":""#);
             let reason = match end {
-                // The rest may name files of this system, which are nothing to the sender.
+                // The full text may name files of this system, which do not concern the sender.
                 End::Cut(Cut::Output { kind, .. }) => format!("cut (the output failed: {kind})"),
                 end => end.to_string(),
             };

@@ -21,55 +21,56 @@ mod stream;
 use schedule::Schedule;
 use stream::{LEAST_WORK, Source, Stream, Turn, TurnBuffers};
 
-/// The most that one turn delivers, in bytes. A chunk that decodes to gigabytes has the sink for
-/// so long (a few hundred microseconds), then everyone else has a turn.
+/// The most that one turn delivers, in bytes. A chunk that decodes to gigabytes occupies the sink
+/// for one such turn (a few hundred microseconds), then every other stream has a turn.
 pub const MAX_TURN_OUTPUT: usize = 256 * 1024;
 
-/// Steps after which a stream that is through is flushed, and its verdict is due, even if there is
-/// more to decode: others may go on forever, and its sender waits for a receipt. A step is at most
-/// a [`MAX_TURN_OUTPUT`], and a flush for each few streams costs nothing beside their handshakes.
-const CLOSES_BEFORE_FLUSH: usize = 8;
+/// The number of turns after a stream's end at which the output is flushed and the outcome is due,
+/// even if there is more to decode: other streams may go on forever, while the sender waits for a
+/// receipt. A turn delivers at most [`MAX_TURN_OUTPUT`], and one flush for every few streams costs
+/// nothing beside their handshakes.
+const TURNS_BEFORE_FLUSH: usize = 8;
 
-/// Work after which the output is flushed, even if there is more to decode, in bytes: a line that was
-/// delivered before it waits no longer for that, which is a few milliseconds.
+/// The work after which the output is flushed, even if there is more to decode, in bytes. A line
+/// waits no longer for its flush than this work takes, which is a few milliseconds.
 const WORK_BEFORE_FLUSH: usize = 8 * MAX_TURN_OUTPUT;
 
-/// Steps after which the executor's other tasks come first. Few as they are, they are usually all
-/// that there was to do.
+/// The number of turns after which the executor's other tasks come first. Although they are few,
+/// they are usually all that is waiting.
 const TURNS_BEFORE_YIELD: usize = 8;
 
-/// Work after which the executor's other tasks come first, in bytes: about a millisecond.
+/// The work after which the executor's other tasks come first, in bytes: about a millisecond.
 const WORK_BEFORE_YIELD: usize = 2 * MAX_TURN_OUTPUT;
 
-/// The most that is still decoded of streams that the server has cut, all together, in bytes. The last
+/// The most that the sink still decodes of all streams that the server has cut, in bytes. The last
 /// lines of thousands of live senders fit into it, and a slow output takes it in a moment.
 const AFTER_CUT: usize = 4 * MAX_TURN_OUTPUT;
 
-/// Decodes and delivers what a [`Server`]'s connections receive.
+/// Decodes and delivers the data that a [`Server`]'s connections receive.
 ///
-/// It owns a queue and a decoder for each connection. Connections that have something to decode
-/// take turns, each of at most [`MAX_TURN_OUTPUT`] bytes of output. What a connection sent is delivered in
-/// order, and before the error behind it.
+/// A sink owns a queue and a decoder for each connection. Connections with data to decode take
+/// turns, each of at most [`MAX_TURN_OUTPUT`] bytes of output. The data of a connection is
+/// delivered in order, and before the error behind it.
 ///
 /// Use it in one of two ways: pull with [`next`](Self::next), or push into an [`Output`] with
 /// [`run`](Self::run). Both end when the server is [stopped](crate::Server::stop) and all its
-/// connections are through. When a sink is dropped before that, its connections end as
+/// connections have ended. When a sink is dropped before that, its connections end as
 /// [`Cut::SinkGone`](crate::Cut::SinkGone).
 ///
 /// [`Server`]: crate::Server
 #[derive(Debug)]
 pub struct Sink {
     events: EventReceiver,
-    // Boxed: a table has room for more than what is in it.
+    // Boxed: a hash table has more slots than entries.
     streams: HashMap<ConnId, Box<Stream>>,
     schedule: Schedule,
-    /// The stream that had the last turn and has more to do. It waits again with the next step, once
-    /// the work of its turn is known.
+    /// The stream that had the last turn and has more to do. It is scheduled again before the next
+    /// turn, once the work of its last turn is known.
     unscheduled: Option<ConnId>,
     buffers: TurnBuffers,
-    /// Streams that are through, whose connections are still to hear of it.
+    /// Streams that have ended, whose connections have yet to hear of it.
     closed: Vec<Closed>,
-    /// What is left of [`AFTER_CUT`], until there is nothing to do.
+    /// The unused part of [`AFTER_CUT`]; whole again when there is nothing to do.
     after_cut: usize,
     /// The work of all turns, in bytes.
     work: u64,
@@ -77,15 +78,15 @@ pub struct Sink {
     settings: SinkSettings,
 }
 
-/// What [`Sink::next`] found.
+/// An event that [`Sink::next`] returns.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum SinkEvent<'a> {
     /// A connection completed its handshake.
     Open(&'a Conn),
-    /// Decoded bytes of a connection; never empty, and at most [`MAX_TURN_OUTPUT`] of them.
+    /// Decoded bytes of a connection: at least one, at most [`MAX_TURN_OUTPUT`].
     Data(&'a Conn, &'a [u8]),
-    /// A connection is through: nothing more comes from it.
+    /// A connection has ended: nothing more comes from it.
     Close(&'a Conn, &'a End),
 }
 
@@ -96,9 +97,9 @@ pub(crate) struct SinkSettings {
     pub(crate) max_window: u64,
     /// The memory that all connections share.
     pub(crate) memory: Memory,
-    /// The most that one stream may be decoded to, in bytes.
+    /// The most that one stream may decode to, in bytes.
     pub(crate) max_decoded: u64,
-    /// Whether checksums are taken, for receipts.
+    /// Whether to compute checksums, for receipts.
     pub(crate) checksums: bool,
 }
 
@@ -124,12 +125,12 @@ impl Sink {
         }
     }
 
-    /// Waits for the next thing to happen; `None` when nothing will. To keep what it lends, or to
-    /// have a stream of it, see [`into_stream`](Self::into_stream).
+    /// Waits for the next event; `None` when no more will come. To keep events, or to have a stream
+    /// of them, see [`into_stream`](Self::into_stream).
     ///
-    /// Calling it again says that the last result is dealt with: only then does its chunk's credit
-    /// return, or does a closed connection hear how it ended and make place for another. Dropping
-    /// the future loses nothing.
+    /// Calling it again says that the last event is dealt with: only then does its chunk's credit
+    /// return, or does a closed connection hear how it ended and free its place. Dropping the
+    /// future loses nothing.
     pub async fn next(&mut self) -> Option<SinkEvent<'_>> {
         self.report_closed();
         let mut turns = 0;
@@ -152,18 +153,19 @@ impl Sink {
     /// Delivers everything to `output`, until nothing more comes.
     ///
     /// The output is flushed whenever there is nothing more to decode, and soon after a stream's
-    /// end. A connection hears how it ended after the flush that follows its end. Before it is
-    /// through with what there is to do, other tasks of its executor have their turns.
+    /// end. A connection hears how it ended after the flush that follows its end. A busy sink
+    /// yields to its executor's other tasks about every millisecond.
     ///
     /// # Errors
     ///
-    /// When the output fails, other than with a [`StreamError`], which ends one stream. What it was
-    /// given last may be lost, and all that is open ends as
+    /// When the output fails with any other error than a [`StreamError`], which ends one stream.
+    /// The bytes that the output was given last may be lost, and all open streams end as
     /// [`Cut::SinkGone`](crate::Cut::SinkGone). The server does not stop by itself.
     ///
     /// # Blocking
     ///
-    /// When the output blocks, the executor's thread does; see [`run_blocking`](Self::run_blocking).
+    /// While the output blocks, so does the executor's thread; see
+    /// [`run_blocking`](Self::run_blocking).
     pub async fn run(mut self, mut output: impl Output) -> Result<Totals, OutputError> {
         let (mut turns, mut unflushed) = (0, 0);
         let (mut yielded_at, mut flushed_at) = (0, 0);
@@ -180,7 +182,7 @@ impl Sink {
             let idle = matches!(turn, Turn::Idle);
             unflushed += usize::from(!self.closed.is_empty());
             let flush = idle
-                || unflushed >= CLOSES_BEFORE_FLUSH
+                || unflushed >= TURNS_BEFORE_FLUSH
                 || self.work - flushed_at >= WORK_BEFORE_FLUSH as u64;
             done.and_then(|()| if flush { output.flush() } else { Ok(()) })
                 .map_err(|source| self.failed(source))?;
@@ -195,8 +197,8 @@ impl Sink {
         }
     }
 
-    /// Gives the output what a step found. Bytes that it does not take now it gets in the stream's
-    /// next turn.
+    /// Delivers the result of a turn to the output. Bytes that the output does not take now are
+    /// delivered in the stream's next turn.
     fn deliver(&mut self, turn: Turn, output: &mut impl Output) -> io::Result<()> {
         let mut all = Portion::default();
         loop {
@@ -221,8 +223,8 @@ impl Sink {
         }
     }
 
-    /// Notes which portion of a step's bytes the output took, and keeps the others for the stream's
-    /// next turn. `false` if there is no memory to keep them in.
+    /// Notes the portion of a turn's bytes that the output took, and keeps the others for the
+    /// stream's next turn. Returns `false` if there is no memory to keep them in.
     fn is_dealt_with(&mut self, turn: Turn, len: usize, portion: Portion) -> bool {
         let Turn::Data(id, source) = turn else {
             return true;
@@ -232,7 +234,7 @@ impl Sink {
             && source != Source::Rest
             && !self.settings.checksums;
         if is_simple {
-            // As it nearly always is: there is nothing to note.
+            // This is the usual case: there is nothing to note.
             return true;
         }
         let Some(stream) = self.streams.get_mut(&id) else {
@@ -242,7 +244,7 @@ impl Sink {
         let Some(left) = kept else {
             return false;
         };
-        // What was decoded is counted by now, what was written for it is not.
+        // The decoded bytes are charged already, the additional bytes written for them are not.
         let more = portion.written.saturating_sub(len);
         self.schedule.charge(&mut stream.account, more);
         self.work = self.work.saturating_add(more as u64);
@@ -257,15 +259,15 @@ impl Sink {
         true
     }
 
-    /// [`run`](Self::run) on the caller's thread, for outputs that block.
+    /// Does the same as [`run`](Self::run) on the caller's thread, for outputs that block.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run).
+    /// The same as for [`run`](Self::run).
     ///
     /// # Blocking
     ///
-    /// Until nothing more comes.
+    /// Blocks until the server is stopped and all connections have ended.
     pub fn run_blocking(self, output: impl Output) -> Result<Totals, OutputError> {
         future::block_on(self.run(output))
     }
@@ -275,7 +277,7 @@ impl Sink {
         self.settings.memory.clone()
     }
 
-    /// What this sink has handled so far.
+    /// The counters of this sink so far.
     pub fn totals(&self) -> Totals {
         self.counters.totals()
     }
@@ -284,8 +286,8 @@ impl Sink {
         Arc::clone(&self.counters)
     }
 
-    /// Ends the stream that a step was about, if the output's error concerns no other. What the
-    /// output was given with that step counts as not delivered.
+    /// Ends the stream of this turn, if the output's error concerns no other. The turn's bytes
+    /// count as not delivered.
     fn fail_stream(&mut self, turn: Turn, error: io::Error) -> io::Result<()> {
         let end = End::from(error.downcast::<StreamError>()?);
         match turn {
@@ -380,7 +382,8 @@ impl Sink {
         Turn::Idle
     }
 
-    /// Shows what a step found, and takes its checksum: what is shown is what counts.
+    /// Makes an event of a turn's result, and adds its bytes to the checksum: the checksum covers
+    /// the bytes that are handed over.
     fn hand_over(&mut self, turn: Turn) -> Option<SinkEvent<'_>> {
         if let Turn::Data(id, _) = turn
             && self.settings.checksums
@@ -430,9 +433,9 @@ impl Sink {
 }
 
 impl Drop for Sink {
-    /// Whatever is not settled by now never will be.
+    /// Tells the connections whose ends are not reported yet that the sink is gone.
     fn drop(&mut self) {
-        // What is in the channel would stay there for as long as anyone can send.
+        // Events in the channel would stay there for as long as there is a sender.
         self.events.close();
         let open = self.streams.drain().map(|(_, stream)| stream);
         let closed = self.closed.drain(..).map(|closed| closed.stream);
@@ -485,7 +488,7 @@ mod tests {
         assert!(matches!(sink.next_turn(), Turn::Open(_)));
         assert!(matches!(sink.next_turn(), Turn::Open(_)));
         assert!(matches!(sink.next_turn(), Turn::Nothing));
-        // The other's turn comes after that.
+        // Next, the other stream has its turn.
         assert!(matches!(
             sink.next_turn(),
             Turn::Data(_, Source::Decoded(5))

@@ -1,10 +1,10 @@
 //! The order in which streams have their turns.
 //!
-//! Work is measured in bytes, those that were decoded or those that were written for them. In each
-//! round a stream may do an [`ALLOWANCE`] of it ahead of all streams that have done theirs; a stream
-//! that has done more waits until the round gets to it. So a line of a sender that sends little waits
-//! for the turn that is running and for other streams that do little, not for everybody whose data
-//! decodes to gigabytes; and streams that do much share what is left in turns.
+//! Work is measured in bytes: those decoded, or those written for them. In each round, a stream may
+//! do an [`ALLOWANCE`] of work ahead of all streams that have used up theirs; a stream that has
+//! used up its own waits until the round gets to it. So a line of a sender that sends little waits
+//! for the running turn and for other streams that do little, not for senders whose data decodes to
+//! gigabytes; and streams that do much share the remaining turns.
 //!
 //! This is deficit round robin with a queue for sparse flows, as in FQ-CoDel (RFC 8290, section 4.1).
 
@@ -16,8 +16,9 @@ use crate::peer::ConnId;
 /// The work that a stream may do in a round before others have precedence, in bytes: one full turn.
 const ALLOWANCE: u64 = MAX_TURN_OUTPUT as u64;
 
-/// Turns in a row that streams with an allowance may have while others wait. A flood of new
-/// connections, each with an allowance of its own, leaves at least every seventeenth turn to them.
+/// The number of turns in a row that streams with an allowance may have while others wait. A flood
+/// of new connections, each with an allowance of its own, leaves the others at least every
+/// seventeenth turn.
 const MAX_PREFERRED: usize = 16;
 
 /// Streams that wait for their turns.
@@ -25,7 +26,7 @@ const MAX_PREFERRED: usize = 16;
 pub(super) struct Schedule {
     /// Streams that have an allowance left in this round.
     preferred: VecDeque<ConnId>,
-    /// Streams that have none left.
+    /// Streams that have used up their allowance.
     backlog: VecDeque<ConnId>,
     /// The number of the current round. It ends when each stream that was in the backlog when it
     /// began has had its turn.
@@ -39,9 +40,9 @@ pub(super) struct Schedule {
 /// The work of one stream.
 #[derive(Debug, Default)]
 pub(super) struct WorkAccount {
-    /// The round that the account was last brought up to date in.
+    /// The round in which the account was last updated.
     round: u64,
-    /// Work in this round, and work of earlier ones beyond their allowance, in bytes.
+    /// Work in this round, and work in earlier rounds beyond the allowance, in bytes.
     work: u64,
     /// The stream waits for a turn.
     is_waiting: bool,
@@ -61,7 +62,7 @@ impl Schedule {
         }
     }
 
-    /// The stream whose turn it is. It waits no longer.
+    /// Takes the stream whose turn it is. It waits no longer.
     pub(super) fn pop(&mut self) -> Option<ConnId> {
         let is_preferred = self.in_a_row < MAX_PREFERRED || self.backlog.is_empty();
         if is_preferred && let Some(id) = self.preferred.pop_front() {
@@ -77,7 +78,7 @@ impl Schedule {
         self.backlog.pop_front()
     }
 
-    /// Notes that a stream whose turn it was has done so much work, in bytes.
+    /// Charges a stream for the work of its turn, in bytes.
     pub(super) fn charge(&self, account: &mut WorkAccount, work: usize) {
         account.is_waiting = false;
         account.catch_up(self.round);
@@ -129,7 +130,7 @@ mod tests {
             stream
         }
 
-        /// The same, after which the stream has more to do.
+        /// Does the same for a stream that has more to do afterwards.
         fn turn_of_many(&mut self) -> usize {
             let stream = self.turn();
             self.push(stream);
@@ -163,7 +164,8 @@ mod tests {
         let mut streams = Streams::new(&[4 * MAX_TURN_OUTPUT, MAX_TURN_OUTPUT]);
         assert_eq!(streams.turn(), 0);
         assert_eq!(streams.turn_of_many(), 1);
-        // From now on it does little. It is preferred again once its work has been made up for.
+        // From now on, the first stream does little. It is preferred again once it has made up for
+        // its work.
         streams.accounts[0].1 = 100;
         let mut waited = Vec::new();
         for _ in 0..6 {
