@@ -1,4 +1,4 @@
-//! What a server and its connections share: settings, limits, and who is connected.
+//! The state that a server and its connections share: settings, limits, and a registry of connections.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;

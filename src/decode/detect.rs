@@ -1,20 +1,20 @@
-//! Telling a stream's format from its first bytes.
+//! Detection of a stream's format from its first bytes.
 //!
-//! A decision is made at the earliest byte that settles it, and depends on nothing but the bytes
-//! up to there: not on how they were split on their way.
+//! The format is decided at the earliest possible byte, and depends on nothing but the bytes up to
+//! there: not on how they were split on their way.
 
 #[cfg(any(feature = "zlib", feature = "qt"))]
 use super::trial::Trial;
 use super::{Format, Limits};
 
-/// What the first bytes say.
+/// The format according to the first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Detection {
     /// More bytes are needed.
     Undecided,
     /// This format, or plain.
     Format(Format),
-    /// A format of this name, for which there is no decoder.
+    /// A format of this name, which has no decoder here.
     Foreign(&'static str),
 }
 
@@ -25,22 +25,22 @@ pub(super) struct Detect {
     trial: Option<Box<Trial>>,
 }
 
-/// What the first bytes look like.
+/// The result of comparing the first bytes with all formats.
 enum Look {
     Detection(Detection),
-    /// They begin as a format that wraps zlib does. The two bytes of a zlib header occur in text and
-    /// in other data too, so a [`Trial`] decides.
+    /// The bytes begin as a format that wraps zlib does. The two bytes of a zlib header occur in
+    /// text and in other data too, so a [`Trial`] decides.
     #[cfg(any(feature = "zlib", feature = "qt"))]
     Zlib {
         format: Format,
-        /// Where the zlib stream begins.
+        /// The offset at which the zlib stream begins.
         at: usize,
     },
 }
 
 impl Detect {
-    /// Looks at `input`, which follows what is `held`. What it takes of it, it adds to `held`;
-    /// with a detection on the very first input it takes nothing.
+    /// Examines `input`, which follows `held`, and appends the bytes that it consumes to `held`. If
+    /// the very first input is enough for a detection, it consumes nothing.
     pub(super) fn push(
         &mut self,
         held: &mut Vec<u8>,
@@ -62,7 +62,7 @@ impl Detect {
         (input.len(), Detection::Undecided)
     }
 
-    /// What to make of `held` when nothing follows it.
+    /// Decides for `held` when no more input follows.
     pub(super) fn finish(&self, held: &[u8]) -> Detection {
         #[cfg(any(feature = "zlib", feature = "qt"))]
         if let Some(trial) = &self.trial {
@@ -70,14 +70,14 @@ impl Detect {
         }
         match held {
             [] => Detection::Undecided,
-            // The first bytes of a gzip or zstd stream that was cut off. No text begins like that.
+            // The first bytes of a truncated gzip or zstd stream. No text begins with them.
             [0x1f] | [0x1f, 0x8b] => Detection::Format(Format::Gzip),
             [0x28, 0xb5] | [0x28, 0xb5, 0x2f] => Detection::Format(Format::Zstd),
             _ => Detection::Format(Format::Plain),
         }
     }
 
-    /// What `held` says, whose last byte is new.
+    /// Examines `held`, whose last byte is new.
     fn look(&mut self, held: &[u8], limits: &Limits) -> Detection {
         let _ = limits; // Only a trial needs them.
         match look(held) {
@@ -87,7 +87,8 @@ impl Detect {
                 if self.trial.is_none() {
                     self.trial = Trial::new(format, at, limits).map(Box::new);
                 }
-                // Without memory for a trial there is none for the decoder, which will say so.
+                // Without memory for a trial there is none for the decoder either, which will
+                // report it.
                 match &mut self.trial {
                     Some(trial) => trial
                         .push(held)
@@ -158,7 +159,7 @@ fn look(held: &[u8]) -> Look {
     ] {
         match at.map(|at| (at, held.get(at..))) {
             None => {}
-            // It is still in what comes before.
+            // The zlib header has not come yet.
             Some((_, None | Some([]))) => open = true,
             Some((_, Some([first]))) => open |= is_zlib_method(*first),
             Some((at, Some([first, second, ..]))) if is_zlib_header(*first, *second) => {
@@ -190,10 +191,11 @@ fn is_zlib_header(first: u8, second: u8) -> bool {
         && u16::from_be_bytes([first, second]).is_multiple_of(31)
 }
 
-/// Where the first zlib stream of a Qt stream begins, or would: behind the size of a block, and
-/// empty blocks in front of it. None if this begins as text does, which must not be held back.
+/// The offset of the first zlib stream of a Qt stream: behind the size of a block, and any empty
+/// blocks in front of it. `None` if the bytes begin like text, which must not be held back.
 ///
-/// A block of 512 MiB begins like text, as do some from 144 MiB on: those are `qt` only when named.
+/// Some block sizes from 144 MiB on begin like text, as does 512 MiB: such streams are decoded as
+/// `qt` only when named so.
 #[cfg(feature = "qt")]
 fn qt_block(held: &[u8]) -> Option<usize> {
     const SIZE: usize = 4;
@@ -203,13 +205,13 @@ fn qt_block(held: &[u8]) -> Option<usize> {
         .count();
     match held.first() {
         Some(first) if !is_control(*first) => None,
-        // So many bytes of nothing are data.
+        // This many zero bytes are data.
         _ if empty >= EMPTY_BLOCKS => None,
         _ => Some((empty + 1) * SIZE),
     }
 }
 
-/// Empty blocks in front of a Qt stream, at most, for which it is held back.
+/// The most empty blocks in front of a Qt stream for which its beginning is held back.
 #[cfg(feature = "qt")]
 const EMPTY_BLOCKS: usize = 16;
 
@@ -223,7 +225,7 @@ fn is_control(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// The detection on `bytes`, and after how many of them it fell.
+    /// The detection for `bytes`, and the number of bytes that it took.
     fn detect(bytes: &[u8]) -> (usize, Detection) {
         let mut detect = Detect::default();
         let mut held = Vec::new();
@@ -260,7 +262,7 @@ mod tests {
     fn data_that_may_begin_a_qt_block_is_held_back_for_six_bytes_at_most() {
         assert_eq!(detect(&[0, 0, 1, 0, 0x78, 0x9d, 0]), (6, PLAIN));
         assert_eq!(detect(&[1, 2, 3, 4, 5, 6]), (5, PLAIN));
-        // Zeros could be empty blocks.
+        // Zero bytes could be empty blocks.
         let zeros = [0; 4 * EMPTY_BLOCKS + 1];
         assert_eq!(detect(&zeros), (4 * EMPTY_BLOCKS, PLAIN));
     }

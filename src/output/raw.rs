@@ -1,4 +1,4 @@
-//! Bytes as they come.
+//! The output that writes bytes as they come.
 
 use std::io::{self, Write};
 
@@ -8,8 +8,8 @@ use crate::peer::Conn;
 
 /// Writes every byte as soon as it is decoded, and nothing else.
 ///
-/// With several connections their bytes alternate at arbitrary places. Clones share the writer:
-/// give one to each lane.
+/// The bytes of several connections alternate at arbitrary places. Clones share the writer: give
+/// one clone to each lane.
 #[derive(Debug)]
 pub struct Raw<W: Write> {
     shared: SharedWriter<W, ()>,
