@@ -1,5 +1,4 @@
-//! Shows the other way in: the application asks for what comes next, and looks at live counters
-//! whenever it likes.
+//! Shows how to pull: the application asks for the next event, and reads live counters at any time.
 //!
 //! It listens on the address in its first argument, 127.0.0.1:4433 without one, and needs the
 //! `server.pem` and `server.key` that `tlsink cert .` makes.
@@ -29,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         smol::spawn(accepting).detach();
 
-        // What it shows is lent until the next call; `Sink::into_stream` yields copies.
+        // An event is lent until the next call; `Sink::into_stream` yields copies.
         while let Some(decoded) = sink.next().await {
             match decoded {
                 SinkEvent::Open(conn) => println!("{}: open", label(conn.peer())),

@@ -212,12 +212,14 @@
 //!
 //! # Features
 //!
-//! `gzip`, `zlib`, `deflate`, `zstd` and `qt` are the formats; what is not built in is refused by
-//! name. `cli` is the program, and adds only the [`Connector`] to the library. All are on by default.
+//! `gzip`, `zlib`, `deflate`, `zstd` and `qt` are the formats; a format that is not built in is
+//! refused by name. `cli` is the program, and adds only the [`Connector`] to the library. All are
+//! on by default.
 //!
 //! # Sending
 //!
-//! With the feature `cli` there is also a [`Connector`], which verifies a server and makes a
+//! The feature `cli` also has a [`Connector`], which verifies a server and makes a [`Sender`]: the
+//! other end of the stream, which does not compress.
 //! [`Sender`]: the other end of the stream, uncompressed as yet.
 //!
 //! # Not included

@@ -1,5 +1,5 @@
-//! The program. Its command line is in `cli/args.rs`, what it does in `cli/listen.rs`,
-//! `cli/send/` and `cli/cert.rs`.
+//! The program. `cli/args.rs` has its command line; `cli/listen.rs`, `cli/send/` and `cli/cert.rs`
+//! have its commands.
 //!
 //! Exit status: 0 after a requested stop, with `--once` after a clean stream, and after `send` when
 //! the server has everything; 1 when running failed; 2 for wrong arguments or unreadable configuration.

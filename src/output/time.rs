@@ -37,8 +37,7 @@ pub(super) fn timestamp(time: SystemTime) -> [u8; LEN] {
     let (days, second) = (seconds / 86_400, seconds % 86_400);
 
     // Counted from 1 March, the leap day is the last of its year, and every fifth month begins 153
-    // days after the one five before it. That of year 0
-    // was 719,468 days before 1970.
+    // days after the one five before it. The 1 March of year 0 was 719,468 days before 1970.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
