@@ -1,4 +1,4 @@
-//! Credits, turns, lanes and memory: what one connection can take from the others.
+//! Credits, turns, lanes and memory: the limits of one connection's effect on the others.
 
 #![cfg(feature = "zstd")]
 
@@ -30,7 +30,7 @@ fn a_sender_that_never_stops_is_read_for_its_credits_and_no_more() {
     assert!(eager.connection.run().is_none());
     assert_eq!(eager.remote.read(), CREDITS * CHUNK);
 
-    // The sink goes on: each chunk that is handed on lets one more in, and nothing is lost.
+    // The sink goes on: each chunk handed on admits one more, and no data is lost.
     assert_eq!(pull_one(&mut sink), Some(Seen::Open));
     let mut seen = Vec::new();
     let mut handed_on = 0;
@@ -96,7 +96,7 @@ fn what_decodes_to_gigabytes_shares_the_sink_in_turns() {
             assert!(between <= 1);
         }
     }
-    // While there is nobody else, it has all turns.
+    // While there is no other stream, it has all turns.
     for _ in 0..100 {
         assert_turn(pull_one(&mut sink));
     }
@@ -178,7 +178,7 @@ fn an_output_gets_what_it_left_in_later_turns_in_order_and_once() {
     }
 }
 
-/// There is memory for what is left of a few turns, and more streams have one.
+/// There is memory for the rests of a few turns, and more streams have one.
 #[test]
 #[cfg(feature = "gzip")]
 fn an_output_gets_each_byte_once_where_there_is_no_memory_to_keep_what_it_left() {
@@ -262,7 +262,7 @@ fn a_sink_with_much_to_do_gives_way_to_the_other_tasks_of_its_executor() {
     }
 }
 
-/// Others may have something to decode all the time, of which nothing is written.
+/// Other streams may always have data to decode that produces no output.
 #[test]
 fn a_line_is_flushed_though_others_go_on_decoding_to_nothing() {
     // A frame of one empty block (RFC 8878, section 3.1.1).
@@ -522,7 +522,7 @@ fn an_output_that_fails_for_one_stream_ends_that_stream_and_no_other() {
             assert!(closes[0].ends_with(last), "{calls:?}");
             match name {
                 "open" => assert_eq!((took, delivered), (0, 0)),
-                // What the call that failed was given is not delivered.
+                // The bytes of the failed call are not delivered.
                 "data" => assert_eq!((took, delivered), (1, 0)),
                 _ => assert_eq!((took > 2, delivered), (true, text.len() as u64)),
             }
@@ -583,8 +583,8 @@ fn numbered_lines(count: usize) -> Vec<u8> {
         .collect()
 }
 
-/// The beginning of a zstd frame of run-length blocks of zeros (RFC 8878, section 3.1.1.2.2), in
-/// so many bytes: four of them decode to 128 KiB.
+/// The beginning of a zstd frame of run-length blocks of zeros (RFC 8878, section 3.1.1.2.2), of
+/// this many bytes: four of them decode to 128 KiB.
 fn bomb(len: usize) -> Vec<u8> {
     let magic = 0xfd2f_b528_u32.to_le_bytes();
     // No content size, no checksum; a window of 128 KiB, as large as the blocks.
