@@ -885,7 +885,7 @@ fn a_limit_on_the_size_of_files_is_like_a_full_disk() {
         assert!((1..=8192).contains(&len), "{args:?}: {len}");
         drop(client);
     }
-    // Whatever else it writes.
+    // The same for all other files that it writes.
     for (commands, args, said) in [
         (
             "ulimit -f 0",
