@@ -1,4 +1,4 @@
-//! How fast each format is decoded, for input that comes in pieces of different sizes.
+//! Measures how fast each format is decoded, for input that comes in pieces of different sizes.
 //!
 //! ```sh
 //! cargo bench --bench decode
@@ -14,14 +14,14 @@ mod pack;
 #[path = "common/text.rs"]
 mod text;
 
-/// Large enough that a decoder's start doesn't count, small enough that a round takes some
+/// Large enough that a decoder's start does not count, small enough that a round takes some
 /// milliseconds.
 const TEXT: usize = 8 << 20;
 
 /// Input sizes in bytes: a small write of a sender, a TLS record, a chunk.
 const CHUNKS: [usize; 3] = [1 << 10, 16 << 10, 64 << 10];
 
-/// What Qt programs compress at once, in bytes.
+/// The data that Qt programs compress at once, in bytes.
 const QT_BLOCK: usize = 1 << 20;
 
 fn decode(criterion: &mut Criterion) {

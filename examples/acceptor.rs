@@ -1,5 +1,6 @@
-//! Shows how another TLS stack is used: the application's own acceptor shakes hands, here by way of
-//! async-tls, and tlsink receives what it decrypts, under the name that the application has verified.
+//! Shows how to use another TLS stack: the application's own acceptor does the handshake, here
+//! through async-tls, and tlsink receives the decrypted bytes, under the name that the application
+//! has verified.
 //!
 //! It listens on the address in its first argument, 127.0.0.1:4433 without one, and needs the
 //! `ca.pem`, `server.pem` and `server.key` that `tlsink cert .` makes. Senders need `client.pem`
@@ -32,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             loop {
                 server.ready().await;
                 let (stream, address) = listener.accept().await?;
-                // Never in this loop: one stalled peer must not hold up another.
+                // The handshake is not in this loop: one stalled peer must not hold up another.
                 let receiving = receive(server.clone(), acceptor.clone(), stream, address);
                 smol::spawn(receiving).detach();
             }
@@ -56,7 +57,7 @@ async fn receive(server: Server, acceptor: TlsAcceptor, stream: TcpStream, addre
     }
 }
 
-/// Lets in whoever has a certificate that our CA has signed.
+/// Admits every sender with a certificate that our CA has signed.
 fn config() -> Result<ServerConfig, Box<dyn Error>> {
     let chain = |file: &str| -> Result<Vec<Certificate>, Box<dyn Error>> {
         CertificateDer::pem_slice_iter(&fs::read(file)?)
@@ -73,7 +74,8 @@ fn config() -> Result<ServerConfig, Box<dyn Error>> {
         .with_safe_defaults()
         .with_client_cert_verifier(Arc::new(verifier))
         .with_single_cert(chain("server.pem")?, PrivateKey(key.secret_der().to_vec()))?;
-    // A sender that never reads would lose data by them: its close would become a reset.
+    // No session tickets: a sender that never reads would lose data by them, because its close
+    // would become a reset.
     config.send_tls13_tickets = 0;
     Ok(config)
 }

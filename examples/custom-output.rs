@@ -1,5 +1,5 @@
-//! Shows an output of one's own: it counts each sender's lines, and prints how many there were and
-//! whether they are all.
+//! Shows a custom output: it counts each sender's lines, and prints their number and whether the
+//! stream was complete.
 //!
 //! It listens on the address in its first argument, 127.0.0.1:4433 without one, and needs the
 //! `server.pem` and `server.key` that `tlsink cert .` makes.
@@ -13,7 +13,7 @@ use smol::net::TcpListener;
 use tlsink::output::label;
 use tlsink::{Conn, ConnId, End, Output, Server, Tls};
 
-/// Only `data` must be written; it has what the other methods are for here.
+/// Only `data` is required; the other methods have defaults. Here, `data` does all the counting.
 struct Count<W> {
     writer: W,
     lines: HashMap<ConnId, usize>,
@@ -33,7 +33,7 @@ impl<W: Write> Output for Count<W> {
 
     fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
         let lines = self.lines.remove(&connection.id()).unwrap_or_default();
-        // What is known of the end may quote the sender; its word does not.
+        // The facts of an end may quote the sender; its word does not.
         let (label, end) = (label(connection.peer()), end.word());
         writeln!(self.writer, "{label}: {lines} lines, {end}")
     }

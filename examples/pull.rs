@@ -1,5 +1,4 @@
-//! Shows the other way in: the application asks for what comes next, and looks at live counters
-//! whenever it likes.
+//! Shows how to pull: the application asks for the next event, and reads live counters at any time.
 //!
 //! It listens on the address in its first argument, 127.0.0.1:4433 without one, and needs the
 //! `server.pem` and `server.key` that `tlsink cert .` makes.
@@ -9,7 +8,7 @@ use std::{env, error::Error};
 use futures_lite::stream;
 use smol::net::TcpListener;
 use tlsink::output::label;
-use tlsink::{Decoded, Server, Tls};
+use tlsink::{Server, SinkEvent, Tls};
 
 fn main() -> Result<(), Box<dyn Error>> {
     smol::block_on(async {
@@ -29,14 +28,14 @@ fn main() -> Result<(), Box<dyn Error>> {
         };
         smol::spawn(accepting).detach();
 
-        // What it shows is lent until the next call; `Sink::into_stream` yields copies.
+        // An event is lent until the next call; `Sink::into_stream` yields copies.
         while let Some(decoded) = sink.next().await {
             match decoded {
-                Decoded::Open(conn) => println!("{}: open", label(conn.peer())),
-                Decoded::Data(conn, bytes) => {
+                SinkEvent::Open(conn) => println!("{}: open", label(conn.peer())),
+                SinkEvent::Data(conn, bytes) => {
                     println!("{}: {} bytes", label(conn.peer()), bytes.len());
                 }
-                Decoded::Close(conn, end) => {
+                SinkEvent::Close(conn, end) => {
                     let (peer, end) = (label(conn.peer()), end.word());
                     println!("{peer}: {} bytes in all, {end}", conn.delivered());
                     let (totals, failures) = (watched.totals(), watched.failures());

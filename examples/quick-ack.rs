@@ -1,5 +1,5 @@
-//! Shows how a first line arrives 40 ms sooner from clients that leave Nagle's algorithm on: a socket
-//! that acknowledges at once what follows a flight of the handshake, as the program's does. For
+//! Shows how to receive a first line 40 ms sooner from clients that leave Nagle's algorithm on:
+//! like the program, this socket acknowledges data at once after each flight of the handshake. For
 //! Linux.
 //!
 //! It listens on the address in its first argument, 127.0.0.1:4433 without one, and needs the
@@ -61,8 +61,8 @@ impl AsyncRead for QuickAck {
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
         if self.wrote {
-            // The kernel resets it with the next write, not with reads: so this is one system call
-            // for a handshake in TLS 1.3, two in TLS 1.2, and none after that.
+            // The kernel resets the option with the next write, not with reads: so this is one
+            // system call for a handshake in TLS 1.3, two in TLS 1.2, and none after that.
             let _ = sockopt::set_tcp_quickack(&self.socket, true);
             self.wrote = false;
         }

@@ -1,5 +1,5 @@
-//! Shows the whole of it on smol: the lines of many senders, each with its sender before it, on
-//! standard output.
+//! Shows a complete receiver on smol: it prints the lines of many senders, each with its sender
+//! before it, to standard output.
 //!
 //! It listens on the address in its first argument, 127.0.0.1:4433 without one, and needs the
 //! `server.pem` and `server.key` that `tlsink cert .` makes.

@@ -1,5 +1,5 @@
-//! Shows how a tokio program receives through async-compat, and how it stops: at Ctrl-C, what is
-//! open has 10 seconds, and what was cut is told.
+//! Shows how a tokio program receives through async-compat, and how it stops: at Ctrl-C, open
+//! connections have 10 seconds, and the program reports those that it cut.
 //!
 //! It listens on the address in its first argument, 127.0.0.1:4433 without one, and needs the
 //! `server.pem` and `server.key` that `tlsink cert .` makes.
@@ -24,7 +24,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let address = env::args().nth(1);
         let listener = TcpListener::bind(address.as_deref().unwrap_or("127.0.0.1:4433")).await?;
         let address = listener.local_addr()?;
-        // tokio's streams have traits of their own; the peer stays as it is.
+        // tokio has stream traits of its own; the peer stays the same.
         let incoming = stream::unfold(listener, |listener| async {
             let accepted = listener.accept().await;
             let accepted = accepted.map(|(stream, peer)| (Compat::new(stream), peer));
@@ -35,7 +35,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             let spawn = |connection| drop(task::spawn(connection));
             accepting.serve(incoming, spawn).await;
         });
-        // Printing blocks, and so it has a thread of its own.
+        // Printing blocks, so it has a thread of its own.
         let printing = task::spawn_blocking(|| sink.run_blocking(Json::new(io::stdout())));
 
         let mut interrupts = signal(SignalKind::interrupt())?;

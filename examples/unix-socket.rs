@@ -1,4 +1,4 @@
-//! Shows how streams that need no TLS of ours are received: from a Unix socket, say behind stunnel,
+//! Shows how to receive streams without this crate's TLS: from a Unix socket, say behind stunnel,
 //! under a name that the application chooses.
 //!
 //! It listens on the path in its first argument, tlsink.sock without one.
@@ -24,10 +24,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     })
 }
 
-/// What [`Server::serve`] does, with `plain` in place of `connection`.
+/// Does the same as [`Server::serve`], with `plain` in place of `connection`.
 async fn accept(server: Server, listener: UnixListener) -> io::Result<()> {
     loop {
-        // Without a place for it, the next one waits in the backlog.
+        // While there is no place, the next connection waits in the backlog.
         server.ready().await;
         let (stream, address) = listener.accept().await?;
         let peer = Peer::unix(address.as_pathname()).named("local");

@@ -10,11 +10,11 @@ use async_io::Timer;
 use event_listener::EventListener;
 use futures_lite::{AsyncRead, AsyncWrite, future};
 
+use crate::channel::{EventSender, SinkGone};
 use crate::error::{Cut, End, Timeout, Truncation};
 use crate::event::{self, Event, Kind};
-use crate::lane::{Lane, SinkGone};
 use crate::limit::Limit;
-use crate::link::{CREDITS, Link, Request, SinkLink, Verdict};
+use crate::link::{CREDITS, Link, Outcome, Request, SinkLink};
 use crate::memory::{Memory, Waiting};
 use crate::peer::{ConnId, Peer};
 use crate::places::Place;
@@ -23,18 +23,19 @@ use crate::report::Report;
 use crate::shared::Shared;
 use crate::tls;
 
-/// How long the answer to a stream may take to be sent, and late data is thrown away. An answer is
-/// short: only a peer that has stopped reading altogether makes it wait.
+/// The time limit for sending the answer to a stream and discarding late data. An answer is short:
+/// only a peer that has stopped reading makes it wait.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A future that receives one stream, from the handshake to the sink's verdict.
+/// A future that receives one stream, from the handshake to the outcome at the sink.
 ///
 /// Made by [`Server::connection`] and [`Server::plain`]. It does nothing unless polled, spawns
-/// nothing, and is `Send` if `IO` is. Dropped before it is done, it cuts the stream: the sink
-/// delivers what had arrived, and reports [`Cut::Dropped`].
+/// nothing, and is `Send` if `IO` is. Dropped before it resolves, it cuts the stream: the sink
+/// delivers the data that had arrived, and reports [`Cut::Dropped`].
 ///
-/// While it waits for its peer it holds no read buffer. It reads only while it holds a credit; it
-/// has four, and each returns when the sink has handed on the chunk that was read with it.
+/// While a connection waits for its peer, it holds no read buffer. It reads only while it holds a
+/// credit; it has four, and each returns when the sink has handed on the chunk that was read with
+/// it.
 ///
 /// [`Server::connection`]: crate::Server::connection
 /// [`Server::plain`]: crate::Server::plain
@@ -50,10 +51,10 @@ pub(crate) enum Transport<IO> {
 }
 
 enum Phase<IO> {
-    /// All places are taken.
+    /// Waiting for a free place.
     Waiting {
         transport: Option<Transport<IO>>,
-        /// The limit that the peer's address is over, if it is.
+        /// The connection limit, if the peer's address exceeds it.
         too_many: Option<usize>,
         listener: Option<EventListener>,
     },
@@ -63,41 +64,42 @@ enum Phase<IO> {
         accept: Box<tls::Accept<IO>>,
         deadline: Deadline,
     },
-    Open(Open<IO>),
-    /// Waiting for the sink's verdict, which decides how the stream is answered, if it is still
-    /// there.
-    Verdict(Stream<IO>),
-    // Boxed: it is larger than what connections spend their time in.
+    Reading(Reading<IO>),
+    /// Waiting for the outcome from the sink, which decides how to answer the stream, if the
+    /// transport is still there.
+    AwaitingOutcome(PeerStream<IO>),
+    // Boxed: an answer is larger than the phases in which connections spend their time.
     Answering(Box<Answer<IO>>),
     Done,
 }
 
-/// What comes after a phase.
+/// The successor of a phase: another phase, or the outcome.
 enum Next<IO> {
     Phase(Phase<IO>),
-    Done(Verdict),
+    Done(Outcome),
 }
 
-/// What outlives each phase. Its `Drop` sees to it that a stream's end is never lost.
+/// The state that outlives each phase. Its `Drop` ensures that a stream's end is never lost.
 struct Guard {
     id: ConnId,
     peer: Peer,
     shared: Arc<Shared>,
     link: Arc<Link>,
-    lane: Option<Lane>,
-    /// Shared with the stream's `Close`: free once the sink is through with it, and the peer too.
+    channel: Option<EventSender>,
+    /// Shared with the stream's `Close`: the place is free once both the sink and the peer have
+    /// finished with the connection.
     place: Option<Arc<Place>>,
-    /// The sink has been told of the end, or is not there to be told.
+    /// The sink knows of the end, or is gone.
     closed: bool,
-    /// The sink has been told of the connection.
+    /// The sink knows of the connection.
     opened: bool,
     /// The handshake failed for the sender's certificate.
     unverified: bool,
     /// The future has resolved.
     done: bool,
     received: u64,
-    /// The sink has not been woken for what was left for it.
-    left: bool,
+    /// Events are queued for which the sink has not been woken.
+    wake_pending: bool,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
@@ -110,14 +112,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 peer,
                 shared: Arc::clone(shared),
                 link,
-                lane: registration.lane,
+                channel: registration.channel,
                 place: shared.places.try_take().map(Arc::new),
                 closed: false,
                 opened: false,
                 unverified: false,
                 done: false,
                 received: 0,
-                left: false,
+                wake_pending: false,
             },
             phase: Phase::Waiting {
                 transport: Some(transport),
@@ -127,11 +129,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         }
     }
 
-    /// Waits until the handshake is over; says whether the stream is open.
+    /// Waits until the handshake is over; returns whether the stream is open.
     ///
-    /// A connection that is awaited needs no such call. It is for those who go on with open streams
-    /// elsewhere, such as on the thread of [their sink](Self::lane). In any case the connection is
-    /// to be awaited afterwards. Dropping the future loses nothing.
+    /// A connection that is simply awaited needs no such call. It serves callers that continue open
+    /// streams elsewhere, such as on the thread of [their sink](Self::lane). In either case, await
+    /// the connection afterwards. Dropping the future loses nothing.
     pub async fn established(&mut self) -> bool {
         future::poll_fn(|cx| self.poll_established(cx)).await
     }
@@ -141,16 +143,16 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
         while let Phase::Waiting { .. } | Phase::Handshake { .. } = self.phase {
             self.phase = match ready!(self.poll_phase(cx)) {
                 Next::Phase(phase) => phase,
-                Next::Done(verdict) => {
-                    self.guard.link.leave_verdict(verdict);
-                    Phase::Verdict(Stream::Gone)
+                Next::Done(outcome) => {
+                    self.guard.link.leave_outcome(outcome);
+                    Phase::AwaitingOutcome(PeerStream::Gone)
                 }
             };
         }
         Poll::Ready(self.guard.opened)
     }
 
-    /// Goes as far as it can within the phase.
+    /// Advances the current phase as far as possible.
     fn poll_phase(&mut self, cx: &mut Context<'_>) -> Poll<Next<IO>> {
         let guard = &mut self.guard;
         let next = match &mut self.phase {
@@ -175,7 +177,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                         deadline: Deadline::after(guard.shared.settings.handshake_timeout),
                     }),
                     (Some(Transport::Plain(io)), _) => {
-                        guard.open(Stream::Plain(Box::new(tls::NormalizedTransport(io))))
+                        guard.open(PeerStream::Plain(Box::new(tls::NormalizedTransport(io))))
                     }
                     (Some(Transport::Tls(_)), None) => Next::unopened(End::Refused {
                         what: "this server has no certificate".to_owned(),
@@ -188,7 +190,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             Phase::Handshake { accept, deadline } => match accept.poll(cx) {
                 Poll::Ready(Ok(accepted)) => {
                     guard.peer.verified(accepted.names);
-                    guard.open(Stream::Tls(Box::new(accepted.stream)))
+                    guard.open(PeerStream::Tls(Box::new(accepted.stream)))
                 }
                 Poll::Ready(Err(error)) => {
                     guard.unverified = matches!(error, tls::HandshakeError::Unverified { .. });
@@ -199,38 +201,40 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                     Next::unopened(End::Timeout(Timeout::Handshake(limit)))
                 }
             },
-            Phase::Open(open) => {
-                let end = ready!(open.poll_read(guard, cx));
+            Phase::Reading(reading) => {
+                let end = ready!(reading.poll_read(guard, cx));
                 let is_answered = match end {
-                    // A close_notify says that the stream is clean, which is for the sink to judge.
+                    // The answer, a close_notify, declares the stream clean. The sink decides
+                    // whether it is.
                     End::Clean => true,
-                    // The connection, or its TLS, carries no answer.
+                    // A broken connection or TLS session carries no answer.
                     End::Reset { .. } | End::Corrupt { .. } => false,
                     _ => guard.shared.settings.receipts,
                 };
                 guard.close(end);
-                let stream = std::mem::replace(&mut open.stream, Stream::Gone);
-                Next::Phase(Phase::Verdict(match is_answered {
+                let stream = std::mem::replace(&mut reading.stream, PeerStream::Gone);
+                Next::Phase(Phase::AwaitingOutcome(match is_answered {
                     true => stream,
-                    false => Stream::Gone,
+                    false => PeerStream::Gone,
                 }))
             }
-            Phase::Verdict(stream) => match (guard.link.take_verdict(), stream) {
-                (Some(verdict), Stream::Gone) => Next::Done(verdict),
-                (Some(verdict), stream) => Next::Phase(Phase::Answering(Box::new(Answer::new(
-                    std::mem::replace(stream, Stream::Gone),
-                    receipt_of(guard, &verdict),
-                    verdict,
+            Phase::AwaitingOutcome(stream) => match (guard.link.take_outcome(), stream) {
+                (Some(outcome), PeerStream::Gone) => Next::Done(outcome),
+                (Some(outcome), stream) => Next::Phase(Phase::Answering(Box::new(Answer::new(
+                    std::mem::replace(stream, PeerStream::Gone),
+                    receipt_of(guard, &outcome),
+                    outcome,
                 )))),
                 (None, _) => return Poll::Pending,
             },
             Phase::Answering(answer) => {
-                // A cut waits for no peer. A refusal by the sink is what this peer is being told.
+                // A cut waits for no peer. A refusal by the sink is the very thing that this answer
+                // tells the peer.
                 let hurry = guard.link.requested() == Some(Request::Cut);
                 if answer.poll(cx).is_pending() && !hurry {
                     ready!(answer.deadline.poll(cx));
                 }
-                Next::Done(answer.verdict.clone())
+                Next::Done(answer.outcome.clone())
             }
             Phase::Done => return Poll::Pending,
         };
@@ -246,9 +250,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Connection<IO> {
         loop {
             match ready!(self.poll_phase(cx)) {
                 Next::Phase(phase) => self.phase = phase,
-                Next::Done(verdict) => {
+                Next::Done(outcome) => {
                     self.phase = Phase::Done;
-                    return Poll::Ready(self.guard.finish(verdict));
+                    return Poll::Ready(self.guard.finish(outcome));
                 }
             }
         }
@@ -256,9 +260,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Connection<IO> {
 }
 
 impl<IO> Connection<IO> {
-    /// The sink that the stream goes to: its place among those that [`build_lanes`] returned.
+    /// The index of the stream's sink among those that [`build_lanes`] returned.
     ///
-    /// [`build_lanes`]: crate::Builder::build_lanes
+    /// [`build_lanes`]: crate::ServerBuilder::build_lanes
     pub fn lane(&self) -> usize {
         self.guard.shared.lane(self.guard.id)
     }
@@ -267,17 +271,17 @@ impl<IO> Connection<IO> {
 impl<IO> Next<IO> {
     /// The end of a connection that the sink never sees.
     fn unopened(end: End) -> Self {
-        Next::Done(Verdict::on_nothing(end))
+        Next::Done(Outcome::on_nothing(end))
     }
 }
 
 impl Guard {
     fn is_cut(&self) -> bool {
-        self.lane.is_none() || self.link.requested().is_some()
+        self.channel.is_none() || self.link.requested().is_some()
     }
 
     /// Announces the connection to the sink.
-    fn open<IO>(&mut self, stream: Stream<IO>) -> Next<IO> {
+    fn open<IO>(&mut self, stream: PeerStream<IO>) -> Next<IO> {
         if !self.shared.admit() {
             return Next::unopened(End::Cut(Cut::Server));
         }
@@ -288,13 +292,13 @@ impl Guard {
             memory: memory.clone(),
         }));
         self.opened = true;
-        // The sink is woken when there is more for it, or nothing more for the moment.
-        if self.leave(open).is_err() {
-            // There is nobody to tell of its end.
+        // The sink is woken after the first reads, once for this event and their data.
+        if self.push(open).is_err() {
+            // No sink is left to hear of the end.
             self.closed = true;
-            return Next::Phase(Phase::Verdict(Stream::Gone));
+            return Next::Phase(Phase::AwaitingOutcome(PeerStream::Gone));
         }
-        Next::Phase(Phase::Open(Open {
+        Next::Phase(Phase::Reading(Reading {
             stream,
             memory,
             waiting: None,
@@ -308,48 +312,49 @@ impl Guard {
             && let Some(place) = self.place.clone()
             && !std::mem::replace(&mut self.closed, true)
         {
-            // If it can't be sent, the sink is gone, and has left its verdict.
-            let _ = self.leave(Kind::Close(Box::new(event::Close { end, _place: place })));
+            // If the event can't be sent, the sink is gone and has stored its outcome.
+            let _ = self.push(Kind::Close(Box::new(event::Close { end, _place: place })));
             self.wake_sink();
         }
     }
 
-    /// Sends to a sink that need not hear of it before [`wake_sink`](Self::wake_sink).
-    fn leave(&mut self, kind: Kind) -> Result<(), SinkGone> {
+    /// Queues an event, which the sink need not see before [`wake_sink`](Self::wake_sink).
+    fn push(&mut self, kind: Kind) -> Result<(), SinkGone> {
         let event = Event { id: self.id, kind };
-        self.left = true;
-        match &self.lane {
-            Some(lane) => lane.leave(event),
+        self.wake_pending = true;
+        match &self.channel {
+            Some(channel) => channel.push(event),
             None => Err(SinkGone),
         }
     }
 
-    /// Wakes the sink, if anything was left for it.
+    /// Wakes the sink, if events are queued for it.
     fn wake_sink(&mut self) {
-        if std::mem::take(&mut self.left)
-            && let Some(lane) = &self.lane
+        if std::mem::take(&mut self.wake_pending)
+            && let Some(channel) = &self.channel
         {
-            lane.wake();
+            channel.wake();
         }
     }
 
-    /// What the future resolves to. From now on it holds nothing back, even if it is kept.
-    fn finish(&mut self, verdict: Verdict) -> Report {
+    /// Makes the report that the future resolves to, and releases everything that the connection
+    /// holds, even if the future is kept.
+    fn finish(&mut self, outcome: Outcome) -> Report {
         let report = Report {
             id: self.id,
             peer: self.peer.clone(),
             established: self.opened,
-            end: verdict.end,
-            format: verdict.format,
+            end: outcome.end,
+            format: outcome.format,
             received: self.received,
-            delivered: verdict.delivered,
-            undecoded: verdict.undecoded,
+            delivered: outcome.delivered,
+            undecoded: outcome.undecoded,
         };
         if !report.established {
             self.shared.failures.count(&report.end, self.unverified);
         }
-        // One that was made after the stop never was part of what is stopped.
-        if report.end == End::Cut(Cut::Server) && self.lane.is_some() {
+        // A connection made after the stop is not one of those that are being stopped.
+        if report.end == End::Cut(Cut::Server) && self.channel.is_some() {
             self.shared.remember_cut(&report);
         }
         self.forget();
@@ -359,7 +364,7 @@ impl Guard {
     fn forget(&mut self) {
         self.done = true;
         self.place = None;
-        self.lane = None;
+        self.channel = None;
         self.shared.forget(self.id, &self.peer);
     }
 }
@@ -371,8 +376,8 @@ impl Drop for Guard {
         }
         let end = End::Cut(Cut::Dropped);
         if !self.opened {
-            // Who asked whether it is established may know already that it is not, and why.
-            let failed = self.link.take_verdict().map(|verdict| verdict.end);
+            // A caller of `established` may know already that the handshake failed, and why.
+            let failed = self.link.take_outcome().map(|outcome| outcome.end);
             let failed = failed.as_ref().unwrap_or(&end);
             self.shared.failures.count(failed, self.unverified);
         }
@@ -382,20 +387,20 @@ impl Drop for Guard {
 }
 
 /// A stream that is being read.
-struct Open<IO> {
-    stream: Stream<IO>,
+struct Reading<IO> {
+    stream: PeerStream<IO>,
     memory: Memory,
-    /// Its place in the queue for the memory of a read buffer.
+    /// The connection's place in the queue for read-buffer memory.
     waiting: Option<Waiting>,
     idle: Idle,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Open<IO> {
-    /// Reads and sends what there is, until the stream ends.
+impl<IO: AsyncRead + AsyncWrite + Unpin> Reading<IO> {
+    /// Reads available data and queues it for the sink, until the stream ends.
     fn poll_read(&mut self, guard: &mut Guard, cx: &mut Context<'_>) -> Poll<End> {
         match guard.link.requested() {
             Some(Request::Cut) => return Poll::Ready(End::Cut(Cut::Server)),
-            // The sink has its own reason.
+            // The sink reports its own reason.
             Some(Request::Refuse) => return Poll::Ready(End::Cut(Cut::SinkGone)),
             None => {}
         }
@@ -404,7 +409,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Open<IO> {
                 Attempt::More => {}
                 Attempt::Ended(end) => return Poll::Ready(end),
                 attempt => {
-                    // Once for all that was read: on a busy core, each time is a switch of threads.
+                    // One wake-up for all data read: on a busy core, each wake-up switches threads.
                     guard.wake_sink();
                     return match attempt {
                         Attempt::Drained => self.idle.poll(cx),
@@ -417,19 +422,20 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Open<IO> {
                 }
             }
         }
-        // The executor's other tasks come first.
+        // Yields to the executor's other tasks.
         cx.waker().wake_by_ref();
-        // What keeps coming may have no data in it.
+        // Records that keep arriving may carry no data.
         self.idle.poll(cx)
     }
 
-    /// Reads a chunk, and leaves it for the sink.
+    /// Reads a chunk and queues it for the sink.
     fn read_chunk(&mut self, guard: &mut Guard, cx: &mut Context<'_>) -> Attempt {
         let Poll::Ready(credit) = guard.link.poll_credit() else {
             return Attempt::Held;
         };
         let buffers = &guard.shared.buffers;
-        let Poll::Ready(mut buffer) = buffers.poll_lend(&self.memory, &mut self.waiting, cx) else {
+        let Poll::Ready(mut buffer) = buffers.poll_acquire(&self.memory, &mut self.waiting, cx)
+        else {
             return Attempt::Held;
         };
         let Filled { len, more, end } = self.stream.fill(cx, &mut buffer, guard.received);
@@ -437,7 +443,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Open<IO> {
             guard.received = guard.received.saturating_add(len as u64);
             self.idle.restart();
             let chunk = buffer.into_chunk(len, credit);
-            if guard.leave(Kind::Data(chunk)).is_err() {
+            if guard.push(Kind::Data(chunk)).is_err() {
                 return Attempt::Ended(End::Cut(Cut::SinkGone));
             }
         }
@@ -449,38 +455,38 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Open<IO> {
     }
 }
 
-/// How it went to read a chunk.
+/// The result of reading a chunk.
 enum Attempt {
-    /// There may be another one at once.
+    /// Another chunk may be available at once.
     More,
-    /// The peer has sent nothing more as yet.
+    /// The peer has sent nothing more yet.
     Drained,
     /// There is no credit, or no memory.
     Held,
     Ended(End),
 }
 
-/// A stream whose peer is being told what became of it: by a receipt, if there are receipts, and
-/// by a close_notify, if the stream was clean.
+/// A stream whose peer is being told the outcome: by a receipt, if receipts are on, and by a
+/// close_notify, if the stream was clean.
 struct Answer<IO> {
-    stream: Stream<IO>,
-    verdict: Verdict,
+    stream: PeerStream<IO>,
+    outcome: Outcome,
     receipt: Vec<u8>,
-    /// How much of the receipt is sent.
+    /// The bytes of the receipt that are sent.
     sent: usize,
     /// The transport is closed for writing.
     closed: bool,
     deadline: Deadline,
 }
 
-/// Reads in a row that are thrown away before the executor's other tasks come first.
+/// The number of reads in a row that are discarded before the executor's other tasks have a turn.
 const DISCARDS: usize = 16;
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
-    fn new(stream: Stream<IO>, receipt: Vec<u8>, verdict: Verdict) -> Self {
+    fn new(stream: PeerStream<IO>, receipt: Vec<u8>, outcome: Outcome) -> Self {
         Answer {
             stream,
-            verdict,
+            outcome,
             receipt,
             sent: 0,
             closed: false,
@@ -492,7 +498,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
     /// not clean, reads on until the peer closes too: closing with unread data would reset the
     /// connection, and could destroy the receipt on its way.
     ///
-    /// An error leaves the peer without an answer, and changes nothing about the stream.
+    /// An error leaves the peer without an answer, and does not change the outcome.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while let Some(rest) = self
             .receipt
@@ -504,7 +510,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
                 _ => return Poll::Ready(()),
             }
         }
-        let is_clean = self.verdict.end.is_clean();
+        let is_clean = self.outcome.end.is_clean();
         if !self.closed {
             let closed = match is_clean {
                 true => ready!(self.stream.poll_close(cx)),
@@ -530,32 +536,32 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
     }
 }
 
-/// The receipt for a stream, if there are receipts.
-fn receipt_of(guard: &Guard, verdict: &Verdict) -> Vec<u8> {
+/// The receipt for a stream; empty if receipts are off.
+fn receipt_of(guard: &Guard, outcome: &Outcome) -> Vec<u8> {
     match guard.shared.settings.receipts {
-        true => receipt::line(guard.received, verdict),
+        true => receipt::line(guard.received, outcome),
         false => Vec::new(),
     }
 }
 
-enum Stream<IO> {
+enum PeerStream<IO> {
     Tls(Box<tls::ServerStream<IO>>),
     Plain(Box<tls::NormalizedTransport<IO>>),
     Gone,
 }
 
-/// What was read at once.
+/// The result of one series of reads.
 struct Filled {
     len: usize,
-    /// There may be more, and nobody will wake the task for it.
+    /// More data may be available, for which nothing will wake the task.
     more: bool,
     end: Option<End>,
 }
 
-impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
-    /// Reads until the buffer is full or nothing more is there. Small records arrive in groups:
-    /// one chunk, and one wake-up of the sink, serves them all.
-    /// `offset` is how much was read before.
+impl<IO: AsyncRead + AsyncWrite + Unpin> PeerStream<IO> {
+    /// Reads until the buffer is full or no more data is available. Small records arrive in groups:
+    /// one chunk and one wake-up of the sink serve them all. `offset` is the number of bytes read
+    /// before.
     fn fill(&mut self, cx: &mut Context<'_>, buffer: &mut [u8], offset: u64) -> Filled {
         let room = buffer.len();
         let ((len, end), used_up) =
@@ -594,37 +600,37 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Stream<IO> {
         buf: &mut [u8],
     ) -> Poll<Result<usize, tls::ReadError>> {
         match self {
-            Stream::Tls(tls) => tls.poll_read(cx, buf),
-            Stream::Plain(io) => Pin::new(io)
+            PeerStream::Tls(tls) => tls.poll_read(cx, buf),
+            PeerStream::Plain(io) => Pin::new(io)
                 .poll_read(cx, buf)
                 .map_err(|error| tls::ReadError::Reset(error.to_string())),
-            Stream::Gone => Poll::Ready(Ok(0)),
+            PeerStream::Gone => Poll::Ready(Ok(0)),
         }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Stream::Tls(tls) => tls.poll_write(cx, bytes),
-            Stream::Plain(io) => Pin::new(io).poll_write(cx, bytes),
-            Stream::Gone => Poll::Ready(Ok(0)),
+            PeerStream::Tls(tls) => tls.poll_write(cx, bytes),
+            PeerStream::Plain(io) => Pin::new(io).poll_write(cx, bytes),
+            PeerStream::Gone => Poll::Ready(Ok(0)),
         }
     }
 
     /// Sends a close_notify and closes the transport for writing.
     fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Stream::Tls(tls) => tls.poll_close(cx),
-            Stream::Plain(io) => Pin::new(io).poll_close(cx),
-            Stream::Gone => Poll::Ready(Ok(())),
+            PeerStream::Tls(tls) => tls.poll_close(cx),
+            PeerStream::Plain(io) => Pin::new(io).poll_close(cx),
+            PeerStream::Gone => Poll::Ready(Ok(())),
         }
     }
 
     /// Closes the transport for writing without a close_notify.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
-            Stream::Tls(tls) => tls.poll_shutdown(cx),
-            Stream::Plain(io) => Pin::new(io).poll_close(cx),
-            Stream::Gone => Poll::Ready(Ok(())),
+            PeerStream::Tls(tls) => tls.poll_shutdown(cx),
+            PeerStream::Plain(io) => Pin::new(io).poll_close(cx),
+            PeerStream::Gone => Poll::Ready(Ok(())),
         }
     }
 }
@@ -673,7 +679,7 @@ impl Deadline {
         Deadline(limit.map(|limit| Box::new((limit, Timer::after(limit)))))
     }
 
-    /// Waits for it; yields how long that took.
+    /// Waits for the deadline; yields its time limit.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Duration> {
         match self.0.as_deref_mut() {
             Some((limit, timer)) => Pin::new(timer).poll(cx).map(|_| *limit),
@@ -682,12 +688,12 @@ impl Deadline {
     }
 }
 
-/// How long nothing has come.
+/// The time since data last arrived.
 struct Idle {
     limit: Option<Duration>,
-    /// Since when the peer has been waited for; nothing while it is not its turn.
+    /// The start of the wait for the peer; `None` while nothing is expected of it.
     since: Option<Instant>,
-    /// Set once and moved on when it fires: moving it at each read would cost more than the read.
+    /// Set once, and reset when it fires: resetting it at each read would cost more than the read.
     timer: Option<Box<Timer>>,
 }
 

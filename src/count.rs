@@ -1,8 +1,8 @@
-//! Numbers of things, in words. The library and the program each have this module.
+//! Counts, in words. The library and the program each compile this module.
 
 use std::fmt;
 
-/// A number of things, whose name is in the singular: `1 byte`, `2 bytes`.
+/// A number of things, with their name in the singular: `1 byte`, `2 bytes`.
 pub(crate) struct Count(pub(crate) u64, pub(crate) &'static str);
 
 impl fmt::Display for Count {
@@ -15,9 +15,9 @@ impl fmt::Display for Count {
     }
 }
 
-/// What an output takes along that takes no more: nothing, or words that begin with `; `.
+/// The loss when an output fails, printed as nothing or as words that begin with `; `.
 pub(crate) struct Loss {
-    /// Bytes that it may not have passed on.
+    /// Bytes that the output may not have passed on.
     pub(crate) bytes: u64,
     /// Streams that were open.
     pub(crate) streams: u64,

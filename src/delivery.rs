@@ -1,26 +1,26 @@
-//! What a sink delivers, for those who keep it.
+//! Copies of a sink's events, for callers that keep them.
 
 use futures_lite::{Stream, stream};
 
 use crate::error::End;
 use crate::peer::Conn;
-use crate::sink::{Decoded, Sink};
+use crate::sink::{Sink, SinkEvent};
 
-/// A [`Decoded`] of its own: what [`Sink::into_stream`] yields.
+/// An owned copy of a [`SinkEvent`], as [`Sink::into_stream`] yields it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Delivery {
     /// A connection completed its handshake.
     Open(Conn),
-    /// Decoded bytes of a connection; never empty, and at most [`TURN`](crate::limits::TURN) of
-    /// them.
+    /// Decoded bytes of a connection: at least one, at most
+    /// [`MAX_TURN_OUTPUT`](crate::limits::MAX_TURN_OUTPUT).
     Data(Conn, Vec<u8>),
-    /// A connection is through: nothing more comes from it.
+    /// A connection has ended: nothing more comes from it.
     Close(Conn, End),
 }
 
 impl Delivery {
-    /// The connection, as it was then.
+    /// The connection, as it was at the time of the event.
     pub fn conn(&self) -> &Conn {
         match self {
             Delivery::Open(conn) | Delivery::Data(conn, _) | Delivery::Close(conn, _) => conn,
@@ -28,22 +28,22 @@ impl Delivery {
     }
 }
 
-impl From<Decoded<'_>> for Delivery {
-    fn from(decoded: Decoded<'_>) -> Self {
+impl From<SinkEvent<'_>> for Delivery {
+    fn from(decoded: SinkEvent<'_>) -> Self {
         match decoded {
-            Decoded::Open(conn) => Delivery::Open(conn.clone()),
-            Decoded::Data(conn, bytes) => Delivery::Data(conn.clone(), bytes.to_vec()),
-            Decoded::Close(conn, end) => Delivery::Close(conn.clone(), end.clone()),
+            SinkEvent::Open(conn) => Delivery::Open(conn.clone()),
+            SinkEvent::Data(conn, bytes) => Delivery::Data(conn.clone(), bytes.to_vec()),
+            SinkEvent::Close(conn, end) => Delivery::Close(conn.clone(), end.clone()),
         }
     }
 }
 
 impl Sink {
-    /// [`next`](Self::next) as a stream, whose items are copies that can be kept and sent on.
+    /// Turns [`next`](Self::next) into a stream of copies, which can be kept and sent on.
     ///
-    /// As there, asking for an item says that the one before it is dealt with: whoever collects
-    /// them, or buffers them in an unbounded channel, has no back-pressure. Dropping the stream
-    /// drops the sink.
+    /// As with `next`, polling for an item says that the one before it is dealt with: a caller that
+    /// collects the items, or queues them in an unbounded channel, has no back-pressure. Dropping
+    /// the stream drops the sink.
     ///
     /// ```
     /// # use futures_lite::{future, io::Cursor};

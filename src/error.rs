@@ -1,5 +1,5 @@
-//! What can go wrong, grouped by who is at fault: the peer (`End`), the configuration
-//! (`BuildError`, `TemplateError`, `TlsError`), the output (`OutputError`, `StreamError`).
+//! The errors, grouped by the party at fault: the peer (`End`), the configuration (`BuildError`,
+//! `TemplateError`, `TlsError`), the output (`OutputError`, `StreamError`).
 
 use std::fmt;
 use std::io;
@@ -11,51 +11,52 @@ use crate::decode::{Fault, Format};
 use crate::limit::Limit;
 use crate::quote::{QUOTED, quoted};
 
-/// How a stream ended. Nothing but [`End::Clean`] may be taken for complete.
+/// How a stream ended. Only [`End::Clean`] means that the stream is complete.
 ///
-/// What was authenticated and decoded before the end has been delivered.
+/// All data that was authenticated and decoded before the end has been delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum End {
-    /// The sender's close_notify (RFC 8446, section 6.1) came, and what came before it is whole.
+    /// The sender's close_notify (RFC 8446, section 6.1) arrived, and the data before it is whole.
     Clean,
     /// The stream stopped before its end.
     Truncated(Truncation),
-    /// What came is not valid: a TLS record or the compressed data.
+    /// The data is not valid: a TLS record or the compressed data.
     Corrupt {
         /// The layer that is damaged: `tls`, or a format.
         layer: &'static str,
-        /// Where, in bytes of that stream's content: decrypted bytes, still compressed.
+        /// The position of the damage, in bytes of the stream's content: decrypted, still
+        /// compressed.
         offset: u64,
-        /// What is wrong.
+        /// The fault.
         what: String,
     },
     /// The connection broke.
     Reset {
-        /// What the system, or the peer's TLS alert, said. It may quote the peer.
+        /// The text of the system's error or of the peer's TLS alert. It may quote the peer.
         what: String,
         /// Whether the peer sent a fatal alert (RFC 8446, section 6.2).
         alert: bool,
     },
     /// The peer took too long.
     Timeout(Timeout),
-    /// The peer completed no handshake, or sent what this receiver does not take.
+    /// The peer completed no handshake, or sent data that this receiver does not accept.
     Refused {
-        /// Why. It may quote the peer.
+        /// The reason. It may quote the peer.
         what: String,
         /// The first names in the sender's certificate, which nobody verified, if that certificate
-        /// is why. Long ones are cut off.
+        /// is the reason. Long names are cut off.
         claimed: Vec<String>,
-        /// What the sender or the receiver can do about it.
+        /// A remedy for the sender or the receiver.
         hint: Option<&'static str>,
     },
-    /// The stream, or the number of them, went over one of the receiver's limits.
+    /// The stream, or the number of streams, exceeded one of the receiver's limits.
     Limit(Limit),
     /// This side ended the stream.
     Cut(Cut),
 }
 
-/// What is missing from a [truncated](End::Truncated) stream.
+/// The part that is missing from a [truncated](End::Truncated) stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Truncation {
@@ -63,36 +64,36 @@ pub enum Truncation {
     Handshake,
     /// The connection was closed without a close_notify.
     NoCloseNotify,
-    /// A close_notify came, in the middle of the compressed data.
+    /// A close_notify arrived in the middle of the compressed data.
     Unfinished(Format),
     /// The connection was closed without a close_notify, in the middle of the compressed data.
     Both(Format),
 }
 
-/// Which time ran out.
+/// The time limit that was exceeded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Timeout {
     /// The handshake took longer than this.
     Handshake(Duration),
-    /// Nothing came for this long.
+    /// No data arrived for this long.
     Idle(Duration),
 }
 
-/// Why this side ended a stream.
+/// The reason why this side ended a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cut {
     /// [`Server::cut`](crate::Server::cut), or a connection made after
     /// [`Server::stop`](crate::Server::stop).
     Server,
-    /// The [`Connection`](crate::Connection) was dropped before it was done.
+    /// The [`Connection`](crate::Connection) was dropped before it resolved.
     Dropped,
     /// The [`Sink`](crate::Sink) was dropped before it had handled the whole stream.
     SinkGone,
     /// The output failed for this stream alone: it returned a [`StreamError`].
     Output {
-        /// What kind of error it was. A receipt tells the sender no more than this.
+        /// The kind of the error. A receipt tells the sender no more than this.
         kind: io::ErrorKind,
         /// The error's text. It may name a file of this system.
         what: String,
@@ -100,12 +101,12 @@ pub enum Cut {
 }
 
 impl End {
-    /// Whether the stream is known to be complete.
+    /// Whether the stream is complete.
     pub fn is_clean(&self) -> bool {
         matches!(self, End::Clean)
     }
 
-    /// The end in one word, as it begins when printed.
+    /// The end in one word: the first of its printed form.
     pub fn word(&self) -> &'static str {
         match self {
             End::Clean => "clean",
@@ -119,8 +120,9 @@ impl End {
         }
     }
 
-    /// Why it ended so, if it is not clean: what is known of it beyond the [word](Self::word) and
-    /// the names that a refused sender claims. It may quote the peer, and is not escaped.
+    /// The reason for an end that is not clean: all that is known of it beyond the
+    /// [word](Self::word) and the names that a refused sender claims. It may quote the peer, and is
+    /// not escaped.
     pub fn reason(&self) -> Option<String> {
         match self {
             End::Refused { what, .. } => Some(what.clone()),
@@ -128,7 +130,7 @@ impl End {
         }
     }
 
-    /// What the sender or the receiver can do about it.
+    /// A remedy for the sender or the receiver.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             End::Refused { hint, .. } => *hint,
@@ -136,12 +138,13 @@ impl End {
         }
     }
 
-    /// What is known of it beyond the word; nothing of a clean end.
+    /// The facts beyond the word; `None` for a clean end.
     pub(crate) fn facts(&self) -> Option<Facts<'_>> {
         (!self.is_clean()).then_some(Facts(self))
     }
 
-    /// Whether the peer just went away: it broke or closed the connection, and said nothing.
+    /// Whether the peer merely went away: it broke or closed the connection without saying
+    /// anything.
     pub(crate) fn is_departure(&self) -> bool {
         matches!(
             self,
@@ -150,8 +153,8 @@ impl End {
         )
     }
 
-    /// The end of a stream that the network side takes for `self`, when the codec is in the middle
-    /// of `format`.
+    /// The end of a stream that the network side ends as `self` while the codec is in the middle of
+    /// `format`.
     pub(crate) fn unfinished(self, format: Format) -> Self {
         match self {
             End::Clean => End::Truncated(Truncation::Unfinished(format)),
@@ -183,7 +186,7 @@ impl From<Fault> for End {
     }
 }
 
-/// The [word](End::word), then the facts in parentheses. What it quotes from a peer is not
+/// Prints the [word](End::word), then the facts in parentheses. Quotations from a peer are not
 /// escaped.
 impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -194,7 +197,7 @@ impl fmt::Display for End {
     }
 }
 
-/// What stands in the parentheses.
+/// The text in the parentheses.
 pub(crate) struct Facts<'a>(&'a End);
 
 impl fmt::Display for Facts<'_> {
@@ -256,15 +259,15 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// Why a [`Builder`](crate::Builder) made no server.
+/// The reason why a [`ServerBuilder`](crate::ServerBuilder) made no server.
 #[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BuildError {
-    /// A limit below what the server needs to work at all.
+    /// A limit is below the least that the server needs to work at all.
     TooSmall {
-        /// The builder's method.
+        /// The name of the builder's method.
         setting: &'static str,
-        /// The least that it takes, in the method's own unit.
+        /// The least value that the method takes, in its own unit.
         least: usize,
     },
 }
@@ -281,25 +284,26 @@ impl fmt::Display for BuildError {
 
 impl std::error::Error for BuildError {}
 
-/// Why a text is no [`Template`](crate::output::Template) for the names of files.
+/// The reason why a text is no [`Template`](crate::output::Template) for file names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TemplateError {
-    /// There is nothing in it.
+    /// The template is empty.
     Empty,
-    /// A brace without the other one, or within a token.
+    /// A brace has no counterpart, or stands within a token.
     Unbalanced,
-    /// There is no such token.
+    /// The template has an unknown token.
     UnknownToken(String),
-    /// No name of a file in a directory can hold this character: `/`, or a control character.
+    /// The template has a character that no file name in a directory can hold: `/`, or a control
+    /// character.
     Forbidden(char),
-    /// It begins as a hidden file, or as an option, does: with `.` or `-`.
+    /// The template begins with `.` or `-`, as hidden files and options do.
     Beginning,
-    /// It ends as an incomplete file does, in `.part`.
+    /// The template ends in `.part`, as names of incomplete files do.
     End,
-    /// There is too much text besides the tokens.
+    /// The text besides the tokens is too long.
     TooLong {
-        /// The most that there may be, in bytes.
+        /// The longest text allowed, in bytes.
         most: usize,
     },
 }
@@ -334,7 +338,7 @@ impl fmt::Display for TemplateError {
 
 impl std::error::Error for TemplateError {}
 
-/// Why a certificate and its key can't be used.
+/// The reason why a certificate and its key can't be used.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TlsError {
@@ -342,47 +346,47 @@ pub enum TlsError {
     Read {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// What is in a file can't be used.
+    /// The content of a file can't be used.
     File {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: Box<TlsError>,
     },
     /// The PEM text is damaged, or holds a block that would be lost.
     Pem {
         /// The line, from 1 on.
         line: usize,
-        /// What is wrong there.
+        /// The fault on that line.
         reason: String,
     },
     /// The text holds no such item.
     Missing {
-        /// What was looked for: `certificate`, `private key`, `CA certificate` or `CRL`.
+        /// The missing item: `certificate`, `private key`, `CA certificate` or `CRL`.
         what: &'static str,
     },
-    /// What the text holds can't be read, or is of a kind that is not supported.
+    /// An item in the text can't be read, or is of a kind that is not supported.
     Damaged {
-        /// What it is: `certificate`, `CA certificate` or `CRL`.
+        /// The item: `certificate`, `CA certificate` or `CRL`.
         what: &'static str,
-        /// The line that it begins on, from 1 on, if it is PEM.
+        /// The line on which the item begins, from 1 on, if it is PEM.
         line: Option<usize>,
-        /// What is wrong.
+        /// The fault.
         reason: String,
     },
-    /// Neither a name nor `*.` and a DNS name.
+    /// A pattern is neither a name nor `*.` and a DNS name.
     Pattern {
-        /// What was given.
+        /// The pattern.
         name: String,
     },
     /// The private key is encrypted.
     EncryptedKey,
     /// The private key is damaged, or of a kind that is not built in.
     UnusableKey {
-        /// What kind of key it is, if that is the reason.
+        /// The kind of the key, if that is the reason.
         kind: Option<String>,
     },
     /// The private key belongs to none of the certificates.
@@ -390,17 +394,17 @@ pub enum TlsError {
     /// This system has no CA certificates, or none that can be read.
     #[cfg(feature = "client")]
     NoRoots {
-        /// What kept them from being read, if there was anything.
+        /// The reason why they can't be read, if there was an error.
         reason: Option<String>,
     },
     /// The file for secrets can't be opened.
     KeyLog {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
-    /// Others than its owner may read or write the file for secrets.
+    /// Users other than its owner may read or write the file for secrets.
     ExposedKeyLog {
         /// The file.
         path: PathBuf,
@@ -409,12 +413,12 @@ pub enum TlsError {
     },
     /// The certificate or the key can't be used for TLS.
     Unusable {
-        /// What the TLS library says.
+        /// The error of the TLS library.
         reason: String,
     },
     /// The TLS library's own configuration can't be used.
     Configuration {
-        /// What the TLS library says.
+        /// The error of the TLS library.
         reason: String,
     },
 }
@@ -499,24 +503,24 @@ pub struct OutputError {
 }
 
 impl OutputError {
-    /// What kind of error the output's medium gave.
+    /// The kind of the error that the output's medium returned.
     pub fn kind(&self) -> io::ErrorKind {
         self.source.kind()
     }
 
-    /// Both failures as one, of sinks that feed the same output, with the cause of this one.
+    /// Combines two failures of sinks that feed the same output, with the cause of this one.
     pub fn and(mut self, other: &OutputError) -> Self {
         self.streams = self.streams.saturating_add(other.streams);
         self.unflushed = self.unflushed.saturating_add(other.unflushed);
         self
     }
 
-    /// How many streams were open, or not yet flushed, when it failed.
+    /// The number of streams that were open, or not yet flushed, when the output failed.
     pub fn streams(&self) -> usize {
         self.streams
     }
 
-    /// How many bytes the output was given since it last flushed, at most so many of which are
+    /// The number of bytes that the output was given since its last flush. Up to this many are
     /// lost.
     pub fn unflushed(&self) -> u64 {
         self.unflushed
@@ -541,8 +545,8 @@ impl std::error::Error for OutputError {
 
 /// An error of an [`Output`](crate::Output) that concerns one stream only.
 ///
-/// An output returns it, as an [`io::Error`], in place of the error that it had. It ends that stream
-/// as [`Cut::Output`], and the sink goes on.
+/// An output returns a `StreamError`, as an [`io::Error`], in place of the original error. It ends
+/// that stream as [`Cut::Output`], and the sink goes on.
 ///
 /// ```
 /// use std::io::{self, Write};
@@ -574,12 +578,12 @@ pub struct StreamError {
 }
 
 impl StreamError {
-    /// Of the error that the stream's own medium gave.
+    /// Wraps the error that the stream's own medium returned.
     pub fn new(source: io::Error) -> Self {
         StreamError { source }
     }
 
-    /// What kind of error it was.
+    /// The kind of the error.
     pub fn kind(&self) -> io::ErrorKind {
         self.source.kind()
     }

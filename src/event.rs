@@ -1,4 +1,4 @@
-//! What travels from a connection's task to its sink: `Open`, `Data`…, `Close`.
+//! The events that travel from a connection's task to its sink: `Open`, `Data`…, `Close`.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,15 +11,15 @@ use crate::peer::{ConnId, Peer};
 use crate::places::Place;
 
 /// The most that one chunk carries, in bytes: four full TLS records. Larger chunks would save few
-/// wake-ups and lose the cache; a connection has [`CREDITS`](crate::limits::CREDITS) of
-/// them in flight.
+/// wake-ups and overflow the cache; a connection has [`CREDITS`](crate::limits::CREDITS) of them in
+/// flight.
 pub const CHUNK: usize = 64 * 1024;
 
-/// A chunk that is at most this full is copied to a buffer of its own size, so that short lines
-/// do not each hold 64 KiB.
+/// A chunk of at most this many bytes is copied to a buffer of its own size, so that short lines do
+/// not each hold 64 KiB.
 const COPY: usize = CHUNK / 8;
 
-/// Buffers that are kept for the next read, at most.
+/// The most unused buffers that the pool keeps for later reads.
 const SPARE: usize = 16;
 
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(crate) enum Kind {
 pub(crate) struct Open {
     pub(crate) peer: Peer,
     pub(crate) link: SinkLink,
-    /// Where the connection's memory is counted.
+    /// The account from which the connection's memory is reserved.
     pub(crate) memory: Memory,
 }
 
@@ -48,15 +48,15 @@ pub(crate) struct Open {
 pub(crate) struct Close {
     /// How the stream ended, as far as the network side can tell.
     pub(crate) end: End,
-    /// The connection's place under the maximum, which it has for as long as this is there.
+    /// Holds the connection's place under the maximum until the event is dropped.
     pub(crate) _place: Arc<Place>,
 }
 
-/// Decrypted bytes. The chunk is the credit: dropping it gives back the memory, the buffer, and
-/// the right to read more.
+/// Decrypted bytes. A chunk holds its credit: dropping it returns the memory, the buffer, and the
+/// right to read more.
 #[derive(Debug)]
 pub(crate) struct Chunk {
-    bytes: Lent,
+    bytes: ReadBuffer,
     len: usize,
     _credit: Credit,
 }
@@ -71,23 +71,23 @@ impl Deref for Chunk {
 
 /// The buffers that connections read into. A connection that waits for its peer holds none.
 #[derive(Debug, Default)]
-pub(crate) struct Buffers {
+pub(crate) struct BufferPool {
     spare: Mutex<Vec<Box<[u8]>>>,
 }
 
-impl Buffers {
-    /// Lends a buffer of [`CHUNK`] bytes as soon as there is memory for it. What it holds is
+impl BufferPool {
+    /// Acquires a buffer of [`CHUNK`] bytes as soon as there is memory for it. Its content is
     /// unspecified.
-    pub(crate) fn poll_lend(
+    pub(crate) fn poll_acquire(
         self: &Arc<Self>,
         memory: &Memory,
         waiting: &mut Option<Waiting>,
         cx: &mut Context<'_>,
-    ) -> Poll<Lent> {
+    ) -> Poll<ReadBuffer> {
         let reserved = memory.poll_reserve_chunk(CHUNK, waiting, cx);
         reserved.map(|reservation| {
             let spare = self.spare().pop();
-            Lent {
+            ReadBuffer {
                 bytes: spare.unwrap_or_else(|| vec![0; CHUNK].into_boxed_slice()),
                 buffers: Arc::clone(self),
                 reservation,
@@ -100,15 +100,15 @@ impl Buffers {
     }
 }
 
-/// A buffer that goes back where it came from when it is dropped.
+/// A buffer that returns to its pool when it is dropped.
 #[derive(Debug)]
-pub(crate) struct Lent {
+pub(crate) struct ReadBuffer {
     bytes: Box<[u8]>,
-    buffers: Arc<Buffers>,
+    buffers: Arc<BufferPool>,
     reservation: Reservation,
 }
 
-impl Lent {
+impl ReadBuffer {
     /// Makes a chunk of the first `len` bytes.
     pub(crate) fn into_chunk(mut self, len: usize, credit: Credit) -> Chunk {
         let len = len.min(self.bytes.len());
@@ -135,7 +135,7 @@ impl Lent {
     }
 }
 
-impl Deref for Lent {
+impl Deref for ReadBuffer {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
@@ -143,13 +143,13 @@ impl Deref for Lent {
     }
 }
 
-impl DerefMut for Lent {
+impl DerefMut for ReadBuffer {
     fn deref_mut(&mut self) -> &mut [u8] {
         &mut self.bytes
     }
 }
 
-impl Drop for Lent {
+impl Drop for ReadBuffer {
     fn drop(&mut self) {
         let bytes = std::mem::take(&mut self.bytes);
         self.recycle(bytes);

@@ -5,19 +5,20 @@
 //!                  yours      handshake,     open, data,       decoder   lines, raw,
 //!                             read           close             each      json, files,
 //!                               ▲                                │      your own
-//!                               └────── credits, verdict ◀───────┘
+//!                               └────── credits, outcome ◀───────┘
 //! ```
 //!
-//! A [`Server`] makes a [`Connection`] of each accepted stream: a future that shakes hands and
-//! reads. It sends what it decrypts to a [`Sink`], which has a [decoder](decode) for each
-//! connection and delivers what comes out of it: to an [`Output`], or to whoever calls
-//! [`Sink::next`]. How a stream [ended](End) is told on both sides: to the output, and in the
-//! [`Report`] that the connection resolves to.
+//! A [`Server`] makes a [`Connection`] of each accepted stream: a future that does the handshake
+//! and reads. It sends the decrypted bytes to a [`Sink`], which has a [decoder](decode) for each
+//! connection and delivers the decoded bytes: to an [`Output`], or to the caller of [`Sink::next`].
+//! The [end](End) of a stream is reported on both sides: to the output, and in the [`Report`] that
+//! the connection resolves to.
 //!
 //! # Quick start
 //!
-//! `tlsink cert .` makes certificates to try it with: `ca.pem`, which senders verify the server by,
-//! `server.pem` and `server.key`. This prints whatever lines come, each with its sender before it:
+//! `tlsink cert .` makes certificates for a first try: `ca.pem`, with which senders verify the
+//! server, `server.pem` and `server.key`. This program prints all lines that arrive, each with its
+//! sender before it:
 //!
 //! ```no_run
 //! use futures_lite::stream;
@@ -51,7 +52,7 @@
 //! echo hello | gzip | openssl s_client -connect 127.0.0.1:4433 -quiet -no_ign_eof -nocommands
 //! ```
 //!
-//! In `Cargo.toml`, leave the program out, and choose the formats:
+//! In `Cargo.toml`, leave out the program and choose the formats:
 //!
 //! ```toml
 //! tlsink = { version = "0.1", default-features = false, features = ["gzip", "zstd"] }
@@ -60,96 +61,101 @@
 //!
 //! # Two ways to the bytes
 //!
-//! **Push.** [`Sink::run`] calls an [`Output`], whose one required method takes the bytes. There are
-//! outputs that print [lines](output::Lines), [raw bytes](output::Raw) or [JSON](output::Json), that
-//! write [files](output::Files), and that call a [function for each line](output::EachLine).
+//! **Push.** [`Sink::run`] calls an [`Output`], whose one required method takes the bytes. Outputs
+//! of this crate print [lines](output::Lines), [raw bytes](output::Raw) or [JSON](output::Json),
+//! write [files](output::Files), or call a [function for each line](output::EachLine).
 //!
-//! **Pull.** [`Sink::next`] lends what comes next, [`Sink::into_stream`] yields copies of it as a
-//! [`Stream`](futures_lite::Stream).
+//! **Pull.** [`Sink::next`] lends the next event, [`Sink::into_stream`] yields copies of all events
+//! as a [`Stream`](futures_lite::Stream).
 //!
-//! Either way, this is promised:
+//! Both ways make the same promises:
 //!
-//! - **Order.** Each connection is opened once, has data any number of times, and is closed once. Its
-//!   bytes come in the order in which they were sent, and before the error behind them. Between
-//!   connections there is no order.
-//! - **Threads.** An output is called by the task or thread that the sink runs in, and by no other.
-//!   What it blocks, it blocks there, and nowhere else: for an output that blocks, run the sink in a
-//!   thread of its own ([`Sink::run_blocking`]). Several sinks
-//!   ([`build_lanes`](Builder::build_lanes)) share the connections out, and each connection stays
-//!   with its sink. It is fastest when a sink and [its](Connection::lane) connections share a thread
-//!   once they are [established](Connection::established), as they do in the program.
-//! - **Memory.** Data comes in pieces of at most [`TURN`](limits::TURN) bytes (256 KiB). Chunks,
-//!   windows, and what this crate's outputs keep when they are given [`Sink::memory`], stay together
-//!   within [`max_memory`](Builder::max_memory). Beside that, a sink has one buffer of `TURN` bytes,
-//!   and an established connection some 8 KiB; some 30 KiB while a TLS record has come in part.
-//! - **Credits.** A connection's credit returns when its chunk is decoded to its end and the last of
-//!   it was dealt with: the output's call has returned, or the sink was asked for the next thing.
-//!   A connection hears how it ended after the output has flushed, or after the next thing was asked
-//!   for.
+//! - **Order.** Each connection is opened once, has data any number of times, and is closed once.
+//!   Its bytes are delivered in the order in which they were sent, and before the error behind
+//!   them. Between connections there is no order.
+//! - **Threads.** Only the task or thread that runs the sink calls the output. An output that
+//!   blocks blocks that task or thread, and no other: for such an output, run the sink in a thread
+//!   of its own ([`Sink::run_blocking`]). Several sinks
+//!   ([`build_lanes`](ServerBuilder::build_lanes)) share the connections, and each connection stays
+//!   with its sink. Sinks are fastest when a sink and [its](Connection::lane) connections share a
+//!   thread once the connections are [established](Connection::established), as they do in the
+//!   program.
+//! - **Memory.** Data comes in pieces of at most [`MAX_TURN_OUTPUT`](limits::MAX_TURN_OUTPUT) bytes
+//!   (256 KiB). Chunks, windows, and bytes that this crate's outputs keep when they are given
+//!   [`Sink::memory`], stay together within [`max_memory`](ServerBuilder::max_memory). In addition,
+//!   a sink has one buffer of `MAX_TURN_OUTPUT` bytes, and an established connection takes some 8
+//!   KiB, or some 30 KiB while part of a TLS record has arrived.
+//! - **Credits.** A connection's credit returns when its chunk is fully decoded and the last of its
+//!   bytes were dealt with: the output's call has returned, or the sink was asked for the next
+//!   event. A connection hears how it ended after the output has flushed, or after the sink was
+//!   asked for the next event.
 //!
 //! # Back-pressure
 //!
 //! A connection reads only while it holds a credit. It has four ([`CREDITS`](limits::CREDITS)), for
-//! chunks of at most [`CHUNK`](limits::CHUNK) bytes (64 KiB). When the output is slow, credits stay
-//! away, nothing is read, and TCP slows the sender down. While it waits for its peer, a connection
-//! holds no buffer.
+//! chunks of at most [`CHUNK`](limits::CHUNK) bytes (64 KiB). When the output is slow, credits do
+//! not return, the connection reads nothing, and TCP slows the sender down. While a connection
+//! waits for its peer, it holds no buffer.
 //!
 //! # Fairness
 //!
-//! The sink serves connections in turn, at most [`TURN`](limits::TURN) decoded bytes each: what
-//! decodes to gigabytes delays nobody. An output that writes more than it is given, such as a label
-//! for each line, ends a turn [earlier](Output::turn). Each handshake runs in its own connection, under a
-//! [deadline](Builder::handshake_timeout), never in the accept loop.
+//! The sink serves connections in turn, at most [`MAX_TURN_OUTPUT`](limits::MAX_TURN_OUTPUT)
+//! decoded bytes each, so data that decodes to gigabytes delays nobody. An output that writes more
+//! than it is given, such as a label for each line, ends a turn [earlier](Output::turn). Each
+//! handshake runs in its own connection, under a [deadline](ServerBuilder::handshake_timeout),
+//! never in the accept loop.
 //!
 //! # How streams end
 //!
-//! Only [`End::Clean`] is complete: the sender's close_notify came, and the compressed data is whole.
-//! Every other [`End`] says what is missing or wrong. The sender is told: a clean stream is answered
-//! with a close_notify, once the output has it, and no other stream is. What was authenticated and decoded before it is
-//! delivered first. No end is lost, whatever is dropped, and when: a sink that was told of a
-//! connection is told of its end, and a connection hears what the sink made of it, or that the sink
-//! is gone. The sink never sees a connection whose handshake fails; that resolves to a
-//! [`Report`] that is not [established](Report::established), and [`Json::refused`](output::Json::refused)
-//! prints it.
+//! Only [`End::Clean`] means that a stream is complete: the sender's close_notify arrived, and the
+//! compressed data is whole. Every other [`End`] tells which part is missing or wrong. The sender
+//! learns the end, too: the server answers a clean stream, and no other, with a close_notify, once
+//! the output has its data. Data that was authenticated and decoded before the end is delivered
+//! first. No end is lost, whatever is dropped, and whenever: a sink that knows of a connection
+//! hears of its end, and a connection hears of its outcome at the sink, or that the sink is gone.
+//! The sink never sees a connection whose handshake fails; such a connection resolves to a
+//! [`Report`] that is not [established](Report::established), and
+//! [`Json::refused`](output::Json::refused) prints it.
 //!
-//! # What is told
+//! # Reports and counters
 //!
-//! A [`Conn`], which outputs are given, has the connection's number, its [`Peer`] with verified
-//! names, the format, and the bytes received and delivered so far; a [`Report`] has the same, and the
-//! end. [`Server::connections`], [`Server::totals`] and [`Server::failures`] are live counters: to
-//! read them takes no lock, and to keep them costs the sink a store for each chunk.
+//! Outputs are given a [`Conn`] with the connection's number, its [`Peer`] with verified names, the
+//! format, and the numbers of bytes received and delivered so far; a [`Report`] has the same, and
+//! the end. [`Server::connections`], [`Server::totals`] and [`Server::failures`] are live counters:
+//! reading them takes no lock, and keeping them costs the sink one store for each chunk.
 //!
 //! # Stopping
 //!
-//! [`Server::shutdown`] is the graceful stop: it accepts nothing more, lets what is open go on for a
-//! while, cuts the rest, and yields the reports of what it cut. [`Server::stop`] and [`Server::cut`]
-//! are its two halves. After a stop, sinks end once they are through, [`Sink::run`] with its
-//! [`Totals`]. An output that fails ends its sink; connections are then cut one by one, and it is for
-//! the application to stop the server. With a [`StreamError`] it ends one stream, and the sink goes on.
+//! [`Server::shutdown`] is the graceful stop: it stops accepting, lets open connections go on for a
+//! while, cuts the rest, and yields the reports of those that it cut. [`Server::stop`] and
+//! [`Server::cut`] are its two halves. After a stop, sinks end once all their connections have
+//! ended, [`Sink::run`] with its [`Totals`]. An output that fails ends its sink; connections are
+//! then cut one by one, and the application has to stop the server. A [`StreamError`] ends only one
+//! stream, and the sink goes on.
 //!
 //! # Limits
 //!
 //! | limit | default | when it is reached |
 //! |---|---|---|
-//! | [`max_connections`](Builder::max_connections) | 10,000 | further ones wait to be accepted |
-//! | [`max_per_ip`](Builder::max_per_ip) | none | [`End::Limit`] |
-//! | [`handshake_timeout`](Builder::handshake_timeout) | 10 s | [`End::Timeout`] |
-//! | [`idle_timeout`](Builder::idle_timeout) | none | [`End::Timeout`] |
-//! | [`max_memory`](Builder::max_memory) | 1 GiB | connections wait; a window that finds none is [`End::Limit`] |
-//! | [`max_window`](Builder::max_window) | 8 MiB | [`End::Limit`] |
-//! | [`max_decoded`](Builder::max_decoded) | none | [`End::Limit`] |
+//! | [`max_connections`](ServerBuilder::max_connections) | 10,000 | further ones wait to be accepted |
+//! | [`max_per_ip`](ServerBuilder::max_per_ip) | none | [`End::Limit`] |
+//! | [`handshake_timeout`](ServerBuilder::handshake_timeout) | 10 s | [`End::Timeout`] |
+//! | [`idle_timeout`](ServerBuilder::idle_timeout) | none | [`End::Timeout`] |
+//! | [`max_memory`](ServerBuilder::max_memory) | 1 GiB | connections wait; a window without memory is [`End::Limit`] |
+//! | [`max_window`](ServerBuilder::max_window) | 8 MiB | [`End::Limit`] |
+//! | [`max_decoded`](ServerBuilder::max_decoded) | none | [`End::Limit`] |
 //! | [`max_line`](output::Lines::max_line) of an output | 1 MiB | the line comes in pieces |
 //!
-//! TCP keep-alive is the application's to set: without it, and without an idle timeout, the place of
-//! a peer that vanished is never free again.
+//! Set TCP keep-alive in the application: without it, and without an idle timeout, the place of a
+//! peer that vanished is never free again.
 //!
 //! # Executors
 //!
-//! The crate spawns nothing. Its futures run on any executor, and are `Send` if the streams are;
-//! streams are whatever is `AsyncRead + AsyncWrite + Unpin` of futures-io. Deadlines are timers of
-//! async-io, whose one thread starts with the first of them, as smol's and async-std's do.
+//! The crate spawns nothing. Its futures run on any executor, and are `Send` if the streams are. A
+//! stream is any type that is `AsyncRead + AsyncWrite + Unpin` of futures-io. Deadlines are timers
+//! of async-io, whose one thread starts with the first timer, as smol's and async-std's do.
 //!
-//! **smol**: as above. With an executor of one's own, of one thread or many, spawn on that:
+//! **smol**: as above. With your own executor, of one thread or many, spawn on that:
 //!
 //! ```no_run
 //! # use futures_lite::{stream, future};
@@ -163,7 +169,7 @@
 //! # }
 //! ```
 //!
-//! **LocalExecutor**: the same, also with streams that are not `Send`.
+//! **LocalExecutor**: the same, even with streams that are not `Send`.
 //!
 //! **async-std**:
 //!
@@ -180,7 +186,7 @@
 //! # }
 //! ```
 //!
-//! **tokio**, whose streams have traits of their own, by way of async-compat:
+//! **tokio** has stream traits of its own; async-compat adapts them:
 //!
 //! ```no_run
 //! # use futures_lite::stream;
@@ -198,17 +204,17 @@
 //! # }
 //! ```
 //!
-//! **Without TLS of ours**: [`Server::plain`] takes streams that something else has decrypted, under
-//! a [`Peer`] with names that the application has verified. [`Server::ready`] and a loop take the
+//! **Without this crate's TLS**: [`Server::plain`] takes streams that something else has decrypted,
+//! with a [`Peer`] whose names the application has verified. [`Server::ready`] and a loop take the
 //! place of [`Server::serve`].
 //!
-//! The repository's `examples` has a program for each.
+//! The repository's `examples` folder has a program for each.
 //!
 //! # Features
 //!
-//! `gzip`, `zlib`, `deflate`, `zstd` and `qt` are the formats; what is not built in is refused by
-//! name. `client` is the sender's side, the module `client`. `cli` is the program: it needs `client`,
-//! and adds nothing else to the library. All are on by default.
+//! `gzip`, `zlib`, `deflate`, `zstd` and `qt` are the formats; a format that is not built in is
+//! refused by name. `client` is the sender's side, the module `client`. `cli` is the program: it
+//! needs `client`, and adds nothing else to the library. All are on by default.
 //!
 //! # Sending
 //!
@@ -216,20 +222,21 @@
 //! an [`AsyncWrite`](futures_lite::AsyncWrite) that reports whether the server has the whole stream.
 //! It does not compress.
 //!
-//! # What it does not do
+//! # Not included
 //!
-//! It accepts no connection by itself, sends no data back but a [receipt](Builder::receipts),
-//! resumes no TLS session, and keeps nothing on disk but what [`Files`](output::Files) is given. It
-//! does not compress, route, or store; xz, lz4 and bzip2 are recognised and refused.
+//! The crate accepts no connection by itself, sends no data back but a
+//! [receipt](ServerBuilder::receipts), resumes no TLS session, and keeps nothing on disk but the
+//! data that [`Files`](output::Files) is given. It does not compress, route, or store; xz, lz4 and
+//! bzip2 are recognised and refused.
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs, unreachable_pub)]
 
+mod channel;
 mod count;
 pub mod decode;
 mod error;
 mod event;
-mod lane;
 mod limit;
 mod link;
 mod memory;
@@ -259,17 +266,17 @@ pub use memory::Memory;
 pub use output::Output;
 pub use peer::{Address, Conn, ConnId, Peer};
 pub use report::Report;
-pub use server::{Builder, Server};
-pub use sink::{Decoded, Sink};
+pub use server::{Server, ServerBuilder};
+pub use sink::{Sink, SinkEvent};
 #[cfg(feature = "client")]
 pub use tls::client;
 pub use tls::{ClientVerifier, Identity, Tls, TlsBuilder, TlsVersion, TlsWarning};
 pub use totals::{Failures, Totals};
 
-/// Sizes that are fixed, and defaults.
+/// Fixed sizes, and defaults.
 pub mod limits {
     pub use crate::event::CHUNK;
     pub use crate::link::CREDITS;
     pub use crate::server::MAX_CONNECTIONS;
-    pub use crate::sink::TURN;
+    pub use crate::sink::MAX_TURN_OUTPUT;
 }

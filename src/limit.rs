@@ -1,31 +1,31 @@
-//! The receiver's limits, as a stream goes over them.
+//! The receiver's limits that a stream or a sender can exceed.
 
 use std::fmt;
 
 use crate::count::Count;
 
-/// A limit of the receiver, and what went over it.
+/// A limit of the receiver that a stream or a sender exceeded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Limit {
-    /// [`Builder::max_per_ip`](crate::Builder::max_per_ip).
+    /// [`ServerBuilder::max_per_ip`](crate::ServerBuilder::max_per_ip).
     PerIp {
-        /// How many connections one address may have.
+        /// The most connections that one address may have.
         most: usize,
     },
-    /// [`Builder::max_window`](crate::Builder::max_window).
+    /// [`ServerBuilder::max_window`](crate::ServerBuilder::max_window).
     Window {
         /// The window that the stream needs, in bytes.
         window: u64,
-        /// The largest that there may be.
+        /// The largest window allowed, in bytes.
         most: u64,
     },
-    /// [`Builder::max_memory`](crate::Builder::max_memory).
+    /// [`ServerBuilder::max_memory`](crate::ServerBuilder::max_memory).
     Memory {
-        /// What there was no memory for.
+        /// The thing that there was no memory for, such as a zstd window.
         what: String,
     },
-    /// [`Builder::max_decoded`](crate::Builder::max_decoded).
+    /// [`ServerBuilder::max_decoded`](crate::ServerBuilder::max_decoded).
     Decoded {
         /// The most that a stream may decode to, in bytes.
         most: u64,

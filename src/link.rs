@@ -1,4 +1,4 @@
-//! The way back from the sink to a connection: credits, a request to stop, the verdict.
+//! The way back from the sink to a connection: credits, a request to stop, the outcome.
 
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
@@ -8,12 +8,13 @@ use sync::{AtomicBool, AtomicU8, AtomicUsize, AtomicWaker, Mutex, MutexGuard, Or
 use crate::decode::Format;
 use crate::error::{Cut, End};
 
-/// Chunks that a connection may have on their way: as much as one turn of the sink delivers. With
-/// fewer, connection and sink would take turns more often; with more, what they hand over would
-/// have left the cache by then.
+/// The number of chunks that a connection may have in flight: together they are as large as one
+/// turn's output. With fewer, connection and sink would alternate more often; with more, the chunks
+/// would have left the cache before the sink reads them.
 pub const CREDITS: usize = 4;
 
-/// What threads meet in. Under loom, which tries every order in which they can, it is loom's.
+/// The synchronization primitives. Under loom, which tries every interleaving of the threads, they
+/// are loom's.
 #[cfg(not(tlsink_loom))]
 mod sync {
     pub(super) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -29,44 +30,45 @@ mod sync {
     pub(super) use loom::sync::{Mutex, MutexGuard};
 }
 
-/// What the two sides of one connection share besides the channel.
+/// The state that a connection and its sink share besides the channel.
 #[derive(Debug)]
 pub(crate) struct Link {
     credits: AtomicUsize,
-    /// The connection waits for a credit. Without this, each returning credit would wake a task
-    /// that waits for its peer.
+    /// Set while the connection waits for a credit. Without this flag, each returning credit would
+    /// wake a task that waits for its peer.
     starved: AtomicBool,
     request: AtomicU8,
-    // Boxed: it comes last, and the room for it would be kept all the time.
-    verdict: Mutex<Option<Box<Verdict>>>,
+    // Boxed: the outcome comes last, and its room would otherwise be taken all the time.
+    outcome: Mutex<Option<Box<Outcome>>>,
     waker: AtomicWaker,
 }
 
-/// What a connection is asked to do before its peer is done.
+/// A request to end a connection before its peer is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Request {
-    /// The sink won't take more of this stream: it is corrupt, over a limit, or the sink is gone.
+    /// The sink takes no more of this stream: the stream is corrupt or over a limit, or the sink is
+    /// gone.
     Refuse = 1,
-    /// The server cuts what is open.
+    /// The server cuts all open connections.
     Cut = 2,
 }
 
-/// What became of a stream, once the sink is through with it.
+/// The outcome of a stream, once the sink has finished with it.
 #[derive(Clone, Debug)]
-pub(crate) struct Verdict {
+pub(crate) struct Outcome {
     pub(crate) end: End,
     pub(crate) format: Format,
     pub(crate) delivered: u64,
     pub(crate) undecoded: u64,
-    /// CRC-32C (RFC 3720, appendix B.4) of what was delivered, if there are to be receipts.
+    /// CRC-32C (RFC 3720, appendix B.4) of the delivered bytes; 0 unless receipts are on.
     pub(crate) crc32c: u32,
 }
 
-impl Verdict {
-    /// On a stream of which the sink has seen nothing.
+impl Outcome {
+    /// The outcome of a stream that the sink has not seen.
     pub(crate) fn on_nothing(end: End) -> Self {
-        Verdict {
+        Outcome {
             end,
             format: Format::Auto,
             delivered: 0,
@@ -82,12 +84,13 @@ impl Link {
             credits: AtomicUsize::new(CREDITS),
             starved: AtomicBool::new(false),
             request: AtomicU8::new(0),
-            verdict: Mutex::new(None),
+            outcome: Mutex::new(None),
             waker: AtomicWaker::new(),
         })
     }
 
-    /// Whom to wake for whatever comes back on this link. Call it before looking.
+    /// Registers the task to wake when anything comes back on this link. Call it before reading the
+    /// link's state.
     pub(crate) fn register(&self, cx: &Context<'_>) {
         #[cfg(not(tlsink_loom))]
         self.waker.register(cx.waker());
@@ -95,11 +98,12 @@ impl Link {
         self.waker.register_by_ref(cx.waker());
     }
 
-    /// Takes a credit, or wakes the registered task when one returns.
+    /// Takes a credit. If there is none, the registered task is woken when one returns.
     pub(crate) fn poll_credit(self: &Arc<Self>) -> Poll<Credit> {
         // The order matters: `starved` is set before the second look, and a returning credit is
-        // counted before `starved` is read, so one of the two sides sees the other. Both swap it:
-        // whoever comes second reads what the first one wrote, and sees what it did before.
+        // counted before `starved` is read, so one of the two sides sees the other. Both sides swap
+        // the flag: the second swap reads the value that the first one wrote, and so sees all that
+        // happened before it.
         self.try_credit().map_or_else(
             || {
                 self.starved.swap(true, Ordering::AcqRel);
@@ -120,7 +124,7 @@ impl Link {
     }
 
     pub(crate) fn request(&self, request: Request) {
-        // A cut is the stronger one: it waits for nobody.
+        // A cut outranks a refusal: it waits for nobody.
         self.request.fetch_max(request as u8, Ordering::AcqRel);
         self.waker.wake();
     }
@@ -133,21 +137,21 @@ impl Link {
         }
     }
 
-    /// Leaves a verdict for the one that will ask for it.
-    pub(crate) fn leave_verdict(&self, verdict: Verdict) {
-        *self.lock() = Some(Box::new(verdict));
+    /// Stores the outcome for the connection to take.
+    pub(crate) fn leave_outcome(&self, outcome: Outcome) {
+        *self.lock() = Some(Box::new(outcome));
     }
 
-    pub(crate) fn take_verdict(&self) -> Option<Verdict> {
-        self.lock().take().map(|verdict| *verdict)
+    pub(crate) fn take_outcome(&self) -> Option<Outcome> {
+        self.lock().take().map(|outcome| *outcome)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Option<Box<Verdict>>> {
-        self.verdict.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Outcome>>> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// The right to send one chunk; dropping it gives it back.
+/// The right to send one chunk; dropping it returns it.
 #[derive(Debug)]
 pub(crate) struct Credit(Arc<Link>);
 
@@ -160,8 +164,8 @@ impl Drop for Credit {
     }
 }
 
-/// The sink's end of a [`Link`]. Dropped without a verdict, it says that the sink is gone: an end
-/// is never lost on the way back either.
+/// The sink's end of a [`Link`]. Dropped without an outcome, it reports that the sink is gone, so
+/// no stream's end is lost on the way back.
 #[derive(Debug)]
 pub(crate) struct SinkLink(Option<Arc<Link>>);
 
@@ -184,13 +188,13 @@ impl SinkLink {
         }
     }
 
-    pub(crate) fn deliver(mut self, verdict: Verdict) {
-        self.send(verdict);
+    pub(crate) fn deliver(mut self, outcome: Outcome) {
+        self.send(outcome);
     }
 
-    fn send(&mut self, verdict: Verdict) {
+    fn send(&mut self, outcome: Outcome) {
         if let Some(link) = self.0.take() {
-            link.leave_verdict(verdict);
+            link.leave_outcome(outcome);
             link.waker.wake();
         }
     }
@@ -199,7 +203,7 @@ impl SinkLink {
 impl Drop for SinkLink {
     fn drop(&mut self) {
         self.refuse();
-        self.send(Verdict::on_nothing(End::Cut(Cut::SinkGone)));
+        self.send(Outcome::on_nothing(End::Cut(Cut::SinkGone)));
     }
 }
 
@@ -245,29 +249,29 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_and_a_request_from_another_thread_are_not_missed() {
+    fn an_outcome_and_a_request_from_another_thread_are_not_missed() {
         for _ in 0..TRIES {
             let link = Link::new();
             let sink = SinkLink::new(&link);
             let sink = thread::spawn(move || drop(sink));
-            let verdict = block_on(poll_fn(|cx| {
+            let outcome = block_on(poll_fn(|cx| {
                 link.register(cx);
-                link.take_verdict().map_or(Poll::Pending, Poll::Ready)
+                link.take_outcome().map_or(Poll::Pending, Poll::Ready)
             }));
-            assert_eq!(verdict.end, End::Cut(Cut::SinkGone));
-            // It was asked for before the verdict came.
+            assert_eq!(outcome.end, End::Cut(Cut::SinkGone));
+            // The request came before the outcome.
             assert_eq!(link.requested(), Some(Request::Refuse));
             sink.join().unwrap();
         }
     }
 
     #[test]
-    fn a_sink_that_drops_its_end_leaves_a_verdict_and_a_request() {
+    fn a_sink_that_drops_its_end_leaves_an_outcome_and_a_request() {
         let link = Link::new();
         drop(SinkLink::new(&link));
         assert_eq!(link.requested(), Some(Request::Refuse));
-        let verdict = link.take_verdict().unwrap();
-        assert_eq!(verdict.end, End::Cut(Cut::SinkGone));
+        let outcome = link.take_outcome().unwrap();
+        assert_eq!(outcome.end, End::Cut(Cut::SinkGone));
     }
 
     #[test]
@@ -281,7 +285,8 @@ mod tests {
     }
 }
 
-/// Loom tries every order in which two threads can meet, and everything that memory may show them:
+/// Loom tries every interleaving of two threads, and every value that the memory model lets them
+/// read:
 ///
 /// ```sh
 /// RUSTFLAGS='--cfg tlsink_loom' cargo test --no-default-features --target-dir target/loom --lib models
@@ -315,16 +320,16 @@ mod models {
     }
 
     #[test]
-    fn a_verdict_is_not_missed_nor_the_request_before_it() {
+    fn an_outcome_is_not_missed_nor_the_request_before_it() {
         loom::model(|| {
             let link = Link::new();
             let end = SinkLink::new(&link);
             let sink = thread::spawn(move || drop(end));
-            let verdict = block_on(poll_fn(|cx| {
+            let outcome = block_on(poll_fn(|cx| {
                 link.register(cx);
-                link.take_verdict().map_or(Poll::Pending, Poll::Ready)
+                link.take_outcome().map_or(Poll::Pending, Poll::Ready)
             }));
-            assert_eq!(verdict.end, End::Cut(Cut::SinkGone));
+            assert_eq!(outcome.end, End::Cut(Cut::SinkGone));
             assert_eq!(link.requested(), Some(Request::Refuse));
             sink.join().unwrap();
         });

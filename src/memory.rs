@@ -1,14 +1,14 @@
 //! The memory that a server's connections share.
 //!
-//! One limit holds for everything: chunks on their way to the sink, the decoders' windows, and
-//! unfinished lines. Within it, each sender has an account, and an account may hold no more than it
-//! leaves free. So there is always something for a sender that comes later: one sender that takes all
-//! that it can get leaves a half, two of them leave a quarter. No part is set aside for anybody, and
-//! nobody has to be counted. (Switches share their buffers so, by the dynamic thresholds of Choudhury
-//! and Hahne.)
+//! One limit holds for chunks on their way to the sink, the decoders' windows, and unfinished lines
+//! together. Within it, each sender has an account, and an account may hold no more than it leaves
+//! free. So there is always memory for a later sender: one sender that takes all it can get leaves
+//! a half, two of them leave a quarter. Nothing is reserved for individual senders, and senders
+//! need not be counted. (Switches share their buffers in this way, by the dynamic thresholds of
+//! Choudhury and Hahne.)
 //!
-//! A sender is a verified client, or a host: an IPv4 address or an IPv6 network of 64 bits, which is
-//! the least that one host is given.
+//! A sender is a verified client, or a host: an IPv4 address, or an IPv6 network of 64 bits, the
+//! smallest that a host is given.
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
@@ -27,12 +27,12 @@ use crate::peer::{Address, Peer};
 const TRANSIT: usize = 32 << 20;
 
 /// The memory that a server's connections share, as one of them may use it; see
-/// [`Builder::max_memory`].
+/// [`ServerBuilder::max_memory`].
 ///
-/// An output that keeps bytes for its connections, as [`Lines`] keeps unfinished lines, counts
+/// An output that keeps bytes for its connections, as [`Lines`] keeps unfinished lines, reserves
 /// them here, so that one limit holds for everything.
 ///
-/// [`Builder::max_memory`]: crate::Builder::max_memory
+/// [`ServerBuilder::max_memory`]: crate::ServerBuilder::max_memory
 /// [`Lines`]: crate::output::Lines
 #[derive(Clone, Debug)]
 pub struct Memory {
@@ -41,15 +41,15 @@ pub struct Memory {
 
 #[derive(Debug)]
 struct Pool {
-    /// All the memory that there is, in bytes.
+    /// The size of the pool, in bytes.
     limit: usize,
-    /// A quarter is for verified clients.
+    /// Whether a quarter is reserved for verified clients.
     prefers_clients: bool,
     used: Mutex<Used>,
     accounts: Mutex<HashMap<Holder, Weak<Account>>>,
 }
 
-/// How the pool's memory is used.
+/// The pool's memory in use.
 #[derive(Debug, Default)]
 struct Used {
     /// Windows and lines, which may stay, in bytes.
@@ -57,7 +57,7 @@ struct Used {
     /// Chunks on their way, in bytes.
     chunks: usize,
     /// Accounts for whose chunks there was no memory, each once, in the order in which they are
-    /// served, and how much each asked for, in bytes.
+    /// served, with the number of bytes that each asked for.
     waiting: VecDeque<(Arc<Account>, usize)>,
 }
 
@@ -65,7 +65,7 @@ struct Used {
 #[derive(Debug)]
 struct Account {
     pool: Arc<Pool>,
-    /// None for an account that all senders share, which may use everything.
+    /// `None` for an account that all senders share, which may use everything.
     holder: Option<Holder>,
     // Changed under the pool's lock only.
     kept: AtomicUsize,
@@ -87,9 +87,9 @@ enum Holder {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Use {
-    /// A window or a line, which may stay.
+    /// A window or a line, which may stay for long.
     Kept,
-    /// A chunk, which goes soon.
+    /// A chunk, which is released soon.
     Chunk,
 }
 
@@ -99,7 +99,7 @@ impl Memory {
         Memory::shared(bytes, false)
     }
 
-    /// The same; if `prefers_clients`, a quarter of it is for verified clients.
+    /// Memory of `bytes` bytes, a quarter of it reserved for verified clients if `prefers_clients`.
     pub(crate) fn shared(bytes: usize, prefers_clients: bool) -> Self {
         let pool = Arc::new(Pool {
             limit: bytes,
@@ -125,8 +125,8 @@ impl Memory {
         Memory { account }
     }
 
-    /// This memory, as a connection may use it that has `own`: by its account, if that is a part of
-    /// this.
+    /// This memory, as a connection with the account `own` may use it: through that account, if it
+    /// belongs to the same pool.
     pub(crate) fn used_by<'a>(&'a self, own: &'a Memory) -> &'a Memory {
         match Arc::ptr_eq(&self.account.pool, &own.account.pool) {
             true => own,
@@ -134,7 +134,8 @@ impl Memory {
         }
     }
 
-    /// Reserves `bytes` for something that may stay (a window, an unfinished line).
+    /// Reserves `bytes` for a window or an unfinished line, which may stay for long. Returns `None`
+    /// if there is no memory.
     pub(crate) fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
         self.account
             .try_take(Use::Kept, bytes)
@@ -149,7 +150,7 @@ impl Memory {
         waiting: &mut Option<Waiting>,
         cx: &mut Context<'_>,
     ) -> Poll<Reservation> {
-        // Dropped when it is known whether there was memory: then the next one is looked for.
+        // Dropped once it is known whether there was memory, which wakes the next in the queue.
         let mut _woken = None;
         loop {
             let mut used = self.account.pool.used.lock();
@@ -164,7 +165,7 @@ impl Memory {
                 if !used.waiting.iter().any(is_queued) {
                     used.waiting.push_back((Arc::clone(&self.account), bytes));
                 }
-                // Under the lock: memory that is freed from here on is not missed.
+                // Under the lock, so that memory freed from here on is not missed.
                 Waiting {
                     listener: Some(self.account.freed.listen()),
                     account: Arc::clone(&self.account),
@@ -178,7 +179,7 @@ impl Memory {
         }
     }
 
-    /// The most that can ever be reserved for something that may stay, in bytes.
+    /// The most that can ever be reserved for a window or a line, in bytes.
     #[cfg(feature = "zstd")]
     pub(crate) fn most(&self) -> usize {
         let most = self.account.room(&Used::default(), Use::Kept);
@@ -215,11 +216,11 @@ impl Account {
         }
     }
 
-    /// What all accounts together leave free for this purpose, in bytes.
+    /// The memory that all accounts together leave free for this purpose, in bytes.
     ///
-    /// Windows leave chunks a quarter of the whole, at most [`TRANSIT`]: they come and go, and nothing
-    /// would move without them. Chunks leave windows half of what they could have: a chunk waits for
-    /// memory, while a window that finds none ends its stream.
+    /// Windows leave chunks a quarter of the whole, at most [`TRANSIT`]: chunks come and go, and no
+    /// data would move without them. Chunks leave windows half of the memory that windows could
+    /// have: a chunk waits for memory, while a window that finds none ends its stream.
     fn room(&self, used: &Used, purpose: Use) -> usize {
         let limit = match self.holder {
             Some(Holder::Host(..) | Holder::Other(_)) if self.pool.prefers_clients => {
@@ -271,7 +272,7 @@ impl Account {
 /// Wakes one task of the next account for which there is memory.
 fn wake_next(mut used: MutexGuard<'_, Used>) {
     let next = used.next_waiting();
-    // Not under the lock: a waker may drop what it wakes, and memory with it.
+    // Not under the lock: a waker may drop its task, and memory with it.
     drop(used);
     if let Some(account) = next {
         account.freed.notify(1);
@@ -282,7 +283,7 @@ impl Drop for Account {
     fn drop(&mut self) {
         if let Some(holder) = &self.holder {
             let mut accounts = self.pool.accounts.lock();
-            // There may be a new one by now.
+            // The sender may have a new account by now.
             if accounts
                 .get(holder)
                 .is_some_and(|account| account.strong_count() == 0)
@@ -301,8 +302,8 @@ impl Used {
         }
     }
 
-    /// The next account with a task that waits for a chunk, and with memory for it. Accounts that
-    /// nobody waits for any more are taken out.
+    /// The next account that has a task waiting for a chunk, and memory for it. Accounts without
+    /// waiting tasks are removed.
     fn next_waiting(&mut self) -> Option<Arc<Account>> {
         for _ in 0..self.waiting.len() {
             let (account, bytes) = self.waiting.pop_front()?;
@@ -321,11 +322,11 @@ impl Used {
     }
 }
 
-/// A place in the queue for a chunk's memory. Whoever leaves it lets the next one look: there may be
-/// memory for more than one, or the one that left may not have taken it.
+/// A place in the queue for a chunk's memory. Dropping it lets the next task look: there may be
+/// memory for several tasks, or this task may not have taken it.
 #[derive(Debug)]
 pub(crate) struct Waiting {
-    /// There is one until it is dropped.
+    /// `None` only while this place is being dropped.
     listener: Option<EventListener>,
     account: Arc<Account>,
 }
@@ -346,7 +347,7 @@ impl Drop for Waiting {
     }
 }
 
-/// A part of a [`Memory`]; dropping it gives it back.
+/// A reserved part of a [`Memory`]; dropping it releases the memory.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     account: Arc<Account>,
@@ -355,7 +356,7 @@ pub(crate) struct Reservation {
 }
 
 impl Reservation {
-    /// Makes this reservation at least so large; `false` if there is no memory for that.
+    /// Grows this reservation to at least `bytes`. Returns `false` if there is no memory for that.
     pub(crate) fn try_grow(&mut self, bytes: usize) -> bool {
         let more = bytes.saturating_sub(self.bytes);
         let granted = more == 0 || self.account.try_take(self.purpose, more);
@@ -365,7 +366,7 @@ impl Reservation {
         granted
     }
 
-    /// Makes this reservation at most so large.
+    /// Shrinks this reservation to at most `bytes`.
     pub(crate) fn shrink(&mut self, bytes: usize) {
         let less = self.bytes.saturating_sub(bytes);
         if less > 0 {
@@ -422,7 +423,7 @@ mod tests {
         SocketAddr::from(([192, 0, 2, number], 9)).into()
     }
 
-    /// Takes as much as it can get.
+    /// Reserves as much as it can get.
     fn take_all(memory: &Memory) -> Vec<Reservation> {
         let step = 4096;
         std::iter::from_fn(|| memory.try_reserve(step)).collect()
@@ -488,10 +489,10 @@ mod tests {
             .flat_map(|number| take_all(&all.of(&host(number))))
             .collect();
         let client = all.of(&host(1).named("boiler"));
-        // Of theirs, a quarter is for chunks too.
+        // A quarter of their part is for chunks, too.
         assert!(bytes(&hosts) <= 36 * MIB);
         assert!(client.try_reserve(6 * MIB).is_some());
-        // Where nobody is verified, or everybody, nothing is put aside.
+        // Where no clients are verified, or all are, nothing is reserved.
         let all = Memory::shared(64 * MIB, false);
         assert!(all.of(&host(1)).try_reserve(24 * MIB).is_some());
     }
@@ -619,7 +620,7 @@ mod tests {
         assert!(tasks.iter().all(|task| !task.flag.is_woken()));
         let mut served = [0; 3];
         while served.iter().sum::<usize>() < tasks.len() {
-            // The oldest are the first host's, which has the most.
+            // The oldest requests are the first host's, which has the most memory.
             drop(chunks.remove(0));
             for (number, task) in tasks.iter_mut().enumerate() {
                 if task.flag.is_woken()
@@ -655,7 +656,7 @@ mod tests {
         let window = all.try_reserve(3 * MIB).unwrap();
         let (chunks, mut tasks) = crowded(&all);
         let before = chunks.len();
-        // At once, there is room for as many more.
+        // At once, there is room for the same number again.
         drop(window);
         let mut more = Vec::new();
         while let Some(task) = tasks.iter_mut().find(|task| task.flag.is_woken()) {

@@ -1,4 +1,4 @@
-//! Who is at the other end, and what is known of a connection.
+//! The peer at the other end of a stream, and the known facts about a connection.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ impl From<ConnId> for u64 {
     }
 }
 
-/// Who is at the other end of a stream.
+/// The sender at the other end of a stream.
 ///
 /// ```
 /// use tlsink::Peer;
@@ -42,15 +42,15 @@ pub struct Peer {
     names: Arc<[String]>,
 }
 
-/// Where a stream comes from.
+/// The origin of a stream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Address {
     /// An IP address and a port.
     Ip(SocketAddr),
-    /// A Unix socket; most of its senders have no path of their own.
+    /// A Unix socket, with the sender's own path; most senders have none.
     Unix(Option<PathBuf>),
-    /// Whatever the application calls it.
+    /// A label that the application chose.
     Label(String),
 }
 
@@ -60,7 +60,7 @@ impl Peer {
         Address::Unix(path.map(Path::to_owned)).into()
     }
 
-    /// A sender that the application gives a label.
+    /// A sender with a label that the application chooses.
     pub fn label(label: impl Into<String>) -> Self {
         Address::Label(label.into()).into()
     }
@@ -83,14 +83,14 @@ impl Peer {
         }
     }
 
-    /// Where the stream comes from.
+    /// The origin of the stream.
     pub fn address(&self) -> &Address {
         &self.address
     }
 
-    /// The verified names of this peer, the one to show first: the one that
-    /// [`ClientVerifier::allow`](crate::ClientVerifier::allow) matched, or else the first of the order that is
-    /// given there. Empty for an anonymous peer.
+    /// The verified names of this peer. The first is the one to show: the name that
+    /// [`ClientVerifier::allow`](crate::ClientVerifier::allow) matched, or else the first in the
+    /// order described there. Empty for an anonymous peer.
     pub fn names(&self) -> &[String] {
         &self.names
     }
@@ -124,7 +124,7 @@ impl fmt::Display for Peer {
     }
 }
 
-/// What is known of a connection so far.
+/// The known facts about a connection so far.
 #[derive(Clone, Debug)]
 pub struct Conn {
     pub(crate) id: ConnId,
@@ -133,7 +133,7 @@ pub struct Conn {
     pub(crate) received: u64,
     pub(crate) delivered: u64,
     pub(crate) undecoded: u64,
-    /// Where the connection's memory is counted.
+    /// The account from which the connection's memory is reserved.
     pub(crate) memory: Memory,
 }
 
@@ -143,17 +143,17 @@ impl Conn {
         self.id
     }
 
-    /// Who is at the other end.
+    /// The peer at the other end.
     pub fn peer(&self) -> &Peer {
         &self.peer
     }
 
-    /// The verified names of the peer, the one to show first. Empty for an anonymous peer.
+    /// The verified names of the peer; the first is the one to show. Empty for an anonymous peer.
     pub fn names(&self) -> &[String] {
         self.peer.names()
     }
 
-    /// What the stream is compressed with; [`Format::Auto`] until enough of it has come.
+    /// The compression format; [`Format::Auto`] until enough data has arrived to detect it.
     pub fn format(&self) -> Format {
         self.format
     }
@@ -163,13 +163,13 @@ impl Conn {
         self.received
     }
 
-    /// Bytes handed on so far, decompressed.
+    /// Decompressed bytes delivered so far.
     pub fn delivered(&self) -> u64 {
         self.delivered
     }
 
-    /// Bytes of those received that were not decoded, as the [server](crate::Server::cut) was cut
-    /// before their turn came.
+    /// Received bytes that were not decoded, because the [server was cut](crate::Server::cut)
+    /// before their turn.
     pub fn undecoded(&self) -> u64 {
         self.undecoded
     }

@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 
-/// How many names, and how many bytes of each, are quoted from a certificate that nobody verified.
+/// The number of names, and of bytes of each, that are quoted from a certificate that nobody
+/// verified.
 pub(crate) const QUOTED: (usize, usize) = (3, 128);
 
-/// The text, cut off after [`QUOTED`] bytes and a `…` if it is longer.
+/// The text, cut off after [`QUOTED`] bytes and marked with a `…` if it is longer.
 pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
     if text.len() <= QUOTED.1 {
         return text.into();
@@ -15,7 +16,7 @@ pub(crate) fn shortened(text: &str) -> Cow<'_, str> {
     format!("{shown}…").into()
 }
 
-/// The text in quotation marks that it can't end itself, [shortened].
+/// The [shortened] text in quotation marks, which the text itself cannot close.
 pub(crate) fn quoted(text: &str) -> String {
     format!("\"{}\"", shortened(text).replace('"', "'"))
 }

@@ -1,22 +1,23 @@
-//! What a sender is told when its stream is through.
+//! The receipt that a sender gets when its stream has ended.
 
 use std::io::Write;
 
 use crate::error::{Cut, End};
-use crate::link::Verdict;
+use crate::link::Outcome;
 use crate::output::push_json;
 
-/// A line of JSON (RFC 8259); see [`Builder::receipts`](crate::Builder::receipts).
-pub(crate) fn line(received: u64, verdict: &Verdict) -> Vec<u8> {
-    let Verdict {
+/// Builds a receipt, one line of JSON (RFC 8259); see
+/// [`ServerBuilder::receipts`](crate::ServerBuilder::receipts).
+pub(crate) fn line(received: u64, outcome: &Outcome) -> Vec<u8> {
+    let Outcome {
         end,
         delivered,
         crc32c,
         ..
-    } = verdict;
+    } = outcome;
     let ok = end.is_clean();
     let mut line = Vec::new();
-    // A Vec takes everything.
+    // Writing to a Vec does not fail.
     let _ = write!(
         line,
         r#"{{"ok":{ok},"received":{received},"delivered":{delivered},"#
@@ -28,7 +29,7 @@ pub(crate) fn line(received: u64, verdict: &Verdict) -> Vec<u8> {
         end => {
             line.extend_from_slice(br#""reason":""#);
             let reason = match end {
-                // The rest may name files of this system, which are nothing to the sender.
+                // The full text may name files of this system, which do not concern the sender.
                 End::Cut(Cut::Output { kind, .. }) => format!("cut (the output failed: {kind})"),
                 end => end.to_string(),
             };
@@ -46,13 +47,13 @@ mod tests {
 
     #[test]
     fn a_reason_is_quoted_whatever_it_quotes() {
-        let verdict = Verdict::on_nothing(End::Refused {
+        let outcome = Outcome::on_nothing(End::Refused {
             what: "a \"b\"\n\u{1b}".to_owned(),
             claimed: Vec::new(),
             hint: None,
         });
         assert_eq!(
-            String::from_utf8(line(7, &verdict)).unwrap(),
+            String::from_utf8(line(7, &outcome)).unwrap(),
             "{\"ok\":false,\"received\":7,\"delivered\":0,\
              \"reason\":\"refused (a \\\"b\\\"\\n\\u001b)\"}\n"
         );

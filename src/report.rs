@@ -1,38 +1,38 @@
-//! What a connection comes to in the end.
+//! The final report on a connection.
 
 use crate::decode::Format;
 use crate::error::End;
 use crate::peer::{ConnId, Peer};
 
-/// What became of one connection.
+/// The result of one connection.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
     /// The connection's number.
     pub id: ConnId,
-    /// Who was at the other end, with its verified names.
+    /// The peer, with its verified names.
     pub peer: Peer,
     /// Whether the handshake was completed, so that the sink has seen the connection.
     pub established: bool,
-    /// How it ended.
+    /// How the stream ended.
     pub end: End,
-    /// What the stream was compressed with; [`Format::Auto`] if too little came to tell.
+    /// The compression format; [`Format::Auto`] if too little data arrived to detect it.
     pub format: Format,
     /// Bytes received, decrypted and still compressed.
     pub received: u64,
-    /// Bytes handed to the output, decompressed; without those of a call that
+    /// Decompressed bytes delivered to the output, without those of a call that
     /// [failed](crate::Cut::Output).
     pub delivered: u64,
-    /// Bytes of those received that were not decoded, as the [server](crate::Server::cut) was cut
-    /// before their turn came.
+    /// Received bytes that were not decoded, because the [server was cut](crate::Server::cut)
+    /// before their turn.
     pub undecoded: u64,
 }
 
 impl Report {
-    /// Whether one side turned the other away: the connection was not
-    /// [established](Self::established), and its end is [`Refused`](End::Refused), which may be by an
-    /// alert of the peer's, [`Limit`](End::Limit) or [`Timeout`](End::Timeout). A peer that just
-    /// closes or breaks the connection is not refused, nor is one that is cut by a stop.
+    /// Whether one side refused the other: the connection was not [established](Self::established),
+    /// and its end is [`Refused`](End::Refused) (perhaps by an alert from the peer),
+    /// [`Limit`](End::Limit) or [`Timeout`](End::Timeout). A peer that merely closes or breaks the
+    /// connection is not refused, nor is one that a stop cuts.
     pub fn is_refused(&self) -> bool {
         let refused = matches!(
             self.end,

@@ -9,21 +9,21 @@ use std::time::Duration;
 use async_io::Timer;
 use futures_lite::{AsyncRead, AsyncWrite, Stream, StreamExt};
 
+use crate::channel::{EventSender, channel};
 use crate::connection::{Connection, Transport};
 use crate::decode::Format;
 use crate::error::BuildError;
 use crate::event::CHUNK;
-use crate::lane::{Lane, lane};
 use crate::link::CREDITS;
 use crate::memory::Memory;
 use crate::peer::Peer;
 use crate::report::Report;
-use crate::shared::{Settings, Shared};
-use crate::sink::{self, Sink};
+use crate::shared::{ServerSettings, Shared};
+use crate::sink::{Sink, SinkSettings};
 use crate::tls::Tls;
 use crate::totals::{Counters, Failures, Totals};
 
-/// Receives streams and sends what arrives to its [`Sink`]s.
+/// Receives streams and sends their data to its [`Sink`]s.
 ///
 /// Clones are handles to the same server; when the last one is dropped, it [stops](Self::stop).
 #[derive(Clone, Debug)]
@@ -45,8 +45,8 @@ pub struct Server {
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing unless it is built"]
-pub struct Builder {
-    settings: Settings,
+pub struct ServerBuilder {
+    settings: ServerSettings,
     max_connections: usize,
     max_memory: usize,
     max_window: u64,
@@ -59,23 +59,24 @@ struct Handle {
     shared: Arc<Shared>,
 }
 
-/// The default of [`Builder::max_connections`]. An idle sender takes some 8 KiB, so all of them stay
-/// well below what windows may take.
+/// The default of [`ServerBuilder::max_connections`]. An idle sender takes some 8 KiB, so all of
+/// them together take far less memory than windows may.
 pub const MAX_CONNECTIONS: usize = 10_000;
 
-/// Accept errors in a row double the pause, from the first to the second of these. Out of file
-/// descriptors is such an error: trying again at once would only burn the processor.
+/// The pause after an accept error grows from the first of these to the second, doubling with each
+/// error in a row. Running out of file descriptors is such an error: accepting again at once would
+/// only burn the processor.
 const ACCEPT_PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
 
-/// The least memory that a server works with, in bytes: enough for one connection to read while
-/// its last chunks are decoded with a window of the usual size.
+/// The least memory that a server works with, in bytes: enough for one connection to read while its
+/// last chunks are decoded with a window of the default size.
 const LEAST_MEMORY: usize = 1 << 20;
 
 impl Server {
     /// Starts with the default settings.
-    pub fn builder() -> Builder {
-        Builder {
-            settings: Settings {
+    pub fn builder() -> ServerBuilder {
+        ServerBuilder {
+            settings: ServerSettings {
                 tls: None,
                 handshake_timeout: Some(Duration::from_secs(10)),
                 idle_timeout: None,
@@ -91,18 +92,19 @@ impl Server {
         }
     }
 
-    /// Receives one stream: TLS handshake, data, end. The future must be polled, on any executor.
+    /// Receives one stream: TLS handshake, data, end. Poll the future on any executor.
     ///
-    /// If all places are taken, it waits for one; see [`ready`](Self::ready). Without a
-    /// [certificate](Builder::tls) it ends at once with [`End::Refused`](crate::End::Refused).
+    /// If all places are taken, the connection waits for one; see [`ready`](Self::ready). Without a
+    /// [certificate](ServerBuilder::tls), it ends at once with
+    /// [`End::Refused`](crate::End::Refused).
     ///
     /// # Latency
     ///
-    /// After its handshake a server sends nothing, so Linux delays its acknowledgements. A client that
-    /// leaves Nagle's algorithm on waits for one: its first line (TLS 1.3) or its second (TLS 1.2)
-    /// comes 40 ms late. An `io` over TCP avoids that by setting `TCP_QUICKACK` (tcp(7)) in the first
-    /// read after a write, once or twice for each connection. `examples/quick-ack.rs` has such an
-    /// `io`.
+    /// After the handshake, a server sends nothing, so Linux delays its acknowledgements. A client
+    /// that leaves Nagle's algorithm on waits for one: its first line (TLS 1.3) or its second (TLS
+    /// 1.2) comes 40 ms late. An `io` over TCP avoids the delay by setting `TCP_QUICKACK` (tcp(7))
+    /// in the first read after a write, once or twice for each connection. `examples/quick-ack.rs`
+    /// has such an `io`.
     pub fn connection<IO>(&self, io: IO, peer: impl Into<Peer>) -> Connection<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -110,9 +112,9 @@ impl Server {
         self.connect(Transport::Tls(io), peer.into())
     }
 
-    /// Receives one stream whose bytes are decrypted already, or were never encrypted. The peer
-    /// may carry [names](Peer::named) that the application has verified. The stream's end is a
-    /// clean end.
+    /// Receives one stream whose bytes are already decrypted, or were never encrypted. The peer may
+    /// carry [names](Peer::named) that the application has verified. The end of `io` is a clean
+    /// end.
     pub fn plain<IO>(&self, io: IO, peer: impl Into<Peer>) -> Connection<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
@@ -121,13 +123,13 @@ impl Server {
     }
 
     /// The accept loop: takes streams as they come and passes each [`connection`](Self::connection)
-    /// to `spawn`, which is to spawn it on an executor. Returns when the server is stopped, or when
+    /// to `spawn`, which must spawn it on an executor. Returns when the server is stopped, or when
     /// `incoming` ends.
     ///
-    /// While all places are taken it accepts nothing, so further peers wait in the backlog. After
-    /// an error it goes on: at once when only that peer was concerned, else after a pause that
-    /// grows from 10 ms to 1 s, on a timer of async-io. To see the errors, look at them on the way
-    /// in ([`StreamExt::inspect`]).
+    /// While all places are taken, the loop accepts nothing, so further peers wait in the backlog.
+    /// After an error, it goes on: at once if the error concerned only that peer, else after a
+    /// pause that grows from 10 ms to 1 s, on a timer of async-io. To see the errors, inspect
+    /// `incoming` ([`StreamExt::inspect`]).
     pub async fn serve<IO, P>(
         &self,
         incoming: impl Stream<Item = io::Result<(IO, P)>>,
@@ -160,30 +162,31 @@ impl Server {
         future::poll_fn(|cx| self.shared().places.poll_take(&mut waiting, cx).map(drop)).await;
     }
 
-    /// Accepts nothing more: [`serve`](Self::serve) returns, further connections end at once. What
-    /// is open may finish; then the sinks end.
+    /// Stops accepting: [`serve`](Self::serve) returns, and further connections end at once. Open
+    /// connections may finish; then the sinks end.
     pub fn stop(&self) {
         self.shared().stop();
     }
 
-    /// Ends what is open, as [`Cut::Server`](crate::Cut::Server). What had arrived is delivered, up to
-    /// a mebibyte for each sink: a few bytes may decode to gigabytes. The rest is
-    /// [counted](crate::Report::undecoded) and dropped.
+    /// Ends all open connections, as [`Cut::Server`](crate::Cut::Server). Data that had arrived is
+    /// delivered, up to 1 MiB of output for each sink: a few bytes may decode to gigabytes. The
+    /// rest is [counted](crate::Report::undecoded) and dropped.
     pub fn cut(&self) {
         self.shared().cut();
     }
 
-    /// The graceful stop: [stops](Self::stop), lets what is open go on for `grace` or until all of
-    /// it is through, and [cuts](Self::cut) the rest. `None` cuts nothing, however long it takes.
+    /// The graceful stop: [stops](Self::stop), lets open connections go on for `grace` or until all
+    /// have ended, and [cuts](Self::cut) the rest. `None` cuts nothing, however long the
+    /// connections take.
     ///
     /// Returns when no connection is left: each has resolved or was dropped, so with [`Sink::run`]
-    /// what they sent is flushed. Yields the reports of those that were cut, by this
-    /// call or another one since the stop; those in the handshake are
-    /// [not established](Report::established). The timer is async-io's.
+    /// their data is flushed. Yields the reports of the connections that were cut, by this call or
+    /// by another one since the stop; those in the handshake are [not
+    /// established](Report::established). The timer is async-io's.
     ///
-    /// The grace is for senders. When it is over, each sink delivers a mebibyte at most; a connection
-    /// waits for that, so this takes as long as the output does.
-    /// Dropping the future leaves the server stopped, and what is open as it is.
+    /// The grace period is for senders. After it, each sink delivers 1 MiB at most; connections
+    /// wait for that, so the shutdown takes as long as the output does. Dropping the future leaves
+    /// the server stopped and open connections open.
     ///
     /// ```
     /// # async fn stop(server: tlsink::Server) {
@@ -215,18 +218,18 @@ impl Server {
         self.shared().cut_reports()
     }
 
-    /// How many connections there are, those in the handshake included. Takes no lock.
+    /// The number of connections, including those in the handshake. Takes no lock.
     pub fn connections(&self) -> usize {
         self.shared().connections()
     }
 
-    /// What the sinks have handled so far, all together. Takes no lock; each number is live, and
-    /// only once nothing moves do they belong together.
+    /// The counters of all sinks together, so far. Takes no lock; each number is live, and the
+    /// numbers are consistent with each other only when nothing is in motion.
     pub fn totals(&self) -> Totals {
         self.shared().totals()
     }
 
-    /// How many connections were never established so far, by reason. Takes no lock.
+    /// The number of connections that were never established so far, by reason. Takes no lock.
     pub fn failures(&self) -> Failures {
         self.shared().failures.failures()
     }
@@ -257,7 +260,7 @@ impl Drop for Handle {
     }
 }
 
-/// Whether an accept error is about the one connection that was to be accepted (accept(2)).
+/// Whether an accept error concerns only the connection that was to be accepted (accept(2)).
 fn concerns_one_peer(error: &io::Error) -> bool {
     matches!(
         error.kind(),
@@ -267,56 +270,58 @@ fn concerns_one_peer(error: &io::Error) -> bool {
     )
 }
 
-impl Builder {
-    /// The certificate and key for [`Server::connection`]. None by default: then the server takes
-    /// only [plain](Server::plain) streams.
+impl ServerBuilder {
+    /// The certificate and key for [`Server::connection`]. By default there are none, and the
+    /// server takes only [plain](Server::plain) streams.
     pub fn tls(mut self, tls: Tls) -> Self {
         self.settings.tls = Some(tls);
         self
     }
 
-    /// What the streams are compressed with. [`Format::Auto`] by default.
+    /// The compression format of all streams. [`Format::Auto`] by default.
     pub fn decode(mut self, format: Format) -> Self {
         self.format = format;
         self
     }
 
-    /// How many connections there may be at once; further ones wait. 10,000 by default, at
-    /// least 1. A place is free when the sink is through with its connection.
+    /// The most connections at once; further ones wait. 10,000 by default, at least 1. A
+    /// connection's place is free again when the sink has finished with the connection.
     pub fn max_connections(mut self, connections: usize) -> Self {
         self.max_connections = connections;
         self
     }
 
-    /// How many connections one IP address may have at once; further ones end at once, with
-    /// [`End::Limit`](crate::End::Limit). `None` is no limit, and the default.
+    /// The most connections that one IP address may have at once; further ones end at once, with
+    /// [`End::Limit`](crate::End::Limit). `None` means no limit, and is the default.
     pub fn max_per_ip(mut self, connections: impl Into<Option<usize>>) -> Self {
         self.settings.max_per_ip = connections.into();
         self
     }
 
-    /// How long a handshake may take; `None` is forever. 10 seconds by default.
+    /// The longest that a handshake may take; `None` means forever. 10 seconds by default.
     pub fn handshake_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.settings.handshake_timeout = limit.into();
         self
     }
 
-    /// How long a sender may send nothing while it could; `None` is forever, and the default.
+    /// The longest that a sender may send nothing although it could; `None` means forever, and is
+    /// the default.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.settings.idle_timeout = limit.into();
         self
     }
 
-    /// The memory for chunks, windows, and what outputs keep, in bytes, all connections together.
-    /// 1 GiB by default, at least 1 MiB.
+    /// The memory for chunks, windows, and bytes that outputs keep, in bytes, for all connections
+    /// together. 1 GiB by default, at least 1 MiB.
     ///
-    /// When chunks find none, their connections wait. A zstd window counts as far as it is used, and
-    /// one that finds none ends its stream with [`End::Limit`](crate::End::Limit).
+    /// A connection whose chunk finds no memory waits. A zstd window counts as far as it is used;
+    /// one that finds no memory ends its stream with [`End::Limit`](crate::End::Limit).
     ///
-    /// A sender (a verified client, an IPv4 address, or an IPv6 network of 64 bits), on all its
-    /// connections together, may hold no more than it leaves free, which is nearly half of the memory
-    /// where it is alone. So there is always some for others. Where clients are verified but
-    /// [need not be](crate::ClientVerifier::optional), a quarter of the memory is for those that are.
+    /// A sender (a verified client, an IPv4 address, or an IPv6 network of 64 bits) may hold, on
+    /// all its connections together, no more memory than it leaves free, which is nearly half of
+    /// the memory if the sender is alone. So there is always memory for others. If clients are
+    /// verified but [need not be](crate::ClientVerifier::optional), a quarter of the memory is
+    /// reserved for verified ones.
     pub fn max_memory(mut self, bytes: usize) -> Self {
         self.max_memory = bytes;
         self
@@ -328,35 +333,35 @@ impl Builder {
         self
     }
 
-    /// The most that one stream may be decoded to, in bytes; `None` is no limit, and the default.
-    /// So much is delivered, then the stream ends with [`End::Limit`](crate::End::Limit).
+    /// The most that one stream may decode to, in bytes; `None` means no limit, and is the default.
+    /// This many bytes are delivered, then the stream ends with [`End::Limit`](crate::End::Limit).
     pub fn max_decoded(mut self, bytes: impl Into<Option<u64>>) -> Self {
         self.max_decoded = bytes.into();
         self
     }
 
-    /// [Stops](Server::stop) as soon as so many connections have completed their handshake; those
-    /// that have not are let go. `None` is never, and the default.
+    /// [Stops](Server::stop) the server once this many connections have completed their handshake;
+    /// connections still in the handshake end at once. `None` means never, and is the default.
     pub fn stop_after(mut self, connections: impl Into<Option<u64>>) -> Self {
         self.settings.stop_after = connections.into();
         self
     }
 
-    /// Whether each sender is sent a receipt when its stream is through: one line of JSON, in front
-    /// of the close_notify that a clean stream is answered with. Off by default.
+    /// Whether each sender gets a receipt when its stream has ended: one line of JSON, in front of
+    /// the close_notify that answers a clean stream. Off by default.
     ///
-    /// After a clean stream, when the output has flushed it:
+    /// After a clean stream, once the output has flushed it:
     ///
     /// ```json
     /// {"ok":true,"received":26,"delivered":6,"crc32c":"e3069283"}
     /// ```
     ///
     /// `received` and `delivered` are in bytes, as in the [`Report`](crate::Report); `crc32c` is
-    /// the CRC-32C (RFC 3720, appendix B.4) of the decoded bytes. After any other end `ok` is
-    /// `false`, and a `reason` says how the stream ended. The transport is then closed for writing,
-    /// without a close_notify, and further data is read and thrown away until the sender closes too,
-    /// for at most 10 seconds, lest a reset overtake the receipt.
-    /// There is none when the connection or its TLS is broken.
+    /// the CRC-32C (RFC 3720, appendix B.4) of the decoded bytes. After any other end, `ok` is
+    /// `false`, and a `reason` says how the stream ended. The server then closes the transport for
+    /// writing, without a close_notify, and discards further data until the sender closes too, for
+    /// at most 10 seconds, lest a reset overtake the receipt. A broken connection or TLS session
+    /// gets no receipt.
     pub fn receipts(mut self, on: bool) -> Self {
         self.settings.receipts = on;
         self
@@ -366,26 +371,26 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// When a limit is too small to work with.
+    /// [`BuildError`] if a limit is too small to work with.
     pub fn build(self) -> Result<(Server, Sink), BuildError> {
         let memory = self.memory()?;
-        let (lane, sink) = self.lane(&memory);
+        let (channel, sink) = self.sink(&memory);
         let counters = vec![sink.counters()];
-        Ok((self.server(vec![lane], counters, memory), sink))
+        Ok((self.server(vec![channel], counters, memory), sink))
     }
 
-    /// Makes a server and `lanes` sinks, which share its connections out among them, so that
-    /// decoding uses several cores. Each sink must be run.
+    /// Makes a server and `lanes` sinks, among which it distributes its connections, so that
+    /// decoding uses several cores. Run each sink.
     ///
     /// # Errors
     ///
-    /// As [`build`](Self::build), and when `lanes` is 0.
+    /// The same as for [`build`](Self::build), and [`BuildError`] if `lanes` is 0.
     pub fn build_lanes(self, lanes: usize) -> Result<(Server, Vec<Sink>), BuildError> {
         at_least("lanes", lanes, 1)?;
         let memory = self.memory()?;
-        let (lanes, sinks): (_, Vec<Sink>) = (0..lanes).map(|_| self.lane(&memory)).unzip();
+        let (channels, sinks): (_, Vec<Sink>) = (0..lanes).map(|_| self.sink(&memory)).unzip();
         let counters = sinks.iter().map(Sink::counters).collect();
-        Ok((self.server(lanes, counters, memory), sinks))
+        Ok((self.server(channels, counters, memory), sinks))
     }
 
     fn memory(&self) -> Result<Memory, BuildError> {
@@ -396,21 +401,32 @@ impl Builder {
         Ok(Memory::shared(self.max_memory, prefers_clients))
     }
 
-    fn lane(&self, memory: &Memory) -> (Lane, Sink) {
-        let (lane, inbox) = lane();
-        let settings = sink::Settings {
+    fn sink(&self, memory: &Memory) -> (EventSender, Sink) {
+        let (sender, receiver) = channel();
+        let settings = SinkSettings {
             format: self.format,
             max_window: self.max_window,
             memory: memory.clone(),
             max_decoded: self.max_decoded.unwrap_or(u64::MAX),
             checksums: self.settings.receipts,
         };
-        (lane, Sink::new(inbox, settings))
+        (sender, Sink::new(receiver, settings))
     }
 
-    fn server(self, lanes: Vec<Lane>, counters: Vec<Arc<Counters>>, memory: Memory) -> Server {
+    fn server(
+        self,
+        channels: Vec<EventSender>,
+        counters: Vec<Arc<Counters>>,
+        memory: Memory,
+    ) -> Server {
         let handle = Handle {
-            shared: Shared::new(self.settings, memory, self.max_connections, lanes, counters),
+            shared: Shared::new(
+                self.settings,
+                memory,
+                self.max_connections,
+                channels,
+                counters,
+            ),
         };
         Server {
             handle: Arc::new(handle),

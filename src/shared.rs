@@ -1,4 +1,4 @@
-//! What a server and its connections share: settings, limits, and who is connected.
+//! The state that a server and its connections share: settings, limits, and a registry of connections.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::event::Buffers;
-use crate::lane::Lane;
+use crate::channel::EventSender;
+use crate::event::BufferPool;
 use crate::link::{Link, Request};
 use crate::memory::Memory;
 use crate::peer::{Address, ConnId, Peer};
@@ -18,64 +18,66 @@ use crate::tls::Tls;
 use crate::totals::{Counters, FailureCounters, Totals};
 
 #[derive(Clone, Debug)]
-pub(crate) struct Settings {
+pub(crate) struct ServerSettings {
     pub(crate) tls: Option<Tls>,
     pub(crate) handshake_timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
-    /// How many connections one IP address may have.
+    /// The most connections that one IP address may have.
     pub(crate) max_per_ip: Option<usize>,
-    /// How many connections may complete their handshake; then the server stops.
+    /// The number of completed handshakes after which the server stops.
     pub(crate) stop_after: Option<u64>,
-    /// Whether senders are told what became of their streams.
+    /// Whether senders get receipts.
     pub(crate) receipts: bool,
 }
 
-/// Connections keep this alive; they do not keep the server going.
+/// The state that a server and its connections share. Connections keep it alive, but do not keep
+/// the server running.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) settings: Settings,
-    pub(crate) buffers: Arc<Buffers>,
+    pub(crate) settings: ServerSettings,
+    pub(crate) buffers: Arc<BufferPool>,
     pub(crate) memory: Memory,
     pub(crate) places: Arc<Places>,
-    /// How many more connections may complete their handshake.
+    /// The number of connections that may still complete their handshake.
     admissions: AtomicU64,
     stopped: AtomicBool,
     stop: event_listener::Event,
     registry: Mutex<Registry>,
-    /// How many connections are in the registry, for whoever wants to know that alone.
+    /// The number of connections in the registry, readable without its lock.
     connections: AtomicUsize,
-    /// Notified when that becomes none.
+    /// Notified when `connections` becomes 0.
     none: event_listener::Event,
     counters: Vec<Arc<Counters>>,
     pub(crate) failures: FailureCounters,
 }
 
-/// A connection's part in what is shared.
+/// The result of registering a connection.
 pub(crate) struct Registration {
     pub(crate) id: ConnId,
-    /// The way to a sink; none once the server is stopped.
-    pub(crate) lane: Option<Lane>,
-    /// The limit that the peer's address is over, if it is.
+    /// The channel to the connection's sink; `None` once the server is stopped.
+    pub(crate) channel: Option<EventSender>,
+    /// The connection limit, if the peer's address exceeds it.
     pub(crate) too_many: Option<usize>,
 }
 
-/// One lock for both: a connection that has a way to a sink can be cut.
+/// Channels and links are under one lock, so every connection that has a channel to a sink can be
+/// cut.
 #[derive(Debug)]
 struct Registry {
-    /// The way to each sink; none once the server is stopped. The sinks end when no connection has
-    /// one either.
-    lanes: Vec<Lane>,
+    /// The channel to each sink; empty once the server is stopped. A sink ends when no connection
+    /// has its channel either.
+    channels: Vec<EventSender>,
     /// All connections that have neither resolved nor been dropped.
     links: HashMap<ConnId, Arc<Link>>,
-    /// How many of them come from each address, while that is limited.
+    /// The number of connections from each host, if that is limited.
     per_ip: HashMap<Host, usize>,
     /// The last connection's number.
     last: u64,
-    /// What was cut after the server was stopped.
+    /// The reports of connections that were cut after the server was stopped.
     cut: Vec<Report>,
 }
 
-/// A host as its connections are counted: on another interface, the same link-local address is
+/// A host, as its connections are counted. The same link-local address on another interface is
 /// another host (RFC 4007, section 6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Host {
@@ -98,10 +100,10 @@ impl Host {
 
 impl Shared {
     pub(crate) fn new(
-        settings: Settings,
+        settings: ServerSettings,
         memory: Memory,
         max_connections: usize,
-        lanes: Vec<Lane>,
+        channels: Vec<EventSender>,
         counters: Vec<Arc<Counters>>,
     ) -> Arc<Self> {
         Arc::new(Shared {
@@ -113,7 +115,7 @@ impl Shared {
             stopped: AtomicBool::new(false),
             stop: event_listener::Event::new(),
             registry: Mutex::new(Registry {
-                lanes,
+                channels,
                 links: HashMap::new(),
                 per_ip: HashMap::new(),
                 last: 0,
@@ -126,26 +128,30 @@ impl Shared {
         })
     }
 
-    /// Enters a new connection. It leaves with [`forget`](Self::forget).
+    /// Registers a new connection, until [`forget`](Self::forget) removes it.
     pub(crate) fn register(&self, link: &Arc<Link>, peer: &Peer) -> Registration {
         let mut registry = self.registry();
         registry.last += 1;
         let id = ConnId(registry.last);
         registry.links.insert(id, Arc::clone(link));
         self.count(&registry);
-        let lane = registry.lanes.get(self.lane(id)).cloned();
+        let channel = registry.channels.get(self.lane(id)).cloned();
         let too_many = self.limited(peer).and_then(|(ip, limit)| {
             let count = registry.per_ip.entry(ip).or_default();
             *count += 1;
             (*count > limit).then_some(limit)
         });
-        Registration { id, lane, too_many }
+        Registration {
+            id,
+            channel,
+            too_many,
+        }
     }
 
-    /// The sink that a connection's stream goes to, by its place among all. In turn: which one has
-    /// less to do is known only afterwards.
+    /// The index of the sink for a connection's stream. Connections are distributed in turn: which
+    /// sink has less to do is known only afterwards.
     pub(crate) fn lane(&self, id: ConnId) -> usize {
-        // There are counters for each.
+        // There is one set of counters for each sink.
         (id.0 as usize)
             .checked_rem(self.counters.len())
             .unwrap_or(0)
@@ -165,7 +171,7 @@ impl Shared {
         }
     }
 
-    /// The address under which connections are counted, and how many it may have.
+    /// The host that the peer's connections count for, and the most that it may have.
     fn limited(&self, peer: &Peer) -> Option<(Host, usize)> {
         match (peer.address(), self.settings.max_per_ip) {
             (Address::Ip(address), Some(limit)) => Some((Host::of(*address), limit)),
@@ -180,14 +186,14 @@ impl Shared {
             .fold(Totals::default(), std::ops::Add::add)
     }
 
-    /// How many connections have neither resolved nor been dropped.
+    /// The number of connections that have neither resolved nor been dropped.
     pub(crate) fn connections(&self) -> usize {
         self.connections.load(Ordering::Acquire)
     }
 
     fn count(&self, registry: &Registry) {
         let count = registry.links.len();
-        // Under the lock, so that what is stored last is what is true.
+        // Under the lock, so that the value stored last is the true one.
         self.connections.store(count, Ordering::Release);
         if count == 0 {
             self.none.notify(usize::MAX);
@@ -204,11 +210,11 @@ impl Shared {
         }
     }
 
-    /// Keeps what became of a connection that was cut, if the server is being stopped. Before that
-    /// there is no end of them, and nobody who would ask.
+    /// Keeps the report of a connection that was cut, if the server is being stopped. Before the
+    /// stop, nobody asks for such reports, and their number has no bound.
     pub(crate) fn remember_cut(&self, report: &Report) {
         let mut registry = self.registry();
-        if registry.lanes.is_empty() {
+        if registry.channels.is_empty() {
             registry.cut.push(report.clone());
         }
     }
@@ -217,7 +223,7 @@ impl Shared {
         self.registry().cut.clone()
     }
 
-    /// Lets a connection in that has completed its handshake, or not.
+    /// Decides whether to admit a connection that has completed its handshake.
     pub(crate) fn admit(&self) -> bool {
         let left = self
             .admissions
@@ -235,7 +241,7 @@ impl Shared {
     }
 
     pub(crate) fn stop(&self) {
-        self.registry().lanes.clear();
+        self.registry().channels.clear();
         self.stopped.store(true, Ordering::Release);
         self.stop.notify(usize::MAX);
     }

@@ -1,26 +1,25 @@
-//! What has gone through a sink, and what never came so far, for whoever wants to know while it
-//! runs.
+//! Live counters: bytes and streams handled, and connections never established.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::error::End;
 
-/// What a sink has handled, or all sinks of a server together.
+/// The counters of one sink, or of all sinks of a server together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Totals {
     /// Connections that completed their handshake.
     pub connections: u64,
-    /// Those of them that ended clean.
+    /// Connections among them that ended clean.
     pub clean: u64,
-    /// Those of them that sent nothing and went away, as
-    /// [health checks](crate::Report::is_health_check) do.
+    /// Connections among them that sent nothing and went away, as [health
+    /// checks](crate::Report::is_health_check) do.
     pub health_checks: u64,
     /// Bytes received, decrypted and still compressed.
     pub received: u64,
-    /// Bytes handed on, decompressed.
+    /// Decompressed bytes delivered.
     pub delivered: u64,
-    /// Those of them that an output has flushed.
+    /// Delivered bytes that an output has flushed.
     pub flushed: u64,
 }
 
@@ -39,26 +38,26 @@ impl std::ops::Add for Totals {
     }
 }
 
-/// How many connections were never established, by what their [`Report`](crate::Report) says of
-/// it.
+/// The number of connections that were never established, by the reason in their
+/// [`Report`](crate::Report).
 ///
-/// The sinks see nothing of them, so they are not in the [`Totals`]. Those of a server that faces a
-/// network are mostly scanners, and health checks that connect and close.
+/// The sinks never see these connections, so the [`Totals`] do not count them. On a server that
+/// faces a network, most of them are scanners, and health checks that connect and close.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Failures {
-    /// What came is not TLS, or has no version, cipher suite or the like in common with this
-    /// server; or the sender gave up, perhaps as it does not trust the server's certificate.
+    /// The peer did not speak TLS, or has no version, cipher suite or the like in common with this
+    /// server; or the sender gave up, perhaps because it does not trust the server's certificate.
     pub refused: u64,
-    /// The sender's certificate is missing, not valid, revoked, or not of an allowed name.
+    /// The sender's certificate is missing, not valid, revoked, or not for an allowed name.
     pub unverified: u64,
     /// The peer closed the connection during the handshake.
     pub closed: u64,
     /// The connection broke during the handshake.
     pub reset: u64,
-    /// The handshake took [too long](crate::Builder::handshake_timeout).
+    /// The handshake took [too long](crate::ServerBuilder::handshake_timeout).
     pub timeout: u64,
-    /// There were [too many](crate::Builder::max_per_ip) connections from the same address.
+    /// There were [too many](crate::ServerBuilder::max_per_ip) connections from the same address.
     pub limit: u64,
     /// This side gave up: the server was stopped or cut, or the [`Connection`](crate::Connection)
     /// was dropped.
@@ -66,7 +65,7 @@ pub struct Failures {
 }
 
 impl Failures {
-    /// All of them together.
+    /// The sum of all counters.
     pub fn total(&self) -> u64 {
         let Failures {
             refused,
@@ -83,7 +82,8 @@ impl Failures {
     }
 }
 
-/// The same, live. Every connection may change it, but only once, and none that is established.
+/// The live counters behind [`Failures`]. Each connection that is never established increments one
+/// of them, once.
 #[derive(Debug, Default)]
 pub(crate) struct FailureCounters {
     refused: AtomicU64,
@@ -96,8 +96,8 @@ pub(crate) struct FailureCounters {
 }
 
 impl FailureCounters {
-    /// Counts a connection that was never established; whether for its sender's certificate, the
-    /// end does not say.
+    /// Counts a connection that was never established. `unverified` says whether the sender's
+    /// certificate was the reason, which the end does not tell.
     pub(crate) fn count(&self, end: &End, unverified: bool) {
         let counter = match end {
             End::Refused { .. } if unverified => &self.unverified,
@@ -126,7 +126,7 @@ impl FailureCounters {
     }
 }
 
-/// [`Totals`], live. Only its sink changes it.
+/// The live counters behind [`Totals`]. Only their sink changes them.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) connections: Counter,

@@ -1,6 +1,6 @@
-//! The examples, run as they are: each says where it listens, and prints what a sender sends it.
-//! They stand alone as cargo builds them for `cargo test`, but not for `cargo test --test NAME`, which
-//! the other binaries must pass by themselves.
+//! Runs the examples unchanged: each prints its address, and the lines that a sender sends it. This
+//! binary stands alone because cargo builds the examples for `cargo test`, but not for `cargo test
+//! --test NAME`, which the other binaries must pass by themselves.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -85,7 +85,7 @@ fn tokio() {
     let data = line();
     assert_eq!(data["text"], "hello");
     assert_eq!(data["peer"], address.to_string());
-    // It has 10 seconds, of which it needs none.
+    // The connection has 10 seconds and needs none of them.
     example.signal(Signal::INT);
     sender.finish();
     let mut line = || serde_json::from_str::<serde_json::Value>(&example.line()).unwrap();
@@ -110,7 +110,7 @@ fn unix_socket() {
 #[test]
 fn acceptor() {
     let mut example = Example::start("acceptor", "127.0.0.1:0");
-    // One that stalls holds up nobody, and one without a certificate is not let in.
+    // A stalled peer holds up no other, and one without a certificate is refused.
     let _stalled = std::net::TcpStream::connect(example.address()).unwrap();
     let stranger = example.connect();
     let address = stranger.address();
@@ -161,8 +161,8 @@ fn pull() {
     );
 }
 
-/// Linux delays an acknowledgement by 40 ms or more. One connection of many that is faster than half
-/// of it has waited for none; a busy machine can't delay all of them.
+/// Linux delays an acknowledgement by 40 ms or more. One connection of many that takes less than
+/// half of that has waited for none; a busy machine can't delay all of them.
 #[cfg(target_os = "linux")]
 #[test]
 fn quick_ack() {
@@ -211,7 +211,8 @@ struct Example {
 }
 
 impl Example {
-    /// Starts it in a folder with what `tlsink cert .` makes, and waits until it listens.
+    /// Starts the example in a folder with the files of `tlsink cert .`, and waits until it
+    /// listens.
     fn start(name: &str, listen: &str) -> Example {
         let directory = tempfile::tempdir().unwrap();
         make_certificates(directory.path());
@@ -252,7 +253,7 @@ impl Example {
         Sender::connect_with(self.address(), config(&TLS13)).unwrap()
     }
 
-    /// The next line that it prints.
+    /// The next line on its standard output.
     fn line(&mut self) -> String {
         self.stdout.recv_timeout(LIMIT).expect("it prints a line")
     }
@@ -274,7 +275,7 @@ impl Drop for Example {
     }
 }
 
-/// Where cargo puts it: `examples`, beside the folder of this test.
+/// The path where cargo puts the example: `examples`, beside the folder of this test.
 fn binary(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap();
     let profile = test.parent().and_then(Path::parent).unwrap();
@@ -311,7 +312,7 @@ fn make_certificates(directory: &Path) {
     }
 }
 
-/// A sender's, with the certificate of [`make_certificates`].
+/// The configuration of a sender with the certificate of [`make_certificates`].
 fn client_config(directory: &Path) -> ClientConfig {
     let chain = CertificateDer::from_pem_file(directory.join("client.pem")).unwrap();
     let key = PrivateKeyDer::from_pem_file(directory.join("client.key")).unwrap();

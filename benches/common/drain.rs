@@ -1,15 +1,15 @@
-//! Decoding as the sink does it: a large output, and as much input as one read gives.
+//! Decodes like the sink: with a large output, and as much input as one read yields.
 
 use tlsink::decode::{Decoder, Format, Limits};
 
-/// A turn of the sink is as long.
-const OUTPUT: usize = tlsink::limits::TURN;
+/// The output of one turn of the sink, in bytes.
+const OUTPUT: usize = tlsink::limits::MAX_TURN_OUTPUT;
 
-/// Decodes `packed`, `chunk` bytes at a time, and returns how much that was.
+/// Decodes `packed`, `chunk` bytes at a time, and returns the number of decoded bytes.
 ///
 /// # Panics
 ///
-/// If it is not a whole stream of this format.
+/// If `packed` is not a whole stream of this format.
 pub fn drain(format: Format, packed: &[u8], chunk: usize, output: &mut Vec<u8>) -> usize {
     output.resize(OUTPUT, 0);
     let mut decoder = Decoder::new(format, &Limits::default());

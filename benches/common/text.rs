@@ -2,8 +2,8 @@
 
 use std::io::Write;
 
-/// Lines as servers log them, `bytes` in all; the last one may be cut off. gzip makes a
-/// seventh of it, much as of real logs.
+/// Lines as servers log them, `bytes` in all; the last one may be cut off. gzip compresses them to
+/// a seventh, much like real logs.
 pub fn log(bytes: usize) -> Vec<u8> {
     const METHODS: [&str; 4] = ["GET", "GET", "GET", "POST"];
     const PATHS: [&str; 6] = [

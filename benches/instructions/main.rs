@@ -1,12 +1,12 @@
-//! What benches/instructions.sh counts the instructions of. Only those in [`measured`] count: what
-//! comes before makes what is measured.
+//! The program whose instructions benches/instructions.sh counts. Only those in [`measured`] count:
+//! the code before it prepares the data.
 //!
 //! ```text
 //! instructions records SIZE OUTPUT COUNT
 //! instructions decode FORMAT BYTES
 //! ```
 //!
-//! It prints how many records, or decoded bytes, there were.
+//! It prints the number of records, or of decoded bytes.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -33,7 +33,7 @@ mod pack;
 #[path = "../common/text.rs"]
 mod text;
 
-/// What one read gives at most, in bytes, of a transport that always has more.
+/// The most that one read yields, in bytes, from a transport that always has more.
 const READ: usize = 64 << 10;
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("{}", decode(format.parse()?, bytes.parse()?));
             Ok(())
         }
-        // So it does when cargo runs it.
+        // Cargo runs it without arguments.
         _ => {
             println!("run benches/instructions.sh");
             Ok(())
@@ -62,7 +62,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
 }
 
-/// benches/instructions.sh knows it by this name.
+/// benches/instructions.sh finds this function by its name.
 #[inline(never)]
 fn measured(work: &mut dyn FnMut()) {
     work();
@@ -72,7 +72,7 @@ fn measured(work: &mut dyn FnMut()) {
 fn records(size: usize, count: usize, output: impl Output) {
     let (server, sink) = Server::builder()
         .tls(client::tls())
-        // Nothing here has to wait, so there is no need for timers.
+        // Nothing here has to wait, so no timers are needed.
         .handshake_timeout(None)
         .decode(Format::Plain)
         .build()
@@ -92,7 +92,7 @@ fn records(size: usize, count: usize, output: impl Output) {
     }
     sealed.extend(client.close_notify());
     transport.send(sealed);
-    // What is open may finish, and then the sink is through.
+    // Open connections may finish, and then the sink ends.
     server.stop();
 
     let mut receiving = Some((connection, sink, output));
@@ -151,7 +151,7 @@ impl AsyncRead for Memory {
         let most = buf.len().min(READ);
         let incoming = &mut self.0.lock().expect("nothing panics").incoming;
         match incoming.read(&mut buf[..most]) {
-            // Whoever has sent more polls again.
+            // A caller that has sent more polls again.
             Ok(0) => Poll::Pending,
             read => Poll::Ready(read),
         }

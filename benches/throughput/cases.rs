@@ -1,4 +1,4 @@
-//! What is measured, and how.
+//! The measured cases.
 
 use std::cell::{OnceCell, RefCell};
 use std::fs::File;
@@ -20,14 +20,14 @@ use crate::floor::{self, Traffic};
 use crate::programs::{Certificate, Job, Kind, Program, Running, first_line};
 use crate::text;
 
-/// How much is sent.
+/// The amounts that are sent.
 #[derive(Debug)]
 pub struct Load {
     /// Bytes, in records of full size.
     bulk: usize,
-    /// Small records, many of which are sent at once.
+    /// Small records, many of them sent at once.
     records: usize,
-    /// Small records that are sent one by one.
+    /// Small records, sent one by one.
     live: usize,
     handshakes: usize,
     /// Connections for one sample, each of which sends a line.
@@ -55,7 +55,7 @@ pub const FULL: Load = Load {
     starts: 20,
 };
 
-/// Just enough to see everything run.
+/// Just enough to run everything once.
 pub const QUICK: Load = Load {
     bulk: 4 << 20,
     records: 2_000,
@@ -71,16 +71,17 @@ pub const QUICK: Load = Load {
 /// The size of a small record, in bytes.
 const SMALL_RECORD: usize = 128;
 
-/// What an idle connection has sent, in bytes.
+/// The bytes that an idle connection has sent.
 const IDLE_BYTES: usize = 100;
 
-/// What a program is sent first, to see whether it prints all of it.
+/// The bytes that a program is sent first, to check that it prints all of them.
 const PROOF: usize = 1 << 20;
 
-/// What keeps tlsink from using more than a thread for the network and one for decompression.
+/// The options that keep tlsink from using more than a thread for the network and one for
+/// decompression.
 const ALONE: [&str; 4] = ["--threads", "1", "--lanes", "1"];
 
-/// A figure that is measured.
+/// A measured figure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Metric {
     pub name: &'static str,
@@ -111,9 +112,10 @@ fn counted(senders: usize) -> String {
     }
 }
 
-/// What is measured in the same way of several contestants. The first is what it is about.
+/// One measurement of several contestants, made in the same way. The first contestant is the one
+/// being judged.
 pub struct Case<'a> {
-    /// For `--only`.
+    /// The name for `--only`.
     pub key: &'static str,
     pub metrics: Vec<Metric>,
     pub contestants: Vec<Contestant<'a>>,
@@ -125,24 +127,25 @@ pub struct Contestant<'a> {
     pub measure: Box<dyn Fn() -> io::Result<Vec<f64>> + 'a>,
 }
 
-/// What all measurements need.
+/// The resources that all measurements need.
 pub struct Bench {
     pub tlsink: Program,
     pub peers: Vec<Program>,
     load: Load,
     certificate: Certificate,
     config: Arc<ClientConfig>,
-    /// Bytes that need not be anything in particular.
+    /// Arbitrary bytes.
     filler: Vec<u8>,
     short_lines: OnceCell<Vec<u8>>,
     packed: OnceCell<Packed>,
-    /// What is to be sent next. It is kept, as to get so much memory takes longer than to fill it.
+    /// The data to send next. The buffer is kept, because allocating it takes longer than filling
+    /// it.
     sealed: RefCell<Vec<u8>>,
-    /// With the files above, and others.
+    /// The folder of the files above, and of others.
     directory: TempDir,
 }
 
-/// Text, compressed. It takes a while, so it is made when it is first needed.
+/// Compressed text. Compression takes a while, so it is done at the first use.
 struct Packed {
     text_bytes: usize,
     gzip: Vec<u8>,
@@ -171,7 +174,7 @@ impl Bench {
         })
     }
 
-    /// How small the text has become, if it was needed.
+    /// The size of the compressed text, if it was needed.
     pub fn compression(&self) -> Option<String> {
         let packed = self.packed.get()?;
         let times = |small: &[u8]| packed.text_bytes as f64 / small.len() as f64;
@@ -199,7 +202,8 @@ impl Bench {
         })
     }
 
-    /// Lets only those peers stay that print what they are sent; says who goes, and why.
+    /// Keeps only the peers that print the data that they are sent; names the others, and the
+    /// reason.
     pub fn dismiss_unfit_peers(&mut self) -> Vec<String> {
         let mut dismissed = Vec::new();
         let mut peers = std::mem::take(&mut self.peers);
@@ -216,7 +220,7 @@ impl Bench {
 
     /// # Errors
     ///
-    /// If the program doesn't print what it is sent.
+    /// If the program does not print the data that it is sent.
     pub fn prove(&self, program: &Program) -> io::Result<()> {
         let text = text::log(PROOF);
         for job in [Job::Print, Job::PrintLines, Job::Gunzip, Job::Unzstd] {
@@ -450,7 +454,7 @@ impl Bench {
         self.small_records(program, self.load.records, WRITE)
     }
 
-    /// As from who watches a log.
+    /// As from someone who watches a log.
     fn live(&self, program: &Program) -> io::Result<Vec<f64>> {
         self.small_records(program, self.load.live, floor::sealed_size(SMALL_RECORD))
     }
@@ -467,7 +471,7 @@ impl Bench {
 
     fn handshakes(&self, program: &Program) -> io::Result<Vec<f64>> {
         let server = self.start_server(program, Job::Print)?;
-        // What is done only once is done now.
+        // One-time work is done now.
         self.connect(&server)?.close()?;
         let before = server.settled_cpu_time();
         for _ in 0..self.load.handshakes {
@@ -477,8 +481,8 @@ impl Bench {
         Ok(vec![cpu.as_secs_f64() * 1e6 / self.load.handshakes as f64])
     }
 
-    /// From a sender's write to the server's, after a handshake: the median of many connections, one
-    /// after the other.
+    /// The time from a sender's write to the server's, after a handshake: the median of many
+    /// connections, one after the other.
     fn first_line(&self, program: &Program) -> io::Result<Vec<f64>> {
         const LINE: &[u8] = b"the first line\n";
         let (mut printed, output) = io::pipe()?;
@@ -495,7 +499,7 @@ impl Bench {
             times.push(start.elapsed().as_secs_f64() * 1e3);
             client.close()?;
         }
-        // What is done only once was done for the first one.
+        // One-time work was done for the first connection.
         times.remove(0);
         times.sort_by(f64::total_cmp);
         Ok(vec![times[times.len() / 2]])
@@ -517,7 +521,7 @@ impl Bench {
             client.send(&sealed)?;
             Ok(client)
         };
-        // The first one brings in code and buffers that all of them use.
+        // The first connection brings in code and buffers that all connections use.
         let mut clients = vec![connect(0)?];
         let before = resident()?;
         for _ in 0..self.load.idle {
@@ -560,7 +564,7 @@ impl Bench {
         Ok(vec![gib(bytes * senders) / wall.as_secs_f64()])
     }
 
-    /// How long a program takes to print what so many senders have sealed.
+    /// The time that a program takes to print the data that a number of senders have sealed.
     fn send_all(
         &self,
         program: &Program,
@@ -629,7 +633,7 @@ impl Bench {
         })
     }
 
-    /// The same lines from one sender, or from many, each of which sends a record in turn.
+    /// Sends the same lines from one sender, or from many, each of which sends a record in turn.
     fn lines(&self, job: Job, senders: usize) -> io::Result<Vec<f64>> {
         let server = self.start_server(&self.tlsink, job)?;
         let short_lines = self.short_lines();
@@ -657,11 +661,11 @@ impl Bench {
             }
             Ok(())
         };
-        // With its first record a connection gets its buffers, and only then.
+        // A connection gets its buffers with its first record, and not before.
         send(0)?;
         let before = server.settled_cpu_time();
         (1..most).try_for_each(send)?;
-        // Before they close: the end of a connection is no part of a line.
+        // Before the connections close: their end is no part of a line.
         let cpu = server.cpu_time_since(before);
         let mut clients: Vec<Client> = turns.into_iter().map(|(client, _)| client).collect();
         clients.iter_mut().try_for_each(Client::close_notify)?;
@@ -669,7 +673,7 @@ impl Bench {
         Ok(vec![cpu.as_secs_f64() * 1e9 / lines])
     }
 
-    /// What no server can do without, for as many bytes, sent in the same order.
+    /// The least work of any server, for the same number of bytes, sent in the same order.
     fn lines_floor(&self, senders: usize) -> io::Result<Vec<f64>> {
         let time = floor::measure(Traffic {
             bytes: self.load.bulk,
@@ -722,8 +726,8 @@ impl Bench {
         Err(io::Error::other("it does not listen"))
     }
 
-    /// Lets a program receive and print so many bytes from one sender, in records of this size, so
-    /// many bytes of which are written at once.
+    /// Lets a program receive and print this many bytes from one sender, in records of this size,
+    /// some of which are written at once.
     fn receive(
         &self,
         program: &Program,
@@ -772,18 +776,18 @@ impl Bench {
     }
 }
 
-/// What a server took.
+/// The resources that a server used.
 struct Spent {
     cpu: Duration,
     wall: Duration,
 }
 
-/// A program that doesn't outlive its measurement.
+/// A program that does not outlive its measurement.
 struct Killed(Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
-        // Both fail only if it has ended already.
+        // Both calls fail only if the program has ended already.
         let _ = self.0.kill();
         let _ = self.0.wait();
     }

@@ -1,6 +1,6 @@
 //! The sender: TLS 1.3 with the one cipher suite that is fastest where AES is in hardware, so that
-//! every server does the same work. Records are sealed beforehand, so that the server is what
-//! everything waits for.
+//! every server does the same work. Records are sealed beforehand, so that the server is the
+//! bottleneck.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -16,10 +16,10 @@ use rustls::{Certificate, ClientConfig, ClientConnection, Error, ServerName};
 /// The most that a TLS record holds, in bytes (RFC 8446, section 5.1).
 pub const RECORD: usize = 16 << 10;
 
-/// What is written at once if nothing else is said, in bytes.
+/// The default size of a write, in bytes.
 pub const WRITE: usize = 64 << 10;
 
-/// A server that does nothing for so long has failed.
+/// A server that does nothing for this long has failed.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A connection whose handshake is complete.
@@ -36,10 +36,10 @@ impl Client {
         Client::over(tcp, config)
     }
 
-    /// With Nagle's algorithm on, as it is unless a program turns it off, and able to take session
-    /// tickets, which some servers send with an acknowledgement.
+    /// Connects with Nagle's algorithm on, its default, and accepts session tickets, which some
+    /// servers send with an acknowledgement.
     pub fn connect_with_nagle(address: SocketAddr) -> io::Result<Client> {
-        // It knows no ticket of another connection, so that this handshake is a full one, too.
+        // The client has no ticket from another connection, so this handshake is a full one, too.
         let config = Arc::new(resuming_config());
         Client::over(TcpStream::connect_timeout(&address, PATIENCE)?, &config)
     }
@@ -62,7 +62,7 @@ impl Client {
 
     /// Seals records of `size` bytes, to be sent before anything else is sealed.
     pub fn seal(&mut self, plain: &[u8], size: usize, sealed: &mut Vec<u8>) -> io::Result<()> {
-        // So much at once that what is sealed is still in the cache when it is copied.
+        // In portions that are still in the cache when they are copied.
         for part in plain.chunks(size * RECORD.div_ceil(size)) {
             for record in part.chunks(size) {
                 self.tls.writer().write_all(record)?;
@@ -76,7 +76,7 @@ impl Client {
         self.send_by(WRITE, sealed)
     }
 
-    /// Writes so many bytes at once.
+    /// Sets the size of a write, in bytes.
     pub fn send_by(&mut self, write: usize, sealed: &[u8]) -> io::Result<()> {
         sealed
             .chunks(write)
@@ -90,11 +90,10 @@ impl Client {
         self.tcp.write_all(&sealed)
     }
 
-    /// Says close_notify, sends no more, and waits until the server has closed too, in whatever
-    /// manner.
+    /// Sends close_notify, stops sending, and waits until the server has closed too, in any manner.
     pub fn close(mut self) -> io::Result<()> {
         self.close_notify()?;
-        // Some don't close before TCP says so too.
+        // Some servers close only when TCP is closed too.
         self.tcp.shutdown(Shutdown::Write)?;
         let mut ignored = [0; 4096];
         loop {
@@ -126,7 +125,7 @@ pub fn config() -> Arc<ClientConfig> {
 fn resuming_config() -> ClientConfig {
     ClientConfig::builder()
         .with_cipher_suites(&[TLS13_AES_128_GCM_SHA256])
-        // Everybody has the first but socat 1.7, which asks for the second.
+        // All servers support the first, except socat 1.7, which asks for the second.
         .with_kx_groups(&[&X25519, &SECP256R1])
         .with_protocol_versions(&[&TLS13])
         .expect("the suite is one of TLS 1.3")

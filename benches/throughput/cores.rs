@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 
 use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
-/// Which cores a thread, and the processes that it starts, may run on.
+/// The cores that a thread, and the processes that it starts, may run on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cores {
     Server,
@@ -13,7 +13,8 @@ pub enum Cores {
     All,
 }
 
-/// How many cores there are for us. The first call must come before anything is pinned.
+/// The number of cores available to this process. The first call must come before anything is
+/// pinned.
 pub fn count() -> usize {
     ours().len()
 }

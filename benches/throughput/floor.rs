@@ -1,6 +1,5 @@
-//! What no server can do without: receiving the bytes, and opening the records. The same sizes and
-//! the same cipher as elsewhere, with one thread, and each record opened in the buffer that it was
-//! received into.
+//! The least work of any server: receiving the bytes and opening the records. Sizes and cipher are
+//! the same as elsewhere; one thread opens each record in the buffer into which it was received.
 
 use std::io::{self, Read, Write};
 use std::mem;
@@ -20,33 +19,33 @@ use crate::cores::{Cores, run_on};
 /// Type, version and length (RFC 8446, section 5.2).
 const HEADER: usize = 5;
 
-/// The content's type behind it, and the tag.
+/// The content's type behind the content, and the tag.
 const TRAILER: usize = 1 + 16;
 
 /// A full record, as it is sent, in bytes.
 pub const WHOLE: usize = sealed_size(RECORD);
 
-/// What a record of so many bytes is when it is sealed.
+/// The size of a sealed record of this many bytes.
 pub const fn sealed_size(record: usize) -> usize {
     HEADER + record + TRAILER
 }
 
-/// How bytes come.
+/// The way in which bytes arrive.
 #[derive(Clone, Copy, Debug)]
 pub struct Traffic {
-    /// All of them, before they are sealed.
+    /// The number of bytes, before they are sealed.
     pub bytes: usize,
     pub senders: usize,
-    /// How many bytes each sender writes before it is the next one's turn.
+    /// The number of bytes that each sender writes before the next one's turn.
     pub write: usize,
     /// The most that is read at once, in bytes.
     pub read: usize,
 }
 
-/// The processor time of a thread that receives and opens it all.
+/// The processor time of a thread that receives and opens all records.
 pub fn measure(traffic: Traffic) -> io::Result<Duration> {
     let Traffic { senders, write, .. } = traffic;
-    // Each has the same key, and sends the same.
+    // All senders have the same key and send the same bytes.
     let sealed = seal(traffic.bytes / senders)?;
     let expected = traffic.bytes / senders * senders;
     let listener = TcpListener::bind("127.0.0.1:0")?;
@@ -67,7 +66,8 @@ pub fn measure(traffic: Traffic) -> io::Result<Duration> {
                 .iter_mut()
                 .try_for_each(|sender| sender.write_all(piece))?;
         }
-        // None has closed by now: that is readable too, for as long as it lasts.
+        // No sender has closed by now: a closed connection counts as readable for as long as it
+        // exists.
         receiving.join().expect("nothing in it panics")
     })
 }
@@ -76,7 +76,7 @@ fn receive(mut receivers: Vec<Receiver>, read: usize, expected: usize) -> io::Re
     let key = key()?;
     let mut spare = Vec::new();
     let mut events = Vec::with_capacity(receivers.len());
-    // Whoever has only one needs nobody to tell which.
+    // With one connection, there is no need to poll.
     let ready = match receivers.len() {
         1 => None,
         _ => Some(watch(&receivers)?),
@@ -110,7 +110,7 @@ fn watch(receivers: &[Receiver]) -> io::Result<OwnedFd> {
 struct Receiver {
     socket: TcpStream,
     sequence: u64,
-    /// At its front is what has come of a record; it is empty while none has begun.
+    /// The front of the buffer has the arrived part of a record; it is empty while none has begun.
     buffer: Vec<u8>,
     filled: usize,
 }
@@ -125,7 +125,8 @@ impl Receiver {
         }
     }
 
-    /// Reads once, and opens the records that are whole by then. Yields how many bytes were in them.
+    /// Reads once, and opens the records that are whole by then. Returns the number of bytes in
+    /// them.
     fn receive(
         &mut self,
         key: &LessSafeKey,
@@ -133,7 +134,7 @@ impl Receiver {
         read: usize,
     ) -> io::Result<usize> {
         if self.buffer.is_empty() {
-            // What was used last is still in the cache.
+            // The buffer used last is still in the cache.
             self.buffer = spare.pop().unwrap_or_else(|| vec![0; WHOLE + read]);
         }
         let buffer = &mut self.buffer;

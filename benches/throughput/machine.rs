@@ -1,4 +1,4 @@
-//! What figures depend on besides the programs.
+//! The facts about the machine on which the figures depend.
 
 use std::fs;
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::process::Command;
 use crate::cores;
 use crate::programs::first_line;
 
-/// A line for each thing that a reader of the figures must know.
+/// One line for each fact that a reader of the figures must know.
 pub fn describe() -> Vec<String> {
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = cpuinfo
@@ -16,7 +16,8 @@ pub fn describe() -> Vec<String> {
     let kernel = rustix::system::uname();
     let kernel = kernel.release().to_string_lossy().into_owned();
     let mut lines = vec![format!("{model}, {} cores, Linux {kernel}", cores::count())];
-    // Of the compiler in the path, which is the one that built this if cargo was called as usual.
+    // The version of the compiler in the path, which built this program if cargo was called as
+    // usual.
     lines.extend(first_line(Command::new("rustc").arg("--version")));
     lines
 }

@@ -1,13 +1,13 @@
-//! tlsink as its users have it, under load: the real program, and a TLS client that drives it. What
-//! else they might take is measured in the same run, if it is installed.
+//! Measures tlsink as its users have it, under load: the real program, driven by a TLS client. The
+//! alternatives that are installed are measured in the same run.
 //!
 //! ```sh
 //! cargo bench --bench throughput -- --help
 //! ```
 //!
-//! Figures of different runs, and of different machines, say little beside each other; the ratios
-//! within a run say more. For Linux, of which it uses /proc and processor affinity; the peers'
-//! figures were only ever looked at on x86_64.
+//! Figures of different runs, and of different machines, are hardly comparable; the ratios within a
+//! run say more. This runs on Linux, whose /proc and processor affinity it uses; the peers' figures
+//! were only ever checked on x86_64.
 
 use std::error::Error;
 use std::io;
@@ -77,8 +77,8 @@ fn parse() -> Result<Option<Args>, Box<dyn Error>> {
         print!("{HELP}");
         return Ok(None);
     }
-    // `cargo bench` says so, `cargo test` doesn't: that one builds without optimization, and wants
-    // to know only whether it works.
+    // `cargo bench` passes this flag, `cargo test` does not: it builds without optimization, and
+    // checks only that the benchmark works.
     let measured = args.contains("--bench");
     let quick = args.contains("--quick") || !measured;
     let path = |text: &std::ffi::OsStr| Ok::<_, std::convert::Infallible>(PathBuf::from(text));
@@ -146,7 +146,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Each contestant once, then each again, so that what else the machine does hits all alike.
+/// Each contestant once, then each again, so that other load on the machine affects all of them
+/// alike.
 fn measure(bench: &Bench, args: &Args) -> Result<(Report, Vec<String>), Box<dyn Error>> {
     let mut cases = bench.cases();
     for key in &args.only {
@@ -174,7 +175,7 @@ fn measure(bench: &Bench, args: &Args) -> Result<(Report, Vec<String>), Box<dyn 
                     Err(error) => {
                         let name = &contestant.name;
                         failures.push(format!("{}: {name} failed: {error}", case.metrics[0].name));
-                        // What is not a peer has to work.
+                        // A contestant that is not a peer must work.
                         if name.starts_with("tlsink") || name.starts_with("floor") {
                             failed = failures.last().cloned();
                         }
@@ -189,7 +190,7 @@ fn measure(bench: &Bench, args: &Args) -> Result<(Report, Vec<String>), Box<dyn 
     Ok((report, failures))
 }
 
-/// What the figures were measured on, and of what.
+/// The machine and the programs that were measured.
 fn describe(bench: &Bench, args: &Args) -> io::Result<()> {
     for line in machine::describe() {
         println!("- {line}");

@@ -1,5 +1,5 @@
-//! The table's ratios, drawn: a group of bars for each metric, a bar for each of those that it is
-//! compared to. A line marks where both are the same.
+//! Plots the table's ratios: a group of bars for each metric, with a bar for each contestant that
+//! tlsink is compared to. A line marks equality.
 
 use std::error::Error;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::report::Row;
 const WIDTH: i32 = 900;
 /// Where bars begin: names stand on the left.
 const LEFT: i32 = 330;
-/// Right of the longest bar, where its ratio is.
+/// The room right of the longest bar for its ratio.
 const RIGHT: i32 = 70;
 const TOP: i32 = 20;
 const BAR: i32 = 20;
@@ -26,7 +26,7 @@ const INK: RGBColor = RGBColor(40, 40, 40);
 const BETTER: RGBColor = RGBColor(46, 125, 90);
 const WORSE: RGBColor = RGBColor(191, 87, 0);
 
-/// A bar reaches no further than this: where tlsink is so much apart, it doesn't matter how much.
+/// The longest bar: beyond this ratio, the exact value does not matter.
 const MOST: f64 = 3.0;
 
 pub fn draw(metrics: &[Vec<Row>], file: &Path) -> Result<(), Box<dyn Error>> {

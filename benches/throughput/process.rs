@@ -1,23 +1,23 @@
-//! What /proc says of a server: its processor time, its memory, whether it listens.
+//! Reads facts about a server from /proc: its processor time, its memory, whether it listens.
 
 use std::fs;
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// A server whose clock has stood still for so long has nothing left to do.
+/// A server whose clock has stood still for this long has nothing left to do.
 const QUIET: Duration = Duration::from_millis(40);
 
-/// What may run on its own in the meantime, such as a garbage collector's timers.
+/// Processor time that may pass on its own meanwhile, such as a garbage collector's timers.
 const NOISE: Duration = Duration::from_micros(200);
 
 /// A server that does not come to rest is measured as it is.
 const RESTLESS: Duration = Duration::from_secs(10);
 
-/// The processor time of a process and its children, those that have ended included.
+/// The processor time of a process and its children, including those that have ended.
 ///
-/// Running threads have a clock in nanoseconds. The process has one as well, which remembers threads
-/// that have ended, in ticks of 10 ms, rounded down: where that one says more, it is right.
+/// Running threads have a clock in nanoseconds. The process has another one, which includes ended
+/// threads, in ticks of 10 ms, rounded down: where the second shows more time, it is right.
 pub fn cpu_time(pid: u32) -> Duration {
     let stat = stat(pid).unwrap_or_default();
     let threads = threads(pid);
@@ -53,8 +53,8 @@ pub fn resident_kib(pid: u32) -> Option<f64> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Whether somebody listens there. Unlike a connection, looking takes nothing from a server that
-/// accepts only one.
+/// Whether a socket listens on this address. Unlike a connection, this look takes nothing from a
+/// server that accepts only one.
 pub fn is_listening(address: SocketAddr) -> bool {
     // The address of each socket is in hexadecimal, and 0A is the state LISTEN (proc(5)).
     let port = format!(":{:04X}", address.port());

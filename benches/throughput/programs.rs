@@ -1,4 +1,4 @@
-//! The programs that are measured: tlsink, and what its users might take instead.
+//! The measured programs: tlsink, and its alternatives.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::process;
 /// Programs start and end within this time, or never.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Where the sources of those peers are that are ours.
+/// The folder of the peers whose sources belong to this project.
 const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/throughput/peers");
 
 /// A program, and how to call it.
@@ -28,7 +28,7 @@ pub struct Program {
     pub name: String,
     pub version: String,
     path: PathBuf,
-    /// Besides those that every job needs.
+    /// Arguments in addition to those that every job needs.
     options: Vec<&'static str>,
 }
 
@@ -39,19 +39,19 @@ pub enum Kind {
     OpensslServer,
     Ncat,
     Socat,
-    /// With what it receives piped into pigz.
+    /// Receives, and pipes the data into pigz.
     SocatPigz,
     Node,
     Qt,
 }
 
-/// What a server is to do with what it receives.
+/// The job of a server with the data that it receives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Job {
     Print,
     PrintLines,
-    /// As its users have it: with session tickets where they are its default, as those carry an
-    /// acknowledgement.
+    /// With its users' settings: with session tickets where they are the default, because they
+    /// carry an acknowledgement.
     PrintAtOnce,
     Gunzip,
     Unzstd,
@@ -78,14 +78,14 @@ impl Kind {
         }
     }
 
-    /// Whether it has more than one connection at a time, all in one process.
+    /// Whether it serves several connections at a time, in one process.
     pub fn holds_many(self) -> bool {
         !matches!(self, Kind::OpensslServer | Kind::Socat | Kind::SocatPigz)
     }
 }
 
 impl Program {
-    /// The tlsink that it is all about.
+    /// The tlsink being measured.
     pub fn tlsink(path: PathBuf) -> io::Result<Program> {
         let version = first_line(Command::new(&path).arg("--version"))?;
         Ok(Program {
@@ -97,7 +97,7 @@ impl Program {
         })
     }
 
-    /// The same, with these options.
+    /// The tlsink being measured, with these options.
     pub fn with(&self, options: &[&'static str]) -> Program {
         Program {
             options: options.to_vec(),
@@ -113,8 +113,8 @@ impl Program {
         Ok(Program { name, ..program })
     }
 
-    /// The peers that are installed, and what is said of those that are not. Those that come as
-    /// source are built into `directory`.
+    /// The installed peers, and a note on each missing one. Peers that come as source are built
+    /// into `directory`.
     pub fn peers(go: Option<PathBuf>, directory: &Path) -> (Vec<Program>, Vec<String>) {
         let (mut found, mut missing) = (Vec::new(), Vec::new());
         let mut take = |kind: Kind, program: io::Result<(PathBuf, String)>| match program {
@@ -163,10 +163,11 @@ impl Program {
         cores: Cores,
         output: Stdio,
     ) -> io::Result<Running> {
-        // It is free as soon as the listener is dropped, and nobody is in a hurry to have it.
+        // The port is free as soon as the listener is dropped, and no other program is likely to
+        // take it at once.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = self.command(job, certificate, address);
-        // Some end when their standard input does, so it stays open as long as they run.
+        // Some servers end with their standard input, so it stays open as long as they run.
         command.stdin(Stdio::piped());
         run_on(cores)?;
         let mut running = Running {
@@ -201,7 +202,7 @@ impl Program {
                 };
                 command.args(["-l", &address.to_string(), "-d", decode, "-f", format]);
                 command.arg("-c").arg(chain).arg("-k").arg(key);
-                // The others don't say how each stream ended.
+                // The other programs do not report how each stream ended.
                 command.arg("-q");
             }
             Kind::Go => {
@@ -253,19 +254,19 @@ impl Program {
 pub struct Running {
     pub kind: Kind,
     pub address: SocketAddr,
-    /// Each gets what the one before it prints.
+    /// Each process gets the output of the one before it.
     children: Vec<Child>,
 }
 
 impl Running {
-    /// Its processor time, once it has nothing left to do.
+    /// The server's processor time, once it has nothing left to do.
     pub fn settled_cpu_time(&self) -> Duration {
         let pids: Vec<u32> = self.children.iter().map(Child::id).collect();
         process::settled_cpu_time(&pids)
     }
 
-    /// The same, less what it was before. A child that has ended in the meantime is counted in ticks
-    /// from then on, so very little may have become less than nothing.
+    /// The processor time since an earlier point. A child that has ended in between is counted in
+    /// ticks from then on, so a very small difference may become negative.
     pub fn cpu_time_since(&self, before: Duration) -> Duration {
         self.settled_cpu_time().saturating_sub(before)
     }
@@ -277,9 +278,9 @@ impl Running {
             .sum()
     }
 
-    /// Waits until everything that it received is printed. Its connections have ended already.
+    /// Waits until the server has printed all received data. Its connections have ended already.
     ///
-    /// Some close a connection only then; the others are waited for until they end.
+    /// Some servers close a connection only then; this waits for the others to end.
     pub fn wait_until_printed(&mut self) -> io::Result<()> {
         match self.kind {
             Kind::Tlsink => {
@@ -340,7 +341,7 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         for child in &mut self.children {
-            // Both fail only if it has ended already.
+            // Both calls fail only if the program has ended already.
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -365,7 +366,7 @@ pub fn first_line(command: &mut Command) -> io::Result<String> {
     if !output.status.success() {
         return Err(io::Error::other(printed.trim().to_owned()));
     }
-    // socat says who made it first, and then its version.
+    // socat prints its authors first, and then its version.
     let line = printed
         .lines()
         .find(|line| line.contains(|c: char| c.is_ascii_digit()));
@@ -381,7 +382,7 @@ fn wait(child: &mut Child) -> io::Result<ExitStatus> {
         if Instant::now() > deadline {
             return Err(io::Error::other("it does not end"));
         }
-        // This delay is part of what is measured, in seconds.
+        // This delay is part of the measurement, in seconds.
         thread::sleep(Duration::from_micros(500));
     }
 }
@@ -399,7 +400,7 @@ fn build_go(go: Option<PathBuf>, directory: &Path) -> io::Result<(PathBuf, Strin
     let source = Path::new(PEERS).join("server.go");
     let mut build = Command::new(&go);
     build.args(["build", "-o"]).arg(&program).arg(source);
-    // Whatever module this directory may be in, it is not the program's.
+    // If this directory belongs to a Go module, the program does not.
     run(build.current_dir(directory).env("GOFLAGS", "-mod=mod"))?;
     Ok((program, version))
 }

@@ -1,4 +1,4 @@
-//! What came out, as a table.
+//! The results, as a table.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ pub struct Row {
     pub metric: Metric,
     pub name: String,
     samples: Vec<f64>,
-    /// The median of what the case is about, over the median of this one.
+    /// The median of the case's first contestant, over the median of this one.
     pub ratio: Option<f64>,
 }
 
@@ -36,7 +36,7 @@ impl Report {
         }
     }
 
-    /// The rows of each metric one after the other, the first the one that the others are
+    /// The rows, metric by metric. In each metric, the first row is the one that the others are
     /// compared to.
     pub fn into_metrics(self) -> Vec<Vec<Row>> {
         let mut metrics: Vec<Vec<Row>> = Vec::new();
@@ -72,7 +72,7 @@ impl Row {
     }
 }
 
-/// The table in Markdown, aligned for those who read it as it is.
+/// The table in Markdown, aligned for readers of the plain text.
 pub struct Table<'a>(pub &'a [Vec<Row>]);
 
 impl fmt::Display for Table<'_> {
@@ -126,7 +126,7 @@ impl fmt::Display for Table<'_> {
     }
 }
 
-/// With three digits that mean something.
+/// Prints three significant digits.
 pub fn figure(value: f64) -> String {
     match value.abs() {
         large if large >= 100.0 => format!("{value:.0}"),

@@ -2,7 +2,7 @@
 
 #![no_main]
 
-/// What of the program they are parsed by.
+/// The part of the program that parses them.
 #[path = "../../src/cli"]
 #[allow(dead_code, reason = "the rest of the program is not here")]
 mod cli {

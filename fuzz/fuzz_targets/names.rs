@@ -2,7 +2,7 @@
 
 #![no_main]
 
-/// What the library makes them by, which is not public.
+/// The part of the library that makes them, which is not public.
 #[path = "../../src/output"]
 #[allow(dead_code, reason = "the rest of the library is not here")]
 mod output {

@@ -1,20 +1,20 @@
-//! Telling a stream's format from its first bytes.
+//! Detection of a stream's format from its first bytes.
 //!
-//! A decision is made at the earliest byte that settles it, and depends on nothing but the bytes
-//! up to there: not on how they were split on their way.
+//! The format is decided at the earliest possible byte, and depends on nothing but the bytes up to
+//! there: not on how they were split on their way.
 
 #[cfg(any(feature = "zlib", feature = "qt"))]
 use super::trial::Trial;
 use super::{Format, Limits};
 
-/// What the first bytes say.
+/// The format according to the first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Detection {
     /// More bytes are needed.
     Undecided,
     /// This format, or plain.
     Format(Format),
-    /// A format of this name, for which there is no decoder.
+    /// A format of this name, which has no decoder here.
     Foreign(&'static str),
 }
 
@@ -25,72 +25,75 @@ pub(super) struct Detect {
     trial: Option<Box<Trial>>,
 }
 
-/// What the first bytes look like.
+/// The result of comparing the first bytes with all formats.
 enum Look {
-    Verdict(Verdict),
-    /// They begin as a format that wraps zlib does. The two bytes of a zlib header occur in text and
-    /// in other data too, so a [`Trial`] decides.
+    Detection(Detection),
+    /// The bytes begin as a format that wraps zlib does. The two bytes of a zlib header occur in
+    /// text and in other data too, so a [`Trial`] decides.
     #[cfg(any(feature = "zlib", feature = "qt"))]
     Zlib {
         format: Format,
-        /// Where the zlib stream begins.
+        /// The offset at which the zlib stream begins.
         at: usize,
     },
 }
 
 impl Detect {
-    /// Looks at `input`, which follows what is `held`. What it takes of it, it adds to `held`;
-    /// with a verdict on the very first input it takes nothing.
+    /// Examines `input`, which follows `held`, and appends the bytes that it consumes to `held`. If
+    /// the very first input is enough for a detection, it consumes nothing.
     pub(super) fn push(
         &mut self,
         held: &mut Vec<u8>,
         input: &[u8],
         limits: &Limits,
-    ) -> (usize, Verdict) {
+    ) -> (usize, Detection) {
         let before = held.len();
         for (i, byte) in input.iter().enumerate() {
             held.push(*byte);
-            let verdict = self.look(held, limits);
-            if verdict != Verdict::Undecided {
+            let detection = self.look(held, limits);
+            if detection != Detection::Undecided {
                 if before == 0 {
                     held.clear();
-                    return (0, verdict);
+                    return (0, detection);
                 }
-                return (i + 1, verdict);
+                return (i + 1, detection);
             }
         }
-        (input.len(), Verdict::Undecided)
+        (input.len(), Detection::Undecided)
     }
 
-    /// What to make of `held` when nothing follows it.
-    pub(super) fn settle(&self, held: &[u8]) -> Verdict {
+    /// Decides for `held` when no more input follows.
+    pub(super) fn finish(&self, held: &[u8]) -> Detection {
         #[cfg(any(feature = "zlib", feature = "qt"))]
         if let Some(trial) = &self.trial {
-            return Verdict::Format(trial.settle(held));
+            return Detection::Format(trial.finish(held));
         }
         match held {
-            [] => Verdict::Undecided,
-            // The first bytes of a gzip or zstd stream that was cut off. No text begins like that.
-            [0x1f] | [0x1f, 0x8b] => Verdict::Format(Format::Gzip),
-            [0x28, 0xb5] | [0x28, 0xb5, 0x2f] => Verdict::Format(Format::Zstd),
-            _ => Verdict::Format(Format::Plain),
+            [] => Detection::Undecided,
+            // The first bytes of a truncated gzip or zstd stream. No text begins with them.
+            [0x1f] | [0x1f, 0x8b] => Detection::Format(Format::Gzip),
+            [0x28, 0xb5] | [0x28, 0xb5, 0x2f] => Detection::Format(Format::Zstd),
+            _ => Detection::Format(Format::Plain),
         }
     }
 
-    /// What `held` says, whose last byte is new.
-    fn look(&mut self, held: &[u8], limits: &Limits) -> Verdict {
+    /// Examines `held`, whose last byte is new.
+    fn look(&mut self, held: &[u8], limits: &Limits) -> Detection {
         let _ = limits; // Only a trial needs them.
         match look(held) {
-            Look::Verdict(verdict) => verdict,
+            Look::Detection(detection) => detection,
             #[cfg(any(feature = "zlib", feature = "qt"))]
             Look::Zlib { format, at } => {
                 if self.trial.is_none() {
                     self.trial = Trial::new(format, at, limits).map(Box::new);
                 }
-                // Without memory for a trial there is none for the decoder, which will say so.
+                // Without memory for a trial there is none for the decoder either, which will
+                // report it.
                 match &mut self.trial {
-                    Some(trial) => trial.push(held).map_or(Verdict::Undecided, Verdict::Format),
-                    None => Verdict::Format(format),
+                    Some(trial) => trial
+                        .push(held)
+                        .map_or(Detection::Undecided, Detection::Format),
+                    None => Detection::Format(format),
                 }
             }
         }
@@ -107,7 +110,7 @@ fn look(held: &[u8]) -> Look {
     };
     // RFC 1952, section 2.3.1: the two identification bytes and the only compression method.
     if begins(&[|b| b == 0x1f, |b| b == 0x8b, |b| b == 0x08]) {
-        return Look::Verdict(Verdict::Format(Format::Gzip));
+        return Look::Detection(Detection::Format(Format::Gzip));
     }
     // RFC 8878, sections 3.1.1 and 3.1.2.
     if begins(&[|b| b == 0x28, |b| b == 0xb5, |b| b == 0x2f, |b| b == 0xfd])
@@ -118,7 +121,7 @@ fn look(held: &[u8]) -> Look {
             |b| b == 0x18,
         ])
     {
-        return Look::Verdict(Verdict::Format(Format::Zstd));
+        return Look::Detection(Detection::Format(Format::Zstd));
     }
     if begins(&[
         |b| b == 0xfd,
@@ -128,10 +131,10 @@ fn look(held: &[u8]) -> Look {
         |b| b == b'Z',
         |b| b == 0,
     ]) {
-        return Look::Verdict(Verdict::Foreign("xz"));
+        return Look::Detection(Detection::Foreign("xz"));
     }
     if begins(&[|b| b == 0x04, |b| b == 0x22, |b| b == 0x4d, |b| b == 0x18]) {
-        return Look::Verdict(Verdict::Foreign("lz4"));
+        return Look::Detection(Detection::Foreign("lz4"));
     }
     if begins(&[
         |b| b == b'B',
@@ -145,7 +148,7 @@ fn look(held: &[u8]) -> Look {
         |b| b == 0x53,
         |b| b == 0x59,
     ]) {
-        return Look::Verdict(Verdict::Foreign("bzip2"));
+        return Look::Detection(Detection::Foreign("bzip2"));
     }
     #[cfg(any(feature = "zlib", feature = "qt"))]
     for (format, at) in [
@@ -156,7 +159,7 @@ fn look(held: &[u8]) -> Look {
     ] {
         match at.map(|at| (at, held.get(at..))) {
             None => {}
-            // It is still in what comes before.
+            // The zlib header has not come yet.
             Some((_, None | Some([]))) => open = true,
             Some((_, Some([first]))) => open |= is_zlib_method(*first),
             Some((at, Some([first, second, ..]))) if is_zlib_header(*first, *second) => {
@@ -165,9 +168,9 @@ fn look(held: &[u8]) -> Look {
             Some(_) => {}
         }
     }
-    Look::Verdict(match open {
-        true => Verdict::Undecided,
-        false => Verdict::Format(Format::Plain),
+    Look::Detection(match open {
+        true => Detection::Undecided,
+        false => Detection::Format(Format::Plain),
     })
 }
 
@@ -188,10 +191,11 @@ fn is_zlib_header(first: u8, second: u8) -> bool {
         && u16::from_be_bytes([first, second]).is_multiple_of(31)
 }
 
-/// Where the first zlib stream of a Qt stream begins, or would: behind the size of a block, and
-/// empty blocks in front of it. None if this begins as text does, which must not be held back.
+/// The offset of the first zlib stream of a Qt stream: behind the size of a block, and any empty
+/// blocks in front of it. `None` if the bytes begin like text, which must not be held back.
 ///
-/// A block of 512 MiB begins like text, as do some from 144 MiB on: those are `qt` only when named.
+/// Some block sizes from 144 MiB on begin like text, as does 512 MiB: such streams are decoded as
+/// `qt` only when named so.
 #[cfg(feature = "qt")]
 fn qt_block(held: &[u8]) -> Option<usize> {
     const SIZE: usize = 4;
@@ -201,13 +205,13 @@ fn qt_block(held: &[u8]) -> Option<usize> {
         .count();
     match held.first() {
         Some(first) if !is_control(*first) => None,
-        // So many bytes of nothing are data.
+        // This many zero bytes are data.
         _ if empty >= EMPTY_BLOCKS => None,
         _ => Some((empty + 1) * SIZE),
     }
 }
 
-/// Empty blocks in front of a Qt stream, at most, for which it is held back.
+/// The most empty blocks in front of a Qt stream for which its beginning is held back.
 #[cfg(feature = "qt")]
 const EMPTY_BLOCKS: usize = 16;
 
@@ -221,20 +225,20 @@ fn is_control(byte: u8) -> bool {
 mod tests {
     use super::*;
 
-    /// The verdict on `bytes`, and after how many of them it fell.
-    fn detect(bytes: &[u8]) -> (usize, Verdict) {
+    /// The detection for `bytes`, and the number of bytes that it took.
+    fn detect(bytes: &[u8]) -> (usize, Detection) {
         let mut detect = Detect::default();
         let mut held = Vec::new();
         for (i, byte) in bytes.iter().enumerate() {
-            let (_, verdict) = detect.push(&mut held, &[*byte], &Limits::default());
-            if verdict != Verdict::Undecided {
-                return (i + 1, verdict);
+            let (_, detection) = detect.push(&mut held, &[*byte], &Limits::default());
+            if detection != Detection::Undecided {
+                return (i + 1, detection);
             }
         }
-        (bytes.len(), detect.settle(&held))
+        (bytes.len(), detect.finish(&held))
     }
 
-    const PLAIN: Verdict = Verdict::Format(Format::Plain);
+    const PLAIN: Detection = Detection::Format(Format::Plain);
 
     #[test]
     fn a_typed_letter_is_not_held_back() {
@@ -258,7 +262,7 @@ mod tests {
     fn data_that_may_begin_a_qt_block_is_held_back_for_six_bytes_at_most() {
         assert_eq!(detect(&[0, 0, 1, 0, 0x78, 0x9d, 0]), (6, PLAIN));
         assert_eq!(detect(&[1, 2, 3, 4, 5, 6]), (5, PLAIN));
-        // Zeros could be empty blocks.
+        // Zero bytes could be empty blocks.
         let zeros = [0; 4 * EMPTY_BLOCKS + 1];
         assert_eq!(detect(&zeros), (4 * EMPTY_BLOCKS, PLAIN));
     }
@@ -266,14 +270,14 @@ mod tests {
     #[test]
     fn each_format_is_told_at_the_byte_that_settles_it() {
         let gzip = [0x1f, 0x8b, 0x08, 0, 0];
-        assert_eq!(detect(&gzip), (3, Verdict::Format(Format::Gzip)));
+        assert_eq!(detect(&gzip), (3, Detection::Format(Format::Gzip)));
         let zstd = [0x28, 0xb5, 0x2f, 0xfd, 0];
-        assert_eq!(detect(&zstd), (4, Verdict::Format(Format::Zstd)));
+        assert_eq!(detect(&zstd), (4, Detection::Format(Format::Zstd)));
         let skippable = [0x5a, 0x2a, 0x4d, 0x18, 0];
-        assert_eq!(detect(&skippable), (4, Verdict::Format(Format::Zstd)));
-        assert_eq!(detect(b"\xfd7zXZ\0"), (6, Verdict::Foreign("xz")));
-        assert_eq!(detect(b"\x04\x22\x4d\x18"), (4, Verdict::Foreign("lz4")));
-        assert_eq!(detect(b"BZh91AY&SY"), (10, Verdict::Foreign("bzip2")));
+        assert_eq!(detect(&skippable), (4, Detection::Format(Format::Zstd)));
+        assert_eq!(detect(b"\xfd7zXZ\0"), (6, Detection::Foreign("xz")));
+        assert_eq!(detect(b"\x04\x22\x4d\x18"), (4, Detection::Foreign("lz4")));
+        assert_eq!(detect(b"BZh91AY&SY"), (10, Detection::Foreign("bzip2")));
     }
 
     #[test]
@@ -294,7 +298,7 @@ mod tests {
             // A parenthesis alone is text.
             let least = if format == Format::Zstd { 2 } else { 1 };
             for len in least..=whole.len() {
-                assert_eq!(detect(&whole[..len]), (len, Verdict::Format(format)));
+                assert_eq!(detect(&whole[..len]), (len, Detection::Format(format)));
             }
         }
         assert_eq!(detect(b"("), (1, PLAIN));
@@ -302,7 +306,7 @@ mod tests {
 
     #[test]
     fn nothing_at_all_is_undecided() {
-        assert_eq!(detect(b""), (0, Verdict::Undecided));
+        assert_eq!(detect(b""), (0, Detection::Undecided));
     }
 
     #[cfg(feature = "zlib")]
@@ -312,8 +316,8 @@ mod tests {
         assert_eq!(detect(b"x^").1, PLAIN);
         for third in 0x20..0x7f {
             let line = [b"x^", &[third][..], &[b'a'; 200]].concat();
-            let (at, verdict) = detect(&line);
-            assert_eq!(verdict, PLAIN, "{third:#x}");
+            let (at, detection) = detect(&line);
+            assert_eq!(detection, PLAIN, "{third:#x}");
             assert!(at <= 64);
         }
     }
@@ -324,7 +328,7 @@ mod tests {
         for flags in [0x01, 0x9c, 0xda] {
             assert_eq!(
                 detect(&[0x78, flags]).1,
-                Verdict::Format(Format::Zlib),
+                Detection::Format(Format::Zlib),
                 "so that its end is reported as truncated"
             );
         }

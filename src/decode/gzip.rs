@@ -9,9 +9,9 @@ use super::{Codec, Fault, Format, Limits, Step};
 pub(super) struct Gzip {
     inflate: Inflate,
     state: State,
-    /// Bytes read of the whole stream.
+    /// The number of bytes read of the whole stream.
     offset: u64,
-    /// Of the member's decoded bytes.
+    /// The CRC-32 of the member's decoded bytes.
     crc: Hasher,
     /// The member's decoded size, modulo 2^32.
     size: u32,
@@ -141,7 +141,7 @@ const ID1: u8 = 0x1f;
 struct Header {
     field: Field,
     flags: u8,
-    /// Of the header's bytes, for FHCRC.
+    /// The CRC-32 of the header's bytes, for FHCRC.
     crc: Hasher,
 }
 
@@ -150,7 +150,7 @@ enum Field {
     Id2,
     Method,
     Flags,
-    /// MTIME, XFL and OS, of which so many bytes are left.
+    /// MTIME, XFL and OS, of which this many bytes are left.
     Fixed(u8),
     ExtraLengthLow,
     ExtraLengthHigh(u8),
@@ -178,7 +178,7 @@ impl Header {
         }
     }
 
-    /// Takes the next byte; `true` when it was the last.
+    /// Takes the next byte; returns `true` if it was the header's last.
     fn byte(&mut self, byte: u8) -> Result<bool, &'static str> {
         let next = match self.field {
             Field::Id2 if byte == 0x8b => Some(Field::Method),
@@ -203,7 +203,7 @@ impl Header {
             Field::Name => self.after(FNAME),
             Field::Comment if byte != 0 => Some(Field::Comment),
             Field::Comment => self.after(FCOMMENT),
-            // Of the CRC-32 the two low bytes, little-endian; not of themselves.
+            // The two low bytes of the CRC-32, little-endian. They do not cover themselves.
             Field::CrcLow => {
                 self.field = Field::CrcHigh(byte);
                 return Ok(false);
@@ -224,7 +224,7 @@ impl Header {
         Ok(false)
     }
 
-    /// The first optional field that is present and comes after the one of this flag.
+    /// The first optional field that is present after the field of flag `done`.
     fn after(&self, done: u8) -> Option<Field> {
         [
             (FEXTRA, Field::ExtraLengthLow),

@@ -6,7 +6,7 @@ use super::{Codec, Fault, Format, Limits, Step};
 use crate::limit::Limit;
 use crate::memory::Reservation;
 
-/// What one inflate state takes, in bytes: the 32 KiB window with its padding, and the tables.
+/// The size of one inflate state, in bytes: the 32 KiB window with its padding, and the tables.
 pub(super) const MEMORY: usize = 48 * 1024;
 
 /// One deflate or zlib stream after another; each ends with [`Inflate::ended`].
@@ -16,7 +16,7 @@ pub(super) struct Inflate {
     /// Whether the blocks are in a zlib wrapper.
     zlib: bool,
     format: Format,
-    /// Bytes read of all streams before this one.
+    /// The number of bytes read of all earlier streams.
     offset: u64,
     ended: bool,
     _memory: Reservation,
@@ -48,12 +48,12 @@ impl Inflate {
         })
     }
 
-    /// Whether the stream has ended, with its checksum right.
+    /// Whether the stream has ended, with a correct checksum.
     pub(super) fn ended(&self) -> bool {
         self.ended
     }
 
-    /// Makes ready for another stream, whose first byte is at `offset`.
+    /// Prepares for another stream, whose first byte is at `offset`.
     pub(super) fn restart(&mut self, offset: u64) {
         self.state.reset(self.zlib);
         self.offset = offset;
@@ -70,7 +70,7 @@ impl Inflate {
                 output.get_mut(step.written..).unwrap_or_default(),
                 FlushDecompress::None,
             );
-            // Counted even when there is an error: what was decoded before it is good.
+            // Counted even if there is an error: the bytes decoded before it are valid.
             let read = (self.state.total_in() - before_in) as usize;
             let written = (self.state.total_out() - before_out) as usize;
             step.read += read;
@@ -114,8 +114,8 @@ impl Codec for Inflate {
     }
 }
 
-/// Of what is wrong within a block, zlib-rs tells more or less, depending on how the input was
-/// split; so nothing of it is told.
+/// Describes a fault. For faults within a block, zlib-rs gives more or less detail depending on how
+/// the input was split, so the detail is left out.
 fn describe(message: Option<&str>) -> &'static str {
     match message {
         Some("incorrect header check") => "incorrect header check",

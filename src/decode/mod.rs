@@ -1,8 +1,8 @@
 //! Decompression, without tasks and without IO: bytes are pushed in, decoded bytes come out.
 //!
-//! A [`Decoder`] is a state machine that is fed whatever has come and fills the buffer that it is
-//! given. It never waits, never holds back what it could decode, and never hides what it decoded
-//! behind the error that follows.
+//! A [`Decoder`] is a state machine: it takes the available input and fills the buffer that it is
+//! given. It never waits, never holds back bytes that it could decode, and never hides decoded
+//! bytes behind the error that follows them.
 //!
 //! ```
 //! use tlsink::decode::{Decoder, Format, Limits};
@@ -14,7 +14,7 @@
 //! assert_eq!(&output[..step.written], b"plain text\n");
 //! assert!(step.fault.is_none());
 //!
-//! decoder.settle();
+//! decoder.finish();
 //! assert_eq!(decoder.format(), Format::Plain);
 //! assert!(decoder.at_boundary());
 //! ```
@@ -51,14 +51,14 @@ mod trial;
 #[cfg(feature = "zstd")]
 mod zstd;
 
-use detect::{Detect, Verdict};
+use detect::{Detect, Detection};
 
-/// What a stream is compressed with.
+/// The compression format of a stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Format {
-    /// Told from the first bytes; what is not recognised is plain. A zlib header is so short that a
-    /// trial has to confirm it, which takes 64 bytes at most.
+    /// Detected from the first bytes; data in no known format is plain. A zlib header is so short
+    /// that a trial has to confirm it, which takes 64 bytes at most.
     #[default]
     Auto,
     /// Not compressed, or not to be decompressed.
@@ -71,9 +71,9 @@ pub enum Format {
     Deflate,
     /// Zstandard (RFC 8878): any number of frames and skippable frames.
     Zstd,
-    /// What Qt's `qCompress` makes, one block after another: a big-endian 32-bit size, then zlib. A
-    /// first block of 512 MiB or more, or of a size that begins like text (144 MiB is `09`, a tab),
-    /// is not told from plain text.
+    /// Output of Qt's `qCompress`, one block after another: a big-endian 32-bit size, then zlib. A
+    /// first block of 512 MiB or more, or of a size that begins like text (144 MiB begins with
+    /// `09`, a tab), can't be told from plain text.
     Qt,
 }
 
@@ -89,7 +89,7 @@ impl Format {
         Format::Qt,
     ];
 
-    /// The name of the format, as it is printed.
+    /// The printed name of the format.
     pub fn name(self) -> &'static str {
         match self {
             Format::Auto => "auto",
@@ -109,41 +109,41 @@ impl fmt::Display for Format {
     }
 }
 
-/// Takes the [name](Format::name), and `none` for plain.
+/// Parses the [name](Format::name) of a format, and `none` for plain.
 impl FromStr for Format {
-    type Err = UnknownFormat;
+    type Err = ParseFormatError;
 
-    fn from_str(name: &str) -> Result<Self, UnknownFormat> {
+    fn from_str(name: &str) -> Result<Self, ParseFormatError> {
         Format::ALL
             .into_iter()
             .find(|format| format.name() == name || (*format == Format::Plain && name == "none"))
-            .ok_or(UnknownFormat)
+            .ok_or(ParseFormatError)
     }
 }
 
-/// The name is no format's.
+/// The error for a name that belongs to no format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct UnknownFormat;
+pub struct ParseFormatError;
 
-impl fmt::Display for UnknownFormat {
+impl fmt::Display for ParseFormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("unknown format, expected auto, none, gzip, zlib, deflate, zstd or qt")
     }
 }
 
-impl std::error::Error for UnknownFormat {}
+impl std::error::Error for ParseFormatError {}
 
-/// What a decoder may use.
+/// The resources that a decoder may use.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// The largest zstd window, in bytes.
     pub max_window: u64,
-    /// Where windows are counted.
+    /// The memory from which windows are reserved.
     pub memory: Memory,
 }
 
-/// A window of 8 MiB at most, which is what decoders must support (RFC 8878, section 3.1.1.1.2),
-/// and 1 GiB of memory.
+/// Allows windows of 8 MiB, which decoders must support (RFC 8878, section 3.1.1.1.2), and 1 GiB of
+/// memory.
 impl Default for Limits {
     fn default() -> Self {
         Limits {
@@ -153,32 +153,32 @@ impl Default for Limits {
     }
 }
 
-/// What one call of [`Decoder::decode`] did.
+/// The result of one call of [`Decoder::decode`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use]
 pub struct Step {
-    /// Bytes of the input that are done with.
+    /// The number of input bytes that were consumed.
     pub read: usize,
-    /// Bytes of the output that were written. They are good, whatever `fault` says.
+    /// The number of output bytes that were written. They are valid, whatever `fault` says.
     pub written: usize,
-    /// What stopped the decoder, for good.
+    /// The fault that stopped the decoder, for good.
     pub fault: Option<Fault>,
 }
 
-/// Why a decoder stopped.
+/// The reason why a decoder stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
     /// The data is not valid.
     Corrupt {
-        /// The format that it isn't valid in.
+        /// The format whose rules the data breaks.
         format: Format,
-        /// Where, in bytes from the start of the stream.
+        /// The position of the fault, in bytes from the start of the stream.
         offset: u64,
-        /// What is wrong.
+        /// The description of the fault.
         what: String,
     },
-    /// The data needs more than the decoder may use.
+    /// The data needs more resources than the decoder may use.
     Limit(Limit),
     /// The format of this name is recognised, but not built in.
     Unsupported(&'static str),
@@ -188,7 +188,7 @@ pub enum Fault {
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
-    /// What detection has seen and the codec hasn't, with how much of it is done with.
+    /// Bytes that detection has consumed and the codec has not.
     held: Vec<u8>,
     replayed: usize,
     limits: Limits,
@@ -198,15 +198,15 @@ pub struct Decoder {
 enum State {
     Detecting(Detect),
     Plain,
-    /// Nothing has come yet, and so nothing is needed for it.
+    /// No input has come yet, so no codec exists.
     Empty(Format),
     Decoding(Format, Box<dyn Codec>),
     Failed(Format, Box<Fault>),
 }
 
-/// What each format does with its input; the loops around it are written once, in [`Decoder`].
+/// The codec of one format; the loops around it are written once, in [`Decoder`].
 trait Codec: fmt::Debug + Send {
-    /// Decodes until the input is used up, the output is full, or there is a fault.
+    /// Decodes until the input is used up, the output is full, or a fault occurs.
     fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Step;
 
     /// Whether the input may end here.
@@ -214,7 +214,8 @@ trait Codec: fmt::Debug + Send {
 }
 
 impl Decoder {
-    /// A decoder for a stream in this format, or in the one that is [detected](Format::Auto).
+    /// Makes a decoder for a stream in this format, or in the format that is
+    /// [detected](Format::Auto).
     pub fn new(format: Format, limits: &Limits) -> Self {
         Decoder {
             state: State::new(format),
@@ -224,7 +225,7 @@ impl Decoder {
         }
     }
 
-    /// The stream's format; [`Format::Auto`] until enough of it has come.
+    /// The stream's format; [`Format::Auto`] until enough data has arrived to detect it.
     pub fn format(&self) -> Format {
         match &self.state {
             State::Detecting(_) => Format::Auto,
@@ -233,27 +234,27 @@ impl Decoder {
         }
     }
 
-    /// Whether the input is passed on as it is, so that no call of `decode` is needed.
-    pub fn is_transparent(&self) -> bool {
+    /// Whether the decoder passes its input on unchanged, so that no call of `decode` is needed.
+    pub fn is_pass_through(&self) -> bool {
         matches!(self.state, State::Plain) && self.held.is_empty()
     }
 
     /// Decodes `input` into `output`.
     ///
-    /// When all input is read and the output is not full, nothing more comes without more input;
-    /// otherwise call it again with the rest, which may be empty. After a fault it does nothing
-    /// but repeat the fault.
+    /// When all input is read and the output is not full, more output requires more input;
+    /// otherwise call it again with the rest of the input, which may be empty. After a fault, every
+    /// call repeats the fault.
     pub fn decode(&mut self, input: &[u8], output: &mut [u8]) -> Step {
         let mut step = Step::default();
         if let State::Detecting(detect) = &mut self.state {
             match detect.push(&mut self.held, input, &self.limits) {
-                (read, Verdict::Undecided) => {
+                (read, Detection::Undecided) => {
                     step.read = read;
                     return step;
                 }
-                (read, verdict) => {
+                (read, detection) => {
                     step.read = read;
-                    self.decide(verdict);
+                    self.decide(detection);
                 }
             }
         }
@@ -281,17 +282,17 @@ impl Decoder {
         step
     }
 
-    /// Says that the input has ended, which decides what detection left open. Call
-    /// [`decode`](Self::decode) with empty input afterwards, until it writes nothing.
-    pub fn settle(&mut self) {
+    /// Ends the input, which decides a detection that is still open. Call [`decode`](Self::decode)
+    /// with empty input afterwards, until it writes nothing.
+    pub fn finish(&mut self) {
         if let State::Detecting(detect) = &self.state {
-            let verdict = detect.settle(&self.held);
-            self.decide(verdict);
+            let detection = detect.finish(&self.held);
+            self.decide(detection);
         }
     }
 
-    /// Whether the stream may end here. No bytes at all are a whole stream if its format was to be
-    /// detected, or if it is plain. In any other format an empty stream is one of which nothing came.
+    /// Whether the stream may end here. An empty stream is whole if its format was to be detected,
+    /// or if it is plain. In any other format, an empty stream is truncated.
     pub fn at_boundary(&self) -> bool {
         let at_boundary = match &self.state {
             State::Detecting(_) | State::Plain => true,
@@ -301,11 +302,11 @@ impl Decoder {
         at_boundary && self.held.is_empty()
     }
 
-    fn decide(&mut self, verdict: Verdict) {
-        self.state = match verdict {
-            Verdict::Undecided => return,
-            Verdict::Format(format) => State::new(format),
-            Verdict::Foreign(name) => {
+    fn decide(&mut self, detection: Detection) {
+        self.state = match detection {
+            Detection::Undecided => return,
+            Detection::Format(format) => State::new(format),
+            Detection::Foreign(name) => {
                 State::Failed(Format::Auto, Box::new(Fault::Unsupported(name)))
             }
         };
@@ -330,7 +331,7 @@ impl Decoder {
             },
         };
         if let Some(fault) = &step.fault {
-            // The codec and its window go now, not when the connection does.
+            // Dropped now rather than with the connection: the codec and its window.
             self.state = State::Failed(self.format(), Box::new(fault.clone()));
         }
         step

@@ -1,6 +1,6 @@
 //! Qt's `qCompress`: blocks, one after another, each a big-endian 32-bit size and a zlib stream.
 //!
-//! The size is a hint: Qt's own `qUncompress` doesn't rely on it either. An empty block is its
+//! The size is a hint: Qt's own `qUncompress` does not rely on it either. An empty block is its
 //! size alone, four zero bytes.
 
 use super::inflate::Inflate;
@@ -10,13 +10,13 @@ use super::{Codec, Fault, Format, Limits, Step};
 pub(super) struct Qt {
     inflate: Inflate,
     state: State,
-    /// Bytes read of the whole stream.
+    /// The number of bytes read of the whole stream.
     offset: u64,
 }
 
 #[derive(Debug)]
 enum State {
-    /// In the size, of which so many bytes have come, all zero or not.
+    /// In the size, of which `len` bytes have come; `zero` if all of them are zero.
     Size {
         len: u8,
         zero: bool,

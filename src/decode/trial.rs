@@ -1,28 +1,31 @@
-//! Telling a zlib stream from other data that begins with the same two bytes, such as `x^2`.
+//! Trials, which tell a zlib stream from other data that begins with the same two bytes, such as
+//! `x^2`.
 //!
-//! The beginning is inflated. Data that this refutes is plain, and so is text that it can't refute.
+//! A trial inflates the beginning. Data that is not valid deflate is plain, and so is text that
+//! could still be valid.
 
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{Format, Limits, inflate};
 use crate::memory::Reservation;
 
-/// A trial decides after this many bytes at the latest. Text that could still be zlib is text, as
-/// compressed data that is text for so long is as good as impossible. Other data is zlib: of random
-/// bytes behind a zlib header, two streams in ten thousand get as far without being refuted.
+/// The most bytes that a trial takes to decide. Text that could still be zlib then counts as text,
+/// because compressed data that looks like text for this long is as good as impossible. Other data
+/// counts as zlib: of random bytes behind a zlib header, two streams in ten thousand get this far
+/// without being refuted.
 const LONGEST: usize = 64;
 
-/// The end of a block of nothing, which encoders flush with: its length, and the complement of that
+/// The end of an empty block, which encoders write to flush: its length, and the complement of that
 /// (RFC 1951, section 3.2.4). A sender that flushed waits for its data to be delivered.
 const FLUSH: [u8; 4] = [0, 0, 0xff, 0xff];
 
-/// A stream of which only the beginning is inflated, to see whether it is one.
+/// A trial: inflates the beginning of a stream, to see whether it is zlib.
 #[derive(Debug)]
 pub(super) struct Trial {
     state: Decompress,
-    /// What the stream is, if it is not refuted.
+    /// The format of the stream, unless it is refuted.
     format: Format,
-    /// Where its zlib stream begins.
+    /// The offset at which its zlib stream begins.
     at: usize,
     _memory: Reservation,
 }
@@ -39,7 +42,7 @@ impl Trial {
         })
     }
 
-    /// Inflates what is new of `held`, and says what it is, if that is known by then.
+    /// Inflates the new bytes of `held`, and returns the format once it is known.
     pub(super) fn push(&mut self, held: &[u8]) -> Option<Format> {
         let body = held.get(self.at..).unwrap_or_default();
         let is_ours = match self.inflate(body) {
@@ -52,8 +55,8 @@ impl Trial {
         Some(if is_ours { self.format } else { Format::Plain })
     }
 
-    /// What to make of `held`, which is not refuted, when nothing follows it.
-    pub(super) fn settle(&self, held: &[u8]) -> Format {
+    /// Decides for `held`, which is not refuted, when no more input follows.
+    pub(super) fn finish(&self, held: &[u8]) -> Format {
         match is_whole_text(held) {
             true => Format::Plain,
             false => self.format,
@@ -77,10 +80,10 @@ impl Trial {
     }
 }
 
-/// This is no zlib stream.
+/// The data is no zlib stream.
 struct Refuted;
 
-/// Whether this is the beginning of printable UTF-8; its last character may be incomplete.
+/// Whether the bytes begin printable UTF-8 text; the last character may be incomplete.
 fn begins_as_text(bytes: &[u8]) -> bool {
     match std::str::from_utf8(bytes) {
         Ok(text) => is_text(text),
@@ -96,7 +99,7 @@ fn is_whole_text(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(is_text)
 }
 
-/// Whether there are no control characters but those that text files contain.
+/// Whether the text has no control characters but those that text files contain.
 fn is_text(text: &str) -> bool {
     text.chars().all(|c| !c.is_control() || is_text_control(c))
 }

@@ -1,10 +1,10 @@
 //! Zstandard (RFC 8878): frames and skippable frames, one after another.
 //!
-//! The library decodes; this walks along the frame structure beside it, for three reasons. The
-//! window is known, checked and accounted for before any memory is taken for it. The library is
-//! given one block at a time, and gives back all of it before it gets the next: it forgets what a
-//! call has written when that call fails, and what was decoded before an error must not be lost.
-//! And an error's offset is that of its block.
+//! The library decodes, while this codec follows the frame structure beside it, for three reasons.
+//! First, it checks and reserves the window before the library takes any memory for it. Second, it
+//! gives the library one block at a time, and takes all of its output before the next block: when a
+//! call fails, the library forgets what that call has written, and bytes decoded before an error
+//! must not be lost. Third, the offset of an error is that of its block.
 
 use std::fmt;
 
@@ -17,17 +17,17 @@ use crate::memory::{Memory, Reservation};
 pub(super) struct Zstd {
     context: DCtx<'static>,
     state: State,
-    /// The library may have more to give than fitted in the output.
+    /// The library may have more output than fitted in the buffer.
     pending: bool,
-    /// Bytes read of the whole stream.
+    /// The number of bytes read of the whole stream.
     offset: u64,
-    /// The offset at which the frame, block or checksum begins that is being read.
+    /// The offset at which the current frame, block or checksum begins.
     start: u64,
-    /// What the frame has announced to decode to, less what it has.
+    /// The announced size of the frame's content, less the bytes decoded so far.
     content: Option<u64>,
     /// The frame's window, in bytes.
     window: u64,
-    /// What the frame has decoded to, in bytes.
+    /// The number of bytes that the frame has decoded to.
     decoded: u64,
     max_window: u64,
     memory: Memory,
@@ -36,17 +36,17 @@ pub(super) struct Zstd {
 
 #[derive(Clone, Copy, Debug)]
 enum State {
-    /// In a header; no byte of it has been given to the library.
+    /// In a header, of which the library has no byte yet.
     Header(Header),
-    /// So many bytes of a block are left.
+    /// In a block, of which `left` bytes are left.
     Block {
         left: usize,
         last: bool,
         checksum: bool,
     },
-    /// So many bytes of the frame's checksum are left.
+    /// In the frame's checksum, of which `left` bytes are left.
     Checksum { left: usize },
-    /// So many bytes of a skippable frame are left.
+    /// In a skippable frame, of which `left` bytes are left.
     Skip { left: u32 },
 }
 
@@ -67,10 +67,11 @@ enum HeaderKind {
 /// The longest header: magic number 4, descriptor 1, window 1, dictionary 4, content size 8.
 const HEADER: usize = 18;
 
-/// RFC 8878, section 3.1.1.2.4: no block is larger, in either form.
+/// The largest block in either form, in bytes (RFC 8878, section 3.1.1.2.4).
 const BLOCK: u64 = 128 * 1024;
 
-/// What the library takes besides the window and the blocks, in bytes: mostly entropy tables.
+/// The memory that the library takes besides the window and the blocks, in bytes: mostly entropy
+/// tables.
 const CONTEXT: u64 = 128 * 1024;
 
 impl Zstd {
@@ -97,7 +98,7 @@ impl Zstd {
         })
     }
 
-    /// What comes next, given the complete header.
+    /// The state after a complete header.
     fn enter(&mut self, header: &Header, first: Entry) -> Result<State, Fault> {
         match first {
             Entry::Skippable { size } => Ok(after_skip(size)),
@@ -139,27 +140,28 @@ impl Zstd {
         }
     }
 
-    /// Counts the memory for a block that decodes to so many bytes at most. The library asks for all
-    /// of its buffers at once, and uses them from the start on: memory that it has not written to
-    /// takes no room, so what counts is how far it has come. Otherwise a few bytes, the header of a
-    /// frame, would take a window from everybody else.
+    /// Reserves the memory for a block that decodes to at most `block` bytes. The library allocates
+    /// all of its buffers at once and fills them from the start: memory that it has not written to
+    /// takes no room, so only the part written so far counts. Otherwise the few bytes of a frame
+    /// header could take a window's memory from everybody else.
     fn reserve(&mut self, block: u64) -> Result<(), Fault> {
-        // It holds the window with two blocks behind it, and one block of input.
+        // The library's buffers hold the window, two blocks behind it, and one block of input.
         let buffer = self.window.saturating_add(2 * BLOCK);
         let used = self.decoded.saturating_add(block).min(buffer);
         let needed = used
             .saturating_add(BLOCK + CONTEXT)
             .try_into()
             .unwrap_or(usize::MAX);
-        // The library keeps its buffers from frame to frame: the largest counts.
+        // The library keeps its buffers from frame to frame, so the largest counts.
         match self.reservation.try_grow(needed) {
             true => Ok(()),
             false => Err(out_of_memory_for(self.window)),
         }
     }
 
-    /// The library finds out about content of another size than announced while it writes it,
-    /// and how much of it depends on how the input was split. Here it ends before the block.
+    /// Checks a block's size against the announced content. The library would notice a wrong size
+    /// only while it writes the block, and the bytes written before that would depend on how the
+    /// input was split. This check ends the stream before the block.
     fn check_content(&self, decoded: Option<u32>, last: bool) -> Result<(), Fault> {
         match (self.content, decoded.map(u64::from)) {
             (Some(left), Some(size)) if size > left || (last && size < left) => {
@@ -169,7 +171,7 @@ impl Zstd {
         }
     }
 
-    /// Gives the library bytes from which it makes no output.
+    /// Feeds the library bytes that produce no output.
     fn feed(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         let step = self.call(bytes, &mut []);
         match step.fault {
@@ -304,7 +306,7 @@ impl Codec for Zstd {
 }
 
 impl State {
-    /// Nothing of it has been read.
+    /// Whether no byte of the header or checksum has been read.
     fn is_start(&self) -> bool {
         matches!(
             self,
@@ -322,24 +324,24 @@ impl fmt::Debug for Zstd {
     }
 }
 
-/// What a complete header announces.
+/// The content of a complete header.
 #[derive(Clone, Copy, Debug)]
 enum Entry {
     Skippable {
         size: u32,
     },
-    /// A frame that can't be decoded without one.
+    /// A frame that needs a dictionary.
     Dictionary,
     Frame {
         window: u64,
-        /// What it decodes to, in bytes, if it says so.
+        /// The size of the content, in bytes, if the header gives it.
         content: Option<u64>,
         checksum: bool,
     },
     Block {
-        /// What follows, in bytes.
+        /// The size of the block's body, in bytes.
         size: usize,
-        /// What it decodes to, in bytes, if its header says so.
+        /// The size of the decoded block, in bytes, if the header gives it.
         decoded: Option<u32>,
         last: bool,
         checksum: bool,
@@ -454,7 +456,7 @@ fn parse_block(bytes: &[u8], checksum: bool) -> Result<Option<Entry>, &'static s
     let (size, decoded) = match (header >> 1) & 3 {
         // Raw.
         0 => (size as usize, Some(size)),
-        // Run-length: one byte, so many times.
+        // Run-length: one byte, repeated `size` times.
         1 => (1, Some(size)),
         // Compressed.
         2 => (size as usize, None),
@@ -521,5 +523,5 @@ fn out_of_memory_for(window: u64) -> Fault {
     })
 }
 
-/// The largest window that the library takes: 2 GiB.
+/// The largest window that the library accepts: 2 GiB.
 const MOST_WINDOW_LOG: u32 = 31;

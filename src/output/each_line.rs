@@ -1,4 +1,4 @@
-//! A function for each line.
+//! The output that calls a function for each line.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,10 +14,10 @@ use crate::peer::{Conn, ConnId};
 
 /// Calls a function with each line, as soon as it is finished.
 ///
-/// Lines of one connection come in order; what is left of one when its connection ends is a line
-/// like all others. A line that outgrows [`max_line`](Self::max_line) comes in pieces.
+/// Lines of one connection come in order. An unfinished line at the end of a connection counts as a
+/// line. A line that outgrows [`max_line`](Self::max_line) comes in pieces.
 ///
-/// An error that the function returns ends the [`Sink`](crate::Sink), as that of every output does.
+/// An error that the function returns ends the [`Sink`](crate::Sink), like an error of any output.
 ///
 /// ```
 /// use futures_lite::{future, io::Cursor};
@@ -42,33 +42,34 @@ use crate::peer::{Conn, ConnId};
 /// ```
 pub struct EachLine<F> {
     partials: Partials,
-    /// Connections whose last piece goes on, and so must be followed by another one.
+    /// Connections whose last piece goes on, so that another piece must follow it.
     in_pieces: HashSet<ConnId>,
-    /// Calls so far, modulo the size of the type.
+    /// The number of calls so far, modulo the size of the type.
     calls: usize,
     call: F,
 }
 
-/// What [`EachLine`] calls its function with: a line, or a piece of one that is overlong.
+/// The argument of [`EachLine`]'s function: a line, or a piece of an overlong one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Line<'a> {
-    /// Its bytes, without the newline; a CR before that is part of them.
+    /// The bytes of the line, without the newline; a CR before it is part of them.
     pub bytes: &'a [u8],
     /// Whether the line goes on in the next piece that comes from this connection. `false` for
     /// whole lines, and for the last piece of an overlong one, which may be empty.
     pub goes_on: bool,
 }
 
-/// A call takes as long as writing so many bytes, or so: a turn has at most eight thousand of them.
+/// The bytes that a call counts as, which take about as long to write: a turn has at most eight
+/// thousand calls.
 const CALL: usize = 64;
 
 impl<F> EachLine<F>
 where
     F: FnMut(&Conn, Line<'_>) -> io::Result<()>,
 {
-    /// Calls `call`, on the [`Sink`](crate::Sink)'s task or thread: what it blocks, it blocks
-    /// there.
+    /// Calls `call` on the [`Sink`](crate::Sink)'s task or thread. A call that blocks blocks that
+    /// task or thread.
     pub fn new(call: F) -> Self {
         EachLine {
             partials: Partials::new(),
@@ -85,8 +86,8 @@ where
         self
     }
 
-    /// Where unfinished lines are counted; see [`Sink::memory`]. 1 GiB of their own by default.
-    /// A line that finds no memory comes in pieces, as if it had outgrown
+    /// The memory from which unfinished lines are reserved; see [`Sink::memory`]. By default, they
+    /// have 1 GiB of their own. A line that finds no memory comes in pieces, as if it had outgrown
     /// [`max_line`](Self::max_line).
     ///
     /// [`Sink::memory`]: crate::Sink::memory
@@ -95,8 +96,8 @@ where
         self
     }
 
-    /// Keeps the beginning of a line behind what is kept of it, or gives out as pieces what can't
-    /// be kept.
+    /// Keeps the beginning of a line behind the part already kept, or passes on as pieces the bytes
+    /// that can't be kept.
     fn begin(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
         if self.keep(connection, bytes)? {
             return Ok(());
@@ -114,10 +115,12 @@ where
         Ok(())
     }
 
-    /// `false` if there is no room for these bytes; then what was kept is given out.
+    /// Keeps these bytes. Returns `false` if there is no room for them; then the part already kept
+    /// is passed on.
     fn keep(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<bool> {
         let id = connection.id();
-        // Other connections' lines stay: whose they are is known only when something comes of them.
+        // Other connections' lines stay: the function needs their `Conn`, which is known only in a
+        // call for them.
         let stays = |_, line: &[u8]| Ok(line.len());
         let kept = self.partials.keep(connection, bytes, stays)?;
         if !kept {
@@ -129,7 +132,7 @@ where
         Ok(kept)
     }
 
-    /// Ends the line of which something may be kept.
+    /// Ends a line, of which a part may be kept.
     fn finish(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
         let id = connection.id();
         if self.partials.kept(id).is_empty() && bytes.len() <= self.partials.max_line {
@@ -159,7 +162,7 @@ impl<F> fmt::Debug for EachLine<F> {
     }
 }
 
-/// Clones have unfinished lines of their own: give one to each lane.
+/// A clone has unfinished lines of its own: give one clone to each lane.
 impl<F: Clone> Clone for EachLine<F> {
     fn clone(&self) -> Self {
         EachLine {

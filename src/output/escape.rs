@@ -1,5 +1,5 @@
-//! Text from outside, made harmless: nothing in it moves a cursor, sets a colour, turns text
-//! around or begins another line.
+//! Escaping, which makes text from outside harmless: escaped text moves no cursor, sets no colour,
+//! turns no text around and begins no other line.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -21,7 +21,7 @@ pub fn escaped<T: AsRef<[u8]> + ?Sized>(text: &T) -> Escaped<'_> {
     Escaped(text.as_ref())
 }
 
-/// What [`escaped`] makes of a text.
+/// The printable text that [`escaped`] returns.
 #[derive(Clone, Copy, Debug)]
 pub struct Escaped<'a>(&'a [u8]);
 
@@ -42,13 +42,13 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Writes text of many lines, escaped as [`escaped`] does it, but with its tabs, its newlines, and
-/// each CR directly before one.
+/// Writes text of many lines, escaped like [`escaped`], but with its tabs, its newlines, and each
+/// CR directly before a newline.
 pub(super) fn write_escaped(writer: &mut impl Write, text: &[u8]) -> io::Result<()> {
     for piece in Pieces::new(text, Extent::Text) {
         match piece {
             Piece::Harmless(text) => writer.write_all(text.as_bytes())?,
-            // Not by way of `fmt`: all of a stream may be such bytes.
+            // Not through `fmt`: an entire stream may consist of such bytes.
             Piece::Bytes(bytes) => {
                 for byte in bytes {
                     writer.write_all(&[b'\\', b'x', hex(byte >> 4), hex(byte & 0xf)])?;
@@ -60,13 +60,14 @@ pub(super) fn write_escaped(writer: &mut impl Write, text: &[u8]) -> io::Result<
     Ok(())
 }
 
-/// The longest that one byte of text becomes in JSON, in bytes.
+/// The most bytes that one byte of text becomes in JSON.
 pub(super) const LONGEST_IN_JSON: usize = 6;
 
-/// Adds what stands between the quotes of a JSON string (RFC 8259, section 7).
+/// Appends text as it stands between the quotes of a JSON string (RFC 8259, section 7).
 ///
-/// Beyond what JSON asks for, everything is escaped that [`escaped`] would escape, and what is not
-/// seen at all: it is harmless on a terminal, and whoever parses it gets back the text.
+/// In addition to the characters that JSON requires, this escapes all characters that [`escaped`]
+/// would escape, and all invisible ones: the string is harmless on a terminal, and a parser still
+/// gets the original text back.
 pub(crate) fn push_json(json: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     let mut done = 0;
@@ -86,7 +87,7 @@ pub(crate) fn push_json(json: &mut Vec<u8>, text: &str) {
         if matches!(c, '"' | '\\') {
             json.extend_from_slice(bytes.get(done..at).unwrap_or_default());
             json.push(b'\\');
-            // What comes next begins with the character itself.
+            // The next part begins with the character itself.
             done = at;
         } else if c.is_control() || directs(c) || formats(c) {
             json.extend_from_slice(bytes.get(done..at).unwrap_or_default());
@@ -114,13 +115,13 @@ fn push_json_escape(json: &mut Vec<u8>, c: char) {
     }
 }
 
-/// Finds the first byte that is not a character of its own that JSON keeps as it is.
+/// Finds the first byte that is not an ASCII character that JSON leaves as it is.
 fn first_not_plain(text: &[u8]) -> Option<usize> {
     const EACH: u64 = u64::from_ne_bytes([1; 8]);
     let (words, rest) = text.as_chunks::<8>();
     for (at, word) in words.iter().enumerate() {
-        // Eight bytes at once: the highest bit of each says whether it is found. Subtraction
-        // borrows only from what is behind a byte that is, so the first one is right.
+        // Eight bytes at once: the highest bit of each says whether it is found. A subtraction
+        // borrows only from bytes behind a found one, so the first one is right.
         let word = u64::from_le_bytes(*word);
         let is = |byte: u8| {
             let zero = word ^ (EACH * u64::from(byte));
@@ -149,8 +150,8 @@ fn is_harmless(byte: u8) -> bool {
     }
 }
 
-/// The end of a text that comes in parts, while it is open what it is: a CR, which may stand
-/// before LF, or the first bytes of a character.
+/// The undecided end of a text that comes in parts: a CR, which may stand before LF, or the first
+/// bytes of a character.
 #[derive(Debug, Default)]
 pub(super) struct Held {
     /// At most three bytes between calls.
@@ -158,63 +159,63 @@ pub(super) struct Held {
 }
 
 impl Held {
-    /// Passes on what is settled now that `part` has come, in order, and holds back what is not.
-    /// What is passed on together or apart makes no difference to how it is escaped.
-    pub(super) fn settle(
+    /// Passes on, in order, all bytes that are decided now that `part` has come, and holds back the
+    /// rest. The escaped text does not depend on which bytes are passed on together.
+    pub(super) fn resolve(
         &mut self,
         mut part: &[u8],
-        mut settled: impl FnMut(&[u8]) -> io::Result<()>,
+        mut resolved: impl FnMut(&[u8]) -> io::Result<()>,
     ) -> io::Result<()> {
-        // Four bytes settle any beginning, so this is done after a few rounds.
+        // Four bytes decide any beginning, so this is done after a few rounds.
         while !self.bytes.is_empty() {
             let Some((first, rest)) = part.split_first() else {
                 return Ok(());
             };
             part = rest;
             self.bytes.push(*first);
-            let (now, later) = split_settled(&self.bytes);
-            settled(now)?;
+            let (now, later) = split_resolved(&self.bytes);
+            resolved(now)?;
             self.bytes = later.to_vec();
         }
-        let (now, later) = split_settled(part);
-        settled(now)?;
+        let (now, later) = split_resolved(part);
+        resolved(now)?;
         self.bytes.extend_from_slice(later);
         Ok(())
     }
 
-    /// What is left when nothing more comes.
+    /// Takes the held bytes when no more text follows.
     pub(super) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.bytes)
     }
 }
 
-/// How much text belongs together.
+/// The extent of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Extent {
-    /// Lines: tab, LF and CR-LF are part of it.
+    /// Several lines: tab, LF and CR-LF are part of the text.
     Text,
     /// One line.
     Line,
 }
 
-/// A part of a text, by what is to be done with it.
+/// A part of a text, by the way it is written.
 enum Piece<'a> {
     /// Written as it is.
     Harmless(&'a str),
     /// Escaped byte by byte.
     Bytes(&'a [u8]),
-    /// Escaped by its number: it has no other name.
+    /// Escaped by its code point.
     Char(char),
 }
 
-/// Takes a text apart.
+/// Splits a text into [`Piece`]s.
 struct Pieces<'a> {
     extent: Extent,
-    /// What comes first: valid.
+    /// The first part, which is valid.
     valid: &'a str,
-    /// What comes then: not valid.
+    /// The second part, which is not valid.
     invalid: &'a [u8],
-    /// What comes last: not looked at.
+    /// The last part, which has not been examined.
     rest: &'a [u8],
 }
 
@@ -228,7 +229,8 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// Finds the next character to escape in what is valid: where it begins and ends.
+    /// Finds the next character to escape in the valid part: its beginning, its end, and the
+    /// character.
     fn harmful(&self) -> Option<(usize, usize, char)> {
         let bytes = self.valid.as_bytes();
         let mut from = 0;
@@ -248,7 +250,7 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    /// Whether a valid character that begins with this byte needs a look.
+    /// Whether a valid character that begins with this byte may have to be escaped.
     fn is_suspect(&self, byte: u8) -> bool {
         match byte {
             b'\t' | b'\n' => self.extent == Extent::Line,
@@ -306,8 +308,8 @@ impl<'a> Iterator for Pieces<'a> {
     }
 }
 
-/// Whether a character sets the direction of the text around it (UAX #9, section 2), or ends a
-/// line or paragraph as far as Unicode is concerned.
+/// Whether a character sets the direction of the text around it (UAX #9, section 2), or ends a line
+/// or paragraph according to Unicode.
 fn directs(c: char) -> bool {
     matches!(
         c,
@@ -315,9 +317,9 @@ fn directs(c: char) -> bool {
     )
 }
 
-/// Whether a character shows nothing itself (of Unicode's format characters, those that don't
+/// Whether a character is invisible (those of Unicode's format characters that don't
 /// [direct](directs) text): soft hyphens, zero-width and invisible characters, byte order marks,
-/// annotations, tags. Text can differ in them and look the same.
+/// annotations, tags. Texts can differ in them and look the same.
 fn formats(c: char) -> bool {
     matches!(
         c,
@@ -327,8 +329,8 @@ fn formats(c: char) -> bool {
     )
 }
 
-/// Splits off the end that can't be judged before more comes.
-fn split_settled(text: &[u8]) -> (&[u8], &[u8]) {
+/// Splits off the end that can't be decided before more text comes.
+fn split_resolved(text: &[u8]) -> (&[u8], &[u8]) {
     let open = match text.last() {
         Some(b'\r') => 1,
         _ => incomplete(text),
@@ -337,7 +339,7 @@ fn split_settled(text: &[u8]) -> (&[u8], &[u8]) {
     text.split_at_checked(at).unwrap_or((text, &[]))
 }
 
-/// How many bytes at the end are the beginning of a character.
+/// The number of bytes at the end that begin an incomplete character.
 pub(super) fn incomplete(text: &[u8]) -> usize {
     // The longest character has four bytes.
     let end = text.get(text.len().saturating_sub(3)..).unwrap_or_default();
@@ -452,7 +454,7 @@ mod tests {
             (b"\x80\x80\x80\x80", 0),
         ];
         for (text, held) in cases {
-            assert_eq!(split_settled(text).1.len(), held, "{text:x?}");
+            assert_eq!(split_resolved(text).1.len(), held, "{text:x?}");
         }
     }
 
@@ -468,7 +470,7 @@ mod tests {
             let mut out = Vec::new();
             let mut from = 0;
             for cut in cuts {
-                held.settle(&text[from..cut], |bytes| write_escaped(&mut out, bytes)).unwrap();
+                held.resolve(&text[from..cut], |bytes| write_escaped(&mut out, bytes)).unwrap();
                 prop_assert!(held.bytes.len() <= 3);
                 from = cut;
             }
@@ -494,7 +496,7 @@ mod tests {
         String::from_utf8(out).unwrap()
     }
 
-    /// Bytes of which many are the parts of characters, or lines' ends.
+    /// Bytes with many parts of characters and ends of lines.
     fn text() -> impl Strategy<Value = Vec<u8>> {
         let part = prop_oneof![
             select(vec!["a", "\r", "\n", "\t", "\x1b", "\u{9b}", "\u{202e}"])

@@ -1,4 +1,4 @@
-//! A file for each connection.
+//! The output that writes a file for each connection.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -11,25 +11,25 @@ use super::template::{PART, Template};
 use crate::error::{End, StreamError};
 use crate::peer::{Conn, ConnId};
 
-/// Writes what each connection sends to a file of its own, which gets its name only when it is
+/// Writes the data of each connection to a file of its own, which gets its name only when it is
 /// complete.
 ///
-/// While a stream runs its file is `NAME.part`, of a name that a [template](Self::name) makes. It is
-/// made when the stream's first bytes come. Only a [clean](End::Clean) end makes it `NAME`; what ends
-/// otherwise stays `NAME.part`, and holds what came before that end. A clean stream of no bytes is an
-/// empty file; a stream of no bytes that ends otherwise leaves none. Nothing is ever overwritten:
-/// where either name is taken, `NAME-1` is tried, and so on.
+/// While a stream runs, its file is `NAME.part`, with a name made by a [template](Self::name). The
+/// file is created when the stream's first bytes come. Only a [clean](End::Clean) end renames it to
+/// `NAME`; after any other end it stays `NAME.part`, and holds the bytes before that end. A clean
+/// stream of no bytes makes an empty file; a stream of no bytes with any other end leaves none.
+/// Nothing is ever overwritten: where either name is taken, `NAME-1` is tried, and so on.
 ///
 /// A file gets its name by a hard link; then its first name is removed. On file systems without
-/// hard links, an empty file takes the name, and `NAME.part` then its place: a crash in between
-/// leaves both of them.
+/// hard links, an empty file takes the name, and `NAME.part` then replaces it: a crash in between
+/// leaves both files.
 ///
-/// Bytes are written as they come, without a buffer, to files with the permissions that the process
-/// gives by default. Clones have open files of their own: give one to each lane.
+/// Bytes are written as they come, without a buffer, to files with the default permissions of the
+/// process. A clone has open files of its own: give one clone to each lane.
 ///
-/// An error of a file ends its stream, as [`Cut::Output`](crate::Cut::Output), and no other, also
-/// where other files will have the same one: the disk may have room again, and the directory may be
-/// back, by the time the next stream comes. Errors begin with the path that they concern.
+/// An error of a file ends only its own stream, as [`Cut::Output`](crate::Cut::Output), even if
+/// other files will have the same error: by the time the next stream comes, the disk may have room
+/// again, and the directory may be back. Errors begin with the path that they concern.
 ///
 /// ```no_run
 /// use tlsink::Server;
@@ -48,36 +48,38 @@ pub struct Files {
     incoming: HashMap<ConnId, Incoming>,
 }
 
-/// What an open connection is written to.
+/// The file of an open connection.
 #[derive(Debug)]
 enum Incoming {
-    /// Nothing has come since it opened, at this time.
+    /// No data has come since the connection opened, at this time.
     Empty(SystemTime),
-    Part(Part),
+    PartFile(PartFile),
 }
 
 /// The file of a stream that is not complete.
 #[derive(Debug)]
-struct Part {
+struct PartFile {
     file: File,
-    /// What it is to be called, but for the number.
+    /// The file's later name, without the number.
     name: String,
     number: u32,
 }
 
-/// What is made and removed to see whether files can be made. It is hidden, and incomplete.
+/// The name of the file that is created and removed to check that files can be created. It is
+/// hidden, and incomplete.
 const PROBE: &str = ".tlsink";
 
-/// How often another number is tried when somebody else took the last one just before: more often
-/// than that is no accident.
+/// The number of tries for a free number when another process has just taken the last one: more
+/// than this many in a row are no accident.
 const TRIES: u32 = 100;
 
 impl Files {
-    /// Makes files in `directory`, which must exist. Whether it can is tried at once.
+    /// Writes files in `directory`, which must exist. Creates and removes a file there at once, as
+    /// a check.
     ///
     /// # Errors
     ///
-    /// When no file can be made there.
+    /// The error of the file system if no file can be created there.
     pub fn new(directory: impl Into<PathBuf>) -> io::Result<Self> {
         let files = Files {
             directory: directory.into(),
@@ -90,45 +92,44 @@ impl Files {
         Ok(files)
     }
 
-    /// What the files are called. `{time}-{peer}-{conn}` by default.
+    /// The template of the files' names. `{time}-{peer}-{conn}` by default.
     pub fn name(mut self, template: Template) -> Self {
         self.template = template;
         self
     }
 
-    /// Whether complete files are made to outlive a crash of the system: the file is synced
-    /// (fsync(2)) before it gets its name, and the directory before [`close`](Output::close)
-    /// returns. Off by default.
+    /// Whether complete files outlive a crash of the system: the file is synced (fsync(2)) before
+    /// it gets its name, and the directory before [`close`](Output::close) returns. Off by default.
     ///
-    /// A connection is told that it ended clean after that. Incomplete files are not synced.
+    /// A connection hears of its clean end only after that. Incomplete files are not synced.
     ///
     /// # Blocking
     ///
-    /// Each clean end takes as long as the disk does.
+    /// Each clean end waits for the disk.
     pub fn sync(mut self, on: bool) -> Self {
         self.sync = on;
         self
     }
 
-    /// The file that an open connection is written to: `NAME.part`, in the directory. `None` as long
-    /// as nothing has come.
+    /// The path of an open connection's file: `NAME.part`, in the directory. `None` until data has
+    /// come.
     pub fn path(&self, connection: ConnId) -> Option<PathBuf> {
         match self.incoming.get(&connection)? {
             Incoming::Empty(_) => None,
-            Incoming::Part(part) => Some(self.path_of(&part.name, part.number, PART)),
+            Incoming::PartFile(part) => Some(self.path_of(&part.name, part.number, PART)),
         }
     }
 
-    /// Makes the file of a connection that opened at this time.
-    fn make(&self, connection: &Conn, opened: SystemTime) -> io::Result<Part> {
+    /// Creates the file of a connection that opened at this time.
+    fn make(&self, connection: &Conn, opened: SystemTime) -> io::Result<PartFile> {
         let name = self.template.name(connection, opened);
         let (number, file) = self
             .create(&name)
             .map_err(|error| about(&self.path_of(&name, 0, PART), error))?;
-        Ok(Part { file, name, number })
+        Ok(PartFile { file, name, number })
     }
 
-    /// Makes `NAME.part` where `NAME` is free as well.
+    /// Creates `NAME.part` where `NAME` is free as well.
     fn create(&self, name: &str) -> io::Result<(u32, File)> {
         let is_taken = |number| {
             let mut ends = ["", PART].into_iter();
@@ -139,9 +140,9 @@ impl Files {
         })
     }
 
-    /// Gives a complete file its name, with the number that it has, if that is still free.
-    fn publish(&self, part: &Part) -> io::Result<()> {
-        let Part { file, name, number } = part;
+    /// Gives a complete file its name, with its present number if that is still free.
+    fn publish(&self, part: &PartFile) -> io::Result<()> {
+        let PartFile { file, name, number } = part;
         let part = self.path_of(name, *number, PART);
         if self.sync {
             file.sync_all().map_err(|error| about(&part, error))?;
@@ -157,7 +158,8 @@ impl Files {
             File::open(&self.directory)
                 .and_then(|directory| directory.sync_all())
                 .map_err(|error| {
-                    // The sender hears that the stream is not clean, so its file is not either.
+                    // The sender hears that the stream is not clean, so its file must not look
+                    // clean either.
                     let name = self.path_of(name, number, "");
                     let _ = rename_new(file, &name, &part, |from, to| fs::hard_link(from, to));
                     about(&self.directory, error)
@@ -196,10 +198,10 @@ impl Output for Files {
         let id = connection.id();
         if let Some(Incoming::Empty(opened)) = self.incoming.get(&id) {
             let part = self.make(connection, *opened)?;
-            self.incoming.insert(id, Incoming::Part(part));
+            self.incoming.insert(id, Incoming::PartFile(part));
         }
-        let Some(Incoming::Part(part)) = self.incoming.get(&id) else {
-            // What is thrown away here, nobody else would miss.
+        let Some(Incoming::PartFile(part)) = self.incoming.get(&id) else {
+            // An error, because nobody else would notice the loss of these bytes.
             return Err(io::Error::other("a connection that was not opened"));
         };
         let mut file = &part.file;
@@ -210,7 +212,7 @@ impl Output for Files {
     fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
         let incoming = self.incoming.remove(&connection.id());
         match incoming {
-            Some(Incoming::Part(part)) if end.is_clean() => self.publish(&part),
+            Some(Incoming::PartFile(part)) if end.is_clean() => self.publish(&part),
             Some(Incoming::Empty(opened)) if end.is_clean() => {
                 self.publish(&self.make(connection, opened)?)
             }
@@ -219,7 +221,7 @@ impl Output for Files {
     }
 }
 
-/// Takes a free number, from `first` on: the next one, unless there are gaps.
+/// Takes a free number from `first` on: the next one, unless the taken numbers have gaps.
 fn take_number<T>(
     first: u32,
     is_taken: impl Fn(u32) -> bool,
@@ -239,7 +241,7 @@ fn take_number<T>(
 }
 
 /// Finds a free number with few looks, however many are taken: with a template without tokens, each
-/// stream of a sender that goes on and on would otherwise take longer than the one before.
+/// stream of an endless series would otherwise take longer than the one before.
 fn free_number(first: u32, is_taken: impl Fn(u32) -> bool) -> Option<u32> {
     if !is_taken(first) {
         return Some(first);
@@ -264,7 +266,7 @@ fn free_number(first: u32, is_taken: impl Fn(u32) -> bool) -> Option<u32> {
     Some(free)
 }
 
-/// Gives a file another name, unless that is taken.
+/// Gives a file another name, unless that name is taken.
 fn rename_new(
     file: &File,
     from: &Path,
@@ -276,24 +278,24 @@ fn rename_new(
     }
     match link(from, to) {
         Ok(()) => match fs::remove_file(from) {
-            // Somebody else has removed it, and it has its new name.
+            // Another process has removed the first name, and the file has its new one.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             removed => removed.inspect_err(|_| {
-                // It must not be taken for a complete one.
+                // The file must not be taken for a complete one.
                 let _ = fs::remove_file(to);
             }),
         },
-        // What Linux says of vfat is EPERM; others say ENOTSUP or ENOSYS.
+        // Linux returns EPERM for vfat; other systems return ENOTSUP or ENOSYS.
         Err(error)
             if matches!(
                 error.kind(),
                 ErrorKind::PermissionDenied | ErrorKind::Unsupported
             ) =>
         {
-            // A rename replaces what has the name: an empty file that is ours, and nothing else.
+            // A rename replaces the file with that name: our own empty file, and nothing else.
             File::create_new(to)?;
             fs::rename(from, to).inspect_err(|_| {
-                // It must not be taken for a stream of no bytes.
+                // The file must not be taken for a stream of no bytes.
                 let _ = fs::remove_file(to);
             })
         }
@@ -301,13 +303,13 @@ fn rename_new(
     }
 }
 
-/// Whether a name is taken, if only by a link that leads nowhere.
+/// Whether a name is taken, if only by a dangling link.
 fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
-/// Whether a name is still that of an open file. Where files can't be told apart, it is if it is
-/// there.
+/// Whether a name still belongs to an open file. Where files can't be told apart, any file of that
+/// name counts.
 fn is_name_of(path: &Path, file: &File) -> io::Result<bool> {
     let there = fs::symlink_metadata(path)?;
     #[cfg(unix)]
@@ -370,7 +372,7 @@ mod tests {
                 number => Ok(number),
             }
         };
-        // Nothing is there when it is looked for, and all of it a moment later.
+        // No number is taken at first sight, and all of them are a moment later.
         let seen = |number| number < takes.get();
         assert_eq!(take_number(0, seen, take).unwrap(), (5, 5));
 
@@ -401,7 +403,7 @@ mod tests {
             assert_eq!(fs::read(&part).unwrap(), b"newer");
             assert_eq!(fs::read(&name).unwrap(), b"new");
 
-            // What is gone leaves no empty file that looks complete.
+            // A missing file leaves no empty file that looks complete.
             fs::remove_file(&part).unwrap();
             fs::remove_file(&name).unwrap();
             let error = rename_new(&file, &part, &name, unsupported).unwrap_err();

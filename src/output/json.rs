@@ -1,4 +1,4 @@
-//! An object for each line.
+//! The output that prints a JSON object for each line.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -12,7 +12,7 @@ use parking_lot::MutexGuard;
 
 use super::escape::{LONGEST_IN_JSON, incomplete, push_json};
 use super::partial::{MAX_WRITTEN, Partials, split_lines};
-use super::shared::{BUFFER, Inner, Shared};
+use super::shared::{BUFFER, Inner, SharedWriter};
 use super::time::{LEN, timestamp};
 use super::{Output, Portion};
 use crate::error::End;
@@ -29,7 +29,7 @@ use crate::report::Report;
 /// {"type":"close","conn":1,"time":"2026-11-23T19:32:01.130377Z","peer":"192.0.2.7:40312","received":26,"delivered":6,"format":"gzip","end":"clean"}
 /// ```
 ///
-/// The fields, in the order in which they come:
+/// The fields, in the order in which they appear:
 ///
 /// | field | in | meaning |
 /// |---|---|---|
@@ -48,29 +48,29 @@ use crate::report::Report;
 /// | `undecoded` | close | bytes of those received that were dropped when the server was cut; absent if there were none |
 /// | `error` | close | what else is known of the end; absent if it is `clean` |
 ///
-/// Each `open` has its `close`, also where nothing was sent, as by
-/// [health checks](crate::Report::is_health_check).
+/// Each `open` has its `close`, even if nothing was sent, as by [health
+/// checks](crate::Report::is_health_check).
 ///
-/// A line is written as soon as it is finished; what is left of one when its connection ends is an
-/// object like all others. A line that outgrows [`max_line`](Self::max_line) comes in pieces, all
-/// of them `partial` but the last: their bytes, joined, are the line. They are cut between
-/// characters, and each is `text` or `base64` by itself.
+/// A line is written as soon as it is finished. An unfinished line at the end of its connection
+/// becomes an object like all others. A line that outgrows [`max_line`](Self::max_line) comes in
+/// pieces, all of them `partial` but the last: their bytes, joined, are the line. They are cut
+/// between characters, and each is `text` or `base64` by itself.
 ///
-/// In strings, whatever a terminal could obey is escaped, and so is what turns text around or is
-/// not seen at all.
+/// In strings, all characters that a terminal could obey are escaped, and so are those that turn
+/// text around or are invisible.
 ///
-/// A sink never sees a connection that was turned away. To have an object for it too, pass its
-/// [`Report`] to [`refused`](Self::refused).
+/// A sink never sees a refused connection. To print an object for it too, pass its [`Report`] to
+/// [`refused`](Self::refused).
 ///
-/// Clones share the writer, and have unfinished lines of their own: give one to each lane.
+/// Clones share the writer, but each has unfinished lines of its own: give one clone to each lane.
 #[derive(Debug)]
 pub struct Json<W: Write> {
     partials: Partials,
-    printer: Printer<W>,
+    printer: ObjectPrinter<W>,
 }
 
-/// The longest character in UTF-8, in bytes. No piece of a line is shorter, so that it can be cut
-/// between characters.
+/// The length of the longest character in UTF-8, in bytes. No piece of a line is shorter, so that a
+/// line can be cut between characters.
 const CHARACTER: usize = 4;
 
 impl<W: Write> Json<W> {
@@ -78,8 +78,8 @@ impl<W: Write> Json<W> {
     pub fn new(writer: W) -> Self {
         Json {
             partials: Partials::new(),
-            printer: Printer {
-                shared: Shared::new(writer),
+            printer: ObjectPrinter {
+                shared: SharedWriter::new(writer),
                 heads: HashMap::new(),
                 page: Vec::with_capacity(PAGE),
                 now: timestamp(SystemTime::now()),
@@ -95,9 +95,9 @@ impl<W: Write> Json<W> {
         self
     }
 
-    /// Where unfinished lines are counted; see [`Sink::memory`]. 1 GiB of their own by default.
-    /// When it is used up, the longest of them is written out as if it had outgrown
-    /// [`max_line`](Self::max_line).
+    /// The memory from which unfinished lines are reserved; see [`Sink::memory`]. By default, they
+    /// have 1 GiB of their own. When the memory is used up, the longest line is written out as if
+    /// it had outgrown [`max_line`](Self::max_line).
     ///
     /// [`Sink::memory`]: crate::Sink::memory
     pub fn memory(mut self, memory: Memory) -> Self {
@@ -105,26 +105,27 @@ impl<W: Write> Json<W> {
         self
     }
 
-    /// Writes an object for a connection that was [turned away](Report::is_refused), and flushes.
+    /// Writes an object for a connection that was [refused](Report::is_refused), and flushes.
     ///
     /// ```text
     /// {"type":"refused","time":"2026-11-23T19:32:01.123456Z","peer":"192.0.2.7:40312","claimed":"boiler","reason":"the certificate is revoked"}
     /// ```
     ///
-    /// `reason` is what is [known](End::reason) of it. `claimed` is the first name in the sender's
-    /// certificate, which nobody verified, if that certificate is the reason; else it is absent.
+    /// `reason` is the [reason](End::reason) of the end. `claimed` is the first name in the
+    /// sender's certificate, which nobody verified, if that certificate is the reason; else it is
+    /// absent.
     ///
-    /// Peers decide how often this happens. [`refused_more`](Self::refused_more) counts those that
-    /// are one too many for an object each.
+    /// Peers decide how often this happens. If there are too many refusals for an object each,
+    /// count the rest with [`refused_more`](Self::refused_more).
     ///
     /// # Errors
     ///
-    /// What the writer says.
+    /// The error of the writer.
     ///
     /// # Blocking
     ///
-    /// While the writer does, or a clone that is writing. Call it on a thread that may wait for
-    /// the output, such as a sink's.
+    /// Blocks while the writer blocks, or while a clone is writing. Call it on a thread that may
+    /// wait for the output, such as a sink's.
     pub fn refused(&self, report: &Report) -> io::Result<()> {
         let mut object = begin_refused();
         push_field(&mut object, "peer", &report.peer.to_string());
@@ -142,8 +143,7 @@ impl<W: Write> Json<W> {
         self.printer.shared.flush()
     }
 
-    /// Writes an object for further connections that were turned away for the same reason, and
-    /// flushes.
+    /// Writes an object for further connections that were refused for the same reason, and flushes.
     ///
     /// ```text
     /// {"type":"refused","time":"2026-11-23T19:32:02.123456Z","reason":"no certificate","more":30}
@@ -151,11 +151,11 @@ impl<W: Write> Json<W> {
     ///
     /// # Errors
     ///
-    /// What the writer says.
+    /// The error of the writer.
     ///
     /// # Blocking
     ///
-    /// As [`refused`](Self::refused).
+    /// The same as for [`refused`](Self::refused).
     pub fn refused_more(&self, reason: &str, more: u64) -> io::Result<()> {
         let mut object = begin_refused();
         push_field(&mut object, "reason", reason);
@@ -164,8 +164,7 @@ impl<W: Write> Json<W> {
         self.printer.shared.flush()
     }
 
-    /// Writes the first of these lines, which has begun earlier or is overlong, and returns the
-    /// others.
+    /// Writes the first of these lines, which began earlier or is overlong, and returns the others.
     fn line<'a>(&mut self, connection: &Conn, lines: &'a [u8]) -> io::Result<&'a [u8]> {
         let Some(newline) = memchr(b'\n', lines) else {
             return Ok(lines);
@@ -176,7 +175,7 @@ impl<W: Write> Json<W> {
         Ok(lines.get(newline.saturating_add(1)..).unwrap_or_default())
     }
 
-    /// Ends a line with what is kept of it, or with `last` if that could not be kept.
+    /// Ends a line with its kept part, or with `last` if that could not be kept.
     fn finish(&mut self, id: ConnId, last: &[u8]) -> io::Result<()> {
         let kept = self.partials.take(id);
         let line = if last.is_empty() { &kept } else { last };
@@ -193,9 +192,9 @@ impl<W: Write> Json<W> {
         self.printer.write_piece(id, left)
     }
 
-    /// Keeps these bytes behind what is kept of this connection's line, and writes it piece by
-    /// piece as it outgrows the limit. Bytes that there is no memory for are written too, but for
-    /// the last piece, which is returned, and then nothing is kept.
+    /// Keeps these bytes behind the kept part of this connection's line, and writes the line piece
+    /// by piece as it outgrows the limit. Bytes that find no memory are written too, except the
+    /// last piece, which is returned, and then nothing is kept.
     fn keep<'a>(&mut self, connection: &Conn, mut bytes: &'a [u8]) -> io::Result<&'a [u8]> {
         let id = connection.id();
         let Json { partials, printer } = self;
@@ -217,7 +216,7 @@ impl<W: Write> Json<W> {
         let kept = partials.take(id);
         let (whole, open) = split_characters(&kept);
         printer.write_piece(id, whole)?;
-        // The character that is cut here: too small to be counted.
+        // The character that is cut here, too small to be counted.
         let mut cut = open.to_vec();
         while incomplete(&cut) > 0
             && let Some((first @ 0x80..0xc0, rest)) = bytes.split_first()
@@ -241,7 +240,7 @@ impl<W: Write> Clone for Json<W> {
     fn clone(&self) -> Self {
         Json {
             partials: self.partials.another(),
-            printer: Printer {
+            printer: ObjectPrinter {
                 shared: self.printer.shared.clone(),
                 heads: HashMap::new(),
                 page: Vec::with_capacity(PAGE),
@@ -270,7 +269,7 @@ impl<W: Write> Output for Json<W> {
         if goes_on || !self.partials.kept(id).is_empty() {
             lines = self.line(connection, lines)?;
         }
-        // Looked at all together: nearly always, all of it is text.
+        // Checked as a whole: nearly always, all of it is text.
         let mut text = str::from_utf8(lines).ok();
         while !lines.is_empty() && self.printer.written < MAX_WRITTEN {
             let longest = self.partials.max_line;
@@ -338,33 +337,33 @@ impl<W: Write> Output for Json<W> {
 
 /// Prints objects.
 #[derive(Debug)]
-struct Printer<W: Write> {
-    shared: Shared<W, ()>,
-    /// One for each open connection. Hardly more than what is known of it anyway, so it is counted
-    /// nowhere.
+struct ObjectPrinter<W: Write> {
+    shared: SharedWriter<W, ()>,
+    /// One for each open connection. Hardly larger than the connection's other state, so it is not
+    /// counted.
     heads: HashMap<ConnId, Head>,
-    /// Objects that are still to be handed on; none between calls of the output.
+    /// Objects that are not handed on yet; empty between calls of the output.
     page: Vec<u8>,
-    /// The time of what is being printed.
+    /// The time for the objects being printed.
     now: [u8; LEN],
-    /// How many bytes were handed on in this turn.
+    /// The number of bytes handed on in this turn.
     written: usize,
 }
 
-/// How a connection's data objects begin.
+/// The beginning of a connection's data objects.
 #[derive(Debug)]
 struct Head {
-    /// Up to the text itself.
+    /// All bytes up to the text.
     bytes: Vec<u8>,
-    /// Where the time stands in it.
+    /// The offset of the time in them.
     time: usize,
-    /// Whether the last of them was partial.
+    /// Whether the last object was partial.
     goes_on: bool,
 }
 
-impl<W: Write> Printer<W> {
-    /// Writes whole lines up to the first that is overlong, or until a turn's worth is written, and
-    /// returns the others. `text` are the same lines, if they are text.
+impl<W: Write> ObjectPrinter<W> {
+    /// Writes whole lines up to the first overlong one, or until a turn's worth is written, and
+    /// returns the others. `text` is the same lines, if they are text.
     fn write_lines<'a>(
         &mut self,
         id: ConnId,
@@ -372,7 +371,7 @@ impl<W: Write> Printer<W> {
         text: Option<&str>,
         longest: usize,
     ) -> io::Result<&'a [u8]> {
-        let Some((head, mut pen)) = self.pen(id) else {
+        let Some((head, mut objects)) = self.page_writer(id) else {
             return Ok(lines);
         };
         let mut from = 0;
@@ -385,25 +384,25 @@ impl<W: Write> Printer<W> {
                 Some(text) => text.get(from..newline),
                 None => str::from_utf8(line).ok(),
             };
-            pen.write_object(head, line, text, false)?;
+            objects.write_object(head, line, text, false)?;
             from = newline.saturating_add(1);
-            if *pen.written >= MAX_WRITTEN {
+            if *objects.written >= MAX_WRITTEN {
                 break;
             }
         }
         Ok(lines.get(from..).unwrap_or_default())
     }
 
-    /// Writes a line, or a piece of one that goes on.
+    /// Writes a line, or a piece of a line that goes on.
     fn write_line(&mut self, id: ConnId, line: &[u8], goes_on: bool) -> io::Result<()> {
-        let Some((head, mut pen)) = self.pen(id) else {
+        let Some((head, mut objects)) = self.page_writer(id) else {
             return Ok(());
         };
         head.goes_on = goes_on;
-        pen.write_object(head, line, str::from_utf8(line).ok(), goes_on)
+        objects.write_object(head, line, str::from_utf8(line).ok(), goes_on)
     }
 
-    /// Writes a piece of a line, unless there is nothing in it.
+    /// Writes a piece of a line, unless the piece is empty.
     fn write_piece(&mut self, id: ConnId, piece: &[u8]) -> io::Result<()> {
         match piece {
             [] => Ok(()),
@@ -425,7 +424,7 @@ impl<W: Write> Printer<W> {
         self.shared.lock().writer.write_all(&object)
     }
 
-    /// What is known of a connection. There is some from its first data to its end.
+    /// The head of a connection's objects, which exists from its first data to its end.
     fn head(&mut self, connection: &Conn) -> &mut Head {
         self.heads
             .entry(connection.id())
@@ -433,22 +432,22 @@ impl<W: Write> Printer<W> {
     }
 
     /// Gets ready to write for a connection.
-    fn pen(&mut self, id: ConnId) -> Option<(&mut Head, Pen<'_, W>)> {
+    fn page_writer(&mut self, id: ConnId) -> Option<(&mut Head, PageWriter<'_, W>)> {
         let head = self.heads.get_mut(&id)?;
         let time = head.time..head.time.saturating_add(LEN);
         if let Some(time) = head.bytes.get_mut(time) {
             time.copy_from_slice(&self.now);
         }
-        let pen = Pen {
+        let objects = PageWriter {
             shared: &self.shared,
             page: &mut self.page,
             written: &mut self.written,
             lock: None,
         };
-        Some((head, pen))
+        Some((head, objects))
     }
 
-    /// Hands on what has been written.
+    /// Hands on the page.
     fn finish(&mut self) -> io::Result<()> {
         if !self.page.is_empty() {
             self.shared.lock().writer.write_all(&self.page)?;
@@ -471,7 +470,7 @@ impl Head {
     }
 }
 
-/// Begins an object with what all of them have. Also returns where the time stands.
+/// Begins an object with the fields that all objects share. Also returns the offset of the time.
 fn begin_object(kind: &str, connection: &Conn) -> (Vec<u8>, usize) {
     let begin = format!(r#"{{"type":"{kind}","conn":{},"time":""#, connection.id());
     let mut object = begin.into_bytes();
@@ -485,7 +484,7 @@ fn begin_object(kind: &str, connection: &Conn) -> (Vec<u8>, usize) {
     (object, time)
 }
 
-/// Begins an object for what no sink has seen.
+/// Begins an object for a connection that no sink has seen.
 fn begin_refused() -> Vec<u8> {
     let mut object = br#"{"type":"refused","time":""#.to_vec();
     object.extend_from_slice(&timestamp(SystemTime::now()));
@@ -506,18 +505,19 @@ fn split_characters(text: &[u8]) -> (&[u8], &[u8]) {
     text.split_at_checked(whole).unwrap_or((text, &[]))
 }
 
-/// Writes objects, on a page of its lane's own, so that lanes do it side by side; what is on the
-/// page is handed on in one go.
-struct Pen<'a, W: Write> {
-    shared: &'a Shared<W, ()>,
+/// Writes objects on a page of its own lane, so that lanes work in parallel; the page is handed on
+/// as a whole.
+struct PageWriter<'a, W: Write> {
+    shared: &'a SharedWriter<W, ()>,
     page: &'a mut Vec<u8>,
     written: &'a mut usize,
-    /// Held from where an object outgrows the page to the object's end: nothing comes in between.
+    /// Held from the moment an object outgrows the page to the object's end: nothing comes in
+    /// between.
     lock: Option<MutexGuard<'a, Inner<W, ()>>>,
 }
 
-/// The size of a page, in bytes. It is handed on when half of it is used, at the end of an object;
-/// the other half is for that object, and few are longer.
+/// The size of a page, in bytes. A page is handed on at the end of an object when half of it is
+/// used; the other half is for that object, and few objects are longer.
 const PAGE: usize = 2 * BUFFER;
 
 /// The most text that is put on the page at a time, in bytes. All of it fits on an empty page, even
@@ -527,7 +527,7 @@ const PART: usize = PAGE / LONGEST_IN_JSON;
 const TEXT: &[u8] = br#","text":""#;
 const BASE64: &[u8] = br#","base64":""#;
 
-impl<W: Write> Pen<'_, W> {
+impl<W: Write> PageWriter<'_, W> {
     fn write_object(
         &mut self,
         head: &Head,
@@ -583,7 +583,7 @@ impl<W: Write> Pen<'_, W> {
         Ok(())
     }
 
-    /// Hands on what is on the page, under the lock, which is then held.
+    /// Hands on the page under the lock, and keeps the lock.
     fn hand_on(&mut self) -> io::Result<&mut Inner<W, ()>> {
         let inner = self.lock.get_or_insert_with(|| self.shared.lock());
         inner.writer.write_all(self.page)?;
@@ -593,7 +593,7 @@ impl<W: Write> Pen<'_, W> {
     }
 }
 
-impl<W: Write> Write for Pen<'_, W> {
+impl<W: Write> Write for PageWriter<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.put(bytes)?;
         Ok(bytes.len())

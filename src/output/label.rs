@@ -1,16 +1,16 @@
-//! What a sender is called in front of what it sent.
+//! Labels: the names of senders in front of their lines.
 
 use super::escape::escaped;
 use crate::peer::Peer;
 
-/// The most that a label shows of a name or an address, in bytes: what comes before each line
-/// should not be longer than the lines.
+/// The most that a label shows of a name or an address, in bytes: a label should not be longer than
+/// the lines behind it.
 const LABEL: usize = 256;
 
-/// A peer as one word: `NAME@ADDRESS` with the first of its verified [names](Peer::names),
+/// Shows a peer as one word: `NAME@ADDRESS` with the first of its verified [names](Peer::names),
 /// `ADDRESS` without one.
 ///
-/// What either holds is [escaped], spaces too; of a longer one, the first 256 bytes are shown.
+/// Name and address are [escaped], including spaces; only their first 256 bytes are shown.
 pub fn label(peer: &Peer) -> String {
     let address = word(&peer.to_string());
     match peer.names().first() {

@@ -1,4 +1,4 @@
-//! Whole lines.
+//! The output that prints whole lines.
 
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
@@ -8,49 +8,49 @@ use memchr::memchr_iter;
 use super::escape::{Held, write_escaped};
 use super::label::label;
 use super::partial::{Partials, split_lines, turn_of};
-use super::shared::{Inner, Shared};
+use super::shared::{Inner, SharedWriter};
 use super::{Output, Portion};
 use crate::error::End;
 use crate::memory::Memory;
 use crate::peer::{Conn, ConnId};
 
-/// Writes each line as soon as it is finished; lines of different connections are never spliced.
+/// Writes each line as soon as it is finished. Lines of different connections are never mixed.
 ///
-/// An unfinished line stays with its connection until it is finished, the connection ends, or it
-/// outgrows [`max_line`](Self::max_line) and is written in pieces. With one connection the output
-/// is, byte for byte, what it sent; a newline is added only where another connection's bytes would
-/// otherwise follow on the same line. [`labels`](Self::labels) and [`escape`](Self::escape) add to
-/// that what they say.
+/// An unfinished line is kept until it is finished, its connection ends, or it outgrows
+/// [`max_line`](Self::max_line) and is written in pieces. With one connection, the output is byte
+/// for byte the data that was sent; a newline is added only where another connection's bytes would
+/// otherwise follow on the same line. [`labels`](Self::labels) and [`escape`](Self::escape) change
+/// that as they say.
 ///
-/// Clones share the writer, and have unfinished lines of their own: give one to each lane.
+/// Clones share the writer, but each has unfinished lines of its own: give one clone to each lane.
 #[derive(Debug)]
 pub struct Lines<W: Write> {
     partials: Partials,
-    printer: Printer<W>,
+    printer: LinePrinter<W>,
 }
 
 /// Prints lines, and pieces of them.
 #[derive(Debug)]
-struct Printer<W: Write> {
-    shared: Shared<W, Tail>,
-    /// Empty if lines are printed as they are.
+struct LinePrinter<W: Write> {
+    shared: SharedWriter<W, Tail>,
+    /// Empty if lines are printed unchanged.
     shown: HashMap<ConnId, Shown>,
     labels: bool,
     escape: bool,
-    /// How many bytes were written in this turn.
+    /// The number of bytes written in this turn.
     written: usize,
 }
 
 /// The connection whose unfinished line is the last thing in the output.
 type Tail = Option<ConnId>;
 
-/// How an open connection's lines are shown, where they are not printed as they are. Too small to
-/// be counted.
+/// The label and the held bytes of an open connection, unless its lines are printed as they are.
+/// Too small to be counted.
 #[derive(Debug)]
 struct Shown {
-    /// What each line begins with; empty without labels.
+    /// The beginning of each line; empty without labels.
     label: String,
-    /// What comes before the partial line, and can't be escaped yet; empty without escaping.
+    /// Bytes before the partial line that can't be escaped yet; empty without escaping.
     held: Held,
 }
 
@@ -59,8 +59,8 @@ impl<W: Write> Lines<W> {
     pub fn new(writer: W) -> Self {
         Lines {
             partials: Partials::new(),
-            printer: Printer {
-                shared: Shared::new(writer),
+            printer: LinePrinter {
+                shared: SharedWriter::new(writer),
                 shown: HashMap::new(),
                 labels: false,
                 escape: false,
@@ -72,19 +72,18 @@ impl<W: Write> Lines<W> {
     /// Whether each line begins with its sender: `NAME@ADDRESS ` with the first of its verified
     /// [names](Conn::names), `ADDRESS ` without one. Off by default.
     ///
-    /// Either is one word, [escaped](super::escaped), whatever is in it; of a longer one, the
-    /// first 256 bytes are shown. When an overlong line is written in pieces and another sender
+    /// The label is one word: name and address are [escaped](super::escaped), and only their first
+    /// 256 bytes are shown. When an overlong line is written in pieces and another sender's bytes
     /// came between, the next piece begins a line of the output, and has the label again.
     pub fn labels(mut self, on: bool) -> Self {
         self.printer.labels = on;
         self
     }
 
-    /// Whether lines are made harmless, as they should be where they go to a terminal:
-    /// [escaped](super::escaped), but for tabs, newlines, and a CR directly before a newline. Off
-    /// by default.
+    /// Whether lines are escaped, as they should be for a terminal: [escaped](super::escaped), but
+    /// for tabs, newlines, and a CR directly before a newline. Off by default.
     ///
-    /// How a line is escaped does not depend on the pieces that it comes or is written in.
+    /// The escaped line does not depend on the pieces in which it arrives or is written.
     pub fn escape(mut self, on: bool) -> Self {
         self.printer.escape = on;
         self
@@ -96,9 +95,9 @@ impl<W: Write> Lines<W> {
         self
     }
 
-    /// Where unfinished lines are counted; see [`Sink::memory`]. 1 GiB of their own by default.
-    /// When it is used up, the longest of them is written out as if it had outgrown
-    /// [`max_line`](Self::max_line).
+    /// The memory from which unfinished lines are reserved; see [`Sink::memory`]. By default, they
+    /// have 1 GiB of their own. When the memory is used up, the longest line is written out as if
+    /// it had outgrown [`max_line`](Self::max_line).
     ///
     /// [`Sink::memory`]: crate::Sink::memory
     pub fn memory(mut self, memory: Memory) -> Self {
@@ -107,7 +106,7 @@ impl<W: Write> Lines<W> {
     }
 }
 
-impl<W: Write> Printer<W> {
+impl<W: Write> LinePrinter<W> {
     fn shown(&mut self, connection: &Conn) -> &mut Shown {
         let labels = self.labels;
         self.shown
@@ -115,15 +114,15 @@ impl<W: Write> Printer<W> {
             .or_insert_with(|| Shown::new(connection, labels))
     }
 
-    /// Writes what was kept of this connection's line, and `bytes` behind it. Unless they are its
-    /// last, an end that can't be escaped yet is held back.
+    /// Writes the kept part of this connection's line, and `bytes` behind it. Unless these bytes
+    /// are the connection's last, an end that can't be escaped yet is held back.
     fn write(&mut self, id: ConnId, kept: &[u8], bytes: &[u8], last: bool) -> io::Result<()> {
         let (label, held) = match self.shown.get_mut(&id) {
             Some(shown) => (shown.label.as_str(), Some(&mut shown.held)),
             None => ("", None),
         };
         let Inner { writer, state } = &mut *self.shared.lock();
-        let mut pen = Pen {
+        let mut output = ConnectionWriter {
             writer,
             tail: state,
             id,
@@ -132,13 +131,13 @@ impl<W: Write> Printer<W> {
             written: &mut self.written,
         };
         let Some(held) = held.filter(|_| self.escape) else {
-            pen.write(kept)?;
-            return pen.write(bytes);
+            output.write(kept)?;
+            return output.write(bytes);
         };
-        held.settle(kept, |settled| pen.write(settled))?;
-        held.settle(bytes, |settled| pen.write(settled))?;
+        held.resolve(kept, |resolved| output.write(resolved))?;
+        held.resolve(bytes, |resolved| output.write(resolved))?;
         if last {
-            pen.write(&held.take())?;
+            output.write(&held.take())?;
         }
         Ok(())
     }
@@ -148,7 +147,7 @@ impl<W: Write> Clone for Lines<W> {
     fn clone(&self) -> Self {
         Lines {
             partials: self.partials.another(),
-            printer: Printer {
+            printer: LinePrinter {
                 shared: self.printer.shared.clone(),
                 shown: HashMap::new(),
                 labels: self.printer.labels,
@@ -220,7 +219,7 @@ impl Shown {
 }
 
 /// Writes for one connection.
-struct Pen<'a, W: Write> {
+struct ConnectionWriter<'a, W: Write> {
     writer: &'a mut BufWriter<W>,
     tail: &'a mut Tail,
     id: ConnId,
@@ -229,9 +228,9 @@ struct Pen<'a, W: Write> {
     written: &'a mut usize,
 }
 
-impl<W: Write> Pen<'_, W> {
-    /// Writes any number of lines, and the beginning of one; the first may go on where this
-    /// connection's last one stopped.
+impl<W: Write> ConnectionWriter<'_, W> {
+    /// Writes any number of lines, and the beginning of one; the first may continue the
+    /// connection's last line.
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.is_empty() {
             return Ok(());

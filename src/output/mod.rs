@@ -1,4 +1,4 @@
-//! Where decoded bytes go: the [`Output`] trait, and printers that implement it.
+//! Outputs for decoded bytes: the [`Output`] trait, and printers that implement it.
 
 use std::io;
 
@@ -28,45 +28,46 @@ pub use raw::Raw;
 pub use template::Template;
 pub use time::Timestamp;
 
-/// Takes what a [`Sink`](crate::Sink) delivers.
+/// Receives decoded bytes from a [`Sink`](crate::Sink).
 ///
-/// For each connection, `open` is called once, then `data` any number of times, then `close` once,
-/// all of them from the sink's own task or thread. Calls for different connections alternate.
-/// `flush` is called whenever there is nothing more to decode, and soon after each `close`. After an
-/// error nothing is called any more; nor is `close` when the sink is dropped.
+/// For each connection, the sink calls `open` once, then `data` any number of times, then `close`
+/// once, all of them from its own task or thread. Calls for different connections alternate. The
+/// sink calls `flush` whenever there is nothing more to decode, and soon after each `close`. After
+/// an error it calls nothing any more, not even `close` when the sink is dropped.
 ///
-/// A [`StreamError`](crate::StreamError) is the exception: it ends one stream, with which the output
-/// can't go on, and the sink goes on with the others. After `open` or `data` have returned it, only
-/// `close` is called for that connection, with [`Cut::Output`](crate::Cut::Output). A stream whose
-/// `close` returns it is not clean, whatever its end was.
+/// A [`StreamError`](crate::StreamError) is the exception: it ends the one stream for which the
+/// output can't go on, and the sink goes on with the others. After `open` or `data` have returned
+/// it, the sink calls only `close` for that connection, with [`Cut::Output`](crate::Cut::Output). A
+/// stream whose `close` returns it is not clean, whatever its end was.
 ///
-/// When a call returns, what it was given is dealt with, and credits go back to the connection: an
-/// output that queues what it is given without a bound has no back-pressure. An end is told to its
-/// connection after the `flush` that follows `close`.
+/// When a call returns, the bytes that it was given are dealt with, and credits go back to the
+/// connection: an output that queues bytes without a bound has no back-pressure. A connection hears
+/// how it ended after the `flush` that follows `close`.
 ///
-/// Only [`data`](Self::data) must be written. These calls are synchronous: what they block, they
-/// block the sink's task. [`EachLine`] makes an output of a function.
+/// Only [`data`](Self::data) is required. All calls are synchronous: a call that blocks blocks the
+/// sink's task. [`EachLine`] makes an output of a function.
 pub trait Output {
-    /// Takes the next decoded bytes of a connection; never empty, and at most
-    /// [`TURN`](crate::limits::TURN) of them.
+    /// Takes the next decoded bytes of a connection: at least one, at most
+    /// [`MAX_TURN_OUTPUT`](crate::limits::MAX_TURN_OUTPUT).
     ///
     /// # Errors
     ///
-    /// What the output's medium says. It ends the sink, but a [`StreamError`](crate::StreamError)
-    /// ends this stream only.
+    /// The error of the output's medium. It ends the sink, unless it is a
+    /// [`StreamError`](crate::StreamError), which ends only this stream.
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()>;
 
     /// Takes the first of these bytes, at least one. The sink gives the others again in the
-    /// connection's next turn. Sinks call this; by default it takes all of them, by
+    /// connection's next turn. Sinks call this method; by default, it takes all bytes, by
     /// [`data`](Self::data).
     ///
     /// An output that may write much more than it is given, such as a label for each line, stops
-    /// when it has written some [`TURN`](crate::limits::TURN) bytes, and says how many it wrote:
-    /// without that, a few bytes that decode to nothing but newlines would make everybody else wait.
+    /// when it has written about [`MAX_TURN_OUTPUT`](crate::limits::MAX_TURN_OUTPUT) bytes, and
+    /// returns the number of bytes that it wrote: otherwise, a few bytes that decode to nothing but
+    /// newlines would make all other connections wait.
     ///
     /// # Errors
     ///
-    /// As [`data`](Self::data).
+    /// The same as for [`data`](Self::data).
     fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
         self.data(connection, bytes)?;
         Ok(Portion {
@@ -79,27 +80,27 @@ pub trait Output {
     ///
     /// # Errors
     ///
-    /// As [`data`](Self::data).
+    /// The same as for [`data`](Self::data).
     fn open(&mut self, connection: &Conn) -> io::Result<()> {
         let _ = connection;
         Ok(())
     }
 
-    /// A connection is through. Only with [`End::Clean`] is what it sent known to be complete.
+    /// A connection has ended. Its data is complete only if `end` is [`End::Clean`].
     ///
     /// # Errors
     ///
-    /// As [`data`](Self::data).
+    /// The same as for [`data`](Self::data).
     fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
         let _ = (connection, end);
         Ok(())
     }
 
-    /// Writes out what is buffered.
+    /// Writes out all buffered bytes.
     ///
     /// # Errors
     ///
-    /// What the output's medium says. It ends the sink, whatever it is.
+    /// The error of the output's medium. It ends the sink, whatever it is.
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
@@ -108,10 +109,10 @@ pub trait Output {
 /// The part of a turn's bytes that an [`Output`] took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Portion {
-    /// How many of them it took.
+    /// The number of bytes that the output took.
     pub taken: usize,
-    /// How many bytes it wrote for them: the work, by which senders share the sink. A call of a
-    /// function counts as the bytes that could be written in its time.
+    /// The number of bytes that the output wrote for them: the work, by which senders share the
+    /// sink. A function call counts as the bytes that could be written in its time.
     pub written: usize,
 }
 

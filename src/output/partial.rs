@@ -8,12 +8,12 @@ use memchr::{memchr_iter, memrchr};
 
 use crate::memory::{Memory, Reservation};
 use crate::peer::{Conn, ConnId};
-use crate::sink::TURN;
+use crate::sink::MAX_TURN_OUTPUT;
 
 /// The beginnings of lines, one for each connection that is in the middle of one.
 ///
-/// They are counted where everything else is, and none is longer than a limit; what to do with a
-/// line that is kept no longer is its printer's business.
+/// Their memory comes from the common limit, and none is longer than `max_line`; its printer
+/// decides about a line that is kept no longer.
 #[derive(Debug)]
 pub(super) struct Partials {
     lines: HashMap<ConnId, Partial>,
@@ -29,23 +29,23 @@ struct Partial {
     reservation: Reservation,
 }
 
-/// What was kept of a line, if anything was.
+/// The kept part of a line, if there was one.
 #[derive(Debug)]
 pub(super) struct Taken(Option<Partial>);
 
-/// Splits off what follows the last newline.
+/// Splits off the bytes behind the last newline.
 pub(super) fn split_lines(bytes: &[u8]) -> (&[u8], &[u8]) {
     let end = memrchr(b'\n', bytes).map_or(0, |newline| newline.saturating_add(1));
     bytes.split_at_checked(end).unwrap_or((bytes, &[]))
 }
 
-/// The most that an output writes in one turn, in bytes, give or take a line. Without it, a turn of
-/// nothing but newlines would write a hundred times as much as it takes, and everybody else would
-/// wait for that.
-pub(super) const MAX_WRITTEN: usize = 2 * TURN;
+/// The most that an output writes in one turn, in bytes, give or take a line. Without this limit, a
+/// turn of nothing but newlines would write a hundred times as many bytes as it takes, and all
+/// other senders would wait for it.
+pub(super) const MAX_WRITTEN: usize = 2 * MAX_TURN_OUTPUT;
 
-/// How many of these bytes are enough for one turn, where `each` bytes more are written for each
-/// line: all of them, or those up to the end of a line.
+/// The number of these bytes that fill one turn, if each line takes `each` additional bytes: all of
+/// them, or those up to the end of a line.
 pub(super) fn turn_of(bytes: &[u8], each: usize) -> usize {
     if bytes.len().saturating_mul(each.saturating_add(1)) <= MAX_WRITTEN {
         return bytes.len();
@@ -70,7 +70,7 @@ impl Partials {
         }
     }
 
-    /// None, within the same limits: for another lane.
+    /// Makes an empty set with the same limits, for another lane.
     pub(super) fn another(&self) -> Self {
         Partials {
             lines: HashMap::new(),
@@ -79,23 +79,22 @@ impl Partials {
         }
     }
 
-    /// What is kept of this connection's line.
+    /// The kept part of this connection's line.
     pub(super) fn kept(&self, id: ConnId) -> &[u8] {
         self.lines.get(&id).map_or(&[], |line| &line.bytes)
     }
 
-    /// Gives out what is kept of this connection's line; its memory is free again when that is
-    /// dropped.
+    /// Takes the kept part of this connection's line; dropping it frees its memory.
     pub(super) fn take(&mut self, id: ConnId) -> Taken {
         Taken(self.lines.remove(&id))
     }
 
-    /// Keeps these bytes behind what is kept of this connection's line. `false` if the line
-    /// outgrows the limit, or if there is no memory for it: then nothing has changed for it.
+    /// Keeps these bytes behind the kept part of this connection's line. Returns `false` if the
+    /// line would outgrow the limit, or if there is no memory for it: then the line is unchanged.
     ///
-    /// When memory is used up, the longest line has to go, of those whose senders hold no less than
-    /// this one: `write` is called for lines of other connections and writes them, or all but the end
-    /// that it returns the length of, which is still kept.
+    /// When memory is used up, the longest line must go, among those whose senders hold no less
+    /// than this one: `write` is called for lines of other connections and writes them, or all but
+    /// an end, whose length it returns and which is still kept.
     pub(super) fn keep(
         &mut self,
         connection: &Conn,
@@ -133,7 +132,7 @@ impl Partials {
         }
     }
 
-    /// Gives up all but the last `left` bytes of what is kept of a line.
+    /// Drops all but the last `left` bytes of the kept part of a line.
     pub(super) fn shorten(&mut self, id: ConnId, left: usize) {
         if left == 0 {
             self.lines.remove(&id);
@@ -144,14 +143,15 @@ impl Partials {
         }
     }
 
-    /// Makes room for a line of `len` bytes; `false` if there is no memory for it.
+    /// Reserves room for a line of `len` bytes. Returns `false` if there is no memory for it.
     fn reserve(&mut self, connection: &Conn, len: usize) -> bool {
         let id = connection.id();
         if let Some(line) = self.lines.get_mut(&id) {
             if len <= line.bytes.capacity() {
                 return true;
             }
-            // Doubled, as a vector does: a line that comes byte by byte is not copied each time.
+            // Doubled, as in a vector, so that a line that comes byte by byte is not copied each
+            // time.
             let room = len.max(line.bytes.capacity() * 2).min(self.max_line);
             if !line.reservation.try_grow(room) {
                 return false;

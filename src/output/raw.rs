@@ -1,25 +1,25 @@
-//! Bytes as they come.
+//! The output that writes bytes as they come.
 
 use std::io::{self, Write};
 
 use super::Output;
-use super::shared::Shared;
+use super::shared::SharedWriter;
 use crate::peer::Conn;
 
 /// Writes every byte as soon as it is decoded, and nothing else.
 ///
-/// With several connections their bytes alternate at arbitrary places. Clones share the writer:
-/// give one to each lane.
+/// The bytes of several connections alternate at arbitrary places. Clones share the writer: give
+/// one clone to each lane.
 #[derive(Debug)]
 pub struct Raw<W: Write> {
-    shared: Shared<W, ()>,
+    shared: SharedWriter<W, ()>,
 }
 
 impl<W: Write> Raw<W> {
     /// Prints to `writer`, which needs no buffer of its own.
     pub fn new(writer: W) -> Self {
         Raw {
-            shared: Shared::new(writer),
+            shared: SharedWriter::new(writer),
         }
     }
 }

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use parking_lot::{Mutex, MutexGuard};
 
-/// How much is gathered before it is written, in bytes. What is larger is written as it is: a full
-/// chunk, or a full turn, is not copied once more.
+/// The size of the write buffer, in bytes. Larger pieces bypass it: a full chunk, or a full turn,
+/// is not copied once more.
 pub(super) const BUFFER: usize = 32 * 1024;
 
-/// A buffered writer with something that belongs to it; clones share both.
+/// A buffered writer with a state that belongs to it; clones share both.
 ///
-/// The lock is a fair one: a lane that has held it for a millisecond leaves it to the lane that waits
-/// longest. The standard library's would go to the same lane again and again, while another waits
-/// with a short line.
+/// The lock is a fair one: a lane that has held it for a millisecond leaves it to the lane that has
+/// waited longest. The standard library's lock would go to the same lane again and again, while
+/// another waits with a short line.
 #[derive(Debug)]
-pub(super) struct Shared<W: Write, T>(Arc<Mutex<Inner<W, T>>>);
+pub(super) struct SharedWriter<W: Write, T>(Arc<Mutex<Inner<W, T>>>);
 
 #[derive(Debug)]
 pub(super) struct Inner<W: Write, T> {
@@ -23,9 +23,9 @@ pub(super) struct Inner<W: Write, T> {
     pub(super) state: T,
 }
 
-impl<W: Write, T: Default> Shared<W, T> {
+impl<W: Write, T: Default> SharedWriter<W, T> {
     pub(super) fn new(writer: W) -> Self {
-        Shared(Arc::new(Mutex::new(Inner {
+        SharedWriter(Arc::new(Mutex::new(Inner {
             writer: BufWriter::with_capacity(BUFFER, writer),
             state: T::default(),
         })))
@@ -40,8 +40,8 @@ impl<W: Write, T: Default> Shared<W, T> {
     }
 }
 
-impl<W: Write, T> Clone for Shared<W, T> {
+impl<W: Write, T> Clone for SharedWriter<W, T> {
     fn clone(&self) -> Self {
-        Shared(Arc::clone(&self.0))
+        SharedWriter(Arc::clone(&self.0))
     }
 }

@@ -1,4 +1,4 @@
-//! How files are named.
+//! Templates for the names of files.
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
@@ -9,7 +9,7 @@ use super::time;
 use crate::error::TemplateError;
 use crate::peer::{Address, Conn};
 
-/// What [`Files`](super::Files) calls the file of a connection: text, with tokens in braces.
+/// A template for the names of [`Files`](super::Files): text, with tokens in braces.
 ///
 /// | token | stands for |
 /// |---|---|
@@ -19,8 +19,8 @@ use crate::peer::{Address, Conn};
 /// | `{client}` | the first of its verified [names](Conn::names); `anonymous` if it has none |
 /// | `{conn}` | the connection's [number](crate::ConnId) |
 ///
-/// The default is `{time}-{peer}-{conn}`. A template without tokens is one too: what else would
-/// have the same name is numbered.
+/// The default is `{time}-{peer}-{conn}`. A template may have no tokens: files that would have the
+/// same name are numbered.
 ///
 /// ```
 /// use tlsink::TemplateError;
@@ -33,36 +33,36 @@ use crate::peer::{Address, Conn};
 /// # Ok::<(), TemplateError>(())
 /// ```
 ///
-/// # What comes from outside
+/// # Text from outside
 ///
-/// A client's name, a label and the path of a Unix peer are part of a file's name and nothing
-/// else. ASCII letters and digits stay as they are, and so do `_`, and behind the first character
-/// `-`, `.`, `@` and `+`; all other bytes are percent-encoded (RFC 3986, section 2.1), so that
-/// different names stay different. After 128 bytes they are cut off; an empty one is `unnamed`. In
-/// IPv6 addresses, `_` stands for `:`, and `%` and a number follow one with a zone.
+/// A client's name, a label and the path of a Unix peer become part of a file's name and nothing
+/// else. ASCII letters, digits and `_` stay as they are, and so do `-`, `.`, `@` and `+` behind the
+/// first character; all other bytes are percent-encoded (RFC 3986, section 2.1), so that different
+/// names stay different. Names are cut off after 128 bytes; an empty one becomes `unnamed`. In IPv6
+/// addresses, `_` stands for `:`, and an address with a zone is followed by `%` and a number.
 ///
-/// A whole name has at most 237 bytes, so that there is room for what may be added to it. Where it
-/// would end in `.part`, as that of an incomplete file does, the dot is percent-encoded as well.
+/// A whole name has at most 237 bytes, which leaves room for possible additions. Where it would end
+/// in `.part`, as the name of an incomplete file does, the dot is percent-encoded as well.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     parts: Vec<Part>,
 }
 
-/// What is added to the name of a file until it is complete.
+/// The suffix of a file's name until the file is complete.
 pub(super) const PART: &str = ".part";
 
-/// The longest name, in bytes. File systems take 255 (NAME_MAX): there is room for a number of ten
-/// digits and its hyphen, for `.part`, and for what the encoding of one dot adds.
+/// The longest name, in bytes. File systems take 255 (NAME_MAX), which leaves room for a number of
+/// ten digits and its hyphen, for `.part`, and for the encoding of one dot.
 const MOST: usize = 255 - 11 - PART.len() - 2;
 
-/// The most that a name shows of one that comes from outside, in bytes: enough for nearly all, and
-/// a time and a number still fit beside it.
+/// The most that a file's name shows of a name from outside, in bytes: enough for nearly all names,
+/// with room for a time and a number beside it.
 const MOST_OF_VALUE: usize = 128;
 
-/// Stands for the name of a client that has none.
+/// The name of a client that has none.
 const ANONYMOUS: &str = "anonymous";
 
-/// Stands for a name without any characters.
+/// The name of a client or label without any characters.
 const UNNAMED: &str = "unnamed";
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +94,7 @@ impl Template {
         }
         let end = (0..=MOST).rev().find(|at| name.is_char_boundary(*at));
         name.truncate(end.unwrap_or(0));
-        // Only now: a name may come to that in parts, or by being cut off.
+        // Only now: tokens, or the cut, may have composed that ending.
         if ends_in_part(&name) {
             let dot = name.len().saturating_sub(PART.len());
             name.replace_range(dot..=dot, "%2E");
@@ -192,7 +192,7 @@ fn peer(address: &Address) -> String {
     match address {
         Address::Ip(address) => match (address.ip().to_canonical(), address) {
             (IpAddr::V4(ip), _) => ip.to_string(),
-            // A colon means something to rsync and tar, and vfat knows none.
+            // rsync and tar give colons a meaning, and vfat allows none.
             (IpAddr::V6(ip), SocketAddr::V6(address)) if address.scope_id() != 0 => {
                 format!("{ip}%{}", address.scope_id()).replace(':', "_")
             }
@@ -213,14 +213,15 @@ fn port(address: &Address) -> u16 {
     }
 }
 
-/// Makes part of a name of what comes from outside.
+/// Encodes text from outside as part of a name.
 fn safe(value: &[u8]) -> String {
     let mut safe = String::new();
     for byte in value {
         let len = safe.len();
         match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => safe.push(char::from(*byte)),
-            // The beginning may be that of the name: of a hidden file, or of an option.
+            // The first character may begin the name, where these would mark a hidden file or an
+            // option.
             b'-' | b'.' | b'@' | b'+' if len > 0 => safe.push(char::from(*byte)),
             // Writing to a string does not fail.
             _ => _ = write!(safe, "%{byte:02X}"),
@@ -420,7 +421,7 @@ mod tests {
         }
     }
 
-    /// At most 36 bytes, of which many mean something.
+    /// At most 36 bytes, many of which have a meaning in names.
     fn value() -> impl Strategy<Value = String> {
         let part = prop_oneof![
             select(vec![

@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub SystemTime);
 
-/// What is before 1970 or after 9999 is shown as the first or last second in between.
+/// Times before 1970 or after 9999 are shown as the first or last second in between.
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = timestamp(self.0);
@@ -23,21 +23,21 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The last second that four digits of a year can tell.
+/// The last second whose year has four digits.
 const LAST: u64 = 253_402_300_799;
 
 /// The length of a timestamp, in bytes.
 pub(super) const LEN: usize = 27;
 
-/// Shows a time as RFC 3339 has it, in UTC, with microseconds. What is before 1970 or after 9999 is
-/// shown as the first or last second in between.
+/// Formats a time according to RFC 3339, in UTC, with microseconds. Times before 1970 or after 9999
+/// are shown as the first or last second in between.
 pub(super) fn timestamp(time: SystemTime) -> [u8; LEN] {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let seconds = since.as_secs().min(LAST);
     let (days, second) = (seconds / 86_400, seconds % 86_400);
 
-    // Counted from a 1 March, the leap day is the last of its year, and every fifth month begins
-    // 153 days after the one five before it. 719,468 days before 1970 was such a day of year 0.
+    // Counted from 1 March, the leap day is the last of its year, and every fifth month begins 153
+    // days after the one five before it. The 1 March of year 0 was 719,468 days before 1970.
     let days = days + 719_468;
     let (era, day) = (days / 146_097, days % 146_097);
     let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
@@ -65,7 +65,7 @@ pub(super) fn timestamp(time: SystemTime) -> [u8; LEN] {
     text
 }
 
-/// The same in the basic format of ISO 8601, which can be part of a file's name:
+/// Formats a time in the basic format of ISO 8601, which can be part of a file's name:
 /// `20261123T193201.123456Z`. Each text sorts behind all earlier ones.
 pub(super) fn compact(time: SystemTime) -> String {
     timestamp(time)
@@ -125,7 +125,7 @@ mod tests {
 
     #[test]
     fn every_day_follows_the_one_before_it() {
-        // Whatever is wrong with a year shows within 400 of them.
+        // An error in any year shows within 400 years.
         let mut expected = (1970, 1, 1);
         for days in 0..146_097 {
             let time = UNIX_EPOCH + Duration::from_secs(days * 86_400);

@@ -6,10 +6,10 @@ use std::sync::Arc;
 
 use futures_lite::future;
 
+use crate::channel::EventReceiver;
 use crate::decode::Format;
 use crate::error::{Cut, End, OutputError, StreamError};
 use crate::event::{Event, Kind};
-use crate::lane::Inbox;
 use crate::memory::Memory;
 use crate::output::{Output, Portion};
 use crate::peer::{Conn, ConnId};
@@ -19,86 +19,87 @@ mod schedule;
 mod stream;
 
 use schedule::Schedule;
-use stream::{Buffers, LEAST_WORK, Source, Step, Stream};
+use stream::{LEAST_WORK, Source, Stream, Turn, TurnBuffers};
 
-/// The most that one turn delivers, in bytes. A chunk that decodes to gigabytes has the sink for
-/// so long (a few hundred microseconds), then everyone else has a turn.
-pub const TURN: usize = 256 * 1024;
+/// The most that one turn delivers, in bytes. A chunk that decodes to gigabytes occupies the sink
+/// for one such turn (a few hundred microseconds), then every other stream has a turn.
+pub const MAX_TURN_OUTPUT: usize = 256 * 1024;
 
-/// Steps after which a stream that is through is flushed, and its verdict is due, even if there is
-/// more to decode: others may go on forever, and its sender waits for a receipt. A step is at most
-/// a [`TURN`], and a flush for each few streams costs nothing beside their handshakes.
-const UNFLUSHED: usize = 8;
+/// The number of turns after a stream's end at which the output is flushed and the outcome is due,
+/// even if there is more to decode: other streams may go on forever, while the sender waits for a
+/// receipt. A turn delivers at most [`MAX_TURN_OUTPUT`], and one flush for every few streams costs
+/// nothing beside their handshakes.
+const TURNS_BEFORE_FLUSH: usize = 8;
 
-/// Work after which the output is flushed, even if there is more to decode, in bytes: a line that was
-/// delivered before it waits no longer for that, which is a few milliseconds.
-const UNFLUSHED_WORK: usize = 8 * TURN;
+/// The work after which the output is flushed, even if there is more to decode, in bytes. A line
+/// waits no longer for its flush than this work takes, which is a few milliseconds.
+const WORK_BEFORE_FLUSH: usize = 8 * MAX_TURN_OUTPUT;
 
-/// Steps after which the executor's other tasks come first. Few as they are, they are usually all
-/// that there was to do.
-const STEPS: usize = 8;
+/// The number of turns after which the executor's other tasks come first. Although they are few,
+/// they are usually all that is waiting.
+const TURNS_BEFORE_YIELD: usize = 8;
 
-/// Work after which the executor's other tasks come first, in bytes: about a millisecond.
-const STEPS_WORK: usize = 2 * TURN;
+/// The work after which the executor's other tasks come first, in bytes: about a millisecond.
+const WORK_BEFORE_YIELD: usize = 2 * MAX_TURN_OUTPUT;
 
-/// The most that is still decoded of streams that the server has cut, all together, in bytes. The last
+/// The most that the sink still decodes of all streams that the server has cut, in bytes. The last
 /// lines of thousands of live senders fit into it, and a slow output takes it in a moment.
-const AFTER_CUT: usize = 4 * TURN;
+const AFTER_CUT: usize = 4 * MAX_TURN_OUTPUT;
 
-/// Decodes and delivers what a [`Server`]'s connections receive.
+/// Decodes and delivers the data that a [`Server`]'s connections receive.
 ///
-/// It owns a queue and a decoder for each connection. Connections that have something to decode
-/// take turns, each of at most [`TURN`] bytes of output. What a connection sent is delivered in
-/// order, and before the error behind it.
+/// A sink owns a queue and a decoder for each connection. Connections with data to decode take
+/// turns, each of at most [`MAX_TURN_OUTPUT`] bytes of output. The data of a connection is
+/// delivered in order, and before the error behind it.
 ///
 /// Use it in one of two ways: pull with [`next`](Self::next), or push into an [`Output`] with
 /// [`run`](Self::run). Both end when the server is [stopped](crate::Server::stop) and all its
-/// connections are through. When a sink is dropped before that, its connections end as
+/// connections have ended. When a sink is dropped before that, its connections end as
 /// [`Cut::SinkGone`](crate::Cut::SinkGone).
 ///
 /// [`Server`]: crate::Server
 #[derive(Debug)]
 pub struct Sink {
-    inbox: Inbox,
-    // Boxed: a table has room for more than what is in it.
+    events: EventReceiver,
+    // Boxed: a hash table has more slots than entries.
     streams: HashMap<ConnId, Box<Stream>>,
     schedule: Schedule,
-    /// The stream that had the last turn and has more to do. It waits again with the next step, once
-    /// the work of its turn is known.
+    /// The stream that had the last turn and has more to do. It is scheduled again before the next
+    /// turn, once the work of its last turn is known.
     unscheduled: Option<ConnId>,
-    buffers: Buffers,
-    /// Streams that are through, whose connections are still to hear of it.
+    buffers: TurnBuffers,
+    /// Streams that have ended, whose connections have yet to hear of it.
     closed: Vec<Closed>,
-    /// What is left of [`AFTER_CUT`], until there is nothing to do.
+    /// The unused part of [`AFTER_CUT`]; whole again when there is nothing to do.
     after_cut: usize,
     /// The work of all turns, in bytes.
     work: u64,
     counters: Arc<Counters>,
-    settings: Settings,
+    settings: SinkSettings,
 }
 
-/// What [`Sink::next`] found.
+/// An event that [`Sink::next`] returns.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum Decoded<'a> {
+pub enum SinkEvent<'a> {
     /// A connection completed its handshake.
     Open(&'a Conn),
-    /// Decoded bytes of a connection; never empty, and at most [`TURN`] of them.
+    /// Decoded bytes of a connection: at least one, at most [`MAX_TURN_OUTPUT`].
     Data(&'a Conn, &'a [u8]),
-    /// A connection is through: nothing more comes from it.
+    /// A connection has ended: nothing more comes from it.
     Close(&'a Conn, &'a End),
 }
 
 #[derive(Debug)]
-pub(crate) struct Settings {
+pub(crate) struct SinkSettings {
     pub(crate) format: Format,
     /// The largest zstd window, in bytes.
     pub(crate) max_window: u64,
     /// The memory that all connections share.
     pub(crate) memory: Memory,
-    /// The most that one stream may be decoded to, in bytes.
+    /// The most that one stream may decode to, in bytes.
     pub(crate) max_decoded: u64,
-    /// Whether checksums are taken, for receipts.
+    /// Whether to compute checksums, for receipts.
     pub(crate) checksums: bool,
 }
 
@@ -109,13 +110,13 @@ struct Closed {
 }
 
 impl Sink {
-    pub(crate) fn new(inbox: Inbox, settings: Settings) -> Self {
+    pub(crate) fn new(events: EventReceiver, settings: SinkSettings) -> Self {
         Sink {
-            inbox,
+            events,
             streams: HashMap::new(),
             schedule: Schedule::default(),
             unscheduled: None,
-            buffers: Buffers::new(),
+            buffers: TurnBuffers::new(),
             closed: Vec::new(),
             after_cut: AFTER_CUT,
             work: 0,
@@ -124,68 +125,70 @@ impl Sink {
         }
     }
 
-    /// Waits for the next thing to happen; `None` when nothing will. To keep what it lends, or to
-    /// have a stream of it, see [`into_stream`](Self::into_stream).
+    /// Waits for the next event; `None` when no more will come. To keep events, or to have a stream
+    /// of them, see [`into_stream`](Self::into_stream).
     ///
-    /// Calling it again says that the last result is dealt with: only then does its chunk's credit
-    /// return, or does a closed connection hear how it ended and make place for another. Dropping
-    /// the future loses nothing.
-    pub async fn next(&mut self) -> Option<Decoded<'_>> {
-        self.settle();
-        let mut steps = 0;
-        let step = loop {
-            match self.step() {
-                Step::Idle if !self.wait().await => return None,
-                Step::Idle => {}
-                Step::Nothing => {
-                    steps += 1;
-                    if steps % STEPS == 0 {
+    /// Calling it again says that the last event is dealt with: only then does its chunk's credit
+    /// return, or does a closed connection hear how it ended and free its place. Dropping the
+    /// future loses nothing.
+    pub async fn next(&mut self) -> Option<SinkEvent<'_>> {
+        self.report_closed();
+        let mut turns = 0;
+        let turn = loop {
+            match self.next_turn() {
+                Turn::Idle if !self.wait().await => return None,
+                Turn::Idle => {}
+                Turn::Nothing => {
+                    turns += 1;
+                    if turns % TURNS_BEFORE_YIELD == 0 {
                         future::yield_now().await;
                     }
                 }
-                step => break step,
+                turn => break turn,
             }
         };
-        self.hand_over(step)
+        self.hand_over(turn)
     }
 
     /// Delivers everything to `output`, until nothing more comes.
     ///
     /// The output is flushed whenever there is nothing more to decode, and soon after a stream's
-    /// end. A connection hears how it ended after the flush that follows its end. Before it is
-    /// through with what there is to do, other tasks of its executor have their turns.
+    /// end. A connection hears how it ended after the flush that follows its end. A busy sink
+    /// yields to its executor's other tasks about every millisecond.
     ///
     /// # Errors
     ///
-    /// When the output fails, other than with a [`StreamError`], which ends one stream. What it was
-    /// given last may be lost, and all that is open ends as
+    /// When the output fails with any other error than a [`StreamError`], which ends one stream.
+    /// The bytes that the output was given last may be lost, and all open streams end as
     /// [`Cut::SinkGone`](crate::Cut::SinkGone). The server does not stop by itself.
     ///
     /// # Blocking
     ///
-    /// When the output blocks, the executor's thread does; see [`run_blocking`](Self::run_blocking).
+    /// While the output blocks, so does the executor's thread; see
+    /// [`run_blocking`](Self::run_blocking).
     pub async fn run(mut self, mut output: impl Output) -> Result<Totals, OutputError> {
-        let (mut steps, mut unflushed) = (0, 0);
+        let (mut turns, mut unflushed) = (0, 0);
         let (mut yielded_at, mut flushed_at) = (0, 0);
         loop {
-            steps += 1;
-            if steps == STEPS || self.work - yielded_at >= STEPS_WORK as u64 {
-                (steps, yielded_at) = (0, self.work);
+            turns += 1;
+            if turns == TURNS_BEFORE_YIELD || self.work - yielded_at >= WORK_BEFORE_YIELD as u64 {
+                (turns, yielded_at) = (0, self.work);
                 future::yield_now().await;
             }
-            let step = self.step();
+            let turn = self.next_turn();
             let done = self
-                .deliver(step, &mut output)
-                .or_else(|error| self.fail_stream(step, error));
-            let idle = matches!(step, Step::Idle);
+                .deliver(turn, &mut output)
+                .or_else(|error| self.fail_stream(turn, error));
+            let idle = matches!(turn, Turn::Idle);
             unflushed += usize::from(!self.closed.is_empty());
-            let flush =
-                idle || unflushed >= UNFLUSHED || self.work - flushed_at >= UNFLUSHED_WORK as u64;
+            let flush = idle
+                || unflushed >= TURNS_BEFORE_FLUSH
+                || self.work - flushed_at >= WORK_BEFORE_FLUSH as u64;
             done.and_then(|()| if flush { output.flush() } else { Ok(()) })
                 .map_err(|source| self.failed(source))?;
             if flush {
                 self.counters.flushed.set(self.counters.delivered.value());
-                self.settle();
+                self.report_closed();
                 (unflushed, flushed_at) = (0, self.work);
             }
             if idle && !self.wait().await {
@@ -194,15 +197,15 @@ impl Sink {
         }
     }
 
-    /// Gives the output what a step found. Bytes that it does not take now it gets in the stream's
-    /// next turn.
-    fn deliver(&mut self, step: Step, output: &mut impl Output) -> io::Result<()> {
+    /// Delivers the result of a turn to the output. Bytes that the output does not take now are
+    /// delivered in the stream's next turn.
+    fn deliver(&mut self, turn: Turn, output: &mut impl Output) -> io::Result<()> {
         let mut all = Portion::default();
         loop {
-            let len = match self.event(step) {
-                Some(Decoded::Open(conn)) => return output.open(conn),
-                Some(Decoded::Close(conn, end)) => return output.close(conn, end),
-                Some(Decoded::Data(conn, bytes)) => {
+            let len = match self.event(turn) {
+                Some(SinkEvent::Open(conn)) => return output.open(conn),
+                Some(SinkEvent::Close(conn, end)) => return output.close(conn, end),
+                Some(SinkEvent::Data(conn, bytes)) => {
                     let rest = bytes.get(all.taken..).unwrap_or_default();
                     let portion = output.turn(conn, rest)?;
                     match portion.taken.min(rest.len()) {
@@ -214,16 +217,16 @@ impl Sink {
                 }
                 None => return Ok(()),
             };
-            if self.is_dealt_with(step, len, all) {
+            if self.is_dealt_with(turn, len, all) {
                 return Ok(());
             }
         }
     }
 
-    /// Notes which portion of a step's bytes the output took, and keeps the others for the stream's
-    /// next turn. `false` if there is no memory to keep them in.
-    fn is_dealt_with(&mut self, step: Step, len: usize, portion: Portion) -> bool {
-        let Step::Data(id, source) = step else {
+    /// Notes the portion of a turn's bytes that the output took, and keeps the others for the
+    /// stream's next turn. Returns `false` if there is no memory to keep them in.
+    fn is_dealt_with(&mut self, turn: Turn, len: usize, portion: Portion) -> bool {
+        let Turn::Data(id, source) = turn else {
             return true;
         };
         let is_simple = portion.taken == len
@@ -231,7 +234,7 @@ impl Sink {
             && source != Source::Rest
             && !self.settings.checksums;
         if is_simple {
-            // As it nearly always is: there is nothing to note.
+            // This is the usual case: there is nothing to note.
             return true;
         }
         let Some(stream) = self.streams.get_mut(&id) else {
@@ -241,14 +244,14 @@ impl Sink {
         let Some(left) = kept else {
             return false;
         };
-        // What was decoded is counted by now, what was written for it is not.
+        // The decoded bytes are charged already, the additional bytes written for them are not.
         let more = portion.written.saturating_sub(len);
         self.schedule.charge(&mut stream.account, more);
         self.work = self.work.saturating_add(more as u64);
         if left > 0 {
             if stream.link.is_cut() {
                 // The output wrote more than its turn's worth.
-                self.after_cut = self.after_cut.saturating_sub(2 * TURN);
+                self.after_cut = self.after_cut.saturating_sub(2 * MAX_TURN_OUTPUT);
             }
             self.counters.delivered.take_back(left as u64);
             self.unscheduled = Some(id);
@@ -256,15 +259,15 @@ impl Sink {
         true
     }
 
-    /// [`run`](Self::run) on the caller's thread, for outputs that block.
+    /// Does the same as [`run`](Self::run) on the caller's thread, for outputs that block.
     ///
     /// # Errors
     ///
-    /// As [`run`](Self::run).
+    /// The same as for [`run`](Self::run).
     ///
     /// # Blocking
     ///
-    /// Until nothing more comes.
+    /// Blocks until the server is stopped and all connections have ended.
     pub fn run_blocking(self, output: impl Output) -> Result<Totals, OutputError> {
         future::block_on(self.run(output))
     }
@@ -274,7 +277,7 @@ impl Sink {
         self.settings.memory.clone()
     }
 
-    /// What this sink has handled so far.
+    /// The counters of this sink so far.
     pub fn totals(&self) -> Totals {
         self.counters.totals()
     }
@@ -283,24 +286,24 @@ impl Sink {
         Arc::clone(&self.counters)
     }
 
-    /// Ends the stream that a step was about, if the output's error concerns no other. What the
-    /// output was given with that step counts as not delivered.
-    fn fail_stream(&mut self, step: Step, error: io::Error) -> io::Result<()> {
+    /// Ends the stream of this turn, if the output's error concerns no other. The turn's bytes
+    /// count as not delivered.
+    fn fail_stream(&mut self, turn: Turn, error: io::Error) -> io::Result<()> {
         let end = End::from(error.downcast::<StreamError>()?);
-        match step {
-            Step::Open(id) | Step::Data(id, _) => {
+        match turn {
+            Turn::Open(id) | Turn::Data(id, _) => {
                 if let Some(stream) = self.streams.get_mut(&id) {
-                    let refused = stream.bytes(step, &self.buffers).len();
+                    let refused = stream.bytes(turn, &self.buffers).len();
                     self.counters.delivered.take_back(refused as u64);
                     stream.take_back(refused, end);
                 }
             }
-            Step::Close(_) => {
+            Turn::Close(_) => {
                 if let Some(closed) = self.closed.last_mut() {
                     closed.end = end;
                 }
             }
-            Step::Nothing | Step::Idle => {}
+            Turn::Nothing | Turn::Idle => {}
         }
         Ok(())
     }
@@ -315,29 +318,29 @@ impl Sink {
     }
 
     /// Tells the closed connections how they ended.
-    fn settle(&mut self) {
+    fn report_closed(&mut self) {
         for Closed { stream, end } in self.closed.drain(..) {
             let is_check = stream.conn.received == 0 && end.is_departure();
             self.counters.clean.add(u64::from(end.is_clean()));
             self.counters.health_checks.add(u64::from(is_check));
-            stream.settle(end);
+            stream.report(end);
         }
     }
 
     /// Waits for an event; `false` when none will come.
     async fn wait(&mut self) -> bool {
-        let event = future::poll_fn(|cx| self.inbox.poll_next(cx)).await;
+        let event = future::poll_fn(|cx| self.events.poll_next(cx)).await;
         event.map(|event| self.receive(event)).is_some()
     }
 
-    fn step(&mut self) -> Step {
+    fn next_turn(&mut self) -> Turn {
         self.buffers.release();
         if let Some(id) = self.unscheduled.take()
             && let Some(stream) = self.streams.get_mut(&id)
         {
             self.schedule.push(id, &mut stream.account);
         }
-        while let Some(event) = self.inbox.next() {
+        while let Some(event) = self.events.next() {
             self.receive(event);
         }
         while let Some(id) = self.schedule.pop() {
@@ -348,20 +351,20 @@ impl Sink {
             if is_cut && self.after_cut == 0 {
                 stream.drop_undecoded();
             }
-            let (step, work) = stream.turn(&mut self.buffers, &self.settings);
+            let (turn, work) = stream.turn(&mut self.buffers, &self.settings);
             self.schedule.charge(&mut stream.account, work);
             self.work = self.work.saturating_add(work as u64);
-            let delivered = stream.bytes(step, &self.buffers).len();
+            let delivered = stream.bytes(turn, &self.buffers).len();
             self.counters.delivered.add(delivered as u64);
             if is_cut {
-                let least = match step {
-                    Step::Nothing => LEAST_WORK,
+                let least = match turn {
+                    Turn::Nothing => LEAST_WORK,
                     _ => 0,
                 };
                 self.after_cut = self.after_cut.saturating_sub(delivered.max(least));
             }
-            match step {
-                Step::Close(_) => {
+            match turn {
+                Turn::Close(_) => {
                     if let Some(stream) = self.streams.remove(&id) {
                         let end = stream.end();
                         self.closed.push(Closed { stream, end });
@@ -370,39 +373,40 @@ impl Sink {
                 _ if stream.has_more() => self.unscheduled = Some(id),
                 _ => {}
             }
-            if step == Step::Open(id) {
+            if turn == Turn::Open(id) {
                 self.counters.connections.add(1);
             }
-            return step;
+            return turn;
         }
         self.after_cut = AFTER_CUT;
-        Step::Idle
+        Turn::Idle
     }
 
-    /// Shows what a step found, and takes its checksum: what is shown is what counts.
-    fn hand_over(&mut self, step: Step) -> Option<Decoded<'_>> {
-        if let Step::Data(id, _) = step
+    /// Makes an event of a turn's result, and adds its bytes to the checksum: the checksum covers
+    /// the bytes that are handed over.
+    fn hand_over(&mut self, turn: Turn) -> Option<SinkEvent<'_>> {
+        if let Turn::Data(id, _) = turn
             && self.settings.checksums
             && let Some(stream) = self.streams.get_mut(&id)
         {
-            stream.checksum(step, &self.buffers, usize::MAX);
+            stream.checksum(turn, &self.buffers, usize::MAX);
         }
-        self.event(step)
+        self.event(turn)
     }
 
-    fn event(&self, step: Step) -> Option<Decoded<'_>> {
-        match step {
-            Step::Open(id) => Some(Decoded::Open(&self.streams.get(&id)?.conn)),
-            Step::Data(id, _) => {
+    fn event(&self, turn: Turn) -> Option<SinkEvent<'_>> {
+        match turn {
+            Turn::Open(id) => Some(SinkEvent::Open(&self.streams.get(&id)?.conn)),
+            Turn::Data(id, _) => {
                 let stream = self.streams.get(&id)?;
-                let bytes = stream.bytes(step, &self.buffers);
-                Some(Decoded::Data(&stream.conn, bytes))
+                let bytes = stream.bytes(turn, &self.buffers);
+                Some(SinkEvent::Data(&stream.conn, bytes))
             }
-            Step::Close(_) => {
+            Turn::Close(_) => {
                 let closed = self.closed.last()?;
-                Some(Decoded::Close(&closed.stream.conn, &closed.end))
+                Some(SinkEvent::Close(&closed.stream.conn, &closed.end))
             }
-            Step::Nothing | Step::Idle => None,
+            Turn::Nothing | Turn::Idle => None,
         }
     }
 
@@ -429,15 +433,15 @@ impl Sink {
 }
 
 impl Drop for Sink {
-    /// Whatever is not settled by now never will be.
+    /// Tells the connections whose ends are not reported yet that the sink is gone.
     fn drop(&mut self) {
-        // What is in the channel would stay there for as long as anyone can send.
-        self.inbox.close();
+        // Events in the channel would stay there for as long as there is a sender.
+        self.events.close();
         let open = self.streams.drain().map(|(_, stream)| stream);
         let closed = self.closed.drain(..).map(|closed| closed.stream);
         for stream in open.chain(closed) {
             stream.link.refuse();
-            stream.settle(End::Cut(Cut::SinkGone));
+            stream.report(End::Cut(Cut::SinkGone));
         }
     }
 }
@@ -457,13 +461,13 @@ mod tests {
         let mut connection = server.plain(io, Peer::label("test"));
         assert!(block_on(poll_once(&mut connection)).is_none());
         block_on(sink.wait());
-        assert!(matches!(sink.step(), Step::Open(_)));
-        let step = sink.step();
-        let Step::Data(id, Source::Decoded(6)) = step else {
+        assert!(matches!(sink.next_turn(), Turn::Open(_)));
+        let turn = sink.next_turn();
+        let Turn::Data(id, Source::Decoded(6)) = turn else {
             panic!("it was not decoded");
         };
         sink.buffers.output[0] ^= 1;
-        sink.hand_over(step);
+        sink.hand_over(turn);
         assert_eq!(sink.streams[&id].crc32c, crc32c::crc32c(b"iello\n"));
     }
 
@@ -481,19 +485,22 @@ mod tests {
             assert!(block_on(poll_once(connection)).is_none());
         }
         block_on(sink.wait());
-        assert!(matches!(sink.step(), Step::Open(_)));
-        assert!(matches!(sink.step(), Step::Open(_)));
-        assert!(matches!(sink.step(), Step::Nothing));
-        // The other's turn comes after that.
-        assert!(matches!(sink.step(), Step::Data(_, Source::Decoded(5))));
+        assert!(matches!(sink.next_turn(), Turn::Open(_)));
+        assert!(matches!(sink.next_turn(), Turn::Open(_)));
+        assert!(matches!(sink.next_turn(), Turn::Nothing));
+        // Next, the other stream has its turn.
+        assert!(matches!(
+            sink.next_turn(),
+            Turn::Data(_, Source::Decoded(5))
+        ));
         let mut turns = 1;
         loop {
-            match sink.step() {
-                Step::Nothing => turns += 1,
-                Step::Idle => break,
+            match sink.next_turn() {
+                Turn::Nothing => turns += 1,
+                Turn::Idle => break,
                 _ => {}
             }
         }
-        assert_eq!(turns, CHUNK.div_ceil(stream::BITE));
+        assert_eq!(turns, CHUNK.div_ceil(stream::MAX_TURN_INPUT));
     }
 }

@@ -1,23 +1,24 @@
 //! The order in which streams have their turns.
 //!
-//! Work is measured in bytes, those that were decoded or those that were written for them. In each
-//! round a stream may do an [`ALLOWANCE`] of it ahead of all streams that have done theirs; a stream
-//! that has done more waits until the round gets to it. So a line of a sender that sends little waits
-//! for the turn that is running and for other streams that do little, not for everybody whose data
-//! decodes to gigabytes; and streams that do much share what is left in turns.
+//! Work is measured in bytes: those decoded, or those written for them. In each round, a stream may
+//! do an [`ALLOWANCE`] of work ahead of all streams that have used up theirs; a stream that has
+//! used up its own waits until the round gets to it. So a line of a sender that sends little waits
+//! for the running turn and for other streams that do little, not for senders whose data decodes to
+//! gigabytes; and streams that do much share the remaining turns.
 //!
 //! This is deficit round robin with a queue for sparse flows, as in FQ-CoDel (RFC 8290, section 4.1).
 
 use std::collections::VecDeque;
 
-use super::TURN;
+use super::MAX_TURN_OUTPUT;
 use crate::peer::ConnId;
 
 /// The work that a stream may do in a round before others have precedence, in bytes: one full turn.
-const ALLOWANCE: u64 = TURN as u64;
+const ALLOWANCE: u64 = MAX_TURN_OUTPUT as u64;
 
-/// Turns in a row that streams with an allowance may have while others wait. A flood of new
-/// connections, each with an allowance of its own, leaves at least every seventeenth turn to them.
+/// The number of turns in a row that streams with an allowance may have while others wait. A flood
+/// of new connections, each with an allowance of its own, leaves the others at least every
+/// seventeenth turn.
 const MAX_PREFERRED: usize = 16;
 
 /// Streams that wait for their turns.
@@ -25,7 +26,7 @@ const MAX_PREFERRED: usize = 16;
 pub(super) struct Schedule {
     /// Streams that have an allowance left in this round.
     preferred: VecDeque<ConnId>,
-    /// Streams that have none left.
+    /// Streams that have used up their allowance.
     backlog: VecDeque<ConnId>,
     /// The number of the current round. It ends when each stream that was in the backlog when it
     /// began has had its turn.
@@ -38,10 +39,10 @@ pub(super) struct Schedule {
 
 /// The work of one stream.
 #[derive(Debug, Default)]
-pub(super) struct Account {
-    /// The round that the account was last brought up to date in.
+pub(super) struct WorkAccount {
+    /// The round in which the account was last updated.
     round: u64,
-    /// Work in this round, and work of earlier ones beyond their allowance, in bytes.
+    /// Work in this round, and work in earlier rounds beyond the allowance, in bytes.
     work: u64,
     /// The stream waits for a turn.
     is_waiting: bool,
@@ -49,7 +50,7 @@ pub(super) struct Account {
 
 impl Schedule {
     /// Lets a stream wait for a turn, unless it waits already.
-    pub(super) fn push(&mut self, id: ConnId, account: &mut Account) {
+    pub(super) fn push(&mut self, id: ConnId, account: &mut WorkAccount) {
         if std::mem::replace(&mut account.is_waiting, true) {
             return;
         }
@@ -61,7 +62,7 @@ impl Schedule {
         }
     }
 
-    /// The stream whose turn it is. It waits no longer.
+    /// Takes the stream whose turn it is. It waits no longer.
     pub(super) fn pop(&mut self) -> Option<ConnId> {
         let is_preferred = self.in_a_row < MAX_PREFERRED || self.backlog.is_empty();
         if is_preferred && let Some(id) = self.preferred.pop_front() {
@@ -77,15 +78,15 @@ impl Schedule {
         self.backlog.pop_front()
     }
 
-    /// Notes that a stream whose turn it was has done so much work, in bytes.
-    pub(super) fn charge(&self, account: &mut Account, work: usize) {
+    /// Charges a stream for the work of its turn, in bytes.
+    pub(super) fn charge(&self, account: &mut WorkAccount, work: usize) {
         account.is_waiting = false;
         account.catch_up(self.round);
         account.work = account.work.saturating_add(work as u64);
     }
 }
 
-impl Account {
+impl WorkAccount {
     fn catch_up(&mut self, round: u64) {
         let rounds = round.saturating_sub(self.round);
         self.round = round;
@@ -100,7 +101,7 @@ mod tests {
     /// Streams that always have something to do, by the work that each does in a turn.
     struct Streams {
         schedule: Schedule,
-        accounts: Vec<(Account, usize)>,
+        accounts: Vec<(WorkAccount, usize)>,
     }
 
     impl Streams {
@@ -110,7 +111,7 @@ mod tests {
                 accounts: Vec::new(),
             };
             for work in work {
-                streams.accounts.push((Account::default(), *work));
+                streams.accounts.push((WorkAccount::default(), *work));
                 streams.push(streams.accounts.len() - 1);
             }
             streams
@@ -129,7 +130,7 @@ mod tests {
             stream
         }
 
-        /// The same, after which the stream has more to do.
+        /// Does the same for a stream that has more to do afterwards.
         fn turn_of_many(&mut self) -> usize {
             let stream = self.turn();
             self.push(stream);
@@ -139,11 +140,11 @@ mod tests {
 
     #[test]
     fn a_stream_that_does_little_waits_for_no_round_of_those_that_do_much() {
-        let mut streams = Streams::new(&[TURN; 50]);
+        let mut streams = Streams::new(&[MAX_TURN_OUTPUT; 50]);
         for _ in 0..500 {
             streams.turn_of_many();
         }
-        streams.accounts.push((Account::default(), 100));
+        streams.accounts.push((WorkAccount::default(), 100));
         for _ in 0..1000 {
             streams.push(50);
             assert_eq!(streams.turn(), 50);
@@ -153,17 +154,18 @@ mod tests {
 
     #[test]
     fn streams_that_do_much_have_their_turns_one_after_the_other() {
-        let mut streams = Streams::new(&[TURN; 3]);
+        let mut streams = Streams::new(&[MAX_TURN_OUTPUT; 3]);
         let turns: Vec<_> = (0..9).map(|_| streams.turn_of_many()).collect();
         assert_eq!(turns, [0, 1, 2, 0, 1, 2, 0, 1, 2]);
     }
 
     #[test]
     fn work_beyond_an_allowance_counts_in_later_rounds() {
-        let mut streams = Streams::new(&[4 * TURN, TURN]);
+        let mut streams = Streams::new(&[4 * MAX_TURN_OUTPUT, MAX_TURN_OUTPUT]);
         assert_eq!(streams.turn(), 0);
         assert_eq!(streams.turn_of_many(), 1);
-        // From now on it does little. It is preferred again once its work has been made up for.
+        // From now on, the first stream does little. It is preferred again once it has made up for
+        // its work.
         streams.accounts[0].1 = 100;
         let mut waited = Vec::new();
         for _ in 0..6 {
@@ -175,11 +177,11 @@ mod tests {
 
     #[test]
     fn a_flood_of_new_streams_leaves_turns_to_the_others() {
-        let mut streams = Streams::new(&[TURN]);
+        let mut streams = Streams::new(&[MAX_TURN_OUTPUT]);
         streams.turn_of_many();
         let mut turns = Vec::new();
         for stream in 1..=100 {
-            streams.accounts.push((Account::default(), 100));
+            streams.accounts.push((WorkAccount::default(), 100));
             streams.push(stream);
             turns.push(streams.turn_of_many());
         }

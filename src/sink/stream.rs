@@ -1,23 +1,23 @@
-//! One stream on the sink's side: its queue of chunks, its decoder, and the turns that it has.
+//! One stream on the sink's side: its queue of chunks, its decoder, and its turns.
 
 use std::collections::VecDeque;
 
-use super::schedule::Account;
-use super::{Settings, TURN};
+use super::schedule::WorkAccount;
+use super::{MAX_TURN_OUTPUT, SinkSettings};
 use crate::decode::{Decoder, Limits};
 use crate::error::{Cut, End};
 use crate::event::{Chunk, Close, Open};
 use crate::limit::Limit;
-use crate::link::{SinkLink, Verdict};
+use crate::link::{Outcome, SinkLink};
 use crate::memory::Reservation;
 use crate::peer::{Conn, ConnId};
 
 /// The most input that one turn decodes, in bytes. Input that decodes to nothing, such as one empty
-/// zstd frame after another, has no longer turns than other input.
-pub(super) const BITE: usize = 16 * 1024;
+/// zstd frame after another, gets no longer turns than other input.
+pub(super) const MAX_TURN_INPUT: usize = 16 * 1024;
 
-/// The work of a turn that does next to nothing, in bytes: looking up the stream takes about as
-/// long as decoding so many.
+/// The least work that a turn is charged for, in bytes: looking up the stream takes about as long
+/// as decoding this many bytes.
 pub(super) const LEAST_WORK: usize = 1024;
 
 #[derive(Debug)]
@@ -26,15 +26,15 @@ pub(super) struct Stream {
     pub(super) link: SinkLink,
     decoder: Decoder,
     queue: VecDeque<Chunk>,
-    /// How much of the first chunk is decoded, in bytes.
+    /// The number of bytes of the first chunk that are decoded.
     at: usize,
     /// Decoded bytes that the output did not take in the stream's last turn.
     rest: Option<Box<Rest>>,
-    /// CRC-32C of the delivered bytes, if there are to be receipts.
+    /// CRC-32C of the delivered bytes; 0 unless receipts are on.
     pub(super) crc32c: u32,
     announced: bool,
-    pub(super) account: Account,
-    /// Why the sink drops what else arrives of the stream.
+    pub(super) account: WorkAccount,
+    /// The reason why the sink drops all further data of the stream.
     refused: Option<Box<End>>,
     close: Option<Box<Close>>,
 }
@@ -42,60 +42,60 @@ pub(super) struct Stream {
 #[derive(Debug)]
 struct Rest {
     bytes: Vec<u8>,
-    /// How many of them the output has taken.
+    /// The number of bytes that the output has taken.
     at: usize,
     _memory: Reservation,
 }
 
-/// The result of a turn. The bytes are borrowed later, by [`Stream::bytes`]: nothing may be borrowed
-/// while the sink looks for something to do.
+/// The result of a turn. Its bytes are borrowed later, by [`Stream::bytes`]: nothing may be
+/// borrowed while the sink looks for the next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Step {
+pub(super) enum Turn {
     Open(ConnId),
     Data(ConnId, Source),
     Close(ConnId),
-    /// The turn brought nothing.
+    /// The turn produced nothing.
     Nothing,
-    /// No stream has anything to do. Events may bring more.
+    /// No stream has anything to do until more events arrive.
     Idle,
 }
 
-/// Where the bytes of a [`Step::Data`] are.
+/// Where the bytes of a [`Turn::Data`] are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
-    /// The first bytes of the output buffer, so many.
+    /// The first bytes of the output buffer: this many.
     Decoded(usize),
-    /// The spent chunk, from this byte on: it is passed through.
+    /// The spent chunk, from this byte on: its bytes are passed through.
     Spent(usize),
-    /// The stream's rest.
+    /// The stream's [`Rest`].
     Rest,
 }
 
-/// The buffers that a turn works with, which the streams share.
+/// The working buffers of a turn, which all streams share.
 #[derive(Debug)]
-pub(super) struct Buffers {
+pub(super) struct TurnBuffers {
     /// A turn's decoded bytes.
     pub(super) output: Vec<u8>,
-    /// The chunk that the last turn was done with. Its credit returns with the next turn.
+    /// The chunk that the last turn finished. Its credit returns with the next turn.
     spent: Option<Chunk>,
 }
 
-impl Buffers {
+impl TurnBuffers {
     pub(super) fn new() -> Self {
-        Buffers {
-            output: vec![0; TURN],
+        TurnBuffers {
+            output: vec![0; MAX_TURN_OUTPUT],
             spent: None,
         }
     }
 
-    /// Gives back the credit of the chunk that the last turn was done with.
+    /// Returns the credit of the chunk that the last turn finished.
     pub(super) fn release(&mut self) {
         self.spent = None;
     }
 }
 
 impl Stream {
-    pub(super) fn new(id: ConnId, open: Open, settings: &Settings) -> Self {
+    pub(super) fn new(id: ConnId, open: Open, settings: &SinkSettings) -> Self {
         let limits = Limits {
             max_window: settings.max_window,
             memory: open.memory.clone(),
@@ -117,7 +117,7 @@ impl Stream {
             rest: None,
             crc32c: 0,
             announced: false,
-            account: Account::default(),
+            account: WorkAccount::default(),
             refused: None,
             close: None,
         }
@@ -137,71 +137,77 @@ impl Stream {
         self.rest.is_some() || !self.queue.is_empty() || self.close.is_some()
     }
 
-    /// Does the next thing, and says how much work it was, in bytes.
-    pub(super) fn turn(&mut self, buffers: &mut Buffers, settings: &Settings) -> (Step, usize) {
-        let (step, read) = self.next_step(buffers, settings);
+    /// Takes a turn; returns its result and its work, in bytes.
+    pub(super) fn turn(
+        &mut self,
+        buffers: &mut TurnBuffers,
+        settings: &SinkSettings,
+    ) -> (Turn, usize) {
+        let (turn, read) = self.advance(buffers, settings);
         if self.queue.is_empty() {
             // A connection that waits for its peer holds no memory that it does not need.
             self.queue = VecDeque::new();
         }
-        let written = self.bytes(step, buffers).len();
-        // A full turn's work is to decode the most of either, input that decodes to nothing or output.
-        let decoding = read.saturating_sub(written).saturating_mul(TURN / BITE);
+        let written = self.bytes(turn, buffers).len();
+        // The most input that a turn may decode weighs as much as the most output.
+        let decoding = read
+            .saturating_sub(written)
+            .saturating_mul(MAX_TURN_OUTPUT / MAX_TURN_INPUT);
         let work = written.max(decoding);
-        (step, work.max(LEAST_WORK))
+        (turn, work.max(LEAST_WORK))
     }
 
-    /// The next step, and how many bytes of input were decoded for it.
-    fn next_step(&mut self, buffers: &mut Buffers, settings: &Settings) -> (Step, usize) {
+    /// Makes the result of a turn; also returns how many bytes of input were decoded for it.
+    fn advance(&mut self, buffers: &mut TurnBuffers, settings: &SinkSettings) -> (Turn, usize) {
         let id = self.conn.id;
         if !std::mem::replace(&mut self.announced, true) {
-            return (Step::Open(id), 0);
+            return (Turn::Open(id), 0);
         }
         if let Some(rest) = &self.rest {
             let len = rest.bytes.len() - rest.at;
             self.conn.delivered = self.conn.delivered.saturating_add(len as u64);
-            return (Step::Data(id, Source::Rest), 0);
+            return (Turn::Data(id, Source::Rest), 0);
         }
         if self.refused.is_some() {
             self.queue.clear();
             return match &self.close {
-                Some(_) => (Step::Close(id), 0),
-                None => (Step::Nothing, 0),
+                Some(_) => (Turn::Close(id), 0),
+                None => (Turn::Nothing, 0),
             };
         }
         let allowed = settings.max_decoded.saturating_sub(self.conn.delivered);
         match self.queue.front() {
             Some(chunk)
-                if self.decoder.is_transparent()
+                if self.decoder.is_pass_through()
                     && chunk.len().saturating_sub(self.at) as u64 <= allowed =>
             {
                 let from = std::mem::take(&mut self.at);
                 let len = chunk.len().saturating_sub(from);
                 self.conn.delivered = self.conn.delivered.saturating_add(len as u64);
                 buffers.spent = self.queue.pop_front();
-                (Step::Data(id, Source::Spent(from)), 0)
+                (Turn::Data(id, Source::Spent(from)), 0)
             }
             Some(_) => self.decode(buffers, allowed),
             None if self.close.is_some() => {
-                self.decoder.settle();
+                self.decoder.finish();
                 match self.decode(buffers, allowed) {
-                    (Step::Nothing, read) if self.refused.is_none() => (Step::Close(id), read),
-                    step => step,
+                    (Turn::Nothing, read) if self.refused.is_none() => (Turn::Close(id), read),
+                    turn => turn,
                 }
             }
-            None => (Step::Nothing, 0),
+            None => (Turn::Nothing, 0),
         }
     }
 
-    /// Decodes the next of the first chunk, or of nothing, to at most `allowed` bytes.
-    fn decode(&mut self, buffers: &mut Buffers, allowed: u64) -> (Step, usize) {
+    /// Decodes more of the first chunk, or of no input, to at most `allowed` bytes.
+    fn decode(&mut self, buffers: &mut TurnBuffers, allowed: u64) -> (Turn, usize) {
         let input = self.queue.front().map_or(&[][..], |chunk| chunk);
-        // One byte of room beyond the limit tells whether there is more than it allows.
+        // One byte of room beyond the limit shows whether the stream exceeds it.
         let most = usize::try_from(allowed.saturating_add(1)).unwrap_or(usize::MAX);
         let room = buffers.output.len().min(most);
-        let bite = self.at..self.at.saturating_add(BITE).min(input.len());
+        let input_range = self.at..self.at.saturating_add(MAX_TURN_INPUT).min(input.len());
         let step = self.decoder.decode(
-            input.get(bite).unwrap_or_default(),
+            input.get(input_range).unwrap_or_default(),
             buffers.output.get_mut(..room).unwrap_or_default(),
         );
         self.at = self.at.saturating_add(step.read);
@@ -220,15 +226,15 @@ impl Stream {
         }
         self.conn.delivered = self.conn.delivered.saturating_add(written as u64);
         let found = match written {
-            0 => Step::Nothing,
-            written => Step::Data(self.conn.id, Source::Decoded(written)),
+            0 => Turn::Nothing,
+            written => Turn::Data(self.conn.id, Source::Decoded(written)),
         };
         (found, step.read)
     }
 
-    /// The bytes of a step that this stream has taken.
-    pub(super) fn bytes<'a>(&'a self, step: Step, buffers: &'a Buffers) -> &'a [u8] {
-        let Step::Data(_, source) = step else {
+    /// The bytes of a turn of this stream.
+    pub(super) fn bytes<'a>(&'a self, turn: Turn, buffers: &'a TurnBuffers) -> &'a [u8] {
+        let Turn::Data(_, source) = turn else {
             return &[];
         };
         let bytes = match source {
@@ -242,25 +248,25 @@ impl Stream {
         bytes.unwrap_or_default()
     }
 
-    /// Adds the first bytes of a step, so many, to the stream's checksum.
-    pub(super) fn checksum(&mut self, step: Step, buffers: &Buffers, taken: usize) {
-        let bytes = self.bytes(step, buffers);
+    /// Adds the first `taken` bytes of a turn to the stream's checksum.
+    pub(super) fn checksum(&mut self, turn: Turn, buffers: &TurnBuffers, taken: usize) {
+        let bytes = self.bytes(turn, buffers);
         let taken = bytes.get(..taken).unwrap_or(bytes);
         self.crc32c = crc32c::crc32c_append(self.crc32c, taken);
     }
 
-    /// Notes that the output took the first bytes of a step, so many, and keeps the others for the
-    /// stream's next turn. Returns how many it keeps; `None`, without any change, if there is no
-    /// memory to keep them in.
+    /// Notes that the output took the first `taken` bytes of a turn, and keeps the others for the
+    /// stream's next turn. Returns the number of bytes that it keeps; `None`, without any change,
+    /// if there is no memory to keep them in.
     pub(super) fn take(
         &mut self,
         source: Source,
-        buffers: &mut Buffers,
+        buffers: &mut TurnBuffers,
         taken: usize,
-        settings: &Settings,
+        settings: &SinkSettings,
     ) -> Option<usize> {
-        let step = Step::Data(self.conn.id, source);
-        let bytes = self.bytes(step, buffers);
+        let turn = Turn::Data(self.conn.id, source);
+        let bytes = self.bytes(turn, buffers);
         let left = bytes.get(taken..).unwrap_or_default();
         let len = left.len();
         let rest = match source {
@@ -272,7 +278,7 @@ impl Stream {
             _ => None,
         };
         if settings.checksums {
-            self.checksum(step, buffers, taken);
+            self.checksum(turn, buffers, taken);
         }
         match source {
             Source::Decoded(_) => self.rest = rest,
@@ -294,7 +300,7 @@ impl Stream {
         Some(len)
     }
 
-    /// Gives up received bytes that are not delivered, as they may decode to any amount.
+    /// Drops received bytes that are not delivered, because they may decode to any amount.
     pub(super) fn drop_undecoded(&mut self) {
         if self.rest.is_none() && self.queue.is_empty() {
             return;
@@ -308,7 +314,7 @@ impl Stream {
         }
     }
 
-    /// Takes back a step's bytes, which the output has not taken, and refuses the rest of the
+    /// Takes back a turn's bytes, which the output has not taken, and refuses the rest of the
     /// stream.
     pub(super) fn take_back(&mut self, bytes: usize, end: End) {
         self.conn.delivered = self.conn.delivered.saturating_sub(bytes as u64);
@@ -332,8 +338,8 @@ impl Stream {
     }
 
     /// Tells the connection how the stream ended.
-    pub(super) fn settle(self, end: End) {
-        self.link.deliver(Verdict {
+    pub(super) fn report(self, end: End) {
+        self.link.deliver(Outcome {
             end,
             format: self.conn.format,
             delivered: self.conn.delivered,

@@ -21,7 +21,7 @@ pub struct Authority {
     params: CertificateParams,
     key: Arc<KeyPair>,
     certificate: Certificate,
-    /// What its senders present beside their own certificate, the nearest first.
+    /// The certificates that its senders present beside their own, the nearest CA first.
     above: Vec<Certificate>,
 }
 
@@ -38,7 +38,7 @@ pub struct Credentials {
 }
 
 impl Authority {
-    /// One of this name that is trusted by those who have its certificate.
+    /// A CA of this name, trusted by everyone who has its certificate.
     pub fn new(name: &str) -> Self {
         Authority::with(name, |_| {})
     }
@@ -61,7 +61,7 @@ impl Authority {
         }
     }
 
-    /// One below this, whose senders present its certificate.
+    /// A CA below this one, whose senders present its certificate.
     pub fn below(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let key = fresh_key();
         let params = ca_params(name, change);
@@ -123,7 +123,7 @@ impl Authority {
         }
     }
 
-    /// Its own certificate and key, in a sender's or a server's hands.
+    /// The CA's own certificate and key, as if a sender or server had them.
     pub fn own(&self) -> Credentials {
         Credentials {
             chain: vec![rustls::Certificate(self.der().to_vec())],
@@ -151,7 +151,7 @@ impl Authority {
         self.crl_with(revoked, -1..=100)
     }
 
-    /// A list that begins and ends so many days from now.
+    /// A list that begins and ends this many days from now.
     pub fn crl_with(&self, revoked: &[&SerialNumber], days: RangeInclusive<i64>) -> String {
         let list = self.list(revoked, since_1970(*days.start())..=since_1970(*days.end()));
         list.pem().unwrap()
@@ -180,8 +180,8 @@ impl Authority {
         params.signed_by(&self.issuer()).unwrap()
     }
 
-    /// A list of nothing with one critical extension more, 2.5.29 and this number, as DER. Its
-    /// signature is of no use.
+    /// An empty list with one additional critical extension, 2.5.29 and this number, as DER. Its
+    /// signature is not valid.
     pub fn odd_list(&self, extension: u8, content: &[u8]) -> Vec<u8> {
         self.altered_list(|tbs| {
             // The extensions are last.
@@ -204,7 +204,7 @@ impl Authority {
         })
     }
 
-    /// A list that does not say when the next one comes.
+    /// A list without the time of the next one.
     pub fn list_without_next_update(&self) -> Vec<u8> {
         self.altered_list(|tbs| {
             // Before it are the version, the algorithm, the issuer, and when the list was made.
@@ -234,7 +234,7 @@ impl Authority {
 }
 
 impl Credentials {
-    /// A client's configuration that takes any server, and presents this.
+    /// A client's configuration that accepts any server, and presents this certificate.
     pub fn config(&self, version: &'static SupportedProtocolVersion) -> ClientConfig {
         let key = PrivateKey(self.key.serialize_der());
         builder(version)
@@ -242,7 +242,7 @@ impl Credentials {
             .unwrap()
     }
 
-    /// The same certificate in the hands of somebody who does not have its key.
+    /// The same certificate, presented without its key.
     pub fn stolen(&self) -> Self {
         Credentials {
             key: fresh_key(),
@@ -286,7 +286,7 @@ fn ia5(text: &str) -> Ia5String {
     text.try_into().unwrap()
 }
 
-/// Lets a certificate begin and end so many days from now.
+/// Lets a certificate begin and end this many days from now.
 pub fn lasts(params: &mut CertificateParams, days: RangeInclusive<i64>) {
     params.not_before = date_time_ymd(1970, 1, 1) + since_1970(*days.start());
     params.not_after = date_time_ymd(1970, 1, 1) + since_1970(*days.end());
@@ -298,7 +298,7 @@ pub fn expires(params: &mut CertificateParams) {
     params.not_after = date_time_ymd(2021, 2, 3);
 }
 
-/// The time so many days from now.
+/// The time this many days from now.
 pub fn since_1970(days: i64) -> Duration {
     const DAY: i64 = 24 * 60 * 60;
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
@@ -335,7 +335,7 @@ pub fn some_reasons(reasons: &[u8]) -> Vec<u8> {
 /// The number of that extension.
 pub const DISTRIBUTION_POINT: u8 = 28;
 
-/// Which side of name constraints a subtree is on (RFC 5280, section 4.2.1.10).
+/// The side of name constraints that a subtree is on (RFC 5280, section 4.2.1.10).
 #[derive(Clone, Copy, Debug)]
 pub enum Subtree {
     Permitted = 0xa0,
@@ -374,13 +374,13 @@ fn der_content(der: &[u8]) -> &[u8] {
     &der[at..at + len]
 }
 
-/// How long the first item of DER is.
+/// The length of the first item of DER.
 fn der_len(der: &[u8]) -> usize {
     let content = der_content(der);
     content.as_ptr() as usize - der.as_ptr() as usize + content.len()
 }
 
-/// Where items of DER begin.
+/// The offsets at which items of DER begin.
 fn der_items(der: &[u8]) -> impl Iterator<Item = usize> {
     let next = |at: usize| (at < der.len()).then_some(at);
     std::iter::successors(next(0), move |at| next(at + der_len(&der[*at..])))

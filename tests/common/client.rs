@@ -29,7 +29,7 @@ impl Client {
         Client(ClientConnection::new(Arc::new(config), name).unwrap())
     }
 
-    /// The records that the client has to send by now.
+    /// The records that the client has ready to send.
     pub fn records(&mut self) -> Vec<u8> {
         let mut records = Vec::new();
         while self.0.wants_write() {
@@ -48,7 +48,7 @@ impl Client {
         records
     }
 
-    /// A record that the server can't authenticate.
+    /// Makes a record that the server can't authenticate.
     pub fn bad_record(&mut self) -> Vec<u8> {
         let mut record = self.record(b"forged");
         *record.last_mut().unwrap() ^= 1;
@@ -60,12 +60,12 @@ impl Client {
         self.records()
     }
 
-    /// Takes what the server sent.
+    /// Takes the bytes that the server sent.
     pub fn take(&mut self, records: &[u8]) {
         self.try_take(records).unwrap();
     }
 
-    /// Takes what the server sent, unless it is an alert.
+    /// Takes the bytes that the server sent, unless they are an alert.
     pub fn try_take(&mut self, mut records: &[u8]) -> Result<(), Error> {
         while !records.is_empty() {
             self.0.read_tls(&mut records).unwrap();
@@ -74,7 +74,7 @@ impl Client {
         Ok(())
     }
 
-    /// Takes what the server sent, which ends the session; yields why.
+    /// Takes the bytes that the server sent, which end the session; returns the reason.
     pub fn refused(&mut self, mut records: &[u8]) -> String {
         while !records.is_empty() {
             self.0.read_tls(&mut records).unwrap();
@@ -85,7 +85,7 @@ impl Client {
         panic!("the server did not refuse it");
     }
 
-    /// DER.
+    /// The certificate, in DER.
     pub fn server_certificate(&self) -> &[u8] {
         self.0.peer_certificates().unwrap()[0].as_ref()
     }
@@ -105,10 +105,10 @@ pub const ALERT: u8 = 21;
 pub const HANDSHAKE: u8 = 22;
 pub const DATA: u8 = 23;
 
-/// The one cipher suite that a [`Sealer`] knows.
+/// The only cipher suite that a [`Sealer`] supports.
 pub const SEALED: SupportedCipherSuite = TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256;
 
-/// A session of TLS 1.2 that seals what no peer would send.
+/// A session of TLS 1.2 that can seal records that no real peer would send.
 pub struct Sealer {
     key: LessSafeKey,
     salt: [u8; 4],
@@ -129,12 +129,12 @@ impl Sealer {
         config
     }
 
-    /// Goes on where the client was.
+    /// Continues the client's session.
     pub fn new(client: Client) -> Self {
         Sealer::with(client.0.extract_secrets().unwrap())
     }
 
-    /// Goes on from where these were extracted, in a session of [`SEALED`].
+    /// Continues from these extracted secrets, in a session of [`SEALED`].
     pub fn with(secrets: ExtractedSecrets) -> Self {
         let (sequence, secrets) = secrets.tx;
         let ConnectionTrafficSecrets::Aes128Gcm { key, salt, .. } = secrets else {
@@ -170,19 +170,19 @@ impl Sealer {
     }
 }
 
-/// A client's configuration that takes any certificate, and presents none.
+/// A client's configuration that accepts any certificate, and presents none.
 pub fn config(version: &'static SupportedProtocolVersion) -> ClientConfig {
     builder(version).with_no_client_auth()
 }
 
-/// One that takes any certificate.
+/// A configuration that accepts any certificate.
 pub fn builder(
     version: &'static SupportedProtocolVersion,
 ) -> ConfigBuilder<ClientConfig, WantsClientCert> {
     versions(version).with_custom_certificate_verifier(Arc::new(AnyCertificate(None)))
 }
 
-/// One of this version, whose verifier is still to be given.
+/// A configuration of this version, whose verifier is still to be given.
 pub fn versions(
     version: &'static SupportedProtocolVersion,
 ) -> ConfigBuilder<ClientConfig, WantsVerifier> {
@@ -203,7 +203,7 @@ pub fn tls() -> Tls {
     .unwrap()
 }
 
-/// A verifier that takes any certificate, and knows these kinds of signatures, or all.
+/// A verifier that accepts any certificate, and supports these kinds of signatures, or all.
 pub struct AnyCertificate(pub Option<Vec<SignatureScheme>>);
 
 impl ServerCertVerifier for AnyCertificate {

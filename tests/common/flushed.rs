@@ -1,5 +1,5 @@
-//! Compressed streams whose sender flushed now and then, and what of them can be decoded, and is
-//! whole, after any number of bytes.
+//! Compressed streams whose sender flushed now and then. They tell how much can be decoded, and how
+//! much is whole, after any number of bytes.
 
 #![cfg(all(
     feature = "gzip",
@@ -25,15 +25,16 @@ pub struct Flushed {
     pub format: Format,
     pub plain: Vec<u8>,
     pub encoded: Vec<u8>,
-    /// So many encoded bytes hold so many plain ones, and no byte less does.
+    /// Pairs of encoded and plain lengths: the encoded bytes, and no byte fewer, hold the plain
+    /// ones.
     flushes: Vec<(usize, usize)>,
-    /// Where the encoded bytes may end.
+    /// The encoded lengths at which the stream may end.
     ends: Vec<usize>,
 }
 
 impl Flushed {
-    /// With a flush after each part, and the end of a member, or a frame, after so many of them, in
-    /// the formats that go on behind one. Each part is a block of qt.
+    /// Packs the parts with a flush after each, and the end of a member or a frame after some of
+    /// them, in the formats that go on behind one. In qt, each part is a block.
     pub fn new(format: Format, parts: &[&[u8]], per_member: usize) -> Self {
         let mut flushed = Flushed {
             format,
@@ -68,14 +69,14 @@ impl Flushed {
         flushed
     }
 
-    /// Adds what decodes to nothing, and is whole behind its last byte.
+    /// Adds bytes that decode to nothing, and are whole behind the last byte.
     pub fn add_empty(&mut self, encoded: &[u8]) {
         self.encoded.extend_from_slice(encoded);
         self.end();
     }
 
-    /// How many plain bytes are sure to be decoded from so many encoded ones: all up to the last
-    /// flush.
+    /// The number of plain bytes that are sure to be decoded from this many encoded ones: all up to
+    /// the last flush.
     pub fn decodable(&self, received: usize) -> usize {
         let flushes = self.flushes.iter();
         match self.format {
@@ -88,12 +89,12 @@ impl Flushed {
         }
     }
 
-    /// Whether a stream of so many encoded bytes is complete in its format.
+    /// Whether a stream of this many encoded bytes is complete in its format.
     pub fn is_whole(&self, received: usize) -> bool {
         self.format == Format::Plain || self.ends.contains(&received)
     }
 
-    /// After how many encoded bytes each flush is.
+    /// The number of encoded bytes before each flush.
     pub fn flushes(&self) -> impl Iterator<Item = usize> {
         self.flushes.iter().map(|(encoded, _)| *encoded)
     }
@@ -132,7 +133,7 @@ impl Flushed {
             encoder.flush().expect("a page takes everything");
             self.add_flush(part, &new());
         }
-        // Which writes the end.
+        // This writes the end.
         drop(encoder);
         self.add_empty(&new());
     }

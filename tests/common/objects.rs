@@ -1,4 +1,4 @@
-//! What `--format json` printed, put together again by connection.
+//! The output of `--format json`, put together again by connection.
 
 use std::collections::BTreeMap;
 
@@ -6,23 +6,23 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
 
-/// A stream, as its objects tell it.
+/// A stream, according to its objects.
 #[derive(Debug, Default)]
 pub struct Printed {
     pub peer: String,
-    /// What its data objects hold.
+    /// The content of its data objects.
     pub bytes: Vec<u8>,
     pub received: usize,
     pub delivered: usize,
     pub format: String,
-    /// The word.
+    /// The word of the end.
     pub end: String,
-    /// What else is known of the end.
+    /// The further facts of the end.
     pub error: String,
 }
 
-/// Every stream by the number of its connection. Each must have opened once, then closed once, with
-/// nothing after that. What is said of refused senders belongs to none.
+/// Collects every stream by the number of its connection. Each must have opened once, then closed
+/// once, with nothing after that. Objects about refused senders belong to no stream.
 pub fn streams(printed: &[u8]) -> BTreeMap<u64, Printed> {
     let printed = str::from_utf8(printed).expect("JSON is UTF-8");
     let mut open = BTreeMap::new();
@@ -83,7 +83,7 @@ fn content(object: &Value) -> Vec<u8> {
     bytes
 }
 
-/// Nothing if there is no such field.
+/// The field, or `None` if there is no such field.
 fn string(object: &Value, name: &str) -> String {
     object[name].as_str().unwrap_or_default().to_owned()
 }

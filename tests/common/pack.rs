@@ -31,7 +31,7 @@ pub fn zstd(bytes: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// One block of what Qt's `qCompress` makes.
+/// Packs one block like Qt's `qCompress`.
 #[cfg(feature = "qt")]
 pub fn qt(bytes: &[u8]) -> Vec<u8> {
     let size = u32::try_from(bytes.len()).expect("a block is small");

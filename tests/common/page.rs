@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::sync::{Arc, Mutex};
 
-/// A writer that keeps what was written, for all of its clones.
+/// A writer that keeps all written bytes, for all of its clones.
 #[derive(Clone, Debug, Default)]
 pub struct Page(Arc<Mutex<Vec<u8>>>);
 

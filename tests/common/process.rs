@@ -1,4 +1,4 @@
-//! What the kernel says of a running process, and what it allows the tests' own.
+//! Facts from the kernel about a running process, and the limits of the tests' own.
 
 #![cfg(feature = "cli")]
 
@@ -17,17 +17,17 @@ pub fn raise_file_limit() -> Option<u64> {
     };
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
-        // What there is has to do.
+        // The present limit has to do.
         Err(_) => limit.current,
     }
 }
 
-/// The most memory that a process has used so far, in bytes; nothing if it is gone.
+/// The most memory that a process has used so far, in bytes; `None` if it is gone.
 pub fn peak_memory(id: u32) -> Option<u64> {
     in_status(id, "VmHWM").map(|kib| kib * 1024)
 }
 
-/// The memory that a process uses now, in bytes; nothing if it is gone.
+/// The memory that a process uses now, in bytes; `None` if it is gone.
 pub fn memory(id: u32) -> Option<u64> {
     in_status(id, "VmRSS").map(|kib| kib * 1024)
 }

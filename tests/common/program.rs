@@ -1,5 +1,5 @@
 //! The program as its users have it: the real binary, real signals, and a TLS client that can also
-//! misbehave. Nothing here sleeps; whatever is waited for has an event and a time limit.
+//! misbehave. Nothing here sleeps; every wait has an event and a time limit.
 
 #![cfg(feature = "cli")]
 
@@ -20,10 +20,10 @@ use super::process::raise_file_limit;
 use super::skip::missing;
 use super::terminal::{Terminal, as_shown};
 
-/// What a test waits for comes within this time, or never. Only a failing test takes so long.
+/// The time limit of every wait. Only a failing test takes so long.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// The program itself.
+/// The path of the program.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_tlsink");
 
 /// Any free port.
@@ -38,11 +38,11 @@ pub struct Program {
     unread: Option<File>,
 }
 
-/// Where the program's standard output goes.
+/// The destination of the program's standard output.
 pub enum Stdout {
     /// Read as it comes, for [`Program::wait_for_stdout`].
     Collected,
-    /// A pipe that nobody reads unless the test does, by way of [`Program::unread`].
+    /// A pipe that only the test reads, by [`Program::unread`].
     Unread,
     /// A terminal that is read as it comes.
     Terminal(Terminal),
@@ -51,34 +51,34 @@ pub enum Stdout {
     File(File),
 }
 
-/// Where the program's standard error goes. It is always read as it comes.
+/// The destination of the program's standard error. It is always read as it comes.
 pub enum Stderr {
     Pipe,
     Terminal(Terminal),
 }
 
-/// What is left of the program when it has ended.
+/// The results of a program that has ended.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The exit status; a signal's negative number if that was what ended it.
+    /// The exit status, or the negative number of the signal that ended it.
     pub status: i32,
     pub stdout: Vec<u8>,
     pub stderr: String,
 }
 
-/// The line that says how a connection ended, taken apart.
+/// The line that tells how a connection ended, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
     pub peer: String,
     pub received: u64,
     pub delivered: u64,
-    /// Nothing if too little came to tell.
+    /// `None` if too little data came to detect it.
     pub format: String,
     pub end: String,
 }
 
 impl Program {
-    /// Starts it on a free port, with its standard output collected.
+    /// Starts the program on a free port, and collects its standard output.
     pub fn start(args: &[&str]) -> Program {
         Program::start_into(args, Stdout::Collected)
     }
@@ -87,7 +87,7 @@ impl Program {
         Program::start_on(&[FREE], args, stdout)
     }
 
-    /// Starts it [after] these shell commands.
+    /// Starts the program [after] these shell commands.
     pub fn start_after(commands: &str, args: &[&str]) -> Program {
         Program::start_after_into(commands, args, Stdout::Collected)
     }
@@ -98,8 +98,8 @@ impl Program {
         Program::launch(command, stdout, Stderr::Pipe).listening(1)
     }
 
-    /// Starts it quiet, so that it doesn't say where it listens, and returns where that is: a port
-    /// that was free just now.
+    /// Starts the program quietly, so that it does not print its address, and returns that address:
+    /// a port that was free just now.
     pub fn start_quiet(args: &[&str], stderr: Stderr) -> (Program, SocketAddr) {
         let address = TcpListener::bind(FREE).and_then(|free| free.local_addr());
         let address = address.expect("a port is free");
@@ -115,14 +115,14 @@ impl Program {
         (program, address)
     }
 
-    /// Starts it on a free port, with a terminal as its standard error.
+    /// Starts the program on a free port, with a terminal as its standard error.
     pub fn start_saying_to(terminal: Terminal, args: &[&str]) -> Program {
         let mut command = Command::new(BINARY);
         command.args(["--listen", FREE]).args(args);
         Program::launch(command, Stdout::Collected, Stderr::Terminal(terminal)).listening(1)
     }
 
-    /// Starts it with both its standard output and its standard error on terminals.
+    /// Starts the program with both standard output and standard error on terminals.
     pub fn start_on_terminals(stdout: Terminal, stderr: Terminal, args: &[&str]) -> Program {
         let mut command = Command::new(BINARY);
         command.args(["--listen", FREE]).args(args);
@@ -130,7 +130,7 @@ impl Program {
         Program::launch(command, stdout, stderr).listening(1)
     }
 
-    /// Starts it on these addresses, and waits until it listens on all of them.
+    /// Starts the program on these addresses, and waits until it listens on all of them.
     pub fn start_on(listen: &[&str], args: &[&str], stdout: Stdout) -> Program {
         let mut command = Command::new(BINARY);
         for address in listen {
@@ -140,7 +140,8 @@ impl Program {
         Program::launch(command, stdout, Stderr::Pipe).listening(listen.len())
     }
 
-    /// Starts it by a command of the test's own, and waits until it listens on so many addresses.
+    /// Starts the program by a command of the test's own, and waits until it listens on this many
+    /// addresses.
     pub fn start_by(command: Command, count: usize) -> Program {
         Program::launch(command, Stdout::Collected, Stderr::Pipe).listening(count)
     }
@@ -151,7 +152,7 @@ impl Program {
             let said = String::from_utf8_lossy(said);
             let addresses: Vec<SocketAddr> = whole_lines(&said)
                 .filter_map(|line| {
-                    // The time may be before it.
+                    // A timestamp may precede the text.
                     let (_, address) = line.split_once("tlsink: listening on ")?;
                     address.parse().ok()
                 })
@@ -161,7 +162,7 @@ impl Program {
         self
     }
 
-    /// Runs it with exactly these arguments, with which it must end before it listens.
+    /// Runs the program with exactly these arguments, which must make it end before it listens.
     pub fn run(args: &[&str]) -> Outcome {
         Program::run_on(args, Stdout::Collected, Stderr::Pipe)
     }
@@ -172,7 +173,7 @@ impl Program {
         Program::run_by(command, stdout, stderr)
     }
 
-    /// Runs it by a command of the test's own, with which it must end before it listens.
+    /// Runs the program by a command of the test's own, which must make it end before it listens.
     pub fn run_by(command: Command, stdout: Stdout, stderr: Stderr) -> Outcome {
         let shown = format!("{command:?}");
         let program = Program::launch(command, stdout, stderr);
@@ -184,14 +185,14 @@ impl Program {
         program.outcome()
     }
 
-    /// Runs a command that does not listen, with this for its standard input.
+    /// Runs a command that does not listen, with this standard input.
     pub fn start_command(args: &[&str], stdin: Stdio, stderr: Stderr) -> Program {
         let mut command = Command::new(BINARY);
         command.args(args);
         Program::launch_with(command, stdin, Stdout::Collected, stderr)
     }
 
-    /// The same after these shell commands.
+    /// Does the same after these shell commands.
     pub fn start_command_after(commands: &str, args: &[&str], stdin: Stdio) -> Program {
         let mut command = after(commands);
         command.args(args);
@@ -225,7 +226,7 @@ impl Program {
             .stderr(stderr)
             .spawn()
             .expect("the program starts");
-        // It holds the users' sides of terminals, which end when the last one is closed.
+        // The command holds the users' sides of terminals, which end when the last one is closed.
         drop(command);
         let output = output.or_else(|| Some(File::from(OwnedFd::from(child.stdout.take()?))));
         let said = said
@@ -245,7 +246,7 @@ impl Program {
         }
     }
 
-    /// The first address that it listens on.
+    /// The first address that the program listens on.
     pub fn address(&self) -> SocketAddr {
         self.addresses[0]
     }
@@ -254,7 +255,7 @@ impl Program {
         &self.addresses
     }
 
-    /// Takes the other end of its standard input, if that is a pipe.
+    /// Takes the other end of the program's standard input, if that is a pipe.
     pub fn stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("standard input is a pipe")
     }
@@ -274,7 +275,7 @@ impl Program {
         })
     }
 
-    /// Waits for so many such lines on standard error.
+    /// Waits for this many such lines on standard error.
     pub fn wait_for_lines(&self, count: usize, wanted: impl Fn(&str) -> bool) -> Vec<String> {
         self.stderr.wait("to say certain lines", |said, _| {
             let said = String::from_utf8_lossy(said);
@@ -293,7 +294,7 @@ impl Program {
         })
     }
 
-    /// Waits until so many connections that had completed their handshake have ended.
+    /// Waits until this many connections that had completed their handshake have ended.
     pub fn wait_for_ends(&self, count: usize) -> Vec<Ended> {
         self.stderr.wait("to say how connections ended", |said, _| {
             let ends = ends(&String::from_utf8_lossy(said));
@@ -301,12 +302,13 @@ impl Program {
         })
     }
 
-    /// The one connection that has ended, or will.
+    /// Waits for the end of the only connection.
     pub fn wait_for_end(&self) -> Ended {
         self.wait_for_ends(1).swap_remove(0)
     }
 
-    /// Waits until standard output holds at least as much as `expected`, which it must begin with.
+    /// Waits until standard output holds at least as much as `expected`, and checks that it begins
+    /// with that.
     pub fn wait_for_stdout(&self, expected: impl AsRef<[u8]>) {
         let expected = expected.as_ref();
         self.stdout.wait("to print", |printed, _| {
@@ -319,7 +321,7 @@ impl Program {
         });
     }
 
-    /// Waits until standard output holds so many lines, and returns them.
+    /// Waits until standard output holds this many lines, and returns them.
     pub fn wait_for_printed_lines(&self, count: usize) -> String {
         self.stdout.wait("to print lines", |printed, _| {
             let printed = String::from_utf8_lossy(printed);
@@ -332,7 +334,7 @@ impl Program {
         self.child.id()
     }
 
-    /// Everything that it has said so far.
+    /// All of standard error so far.
     pub fn stderr(&self) -> String {
         String::from_utf8_lossy(&self.stderr.lock().bytes).into_owned()
     }
@@ -341,13 +343,13 @@ impl Program {
         kill_process(Pid::from_child(&self.child), signal).expect("the program can be signalled");
     }
 
-    /// Asks it to stop, and waits until it has.
+    /// Asks the program to stop, and waits until it has ended.
     pub fn stop(self) -> Outcome {
         self.signal(Signal::TERM);
         self.outcome()
     }
 
-    /// Waits until it has ended.
+    /// Waits until the program has ended.
     pub fn outcome(mut self) -> Outcome {
         // Their other ends are closed when the program is gone.
         self.stderr.wait("to end", |_, ended| ended.then_some(()));
@@ -358,14 +360,15 @@ impl Program {
             stdout: self.stdout.lock().bytes.clone(),
             stderr: self.stderr(),
         };
-        // For whoever looks into a failing test; it is shown with no other.
+        // This helps with a failing test; libtest shows it for no other.
         let Outcome { status, stderr, .. } = &outcome;
         eprintln!("the program ended with {status}, and said:\n{stderr}");
         outcome
     }
 }
 
-/// The program after these shell commands: `umask`, `ulimit`, `trap`, `exec` with redirections.
+/// A command that runs the program after these shell commands: `umask`, `ulimit`, `trap`, `exec`
+/// with redirections.
 pub fn after(commands: &str) -> Command {
     let mut command = Command::new("sh");
     command
@@ -379,14 +382,14 @@ impl Drop for Program {
         if thread::panicking() {
             eprintln!("the program said:\n{}", self.stderr());
         }
-        // Both fail only if it has ended already.
+        // Both calls fail only if the program has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
 impl Outcome {
-    /// How the connections ended that had completed their handshake.
+    /// The ends of the connections that had completed their handshake.
     pub fn ends(&self) -> Vec<Ended> {
         ends(&self.stderr)
     }
@@ -396,7 +399,7 @@ impl Outcome {
     }
 }
 
-/// Which version of TLS a client speaks.
+/// The version of TLS that a client speaks.
 #[derive(Clone, Copy, Debug)]
 pub enum Version {
     Tls12,
@@ -414,7 +417,7 @@ impl Version {
     }
 }
 
-/// A TLS client that trusts everybody. It reads only where that is said.
+/// A TLS client that trusts every server. It reads only where its methods say so.
 pub struct Client {
     tls: ClientConnection,
     tcp: TcpStream,
@@ -458,7 +461,7 @@ impl Client {
         self.tls.peer_certificates().expect("the server has one")
     }
 
-    /// Sends all of it, and reads nothing.
+    /// Sends all bytes, and reads nothing.
     pub fn write(&mut self, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let taken = self.tls.writer().write(bytes)?;
@@ -477,13 +480,13 @@ impl Client {
         self.tcp.write_all(&record)
     }
 
-    /// Closes the socket with a reset, which overtakes what is still on its way.
+    /// Closes the socket with a reset, which overtakes bytes still on their way.
     pub fn reset(self) -> io::Result<()> {
         let no_time = Some(Duration::ZERO);
         Ok(rustix::net::sockopt::set_socket_linger(&self.tcp, no_time)?)
     }
 
-    /// Says close_notify and waits for the server's, which says that the stream was clean.
+    /// Sends close_notify and waits for the server's, which confirms that the stream was clean.
     pub fn finish(self) -> io::Result<()> {
         match self.finish_for_answer()? {
             (answer, true) if answer.is_empty() => Ok(()),
@@ -492,7 +495,7 @@ impl Client {
         }
     }
 
-    /// Says close_notify and waits for the server to end the stream without one.
+    /// Sends close_notify and waits for the server to end the stream without one.
     pub fn finish_unclean(self) -> io::Result<()> {
         match self.finish_for_answer()? {
             (answer, false) if answer.is_empty() => Ok(()),
@@ -501,14 +504,14 @@ impl Client {
         }
     }
 
-    /// Says close_notify and reads the server's receipt.
+    /// Sends close_notify and reads the server's receipt.
     pub fn finish_for_receipt(mut self) -> io::Result<String> {
         self.close_notify()?;
         self.read_receipt()
     }
 
-    /// Reads the server's receipt, which a close_notify follows if the stream was clean, and only
-    /// then.
+    /// Reads the server's receipt, which is followed by a close_notify if, and only if, the stream
+    /// was clean.
     pub fn read_receipt(&mut self) -> io::Result<String> {
         let (receipt, close_notify) = self.read_answer()?;
         match receipt.starts_with("{\"ok\":true,") == close_notify {
@@ -524,7 +527,8 @@ impl Client {
         self.read_answer()
     }
 
-    /// Reads what the server says until it ends the stream, and whether a close_notify did that.
+    /// Reads the server's bytes until it ends the stream, and returns whether a close_notify did
+    /// that.
     fn read_answer(&mut self) -> io::Result<(String, bool)> {
         let mut text = Vec::new();
         let close_notify = loop {
@@ -552,12 +556,12 @@ impl Client {
         }
     }
 
-    /// Sends no more, without a close_notify, but still reads.
+    /// Stops sending, without a close_notify, but still reads.
     pub fn stop_sending(&mut self) -> io::Result<()> {
         self.tcp.shutdown(Shutdown::Write)
     }
 
-    /// Says close_notify and closes the socket, whatever has come or still comes.
+    /// Sends close_notify and closes the socket, whatever has arrived or still arrives.
     pub fn finish_without_reading(mut self) -> io::Result<()> {
         self.close_notify()
     }
@@ -597,7 +601,7 @@ pub fn client_hello() -> Vec<u8> {
     hello
 }
 
-/// What a client says that knows nothing newer than TLS 1.1 (RFC 4346, section 7.4.1.2).
+/// The first message of a client that knows nothing newer than TLS 1.1 (RFC 4346, section 7.4.1.2).
 pub fn tls_1_1_hello() -> Vec<u8> {
     let mut hello = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
     hello.extend([7; 32]);
@@ -613,8 +617,8 @@ pub fn send(address: SocketAddr, bytes: &[u8]) {
     client.finish().expect("the server answers close_notify");
 }
 
-/// Runs another program with these bytes on its standard input; says so and returns nothing if it
-/// is not installed.
+/// Runs another program with these bytes on its standard input; if it is not installed, reports
+/// that and returns `None`.
 pub fn run_if_installed(command: &mut Command, bytes: &[u8]) -> Option<Output> {
     let child = command
         .stdin(Stdio::piped())
@@ -633,8 +637,8 @@ pub fn run_if_installed(command: &mut Command, bytes: &[u8]) -> Option<Output> {
     let pid = Pid::from_child(&child);
     let mut stdin = child.stdin.take().expect("standard input is piped");
     let bytes = bytes.to_vec();
-    // Beside reading its output, as it may say much before it has read everything. A program that
-    // ends too early fails by its exit status.
+    // While its output is read, because it may write much before it has read everything. A program
+    // that ends too early fails by its exit status.
     thread::spawn(move || stdin.write_all(&bytes));
     let (done, output) = mpsc::channel();
     thread::spawn(move || done.send(child.wait_with_output()));
@@ -645,7 +649,7 @@ pub fn run_if_installed(command: &mut Command, bytes: &[u8]) -> Option<Output> {
     Some(output.expect("it can be run"))
 }
 
-/// What a thread reads, and others wait for.
+/// Bytes that one thread reads, and others wait for.
 struct Collected {
     so_far: Mutex<SoFar>,
     more: Condvar,
@@ -689,7 +693,8 @@ impl Collected {
         self.so_far.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at everything so far, and whether that was all, until `look` has seen enough.
+    /// Shows `look` all bytes so far, and whether they are all there will be, until it has seen
+    /// enough.
     fn wait<T>(&self, what: &str, mut look: impl FnMut(&[u8], bool) -> Option<T>) -> T {
         let deadline = Instant::now() + LIMIT;
         let mut so_far = self.lock();
@@ -722,7 +727,7 @@ fn ends(said: &str) -> Vec<Ended> {
 }
 
 impl Ended {
-    /// Takes `tlsink: PEER: N bytes received, N delivered, FORMAT, END` apart. The format may be
+    /// Parses `tlsink: PEER: N bytes received, N delivered, FORMAT, END`. The format may be
     /// missing, and the end may hold commas too, but only in its parentheses.
     fn parse(line: &str) -> Option<Self> {
         let (peer, facts) = line.strip_prefix("tlsink: ")?.split_once(": ")?;

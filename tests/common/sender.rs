@@ -1,5 +1,4 @@
-//! A sender that blocks, over any stream: what a thread of a test, or a test of a program, sends
-//! with.
+//! A blocking sender over any stream, for a thread of a test, or for a test of a program.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -10,10 +9,10 @@ use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
 use super::client::{TLS13, config};
 
-/// What a test waits for comes within this time, or never. Only a failing test takes so long.
+/// The time limit of every wait. Only a failing test takes so long.
 pub const LIMIT: Duration = Duration::from_secs(60);
 
-/// After its handshake. Its certificate is anybody's.
+/// Connects and completes the handshake. Any server certificate is accepted.
 pub struct Sender<S: Read + Write>(pub StreamOwned<ClientConnection, S>);
 
 impl Sender<TcpStream> {
@@ -39,7 +38,7 @@ impl<S: Read + Write> Sender<S> {
         while session.is_handshaking() {
             session.complete_io(&mut stream)?;
         }
-        // The client's last message, which it may think need not be sent at once.
+        // The client's last message, which it may not send at once.
         while session.wants_write() {
             session.write_tls(&mut stream)?;
         }
@@ -51,14 +50,14 @@ impl<S: Read + Write> Sender<S> {
         self.0.flush().unwrap();
     }
 
-    /// Says close_notify, and waits for the server's.
+    /// Sends close_notify, and waits for the server's.
     pub fn finish(mut self) {
         self.0.conn.send_close_notify();
         self.0.flush().unwrap();
         assert_eq!(self.0.read(&mut [0]).unwrap(), 0);
     }
 
-    /// Waits until the server closes the connection, however it does.
+    /// Waits until the server closes the connection, in any manner.
     pub fn wait_for_end(mut self) {
         let end = self.0.read(&mut [0]);
         assert!(!matches!(end, Ok(1..)), "the server sent data");

@@ -1,26 +1,26 @@
-//! Tests, or parts of them, that can't run everywhere.
+//! Skips of tests, or of parts of them, that can't run everywhere.
 
 use std::io::{ErrorKind, Write, stderr};
 use std::process::{Command, Stdio};
 use std::thread;
 
-/// Where this is set, and not empty, a client that is missing fails the tests that run it.
+/// If this variable is set and not empty, a missing client fails the tests that run it.
 pub const REQUIRE: &str = "TLSINK_REQUIRE_CLIENTS";
 
-/// Says that something is skipped, as this machine does not allow it.
+/// Reports that something is skipped, because this machine does not allow it.
 pub fn skip(why: &str) {
     let current = thread::current();
     let test = current.name().unwrap_or("a test");
-    // libtest captures what is printed by macros, and shows nothing of it if the test passes. It
-    // does not capture what is written to standard error itself.
+    // libtest captures text printed by macros, and shows none of it if the test passes. It does not
+    // capture text written to standard error itself.
     let _ = writeln!(stderr().lock(), "skipped: {test}: {why}");
 }
 
-/// Says that something is skipped for want of a program that can be installed.
+/// Reports that something is skipped because a program is not installed.
 ///
 /// # Panics
 ///
-/// Where [`REQUIRE`] is set.
+/// If [`REQUIRE`] is set.
 #[track_caller]
 pub fn missing(what: &str) {
     let required = std::env::var_os(REQUIRE).is_some_and(|value| !value.is_empty());
@@ -28,7 +28,7 @@ pub fn missing(what: &str) {
     skip(what);
 }
 
-/// Whether there is such a program; [says so](missing) if not.
+/// Whether this program is installed; [reports](missing) if not.
 #[track_caller]
 pub fn is_installed(name: &str) -> bool {
     let mut command = Command::new(name);
@@ -45,7 +45,7 @@ pub fn is_installed(name: &str) -> bool {
     there
 }
 
-/// Whether strace(1) can be used; says so if not.
+/// Whether strace(1) can be used; reports if not.
 #[track_caller]
 pub fn can_trace() -> bool {
     if !is_installed("strace") {

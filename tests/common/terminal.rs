@@ -1,5 +1,5 @@
-//! Terminals for the program to write to. Nothing but a terminal is one to it, so these are real,
-//! with the test in the place of whoever looks at them.
+//! Terminals for the program to write to. The program recognizes only real terminals, so these are
+//! real, with the test in the place of their user.
 
 #![cfg(feature = "cli")]
 
@@ -10,21 +10,21 @@ use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{OptionalActions, OutputModes, Winsize};
 use rustix::termios::{tcgetattr, tcsetattr, tcsetwinsize};
 
-/// What erases an unfinished line: the cursor goes to its beginning, and the rest is cleared
-/// (ECMA-48, EL).
+/// The sequence that erases an unfinished line: the cursor goes to its beginning, and the rest is
+/// cleared (ECMA-48, EL).
 pub const ERASE: &str = "\r\x1b[K";
 
 /// The two sides of a terminal of 24 lines of 80 columns.
 pub struct Terminal {
-    /// What programs write to.
+    /// The side that programs write to.
     pub user: File,
-    /// What reads what they wrote. When the last one has closed its side, it gives what is left
-    /// and then EIO.
+    /// The side that reads their output. When the last program has closed its side, it yields the
+    /// rest and then EIO.
     pub controller: File,
 }
 
 impl Terminal {
-    /// Opens one that shows exactly what is written to it.
+    /// Opens a terminal that shows exactly the bytes written to it.
     pub fn open() -> Terminal {
         Terminal::of_columns(80)
     }
@@ -37,7 +37,8 @@ impl Terminal {
         let path = ptsname(&controller, Vec::new()).expect("the terminal has a name");
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let user = rustix::fs::open(path, flags, Mode::empty()).expect("the terminal is unlocked");
-        // Else it would make CR-LF of each newline, and nobody could tell whose the CR is.
+        // Otherwise the terminal would make CR-LF of each newline, and a test could not tell the
+        // origin of a CR.
         let mut modes = tcgetattr(&user).expect("it is a terminal");
         modes.output_modes.remove(OutputModes::OPOST);
         tcsetattr(&user, OptionalActions::Now, &modes).expect("it is a terminal");
@@ -55,7 +56,7 @@ impl Terminal {
     }
 }
 
-/// What is left to see of a line that has been erased and written again.
+/// The visible rest of a line that has been erased and written again.
 pub fn as_shown(line: &str) -> &str {
     line.rsplit_once(ERASE).map_or(line, |(_, last)| last)
 }

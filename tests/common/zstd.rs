@@ -21,7 +21,7 @@ pub fn zstd_part(context: &mut CCtx<'_>, part: &[u8], end: ZSTD_EndDirective) ->
 pub fn with_window(bytes: &[u8], log: u32) -> Vec<u8> {
     let mut context = CCtx::create();
     context.set_parameter(CParameter::WindowLog(log)).unwrap();
-    // Without the content size in the header, the window is what was asked for.
+    // Without the content size in the header, the window is the requested one.
     context
         .set_parameter(CParameter::ContentSizeFlag(false))
         .unwrap();

@@ -6,7 +6,8 @@ use std::os::unix::ffi::OsStringExt;
 use super::args::{self, CertRequest, CertificateSource, Command, Destination, OutputFormat};
 use super::failure::{Failure, MISUSED};
 
-/// What is parsed can be run, and what can't be is the user's to mend: nothing else comes of it.
+/// Parsed arguments can be run, and other arguments give an error that the user can fix: there is
+/// no other result.
 pub(crate) fn check(lines: &[u8]) {
     let arguments: Vec<OsString> = lines
         .split(|byte| *byte == b'\n')
@@ -55,7 +56,7 @@ pub(crate) fn check(lines: &[u8]) {
     }
 }
 
-/// An option that there isn't is refused by name before and behind anything.
+/// An unknown option is refused by name before and behind all other arguments.
 fn refuse_more(mut arguments: Vec<OsString>) {
     const UNKNOWN: &str = "--no-such-option";
     let refuse = |arguments: &[OsString]| {
@@ -88,7 +89,7 @@ mod tests {
     use super::super::args::options::{COMMANDS, Opt};
     use super::{OsString, OsStringExt, check, parse};
 
-    /// What stands for a value somewhere, or nearly does.
+    /// Texts that are a value of some option, or nearly so.
     const VALUES: &[&[u8]] = &[
         b"",
         b"-",
@@ -172,7 +173,7 @@ mod tests {
 
     /// `-nVALUE`, or `--name=VALUE` where there is no short name.
     fn joined(option: &Opt, value: &[u8]) -> Vec<Vec<u8>> {
-        // The short name would be another one in what is said of help, and of what is given twice.
+        // Help, and messages about repeated options, would name the short name differently.
         let name = option.long;
         match (option.value, option.short) {
             (None, _) => vec![name.into()],
@@ -183,7 +184,7 @@ mod tests {
         }
     }
 
-    /// One that is a value in every form: it is not empty, and no option.
+    /// A text that is a value in every form: it is not empty, and no option.
     fn value() -> impl Strategy<Value = &'static [u8]> {
         let plain: Vec<&[u8]> = VALUES
             .iter()

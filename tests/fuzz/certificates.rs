@@ -7,7 +7,7 @@ use tlsink::{ClientVerifier, Identity, Tls, TlsError};
 /// A certificate that signed itself, as CAs do, and its key; both are made for this.
 const FIXED: &[u8] = include_bytes!("fixed.pem");
 
-/// Takes text for PEM, and everything else for DER of each kind.
+/// Parses text as PEM, and everything else as DER of each kind.
 pub fn check(bytes: &[u8]) {
     if bytes.windows(10).any(|part| part == b"-----BEGIN") {
         serve(bytes, bytes);
@@ -41,7 +41,7 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// What can be loaded can be presented.
+/// A loaded certificate can be presented.
 fn serve(certificates: &[u8], key: &[u8]) {
     let identity = Identity::from_pem(certificates, key);
     said(&identity);
@@ -50,18 +50,18 @@ fn serve(certificates: &[u8], key: &[u8]) {
     }
 }
 
-/// What can be loaded can verify senders.
+/// Loaded CAs can verify senders.
 fn verify_by(pem: &[u8]) {
     let clients = ClientVerifier::from_ca_pem(pem);
     said(&clients);
     if let Ok(clients) = clients {
-        // The same text may hold lists, too.
+        // The same text may hold CRLs, too.
         let clients = clients.clone().crl(pem).unwrap_or(clients);
         present(fixed(), Some(clients));
     }
 }
 
-/// What a list loads to, where there is a CA.
+/// The result of loading a CRL beside a CA.
 fn revoke(pem_or_der: &[u8]) -> Result<ClientVerifier, TlsError> {
     let clients = ClientVerifier::from_ca_pem(FIXED).expect("it is a CA's");
     let clients = clients.crl(pem_or_der);
@@ -82,7 +82,7 @@ fn present(identity: Identity, clients: Option<ClientVerifier>) {
     }
 }
 
-/// An error says what is wrong, on one line.
+/// An error describes the fault, on one line.
 fn said<T>(result: &Result<T, TlsError>) {
     if let Err(error) = result {
         let text = error.to_string();
@@ -151,7 +151,7 @@ mod tests {
         Insert([u8; 3]),
     }
 
-    /// As text, and as DER.
+    /// Checks the bytes as text, and as DER.
     fn good() -> Vec<Vec<u8>> {
         let key = PrivateKeyDer::from_pem_slice(FIXED).unwrap();
         let certificate = CertificateDer::from_pem_slice(FIXED).unwrap();

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use tlsink::Memory;
 use tlsink::decode::{Decoder, Fault, Format, Limits, Step};
 
-/// What became of a stream.
+/// The result of decoding a stream.
 #[derive(Debug, PartialEq)]
 pub struct Outcome {
     pub output: Vec<u8>,
@@ -14,8 +14,9 @@ pub struct Outcome {
     pub boundary: bool,
 }
 
-/// After so much output or so many calls there is nothing new to be seen: few bytes decode to
-/// gigabytes. It is twice deflate's window. A fuzzer that waits for more of it tries fewer streams.
+/// After this much output or this many calls, there is nothing new to see: few bytes decode to
+/// gigabytes. The output is twice deflate's window. A fuzzer that waits for more of it tries fewer
+/// streams.
 const MOST_OUTPUT: usize = 64 * 1024;
 const MOST_CALLS: usize = 500;
 
@@ -29,19 +30,19 @@ const LIMITS: [(u64, usize); 5] = [
     (256 << 10, 1000),
 ];
 
-/// The sizes that pieces and rooms are below.
+/// The upper bounds of the sizes of pieces and rooms.
 const SIZES: [usize; 6] = [2, 3, 8, 100, 5000, ROOM];
 
 /// Room for the output of a stream in one piece.
 const ROOM: usize = 64 * 1024;
 
 thread_local! {
-    /// What output is decoded into, for one stream after another: a new one would be zeroed first.
+    /// The output buffer, reused for one stream after another: a new one would be zeroed first.
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Decodes a stream as one piece and split, and compares. The first eight bytes say how: the format,
-/// the limits, the sizes of pieces and of rooms, and a seed for them.
+/// Decodes a stream as one piece and split, and compares the results. The first eight bytes choose
+/// the format, the limits, the sizes of pieces and of rooms, and a seed for them.
 pub fn check(bytes: &[u8]) {
     let Some((&[format, limits, pieces, rooms, seed @ ..], stream)) =
         bytes.split_first_chunk::<8>()
@@ -50,7 +51,7 @@ pub fn check(bytes: &[u8]) {
     };
     let named = pick(&Format::ALL, format);
     let (max_window, memory) = pick(&LIMITS, limits);
-    // For both of them, so that what the first one does not give back, the second one lacks.
+    // For both decoders, so that the second one lacks any memory that the first does not return.
     let limits = Limits {
         max_window,
         memory: Memory::new(memory),
@@ -95,9 +96,8 @@ pub fn check(bytes: &[u8]) {
     }
 }
 
-/// Feeds a decoder with each of the pieces, and takes what comes out of it until there is no more,
-/// there is a fault, or `room` has none for what comes after so many bytes of output. Yields whether
-/// it came to an end.
+/// Feeds a decoder with each of the pieces, and takes its output until there is no more, a fault
+/// occurs, or `room` has no size for the next output. Returns whether the stream came to an end.
 pub fn drive<'a>(
     decoder: &mut Decoder,
     pieces: impl IntoIterator<Item = &'a [u8]>,
@@ -109,7 +109,7 @@ pub fn drive<'a>(
         for piece in pieces {
             push(decoder, piece, &mut buffer, &mut room, &mut output)?;
         }
-        decoder.settle();
+        decoder.finish();
         push(decoder, &[], &mut buffer, &mut room, &mut output)?;
         assert_eq!(
             decoder.decode(&[], &mut [0]),
@@ -140,14 +140,14 @@ pub fn drive<'a>(
     (outcome, ended)
 }
 
-/// Why there is no more to be had.
+/// The reason why there is no more output.
 #[derive(Debug)]
 pub enum Stopped {
     Fault(Fault),
     NoRoom,
 }
 
-/// Feeds `input`, and takes everything that comes out before there is more input.
+/// Feeds `input`, and takes all output before there is more input.
 pub fn push(
     decoder: &mut Decoder,
     mut input: &[u8],
@@ -161,7 +161,7 @@ pub fn push(
             buffer.resize(room, 0);
         }
         let step = decoder.decode(input, &mut buffer[..room]);
-        // These would panic if it claimed more than there is.
+        // These would panic if the decoder claimed more than there is.
         output.extend_from_slice(&buffer[..room][..step.written]);
         input = &input[step.read..];
         if let Some(fault) = step.fault {

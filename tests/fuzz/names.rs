@@ -10,12 +10,12 @@ use super::Template;
 use crate::decode::Format;
 use crate::peer::{Conn, ConnId, Peer};
 
-/// No UTF-8 has it.
+/// No UTF-8 text contains this byte.
 const END: u8 = 0xff;
 
-/// Whoever sends, the file is in its directory, in sight, not taken for an incomplete one, and there
-/// is room for what is added to its name. The bytes are a template, a label, the path of a Unix
-/// socket, an IP address and a client's name, each ended by 0xff.
+/// Whatever the sender's names, the file is in its directory, visible, and not taken for an
+/// incomplete one, and its name leaves room for additions. The bytes are a template, a label, the
+/// path of a Unix socket, an IP address and a client's name, each ended by 0xff.
 pub(crate) fn check(bytes: &[u8]) {
     let mut parts = bytes.split(|byte| *byte == END);
     let mut next = || parts.next().unwrap_or_default();
@@ -57,7 +57,7 @@ fn is_safe(name: &str) {
     assert_eq!(file.parent(), Some(directory), "{name:?}");
     assert_eq!(file.file_name(), Some(OsStr::new(name)), "{name:?}");
     assert!(!name.contains(char::is_control), "{name:?}");
-    // Neither hidden nor an option.
+    // The name is neither hidden nor an option.
     assert!(!name.starts_with(['.', '-']), "{name:?}");
     assert!(!name.to_lowercase().ends_with(".part"), "{name:?}");
     // NAME_MAX.
@@ -98,7 +98,7 @@ mod tests {
         ]
     }
 
-    /// Parts of which many mean something in a file's name.
+    /// Parts, many of which have a meaning in a file's name.
     fn value() -> impl Strategy<Value = Vec<u8>> {
         let meaning = select(vec![
             ".", "..", "-", "/", "\\", ".part", ".PART", "a", "%2E", "\0", "\n", " ", "\u{202e}",

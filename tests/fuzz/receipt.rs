@@ -1,10 +1,10 @@
-//! Any bytes, as what a server answers. `fuzz/` runs this too.
+//! Any bytes, as the answer of a server. `fuzz/` runs this too.
 
 use serde_json::{Value, json};
 
 use super::{LIMIT, Receipt, ReceiptStatus};
 
-/// What is taken for a receipt is JSON, and says what another parser finds in it too.
+/// Every accepted receipt is JSON, and another parser finds the same content in it.
 pub(crate) fn check(answer: &[u8]) {
     let Some(receipt) = Receipt::parse(answer) else {
         return;
@@ -24,7 +24,7 @@ pub(crate) fn check(answer: &[u8]) {
     for (name, value) in line.as_object().expect("it is one") {
         assert_eq!(other.get(name), Some(value), "{name}");
     }
-    // Written by the other one, it means the same; only what is escaped may be longer.
+    // Written again by the other parser, it means the same; only escaped text may be longer.
     let line = line.to_string();
     if line.len() <= LIMIT {
         assert_eq!(Receipt::parse(line.as_bytes()), Some(receipt));

@@ -1,4 +1,4 @@
-//! async-tls 0.13 as it is: each of its peculiarities that `src/tls/server/stream.rs` makes up for.
+//! Tests async-tls 0.13 itself: each peculiarity that `src/tls/server/stream.rs` compensates for.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -192,7 +192,7 @@ fn a_close_notify_waits_until_the_output_is_done_with_the_stream() {
             session.client.take(&session.remote.take());
             assert!(!session.client.was_closed(), "{seen} is not dealt with yet");
         }
-        // Asking for more says that the end was dealt with.
+        // Asking for the next event says that the end was dealt with.
         assert_eq!(crate::memory::pull_one(&mut sink), None);
         assert!(session.connection.run().is_some());
         session.client.take(&session.remote.take());
@@ -238,7 +238,7 @@ fn a_handshake_that_fails_is_answered_with_an_alert_however_much_came_with_it() 
     }
 }
 
-/// rustls sends none for these errors.
+/// rustls sends no alert for these errors.
 #[test]
 fn a_key_share_that_is_not_valid_is_answered_with_an_alert_in_place_of_a_server_hello() {
     let (server, _sink) = server();
@@ -265,7 +265,7 @@ fn a_key_share_that_is_not_valid_is_answered_with_an_alert_in_place_of_a_server_
     assert_eq!(session.remote.take(), fatal(ILLEGAL_PARAMETER));
 }
 
-/// A key share that is of no length at all, and one that says to be longer than it is.
+/// A key share of no length, and one that claims to be longer than it is.
 #[test]
 fn a_key_share_of_tls_1_2_that_can_not_be_read_is_answered_with_an_alert() {
     for (share, alert) in [
@@ -418,7 +418,7 @@ fn who_asks_to_renegotiate_and_reads_no_answer_is_not_read_any_more() {
     assert!(connection.run().is_none());
     let read = remote.read() - before;
     assert!(read < 256 << 10, "{read} bytes of {flood} were read");
-    // Once it reads, it is heard out.
+    // Once the peer reads, all its data is received.
     remote.send(sealer.record(DATA, b"data\n"));
     remote.send(sealer.close_notify());
     remote.read_again();
@@ -437,7 +437,7 @@ fn who_only_asks_to_renegotiate_is_idle() {
         .unwrap();
     let (mut connection, mut sealer, remote) = open_sealer(&server);
     let before = remote.read();
-    // More than can be answered in that time.
+    // More requests than can be answered in that time.
     let flood = ask_to_renegotiate(&mut sealer, &remote);
     let (_, report) = finish_connection(&mut connection, &mut sink);
     assert_eq!(report.end, End::Timeout(Timeout::Idle(limit)));
@@ -461,7 +461,7 @@ fn a_server_that_asks_to_renegotiate_and_reads_no_answer_is_not_read_any_more() 
 
     remote.stop_reading();
     let before = remote.read();
-    // Each is nothing but its header (RFC 5246, section 7.4.1.1).
+    // Each message is only its header (RFC 5246, section 7.4.1.1).
     let hello_requests = [0; 16_000];
     let mut flood = 0;
     for _ in 0..13 {
@@ -476,7 +476,7 @@ fn a_server_that_asks_to_renegotiate_and_reads_no_answer_is_not_read_any_more() 
     assert!(sending.run().is_none());
     let read = remote.read() - before;
     assert!(read < 128 << 10, "{read} bytes of {flood} were read");
-    // Once the server reads, it is heard out.
+    // Once the server reads, all data is received.
     remote.read_again();
     assert!(sending.run().is_none());
     assert_eq!(remote.read() - before, flood);
@@ -484,16 +484,16 @@ fn a_server_that_asks_to_renegotiate_and_reads_no_answer_is_not_read_any_more() 
     sending.run().expect("it is done").unwrap();
 }
 
-/// A connection whose sender seals what no client would send.
+/// A connection whose sender seals records that no client would send.
 fn open_sealer(server: &Server) -> (Driven<Connection<Pipe>>, Sealer, Remote) {
     let session = Session::open(server, Client::with(Sealer::config()));
     let sealer = Sealer::new(session.client);
     (session.connection, sealer, session.remote)
 }
 
-/// Asks many thousand times. Yields how many bytes that is.
+/// Asks many thousand times. Returns the number of bytes.
 fn ask_to_renegotiate(sealer: &mut Sealer, remote: &Remote) -> usize {
-    // As it is without the header of its record.
+    // The message without the header of its record.
     let hello = &Client::new(&TLS12).records()[5..];
     let asked = hello.repeat(16_000 / hello.len());
     (0..200)

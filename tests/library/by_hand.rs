@@ -9,12 +9,12 @@ pub const FEXTRA: u8 = 1 << 2;
 pub const FNAME: u8 = 1 << 3;
 pub const FCOMMENT: u8 = 1 << 4;
 
-/// The header of a gzip member with what these flags announce.
+/// The header of a gzip member with the fields that these flags announce.
 pub fn gzip_header(flags: u8) -> Vec<u8> {
     let mut header = GZIP_HEADER.to_vec();
     header[3] = flags;
     if flags & FEXTRA != 0 {
-        // With a zero in it, which ends nothing.
+        // The extra field contains a zero, which ends nothing.
         header.extend([6, 0, b'a', b'b', 2, 0, 0, 1]);
     }
     if flags & FNAME != 0 {

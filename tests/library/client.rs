@@ -254,7 +254,7 @@ struct Receiver {
 }
 
 impl Receiver {
-    fn new(settings: impl FnOnce(tlsink::Builder) -> tlsink::Builder) -> Self {
+    fn new(settings: impl FnOnce(tlsink::ServerBuilder) -> tlsink::ServerBuilder) -> Self {
         let (server, sink) = settings(Server::builder().tls(tls())).build().unwrap();
         let (transport, remote) = pipe();
         Receiver {

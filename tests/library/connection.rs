@@ -1,5 +1,5 @@
-//! One connection and its sink, in memory: whatever happens, what was authenticated is delivered,
-//! and the end tells the truth.
+//! One connection and its sink, in memory: in every case, authenticated data is delivered, and the
+//! end is reported truthfully.
 
 #![cfg(all(
     feature = "gzip",
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use futures_lite::future::{block_on, or, poll_once};
 use tlsink::decode::Format;
-use tlsink::{Builder, Cut, End, Peer, Server, Sink, Timeout, Truncation};
+use tlsink::{Cut, End, Peer, Server, ServerBuilder, Sink, Timeout, Truncation};
 
 use crate::common::client::{Client, TLS12, TLS13, tls};
 use crate::common::pack::gzip;
@@ -62,8 +62,9 @@ fn one_byte_at_a_time_and_pending_at_every_point_changes_nothing() {
     }
 }
 
-/// A whole session of two records, with the connection dropped after so many polls. What was
-/// delivered is a prefix of what was sent, an open connection is closed, and its end is true.
+/// A whole session of two records, whose connection is dropped after a number of polls. The
+/// delivered data is a prefix of the sent data, an open connection is closed, and the reported end
+/// is true.
 #[test]
 fn dropped_at_any_await_it_is_reported_once_and_loses_nothing_that_arrived() {
     let text = numbered_lines(10);
@@ -137,7 +138,7 @@ fn an_open_stream_can_go_on_where_its_sink_is() {
         client.take(&remote.take());
         remote.send(client.records());
         assert_eq!(established(), Some(true));
-        // It is, however often one asks.
+        // The answer stays the same, however often it is asked for.
         assert_eq!(established(), Some(true));
         remote.send(client.record(b"hello\n"));
         remote.send(client.close_notify());
@@ -297,7 +298,7 @@ fn the_receipt_waits_until_the_output_is_done_with_the_stream() {
     assert!(matches!(pull_one(&mut sink), Some(Seen::Close(_))));
     assert!(sender.connection.run().is_none());
     assert!(sender.remote.take().is_empty());
-    // Asking for more says that the end was dealt with.
+    // Asking for the next event says that the end was dealt with.
     assert_eq!(pull_one(&mut sink), None);
     assert!(sender.connection.run().is_some());
     assert!(sender.remote.take().starts_with(b"{\"ok\":true,"));
@@ -333,7 +334,7 @@ fn a_sink_that_is_gone_ends_the_connection_whenever_it_goes() {
     assert_eq!(report.end, End::Cut(Cut::SinkGone));
     assert_eq!((report.received, report.delivered), (3, 3));
 
-    // When nothing is left but the verdict.
+    // When only the outcome is missing.
     let (server, mut sink) = server_and_sink();
     let mut session = Session::open(&server, Client::new(&TLS13));
     session.remote.send(session.client.close_notify());
@@ -346,7 +347,7 @@ fn a_sink_that_is_gone_ends_the_connection_whenever_it_goes() {
 
 #[test]
 fn a_peer_that_never_completes_its_handshake_is_no_stream() {
-    // It closes the connection.
+    // The peer closes the connection.
     let (server, mut sink) = server();
     let mut session = Session::new(&server, Client::new(&TLS13));
     session.remote.send_eof();
@@ -354,13 +355,13 @@ fn a_peer_that_never_completes_its_handshake_is_no_stream() {
     assert_eq!(report.end, End::Truncated(Truncation::Handshake));
     assert!(!report.established);
 
-    // It breaks.
+    // The connection breaks.
     let mut session = Session::new(&server, Client::new(&TLS13));
     session.remote.send_error(ErrorKind::ConnectionReset);
     let report = session.connection.run().unwrap();
     assert!(matches!(report.end, End::Reset { .. }), "{:?}", report.end);
 
-    // It speaks something else.
+    // The peer speaks another protocol.
     let mut session = Session::new(&server, Client::new(&TLS13));
     session.remote.send(*b"GET / HTTP/1.1\r\n\r\n");
     let report = session.connection.run().unwrap();
@@ -410,7 +411,7 @@ fn a_sender_that_is_kept_waiting_is_not_idle() {
     remote.send(vec![b'x'; 1_000_000]);
     let connection = server.plain(pipe, Peer::label("eager"));
     block_on(async {
-        // It gets no more credits for three times the limit.
+        // The connection gets no credits for three times the limit.
         let wait = async {
             smol::Timer::after(3 * limit).await;
             None
@@ -425,7 +426,7 @@ fn a_sender_that_is_kept_waiting_is_not_idle() {
         let mut received = 0;
         let report = loop {
             while let Some(seen) = poll_once(sink.next()).await.flatten() {
-                if let tlsink::Decoded::Data(_, bytes) = seen {
+                if let tlsink::SinkEvent::Data(_, bytes) = seen {
                     received += bytes.len();
                 }
             }
@@ -448,7 +449,7 @@ fn a_plain_stream_carries_the_name_that_the_application_gave_it() {
     remote.send_eof();
     assert!(connection.run().is_none());
     block_on(async {
-        let Some(tlsink::Decoded::Open(conn)) = sink.next().await else {
+        let Some(tlsink::SinkEvent::Open(conn)) = sink.next().await else {
             panic!("it opens first")
         };
         assert_eq!(conn.names(), ["boiler"]);
@@ -530,7 +531,7 @@ fn stop_after_counts_completed_handshakes_alone() {
     let mut late = Session::new(&server, Client::new(&TLS13));
     late.shake_hands();
     let mut first = Session::open(&server, Client::new(&TLS13));
-    // It was shaking hands when the first one got through.
+    // The connection was in its handshake when the first one completed.
     late.remote.send(late.client.records());
     let report = late.connection.run().unwrap();
     assert_eq!(report.end, End::Cut(Cut::Server));
@@ -589,7 +590,7 @@ fn server_and_sink() -> (Server, Sink) {
     server()
 }
 
-fn build(set: impl FnOnce(Builder) -> Builder) -> (Server, Sink) {
+fn build(set: impl FnOnce(ServerBuilder) -> ServerBuilder) -> (Server, Sink) {
     set(Server::builder().tls(tls())).build().unwrap()
 }
 

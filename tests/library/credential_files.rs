@@ -1,4 +1,4 @@
-//! Certificates and keys as people have them, and what is wrong with those that don't work.
+//! Certificates and keys as they occur in practice, and the faults of those that don't work.
 
 #[cfg(feature = "cli")]
 use std::process::Output;
@@ -46,7 +46,7 @@ fn a_key_of_a_server_or_of_a_sender_may_be_pkcs8_pkcs1_or_sec1() {
         (format!("{EC} prime256v1 -noout {TO_PKCS8}"), PKCS8),
         (format!("{EC} secp384r1 -noout"), SEC1),
         (format!("{EC} secp384r1 -noout {TO_PKCS8}"), PKCS8),
-        // What comes before the key is passed over.
+        // Text before the key is ignored.
         (format!("{EC} prime256v1"), "-----BEGIN EC PARAMETERS-----"),
         ("openssl genpkey -algorithm ed25519".to_owned(), PKCS8),
     ] {
@@ -75,7 +75,7 @@ fn a_key_of_a_server_or_of_a_sender_may_be_pkcs8_pkcs1_or_sec1() {
             }
         }
 
-        // A certificate that signed itself may be trusted, although it is no CA's.
+        // A self-signed certificate may be trusted, although it is no CA's.
         let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let key = own.signing_key.serialize_pem();
         let tls = Tls::builder()
@@ -144,7 +144,7 @@ fn a_key_that_can_not_be_used_is_named() {
     }
 }
 
-/// How a stream ends in which nothing is sent, and what the sender is called.
+/// The end of an empty stream, and the name of its sender.
 fn end(tls: &Tls, client: Client) -> (End, Vec<String>) {
     let (server, mut sink) = Server::builder().tls(tls.clone()).build().unwrap();
     let mut session = Session::open(&server, client);
@@ -229,13 +229,13 @@ fn a_ca_certificate_of_version_1_before_the_own_one_is_not_taken_for_it() {
         assert_eq!(session.client.server_certificate(), own.chain[0].0);
     }
 
-    // Its key is told from another, although the certificate is not supported.
+    // Its key is distinguished from another, although the certificate is not supported.
     let own_key = ca.own().key_pem();
     Tls::from_pem(old.as_bytes(), own_key.as_bytes()).unwrap();
     let error = Tls::from_pem(old.as_bytes(), own.key_pem().as_bytes()).unwrap_err();
     assert!(matches!(error, TlsError::WrongKey), "{error}");
 
-    // Senders are verified by it all the same.
+    // It verifies senders all the same.
     let tls = Tls::builder()
         .identity(Identity::from_pem(all.as_bytes(), all.as_bytes()).unwrap())
         .client_verifier(ClientVerifier::from_ca_pem(old.as_bytes()).unwrap())
@@ -347,7 +347,7 @@ fn no_form_of_a_file_of_lists_lets_a_revoked_sender_in() {
         "-----BEGIN is damaged",
     ];
     for (name, text, line, said) in [
-        // As `printf %s "$(cat old.crl)" >all.crl; cat new.crl >>all.crl` has it.
+        // The result of `printf %s "$(cat old.crl)" >all.crl; cat new.crl >>all.crl`.
         ("joined", cut_old.to_owned() + &new, count(&old), begins),
         (
             "joined the other way round",
@@ -480,7 +480,7 @@ impl Lists {
     }
 }
 
-/// Sends a line by OpenSSL; `None` if there is none.
+/// Sends a line with OpenSSL; `None` if it is not installed.
 #[cfg(feature = "cli")]
 fn openssl(program: &Program, files: &Lists, line: &str, sender: &Credentials) -> Option<Output> {
     std::fs::write(files.folder.path().join("sender.pem"), sender.pem()).unwrap();
@@ -493,7 +493,7 @@ fn openssl(program: &Program, files: &Lists, line: &str, sender: &Credentials) -
     run_if_installed(&mut command, format!("{line}\n").as_bytes())
 }
 
-/// The same for servers, in the file of `--ca`.
+/// Does the same for servers, in the file of `--ca`.
 #[cfg(all(feature = "cli", feature = "zstd"))]
 #[test]
 fn lists_beside_the_ca_of_a_server_count_for_send() {
@@ -592,7 +592,7 @@ fn of_two_cas_of_one_name_each_has_a_list_of_its_own() {
         let old = Authority::new("Plant CA");
         let key = KeyPair::generate_for(kind).unwrap();
         let new = Authority::with_key("Plant CA", Arc::new(key), |_| {});
-        // A number that one has revoked is a good one of the other.
+        // A serial number that one CA has revoked is valid for the other.
         let number = |number: u64| {
             move |params: &mut CertificateParams| params.serial_number = Some(number.into())
         };
@@ -744,7 +744,7 @@ fn a_ca_whose_new_key_is_signed_by_its_old_one_is_trusted_by_itself() {
     );
 }
 
-/// Nobody has proved anything yet when certificates are verified.
+/// Peers have proved nothing yet when their certificates are verified.
 #[test]
 fn a_sender_does_not_have_many_lists_verified() {
     let root = Authority::new("Root CA");
@@ -877,12 +877,12 @@ fn certificates_in_forms_of_openssl_alone_are_read() {
 const OTHER_KEY: &str = "no CRL is signed by the key of CA \"CN=Plant CA\"";
 const OTHER_KEY_OF_LINE: &str = "no CRL is signed by the key of CA \"CN=Line CA\"";
 
-/// How a sender of this name, below `example`, is refused.
+/// The refusal of a sender with this name, below `example`.
 fn refused(what: &str, name: &str) -> String {
     format!("refused ({what}; the sender claims to be \"{name}.example\")")
 }
 
-/// The day in the one warning that there is: a list has ended.
+/// The day in the only warning: a CRL has expired.
 fn warned_of_end(tls: &Tls) -> String {
     let warnings: Vec<_> = tls.warnings().iter().map(ToString::to_string).collect();
     let [warning] = &warnings[..] else {
@@ -907,7 +907,7 @@ fn verifying(trusted: &[&Authority], lists: &[String]) -> Tls {
         .unwrap()
 }
 
-/// How the server takes this sender: `clean`, or why it is refused.
+/// The server's result for this sender: `clean`, or the reason for its refusal.
 fn judged(tls: &Tls, sender: &Credentials) -> String {
     let [first, second] = [&TLS12, &TLS13].map(|version| {
         let (server, mut sink) = Server::builder().tls(tls.clone()).build().unwrap();

@@ -1,4 +1,4 @@
-//! What the decoders promise: every format, cut anywhere, whole, broken off and broken.
+//! The promises of the decoders: every format, cut anywhere, whole, truncated and corrupt.
 
 #![cfg(all(
     feature = "deflate",
@@ -147,29 +147,29 @@ fn a_line_comes_out_when_its_flush_has_come() {
 
 #[test]
 fn what_is_plain_is_transparent_and_nothing_else() {
-    let transparent = |format, bytes: &[u8]| {
+    let passes_through = |format, bytes: &[u8]| {
         let mut decoder = Decoder::new(format, &Limits::default());
         push(&mut decoder, bytes, 100, &mut Vec::new()).unwrap();
-        decoder.is_transparent()
+        decoder.is_pass_through()
     };
-    assert!(transparent(Format::Plain, b""));
-    assert!(transparent(Format::Plain, b"\x1f\x8b\x08"));
-    assert!(transparent(Format::Auto, b"hello"));
-    assert!(transparent(Format::Auto, b"xylophone"));
-    assert!(!transparent(Format::Auto, b""));
-    assert!(!transparent(Format::Auto, b"x"));
+    assert!(passes_through(Format::Plain, b""));
+    assert!(passes_through(Format::Plain, b"\x1f\x8b\x08"));
+    assert!(passes_through(Format::Auto, b"hello"));
+    assert!(passes_through(Format::Auto, b"xylophone"));
+    assert!(!passes_through(Format::Auto, b""));
+    assert!(!passes_through(Format::Auto, b"x"));
     for format in NAMED.into_iter().filter(|f| *f != Format::Plain) {
-        assert!(!transparent(format, &pack(format, b"text", usize::MAX)));
+        assert!(!passes_through(format, &pack(format, b"text", usize::MAX)));
     }
-    // While some of what was held back is still to come, it isn't.
+    // While some of the held bytes are still to come, it isn't.
     let mut decoder = Decoder::new(Format::Auto, &Limits::default());
     let _ = decoder.decode(b"x", &mut [0; 4]);
     let step = decoder.decode(b"yz", &mut [0; 1]);
     assert_eq!((step.read, step.written), (1, 1));
-    assert!(!decoder.is_transparent());
+    assert!(!decoder.is_pass_through());
     let step = decoder.decode(b"z", &mut [0; 1]);
     assert_eq!((step.read, step.written), (0, 1));
-    assert!(decoder.is_transparent());
+    assert!(decoder.is_pass_through());
 }
 
 // Any split.
@@ -301,8 +301,8 @@ fn a_zstd_fault_is_at_the_same_offset_whatever_the_split() {
     }
 }
 
-// Of raw blocks the library delivers what has come, so what it delivers before it finds that a
-// frame is longer or shorter than announced could depend on what came together.
+// The library delivers the part of a raw block that has come, so its output before it finds that a
+// frame is longer or shorter than announced could depend on how the input was split.
 #[test]
 fn a_zstd_frame_of_another_size_than_announced_delivers_the_same_whatever_the_split() {
     for announced in [4, 12] {
@@ -354,7 +354,7 @@ fn after_a_fault_nothing_comes_but_the_fault() {
         let mut decoder = Decoder::new(format, &Limits::default());
         let fault = push(&mut decoder, &broken, 7, &mut Vec::new()).unwrap_err();
         for input in [&packed[..], &[], &broken, &[0]] {
-            decoder.settle();
+            decoder.finish();
             let step = decoder.decode(input, &mut [0; 7]);
             assert_eq!(
                 step,
@@ -365,7 +365,7 @@ fn after_a_fault_nothing_comes_but_the_fault() {
             );
             assert_eq!(decoder.format(), format);
             assert!(!decoder.at_boundary());
-            assert!(!decoder.is_transparent());
+            assert!(!decoder.is_pass_through());
         }
     }
 }
@@ -391,7 +391,7 @@ fn without_memory_every_codec_is_refused() {
 fn a_decoder_gives_its_memory_back_when_it_fails_and_when_it_is_dropped() {
     for format in NAMED.into_iter().filter(|f| *f != Format::Plain) {
         let packed = pack(format, b"text", usize::MAX);
-        // Of so much, each format can have one decoder and none can have many.
+        // With this much memory, each format can have one decoder and none can have many.
         let limits = Limits {
             memory: Memory::new(1 << 20),
             ..Limits::default()
@@ -584,7 +584,7 @@ fn a_wrong_zlib_checksum_is_told_after_everything_is_delivered() {
 
 #[test]
 fn zlib_with_a_preset_dictionary_is_refused() {
-    // RFC 1950, section 2.2: FDICT is set, and four bytes say which dictionary.
+    // RFC 1950, section 2.2: FDICT is set, and four bytes name the dictionary.
     let stream = [0x78, 0xbb, 1, 2, 3, 4, 5, 6, 7, 8];
     for size in [1, CHUNK] {
         let outcome = run(Format::Zlib, &chunks(&stream, size), ROOM);
@@ -635,7 +635,7 @@ fn zlib_and_qt_are_detected_with_every_window() {
     }
 }
 
-/// The header of a zlib stream is so short that other data has it by chance.
+/// The header of a zlib stream is so short that other data may begin with the same bytes.
 #[test]
 fn binary_data_that_begins_like_zlib_is_plain_but_for_one_stream_in_a_hundred() {
     let mut random = 1u32;
@@ -811,7 +811,7 @@ fn a_zstd_window_that_memory_is_not_left_for_is_refused() {
     assert_eq!(outcome.output, b"");
     assert!(matches!(outcome.fault, Some(Fault::Limit(_))));
 
-    // So much of a window counts as is used, while somebody else uses one too.
+    // A window counts only as far as it is used, while another sender uses one too.
     let much = frame_with_window(23, &text(8 << 20));
     let mut other = Decoder::new(Format::Zstd, &limits);
     push(&mut other, &much[..much.len() / 2], ROOM, &mut Vec::new()).unwrap();
@@ -852,7 +852,7 @@ fn a_zstd_window_of_which_little_is_used_leaves_the_memory_to_others() {
 fn what_is_accounted_for_a_zstd_window_covers_what_the_library_takes() {
     let mut over = Vec::new();
     for log in [10, 12, 15, 16, 17, 18, 20] {
-        // All of the window is used, and what is behind it.
+        // All of the window is used, and the buffers behind it.
         let frame = frame_with_window(log, &text((1 << log) + (1 << 19)));
         let (_, context) = decode_by_library(&frame, log);
         // The least memory that is enough, of which a quarter is kept back for chunks.
@@ -953,7 +953,7 @@ fn a_small_zstd_stream_that_decodes_to_gigabytes_comes_in_steps() {
         assert!(output == expected);
         read += step.read;
         written += step.written;
-        // No more of the input is taken than the output has room for.
+        // The decoder takes no more input than the output has room for.
         assert!(read <= 6 + (written / BLOCK + 1) * 4);
     }
     assert!(!decoder.at_boundary());
@@ -1025,7 +1025,7 @@ fn a_detected_qt_stream_may_open_with_empty_blocks() {
             }
         }
     }
-    // Nothing but zeros is no format.
+    // Only zeros are no format.
     let zeros = [0; 1000];
     for size in [1, 3, CHUNK] {
         let outcome = run(Format::Auto, &chunks(&zeros, size), ROOM);
@@ -1070,7 +1070,7 @@ fn a_qt_fault_is_told_with_its_place_after_everything_before_it() {
 
 // Driving a decoder.
 
-/// What becomes of a stream of `data` when all is well.
+/// The result for a stream of `data` without faults.
 fn whole(data: &[u8], format: Format) -> Outcome {
     Outcome {
         output: data.to_vec(),
@@ -1091,7 +1091,7 @@ fn run_with(format: Format, limits: &Limits, pieces: &[&[u8]], room: usize) -> O
     outcome
 }
 
-/// Feeds `input`, and takes everything that comes out before there is more input.
+/// Feeds `input`, and takes all output before there is more input.
 fn push(
     decoder: &mut Decoder,
     input: &[u8],
@@ -1125,8 +1125,8 @@ fn round_trip(data: &[u8], sizes: &[usize], rooms: &[usize]) {
     }
 }
 
-/// The formats that `data` can be packed in, each with what the decoder is told: its name, and
-/// where it can be detected, nothing.
+/// The formats in which `data` can be packed, each with the format given to the decoder: its name,
+/// and `auto` where it can be detected.
 fn formats(data: &[u8]) -> Vec<(Format, Format)> {
     let mut formats: Vec<_> = NAMED.into_iter().map(|format| (format, format)).collect();
     for format in NAMED {
@@ -1138,7 +1138,7 @@ fn formats(data: &[u8]) -> Vec<(Format, Format)> {
     formats
 }
 
-/// Where a stream is corrupt.
+/// The offset at which a stream is corrupt.
 fn corrupt_at(outcome: &Outcome, expected: Format) -> usize {
     assert!(!outcome.boundary);
     match &outcome.fault {
@@ -1172,7 +1172,7 @@ enum Damage {
     Cut(Index),
 }
 
-/// Where the input is cut, and how much room the output has.
+/// The cuts of the input, and the room of each output.
 #[derive(Debug)]
 struct Split {
     cuts: Vec<Index>,
@@ -1180,7 +1180,7 @@ struct Split {
     room: usize,
 }
 
-/// What the streams of every format begin with.
+/// The beginnings of streams in every format.
 const BEGINNINGS: &[&[u8]] = &[
     b"",
     b"x",
@@ -1239,7 +1239,7 @@ fn stream() -> impl Strategy<Value = Stream> {
     let damage = prop_oneof![
         2 => Just(Damage::None),
         5 => (any::<Index>(), 1u8..).prop_map(|(at, bits)| Damage::Flip(at, bits)),
-        // In the header, where it does most.
+        // Damage in the header, where it has the most effect.
         2 => (0..16usize, 1u8..).prop_map(|(at, bits)| Damage::FlipNear(at, bits)),
         2 => any::<Index>().prop_map(Damage::Cut),
     ];
@@ -1281,7 +1281,7 @@ impl Split {
     }
 }
 
-/// Compares what `look` sees of the stream as one piece, and of its split.
+/// Compares the results of `look` for the stream as one piece and for its split.
 fn same_at_any_split<T: fmt::Debug + PartialEq>(
     format: Format,
     stream: &Stream,
@@ -1296,7 +1296,7 @@ fn same_at_any_split<T: fmt::Debug + PartialEq>(
     Ok(())
 }
 
-/// Everything but which fault it was; the output as its size and checksum, which are readable.
+/// All results but the kind of fault; the output as its size and checksum, which are readable.
 fn delivery(outcome: &Outcome) -> (Format, usize, u32, bool, bool) {
     (
         outcome.format,
@@ -1339,7 +1339,7 @@ fn cases(cases: u32) -> ProptestConfig {
     }
 }
 
-// What is fed.
+// The input.
 
 /// Compressible text.
 fn text(size: usize) -> Vec<u8> {
@@ -1369,7 +1369,7 @@ fn xorshift(state: &mut u64) -> u64 {
     *state
 }
 
-/// Compresses `data`, with a flush after so many bytes each; for qt, in blocks of so many bytes.
+/// Compresses `data`, with a flush after every `flush_every` bytes; for qt, in blocks of that size.
 fn pack(format: Format, data: &[u8], flush_every: usize) -> Vec<u8> {
     let parts: Vec<_> = data.chunks(flush_every).collect();
     match format {
@@ -1425,7 +1425,7 @@ fn write_parts<W: Write>(mut encoder: W, parts: &[&[u8]]) -> W {
     encoder
 }
 
-/// What a sender sends when it flushes after each of the parts.
+/// The stream of a sender that flushes after each of the parts.
 fn pack_each(format: Format, parts: &[&[u8]]) -> Vec<Vec<u8>> {
     let mut deflate = Compress::new(Compression::default(), format == Format::Zlib);
     let mut zstd = CCtx::create();
@@ -1450,7 +1450,7 @@ fn pack_each(format: Format, parts: &[&[u8]]) -> Vec<Vec<u8>> {
     packed
 }
 
-/// A gzip member with what these flags announce.
+/// A gzip member with the fields that these flags announce.
 fn member(flags: u8, data: &[u8]) -> Vec<u8> {
     let packed = pack(Format::Deflate, data, usize::MAX);
     [gzip_header(flags), packed, gzip_trailer(data)].concat()
@@ -1471,7 +1471,7 @@ fn frame_with_window(log: u32, data: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// What the library makes of a frame or of its beginning, and the library's state afterwards.
+/// The library's output for a frame or its beginning, and its state afterwards.
 fn decode_by_library(frame: &[u8], window_log: u32) -> (Vec<u8>, DCtx<'static>) {
     let mut context = DCtx::create();
     context
@@ -1488,7 +1488,7 @@ fn decode_by_library(frame: &[u8], window_log: u32) -> (Vec<u8>, DCtx<'static>) 
     (decoded, context)
 }
 
-/// Where the blocks of a frame are, without their headers of three bytes.
+/// The positions of a frame's blocks, without their headers of three bytes.
 fn blocks(frame: &[u8]) -> Vec<std::ops::Range<usize>> {
     let descriptor = frame[4];
     let single_segment = descriptor & 0x20 != 0;

@@ -13,7 +13,7 @@ use tlsink::{Conn, Cut, End, Memory, Peer, Server};
 use crate::memory::pipe;
 use crate::press::{Plain, Press};
 
-/// Who sent a line, the line, and whether it goes on.
+/// The sender of a line, the line, and whether it goes on.
 type Seen = Arc<Mutex<Vec<(String, Vec<u8>, bool)>>>;
 
 fn collect(seen: &Seen) -> impl FnMut(&Conn, Line<'_>) -> io::Result<()> + Clone + 'static {
@@ -117,8 +117,8 @@ fn an_error_of_the_function_ends_the_sink() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// Whatever the pieces it is sent in, each line comes once, in order, and is cut only where it
-    /// has to be.
+    /// However the data is split, each line comes once, in order, and is cut only where it has to
+    /// be.
     #[test]
     fn the_pieces_joined_are_the_lines(
         parts in vec(vec(select(&b"ab\n"[..]), 0..12), 0..12),

@@ -1,4 +1,4 @@
-//! What an application that embeds the receiver is told, what it may bring, and what it may keep.
+//! The information, parts and results that an embedding application gives and gets.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -17,7 +17,7 @@ use rustls::{
     Certificate, ClientConfig, NamedGroup, PrivateKey, RootCertStore, ServerConfig, ServerName,
 };
 use tlsink::{
-    ClientVerifier, Cut, Decoded, Delivery, End, Failures, Identity, Peer, Server, Tls, TlsError,
+    ClientVerifier, Cut, Delivery, End, Failures, Identity, Peer, Server, SinkEvent, Tls, TlsError,
 };
 
 use crate::common::authority::{self, dns, ip, mail, uri};
@@ -135,7 +135,7 @@ fn a_peer_that_sent_nothing_and_went_away_without_a_word_is_a_health_check() {
             },
             "truncated",
         ),
-        // These say why they go.
+        // These peers leave with a reason.
         (|remote, sealer| remote.send(sealer.close_notify()), "clean"),
         (
             |remote, sealer| remote.send(sealer.record(ALERT, &[2, 42])),
@@ -160,7 +160,7 @@ fn a_peer_that_sent_nothing_and_went_away_without_a_word_is_a_health_check() {
     let totals = server.totals();
     assert_eq!((totals.connections, totals.health_checks), (6, 2));
 
-    // One that was never established is no connection to count.
+    // A connection that was never established is not counted as one.
     let (io, remote) = pipe();
     remote.send_error(ErrorKind::ConnectionReset);
     assert!(!block_on(server.connection(io, Peer::label("scanner"))).is_health_check());
@@ -301,7 +301,7 @@ fn all_verified_names_are_listed_the_one_to_show_first() {
             let client = Client::with(sender.config(version));
             let mut session = Session::open(&server, client);
             let opened = block_on(sink.next());
-            let Some(Decoded::Open(conn)) = opened else {
+            let Some(SinkEvent::Open(conn)) = opened else {
                 panic!("{opened:?}");
             };
             assert_eq!(conn.names(), listed);
@@ -424,7 +424,7 @@ impl Authority {
     }
 }
 
-/// Counts what a client could resume.
+/// Counts the sessions that a client could resume.
 #[derive(Default)]
 struct Tickets(AtomicUsize);
 

@@ -1,5 +1,5 @@
-//! One suite, and every kind of executor that it must pass on: real sockets, and senders that block
-//! in threads of their own.
+//! One suite for every kind of executor: real sockets, and senders that block in threads of their
+//! own.
 
 use std::collections::HashMap;
 use std::io::{self, Write};
@@ -17,8 +17,8 @@ use async_compat::Compat;
 use futures_lite::{AsyncRead, AsyncWrite, Stream, StreamExt, future, stream};
 use smol::{Executor, LocalExecutor, Timer};
 use tlsink::{
-    Builder, Conn, Connection, Cut, Decoded, Delivery, End, Failures, Output, Peer, Report, Server,
-    Sink, Timeout,
+    Conn, Connection, Cut, Delivery, End, Failures, Output, Peer, Report, Server, ServerBuilder,
+    Sink, SinkEvent, Timeout,
 };
 
 use crate::common::client::tls;
@@ -111,8 +111,8 @@ async fn what_a_sink_is_asked_for_lends_its_bytes<R: Runtime>(runtime: &R) {
         let mut pages = Pages::default();
         while let Some(decoded) = sink.next().await {
             match decoded {
-                Decoded::Data(conn, bytes) => pages.data(conn, bytes).unwrap(),
-                Decoded::Close(conn, end) => pages.close(conn, end).unwrap(),
+                SinkEvent::Data(conn, bytes) => pages.data(conn, bytes).unwrap(),
+                SinkEvent::Close(conn, end) => pages.close(conn, end).unwrap(),
                 _ => {}
             }
         }
@@ -190,12 +190,12 @@ async fn a_graceful_stop_cuts_what_is_late_and_reports_it<R: Runtime>(runtime: &
     });
     let (late, sender) = late.recv().await.unwrap();
     let late = Peer::from(late);
-    // Another one does not even shake hands.
+    // Another one does not even begin its handshake.
     let silent = TcpStream::connect(address).unwrap();
     while receiver.server.connections() < 2 {
         future::yield_now().await;
     }
-    // One that is through before is not reported: nothing of it was cut.
+    // A connection that ended before is not reported: it was not cut.
     let early = in_thread(move || send(address, b"early\n"));
     let mut delivered = HashMap::<Peer, Vec<u8>>::new();
     let mut early_is_through = false;
@@ -232,7 +232,7 @@ async fn a_graceful_stop_cuts_what_is_late_and_reports_it<R: Runtime>(runtime: &
     }
     assert_eq!(receiver.server.failures().cut, 1);
     sender.wait_for_end();
-    // Nobody is let in any more, and asking again changes nothing.
+    // No connection is admitted any more, and stopping again changes nothing.
     assert_eq!(receiver.server.shutdown(None).await.len(), 2);
     receiver.served.recv().await.unwrap();
 }
@@ -258,7 +258,7 @@ async fn a_graceful_stop_ends_as_soon_as_all_is_through<R: Runtime>(runtime: &R)
     }
     let stopping = receiver.server.shutdown(LIMIT * 10);
     let going_on = async {
-        // By now it is stopped: it was polled first.
+        // The server is stopped by now: the shutdown was polled first.
         go_on.send(()).await.unwrap();
     };
     let (cut, ()) = future::zip(stopping, going_on).await;
@@ -273,19 +273,19 @@ struct Receiving {
     server: Server,
     address: SocketAddr,
     reports: Receiver<Report>,
-    /// Told when the accept loop has ended.
+    /// Notified when the accept loop has ended.
     served: Receiver<()>,
 }
 
 impl Receiving {
-    async fn start<R: Runtime>(runtime: &R, builder: Builder) -> (Self, Sink) {
+    async fn start<R: Runtime>(runtime: &R, builder: ServerBuilder) -> (Self, Sink) {
         let (this, mut sinks) = Receiving::start_lanes(runtime, builder, 1).await;
         (this, sinks.remove(0))
     }
 
     async fn start_lanes<R: Runtime>(
         runtime: &R,
-        builder: Builder,
+        builder: ServerBuilder,
         lanes: usize,
     ) -> (Self, Vec<Sink>) {
         let (server, sinks) = builder.tls(tls()).build_lanes(lanes).unwrap();
@@ -300,7 +300,8 @@ impl Receiving {
         (this, sinks)
     }
 
-    /// Sends from many threads at once; what each peer sent, and was told has arrived.
+    /// Sends from many threads at once; returns the data that each peer sent and was told has
+    /// arrived.
     async fn send_all(&self) -> HashMap<Peer, Vec<u8>> {
         let address = self.address;
         let senders: Vec<_> = (0..SENDERS)
@@ -319,7 +320,7 @@ impl Receiving {
         sent
     }
 
-    /// Stops the server, and waits for all that it has to say.
+    /// Stops the server, and waits for all its results.
     async fn stop(self) -> Vec<Report> {
         assert!(self.server.shutdown(LIMIT).await.is_empty());
         self.served.recv().await.unwrap();
@@ -333,7 +334,7 @@ fn text(sender: usize) -> Vec<u8> {
         .collect()
 }
 
-/// As it is, or in one of the formats that are built in and told from their first bytes.
+/// Packs the data in none, or one, of the built-in formats that can be detected.
 fn encoded(sender: usize, text: &[u8]) -> Vec<u8> {
     type Encoding = fn(&[u8]) -> Vec<u8>;
     let encodings: &[Encoding] = &[
@@ -350,7 +351,7 @@ fn encoded(sender: usize, text: &[u8]) -> Vec<u8> {
     encodings[sender % encodings.len()](text)
 }
 
-/// Sends all of it, and returns when the server has answered.
+/// Sends all data, and returns when the server has answered.
 fn send(address: SocketAddr, bytes: &[u8]) -> Peer {
     let mut sender = Sender::connect(address);
     let peer = Peer::from(sender.address());
@@ -359,14 +360,14 @@ fn send(address: SocketAddr, bytes: &[u8]) -> Peer {
     peer
 }
 
-/// Runs it where it may block.
+/// Runs the function on a thread that may block.
 fn in_thread<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> Receiver<T> {
     let (tell, told) = async_channel::bounded(1);
     thread::spawn(move || tell.send_blocking(body()).unwrap());
     told
 }
 
-/// What each connection sent.
+/// The data of each connection.
 #[derive(Clone, Debug, Default)]
 struct Pages(Arc<Mutex<HashMap<Peer, Vec<u8>>>>);
 
@@ -392,19 +393,19 @@ impl Output for Pages {
     }
 }
 
-/// What the tests need of a runtime.
+/// The operations that the tests need from a runtime.
 trait Runtime: Sized {
-    /// Runs a test on it, to its end.
+    /// Runs a test on the runtime, to its end.
     fn run(test: impl AsyncFnOnce(&Self));
 
-    /// Spawns a future, and tells what it yields.
+    /// Spawns a future, and passes on its result.
     fn spawn<T: Send + 'static>(
         &self,
         future: impl Future<Output = T> + Send + 'static,
     ) -> Receiver<T>;
 
-    /// Spawns the accept loop on one of its listeners, which spawns each connection. Tells the
-    /// address, and when the loop has ended.
+    /// Spawns the accept loop on one of the runtime's listeners, which spawns each connection.
+    /// Returns the address, and a notification of the loop's end.
     async fn serve(&self, server: Server, reports: Telling<Report>) -> (SocketAddr, Receiver<()>);
 }
 
@@ -446,7 +447,7 @@ impl<const THREADS: usize> Runtime for Smol<THREADS> {
             for _ in 1..THREADS {
                 scope.spawn(|| future::block_on(this.0.run(stopped.recv())));
             }
-            // Whether the test ends or fails, the threads do.
+            // The threads end whether the test passes or fails.
             let _stop = stop;
             future::block_on(this.0.run(test(&this)));
         });

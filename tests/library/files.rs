@@ -173,7 +173,7 @@ fn streams_of_the_same_name_are_numbered_in_every_lane() {
             (number % 2, sender)
         })
         .collect();
-    // Not in the order in which they came.
+    // Closed in another order than opened.
     for (lane, sender) in open.iter_mut().rev() {
         assert_eq!(inboxes[*lane].end(sender).end, End::Clean);
     }
@@ -267,7 +267,7 @@ fn a_file_that_can_not_be_made_ends_its_stream_and_the_next_one_may_have_more_lu
         let mut sender = inbox.sender(Peer::label("a"));
         sender.remote.send(bytes);
         let report = inbox.end(&mut sender);
-        // What the output did not take is not delivered.
+        // Bytes that the output did not take are not delivered.
         assert_eq!((report.received, report.delivered), (bytes.len() as u64, 0));
         let (kind, what) = output_failed(report);
         assert_eq!(kind, std::io::ErrorKind::NotFound);
@@ -383,13 +383,13 @@ fn no_name_of_a_peer_leaves_the_directory_or_makes_a_surprising_file() {
             let harmless = |c: char| c.is_ascii_alphanumeric() || "_-.@+%".contains(c);
             assert!(name.chars().all(harmless), "{name}");
         }
-        // Next to the directory there is what was there, and nothing else.
+        // The files beside the directory are the ones that were there before.
         assert_eq!(folder.outside(), ["incoming", "secret"]);
         assert_eq!(folder.read("../secret"), "mine");
     }
 }
 
-/// The same through the program, and what it says.
+/// The same through the program, and its messages.
 #[cfg(all(
     feature = "cli",
     feature = "gzip",
@@ -477,7 +477,7 @@ mod program {
         program.wait_for_ends(4);
         let mut breaking = connect();
         breaking.write(b"before the reset").unwrap();
-        // What is in the file, the reset can't overtake.
+        // The reset can't overtake data that is in the file already.
         folder.wait_for("5.part", b"before the reset");
         breaking.reset().unwrap();
         let ends = program.wait_for_ends(5);
@@ -562,7 +562,7 @@ mod program {
         for (number, version) in [(2, Version::Tls12), (3, Version::Tls13)] {
             let mut client = Client::connect_as(program.address(), version).unwrap();
             client.write(sent.as_bytes()).unwrap();
-            // Without a word about the files of this side, and before the sender is done.
+            // The answer does not mention this side's files, and comes before the sender is done.
             let receipt = client.read_receipt().unwrap();
             let reason = ",\"reason\":\"cut (the output failed: file too large)\"}\n";
             assert!(receipt.ends_with(reason), "{receipt}");
@@ -795,7 +795,7 @@ mod program {
         assert_eq!(traced.calls(), expected);
         assert!(traced.trace.contains("|O_CREAT|O_EXCL|"));
 
-        // Nobody waits for the disk unless that was asked for.
+        // No connection waits for the disk by default.
         let traced = Traced::run("trace=fsync", &[], 0).unwrap();
         assert!(!traced.trace.contains("fsync("), "{}", traced.trace);
     }
@@ -892,7 +892,7 @@ mod program {
     }
 
     impl Folder {
-        /// Waits until a file holds this.
+        /// Waits until a file has this content.
         fn wait_for(&self, name: &str, bytes: &[u8]) {
             let deadline = Instant::now() + LIMIT;
             while fs::read(self.path().join(name)).ok().as_deref() != Some(bytes) {
@@ -1011,7 +1011,7 @@ impl Inbox {
     }
 }
 
-/// What failed of an output that failed for one stream.
+/// The failure of an output that failed for one stream.
 fn output_failed(report: Report) -> (std::io::ErrorKind, String) {
     match report.end {
         End::Cut(Cut::Output { kind, what }) => (kind, what),
@@ -1060,7 +1060,7 @@ impl Folder {
         names(self.outer.path())
     }
 
-    /// All files by their names, with what is in them.
+    /// All files by their names, with their content.
     fn files_in_it(&self) -> BTreeMap<String, String> {
         let names = self.names().into_iter();
         names.map(|name| (name.clone(), self.read(&name))).collect()

@@ -45,7 +45,7 @@ const ESCAPED: [(&str, &str); 22] = [
     ("\u{e0001}\u{e007f}", r"\udb40\udc01\udb40\udc7f"),
 ];
 
-/// What is left as it is. Much of it begins like what is not.
+/// Characters that are left unchanged. Many of them begin like others that are not.
 const KEPT: [&str; 8] = [
     "",
     "plain /~ 'text' {}",
@@ -152,7 +152,7 @@ fn text_is_escaped_and_whoever_parses_it_gets_it_back() {
 #[test]
 fn harmless_text_is_left_alone() {
     for text in KEPT {
-        // Wherever it stands in what is looked at together.
+        // At every position in the bytes that are examined together.
         for before in 0..20 {
             let line = format!("{}{text}{text}", "-".repeat(before));
             let printed = print(&[format!("{line}\n").as_bytes()], 1 << 20);
@@ -263,7 +263,7 @@ fn pieces_of_text_are_cut_between_characters() {
         let printed = print(&[line.as_bytes()], max_line);
         let texts = texts(&printed);
         assert_eq!(texts.concat(), line);
-        // Whatever is asked for, each character fits.
+        // Every character fits, whatever the limit.
         assert!(texts.iter().all(|text| text.len() <= max_line.max(4)));
     }
 }
@@ -318,7 +318,7 @@ fn a_line_that_went_on_ends_with_its_connection() {
     press.b([b'b'; 29]);
     press.end_a();
     press.end_b();
-    // Without the empty object, whoever joins the pieces would wait for more.
+    // Without the empty object, a reader that joins the pieces would wait for more.
     let (a, b) = ("a".repeat(20), "b".repeat(29));
     assert_eq!(
         shown(&press),
@@ -336,7 +336,7 @@ fn a_line_that_memory_has_no_room_for_is_cut_between_characters_too() {
     press.a(&"€!\n".as_bytes()[2..]);
     assert_eq!(shown(&press)[1..], ["a €!"]);
 
-    // The same where it is the longest itself, and what comes is more than there is room for.
+    // The same where the line is the longest itself, and more data comes than there is room for.
     let mut press = Press::new(|page| Json::new(page).memory(Memory::new(40)));
     press.a(&"aaaaaaaaaaaaaaaaaaaa€".as_bytes()[..22]);
     let more = "€".repeat(20);
@@ -531,7 +531,7 @@ proptest! {
     }
 }
 
-/// What is printed of a connection that sends these parts, and ends.
+/// The output for a connection that sends these parts, and ends.
 fn print(parts: &[&[u8]], max_line: usize) -> String {
     let mut press = Press::new(|page| Json::new(page).max_line(max_line));
     for part in parts {
@@ -585,7 +585,7 @@ fn texts(printed: &str) -> Vec<String> {
         .collect()
 }
 
-/// What was printed of lines: `SENDER TEXT`, and `…` behind what goes on.
+/// The printed lines: `SENDER TEXT`, and `…` behind those that go on.
 fn shown(press: &Press) -> Vec<String> {
     let show = |object: &Value| {
         let (peer, text) = (object["peer"].as_str(), object["text"].as_str());
@@ -626,7 +626,7 @@ fn lines(sent: &[u8]) -> Vec<Vec<u8>> {
         .split(|byte| *byte == b'\n')
         .map(<[u8]>::to_vec)
         .collect();
-    // Nothing is no unfinished line.
+    // An empty rest is no unfinished line.
     lines.pop_if(|last| last.is_empty());
     lines
 }
@@ -663,7 +663,7 @@ fn assert_harmless(printed: &str) {
     assert!(found.is_none(), "{:?}", &printed[found.unwrap()..]);
 }
 
-/// How a stream ends, by its object. It must agree with the report.
+/// The end of a stream according to its object. It must agree with the report.
 fn end_of(send: impl FnOnce(&mut Plain, &Server)) -> Value {
     let (server, sink) = Server::builder().max_decoded(Some(20)).build().unwrap();
     let page = Page::default();
@@ -720,7 +720,7 @@ fn lines_of(name: &str, count: usize) -> Vec<String> {
     (0..count).map(line).collect()
 }
 
-/// What one connection sends, read by read: much of it cut in the middle of a character.
+/// The reads of one connection: many are cut in the middle of a character.
 fn parts() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let bytes = select(vec![
         &b"a"[..],
@@ -751,7 +751,7 @@ fn parts() -> impl Strategy<Value = Vec<Vec<u8>>> {
     feature = "qt"
 ))]
 mod program {
-    //! The program itself, with real clients, and with the readers that people have.
+    //! The program itself, with real clients and common readers of JSON.
 
     use std::collections::HashMap;
     use std::fs::{self, File};
@@ -874,7 +874,7 @@ mod program {
             assert_eq!(object["reason"], "no handshake within 3 s");
         }
         drop((stalled, third));
-        // Whoever went away is not refused.
+        // A peer that went away is not refused.
         drop(tcp(address).unwrap());
         program.wait_for_line(|line| line.ends_with(" (closed during the handshake)"));
         let printed = objects(&program.stop().stdout_text());
@@ -960,7 +960,7 @@ mod program {
         assert!(outcome.stderr.ends_with(said), "{}", outcome.stderr);
     }
 
-    /// So many peers that speak no TLS, until each has been turned away.
+    /// Connects this many peers that speak no TLS, until each has been refused.
     fn be_refused(address: SocketAddr, count: usize) {
         for _ in 0..count {
             let mut peer = tcp(address).unwrap();
@@ -969,7 +969,7 @@ mod program {
         }
     }
 
-    /// How many peers these objects tell of, all refused for the same reason.
+    /// The number of peers in these objects, all refused for the same reason.
     fn sum(refused: &[Value]) -> usize {
         let peers = refused.iter().map(|object| {
             assert_eq!(object["reason"], "this is not TLS");
@@ -1140,7 +1140,7 @@ mod program {
     fn jq_reads_every_line() {
         let printed = print_everything();
         let mut jq = Command::new("jq");
-        // What is not UTF-8 is left in base64: jq has no bytes.
+        // Lines that are not UTF-8 stay in base64: jq has no bytes.
         jq.args([
             "-j",
             r#"select(.type == "data") | .text // .base64 | . + "\n""#,
@@ -1221,7 +1221,7 @@ mod program {
         sent
     }
 
-    /// What the program prints when a client sends that.
+    /// The program's output when a client sends these bytes.
     fn print_everything() -> String {
         let program = Program::start(&["-f", "json"]);
         send(program.address(), &everything());

@@ -1,4 +1,4 @@
-//! What is printed: whole lines, their labels, what is escaped; raw bytes; and when.
+//! The printed output: whole lines, their labels, their escapes; raw bytes; and when they appear.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -241,7 +241,7 @@ fn a_character_cut_where_an_overlong_line_is_waits_for_its_rest() {
 
 #[test]
 fn what_waits_for_its_rest_is_in_the_way_of_no_other_line() {
-    // Nothing of it can be written yet, so there is nothing to finish or to label.
+    // No byte of it can be written yet, so there is nothing to finish or to label.
     let mut press = Press::new(|writer| Lines::new(writer).max_line(0).labels(true).escape(true));
     press.a(*b"\xe2");
     press.b(*b"one");
@@ -400,7 +400,7 @@ fn a_connection_hears_of_its_end_after_the_flush() {
     assert_eq!((report.end, report.delivered), (End::Clean, 9));
 }
 
-/// What one connection sends, read by read: much of it cut in the middle of a character.
+/// The reads of one connection: many are cut in the middle of a character.
 fn parts() -> impl Strategy<Value = Vec<Vec<u8>>> {
     let bytes = select(vec![
         &b"a"[..],

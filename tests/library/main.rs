@@ -1,5 +1,6 @@
-//! The crate as a dependency: what an application that embeds it relies on, and what its decoders
-//! and outputs make of any bytes. Where the program shows the same, that is tested beside it.
+//! The crate as a dependency: the behavior that an embedding application relies on, and the results
+//! of its decoders and outputs for any bytes. Behavior that the program shows as well is tested
+//! there.
 
 #![cfg_attr(
     not(all(
@@ -32,7 +33,7 @@ mod lines;
 mod reference_vectors;
 mod sink;
 
-// What several of them use.
+// Modules that several tests use.
 #[cfg(feature = "gzip")]
 mod by_hand;
 mod memory;

@@ -1,5 +1,5 @@
-//! Connections without sockets: a transport in memory, a driver that polls only when woken, and
-//! what a sink saw.
+//! Connections without sockets: a transport in memory, a driver that polls only when woken, and the
+//! events that a sink delivered.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use futures_lite::future::{block_on, poll_once};
 use futures_lite::{AsyncRead, AsyncWrite};
-use tlsink::{Connection, Decoded, End, Peer, Report, Server, Sink};
+use tlsink::{Connection, End, Peer, Report, Server, Sink, SinkEvent};
 
 use crate::common::client::Client;
 
@@ -78,7 +78,7 @@ impl Remote {
         state.stutter = true;
     }
 
-    /// Takes nothing of what the server writes, until it is read again.
+    /// Takes none of the server's writes, until it is read again.
     pub fn stop_reading(&self) {
         self.0.lock().unwrap().full = true;
     }
@@ -91,12 +91,12 @@ impl Remote {
         }
     }
 
-    /// What the server has written since the last call.
+    /// The bytes that the server has written since the last call.
     pub fn take(&self) -> Vec<u8> {
         std::mem::take(&mut self.0.lock().unwrap().written)
     }
 
-    /// How much the server has read in all.
+    /// The number of bytes that the server has read in all.
     pub fn read(&self) -> usize {
         self.0.lock().unwrap().read
     }
@@ -226,12 +226,12 @@ impl<F: Future + Unpin> Driven<F> {
         }
     }
 
-    /// Polls it as often as it is woken.
+    /// Polls the future as often as it is woken.
     pub fn run(&mut self) -> Option<F::Output> {
         self.run_at_most(usize::MAX)
     }
 
-    /// The same, until it was polled so many times in all.
+    /// Does the same, until the future was polled this many times in all.
     pub fn run_at_most(&mut self, polls: usize) -> Option<F::Output> {
         let waker = Waker::from(Arc::clone(&self.flag));
         let mut cx = Context::from_waker(&waker);
@@ -264,7 +264,7 @@ impl Session {
         }
     }
 
-    /// Shakes hands until the client is done; what it has to send last is left to the caller.
+    /// Does the handshake until the client is done; the caller delivers the client's last bytes.
     pub fn shake_hands(&mut self) {
         while self.client.is_handshaking() {
             self.remote.send(self.client.records());
@@ -274,7 +274,7 @@ impl Session {
         }
     }
 
-    /// Shakes hands to the end.
+    /// Completes the handshake.
     pub fn open(server: &Server, client: Client) -> Self {
         let mut session = Session::new(server, client);
         session.shake_hands();
@@ -284,7 +284,7 @@ impl Session {
     }
 }
 
-/// What a sink delivered.
+/// An event that a sink delivered.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Seen {
     Open,
@@ -305,9 +305,9 @@ pub fn pull(sink: &mut Sink) -> Vec<Seen> {
 pub fn pull_one(sink: &mut Sink) -> Option<Seen> {
     match block_on(poll_once(sink.next())) {
         None | Some(None) => None,
-        Some(Some(Decoded::Open(_))) => Some(Seen::Open),
-        Some(Some(Decoded::Data(_, bytes))) => Some(Seen::Data(bytes.to_vec())),
-        Some(Some(Decoded::Close(_, end))) => Some(Seen::Close(end.clone())),
+        Some(Some(SinkEvent::Open(_))) => Some(Seen::Open),
+        Some(Some(SinkEvent::Data(_, bytes))) => Some(Seen::Data(bytes.to_vec())),
+        Some(Some(SinkEvent::Close(_, end))) => Some(Seen::Close(end.clone())),
         Some(Some(other)) => panic!("{other:?}"),
     }
 }
@@ -323,7 +323,7 @@ pub fn data(seen: &[Seen]) -> Vec<u8> {
         .concat()
 }
 
-/// The end of the one connection that was seen: it was opened once, and closed once, last.
+/// The end of the only connection: it was opened once, and closed once, last.
 pub fn the_end(seen: &[Seen]) -> &End {
     let opened = seen.iter().filter(|seen| **seen == Seen::Open).count();
     let ends: Vec<&End> = seen
@@ -339,7 +339,7 @@ pub fn the_end(seen: &[Seen]) -> &End {
     ends[0]
 }
 
-/// Drives a session's connection and its sink until both are through.
+/// Drives a session's connection and its sink until both have ended.
 pub fn finish(session: &mut Session, sink: &mut Sink) -> (Vec<Seen>, Report) {
     finish_connection(&mut session.connection, sink)
 }

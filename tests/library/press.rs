@@ -1,4 +1,4 @@
-//! Connections and what an output prints of them.
+//! Connections, and the output printed for them.
 
 use std::pin::Pin;
 
@@ -32,8 +32,8 @@ impl Plain {
 
 type Running = Pin<Box<dyn Future<Output = Result<Totals, OutputError>>>>;
 
-/// Two connections, `a` and `b`, and what they print. What one sends arrives, and is printed as far
-/// as it can be, before the next thing is sent.
+/// The output for two connections, `a` and `b`. Each part arrives, and is printed as far as it can
+/// be, before the next part is sent.
 pub struct Press {
     senders: [Plain; 2],
     running: Vec<Driven<Running>>,
@@ -45,7 +45,7 @@ impl Press {
         Press::of([Peer::label("a"), Peer::label("b")], output)
     }
 
-    /// The same, with these peers.
+    /// Does the same with these peers.
     pub fn of<O: Output + 'static>(peers: [Peer; 2], output: impl FnOnce(Page) -> O) -> Self {
         let (server, sink) = Server::builder().build().unwrap();
         let page = Page::default();
@@ -57,7 +57,7 @@ impl Press {
         }
     }
 
-    /// The same, with a lane for each of the two.
+    /// Does the same with a lane for each of the two.
     pub fn in_lanes<O: Output + Clone + 'static>(output: impl FnOnce(Page) -> O) -> Self {
         let (server, sinks) = Server::builder().build_lanes(2).unwrap();
         let page = Page::default();

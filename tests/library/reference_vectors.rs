@@ -1,5 +1,5 @@
-//! Streams of the shapes that the reference decoders' own test files have, bit by bit: what is
-//! delivered of each, and whether it is whole, is what `gzip -dc`, `zstd -dc` and zlib make of it.
+//! Streams of the shapes that the reference decoders' own test files have, built bit by bit: the
+//! delivered bytes and the completeness of each agree with `gzip -dc`, `zstd -dc` and zlib.
 
 #![cfg(all(
     feature = "cli",
@@ -22,7 +22,7 @@ use crate::by_hand::{
 use crate::common::program::{Client, Program, run_if_installed};
 use crate::fuzz::decode as fuzz;
 
-/// What becomes of a stream.
+/// The result for a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Whole,
@@ -58,7 +58,7 @@ fn vector(name: &str, stream: impl Into<Vec<u8>>, delivered: &[u8], verdict: Ver
 
 #[test]
 fn gzip_is_decoded_as_by_gzip() {
-    // GNU gzip misses these in the body, and decodes something. What it refuses is the checksum.
+    // GNU gzip does not notice these in the body, and decodes something. It fails at the checksum.
     let missed = [
         "distance too long, at the start",
         "distance too long by one",
@@ -135,7 +135,7 @@ for line in sys.stdin:
     }
 }
 
-/// The program says and prints the same of all of them.
+/// The program reports and prints the same for all of them.
 #[test]
 fn the_program_says_of_each_stream_what_became_of_it() {
     for (option, vectors) in [
@@ -186,7 +186,7 @@ fn check(format: Format, vectors: &[Vector]) {
     for vector in vectors {
         let name = &vector.name;
         for (piece, room) in [(usize::MAX, ROOM), (1, ROOM), (7, 1)] {
-            // Byte by byte, a long one takes long in a debug build, and shows no more.
+            // Byte by byte, a long stream takes long in a debug build, and shows no more.
             if vector.stream.len().max(vector.delivered.len()) > 10_000 && piece < usize::MAX {
                 continue;
             }
@@ -508,7 +508,7 @@ fn deflate_bodies() -> Vec<Vector> {
         let mut stream = bits();
         stream.block(FIXED, true).literals(before).fixed(257);
         stream.code(code, 5).put(extra.0, extra.1).fixed(END);
-        // Where it is corrupt, so that more than the end is missing.
+        // The offset of the corruption, so that more than the end is missing.
         stream.put(0, if verdict == Whole { 0 } else { 64 });
         let copied: &[u8] = match verdict {
             Whole => &before[..3],
@@ -651,7 +651,7 @@ fn deflate_bodies() -> Vec<Vector> {
             Corrupt,
         ),
         ("no code of lengths", &[0, 0, 0, 0], (0, 32), Corrupt),
-        // 16, which repeats what was before, and nothing was.
+        // 16, which repeats the length before it, and there is none.
         ("repeat of nothing", &[1, 1, 0, 0], (0, 32), Corrupt),
         // 18 thrice: 138 zeros each, of 258 lengths.
         (

@@ -1,4 +1,4 @@
-//! Credits, turns, lanes and memory: what one connection can take from the others.
+//! Credits, turns, lanes and memory: the limits of one connection's effect on the others.
 
 #![cfg(feature = "zstd")]
 
@@ -8,9 +8,9 @@ use std::pin::pin;
 use std::rc::Rc;
 
 use futures_lite::future::{block_on, poll_once};
-use tlsink::limits::{CHUNK, CREDITS, TURN};
+use tlsink::limits::{CHUNK, CREDITS, MAX_TURN_OUTPUT};
 use tlsink::output::Portion;
-use tlsink::{Conn, Cut, Decoded, End, Output, OutputError, Peer, Server, StreamError};
+use tlsink::{Conn, Cut, End, Output, OutputError, Peer, Server, SinkEvent, StreamError};
 
 #[cfg(feature = "gzip")]
 use crate::common::pack::gzip;
@@ -30,7 +30,7 @@ fn a_sender_that_never_stops_is_read_for_its_credits_and_no_more() {
     assert!(eager.connection.run().is_none());
     assert_eq!(eager.remote.read(), CREDITS * CHUNK);
 
-    // The sink goes on: each chunk that is handed on lets one more in, and nothing is lost.
+    // The sink goes on: each chunk handed on admits one more, and no data is lost.
     assert_eq!(pull_one(&mut sink), Some(Seen::Open));
     let mut seen = Vec::new();
     let mut handed_on = 0;
@@ -96,7 +96,7 @@ fn what_decodes_to_gigabytes_shares_the_sink_in_turns() {
             assert!(between <= 1);
         }
     }
-    // While there is nobody else, it has all turns.
+    // While there is no other stream, it has all turns.
     for _ in 0..100 {
         assert_turn(pull_one(&mut sink));
     }
@@ -127,7 +127,7 @@ impl Output for Sip<'_> {
 #[test]
 fn an_output_gets_what_it_left_in_later_turns_in_order_and_once() {
     let lines = numbered_lines(20_000);
-    for most in [1000, CHUNK - 1, CHUNK, CHUNK + 1, TURN] {
+    for most in [1000, CHUNK - 1, CHUNK, CHUNK + 1, MAX_TURN_OUTPUT] {
         let taken = RefCell::default();
         let (server, sink) = Server::builder().receipts(true).build().unwrap();
         let mut senders = [lines.clone(), zstd(&lines)].map(|bytes| {
@@ -178,7 +178,7 @@ fn an_output_gets_what_it_left_in_later_turns_in_order_and_once() {
     }
 }
 
-/// There is memory for what is left of a few turns, and more streams have one.
+/// There is memory for the rests of a few turns, and more streams have one.
 #[test]
 #[cfg(feature = "gzip")]
 fn an_output_gets_each_byte_once_where_there_is_no_memory_to_keep_what_it_left() {
@@ -258,11 +258,11 @@ fn a_sink_with_much_to_do_gives_way_to_the_other_tasks_of_its_executor() {
         assert!(block_on(poll_once(running.as_mut())).is_none());
         assert!(delivered.get() > before, "it stands still");
         // All of it comes to two gigabytes.
-        assert!(delivered.get() <= polls * 100 * TURN);
+        assert!(delivered.get() <= polls * 100 * MAX_TURN_OUTPUT);
     }
 }
 
-/// Others may have something to decode all the time, of which nothing is written.
+/// Other streams may always have data to decode that produces no output.
 #[test]
 fn a_line_is_flushed_though_others_go_on_decoding_to_nothing() {
     // A frame of one empty block (RFC 8878, section 3.1.1).
@@ -317,11 +317,11 @@ fn two_hundred_connections_are_served_in_turn() {
     loop {
         match block_on(poll_once(sink.next())).flatten() {
             None => break,
-            Some(Decoded::Data(conn, bytes)) => {
+            Some(SinkEvent::Data(conn, bytes)) => {
                 order.push(u64::from(conn.id()));
                 delivered += bytes.len();
             }
-            Some(Decoded::Close(_, end)) => {
+            Some(SinkEvent::Close(_, end)) => {
                 assert_eq!(end, &End::Clean);
                 ends += 1;
             }
@@ -484,7 +484,7 @@ fn an_output_that_fails_for_one_stream_ends_that_stream_and_no_other() {
         let (server, sink) = Server::builder().build().unwrap();
         let output = Failing::default();
         let mut running = Driven::new(Box::pin(sink.run(output.clone())));
-        let text = numbered_lines(3 * TURN / 20);
+        let text = numbered_lines(3 * MAX_TURN_OUTPUT / 20);
         let sent = if packed {
             with_window(&text, 17)
         } else {
@@ -522,7 +522,7 @@ fn an_output_that_fails_for_one_stream_ends_that_stream_and_no_other() {
             assert!(closes[0].ends_with(last), "{calls:?}");
             match name {
                 "open" => assert_eq!((took, delivered), (0, 0)),
-                // What the call that failed was given is not delivered.
+                // The bytes of the failed call are not delivered.
                 "data" => assert_eq!((took, delivered), (1, 0)),
                 _ => assert_eq!((took > 2, delivered), (true, text.len() as u64)),
             }
@@ -572,7 +572,7 @@ fn a_server_without_room_to_work_is_not_built() {
 
 fn assert_turn(seen: Option<Seen>) {
     assert!(
-        matches!(&seen, Some(Seen::Data(bytes)) if bytes.len() <= TURN && bytes[0] == 0),
+        matches!(&seen, Some(Seen::Data(bytes)) if bytes.len() <= MAX_TURN_OUTPUT && bytes[0] == 0),
         "not a turn of the bomb"
     );
 }
@@ -583,8 +583,8 @@ fn numbered_lines(count: usize) -> Vec<u8> {
         .collect()
 }
 
-/// The beginning of a zstd frame of run-length blocks of zeros (RFC 8878, section 3.1.1.2.2), in
-/// so many bytes: four of them decode to 128 KiB.
+/// The beginning of a zstd frame of run-length blocks of zeros (RFC 8878, section 3.1.1.2.2), of
+/// this many bytes: four of them decode to 128 KiB.
 fn bomb(len: usize) -> Vec<u8> {
     let magic = 0xfd2f_b528_u32.to_le_bytes();
     // No content size, no checksum; a window of 128 KiB, as large as the blocks.

@@ -1,6 +1,6 @@
 //! A few bytes that decode to gigabytes.
 
-/// Two GiB of one byte in 64 KiB: a zstd frame of blocks that repeat it (RFC 8878, section
+/// Two GiB of one byte in 64 KiB: a zstd frame of blocks that repeat the byte (RFC 8878, section
 /// 3.1.1.2.2), with a window of this size, a power of two.
 pub fn bomb_of(byte: u8, window: u32) -> Vec<u8> {
     const SIZE: usize = 64 << 10;

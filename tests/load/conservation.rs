@@ -1,6 +1,6 @@
-//! Many senders at once, of which most misbehave: every byte that arrived authenticated before a
-//! fault is delivered, in order and once; what did not arrive is never passed off as complete; and
-//! nobody's fault costs anybody else anything.
+//! Many senders at once, most of which misbehave: every byte that arrived authenticated before a
+//! fault is delivered, in order and once; missing data is never passed off as complete; and no
+//! sender's fault costs another sender anything.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
@@ -25,7 +25,8 @@ const SENDERS: usize = 24;
 
 const ROUNDS: usize = 2;
 
-/// What a sender that goes on must never wait for, however busy the machine is; in seconds.
+/// The idle timeout, in seconds: longer than an active sender ever waits, however busy the machine
+/// is.
 const IDLE_TIMEOUT: &str = "8";
 
 #[test]
@@ -61,11 +62,11 @@ fn every_byte_that_arrived_reaches_a_slow_reader_once_whoever_misbehaves() {
     }
 }
 
-/// Who reads the program's standard output.
+/// The reader of the program's standard output.
 #[derive(Clone, Copy)]
 enum Reader {
     Prompt,
-    /// With pauses, which make it slow and decide nothing.
+    /// With pauses, which slow the reader down and decide nothing.
     Slow,
 }
 
@@ -85,20 +86,20 @@ impl Reader {
     }
 }
 
-/// What a round was, by the senders' addresses.
+/// The streams of a round, by the senders' addresses.
 struct Round {
     plans: HashMap<String, Plan>,
     ends: Vec<Ended>,
 }
 
-/// What the program made of a stream.
+/// The program's results for a stream.
 struct Delivered {
     bytes: Vec<u8>,
     is_complete: bool,
 }
 
 impl Round {
-    /// Lets all senders do what they are to do, at once, and yields what was printed, too.
+    /// Runs all senders at once, and returns the printed output, too.
     fn run(dice: &mut Dice, args: &[&str], reader: Reader) -> (Self, Vec<u8>) {
         let plans: Vec<_> = (0..SENDERS).map(|n| Plan::roll(dice, n)).collect();
         let lanes = dice.one_of(&["1", "2", "3"]);
@@ -116,7 +117,7 @@ impl Round {
         let all_connected = Barrier::new(SENDERS);
         let run = |plan: &Plan| {
             let client = Sealed::connect(program.address(), plan.version);
-            // Whether it worked or not: the others wait for this one.
+            // In either case: the others wait for this one.
             all_connected.wait();
             let sent = client.and_then(|client| {
                 let peer = client.local_address();
@@ -156,7 +157,8 @@ impl Round {
     }
 }
 
-/// What is in each sender's file. One of which nothing came, and that did not end clean, has none.
+/// The content of each sender's file. A sender whose data never arrived, and whose stream did not
+/// end clean, has none.
 fn in_files(folder: &Path, ends: &[Ended]) -> HashMap<String, Delivered> {
     let entries = fs::read_dir(folder).expect("the folder is there");
     let files = entries.map(|entry| {
@@ -185,7 +187,7 @@ fn in_files(folder: &Path, ends: &[Ended]) -> HashMap<String, Delivered> {
     all.into_iter().collect()
 }
 
-/// What is in each sender's objects.
+/// The content of each sender's objects.
 fn in_objects(printed: &[u8]) -> HashMap<String, Delivered> {
     let streams = streams(printed).into_values().map(|stream| {
         let delivered = Delivered {
@@ -197,7 +199,7 @@ fn in_objects(printed: &[u8]) -> HashMap<String, Delivered> {
     streams.collect()
 }
 
-/// Compares what was delivered of a stream, and what was said of it, with what was sent.
+/// Compares the delivered bytes and the report of a stream with the sent bytes.
 fn verify(plan: &Plan, ended: &Ended, delivered: &Delivered) {
     let Plan {
         stream, fault, at, ..
@@ -209,11 +211,11 @@ fn verify(plan: &Plan, ended: &Ended, delivered: &Delivered) {
     assert_eq!(*is_complete, ended.end == "clean", "{what}");
 
     if let Fault::Reset = fault {
-        // The rest may have been thrown away on its way.
+        // The rest may have been dropped on its way.
         assert!(received <= *at, "{what}");
         assert!(ended.end.starts_with("reset ("), "{what}");
         if received < DETECTED && stream.encoded.starts_with(bytes) {
-            // Too little came for the format to be told: it was passed on as it is.
+            // Too little data came to detect the format, so it was passed on unchanged.
             return;
         }
     }
@@ -250,7 +252,7 @@ fn verify(plan: &Plan, ended: &Ended, delivered: &Delivered) {
         came(all);
         assert!(*bytes == stream.plain, "{what}");
     };
-    // What is behind so many bytes could not be authenticated.
+    // Data behind this many bytes could not be authenticated.
     let is_bad_after = |count| {
         came(count);
         assert!(ended.end.starts_with("corrupt (tls: "), "{what}");
@@ -277,14 +279,14 @@ fn verify(plan: &Plan, ended: &Ended, delivered: &Delivered) {
                 Some(unfinished) => said(&format!("truncated ({unfinished})")),
             }
         }
-        // The header's type and version may be passed over, as they say nothing (RFC 8446, section
-        // 5.2).
+        // The server may ignore the header's type and version, which carry no information (RFC
+        // 8446, section 5.2).
         Fault::FlipInRecord if plan.in_header && ended.end == "clean" => is_whole(),
-        // A record that is made longer may have no end.
+        // A record whose length was increased may have no end.
         Fault::FlipInRecord if plan.in_header && ended.end.contains("no close_notify") => came(*at),
         Fault::FlipInRecord | Fault::LostRecord | Fault::SwappedRecords => is_bad_after(*at),
         Fault::RepeatedRecord => is_bad_after(at + (all - at).min(MOST_IN_RECORD)),
-        // Above.
+        // Checked above.
         Fault::Reset | Fault::FlipInData => {}
     }
 }

@@ -1,5 +1,5 @@
-//! A crowd that does nothing, by the thousands, costs those who send nothing: they are served, and
-//! it ends when it was to end.
+//! A crowd of thousands that does nothing costs the active senders nothing: they are served, and
+//! the crowd ends when it should.
 
 use std::fs::{self, File};
 use std::process::Command;
@@ -21,17 +21,18 @@ use silent::{connect_all, idle, stalled, tcp_from, wait_until_closed};
 const STALLED: usize = 5_000;
 const IDLE: usize = 5_000;
 
-/// For the crowd, and some more.
+/// Files for the crowd, and some more.
 const FILES: u64 = 12_000;
 
-/// Which the program needs for them, too.
+/// The program needs as many, too.
 const PLACES: &str = "11000";
 
-/// Another address of this machine: between two addresses, the ports for so many may be too few.
+/// Another address of this machine: between two addresses, the ports may not suffice for so many
+/// connections.
 const OTHER: &str = "127.0.0.2:0";
 
-/// As long as a line may take among thousands of handshakes in a debug build, on a machine that
-/// does other things as well.
+/// The longest that a line may take among thousands of handshakes in a debug build, on a machine
+/// with other load.
 const PROMPT: Duration = Duration::from_secs(5);
 
 #[test]
@@ -40,14 +41,15 @@ fn among_5000_stalled_handshakes_and_5000_idle_senders_an_honest_one_is_served()
     if !may_open_files(FILES) {
         return;
     }
-    // Until it is longer than they take to come, which depends on what else the machine does.
+    // The timeout grows until it exceeds the time that the crowd takes to arrive, which depends on
+    // the machine's other load.
     let limits = ["10", "20", "40"];
     let at_once = limits.iter().any(|limit| is_served_among_the_crowd(limit));
     assert!(at_once, "the crowd never was there at once");
 }
 
-/// With this many seconds for a handshake. Yields `false` if the first ones had to go before the
-/// last ones were there.
+/// Runs the crowd with this many seconds for a handshake. Returns `false` if the first connections
+/// timed out before the last ones had arrived.
 fn is_served_among_the_crowd(limit: &str) -> bool {
     let args = ["--max-connections", PLACES, "--handshake-timeout", limit];
     let mut program = Program::start_on(&[FREE, OTHER], &args, Stdout::Unread);
@@ -67,12 +69,12 @@ fn is_served_among_the_crowd(limit: &str) -> bool {
     eprintln!("the slowest line took {slowest:?}");
     assert!(slowest <= PROMPT, "a line took {slowest:?}");
 
-    // The stalled ones end, and nobody else does.
+    // The stalled connections end, and no others.
     let before = Instant::now();
     wait_until_closed(stalled);
     let end = format!(": timeout (no handshake within {limit} s)");
     let lines = lines_about_strangers(&program, STALLED, &end) as u64;
-    // Ten in each second that had begun.
+    // Ten lines in each second or part of one.
     assert!(lines <= 10 * (before.elapsed().as_secs() + 2), "{lines}");
     let sent = honest.finish();
     let ended = program.wait_for_ends(1);
@@ -170,7 +172,7 @@ fn among_the_crowd_the_rate_of_an_honest_sender_is_nine_tenths_of_its_rate_alone
     if !may_open_files(FILES) {
         return;
     }
-    // Standard output is nobody's bottleneck.
+    // Standard output is no bottleneck here.
     let start = || {
         let nowhere = File::options().write(true).open("/dev/null").unwrap();
         let args = ["--max-connections", PLACES, "--handshake-timeout", "0"];
@@ -186,7 +188,7 @@ fn among_the_crowd_the_rate_of_an_honest_sender_is_nine_tenths_of_its_rate_alone
     drop((idle, stalled));
 }
 
-/// How many bytes a second a sender of lines gets rid of, until they are printed.
+/// The rate, in bytes per second, at which a sender's lines are sent and printed.
 fn rate(program: &Program) -> f64 {
     const SENT: usize = 512 << 20;
     let lines = b"a line of an honest sender, not too long\n".repeat(25_000);
@@ -201,8 +203,8 @@ fn rate(program: &Program) -> f64 {
     sent as f64 / before.elapsed().as_secs_f64()
 }
 
-/// Waits until so many have been told of that never completed a handshake: in lines that end with
-/// this, and in counts. Yields how many had a line.
+/// Waits until the program has reported this many connections that never completed a handshake: in
+/// lines with this ending, and in counts. Returns the number that had a line.
 fn lines_about_strangers(program: &Program, count: usize, end: &str) -> usize {
     let counted = |line: &str| -> Option<usize> {
         let said = line.strip_prefix("tlsink: ")?.strip_suffix(end)?;
@@ -223,7 +225,7 @@ fn lines_about_strangers(program: &Program, count: usize, end: &str) -> usize {
     }
 }
 
-/// Whether the test may open so many files; says so if not.
+/// Whether the test may open this many files; reports if not.
 fn may_open_files(count: u64) -> bool {
     let may = raise_file_limit().is_none_or(|most| most >= count);
     if !may {

@@ -4,7 +4,7 @@ use std::env;
 use std::iter;
 use std::time::SystemTime;
 
-/// Names the seed to take, instead of one that is made of the time.
+/// The variable for a seed, used instead of one made from the time.
 const SEED: &str = "TLSINK_SEED";
 
 /// splitmix64 (Steele, Lea and Flood, 2014).
@@ -15,7 +15,7 @@ impl Dice {
         Dice(seed)
     }
 
-    /// With another seed each time, which it says, unless the environment gives one.
+    /// Makes dice with a new seed each time, and prints the seed, unless the environment gives one.
     pub fn fresh() -> Self {
         let seed = match env::var(SEED) {
             Ok(seed) => seed.parse().expect("the seed is a number"),
@@ -40,7 +40,7 @@ impl Dice {
         (self.next() % limit as u64) as usize
     }
 
-    /// Cuts bytes into pieces, each of at most so many.
+    /// Cuts bytes into pieces, each of at most this many.
     pub fn pieces<'a>(
         &mut self,
         mut rest: &'a [u8],

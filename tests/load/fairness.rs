@@ -1,5 +1,5 @@
-//! What decodes to gigabytes delays nobody, takes no more memory than is allowed, and is cut where
-//! that was asked for.
+//! Data that decodes to gigabytes delays no other sender, takes no more memory than allowed, and is
+//! cut where a limit says so.
 
 use std::fs::File;
 use std::time::{Duration, Instant};
@@ -13,14 +13,14 @@ use crate::honest::Honest;
 use crate::host::connect_from_another_host;
 use crate::machine;
 
-/// The most that a line may be delayed by what others send. A debug build decodes and prints at a
-/// fraction of the speed, so that each sender's turn takes longer, and there are 50 of them.
+/// The longest delay of a line by other senders. A debug build decodes and prints at a fraction of
+/// the speed, so that each sender's turn takes longer, and there are 50 of them.
 const DELAY: Duration = match cfg!(debug_assertions) {
     true => Duration::from_secs(1),
     false => Duration::from_millis(100),
 };
 
-/// What the program takes beside what `--max-memory` counts: itself, its threads, a buffer for each
+/// The memory that the program takes beyond `--max-memory`: itself, its threads, a buffer for each
 /// lane, and some KiB for each connection.
 const BESIDE: u64 = 48 << 20;
 
@@ -79,7 +79,7 @@ fn bombs_of_delay_no_line(byte: u8, count: usize, args: &[&str]) {
     let mut program = Program::start_into(&args, Stdout::Unread);
     let mut honest = Honest::new(program.address(), program.unread());
     honest.slowest_of(10);
-    // One after the other from each, so that none of them is through before the last line.
+    // Each sends one after the other, so that none of them ends before the last line.
     let bombs = bomb_of(byte, 1 << 20).repeat(8);
     let mut bombers: Vec<_> = (0..count)
         .map(|_| Client::connect(program.address()))
@@ -87,7 +87,8 @@ fn bombs_of_delay_no_line(byte: u8, count: usize, args: &[&str]) {
     for bomber in &mut bombers {
         bomber.write(&bombs).unwrap();
     }
-    // Whatever else the machine does may delay a line now and then, while bombs do it in each round.
+    // Other load on the machine may delay a line now and then, while bombs would delay one in each
+    // round.
     let mut rounds: Vec<_> = (0..5).map(|_| honest.slowest_of(30)).collect();
     rounds.sort_unstable();
     // A new sender is served too.
@@ -101,7 +102,7 @@ fn bombs_of_delay_no_line(byte: u8, count: usize, args: &[&str]) {
     program.wait_for_ends(1);
     eprintln!("the slowest line of each round: {rounds:?}");
     assert!(rounds[rounds.len() / 2] <= DELAY, "{rounds:?}");
-    // They were there all the time.
+    // The bombs ran all the time.
     let said = program.stderr();
     assert_eq!(said.matches(" bytes received").count(), 1, "{said}");
     let peak = peak_memory(program.id()).unwrap();
@@ -114,7 +115,7 @@ fn bombs_of_delay_no_line(byte: u8, count: usize, args: &[&str]) {
 #[test]
 fn a_stream_that_ends_is_receipted_while_a_bomb_goes_on() {
     let _machine = machine::alone();
-    // In one lane, which is never without something to decode.
+    // One lane, which always has something to decode.
     let mut program = Program::start_into(&["--receipt", "--lanes", "1"], Stdout::Unread);
     let mut honest = Honest::new(program.address(), program.unread());
     let mut bomber = Client::connect(program.address());
@@ -189,7 +190,7 @@ fn windows_that_one_host_holds_leave_another_host_one() {
     );
 }
 
-/// Chunks that decode to gigabytes are there for hours.
+/// Chunks that decode to gigabytes last for hours.
 #[test]
 fn chunks_that_one_host_sends_leave_another_host_some() {
     let _machine = machine::alone();
@@ -201,7 +202,7 @@ fn chunks_that_one_host_sends_leave_another_host_some() {
     let bombers: Vec<_> = (0..BOMBS)
         .map(|_| {
             let mut bomber = connect_from_another_host(program.address());
-            // It may be refused before it has sent everything.
+            // The sender may be refused before it has sent everything.
             let _ = bomber.write(&bombs);
             bomber
         })
@@ -254,7 +255,7 @@ fn windows_of_fifty_bombs_take_no_more_than_max_memory() {
     let mut bombers = Vec::new();
     for _ in 0..BOMBS {
         let mut bomber = Client::connect(program.address());
-        // It may be refused before it has sent everything.
+        // The sender may be refused before it has sent everything.
         let _ = bomber.write(&bomb);
         bombers.push(bomber);
     }
@@ -281,7 +282,7 @@ fn max_decoded_cuts_each_of_fifty_bombs_and_says_why() {
     let bombers: Vec<_> = (0..BOMBS)
         .map(|_| {
             let mut bomber = Client::connect(program.address());
-            // It may be cut before it has sent everything.
+            // The sender may be cut before it has sent everything.
             let _ = bomber.write(&bomb);
             bomber
         })
@@ -294,7 +295,7 @@ fn max_decoded_cuts_each_of_fifty_bombs_and_says_why() {
         assert_eq!((ended.format.as_str(), ended.delivered), ("zstd", MOST));
     }
     drop(bombers);
-    // Who stays below it is not concerned.
+    // A sender below the limit is not affected.
     honest.slowest_of(100);
     let sent = honest.finish();
     let last = program.wait_for_ends(BOMBS + 1).pop().unwrap();

@@ -9,13 +9,13 @@ use rustix::net::sockopt::set_socket_linger;
 use crate::common::pack::gzip;
 use crate::common::program::{Client, Version, client_hello, tcp};
 
-/// What is delivered of those that deliver anything begins with this.
+/// The beginning of the data from the faulty connections that deliver any.
 pub const FAULTY: &str = "faulty ";
 
 type Fault = fn(SocketAddr) -> io::Result<()>;
 
-/// Each is over when its socket is closed. Whether it got so far as it wanted to makes no
-/// difference: the server may have been faster.
+/// Each connection is over when its socket is closed. How far it got makes no difference: the
+/// server may have been faster.
 pub const FAULTS: [Fault; 9] = [
     closed_at_once,
     closed_in_the_handshake,

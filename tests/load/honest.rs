@@ -1,5 +1,5 @@
-//! A sender that does nothing wrong, and how long each of its lines takes to be printed, whatever
-//! others do.
+//! A well-behaved sender, which measures how long each of its lines takes to be printed, whatever
+//! other senders do.
 
 use std::fs::File;
 use std::io::Read;
@@ -20,7 +20,7 @@ pub struct Honest {
 }
 
 impl Honest {
-    /// Connects. Reads all of the program's output, and keeps nothing of what others send.
+    /// Connects. Reads all of the program's output, and keeps none of the other senders' data.
     pub fn new(address: SocketAddr, output: File) -> Self {
         let (times, printed) = mpsc::channel();
         thread::spawn(move || look_for_lines(output, &times));
@@ -31,7 +31,7 @@ impl Honest {
         }
     }
 
-    /// Sends the next line and waits until it is printed, whole; yields how long that took.
+    /// Sends the next line and waits until it is printed, whole; returns how long that took.
     pub fn line(&mut self) -> Duration {
         let line = line(self.sent);
         self.sent += 1;
@@ -43,7 +43,7 @@ impl Honest {
         printed.expect("the line is printed") - before
     }
 
-    /// The longest that one of so many lines takes.
+    /// The longest time that one of this many lines takes.
     pub fn slowest_of(&mut self, lines: usize) -> Duration {
         let slowest = (0..lines).map(|_| self.line()).max();
         slowest.unwrap_or_default()
@@ -53,15 +53,15 @@ impl Honest {
         self.client.local_address()
     }
 
-    /// Ends cleanly; yields how many bytes were sent.
+    /// Ends cleanly; returns the number of bytes sent.
     pub fn finish(self) -> u64 {
         self.client.finish().expect("the server answers");
         (0..self.sent).map(|number| line(number).len() as u64).sum()
     }
 }
 
-/// Tells when each line was read, one after the other. What others send may have no end of lines, or
-/// nothing but ends of lines: it is looked through as fast as it comes, or the program would wait for
+/// Reports when each line was read, one after the other. The other senders' data may have no ends
+/// of lines, or nothing else: it is searched as fast as it comes, or the program would wait for
 /// this thread.
 fn look_for_lines(mut output: impl Read, times: &Sender<Instant>) {
     const BLOCK: usize = 64 * 1024;
@@ -75,7 +75,7 @@ fn look_for_lines(mut output: impl Read, times: &Sender<Instant>) {
         while let Some(at) = memmem::find(&block, next.as_bytes()) {
             block.drain(..at + next.len());
             if times.send(now).is_err() {
-                // Whatever still comes must not block the program.
+                // Further output must not block the program.
                 let _ = std::io::copy(&mut output, &mut std::io::sink());
                 return;
             }

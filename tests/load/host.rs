@@ -1,4 +1,4 @@
-//! Another host, as far as the program can tell: another of this machine's loopback addresses.
+//! Another host from the program's point of view: another loopback address of this machine.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 

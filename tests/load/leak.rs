@@ -1,4 +1,4 @@
-//! Connections that came and went, however they ended, leave nothing behind.
+//! Connections leave nothing behind, however they ended.
 
 use std::fs::File;
 use std::net::SocketAddr;
@@ -12,16 +12,17 @@ use crate::faults::FAULTS;
 use crate::machine;
 use crate::process::{open_files, threads, wait_for_open_files};
 
-/// How many come at the same time.
+/// The number of simultaneous connections.
 const AT_ONCE: usize = 4;
 
-/// After so many, everything that is kept for good is there: threads, buffers, the allocator's.
+/// After this many connections, everything permanent exists: threads, buffers, the allocator's
+/// reserves.
 const WARM_UP: usize = 600;
 
 #[test]
 fn after_2000_connections_memory_descriptors_and_threads_are_what_they_were() {
     let _machine = machine::alone();
-    // One KiB that each left behind would be twice as much.
+    // One KiB left behind by each would be twice as much.
     leave_nothing(2_000, 1 << 20);
 }
 
@@ -30,11 +31,11 @@ fn after_2000_connections_memory_descriptors_and_threads_are_what_they_were() {
 #[ignore = "takes minutes"]
 fn after_100000_connections_memory_descriptors_and_threads_are_what_they_were() {
     let _machine = machine::alone();
-    // 42 bytes that each left behind would be as much.
+    // 42 bytes left behind by each would be as much.
     leave_nothing(100_000, 4 << 20);
 }
 
-/// Memory may be larger by so many bytes: the allocator keeps what was freed, here and there.
+/// Memory may grow by this many bytes: the allocator keeps freed memory here and there.
 fn leave_nothing(connections: usize, allowed: u64) {
     let nowhere = File::options().write(true).open("/dev/null").unwrap();
     let program = Program::start_into(&["--receipt"], Stdout::File(nowhere));
@@ -53,12 +54,12 @@ fn leave_nothing(connections: usize, allowed: u64) {
     eprintln!("{memory_before} bytes, {threads_before} threads; then {memory}, {threads}");
     assert!(memory <= memory_before + allowed);
     assert!(threads <= threads_before);
-    // It is none the worse for it.
+    // The program still works.
     send_for_receipt(program.address(), b"still there\n");
     assert_eq!(program.stop().status, 0);
 }
 
-/// Every other one is clean, the rest goes wrong in every way that there is.
+/// Every other connection is clean, the others fail in every possible way.
 fn come_and_go(address: SocketAddr, connections: usize) {
     let packed = zstd(&b"a line of a stream that ends well\n".repeat(1000));
     let next = AtomicUsize::new(0);
@@ -73,7 +74,7 @@ fn come_and_go(address: SocketAddr, connections: usize) {
                     if number.is_multiple_of(2) {
                         send_for_receipt(address, &packed);
                     } else {
-                        // It may fail in more than one way.
+                        // The connection may fail in more than one way.
                         let _ = FAULTS[number / 2 % FAULTS.len()](address);
                     }
                 }

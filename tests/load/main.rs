@@ -1,5 +1,5 @@
-//! Much at once, or for long: crowds, bombs, misbehaving senders, slow outputs. What they measure, other
-//! load would change, so that each test first waits for the [`machine`].
+//! Heavy or long load: crowds, bombs, misbehaving senders, slow outputs. Other load would change
+//! their measurements, so each test first waits for the [`machine`].
 
 #![cfg(all(
     feature = "cli",
@@ -19,7 +19,7 @@ mod slow_output;
 mod soak;
 mod stop_under_load;
 
-// What several of them use.
+// Modules that several tests use.
 mod bomb;
 mod dice;
 mod faults;

@@ -1,4 +1,4 @@
-//! Many senders at once: nobody's lines are lost, spliced or out of order.
+//! Many senders at once: no sender's lines are lost, mixed or out of order.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -72,7 +72,7 @@ fn every_line_arrives(lanes: &str) {
     }
 }
 
-/// What one sender sends.
+/// The data of one sender.
 struct Stream {
     sender: usize,
     plain: String,
@@ -105,10 +105,10 @@ impl Stream {
         }
     }
 
-    /// Sends it in pieces that respect no line, and only once everybody is there.
+    /// Sends the data in pieces that respect no line, once all senders have connected.
     fn send(&self, address: SocketAddr, all_connected: &Barrier) -> SocketAddr {
         let client = Client::connect_as(address, Version::Tls13);
-        // Whether it worked or not: the others wait for this one.
+        // In either case: the others wait for this one.
         all_connected.wait();
         let mut client = client.expect("the handshake succeeds");
         let peer = client.local_address();

@@ -1,5 +1,5 @@
-//! An output that is slow, or stops for a while, slows the senders down. Nothing is lost, and
-//! nothing piles up.
+//! An output that is slow, or stops for a while, slows the senders down. No data is lost, and none
+//! piles up.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -20,11 +20,12 @@ const SENDERS: usize = 4;
 /// A line with its newline, in bytes.
 const LINE: usize = 1024;
 
-/// The most memory that the program has at any time, in bytes: what a few connections may have
-/// under way is little beside the program itself.
+/// The most memory that the program has at any time, in bytes: the data of a few connections in
+/// flight is little beside the program itself.
 const MOST: u64 = 32 << 20;
 
-/// What memory may grow by once everything stands still, in bytes: the allocator's own affairs.
+/// The bytes by which memory may grow once everything stands still, for the allocator's own
+/// purposes.
 const FLAT: u64 = 4 << 20;
 
 #[test]
@@ -35,7 +36,7 @@ fn an_output_that_takes_1_mb_a_second_slows_all_senders_down_and_loses_nothing()
     let_through(|output, program| {
         let start = Instant::now();
         while start.elapsed() < FOR {
-            // What it is slow by.
+            // This pause only makes the output slow.
             let due = start + Duration::from_secs_f64(output.taken as f64 / RATE);
             thread::sleep(due.saturating_duration_since(Instant::now()));
             output.take();
@@ -69,7 +70,8 @@ fn while_the_output_takes_nothing_handshakes_go_on() {
     thread::scope(|scope| {
         scope.spawn(|| send_lines(address, 0, LINES, &sent));
         wait_until_full(&output);
-        // As the program has one lane, their streams would be printed behind what it can't print.
+        // The program has one lane, so their streams would be printed behind the data that it can't
+        // print.
         for _ in 0..3 {
             drop(Client::connect(address));
         }
@@ -82,7 +84,7 @@ fn while_the_output_takes_nothing_handshakes_go_on() {
     assert_eq!(program.stop().status, 0);
 }
 
-/// Waits until a pipe has no page left. How many bytes that is can't be said: what does not fit into
+/// Waits until a pipe has no free page. The number of bytes is unknown: data that does not fit into
 /// the rest of a page goes into the next one whole.
 fn wait_until_full(pipe: &File) {
     let other_end = format!("/proc/self/fd/{}", pipe.as_raw_fd());
@@ -98,7 +100,7 @@ fn wait_until_full(pipe: &File) {
 fn stops_for(pause: Duration) {
     let_through(|output, program| {
         let start = Instant::now();
-        // It flows, and then it does not.
+        // The output flows, and then it stops.
         output.take();
         while start.elapsed() < pause {
             thread::sleep(pause / 20);
@@ -107,12 +109,13 @@ fn stops_for(pause: Duration) {
     });
 }
 
-/// Lets all senders send to an output that is first read by `slowly`, and then as fast as it goes.
+/// Lets all senders send to an output that `slowly` reads first, and that is then read at full
+/// speed.
 fn let_through(slowly: impl FnOnce(&mut Output, &mut Watched)) {
-    // The kernel keeps as much for each of them as these allow, at both ends; the program's chunks
-    // and the pipe come to less than the rest.
+    // The kernel buffers this much for each connection, at both ends; the program's chunks and the
+    // pipe hold less than the rest.
     let on_the_way = kernel_limit("tcp_wmem") + kernel_limit("tcp_rmem") + (2 << 20);
-    // More than that.
+    // More than the buffers hold.
     let lines = on_the_way / 2 * 3 / LINE;
     let mut program = Program::start_into(&[], Stdout::Unread);
     let mut output = Output {
@@ -133,7 +136,7 @@ fn let_through(slowly: impl FnOnce(&mut Output, &mut Watched)) {
             scope.spawn(move || send_lines(address, sender, lines, sent));
         }
         slowly(&mut output, &mut watched);
-        // They were held up: what is not taken is not sent, but for what is on its way.
+        // The senders were held up: data that is not read is not sent, except the data in flight.
         let ahead = (sent.load(Ordering::Acquire) as usize).saturating_sub(output.taken);
         assert!(
             ahead <= SENDERS * on_the_way,
@@ -173,10 +176,10 @@ fn line(sender: usize, number: usize) -> Vec<u8> {
     line
 }
 
-/// The program's output, which the test takes at its own pace.
+/// The program's output, which the test reads at its own pace.
 struct Output {
     file: File,
-    /// How many bytes it has taken.
+    /// The number of bytes read.
     taken: usize,
     /// The beginning of a line.
     partial: Vec<u8>,
@@ -185,7 +188,7 @@ struct Output {
 }
 
 impl Output {
-    /// Takes what fits into a pipe, and sees that it is what comes next from its senders.
+    /// Reads a pipe's worth, and checks that it continues the senders' data.
     fn take(&mut self) {
         let mut readable = [PollFd::new(&self.file, PollFlags::IN)];
         let limit = LIMIT.try_into().expect("it is not long");
@@ -228,7 +231,7 @@ impl Watched {
     }
 }
 
-/// The most that the kernel keeps for one end of a TCP connection, in bytes (tcp(7)).
+/// The most that the kernel buffers for one end of a TCP connection, in bytes (tcp(7)).
 fn kernel_limit(name: &str) -> usize {
     let limits = fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap();
     let most = limits.split_whitespace().last().unwrap();

@@ -1,4 +1,4 @@
-//! Senders of every kind, faults among them, for as long as there is time.
+//! Senders of every kind, faulty ones among them, for as long as there is time.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -15,21 +15,21 @@ use crate::faults::FAULTS;
 use crate::machine;
 use crate::process::{open_files, wait_for_open_files};
 
-/// Those whose streams are whole, and those that do everything wrong.
+/// Senders whose streams are whole, and senders with every fault.
 const SENDERS: usize = 8;
 const FAULTY: usize = 4;
 
-/// How long it takes unless `TLSINK_SOAK_SECONDS` says otherwise.
+/// The duration, unless `TLSINK_SOAK_SECONDS` sets another.
 const SECONDS: u64 = 600;
 
 /// The most memory that the program has at any time, in bytes: a window and a few chunks for each
 /// sender are less.
 const MOST: u64 = 128 << 20;
 
-/// What memory may grow by after the first third, in bytes: chance decides how much is under way.
+/// The bytes by which memory may grow after the first third: chance decides how much is in flight.
 const FLAT: u64 = 24 << 20;
 
-/// What a connection has open. One that has ended may still be there for a moment.
+/// The open files of a connection. One that has ended may still exist for a moment.
 const FILES_EACH: usize = 2;
 
 /// `TLSINK_SOAK_SECONDS=60 cargo test --release --test load soak -- --ignored`
@@ -58,7 +58,7 @@ fn mixed_senders_are_served_whole_for_as_long_as_it_takes_and_nothing_grows() {
                     if over.load(Ordering::Acquire) {
                         break;
                     }
-                    // It may fail in more than one way.
+                    // The connection may fail in more than one way.
                     let _ = fault(address);
                 }
             });
@@ -73,7 +73,7 @@ fn mixed_senders_are_served_whole_for_as_long_as_it_takes_and_nothing_grows() {
             let open = open_files(id).expect("the program runs");
             grown = (open > all).then_some(open);
         }
-        // Whatever is wrong, the senders end first.
+        // The senders end first, even after a failure.
         over.store(true, Ordering::Release);
         let sent = senders
             .into_iter()
@@ -95,14 +95,14 @@ fn mixed_senders_are_served_whole_for_as_long_as_it_takes_and_nothing_grows() {
     assert_eq!(printed, sent);
 }
 
-/// How many lines a stream has: up to a few hundred KiB, most often little.
+/// The number of lines of a stream: up to a few hundred KiB, usually few.
 fn lines(sender: usize, stream: u64) -> usize {
     let mut dice = Dice::new(stream * SENDERS as u64 + sender as u64);
     let most = 1 << (2 + dice.below(12));
     1 + dice.below(most)
 }
 
-/// Sends one stream after the other, each in pieces that respect no line; yields how many.
+/// Sends one stream after the other, each in pieces that respect no line; returns their number.
 fn send_streams(address: SocketAddr, sender: usize, over: &AtomicBool) -> u64 {
     let mut dice = Dice::new(!(sender as u64));
     let mut stream = 0;
@@ -132,8 +132,8 @@ fn send_streams(address: SocketAddr, sender: usize, over: &AtomicBool) -> u64 {
     stream
 }
 
-/// Sees that the lines of each sender come in order, and none is missing; yields how many of its
-/// streams came whole.
+/// Checks that each sender's lines come in order and none is missing; returns the number of its
+/// whole streams.
 fn lines_of_each(output: File) -> Vec<u64> {
     let mut next = vec![(0, 0); SENDERS];
     for line in BufReader::new(output).lines() {

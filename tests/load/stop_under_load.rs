@@ -1,5 +1,5 @@
-//! A stop in the middle of much work: who was told that all is there finds it there, everybody
-//! else's end is said, and the sums are right.
+//! A stop under load: the data of every sender that was told of its delivery is there, every other
+//! sender's end is reported, and the sums are right.
 
 use std::collections::HashMap;
 use std::fs;
@@ -16,13 +16,13 @@ use crate::common::program::{Client, Ended, LIMIT, Outcome, Program, Stdout, Ver
 use crate::dice::Dice;
 use crate::machine;
 
-/// They send one stream after the other, until nobody takes them any more.
+/// These send one stream after the other, until the program accepts none any more.
 const SENDERS: usize = 16;
 
-/// They never end by themselves, and have to be cut.
+/// These never end by themselves, and must be cut.
 const ENDLESS: usize = 4;
 
-/// How many streams have ended before the stop.
+/// The number of streams that have ended before the stop.
 const BEFORE: usize = 100;
 
 #[test]
@@ -67,7 +67,7 @@ fn stopped_under_load_it_has_printed_each_stream_that_it_receipted() {
         assert_eq!(lines.get(line), Some(&1), "receipted, not there");
     }
     let ends = outcome.ends();
-    // A newline may follow what was cut in the middle of a line.
+    // A newline may follow a line that was cut in its middle.
     let cut = ends.iter().filter(|ended| ended.end != "clean").count();
     let delivered: u64 = ends.iter().map(|ended| ended.delivered).sum();
     let added = printed.len() - delivered as usize;
@@ -92,7 +92,7 @@ fn a_stop_does_not_wait_for_what_a_few_bytes_decode_to() {
             begun.send(()).unwrap();
             io::copy(&mut output, &mut io::sink()).unwrap()
         });
-        // Two GiB of newlines in each chunk, of which each has four on their way.
+        // Two GiB of newlines in each chunk; each sender has four chunks in flight.
         let bombs = bomb_of(b'\n', 1 << 20).repeat(8);
         let bombers: Vec<_> = (0..BOMBERS)
             .map(|_| {
@@ -115,10 +115,11 @@ fn a_stop_does_not_wait_for_what_a_few_bytes_decode_to() {
     }
 }
 
-/// How the end of a stream begins that was cut.
+/// The beginning of the reported end of a cut stream.
 const CUT: &str = "cut (the server is stopping)";
 
-/// Stops the program while everybody sends; yields what was receipted. What was said adds up.
+/// Stops the program while all senders send; returns the receipted data. The program's reports add
+/// up.
 fn stop_under_load(args: &[&str]) -> (Vec<String>, Outcome) {
     let args = [&["--receipt", "--stats", "--drain", "1"], args].concat();
     let program = Program::start(&args);
@@ -135,7 +136,7 @@ fn stop_under_load(args: &[&str]) -> (Vec<String>, Outcome) {
         let outcome = program.outcome();
         let streams = senders.into_iter().flat_map(|sender| {
             let receipted = sender.join().expect("a receipt is right");
-            // Each of them was in the middle of it.
+            // Each sender was in the middle of a stream.
             assert_ne!(receipted.len(), 0);
             receipted
         });
@@ -166,7 +167,7 @@ fn stop_under_load(args: &[&str]) -> (Vec<String>, Outcome) {
     (streams, outcome)
 }
 
-/// Sends until it fails; yields what was receipted.
+/// Sends until sending fails; returns the receipted data.
 fn send_streams(address: SocketAddr, sender: usize) -> Vec<String> {
     let mut dice = Dice::new(sender as u64);
     let mut receipted = Vec::new();
@@ -201,7 +202,7 @@ fn send_streams(address: SocketAddr, sender: usize) -> Vec<String> {
     }
 }
 
-/// Sends until it is cut; yields what it is told then, if that arrives.
+/// Sends until it is cut; returns the answer, if one arrives.
 fn send_endlessly(address: SocketAddr) -> String {
     let mut client = Client::connect(address);
     let lines = b"a line of a stream without an end\n".repeat(100);

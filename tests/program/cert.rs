@@ -1,5 +1,5 @@
-//! The command `cert`, through the real binary: what it writes, what it never overwrites, and that
-//! others can use it.
+//! The command `cert`, through the real binary: the files that it writes, those that it never
+//! overwrites, and their use by others.
 
 #![cfg(feature = "cli")]
 
@@ -30,7 +30,7 @@ const FILES: [&str; 6] = [
     "client.key",
 ];
 
-// What it writes, and says.
+// Its files and messages.
 
 #[test]
 fn says_what_it_wrote_for_whom_the_fingerprint_and_what_to_try() {
@@ -120,7 +120,7 @@ fn what_else_is_in_the_directory_stays() {
     assert_eq!(fs::read(folder.path().join("notes")).unwrap(), b"mine");
 }
 
-// What the certificates are good for.
+// The uses of the certificates.
 
 #[test]
 fn a_client_that_trusts_the_ca_takes_the_server_by_each_of_its_names_and_by_no_other() {
@@ -420,7 +420,7 @@ fn a_client_that_was_added_is_let_in_by_its_name_and_a_server_reached_by_each_of
             name,
             "--label",
         ]);
-        // As it says to try it.
+        // The commands that it suggests.
         let example = outcome.stderr.lines().last().unwrap();
         let example = example.strip_prefix("tlsink: try: tlsink ").unwrap();
         let address = format!("localhost:{}", program.address().port());

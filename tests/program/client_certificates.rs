@@ -1,5 +1,5 @@
-//! Who is let in, and by which name; who is not, and what is said then. Real certificates, the real
-//! binary, and senders by rustls and OpenSSL in both versions of TLS.
+//! Which senders are admitted, and by which name; which are refused, and with which message. Real
+//! certificates, the real binary, and senders by rustls and OpenSSL in both versions of TLS.
 
 #![cfg(all(
     feature = "cli",
@@ -57,7 +57,7 @@ fn a_sender_is_called_by_its_first_dns_name_uri_mail_address_common_name_or_ip_a
         ),
         ("c", &[mail("three@x.example")], "three@x.example"),
         ("four", &[], "four"),
-        // Whatever their order in the certificate.
+        // Independently of their order in the certificate.
         ("c", &everything, "d.example"),
         ("c", &everything[..3], "urn:u"),
         ("c", &everything[..2], "m@x.example"),
@@ -115,7 +115,7 @@ fn a_universal_string_hides_neither_other_names_nor_the_cas() {
         )
     }
     .check(Some(&sender));
-    // It is no CA's certificate, and lets nobody in.
+    // This is no CA's certificate, and admits no sender.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("leaf.pem");
     fs::write(&path, sender.split_pem().0).unwrap();
@@ -343,7 +343,7 @@ fn a_certificate_of_an_unknown_ca_is_refused_and_the_ca_named() {
         .check(Some(sender));
     };
     check("Other CA", &other.sender("", &[dns("a.example")]));
-    // The one that is missing: whoever signed for those that came along.
+    // The missing certificate: the issuer of those that were presented.
     let line = other.below("Other Line CA", |_| {});
     check("Other CA", &line.sender("", &[dns("a.example")]));
     let line = ca.below("Line CA", |_| {});
@@ -465,7 +465,7 @@ fn a_certificate_that_signed_itself_is_told_from_one_of_an_unknown_ca() {
     .check(Some(&sender));
 }
 
-/// What is wrong may be wrong with a CA above.
+/// The fault may lie with a CA above.
 #[test]
 fn a_fault_is_said_of_the_certificate_that_has_it() {
     let ca = Authority::new("Plant CA");
@@ -995,7 +995,7 @@ fn a_certificate_of_the_wrong_kind_is_refused_in_words() {
     }
 }
 
-/// What people get from old instructions: `openssl x509 -req` without extensions, and SHA-1.
+/// The result of old instructions: `openssl x509 -req` without extensions, and SHA-1.
 #[test]
 fn certificates_as_of_old_are_refused_in_words() {
     let ca = Authority::new("Plant CA");
@@ -1637,7 +1637,7 @@ fn openssl(program: &Program, version: Version, sender: Option<&Credentials>) ->
     run_if_installed(&mut command, b"hello\n").is_some()
 }
 
-/// What is said of a sender that is refused, and under which circumstances.
+/// The message about a refused sender, and its circumstances.
 struct Refused<'a> {
     trusted: &'a [&'a Authority],
     lists: &'a [String],

@@ -1,5 +1,5 @@
-//! Short streams in each format, broken off after every byte or damaged at every bit: nothing but a
-//! whole stream ends clean, and what came before the fault is delivered.
+//! Short streams in each format, truncated after every byte or damaged at every bit: only a whole
+//! stream ends clean, and the data before the fault is delivered.
 
 #![cfg(all(
     feature = "cli",
@@ -41,7 +41,7 @@ fn broken_off_anywhere_a_stream_of_a_named_format_is_clean_at_its_ends_only() {
             assert_eq!(got.received, cut, "{what}");
             is_prefix(&stream, cut, got, &what);
             let end = match cut {
-                // Where a format was named, nothing at all is no whole stream of it.
+                // With a named format, an empty stream is not whole.
                 0 if format != Format::Plain => ("truncated", format!("{format} not finished")),
                 cut => told_end(&stream, cut),
             };
@@ -62,7 +62,7 @@ fn broken_off_anywhere_a_detected_stream_is_clean_at_its_ends_only() {
             let what = format!("{format} after {cut} bytes: {got:?}");
             assert_eq!(got.received, cut, "{what}");
             if (1..signature(format)).contains(&cut) {
-                // Too short to be taken for anything: it is passed on as it is, and called so.
+                // Too short to be detected: it is passed on unchanged, and called plain.
                 assert_eq!(got.bytes, stream.encoded[..cut], "{what}");
                 assert_eq!((&*got.format, &*got.end), ("plain", "clean"), "{what}");
                 continue;
@@ -112,9 +112,9 @@ fn flip_each_bit(format: Format) {
                 assert_eq!(got.bytes, stream.plain, "{what}");
                 clean += 1;
             }
-            // What is damaged may ask for more than there is.
+            // A damaged stream may ask for more data than there is.
             "truncated" => assert_eq!(got.error, format!("{format} not finished"), "{what}"),
-            // Or for a window that is too large, or a dictionary.
+            // It may also ask for a window that is too large, or for a dictionary.
             "limit" | "refused" => assert_eq!(format, Format::Zstd, "{what}"),
             end => assert_eq!(end, "corrupt", "{what}"),
         }
@@ -123,7 +123,8 @@ fn flip_each_bit(format: Format) {
     assert!(clean < all.len() / 8, "{clean} of {} were clean", all.len());
 }
 
-/// All that these formats can hold: flushes, several members, and what decodes to nothing.
+/// All parts that these formats can hold: flushes, several members, and parts that decode to
+/// nothing.
 fn short(format: Format) -> Flushed {
     let mut stream = Flushed::new(format, &PARTS, 2);
     match format {
@@ -136,7 +137,7 @@ fn short(format: Format) -> Flushed {
     stream
 }
 
-/// How many bytes there must be at least for a stream that ends there to be told from plain data.
+/// The least number of bytes at which a truncated stream is distinguished from plain data.
 fn signature(format: Format) -> usize {
     match format {
         Format::Gzip => 1,
@@ -147,7 +148,7 @@ fn signature(format: Format) -> usize {
     }
 }
 
-/// Delivered is what was sent, in order and once, and no less than what was flushed.
+/// The sent data is delivered in order and once, and no less than the flushed part.
 fn is_prefix(stream: &Flushed, received: usize, got: &Printed, what: &str) {
     assert!(stream.plain.starts_with(&got.bytes), "{what}");
     assert!(got.bytes.len() >= stream.decodable(received), "{what}");
@@ -160,7 +161,7 @@ fn told(got: &Printed) -> (&str, String) {
     (&got.end, got.error.clone())
 }
 
-/// What is to be told of a stream of so many bytes that a close_notify ended.
+/// The expected report for a stream of this many bytes that ended with a close_notify.
 fn told_end(stream: &Flushed, received: usize) -> (&'static str, String) {
     if stream.is_whole(received) {
         ("clean", String::new())

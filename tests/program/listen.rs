@@ -32,10 +32,10 @@ use crate::common::skip::{is_installed, skip};
 
 const NO_CLOSE_NOTIFY: &str = "truncated (no close_notify)";
 
-/// How a stream ends that the program did not wait for.
+/// The end of a stream that the program did not wait for.
 const CUT: &str = "cut (the server is stopping)";
 
-// What it says when it is ready.
+// The message of a program that is ready.
 
 #[test]
 fn says_where_it_listens_its_certificates_fingerprint_and_a_command_to_try() {
@@ -172,7 +172,7 @@ fn makes_a_certificate_for_the_names_it_is_given_on_any_address() {
     client.write(b"named\n").unwrap();
     client.finish().unwrap();
     program.wait_for_stdout("named\n");
-    // What is said must be of use: nobody can connect to the unspecified address.
+    // The printed address must be usable: nobody can connect to the unspecified address.
     let example = program.wait_for_line(|line| line.starts_with("tlsink: try: "));
     assert!(example.contains(&address), "{example}");
 }
@@ -392,7 +392,7 @@ fn once_ends_with_1_after_a_stream_that_is_not_clean() {
         let outcome = program.outcome();
         assert_eq!(outcome.status, 1, "{end}");
         assert_eq!(outcome.ends()[0].end, end);
-        // What came is delivered all the same.
+        // The data that came is delivered all the same.
         assert_ne!(outcome.ends()[0].delivered, 0, "{end}");
         let delivered = outcome.ends()[0].delivered as usize;
         assert_eq!(outcome.stdout.len(), delivered, "{end}");
@@ -414,7 +414,7 @@ fn once_reports_probes_and_does_not_count_them() {
     assert_eq!(outcome.ends().len(), 1);
 }
 
-/// What load balancers do: a handshake, and a connection that is reset or closed.
+/// Load balancers do this: a handshake, and a connection that is reset or closed.
 #[test]
 fn health_checks_are_counted_and_have_a_line_only_with_v() {
     for verbose in [false, true] {
@@ -566,7 +566,7 @@ fn an_idle_program_stops_with_0() {
 
 #[test]
 fn a_program_that_says_it_listens_is_ready_for_signals() {
-    // Several times: what happens just after the line is a matter of luck.
+    // Several times: events just after the line depend on luck.
     for _ in 0..10 {
         for signal in [Signal::TERM, Signal::INT] {
             let program = Program::start(&[]);
@@ -607,7 +607,7 @@ fn a_signal_that_comes_twice_stops_an_idle_program_with_0() {
 
 #[test]
 fn what_was_not_read_of_standard_error_is_still_said_when_it_stops() {
-    // A pipe holds less than a third of what is said of so many.
+    // A pipe holds less than a third of the messages about so many.
     const STREAMS: usize = 2_800;
     const THREADS: usize = 4;
     let mut child = Command::new(BINARY)
@@ -652,7 +652,7 @@ fn an_open_stream_may_be_finished_after_a_signal() {
         program.wait_for_line(|line| {
             line == "tlsink: stopping: 1 connection open, up to 10 s; a second signal stops now"
         });
-        // Nobody else is served any more.
+        // No other connection is served any more.
         if let Ok(mut late) = Client::connect_as(program.address(), Version::Tls13) {
             let _ = late.write(b"late\n");
             let _ = late.finish();
@@ -748,7 +748,7 @@ fn a_signal_that_was_ignored_at_start_stays_ignored() {
         assert_eq!(outcome.status, 0, "{name}");
         assert!(outcome.stderr.ends_with("\ntlsink: stopping\n"), "{name}");
     }
-    // A shell without job control lets what it starts in the background ignore an interruption.
+    // A shell without job control makes its background commands ignore an interruption.
     let mut shell = Command::new("sh");
     shell
         .args(["-c", "\"$@\" & echo $!; wait", "sh", BINARY])
@@ -885,7 +885,7 @@ fn a_limit_on_the_size_of_files_is_like_a_full_disk() {
         assert!((1..=8192).contains(&len), "{args:?}: {len}");
         drop(client);
     }
-    // Whatever else it writes.
+    // The same for all other files that it writes.
     for (commands, args, said) in [
         (
             "ulimit -f 0",
@@ -911,7 +911,7 @@ fn a_null_device_that_was_given_on_purpose_is_taken() {
     for (commands, args) in [
         ("exec >/dev/null", &[][..]),
         ("exec </dev/null >/dev/null", &[]),
-        // Somebody else's data is not what these lose.
+        // The losses of these senders include no other sender's data.
         ("exec >&-", &["--output", "/dev/null"]),
         ("exec >&- <&-", &["--output", &file]),
         (
@@ -926,7 +926,7 @@ fn a_null_device_that_was_given_on_purpose_is_taken() {
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "line\n");
 
-    // What daemon(3) leaves, which says nothing.
+    // The standard error that daemon(3) leaves, where messages vanish.
     let address = TcpListener::bind(FREE).unwrap().local_addr().unwrap();
     let mut command = after("exec <>/dev/null >&0 2>&0");
     command.args(["--once", "--listen", &address.to_string()]);
@@ -1020,7 +1020,7 @@ fn a_fifo_that_nobody_reads_is_waited_for_with_a_word() {
     assert_eq!(program.stop().status, 0);
 }
 
-// What is appended to.
+// A file that is appended to.
 
 #[test]
 fn a_line_that_a_file_ends_within_is_ended_before_more_is_appended() {
@@ -1119,7 +1119,7 @@ fn what_others_wrote_before_the_first_line_is_seen() {
     send(program.address(), b"line\n");
     assert_eq!(program.stop().status, 0);
     assert_eq!(fs::read_to_string(&file).unwrap(), "cut\nline\n");
-    // What is overwritten from its beginning has no line to end.
+    // A file that is overwritten from its beginning has no line to end.
     fs::write(&file, "cut").unwrap();
     let program = Program::start_after(&format!("exec 1<>{file}"), &[]);
     send(program.address(), b"line\n");
@@ -1283,7 +1283,7 @@ const FORMATS: [(&str, Encode); 6] = [
     ("qt", qt),
 ];
 
-/// How an end line calls what `-d` calls `name`.
+/// The format's name in an end line, where `-d` calls it `name`.
 fn said_format(name: &str) -> &str {
     if name == "none" { "plain" } else { name }
 }
@@ -1357,7 +1357,7 @@ fn sighup_opens_the_output_anew_so_that_logs_can_be_rotated() {
     program.signal(Signal::HUP);
     let shown = log.display();
     program.wait_for_line(|line| line == format!("tlsink: {shown} reopened"));
-    // What was not printed yet goes to the new file, whole.
+    // Data that was not printed yet goes to the new file, whole.
     client.write(b"un\n").unwrap();
     client.finish().unwrap();
     wait_for_file(&log, "begun\n");
@@ -1395,7 +1395,7 @@ fn a_fifo_that_nobody_reads_holds_up_nothing_when_it_is_opened_anew() {
         let answers = program.wait_for_lines(asked, is_answer);
         refusals = answers.iter().filter(|line| **line == refused).count();
     }
-    // Who opens both ends waits for nobody.
+    // A process that opens both ends of a pipe waits for no other.
     let mut both = File::options().read(true).write(true).open(&fifo).unwrap();
     program.signal(Signal::HUP);
     let answers = program.wait_for_lines(asked + 1, is_answer);

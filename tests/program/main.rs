@@ -1,4 +1,4 @@
-//! The built program, as its users have it: what they type, what they read, what is sent to it.
+//! The built program, as its users have it: its arguments, its messages, and the data sent to it.
 
 #![cfg_attr(
     not(all(
@@ -30,7 +30,7 @@ mod send;
 mod server_certificates;
 mod terminal;
 
-// What several of them use.
+// Modules that several tests use.
 #[cfg(feature = "cli")]
 mod help;
 #[cfg(feature = "cli")]

@@ -1,5 +1,5 @@
-//! What the program says when it can't run, and how a stream ended: every word of it, through the
-//! real binary.
+//! The program's messages when it can't run, and about the ends of streams: every word of them,
+//! through the real binary.
 
 #![cfg(all(
     feature = "cli",
@@ -168,7 +168,7 @@ fn each_end_of_a_stream_is_said_exactly_and_an_honest_sender_goes_on() {
             let mut client = Client::connect(program.address());
             let peer = client.local_address();
             client.write(b"text\n").unwrap();
-            // What has been printed, the reset can't overtake.
+            // The reset can't overtake data that has been printed.
             program.wait_for_stdout([HONEST, b"text\n"].concat());
             client.reset().unwrap();
             gone(peer)
@@ -1028,7 +1028,7 @@ const WRONG: &[Refusal] = &[
     ),
 ];
 
-/// The same after these shell commands, which leave it without what it reads or writes.
+/// Does the same after these shell commands, which deprive the program of its input or output.
 const REDIRECTED: &[(&str, &str, &str, &str)] = &[
     ("exec >&-", "-l 127.0.0.1:0 --receipt", NO_STDOUT, ELSEWHERE),
     ("exec >&-", "-l 127.0.0.1:0 -f raw", NO_STDOUT, ELSEWHERE),
@@ -1062,7 +1062,7 @@ const NO_STDIN: &str = "nothing is connected to standard input, so there is noth
 const PIPE_TO_IT: &str =
     "give FILE, or pipe data to tlsink (docker run -i passes it on); FILE may be /dev/null";
 
-/// The same for a user without rights.
+/// Does the same for a user without rights.
 const FORBIDDEN: &[Refusal] = &[
     (
         PRIVILEGED,
@@ -1153,7 +1153,7 @@ fn has_privileged_ports() -> bool {
     first.map_or(true, |first| first.trim() != "0" && first.trim() != "1")
 }
 
-/// Certificates and keys, and what is wrong with most of them.
+/// Certificates and keys, and the faults of most of them.
 struct Files {
     folder: tempfile::TempDir,
 }
@@ -1254,7 +1254,7 @@ const ENCRYPTED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----\n\
                          MIGjMF8GCSqGSIb3DQEFDTBS\n\
                          -----END ENCRYPTED PRIVATE KEY-----\n";
 
-/// What `openssl ec -aes128` writes (RFC 1421, section 4.6).
+/// The output of `openssl ec -aes128` (RFC 1421, section 4.6).
 const ENCRYPTED_AS_OF_OLD: &str = "-----BEGIN EC PRIVATE KEY-----\n\
                                    Proc-Type: 4,ENCRYPTED\n\
                                    DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\n\
@@ -1264,7 +1264,7 @@ const ENCRYPTED_AS_OF_OLD: &str = "-----BEGIN EC PRIVATE KEY-----\n\
 /// DER of something else.
 const GARBAGE: &str = "-----BEGIN PRIVATE KEY-----\nMAMCAQA=\n-----END PRIVATE KEY-----\n";
 
-/// What some editors and shells make of a text.
+/// The encodings that some editors and shells write.
 fn utf16(text: &str) -> Vec<u8> {
     let units = "\u{feff}".encode_utf16().chain(text.encode_utf16());
     units.flat_map(u16::to_le_bytes).collect()
@@ -1274,10 +1274,10 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// What the honest sender sends first.
+/// The first data of the honest sender.
 const HONEST: &[u8] = b"before\n";
 
-/// What [`half_a_gzip`] decodes to.
+/// The decoded content of [`half_a_gzip`].
 const HALF: &[u8] = b"half\n";
 
 /// Lets a sender misbehave while an honest one is connected, whose lines must keep arriving. Both
@@ -1361,7 +1361,7 @@ fn abandoned(program: &Program, bytes: &[u8]) -> Misbehaved {
     gone(peer)
 }
 
-/// A gzip stream without its end, flushed so that it is known what can be decoded.
+/// A gzip stream without its end, flushed so that its decodable part is known.
 fn half_a_gzip() -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(HALF).unwrap();

@@ -1,4 +1,4 @@
-//! The TLS clients that people have: what they send arrives, and their ends are told as they are.
+//! Common TLS clients: their data arrives, and their ends are reported correctly.
 
 #![cfg(all(
     feature = "cli",
@@ -26,7 +26,7 @@ const NO_CLOSE_NOTIFY: &str = "truncated (no close_notify)";
 /// less than this, nothing can have waited for one.
 const BEFORE_A_DELAYED_ACK: Duration = Duration::from_millis(20);
 
-/// A busy machine can delay a line by so much, too, but not this many in a row.
+/// A busy machine can delay a line by this much, too, but not this many lines in a row.
 const TRIES: usize = 100;
 
 #[test]
@@ -51,8 +51,8 @@ fn socat_ends_clean() {
     });
 }
 
-/// Ncat up to 7.93 shuts down the socket and says no close_notify, with `--send-only` as without.
-/// So it can't be told from a sender that was cut off, and must not be taken for complete.
+/// Ncat up to 7.93 shuts down the socket without a close_notify, with `--send-only` or without. So
+/// its streams look like truncated ones, and must not be taken for complete.
 #[test]
 fn ncat_sends_no_close_notify_and_is_told_as_truncated_after_all_its_data() {
     for send_only in [false, true] {

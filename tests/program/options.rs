@@ -99,7 +99,7 @@ fn every_option_that_help_lists_takes_every_form() {
     }
 }
 
-/// Each way to give an option, with a value that holds what could mean something else.
+/// Each way to give an option, with a value that contains characters with other meanings.
 fn forms(option: &Listed) -> Vec<Vec<String>> {
     const VALUE: &str = "a=-v b";
     let long = option.long.clone();
@@ -214,7 +214,7 @@ fn each_command_answers_for_itself() {
         let help = answer(&format!("{command} --help"));
         assert!(help.contains(usage), "{help}");
         assert_eq!(answer(&format!("help {command}")), help);
-        // Whatever else is given, and wherever.
+        // With any other arguments, at any place.
         assert_eq!(answer(&format!("{command} --bogus -h x --help")), help);
         let short = answer(&format!("{command} -h"));
         assert!(
@@ -239,7 +239,7 @@ fn each_command_answers_for_itself() {
     assert_eq!(answer("help version"), answer("--help"));
 }
 
-/// What the program prints on standard output, and nothing else.
+/// The program's standard output, and nothing else.
 fn answer(args: &str) -> String {
     let args: Vec<_> = args.split_whitespace().map(str::to_owned).collect();
     let outcome = run(&args);
@@ -683,7 +683,7 @@ fn secrets_do_not_go_where_others_could_read_them() {
         let said = format!("tlsink: {path_shown} can't hold secrets: {said}\n");
         assert_eq!((outcome.status, outcome.stderr), (2, said));
     }
-    // Whoever owns it reads it, whatever its permissions; only root can give one away.
+    // The owner can read the file, whatever its permissions; only root can give a file away.
     std::fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
     if std::os::unix::fs::chown(&path, Some(65534), None).is_ok() {
         let outcome = run();
@@ -987,7 +987,7 @@ fn keep_alive_timer(server: SocketAddr, client: SocketAddr) -> Option<String> {
     })
 }
 
-/// How much the process has used of the processor, in clock ticks of a hundredth of a second.
+/// The processor time of the process, in clock ticks of a hundredth of a second.
 fn processor_time(process: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields: Vec<&str> = stat

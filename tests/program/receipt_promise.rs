@@ -1,4 +1,4 @@
-//! What a sender is told is delivered is delivered, whatever happens to the receiver.
+//! Data that a sender is told is delivered is delivered, whatever happens to the receiver.
 
 #![cfg(all(
     feature = "cli",
@@ -66,7 +66,7 @@ fn killed_at_any_time_the_receiver_has_on_disk_what_it_receipted() {
             }
         }
     }
-    // Whatever has its name is whole, receipted or not.
+    // Every file with its final name is whole, receipted or not.
     let sent: Vec<_> = (0..ROUNDS * AT_ONCE)
         .map(|n| fs::read(numbered_file(&folder, n)).unwrap())
         .collect();
@@ -164,7 +164,7 @@ fn with_an_output_that_takes_nothing_both_sides_keep_their_size() {
         &["--receipt", "--encode", "none"],
         Some(&file),
     );
-    // The first byte shows that it flows; the rest stays where it is until it is asked for.
+    // The first byte shows that data flows; the rest stays in place until it is requested.
     let mut piece = vec![0; 1 << 20];
     let mut total = output.read(&mut piece[..1]).unwrap();
     let mut largest = 0;
@@ -222,7 +222,7 @@ fn send(address: SocketAddr, args: &[&str], file: Option<&Path>) -> Child {
     command.spawn().expect("the program starts")
 }
 
-/// How a sender ended, and what it said.
+/// A sender's exit, and its messages.
 fn outcome(mut child: Child) -> (i32, String) {
     let deadline = Instant::now() + LIMIT;
     while child.try_wait().unwrap().is_none() {

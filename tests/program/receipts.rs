@@ -1,4 +1,4 @@
-//! `--receipt`: what a sender is told of its stream.
+//! `--receipt`: the answers that senders get.
 
 #![cfg(all(
     feature = "cli",

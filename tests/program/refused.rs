@@ -12,7 +12,7 @@ pub const WRONG_USE: i32 = 2;
 pub type Refusal<'a> = (&'a str, &'a str, &'a str);
 
 /// Runs the program with each of these arguments, which it must refuse with exactly this error and
-/// hint, after `fill` has put what only the test knows in its place.
+/// hint. `fill` first inserts values that only the test knows.
 pub fn each_is_refused(
     refusals: &[Refusal<'_>],
     program: impl Fn() -> Command,
@@ -45,7 +45,7 @@ pub fn refused(command: Command, status: i32) -> Outcome {
     outcome
 }
 
-/// An error and its hint, if there is one, as the program says them.
+/// An error and its hint, if there is one, as the program prints them.
 pub fn said(error: &str, hint: &str) -> String {
     match hint {
         "" => format!("tlsink: {error}\n"),

@@ -29,7 +29,7 @@ use crate::common::program::{Client, Program, Version, send, tcp};
 
 const RELOADED: &str = "tlsink: certificates reloaded";
 
-/// How soon a change is noticed that nobody tells of.
+/// The time within which the program notices a change without a signal.
 const SOON: Duration = Duration::from_secs(5);
 
 #[test]
@@ -88,8 +88,8 @@ fn without_a_signal_a_file_that_is_written_to_is_loaded_within_5_seconds() {
     assert!(shows(&program, &new));
 }
 
-/// As Kubernetes does it: the files are links through `..data`, a link to the folder that holds
-/// them, which is replaced.
+/// As in Kubernetes: the files are links through `..data`, a link to the folder that holds them,
+/// which is replaced.
 #[test]
 fn without_a_signal_files_in_a_folder_that_is_swapped_are_loaded_within_5_seconds() {
     let ca = Authority::new("Server CA");
@@ -541,8 +541,8 @@ impl Files {
         fs::rename(new, self.path(name)).unwrap();
     }
 
-    /// Starts the program with what is in these files; one that holds a certificate and its key
-    /// is given as `--cert` alone.
+    /// Starts the program with the content of these files; a file with a certificate and its key is
+    /// given as `--cert` alone.
     fn start(&self, options: &[(&str, &str)]) -> Program {
         let mut args = Vec::new();
         for (option, name) in options {

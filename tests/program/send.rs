@@ -1,4 +1,4 @@
-//! `tlsink send`: what it sends arrives whole, and when it does not, it says why and fails.
+//! `tlsink send`: its data arrives whole, or it reports the reason and fails.
 
 #![cfg(all(
     feature = "cli",
@@ -344,7 +344,7 @@ fn a_server_that_is_not_the_one_is_refused_with_the_reason() {
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
 }
 
-/// What is wrong may be wrong with a CA above.
+/// The fault may lie with a CA above.
 #[test]
 fn a_fault_is_said_of_the_certificate_that_has_it() {
     let ca = authority::Authority::new("Plant CA");
@@ -701,7 +701,7 @@ fn a_stream_that_the_receiver_does_not_take_whole_fails_however_short_it_is() {
             let ended = receiver.wait_for_ends(sent + 1).swap_remove(sent);
             assert!(ended.end.starts_with(end), "{file}: {ended:?}");
         }
-        // What it takes whole still succeeds.
+        // Data that it takes whole still succeeds.
         let fine = Program::run(&["send", "--insecure", &to, &xz]);
         assert_eq!(fine.status, 0, "{}", fine.stderr);
     }
@@ -732,7 +732,7 @@ fn a_server_that_ends_in_any_other_way_than_by_close_notify_is_not_trusted_to_ha
                 accepted.reset_when_closed();
             },
         );
-        // It answers with what is not valid.
+        // The server's answer is not valid.
         ends(
             "TO: the server's data is not valid: cannot decrypt peer's message",
             "",
@@ -815,7 +815,7 @@ fn a_server_that_never_answers_is_waited_for_until_signals() {
         if live {
             expected.push_str(STOPPING);
             sender.wait_for_line(|line| line == STOPPING.trim_end());
-            // The same one so soon after the first may be its echo.
+            // The same signal so soon after the first may be its echo.
             sender.signal(match signal {
                 Signal::INT => Signal::TERM,
                 _ => Signal::INT,
@@ -892,7 +892,7 @@ fn what_a_pipe_holds_when_a_signal_comes_is_sent() {
     let keyed = Keyed::self_signed(&["127.0.0.1"]);
     let (signalled, wait) = mpsc::channel::<()>();
     let server = Server::start(keyed.config(), move |accepted| {
-        // Until then it takes nothing, and what can't be sent waits in the pipe.
+        // Until then, the sender takes nothing, and unsent data waits in the pipe.
         wait.recv_timeout(LIMIT).unwrap();
         let all = accepted.read_to_end();
         accepted.close_notify();
@@ -1035,7 +1035,7 @@ fn a_file_that_shrinks_while_it_is_sent_is_not_whole_to_the_receiver() {
         };
         let sender = Program::start_command(&args, stdin, Stderr::Pipe);
         has_begun.recv_timeout(LIMIT).unwrap();
-        // It is no further than buffers go, as nobody reads.
+        // The sender gets no further than buffers allow, because nobody reads.
         file.set_len(LEFT).unwrap();
         shrunk.send(()).unwrap();
         let outcome = sender.outcome();
@@ -1410,7 +1410,7 @@ fn what_is_wrong_with_the_arguments_is_said_exactly() {
 const USAGE: &str = "tlsink send [OPTIONS] HOST:PORT [FILE]";
 const TWICE: &str = "if both are in one file, name it twice";
 
-/// Arguments, and what is said of them. `DIR` is a folder.
+/// Arguments, and the messages about them. `DIR` is a folder.
 const WRONG: &[Refusal] = &[
     ("send", "send needs HOST:PORT", USAGE),
     ("send -q", "send needs HOST:PORT", USAGE),
@@ -1613,7 +1613,7 @@ fn openssl_s_server_gets_it() {
     }
 }
 
-/// What goes where, and how long it is.
+/// The records, their direction and their length.
 fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let mut samples = vec![
         ("nothing", Vec::new()),
@@ -1635,7 +1635,7 @@ fn text(len: usize) -> Vec<u8> {
     lines.take(len).collect()
 }
 
-/// What can't be compressed, and begins like no compressed format.
+/// Data that can't be compressed, and begins like no compressed format.
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 1_u32;
     let noise = std::iter::repeat_with(|| {
@@ -1662,7 +1662,7 @@ fn ends_without_close_notify(accepted: &mut Accepted) -> bool {
     }
 }
 
-/// What is said with `--insecure`.
+/// The message with `--insecure`.
 fn unverified(to: &str) -> String {
     format!(
         "tlsink: {to}: the server is not verified; any server at this address receives the data\n"

@@ -47,7 +47,7 @@ fn of_several_certificates_the_one_is_shown_that_is_for_the_name() {
         (&three, "d.c.x.example", &first),
         (&three, "x.example", &first),
         (&other_way_round, "d.c.x.example", &exact),
-        // A name that none is for, and no name, which is what addresses are.
+        // A name without a certificate, and no name, as with addresses.
         (&three, "unknown.example", &first),
         (&three, "127.0.0.1", &first),
         (&other_way_round, "unknown.example", &exact),
@@ -114,7 +114,7 @@ fn of_an_rsa_and_an_ecdsa_certificate_the_one_is_shown_that_the_sender_knows() {
             identities.shows(config(version), "localhost", preferred);
             identities.shows(knowing(know_rsa, version), "localhost", &rsa);
             identities.shows(knowing(know_ecdsa, version), "localhost", &ecdsa);
-            // Whoever is shown the first one would rather have another than none.
+            // A client that is shown the first certificate prefers any to none.
             identities.shows(knowing(know_rsa, version), "unknown.example", &rsa);
         }
         for (arguments, shown) in [
@@ -200,7 +200,7 @@ fn key_certificate_and_cas_may_be_in_one_file_in_any_order() {
     }
 }
 
-/// All orders of so many things.
+/// All orders of this many things.
 fn orders(count: usize) -> Vec<Vec<usize>> {
     let Some(last) = count.checked_sub(1) else {
         return vec![Vec::new()];
@@ -251,7 +251,7 @@ impl Identities {
         assert!(certificate == shown.chain[0].0, "{name}");
     }
 
-    /// What OpenSSL says of the certificates that it is shown, if it is installed.
+    /// OpenSSL's messages about the certificates that it is shown, if it is installed.
     fn openssl(&self, args: &[&str]) -> Option<String> {
         let mut openssl = Command::new("openssl");
         openssl
@@ -263,7 +263,7 @@ impl Identities {
     }
 }
 
-/// What is between the lines of the first certificate.
+/// The text between the lines of the first certificate.
 fn base64(credentials: &Credentials) -> &str {
     let (_, text) = credentials.chain_pem.split_once('\n').unwrap();
     text.split_once("-----").unwrap().0

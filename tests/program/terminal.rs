@@ -1,4 +1,4 @@
-//! The program on a terminal: what it shows there, and what it never sends to one.
+//! The program on a terminal: the text that it shows, and the text that it never sends there.
 
 #![cfg(all(
     feature = "cli",
@@ -17,7 +17,7 @@ use rustix::process::Signal;
 use crate::common::program::{Client, Outcome, Program, Stderr, Stdout, send};
 use crate::common::terminal::{ERASE, Terminal};
 
-/// Text that does something to a terminal, and what is shown of it instead.
+/// Text that affects a terminal, and the text shown instead.
 const HARMFUL: [(&[u8], &str); 16] = [
     // Clears the screen, sets the window's title, asks for an answer on standard input.
     (b"\x1b[2J\x1b[H", r"\x1b[2J\x1b[H"),
@@ -158,7 +158,7 @@ fn stats_on_a_terminal_are_one_line_that_is_redrawn_below_all_others() {
     open.write(b"open\n").unwrap();
     program.wait_for_live_line(|live| live.starts_with("tlsink: 1 connected, "));
 
-    // What is said meanwhile.
+    // The messages printed meanwhile.
     let mut other = Client::connect(program.address());
     other.write(b"other\n").unwrap();
     program.wait_for_stdout("open\nother\n");
@@ -227,7 +227,7 @@ fn quiet_silences_the_live_line_and_the_totals() {
 
 #[test]
 fn a_live_line_never_needs_more_than_one_line_of_the_terminal() {
-    // What has wrapped can't be erased: each redrawing would leave a line behind.
+    // A wrapped line can't be erased: each redrawing would leave a line behind.
     for columns in [COLUMNS, 40] {
         let program = Program::start_saying_to(Terminal::of_columns(columns), &["--stats"]);
         program.wait_for_live_line(|live| live.starts_with("tlsink: 0 connected, "));
@@ -336,8 +336,8 @@ fn assert_quotes_harmlessly(outcome: &Outcome, quoted: &str) {
     }
 }
 
-/// Takes what was said on a terminal apart: the lines that stay, and, each time that the last line
-/// was erased, what then took its place.
+/// Splits the output on a terminal: the lines that stay, and, each time that the last line was
+/// erased, the text that then took its place.
 #[track_caller]
 fn taken_apart(said: &str) -> (Vec<&str>, Vec<&str>) {
     let mut lines = Vec::new();

@@ -1,4 +1,4 @@
-// What a Go program of a few lines does instead of tlsink: a TLS listener, a goroutine for each
+// A Go program of a few lines in place of tlsink: a TLS listener, a goroutine for each
 // connection, io.Copy to standard output.
 package main
 

@@ -1,4 +1,4 @@
-// What a Node program of a few lines does instead of tlsink: each stream is piped into standard
+// A Node program of a few lines in place of tlsink: each stream is piped into standard
 // output.
 'use strict';
 

@@ -9,7 +9,7 @@ use futures_lite::future;
 use smol::Executor;
 use tlsink::decode::Format;
 use tlsink::output::{Json, Lines, Portion, Raw, label};
-use tlsink::{BuildError, Builder, Conn, End, Output, Server, Sink};
+use tlsink::{BuildError, Conn, End, Output, Server, ServerBuilder, Sink};
 
 use super::args::{ListenArgs, OutputFormat};
 use super::say::Say;
@@ -141,7 +141,7 @@ fn server_builder(
     args: &ListenArgs,
     listeners: usize,
     file_limit: Option<u64>,
-) -> Result<Builder, Failure> {
+) -> Result<ServerBuilder, Failure> {
     let mut builder = Server::builder()
         .decode(args.decode)
         .max_per_ip(args.max_per_ip)

@@ -1,5 +1,5 @@
-//! Senders that misbehave, each in its own way: what it is to be is made by chance, and known
-//! before.
+//! Senders that misbehave, each in its own way: chance makes their plans, and the expected results
+//! are known before.
 
 use std::fmt::{self, Write};
 use std::io;
@@ -13,25 +13,25 @@ use crate::common::flushed::Flushed;
 use crate::common::program::{Program, Version};
 use crate::dice::Dice;
 
-/// What goes wrong with a stream, and where.
+/// The fault of a stream, and its place.
 #[derive(Clone, Copy, Debug)]
 pub enum Fault {
     Nothing,
     /// Each byte is a packet of its own.
     OneByteAtATime,
-    /// No more comes, in the middle of a record, until most others are through.
+    /// The sender stalls in the middle of a record, until most others have ended.
     Stall,
     /// After its close_notify the sender closes its side, and reads on.
     HalfClose,
     /// The connection is closed without a close_notify.
     NoCloseNotify,
-    /// The same, in the middle of a record.
+    /// Does the same in the middle of a record.
     NoCloseNotifyInRecord,
     /// The connection breaks.
     Reset,
-    /// Nothing more comes, and the connection stays open.
+    /// No more data comes, and the connection stays open.
     Vanish,
-    /// The same, in the middle of a record.
+    /// Does the same in the middle of a record.
     VanishInRecord,
     /// A close_notify comes too early.
     Truncate,
@@ -68,7 +68,7 @@ impl Fault {
 
     const COMPRESSED: [Format; 4] = [Format::Gzip, Format::Zlib, Format::Zstd, Format::Qt];
 
-    /// What is sent is not what arrives, or not what was meant.
+    /// Whether the bytes that arrive differ from those sent, or from those intended.
     fn is_damage(self) -> bool {
         matches!(
             self,
@@ -80,7 +80,7 @@ impl Fault {
         )
     }
 
-    /// In which formats it can be told from something else.
+    /// The formats that can be distinguished from other data.
     fn formats(self) -> &'static [Format] {
         match self {
             Fault::FlipInData => &Fault::COMPRESSED,
@@ -95,22 +95,22 @@ impl Fault {
     }
 }
 
-/// Where a format is told at the latest.
+/// The latest byte at which a format is detected.
 pub const DETECTED: usize = 64;
 
-/// How many bytes of a record are not encrypted, in front (RFC 8446, section 5.2).
+/// The bytes at the front of a record that are not encrypted (RFC 8446, section 5.2).
 const RECORD_HEADER: usize = 5;
 
 /// The most that goes into a record that is broken off or damaged, in bytes.
 pub const MOST_IN_RECORD: usize = 1000;
 
-/// What a sender is to do.
+/// The plan of a sender.
 pub struct Plan {
     pub stream: Flushed,
     pub fault: Fault,
-    /// So many bytes of the stream come before the fault.
+    /// The number of bytes of the stream that come before the fault.
     pub at: usize,
-    /// What is flipped in a record is in its header.
+    /// The flipped bit of a record is in its header.
     pub in_header: bool,
     pub version: Version,
     seed: u64,
@@ -131,7 +131,7 @@ impl Plan {
         let len = stream.encoded.len();
         let flushes: Vec<_> = stream.flushes().collect();
         let at = match fault {
-            // What is damaged must be there, and behind what the format is told by.
+            // The damaged byte must exist, and be behind the bytes that decide the format.
             _ if fault.is_damage() => DETECTED + dice.below(len - DETECTED),
             _ if dice.below(3) == 0 => dice.one_of(&flushes),
             _ => DETECTED + dice.below(len + 1 - DETECTED),
@@ -146,12 +146,12 @@ impl Plan {
         }
     }
 
-    /// Whether it waits for the others to be through.
+    /// Whether the sender waits for the others to end.
     pub fn waits(&self) -> bool {
         matches!(self.fault, Fault::Stall)
     }
 
-    /// Does it. Yields the connection if that is to stay open.
+    /// Carries out the plan. Returns the connection if that is to stay open.
     pub fn send(
         &self,
         mut client: Sealed,
@@ -185,13 +185,13 @@ impl Plan {
             | Fault::Truncate => pass_on(&mut client, dice, before)?,
             Fault::Reset => {
                 client.send()?;
-                // Who breaks off its handshake is no stream.
+                // A sender that breaks off its handshake has no stream.
                 let peer = format!("tlsink: {}: ", client.local_address());
                 program.wait_for_line(|line| line.starts_with(&peer));
                 pass_on(&mut client, dice, before)?;
             }
             Fault::FlipInRecord => {
-                // In the same packet as what is sound, or not.
+                // In the same packet as the sound records, or not.
                 seal_in_pieces(&mut client, dice, before)?;
                 let sound = client.held.len();
                 client.seal(next);
@@ -263,7 +263,7 @@ impl Plan {
                 send_part_of_record(&mut client, dice, never_whole(next))?;
                 return Ok(Some(client));
             }
-            // Damage, of which the server may have made what it can by now.
+            // The damage, which the server may have received by now.
             _ => {
                 client.seal_close_notify();
                 let _ = client.send().and_then(|()| client.stop_sending());
@@ -297,7 +297,7 @@ impl fmt::Display for Plan {
     }
 }
 
-/// Those whose streams end by themselves.
+/// The senders whose streams end by themselves.
 pub struct Others {
     left: Mutex<usize>,
     fewer: Condvar,
@@ -317,7 +317,7 @@ impl Others {
         self.fewer.notify_all();
     }
 
-    /// Until all of them are through, or for so long that a stall is a stall, and no timeout.
+    /// Until all of them have ended, or for so long that a stall is a stall, and no timeout.
     fn wait_a_while(&self) {
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         let wait = Duration::from_secs(1);
@@ -351,7 +351,7 @@ fn pass_on(client: &mut Sealed, dice: &mut Dice, bytes: &[u8]) -> io::Result<()>
     client.send()
 }
 
-/// The same, but the last of them may still be held.
+/// Does the same, but the last of the records may still be held.
 fn seal_in_pieces(client: &mut Sealed, dice: &mut Dice, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let most = dice.one_of(&[1, 100, 5000, 40_000]);
@@ -365,14 +365,15 @@ fn seal_in_pieces(client: &mut Sealed, dice: &mut Dice, mut bytes: &[u8]) -> io:
     Ok(())
 }
 
-/// Sends what is held, and then a part of a record with this content; the rest of it is held.
+/// Sends the held bytes, and then a part of a record with this content; the rest of the record is
+/// held.
 fn send_part_of_record(client: &mut Sealed, dice: &mut Dice, content: &[u8]) -> io::Result<()> {
     client.send()?;
     client.seal(content);
     client.send_some(1 + dice.below(client.held.len() - 1))
 }
 
-/// What is in a record that will not be finished: what would come next, if there is anything.
+/// The content of a record that will not be finished: the next data, if there is any.
 fn never_whole(next: &[u8]) -> &[u8] {
     if next.is_empty() { b"more" } else { next }
 }

@@ -1,4 +1,4 @@
-//! A sender that seals its records in memory, and sends them when it is told to, whole or not.
+//! A sender that seals its records in memory, and sends them on command, whole or not.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -15,7 +15,7 @@ pub struct Sealed {
 }
 
 impl Sealed {
-    /// Completes the handshake, but for the last message of one of TLS 1.3, which is held.
+    /// Completes the handshake, except for the last message in TLS 1.3, which is held.
     pub fn connect(address: SocketAddr, version: Version) -> io::Result<Self> {
         let mut sealed = Sealed {
             tls: Client::new(version.of_rustls()),
@@ -47,35 +47,35 @@ impl Sealed {
         self.held.extend(self.tls.close_notify());
     }
 
-    /// Sends what is held.
+    /// Sends the held bytes.
     pub fn send(&mut self) -> io::Result<()> {
         self.tcp.write_all(&std::mem::take(&mut self.held))
     }
 
-    /// Sends what is held, each byte by itself.
+    /// Sends the held bytes one by one.
     pub fn send_bytes(&mut self) -> io::Result<()> {
         let held = std::mem::take(&mut self.held);
         held.chunks(1).try_for_each(|byte| self.tcp.write_all(byte))
     }
 
-    /// Sends so many of the bytes that are held.
+    /// Sends this many of the held bytes.
     pub fn send_some(&mut self, count: usize) -> io::Result<()> {
         self.tcp
             .write_all(&self.held.drain(..count).collect::<Vec<_>>())
     }
 
-    /// Sends no more, but still reads.
+    /// Stops sending, but still reads.
     pub fn stop_sending(&self) -> io::Result<()> {
         self.tcp.shutdown(Shutdown::Write)
     }
 
-    /// Closes the socket with a reset, which overtakes what is still on its way.
+    /// Closes the socket with a reset, which overtakes bytes still on their way.
     pub fn reset(self) -> io::Result<()> {
         let no_time = Some(Duration::ZERO);
         Ok(rustix::net::sockopt::set_socket_linger(&self.tcp, no_time)?)
     }
 
-    /// Reads until the server closes the connection; yields whether its close_notify came.
+    /// Reads until the server closes the connection; returns whether its close_notify came.
     pub fn read_to_end(&mut self) -> io::Result<bool> {
         while self.read()? > 0 {}
         Ok(self.tls.was_closed())

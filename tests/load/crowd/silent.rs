@@ -10,7 +10,7 @@ use crate::common::client::{TLS13, config};
 use crate::common::program::{LIMIT, client_hello, tcp};
 use crate::common::sender::Sender;
 
-/// How many threads connect at the same time.
+/// The number of threads that connect at the same time.
 const THREADS: usize = 4;
 
 /// Connections whose handshake has begun, and does not go on.
@@ -39,7 +39,7 @@ pub fn tcp_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
         IpAddr::V4(_) => AddressFamily::INET,
         IpAddr::V6(_) => AddressFamily::INET6,
     };
-    // No program that another test starts meanwhile is to have it, too.
+    // No program that another test starts meanwhile may inherit it.
     let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
     bind(&socket, &SocketAddr::new(source, 0))?;
     connect(&socket, &address)?;
@@ -49,7 +49,7 @@ pub fn tcp_from(source: IpAddr, address: SocketAddr) -> io::Result<TcpStream> {
     Ok(tcp)
 }
 
-/// Waits until the server has closed all of them, however it does.
+/// Waits until the server has closed all of them, in any manner.
 pub fn wait_until_closed(connections: Vec<TcpStream>) {
     for mut connection in connections {
         let mut rest = [0; 4096];

@@ -1,4 +1,5 @@
-//! A TLS server that does what the test says, misbehaviour included, and certificates for it.
+//! A TLS server that follows the test's instructions, misbehavior included, and certificates for
+//! it.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -80,7 +81,7 @@ impl Keyed {
         }
     }
 
-    /// Signed by nobody but itself.
+    /// A self-signed certificate.
     pub fn self_signed(names: &[&str]) -> Self {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let key = KeyPair::generate().unwrap();
@@ -127,7 +128,7 @@ pub struct Server<T = ()> {
 }
 
 impl<T: Send + 'static> Server<T> {
-    /// Accepts one connection, shakes hands, and does what is given.
+    /// Accepts one connection, completes the handshake, and runs the given function.
     pub fn start(
         config: ServerConfig,
         serve: impl FnOnce(&mut Accepted) -> T + Send + 'static,
@@ -139,7 +140,7 @@ impl<T: Send + 'static> Server<T> {
         })
     }
 
-    /// Accepts one connection, and does what is given, without TLS.
+    /// Accepts one connection, and runs the given function, without TLS.
     pub fn start_tcp(serve: impl FnOnce(TcpStream) -> T + Send + 'static) -> Self {
         Server::start_on(TcpListener::bind(FREE).unwrap(), serve)
     }
@@ -223,12 +224,12 @@ impl Accepted {
         self.send_records().expect("the sender is there");
     }
 
-    /// What becomes of closing now is a reset.
+    /// Makes the close of the connection a reset.
     pub fn reset_when_closed(&self) {
         rustix::net::sockopt::set_socket_linger(&self.tcp, Some(Duration::ZERO)).unwrap();
     }
 
-    /// Waits until the sender has closed the connection, whatever still comes.
+    /// Waits until the sender has closed the connection, and discards its further data.
     pub fn wait_for_eof(&mut self) {
         let mut buf = vec![0; 64 << 10];
         while let Ok(1..) = self.tcp.read(&mut buf) {}

@@ -1,5 +1,5 @@
-// What a Qt program of a few lines does instead of tlsink: a QSslSocket for each incoming
-// connection, and whatever is there is read and printed. Needs no moc.
+// A Qt program of a few lines in place of tlsink: a QSslSocket for each incoming
+// connection, whose available data is read and printed. Needs no moc.
 
 #include <cstdio>
 

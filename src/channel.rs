@@ -1,9 +1,8 @@
 //! The channel from connections to one sink.
 //!
-//! The channel is async-channel's; how the sink is woken is not. Its own way wakes a receiver while
-//! it holds a lock that the receiver needs next: on one core the two would take turns over it, a
-//! switch of threads each time. An [`AtomicWaker`] has no lock, and costs a sender next to nothing
-//! while the sink is awake.
+//! async-channel carries the events, but does not wake the sink. Its own wake-up holds a lock that
+//! the receiver needs next: on one core, the two threads would switch back and forth over it. An
+//! [`AtomicWaker`] has no lock, and costs a sender next to nothing while the sink is awake.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -13,17 +12,17 @@ use atomic_waker::AtomicWaker;
 
 use crate::event::Event;
 
-/// The way to a sink.
+/// The connections' end of the channel to one sink.
 #[derive(Clone, Debug)]
-pub(crate) struct Lane {
-    // In this order: when the last sender is dropped, the sink finds the channel closed.
+pub(crate) struct EventSender {
+    // Dropped in this order: by the time the last sender wakes the sink, the channel is closed.
     events: Sender<Event>,
     sink: Alarm,
 }
 
-/// Where a sink receives.
+/// The sink's end of the channel.
 #[derive(Debug)]
-pub(crate) struct Inbox {
+pub(crate) struct EventReceiver {
     events: Receiver<Event>,
     waker: Arc<AtomicWaker>,
 }
@@ -35,25 +34,25 @@ pub(crate) struct SinkGone;
 #[derive(Clone, Debug)]
 struct Alarm(Arc<AtomicWaker>);
 
-/// Unbounded, and yet it holds little: each connection has one `Open`, one `Close`, and as many
-/// chunks as it has credits.
-pub(crate) fn lane() -> (Lane, Inbox) {
-    let (sender, receiver) = async_channel::unbounded();
+/// Makes an unbounded channel. It still holds little: each connection has one `Open`, one `Close`,
+/// and as many chunks as it has credits.
+pub(crate) fn channel() -> (EventSender, EventReceiver) {
+    let (events, inbox) = async_channel::unbounded();
     let waker = Arc::new(AtomicWaker::new());
-    let lane = Lane {
-        events: sender,
+    let sender = EventSender {
+        events,
         sink: Alarm(Arc::clone(&waker)),
     };
-    let inbox = Inbox {
-        events: receiver,
+    let receiver = EventReceiver {
+        events: inbox,
         waker,
     };
-    (lane, inbox)
+    (sender, receiver)
 }
 
-impl Lane {
-    /// Leaves an event for the sink, which finds it once somebody [wakes](Self::wake) it.
-    pub(crate) fn leave(&self, event: Event) -> Result<(), SinkGone> {
+impl EventSender {
+    /// Queues an event for the sink, which finds it after the next [wake-up](Self::wake).
+    pub(crate) fn push(&self, event: Event) -> Result<(), SinkGone> {
         self.events.try_send(event).map_err(|_| SinkGone)
     }
 
@@ -68,13 +67,13 @@ impl Drop for Alarm {
     }
 }
 
-impl Inbox {
-    /// The next event, if one is there.
+impl EventReceiver {
+    /// Takes the next event, if one is queued.
     pub(crate) fn next(&self) -> Option<Event> {
         self.events.try_recv().ok()
     }
 
-    /// Waits for the next event; `None` when none will come.
+    /// Waits for the next event; `None` once the channel is closed and empty.
     pub(crate) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Event>> {
         self.waker.register(cx.waker());
         match self.events.try_recv() {
@@ -84,7 +83,7 @@ impl Inbox {
         }
     }
 
-    /// Takes no more, and drops what is there.
+    /// Closes the channel and drops the queued events.
     pub(crate) fn close(&self) {
         self.events.close();
         while self.next().is_some() {}
