@@ -1,6 +1,7 @@
 //! Any bytes, split in any way, through any decoder. `fuzz/` runs this too.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::iter;
 
 use tlsink::Memory;
 use tlsink::decode::{Decoder, Fault, Format, Limits, Step};
@@ -14,11 +15,16 @@ pub struct Outcome {
     pub boundary: bool,
 }
 
-/// After this much output or this many calls, there is nothing new to see: few bytes decode to
-/// gigabytes. The output is twice deflate's window. A fuzzer that waits for more of it tries fewer
-/// streams.
+/// A stream is decoded up to this size, in bytes: twice deflate's window. More output shows nothing
+/// new, few bytes decode to gigabytes, and a fuzzer that waits for them tries fewer streams.
 const MOST_OUTPUT: usize = 64 * 1024;
-const MOST_CALLS: usize = 500;
+
+/// The number of small pieces, and of small rooms, before their sizes begin to grow. Small steps find a
+/// fault wherever they are taken; small steps through a whole stream mostly take time.
+const FINE: usize = 32;
+
+/// The number of sizes after which they double.
+const DOUBLING: usize = 4;
 
 /// Windows and memory, in bytes: more than most streams need, less than some need, and less than any.
 /// A window of megabytes shows no more, and takes longer to allocate than to fill.
@@ -41,14 +47,11 @@ thread_local! {
     static BUFFER: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Decodes a stream as one piece and split, and compares the results. The first eight bytes choose
-/// the format, the limits, the sizes of pieces and of rooms, and a seed for them.
-pub fn check(bytes: &[u8]) {
-    let Some((&[format, limits, pieces, rooms, seed @ ..], stream)) =
-        bytes.split_first_chunk::<8>()
-    else {
-        return;
-    };
+/// Decodes a stream as one piece and split, and compares the two. The first eight bytes choose the
+/// format, the limits, the sizes of pieces and of rooms, and a seed for the places and the sizes.
+/// Returns what the piece decodes to.
+pub fn check(bytes: &[u8]) -> Option<Outcome> {
+    let (&[format, limits, pieces, rooms, seed @ ..], stream) = bytes.split_first_chunk::<8>()?;
     let named = pick(&Format::ALL, format);
     let (max_window, memory) = pick(&LIMITS, limits);
     // For both decoders, so that the second one lacks any memory that the first does not return.
@@ -56,7 +59,6 @@ pub fn check(bytes: &[u8]) {
         max_window,
         memory: Memory::new(memory),
     };
-    let mut calls = 0;
     let mut at_once = Decoder::new(named, &limits);
     let (whole, whole_ended) = drive(&mut at_once, [stream], |output| {
         (output < MOST_OUTPUT).then_some(ROOM)
@@ -64,12 +66,19 @@ pub fn check(bytes: &[u8]) {
     drop(at_once);
 
     let mut random = Random(u32::from_le_bytes(seed));
-    let split = split(stream, pick(&SIZES, pieces), &mut random);
-    let rooms = pick(&SIZES, rooms);
+    // Every other stream is split from its first byte on, the others from any byte on.
+    let start = random.below(2 * stream.len() + 1);
+    let (before, after) = stream.split_at(start.saturating_sub(stream.len()));
+    let is_split = Cell::new(false);
+    let after = split(after, &mut Sizes::below(pick(&SIZES, pieces)), &mut random);
+    let after = after.into_iter().inspect(|_| is_split.set(true));
+    let mut rooms = Sizes::below(pick(&SIZES, rooms));
     let mut in_pieces = Decoder::new(named, &limits);
-    let (outcome, ended) = drive(&mut in_pieces, split, |output| {
-        calls += 1;
-        (output < MOST_OUTPUT && calls < MOST_CALLS).then(|| random.below(rooms))
+    let (outcome, ended) = drive(&mut in_pieces, iter::once(before).chain(after), |output| {
+        (output < MOST_OUTPUT).then(|| match is_split.get() {
+            true => rooms.next(&mut random),
+            false => ROOM,
+        })
     });
 
     if whole_ended && ended {
@@ -94,6 +103,7 @@ pub fn check(bytes: &[u8]) {
         );
         assert!(whole.output.is_empty());
     }
+    Some(whole)
 }
 
 /// Feeds a decoder with each of the pieces, and takes its output until there is no more, a fault
@@ -175,15 +185,35 @@ pub fn push(
     }
 }
 
-fn split<'a>(stream: &'a [u8], below: usize, random: &mut Random) -> Vec<&'a [u8]> {
+fn split<'a>(stream: &'a [u8], sizes: &mut Sizes, random: &mut Random) -> Vec<&'a [u8]> {
     let mut pieces = Vec::new();
     let mut rest = stream;
     while !rest.is_empty() {
-        let (piece, more) = rest.split_at(random.below(below).min(rest.len()));
+        let (piece, more) = rest.split_at(sizes.next(random).min(rest.len()));
         pieces.push(piece);
         rest = more;
     }
     pieces
+}
+
+/// Random sizes, small ones first.
+struct Sizes {
+    below: usize,
+    given: usize,
+}
+
+impl Sizes {
+    fn below(below: usize) -> Self {
+        Sizes { below, given: 0 }
+    }
+
+    fn next(&mut self, random: &mut Random) -> usize {
+        self.given += 1;
+        if self.given > FINE && self.given.is_multiple_of(DOUBLING) {
+            self.below = (self.below * 2).min(ROOM);
+        }
+        random.below(self.below)
+    }
 }
 
 fn pick<T: Copy>(choices: &[T], byte: u8) -> T {

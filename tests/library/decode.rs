@@ -9,6 +9,7 @@
 ))]
 
 use std::fmt;
+use std::fs;
 use std::io::Write;
 
 use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
@@ -266,6 +267,34 @@ proptest! {
         stream in stream(),
     ) {
         fuzz::check(&[&how[..], &stream.packed(format)].concat());
+    }
+}
+
+/// A seed that is refused at its first bytes does not show a fuzzer the decoder behind them.
+#[test]
+fn each_seed_of_the_fuzzer_reaches_the_decoder_that_it_is_for() {
+    // A package of this crate has no fuzz/.
+    let Ok(seeds) = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/seeds/decode")) else {
+        return;
+    };
+    let mut reached = Vec::new();
+    for seed in seeds {
+        let seed = seed.unwrap();
+        let name = seed.file_name().into_string().unwrap();
+        let outcome = fuzz::check(&fs::read(seed.path()).unwrap()).unwrap();
+        match &*name {
+            "bzip2" => assert_eq!(outcome.fault, Some(Fault::Unsupported("bzip2"))),
+            "zstd-window" => assert!(matches!(outcome.fault, Some(Fault::Limit(_)))),
+            _ => {
+                assert_eq!((outcome.fault, outcome.boundary), (None, true), "{name}");
+                let text = String::from_utf8(outcome.output).unwrap();
+                assert!(text.contains("line 1, worth 1\n"), "{name}: {text}");
+                reached.push(outcome.format);
+            }
+        }
+    }
+    for format in NAMED {
+        assert!(reached.contains(&format), "{format}");
     }
 }
 
