@@ -331,7 +331,7 @@ impl Decoder {
             },
         };
         if let Some(fault) = &step.fault {
-            // Dropped now rather than with the connection: the codec and its window.
+            // This drops the codec and its window now, not with the connection.
             self.state = State::Failed(self.format(), Box::new(fault.clone()));
         }
         step

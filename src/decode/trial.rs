@@ -1,8 +1,8 @@
 //! Trials, which tell a zlib stream from other data that begins with the same two bytes, such as
 //! `x^2`.
 //!
-//! A trial inflates the beginning. Data that is not valid deflate is plain, and so is text that
-//! could still be valid.
+//! A trial inflates the beginning. Data that can't be zlib is plain, and so is text that still
+//! could be.
 
 use flate2::{Decompress, FlushDecompress, Status};
 

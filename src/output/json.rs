@@ -43,10 +43,10 @@ use crate::report::Report;
 /// | `partial` | data | `true` if the line goes on in this connection's next data object; else absent |
 /// | `received` | close | bytes received, decrypted and still compressed |
 /// | `delivered` | close | bytes handed on, decompressed, newlines among them |
-/// | `format` | close | what the stream was [compressed with](Conn::format); `auto` if too little came to tell |
+/// | `format` | close | the [compression format](Conn::format); `auto` if too little data arrived to detect it |
 /// | `end` | close | how it ended, in [one word](End::word): only `clean` is complete |
 /// | `undecoded` | close | bytes of those received that were dropped when the server was cut; absent if there were none |
-/// | `error` | close | what else is known of the end; absent if it is `clean` |
+/// | `error` | close | the further facts of the end; absent if it is `clean` |
 ///
 /// Each `open` has its `close`, even if nothing was sent, as by [health
 /// checks](crate::Report::is_health_check).

@@ -33,7 +33,7 @@ pub use time::Timestamp;
 /// For each connection, the sink calls `open` once, then `data` any number of times, then `close`
 /// once, all of them from its own task or thread. Calls for different connections alternate. The
 /// sink calls `flush` whenever there is nothing more to decode, and soon after each `close`. After
-/// an error it calls nothing any more, not even `close` when the sink is dropped.
+/// an error it calls nothing any more. A sink that is dropped does not call `close` either.
 ///
 /// A [`StreamError`](crate::StreamError) is the exception: it ends the one stream for which the
 /// output can't go on, and the sink goes on with the others. After `open` or `data` have returned

@@ -14,7 +14,7 @@ use crate::peer::{Address, Conn};
 /// | token | stands for |
 /// |---|---|
 /// | `{time}` | when the connection opened, in UTC: `20261123T193201.123456Z`, so that names sort by it |
-/// | `{peer}` | the sender's address without its port, or what a Unix peer or a label is called |
+/// | `{peer}` | the sender's address without its port, or the name of a Unix peer or a label |
 /// | `{port}` | its port; `0` if it has none |
 /// | `{client}` | the first of its verified [names](Conn::names); `anonymous` if it has none |
 /// | `{conn}` | the connection's [number](crate::ConnId) |

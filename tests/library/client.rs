@@ -1,12 +1,13 @@
 //! A sender as a writer: the arrival of what is written, and the verdict of the server on it.
 
 use std::io::{self, ErrorKind};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use futures_lite::AsyncWriteExt;
 use futures_lite::future::block_on;
 use futures_lite::io::BufWriter;
+use futures_lite::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use rustls::{
     ALL_CIPHER_SUITES, Certificate, PrivateKey, ServerConfig, ServerConnection,
     SupportedCipherSuite, SupportedProtocolVersion,
@@ -169,13 +170,70 @@ fn a_finished_stream_takes_no_more_bytes() {
     assert_eq!(sent, Err(SendError::Finished));
 }
 
+#[test]
+fn a_server_may_answer_while_the_transport_is_closed() {
+    for version in [&TLS12, &TLS13] {
+        let mut opened = Opened::over(ALL_CIPHER_SUITES, version, |pipe| SlowToClose {
+            pipe,
+            polls_left: 2,
+        });
+        let mut finishing = Driven::new(Box::pin(opened.sender.finish()));
+        assert!(finishing.run_at_most(1).is_none());
+        take(&mut opened.server, &opened.remote);
+        opened.server.send_close_notify();
+        opened.remote.send(records(&mut opened.server));
+        let finished = finishing.run().expect("the server has answered");
+        assert_eq!(finished, Ok(()));
+        assert!(opened.remote.is_closed());
+    }
+}
+
+/// A transport that is closed only when that was asked for several times.
+struct SlowToClose {
+    pipe: Pipe,
+    polls_left: usize,
+}
+
+impl AsyncRead for SlowToClose {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut [u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.pipe).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for SlowToClose {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.pipe).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.pipe).poll_flush(cx)
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.polls_left > 0 {
+            self.polls_left -= 1;
+            cx.waker().wake_by_ref();
+            return Poll::Pending;
+        }
+        Pin::new(&mut self.pipe).poll_close(cx)
+    }
+}
+
 fn reason(error: io::Error) -> SendError {
     error.downcast().expect("the error is a sender's")
 }
 
 /// A sender, and a server whose every record the test makes.
-pub struct Opened {
-    pub sender: Sender<Pipe>,
+pub struct Opened<IO = Pipe> {
+    pub sender: Sender<IO>,
     pub remote: Remote,
     pub server: ServerConnection,
 }
@@ -185,6 +243,17 @@ impl Opened {
     pub fn new(
         suites: &[SupportedCipherSuite],
         version: &'static SupportedProtocolVersion,
+    ) -> Self {
+        Opened::over(suites, version, |pipe| pipe)
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Opened<IO> {
+    /// Shakes hands over a transport that is built on a pipe.
+    fn over(
+        suites: &[SupportedCipherSuite],
+        version: &'static SupportedProtocolVersion,
+        transport: impl FnOnce(Pipe) -> IO,
     ) -> Self {
         let key = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
         let mut config = ServerConfig::builder()
@@ -200,9 +269,10 @@ impl Opened {
             .unwrap();
         config.enable_secret_extraction = true;
         let mut server = ServerConnection::new(Arc::new(config)).unwrap();
-        let (transport, remote) = pipe();
+        let (pipe, remote) = pipe();
         let connector = Connector::new(ServerVerifier::anyone()).unwrap();
-        let mut connecting = Driven::new(Box::pin(connector.connect("localhost", transport)));
+        let connecting = connector.connect("localhost", transport(pipe));
+        let mut connecting = Driven::new(Box::pin(connecting));
         let sender = loop {
             if let Some(connected) = connecting.run() {
                 break connected.unwrap();

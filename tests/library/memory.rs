@@ -353,7 +353,7 @@ pub fn finish_connection(
         let report = connection.run();
         let more = pull(sink);
         if let Some(report) = report {
-            assert!(more.is_empty(), "nothing comes after the verdict");
+            assert!(more.is_empty(), "nothing comes after the outcome");
             return (seen, report);
         }
         seen.extend(more);

@@ -226,7 +226,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
         let read = self.poll_read_answer(cx);
         self.tls.get_mut().holds = false;
         let end = match ready!(read) {
-            Ok(()) if self.stage != Stage::Closed => Err(SendError::Ended),
+            Ok(()) if !self.tls.get_ref().is_complete => Err(SendError::Ended),
             end => end,
         };
         Poll::Ready(self.end.insert(end).clone())

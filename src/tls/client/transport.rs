@@ -22,6 +22,8 @@ pub(super) struct SenderTransport<IO> {
     unanswered: Option<usize>,
     /// The error after which nothing more can be written.
     pub(super) broken: Option<io::Error>,
+    /// Whether everything was written, our close_notify last.
+    pub(super) is_complete: bool,
     /// Whether writes have to wait. A write was tried before this was set, so a waker is
     /// registered.
     pub(super) holds: bool,
@@ -34,6 +36,7 @@ impl<IO> SenderTransport<IO> {
             most: max_answer.saturating_add(UNANSWERED),
             unanswered: None,
             broken: None,
+            is_complete: false,
             holds: false,
         }
     }
@@ -95,8 +98,9 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for SenderTransport<IO> {
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        // By now the close_notify is written. If the server has closed the connection at once,
-        // nothing is left to close.
+        // By now the close_notify is written.
+        self.is_complete = self.broken.is_none();
+        // If the server has closed the connection at once, nothing is left to close.
         let _ = ready!(Pin::new(&mut self.io).poll_close(cx));
         Poll::Ready(Ok(()))
     }
