@@ -2,9 +2,13 @@
 
 #![no_main]
 
-/// What of the program they are parsed by.
+/// The part of the program that parses them.
 #[path = "../../src/cli"]
-#[allow(dead_code, reason = "the rest of the program is not here")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the rest of the program is not here"
+)]
 mod cli {
     mod address;
     mod args;
