@@ -4,7 +4,11 @@
 
 /// The part of the program that parses them.
 #[path = "../../src/cli"]
-#[allow(dead_code, reason = "the rest of the program is not here")]
+#[allow(
+    dead_code,
+    unused_imports,
+    reason = "the rest of the program is not here"
+)]
 mod cli {
     mod address;
     mod args;

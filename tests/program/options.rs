@@ -820,8 +820,7 @@ fn an_expired_certificate_is_announced_and_used() {
     fs::write(&path, certificate.pem() + &key.serialize_pem()).unwrap();
     let path = path.to_str().unwrap();
     let program = Program::start(&["--cert", path, "--key", path]);
-    program
-        .wait_for_line(|line| line == "tlsink: the certificate of localhost expired on 2021-02-03");
+    program.wait_for_line(|line| line == "tlsink: certificate for localhost expired on 2021-02-03");
     send(program.address(), b"taken\n");
     program.wait_for_stdout("taken\n");
 }
