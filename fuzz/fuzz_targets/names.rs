@@ -25,4 +25,8 @@ mod error {
     pub use tlsink::TemplateError;
 }
 
+mod memory {
+    pub use tlsink::Memory;
+}
+
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| output::body::check(bytes));

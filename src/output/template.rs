@@ -252,6 +252,7 @@ mod tests {
 
     use super::*;
     use crate::decode::Format;
+    use crate::memory::Memory;
     use crate::peer::{ConnId, Peer};
 
     #[test]
@@ -417,7 +418,7 @@ mod tests {
             received: 0,
             delivered: 0,
             undecoded: 0,
-            memory: crate::Memory::new(0),
+            memory: Memory::new(0),
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::UNIX_EPOCH;
 
 use super::Template;
 use crate::decode::Format;
+use crate::memory::Memory;
 use crate::peer::{Conn, ConnId, Peer};
 
 /// No UTF-8 text contains this byte.
@@ -44,7 +45,7 @@ pub(crate) fn check(bytes: &[u8]) {
                 received: 0,
                 delivered: 0,
                 undecoded: 0,
-                memory: crate::Memory::new(0),
+                memory: Memory::new(0),
             };
             is_safe(&template.name(&connection, UNIX_EPOCH));
         }
