@@ -11,12 +11,13 @@ use event_listener::EventListener;
 use futures_lite::{AsyncRead, AsyncWrite, future};
 
 use crate::channel::{EventSender, SinkGone};
+use crate::conn::ConnId;
 use crate::error::{Cut, End, Timeout, Truncation};
 use crate::event::{self, Event, Kind};
 use crate::limit::Limit;
 use crate::link::{CREDITS, Link, Outcome, Request, SinkLink};
 use crate::memory::{Memory, Waiting};
-use crate::peer::{ConnId, Peer};
+use crate::peer::Peer;
 use crate::places::Place;
 use crate::receipt;
 use crate::report::Report;

@@ -2,8 +2,8 @@
 
 use futures_lite::{Stream, stream};
 
+use crate::conn::Conn;
 use crate::error::End;
-use crate::peer::Conn;
 use crate::sink::{Sink, SinkEvent};
 
 /// An owned copy of a [`SinkEvent`], as [`Sink::into_stream`] yields it.

@@ -4,10 +4,11 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use crate::conn::ConnId;
 use crate::error::End;
 use crate::link::{Credit, SinkLink};
 use crate::memory::{Memory, Reservation, Waiting};
-use crate::peer::{ConnId, Peer};
+use crate::peer::Peer;
 use crate::places::Place;
 
 /// The most that one chunk carries, in bytes: four full TLS records. Larger chunks would save few

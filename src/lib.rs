@@ -233,6 +233,7 @@
 #![warn(missing_docs, unreachable_pub)]
 
 mod channel;
+mod conn;
 mod count;
 pub mod decode;
 mod error;
@@ -256,6 +257,7 @@ pub mod output;
 mod sink;
 mod totals;
 
+pub use conn::{Conn, ConnId};
 pub use connection::Connection;
 pub use delivery::Delivery;
 pub use error::{
@@ -264,7 +266,7 @@ pub use error::{
 pub use limit::Limit;
 pub use memory::Memory;
 pub use output::Output;
-pub use peer::{Address, Conn, ConnId, Peer};
+pub use peer::{Address, Peer};
 pub use report::Report;
 pub use server::{Server, ServerBuilder};
 pub use sink::{Sink, SinkEvent};

@@ -1,8 +1,9 @@
 //! The final report on a connection.
 
+use crate::conn::ConnId;
 use crate::decode::Format;
 use crate::error::End;
-use crate::peer::{ConnId, Peer};
+use crate::peer::Peer;
 
 /// The result of one connection.
 #[derive(Clone, Debug)]

@@ -8,10 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::channel::EventSender;
+use crate::conn::ConnId;
 use crate::event::BufferPool;
 use crate::link::{Link, Request};
 use crate::memory::Memory;
-use crate::peer::{Address, ConnId, Peer};
+use crate::peer::{Address, Peer};
 use crate::places::Places;
 use crate::report::Report;
 use crate::tls::Tls;

@@ -15,6 +15,10 @@ mod output {
     use template::Template;
 }
 
+#[path = "../../src/conn.rs"]
+#[allow(dead_code, reason = "the rest of the library is not here")]
+mod conn;
+
 #[path = "../../src/peer.rs"]
 #[allow(dead_code, reason = "the rest of the library is not here")]
 mod peer;

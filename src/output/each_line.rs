@@ -8,9 +8,9 @@ use memchr::memchr_iter;
 
 use super::partial::{Partials, split_lines, turn_of};
 use super::{Output, Portion};
+use crate::conn::{Conn, ConnId};
 use crate::error::End;
 use crate::memory::Memory;
-use crate::peer::{Conn, ConnId};
 
 /// Calls a function with each line, as soon as it is finished.
 ///

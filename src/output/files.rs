@@ -8,8 +8,8 @@ use std::time::SystemTime;
 
 use super::Output;
 use super::template::{PART, Template};
+use crate::conn::{Conn, ConnId};
 use crate::error::{End, StreamError};
-use crate::peer::{Conn, ConnId};
 
 /// Writes the data of each connection to a file of its own, which gets its name only when it is
 /// complete.

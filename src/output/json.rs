@@ -15,9 +15,9 @@ use super::partial::{MAX_WRITTEN, Partials, split_lines};
 use super::shared::{BUFFER, Inner, SharedWriter};
 use super::time::{LEN, timestamp};
 use super::{Output, Portion};
+use crate::conn::{Conn, ConnId};
 use crate::error::End;
 use crate::memory::Memory;
-use crate::peer::{Conn, ConnId};
 use crate::report::Report;
 
 /// Writes JSON (RFC 8259): an object for each line, and for each connection that opens or closes,

@@ -10,9 +10,9 @@ use super::label::label;
 use super::partial::{Partials, split_lines, turn_of};
 use super::shared::{Inner, SharedWriter};
 use super::{Output, Portion};
+use crate::conn::{Conn, ConnId};
 use crate::error::End;
 use crate::memory::Memory;
-use crate::peer::{Conn, ConnId};
 
 /// Writes each line as soon as it is finished. Lines of different connections are never mixed.
 ///

@@ -2,8 +2,8 @@
 
 use std::io;
 
+use crate::conn::Conn;
 use crate::error::End;
-use crate::peer::Conn;
 
 mod each_line;
 mod escape;

@@ -6,8 +6,8 @@ use std::ops::Deref;
 
 use memchr::{memchr_iter, memrchr};
 
+use crate::conn::{Conn, ConnId};
 use crate::memory::{Memory, Reservation};
-use crate::peer::{Conn, ConnId};
 use crate::sink::MAX_TURN_OUTPUT;
 
 /// The beginnings of lines, one for each connection that is in the middle of one.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use super::Output;
 use super::shared::SharedWriter;
-use crate::peer::Conn;
+use crate::conn::Conn;
 
 /// Writes every byte as soon as it is decoded, and nothing else.
 ///

@@ -6,8 +6,9 @@ use std::str::FromStr;
 use std::time::SystemTime;
 
 use super::time;
+use crate::conn::Conn;
 use crate::error::TemplateError;
-use crate::peer::{Address, Conn};
+use crate::peer::Address;
 
 /// A template for the names of [`Files`](super::Files): text, with tokens in braces.
 ///
@@ -251,9 +252,10 @@ mod tests {
     use proptest::sample::select;
 
     use super::*;
+    use crate::conn::ConnId;
     use crate::decode::Format;
     use crate::memory::Memory;
-    use crate::peer::{ConnId, Peer};
+    use crate::peer::Peer;
 
     #[test]
     fn each_token_stands_for_what_it_says() {

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use futures_lite::future;
 
 use crate::channel::EventReceiver;
+use crate::conn::{Conn, ConnId};
 use crate::decode::Format;
 use crate::error::{Cut, End, OutputError, StreamError};
 use crate::event::{Event, Kind};
 use crate::memory::Memory;
 use crate::output::{Output, Portion};
-use crate::peer::{Conn, ConnId};
 use crate::totals::{Counters, Totals};
 
 mod schedule;

@@ -11,7 +11,7 @@
 use std::collections::VecDeque;
 
 use super::MAX_TURN_OUTPUT;
-use crate::peer::ConnId;
+use crate::conn::ConnId;
 
 /// The work that a stream may do in a round before others have precedence, in bytes: one full turn.
 const ALLOWANCE: u64 = MAX_TURN_OUTPUT as u64;

@@ -7,9 +7,10 @@ use std::path::Path;
 use std::time::UNIX_EPOCH;
 
 use super::Template;
+use crate::conn::{Conn, ConnId};
 use crate::decode::Format;
 use crate::memory::Memory;
-use crate::peer::{Conn, ConnId, Peer};
+use crate::peer::Peer;
 
 /// No UTF-8 text contains this byte.
 const END: u8 = 0xff;

@@ -1,0 +1,74 @@
+//! A connection: its number, and the known facts about it.
+
+use std::fmt;
+
+use crate::decode::Format;
+use crate::memory::Memory;
+use crate::peer::Peer;
+
+/// The number of a connection, unique within its [`Server`](crate::Server), counted from 1.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub(crate) u64);
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl From<ConnId> for u64 {
+    fn from(id: ConnId) -> u64 {
+        id.0
+    }
+}
+
+/// The known facts about a connection so far.
+#[derive(Clone, Debug)]
+pub struct Conn {
+    pub(crate) id: ConnId,
+    pub(crate) peer: Peer,
+    pub(crate) format: Format,
+    pub(crate) received: u64,
+    pub(crate) delivered: u64,
+    pub(crate) undecoded: u64,
+    /// The account from which the connection's memory is reserved.
+    pub(crate) memory: Memory,
+}
+
+impl Conn {
+    /// The connection's number.
+    pub fn id(&self) -> ConnId {
+        self.id
+    }
+
+    /// The peer at the other end.
+    pub fn peer(&self) -> &Peer {
+        &self.peer
+    }
+
+    /// The verified names of the peer; the first is the one to show. Empty for an anonymous peer.
+    pub fn names(&self) -> &[String] {
+        self.peer.names()
+    }
+
+    /// The compression format; [`Format::Auto`] until enough data has arrived to detect it.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Bytes that reached the sink so far, decrypted and still compressed.
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// Decompressed bytes delivered so far.
+    pub fn delivered(&self) -> u64 {
+        self.delivered
+    }
+
+    /// Received bytes that were not decoded, because the [server was cut](crate::Server::cut)
+    /// before their turn.
+    pub fn undecoded(&self) -> u64 {
+        self.undecoded
+    }
+}
