@@ -279,6 +279,6 @@ pub use totals::{Failures, Totals};
 pub mod limits {
     pub use crate::event::CHUNK;
     pub use crate::link::CREDITS;
+    pub use crate::output::turn::MAX_TURN_OUTPUT;
     pub use crate::server::MAX_CONNECTIONS;
-    pub use crate::sink::MAX_TURN_OUTPUT;
 }

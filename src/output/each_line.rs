@@ -6,7 +6,8 @@ use std::io;
 
 use memchr::memchr_iter;
 
-use super::partial::{Partials, split_lines, turn_of};
+use super::partial::{Partials, split_lines};
+use super::turn::turn_of;
 use super::{Output, Portion};
 use crate::conn::{Conn, ConnId};
 use crate::error::End;

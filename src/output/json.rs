@@ -11,9 +11,10 @@ use memchr::{memchr, memchr_iter};
 use parking_lot::MutexGuard;
 
 use super::escape::{LONGEST_IN_JSON, incomplete, push_json};
-use super::partial::{MAX_WRITTEN, Partials, split_lines};
+use super::partial::{Partials, split_lines};
 use super::shared::{BUFFER, Inner, SharedWriter};
 use super::time::{LEN, timestamp};
+use super::turn::MAX_WRITTEN;
 use super::{Output, Portion};
 use crate::conn::{Conn, ConnId};
 use crate::error::End;

@@ -7,8 +7,9 @@ use memchr::memchr_iter;
 
 use super::escape::{Held, write_escaped};
 use super::label::label;
-use super::partial::{Partials, split_lines, turn_of};
+use super::partial::{Partials, split_lines};
 use super::shared::{Inner, SharedWriter};
+use super::turn::turn_of;
 use super::{Output, Portion};
 use crate::conn::{Conn, ConnId};
 use crate::error::End;

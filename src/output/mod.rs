@@ -16,6 +16,7 @@ mod raw;
 mod shared;
 mod template;
 mod time;
+pub(crate) mod turn;
 
 pub use each_line::{EachLine, Line};
 pub(crate) use escape::push_json;
@@ -27,6 +28,7 @@ pub use lines::Lines;
 pub use raw::Raw;
 pub use template::Template;
 pub use time::Timestamp;
+pub use turn::Portion;
 
 /// Receives decoded bytes from a [`Sink`](crate::Sink).
 ///
@@ -104,16 +106,6 @@ pub trait Output {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// The part of a turn's bytes that an [`Output`] took.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Portion {
-    /// The number of bytes that the output took.
-    pub taken: usize,
-    /// The number of bytes that the output wrote for them: the work, by which senders share the
-    /// sink. A function call counts as the bytes that could be written in its time.
-    pub written: usize,
 }
 
 impl<O: Output + ?Sized> Output for Box<O> {

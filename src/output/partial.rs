@@ -4,11 +4,10 @@ use std::collections::HashMap;
 use std::io;
 use std::ops::Deref;
 
-use memchr::{memchr_iter, memrchr};
+use memchr::memrchr;
 
 use crate::conn::{Conn, ConnId};
 use crate::memory::{Memory, Reservation};
-use crate::sink::MAX_TURN_OUTPUT;
 
 /// The beginnings of lines, one for each connection that is in the middle of one.
 ///
@@ -37,28 +36,6 @@ pub(super) struct Taken(Option<Partial>);
 pub(super) fn split_lines(bytes: &[u8]) -> (&[u8], &[u8]) {
     let end = memrchr(b'\n', bytes).map_or(0, |newline| newline.saturating_add(1));
     bytes.split_at_checked(end).unwrap_or((bytes, &[]))
-}
-
-/// The most that an output writes in one turn, in bytes, give or take a line. Without this limit, a
-/// turn of nothing but newlines would write a hundred times as many bytes as it takes, and all
-/// other senders would wait for it.
-pub(super) const MAX_WRITTEN: usize = 2 * MAX_TURN_OUTPUT;
-
-/// The number of these bytes that fill one turn, if each line takes `each` additional bytes: all of
-/// them, or those up to the end of a line.
-pub(super) fn turn_of(bytes: &[u8], each: usize) -> usize {
-    if bytes.len().saturating_mul(each.saturating_add(1)) <= MAX_WRITTEN {
-        return bytes.len();
-    }
-    let mut added = 0_usize;
-    let ends = memchr_iter(b'\n', bytes).map(|newline| newline.saturating_add(1));
-    for end in ends {
-        added = added.saturating_add(each);
-        if end.saturating_add(added) >= MAX_WRITTEN {
-            return end;
-        }
-    }
-    bytes.len()
 }
 
 impl Partials {

@@ -12,6 +12,7 @@ use crate::decode::Format;
 use crate::error::{Cut, End, OutputError, StreamError};
 use crate::event::{Event, Kind};
 use crate::memory::Memory;
+use crate::output::turn::MAX_TURN_OUTPUT;
 use crate::output::{Output, Portion};
 use crate::totals::{Counters, Totals};
 
@@ -20,10 +21,6 @@ mod stream;
 
 use schedule::Schedule;
 use stream::{LEAST_WORK, Source, Stream, Turn, TurnBuffers};
-
-/// The most that one turn delivers, in bytes. A chunk that decodes to gigabytes occupies the sink
-/// for one such turn (a few hundred microseconds), then every other stream has a turn.
-pub const MAX_TURN_OUTPUT: usize = 256 * 1024;
 
 /// The number of turns after a stream's end at which the output is flushed and the outcome is due,
 /// even if there is more to decode: other streams may go on forever, while the sender waits for a

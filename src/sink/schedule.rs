@@ -10,8 +10,8 @@
 
 use std::collections::VecDeque;
 
-use super::MAX_TURN_OUTPUT;
 use crate::conn::ConnId;
+use crate::output::turn::MAX_TURN_OUTPUT;
 
 /// The work that a stream may do in a round before others have precedence, in bytes: one full turn.
 const ALLOWANCE: u64 = MAX_TURN_OUTPUT as u64;

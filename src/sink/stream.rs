@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
+use super::SinkSettings;
 use super::schedule::WorkAccount;
-use super::{MAX_TURN_OUTPUT, SinkSettings};
 use crate::conn::{Conn, ConnId};
 use crate::decode::{Decoder, Limits};
 use crate::error::{Cut, End};
@@ -11,6 +11,7 @@ use crate::event::{Chunk, Close, Open};
 use crate::limit::Limit;
 use crate::link::{Outcome, SinkLink};
 use crate::memory::Reservation;
+use crate::output::turn::MAX_TURN_OUTPUT;
 
 /// The most input that one turn decodes, in bytes. Input that decodes to nothing, such as one empty
 /// zstd frame after another, gets no longer turns than other input.
