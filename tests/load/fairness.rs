@@ -73,7 +73,8 @@ fn bombs_delay_no_line(count: usize) {
 }
 
 fn bombs_of_delay_no_line(byte: u8, count: usize, args: &[&str]) {
-    const MEMORY: u64 = 256 * MIB;
+    // One host has half of it for windows and lines: fifty times three mebibytes, or so.
+    const MEMORY: u64 = 512 * MIB;
     let memory = MEMORY.to_string();
     let args = [&["--max-memory", &memory], args].concat();
     let mut program = Program::start_into(&args, Stdout::Unread);
