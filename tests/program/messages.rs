@@ -299,7 +299,7 @@ fn each_end_of_a_stream_is_said_exactly_and_an_honest_sender_goes_on() {
         b"",
         "PEER: 6 bytes received, 0 delivered, zstd, \
          limit (no memory left for a zstd window of 1048576 bytes)\n\
-         hint: --max-memory allows more, for all connections together",
+         hint: --max-memory allows more, of which one sender has half at most",
     );
     is_end(
         &["--max-per-ip", "1"],

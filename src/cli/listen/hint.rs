@@ -16,7 +16,7 @@ pub(super) fn hint(report: &Report) -> Option<Cow<'static, str>> {
             format!("--max-window {window} allows it").into()
         }
         End::Limit(Limit::Memory { .. }) => {
-            "--max-memory allows more, for all connections together".into()
+            "--max-memory allows more, of which one sender has half at most".into()
         }
         End::Limit(Limit::Decoded { .. }) => "--max-decoded allows more".into(),
         end => end.hint()?.into(),
