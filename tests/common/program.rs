@@ -495,12 +495,17 @@ impl Client {
         }
     }
 
-    /// Sends close_notify and waits for the server to end the stream without one.
+    /// Sends close_notify and waits for the server to end the stream without one. A server that has
+    /// ended it already resets the connection.
     pub fn finish_unclean(self) -> io::Result<()> {
-        match self.finish_for_answer()? {
-            (answer, false) if answer.is_empty() => Ok(()),
-            (answer, false) => Err(io::Error::other(format!("the server answered {answer}"))),
-            (_, true) => Err(io::Error::other("the server called the stream clean")),
+        match self.finish_for_answer() {
+            Ok((answer, false)) if answer.is_empty() => Ok(()),
+            Ok((answer, false)) => Err(io::Error::other(format!("the server answered {answer}"))),
+            Ok((_, true)) => Err(io::Error::other("the server called the stream clean")),
+            Err(error) => match error.kind() {
+                ErrorKind::ConnectionReset | ErrorKind::BrokenPipe => Ok(()),
+                _ => Err(error),
+            },
         }
     }
 
