@@ -13,12 +13,10 @@ use crate::honest::Honest;
 use crate::host::connect_from_another_host;
 use crate::machine;
 
-/// The longest delay of a line by other senders. A debug build decodes and prints at a fraction of
-/// the speed, so that each sender's turn takes longer, and there are 50 of them.
-const DELAY: Duration = match cfg!(debug_assertions) {
-    true => Duration::from_secs(1),
-    false => Duration::from_millis(100),
-};
+/// The longest delay of a line by other senders, on a busy machine too. A line that waits for all of
+/// their data waits far longer. The tests print the delays: a release build on an idle machine aims at
+/// less than 100 ms.
+const DELAY: Duration = Duration::from_secs(5);
 
 /// The memory that the program takes beyond `--max-memory`: itself, its threads, a buffer for each
 /// lane, and some KiB for each connection.
@@ -99,7 +97,7 @@ fn bombs_of_delay_no_line(byte: u8, count: usize, args: &[&str]) {
     late.finish().unwrap();
     let served = before.elapsed();
     eprintln!("a new connection was served after {served:?}");
-    assert!(served < 10 * DELAY, "{served:?}");
+    assert!(served < DELAY, "{served:?}");
     program.wait_for_ends(1);
     eprintln!("the slowest line of each round: {rounds:?}");
     assert!(rounds[rounds.len() / 2] <= DELAY, "{rounds:?}");
