@@ -10,8 +10,8 @@ use std::{env, error::Error};
 
 use futures_lite::stream;
 use smol::net::TcpListener;
-use tlsink::output::label;
-use tlsink::{Conn, ConnId, End, Output, Server, Tls};
+use tlsink::output::{Output, label};
+use tlsink::{Conn, ConnId, End, Server, Tls};
 
 /// Only `data` is required; the other methods have defaults. Here, `data` does all the counting.
 struct Count<W> {

@@ -9,7 +9,7 @@ use std::{env, error::Error, io};
 
 use async_compat::Compat;
 use futures_lite::{future, stream};
-use tlsink::output::{Json, label};
+use tlsink::output::Json;
 use tlsink::{Server, Tls};
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let stopping = async {
             interrupts.recv().await;
             for report in server.shutdown(Duration::from_secs(10)).await {
-                eprintln!("{}: {}", label(&report.peer), report.end);
+                eprintln!("{report}");
             }
             future::pending().await
         };

@@ -6,8 +6,8 @@
 use std::{env, error::Error, io};
 
 use smol::net::unix::UnixListener;
-use tlsink::output::{Lines, label};
-use tlsink::{Peer, Report, Server};
+use tlsink::output::Lines;
+use tlsink::{Peer, Server};
 
 fn main() -> Result<(), Box<dyn Error>> {
     smol::block_on(async {
@@ -32,17 +32,6 @@ async fn accept(server: Server, listener: UnixListener) -> io::Result<()> {
         let (stream, address) = listener.accept().await?;
         let peer = Peer::unix(address.as_pathname()).named("local");
         let connection = server.plain(stream, peer);
-        smol::spawn(async { report(&connection.await) }).detach();
+        smol::spawn(async { eprintln!("{}", connection.await) }).detach();
     }
-}
-
-fn report(report: &Report) {
-    eprintln!(
-        "{}: {} bytes received, {} delivered, {}, {}",
-        label(&report.peer),
-        report.received,
-        report.delivered,
-        report.format,
-        report.end
-    );
 }

@@ -1,10 +1,12 @@
 //! A connection: its number, and the known facts about it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use crate::decode::Format;
 use crate::memory::Memory;
 use crate::peer::Peer;
+use crate::tls::TlsSession;
 
 /// The number of a connection, unique within its [`Server`](crate::Server), counted from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -27,6 +29,8 @@ impl From<ConnId> for u64 {
 pub struct Conn {
     pub(crate) id: ConnId,
     pub(crate) peer: Peer,
+    /// Shared by all copies, so that a copy allocates nothing for it.
+    pub(crate) tls: Option<Arc<TlsSession>>,
     pub(crate) format: Format,
     pub(crate) received: u64,
     pub(crate) delivered: u64,
@@ -36,6 +40,20 @@ pub struct Conn {
 }
 
 impl Conn {
+    /// A connection that has received nothing yet.
+    pub(crate) fn new(id: ConnId, peer: Peer, memory: Memory) -> Self {
+        Conn {
+            id,
+            peer,
+            tls: None,
+            format: Format::Auto,
+            received: 0,
+            delivered: 0,
+            undecoded: 0,
+            memory,
+        }
+    }
+
     /// The connection's number.
     pub fn id(&self) -> ConnId {
         self.id
@@ -51,17 +69,25 @@ impl Conn {
         self.peer.names()
     }
 
+    /// The parameters of the TLS session; `None` for a [plain](crate::Server::plain) stream, and
+    /// before the handshake is completed.
+    pub fn tls(&self) -> Option<&TlsSession> {
+        self.tls.as_deref()
+    }
+
     /// The compression format; [`Format::Auto`] until enough data has arrived to detect it.
     pub fn format(&self) -> Format {
         self.format
     }
 
-    /// Bytes that reached the sink so far, decrypted and still compressed.
+    /// Bytes received so far, decrypted and still compressed. A sink counts those that have reached
+    /// it, a [`Report`](crate::Report) all of them.
     pub fn received(&self) -> u64 {
         self.received
     }
 
-    /// Decompressed bytes delivered so far.
+    /// Decompressed bytes delivered to the output so far, without those of a call that
+    /// [failed](crate::Cut::Output).
     pub fn delivered(&self) -> u64 {
         self.delivered
     }

@@ -3,7 +3,7 @@
 use futures_lite::{Stream, stream};
 
 use crate::conn::Conn;
-use crate::error::End;
+use crate::end::End;
 use crate::sink::{Sink, SinkEvent};
 
 /// An owned copy of a [`SinkEvent`], as [`Sink::into_stream`] yields it.

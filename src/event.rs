@@ -4,11 +4,10 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
-use crate::conn::ConnId;
-use crate::error::End;
+use crate::conn::{Conn, ConnId};
+use crate::end::End;
 use crate::link::{Credit, SinkLink};
 use crate::memory::{Memory, Reservation, Waiting};
-use crate::peer::Peer;
 use crate::places::Place;
 
 /// The most that one chunk carries, in bytes: four full TLS records. Larger chunks would save few
@@ -39,10 +38,8 @@ pub(crate) enum Kind {
 
 #[derive(Debug)]
 pub(crate) struct Open {
-    pub(crate) peer: Peer,
+    pub(crate) conn: Conn,
     pub(crate) link: SinkLink,
-    /// The account from which the connection's memory is reserved.
-    pub(crate) memory: Memory,
 }
 
 #[derive(Debug)]

@@ -10,7 +10,7 @@
 //!
 //! A [`Server`] makes a [`Connection`] of each accepted stream: a future that does the handshake
 //! and reads. It sends the decrypted bytes to a [`Sink`], which has a [decoder](decode) for each
-//! connection and delivers the decoded bytes: to an [`Output`], or to the caller of [`Sink::next`].
+//! connection and delivers the decoded bytes: to an [`Output`](output::Output), or to the caller of [`Sink::next`].
 //! The [end](End) of a stream is reported on both sides: to the output, and in the [`Report`] that
 //! the connection resolves to.
 //!
@@ -61,7 +61,7 @@
 //!
 //! # Two ways to the bytes
 //!
-//! **Push.** [`Sink::run`] calls an [`Output`], whose one required method takes the bytes. Outputs
+//! **Push.** [`Sink::run`] calls an [`Output`](output::Output), whose one required method takes the bytes. Outputs
 //! of this crate print [lines](output::Lines), [raw bytes](output::Raw) or [JSON](output::Json),
 //! write [files](output::Files), or call a [function for each line](output::EachLine).
 //!
@@ -101,7 +101,7 @@
 //!
 //! The sink serves connections in turn, at most [`MAX_TURN_OUTPUT`](limits::MAX_TURN_OUTPUT)
 //! decoded bytes each, so data that decodes to gigabytes delays nobody. An output that writes more
-//! than it is given, such as a label for each line, ends a turn [earlier](Output::turn). Each
+//! than it is given, such as a label for each line, ends a turn [earlier](output::Output::turn). Each
 //! handshake runs in its own connection, under a [deadline](ServerBuilder::handshake_timeout),
 //! never in the accept loop.
 //!
@@ -130,7 +130,7 @@
 //! while, cuts the rest, and yields the reports of those that it cut. [`Server::stop`] and
 //! [`Server::cut`] are its two halves. After a stop, sinks end once all their connections have
 //! ended, [`Sink::run`] with its [`Totals`]. An output that fails ends its sink; connections are
-//! then cut one by one, and the application has to stop the server. A [`StreamError`] ends only one
+//! then cut one by one, and the application has to stop the server. A [`StreamError`](output::StreamError) ends only one
 //! stream, and the sink goes on.
 //!
 //! # Limits
@@ -230,15 +230,16 @@
 //! bzip2 are recognised and refused.
 
 #![forbid(unsafe_code)]
+// On docs.rs, each item shows the feature that it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![warn(missing_docs, unreachable_pub)]
 
 mod channel;
 mod conn;
 mod count;
 pub mod decode;
-mod error;
+mod end;
 mod event;
-mod limit;
 mod link;
 mod memory;
 mod peer;
@@ -246,11 +247,10 @@ mod places;
 mod quote;
 
 mod connection;
-mod receipt;
 mod report;
 mod server;
 mod shared;
-mod tls;
+pub mod tls;
 
 mod delivery;
 pub mod output;
@@ -260,19 +260,17 @@ mod totals;
 pub use conn::{Conn, ConnId};
 pub use connection::Connection;
 pub use delivery::Delivery;
-pub use error::{
-    BuildError, Cut, End, OutputError, StreamError, TemplateError, Timeout, TlsError, Truncation,
+pub use end::{
+    Cut, End, Incompatibility, Layer, Limit, Refusal, RefusedCertificate, Reset, Timeout,
+    Truncation,
 };
-pub use limit::Limit;
-pub use memory::Memory;
-pub use output::Output;
 pub use peer::{Address, Peer};
 pub use report::Report;
-pub use server::{Server, ServerBuilder};
+pub use server::{BuildError, Server, ServerBuilder};
 pub use sink::{Sink, SinkEvent};
 #[cfg(feature = "client")]
 pub use tls::client;
-pub use tls::{ClientVerifier, Identity, Tls, TlsBuilder, TlsVersion, TlsWarning};
+pub use tls::server::Tls;
 pub use totals::{Failures, Totals};
 
 /// Fixed sizes, and defaults.

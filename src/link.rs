@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use sync::{AtomicBool, AtomicU8, AtomicUsize, AtomicWaker, Mutex, MutexGuard, Ordering};
 
 use crate::decode::Format;
-use crate::error::{Cut, End};
+use crate::end::{Cut, End};
 
 /// The number of chunks that a connection may have in flight: together they are as large as one
 /// turn's output. With fewer, connection and sink would alternate more often; with more, the chunks

@@ -70,7 +70,7 @@ impl Peer {
     }
 
     /// The verified names of this peer. The first is the one to show: the name that
-    /// [`ClientVerifier::allow`](crate::ClientVerifier::allow) matched, or else the first in the
+    /// [`ClientVerifier::allow`](crate::tls::ClientVerifier::allow) matched, or else the first in the
     /// order described there. Empty for an anonymous peer.
     pub fn names(&self) -> &[String] {
         &self.names

@@ -1,5 +1,6 @@
 //! The server: its limits, the accept loop, and the graceful stop.
 
+use std::fmt;
 use std::future;
 use std::io;
 use std::pin::pin;
@@ -12,7 +13,6 @@ use futures_lite::{AsyncRead, AsyncWrite, Stream, StreamExt};
 use crate::channel::{EventSender, channel};
 use crate::connection::{Connection, Transport};
 use crate::decode::Format;
-use crate::error::BuildError;
 use crate::event::CHUNK;
 use crate::link::CREDITS;
 use crate::memory::Memory;
@@ -170,7 +170,7 @@ impl Server {
 
     /// Ends all open connections, as [`Cut::Server`](crate::Cut::Server). Data that had arrived is
     /// delivered, up to 1 MiB of output for each sink: a few bytes may decode to gigabytes. The
-    /// rest is [counted](crate::Report::undecoded) and dropped.
+    /// rest is [counted](crate::Conn::undecoded) and dropped.
     pub fn cut(&self) {
         self.shared().cut();
     }
@@ -191,7 +191,7 @@ impl Server {
     /// ```
     /// # async fn stop(server: tlsink::Server) {
     /// for report in server.shutdown(std::time::Duration::from_secs(10)).await {
-    ///     eprintln!("{}: cut after {} bytes", report.peer, report.received);
+    ///     eprintln!("{report}");
     /// }
     /// # }
     /// ```
@@ -320,7 +320,7 @@ impl ServerBuilder {
     /// A sender (a verified client, an IPv4 address, or an IPv6 network of 64 bits) may hold, on
     /// all its connections together, no more memory than it leaves free, which is nearly half of
     /// the memory if the sender is alone. So there is always memory for others. If clients are
-    /// verified but [need not be](crate::ClientVerifier::optional), a quarter of the memory is
+    /// verified but [need not be](crate::tls::ClientVerifier::optional), a quarter of the memory is
     /// reserved for verified ones.
     pub fn max_memory(mut self, bytes: usize) -> Self {
         self.max_memory = bytes;
@@ -386,7 +386,9 @@ impl ServerBuilder {
     ///
     /// The same as for [`build`](Self::build), and [`BuildError`] if `lanes` is 0.
     pub fn build_lanes(self, lanes: usize) -> Result<(Server, Vec<Sink>), BuildError> {
-        at_least("lanes", lanes, 1)?;
+        if lanes == 0 {
+            return Err(BuildError::NoLanes);
+        }
         let memory = self.memory()?;
         let (channels, sinks): (_, Vec<Sink>) = (0..lanes).map(|_| self.sink(&memory)).unzip();
         let counters = sinks.iter().map(Sink::counters).collect();
@@ -394,8 +396,14 @@ impl ServerBuilder {
     }
 
     fn memory(&self) -> Result<Memory, BuildError> {
-        at_least("max_connections", self.max_connections, 1)?;
-        at_least("max_memory", self.max_memory, LEAST_MEMORY)?;
+        if self.max_connections == 0 {
+            return Err(BuildError::NoConnections);
+        }
+        if self.max_memory < LEAST_MEMORY {
+            return Err(BuildError::TooLittleMemory {
+                least: LEAST_MEMORY,
+            });
+        }
         let tls = self.settings.tls.as_ref();
         let prefers_clients = tls.is_some_and(Tls::verifies_some_clients);
         Ok(Memory::shared(self.max_memory, prefers_clients))
@@ -439,9 +447,31 @@ const _: () = assert!(
     "what is kept back for chunks must hold those of one connection"
 );
 
-fn at_least(setting: &'static str, value: usize, least: usize) -> Result<(), BuildError> {
-    if value < least {
-        return Err(BuildError::TooSmall { setting, least });
-    }
-    Ok(())
+/// The reason why a [`ServerBuilder`] made no server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// [`max_connections`](ServerBuilder::max_connections) is 0.
+    NoConnections,
+    /// [`build_lanes`](ServerBuilder::build_lanes) was asked for no lanes.
+    NoLanes,
+    /// [`max_memory`](ServerBuilder::max_memory) is too small for a single connection.
+    TooLittleMemory {
+        /// The least memory, in bytes.
+        least: usize,
+    },
 }
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BuildError::NoConnections => f.write_str("max_connections must be at least 1"),
+            BuildError::NoLanes => f.write_str("lanes must be at least 1"),
+            BuildError::TooLittleMemory { least } => {
+                write!(f, "max_memory must be at least {least}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for BuildError {}

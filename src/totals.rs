@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::error::End;
+use crate::end::End;
 
 /// The counters of one sink, or of all sinks of a server together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,15 +96,14 @@ pub(crate) struct FailureCounters {
 }
 
 impl FailureCounters {
-    /// Counts a connection that was never established. `unverified` says whether the sender's
-    /// certificate was the reason, which the end does not tell.
-    pub(crate) fn count(&self, end: &End, unverified: bool) {
+    /// Counts a connection that was never established.
+    pub(crate) fn count(&self, end: &End) {
         let counter = match end {
-            End::Refused { .. } if unverified => &self.unverified,
+            End::Refused(refusal) if refusal.concerns_certificate() => &self.unverified,
             // Only an established stream can be corrupt or clean.
-            End::Refused { .. } | End::Corrupt { .. } | End::Clean => &self.refused,
+            End::Refused(_) | End::Corrupt { .. } | End::Clean => &self.refused,
             End::Truncated(_) => &self.closed,
-            End::Reset { .. } => &self.reset,
+            End::Reset(_) => &self.reset,
             End::Timeout(_) => &self.timeout,
             End::Limit(_) => &self.limit,
             End::Cut(_) => &self.cut,

@@ -18,8 +18,8 @@ use std::task::{Context, Poll};
 use futures_lite::future::{block_on, poll_once, zip};
 use futures_lite::{AsyncRead, AsyncWrite};
 use tlsink::decode::Format;
-use tlsink::output::{Lines, Raw};
-use tlsink::{Output, Peer, Server};
+use tlsink::output::{Lines, Output, Raw};
+use tlsink::{Peer, Server};
 
 use client::{Client, TLS13};
 
@@ -101,7 +101,7 @@ fn records(size: usize, count: usize, output: impl Output) {
         let (report, totals) = block_on(zip(connection, sink.run(output)));
         assert!(report.end.is_clean(), "{:?}", report.end);
         assert!(totals.is_ok());
-        assert_eq!(report.delivered, plain.len() as u64);
+        assert_eq!(report.conn.delivered(), plain.len() as u64);
     });
 }
 

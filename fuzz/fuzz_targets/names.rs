@@ -6,6 +6,9 @@
 #[path = "../../src/output"]
 #[allow(dead_code, reason = "the rest of the library is not here")]
 mod output {
+    mod error {
+        pub use tlsink::output::TemplateError;
+    }
     mod template;
     mod time;
 
@@ -23,14 +26,10 @@ mod conn;
 #[allow(dead_code, reason = "the rest of the library is not here")]
 mod peer;
 
-use tlsink::decode;
-
-mod error {
-    pub use tlsink::TemplateError;
-}
+use tlsink::{decode, tls};
 
 mod memory {
-    pub use tlsink::Memory;
+    pub use tlsink::output::Memory;
 }
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| output::body::check(bytes));

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-use tlsink::{Identity, TlsError};
+use tlsink::tls::{Identity, TlsError};
 
 use super::Failure;
 use super::args::{CertArgs, CertRequest};

@@ -11,8 +11,8 @@ use rcgen::{
 };
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, DnsName, PrivateKeyDer};
-use tlsink::Identity;
 use tlsink::client::Fingerprint;
+use tlsink::tls::Identity;
 use x509_cert::der::{Decode, Encode, Tag, Tagged};
 use x509_cert::ext::pkix::{BasicConstraints as CaConstraints, SubjectKeyIdentifier};
 use x509_cert::name::Name;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tlsink::TlsError;
+use tlsink::tls::{CredentialKind, TlsError};
 
 use super::Failure;
 
@@ -21,13 +21,13 @@ pub(super) fn unusable(error: TlsError) -> Failure {
             failure.hint("the user who runs tlsink must be allowed to read it")
         }
         TlsError::Missing {
-            what: "CA certificate",
+            kind: CredentialKind::CaCertificate,
         } => failure.hint(
             "give the certificate of the CA that signs the senders' certificates, not one of those",
         ),
-        TlsError::Missing { what: "CRL" } => {
-            failure.hint("give a list of revoked certificates that a CA signed, as PEM or DER")
-        }
+        TlsError::Missing {
+            kind: CredentialKind::Crl,
+        } => failure.hint("give a list of revoked certificates that a CA signed, as PEM or DER"),
         TlsError::Missing { .. } => failure
             .hint("certificates and keys are PEM files, with lines that begin with -----BEGIN"),
         TlsError::Pem { .. } => failure.hint(

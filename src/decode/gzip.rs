@@ -116,11 +116,11 @@ impl Codec for Gzip {
             let Some(byte) = input.get(step.read) else {
                 return step;
             };
-            if let Err(what) = self.byte(*byte) {
+            if let Err(reason) = self.byte(*byte) {
                 step.fault = Some(Fault::Corrupt {
                     format: Format::Gzip,
                     offset: self.offset,
-                    what: what.to_owned(),
+                    reason: reason.to_owned(),
                 });
                 return step;
             }

@@ -3,7 +3,7 @@
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{Codec, Fault, Format, Limits, Step};
-use crate::limit::Limit;
+use crate::end::Limit;
 use crate::memory::Reservation;
 
 /// The size of one inflate state, in bytes: the 32 KiB window with its padding, and the tables.
@@ -35,8 +35,9 @@ impl Inflate {
 
     fn new(zlib: bool, format: Format, limits: &Limits) -> Result<Self, Fault> {
         let memory = limits.memory.try_reserve(MEMORY).ok_or_else(|| {
-            let what = format!("a {format} window of {MEMORY} bytes");
-            Fault::Limit(Limit::Memory { what })
+            Fault::Limit(Limit::Memory {
+                purpose: format!("a {format} window of {MEMORY} bytes"),
+            })
         })?;
         Ok(Inflate {
             state: Decompress::new(zlib),
@@ -91,11 +92,11 @@ impl Inflate {
         step
     }
 
-    fn corrupt(&self, what: &str) -> Fault {
+    fn corrupt(&self, reason: &str) -> Fault {
         Fault::Corrupt {
             format: self.format,
             offset: self.offset.saturating_add(self.state.total_in()),
-            what: what.to_owned(),
+            reason: reason.to_owned(),
         }
     }
 }

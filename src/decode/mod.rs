@@ -22,7 +22,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::limit::Limit;
+use crate::end::Limit;
 use crate::memory::Memory;
 
 mod detect;
@@ -117,13 +117,13 @@ impl FromStr for Format {
         Format::ALL
             .into_iter()
             .find(|format| format.name() == name || (*format == Format::Plain && name == "none"))
-            .ok_or(ParseFormatError)
+            .ok_or(ParseFormatError(()))
     }
 }
 
 /// The error for a name that belongs to no format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ParseFormatError;
+pub struct ParseFormatError(());
 
 impl fmt::Display for ParseFormatError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -136,14 +136,25 @@ impl std::error::Error for ParseFormatError {}
 /// The resources that a decoder may use.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// The largest zstd window, in bytes.
-    pub max_window: u64,
-    /// The memory from which windows are reserved.
-    pub memory: Memory,
+    pub(crate) max_window: u64,
+    pub(crate) memory: Memory,
 }
 
-/// Allows windows of 8 MiB, which decoders must support (RFC 8878, section 3.1.1.1.2), and 1 GiB of
-/// memory.
+impl Limits {
+    /// The largest zstd window, in bytes. 8 MiB by default, which decoders must support (RFC 8878,
+    /// section 3.1.1.1.2).
+    pub fn max_window(mut self, bytes: u64) -> Self {
+        self.max_window = bytes;
+        self
+    }
+
+    /// The memory from which windows are reserved. By default, a decoder has 1 GiB of its own.
+    pub fn memory(mut self, memory: Memory) -> Self {
+        self.memory = memory;
+        self
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Limits {
@@ -155,6 +166,7 @@ impl Default for Limits {
 
 /// The result of one call of [`Decoder::decode`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 #[must_use]
 pub struct Step {
     /// The number of input bytes that were consumed.
@@ -176,7 +188,7 @@ pub enum Fault {
         /// The position of the fault, in bytes from the start of the stream.
         offset: u64,
         /// The description of the fault.
-        what: String,
+        reason: String,
     },
     /// The data needs more resources than the decoder may use.
     Limit(Limit),

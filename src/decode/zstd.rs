@@ -11,7 +11,7 @@ use std::fmt;
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
 use super::{Codec, Fault, Format, Limits, Step};
-use crate::limit::Limit;
+use crate::end::Limit;
 use crate::memory::{Memory, Reservation};
 
 pub(super) struct Zstd {
@@ -202,11 +202,11 @@ impl Zstd {
         }
     }
 
-    fn corrupt(&self, what: &str) -> Fault {
+    fn corrupt(&self, reason: &str) -> Fault {
         Fault::Corrupt {
             format: Format::Zstd,
             offset: self.start,
-            what: what.to_owned(),
+            reason: reason.to_owned(),
         }
     }
 }
@@ -244,7 +244,7 @@ impl Codec for Zstd {
                     let entered = match entry {
                         Ok(None) => Ok(self.state),
                         Ok(Some(entry)) => self.enter(&header, entry),
-                        Err(what) => Err(self.corrupt(what)),
+                        Err(reason) => Err(self.corrupt(reason)),
                     };
                     self.offset = self.offset.saturating_add(read as u64);
                     entered
@@ -513,13 +513,13 @@ fn reserve(memory: &Memory, bytes: u64) -> Result<Reservation, Fault> {
 
 fn out_of_memory() -> Fault {
     Fault::Limit(Limit::Memory {
-        what: "a zstd decoder".to_owned(),
+        purpose: "a zstd decoder".to_owned(),
     })
 }
 
 fn out_of_memory_for(window: u64) -> Fault {
     Fault::Limit(Limit::Memory {
-        what: format!("a zstd window of {window} bytes"),
+        purpose: format!("a zstd window of {window} bytes"),
     })
 }
 

@@ -10,7 +10,7 @@ use super::partial::{Partials, split_lines};
 use super::turn::turn_of;
 use super::{Output, Portion};
 use crate::conn::{Conn, ConnId};
-use crate::error::End;
+use crate::end::End;
 use crate::memory::Memory;
 
 /// Calls a function with each line, as soon as it is finished.

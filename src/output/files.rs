@@ -6,10 +6,10 @@ use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use super::Output;
 use super::template::{PART, Template};
+use super::{Output, StreamError};
 use crate::conn::{Conn, ConnId};
-use crate::error::{End, StreamError};
+use crate::end::End;
 
 /// Writes the data of each connection to a file of its own, which gets its name only when it is
 /// complete.

@@ -17,7 +17,7 @@ use super::time::{LEN, timestamp};
 use super::turn::MAX_WRITTEN;
 use super::{Output, Portion};
 use crate::conn::{Conn, ConnId};
-use crate::error::End;
+use crate::end::End;
 use crate::memory::Memory;
 use crate::report::Report;
 
@@ -129,9 +129,9 @@ impl<W: Write> Json<W> {
     /// wait for the output, such as a sink's.
     pub fn refused(&self, report: &Report) -> io::Result<()> {
         let mut object = begin_refused();
-        push_field(&mut object, "peer", &report.peer.to_string());
-        if let End::Refused { claimed, .. } = &report.end
-            && let Some(claimed) = claimed.first()
+        push_field(&mut object, "peer", &report.conn.peer().to_string());
+        if let End::Refused(refusal) = &report.end
+            && let Some(claimed) = refusal.claimed().first()
         {
             push_field(&mut object, "claimed", claimed);
         }

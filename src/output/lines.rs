@@ -12,7 +12,7 @@ use super::shared::{Inner, SharedWriter};
 use super::turn::turn_of;
 use super::{Output, Portion};
 use crate::conn::{Conn, ConnId};
-use crate::error::End;
+use crate::end::End;
 use crate::memory::Memory;
 
 /// Writes each line as soon as it is finished. Lines of different connections are never mixed.

@@ -3,9 +3,10 @@
 use std::io;
 
 use crate::conn::Conn;
-use crate::error::End;
+use crate::end::End;
 
 mod each_line;
+mod error;
 mod escape;
 mod files;
 mod json;
@@ -18,7 +19,9 @@ mod template;
 mod time;
 pub(crate) mod turn;
 
+pub use crate::memory::Memory;
 pub use each_line::{EachLine, Line};
+pub use error::{OutputError, StreamError, TemplateError};
 pub(crate) use escape::push_json;
 pub use escape::{Escaped, escaped};
 pub use files::Files;
@@ -37,7 +40,7 @@ pub use turn::Portion;
 /// sink calls `flush` whenever there is nothing more to decode, and soon after each `close`. After
 /// an error it calls nothing any more. A sink that is dropped does not call `close` either.
 ///
-/// A [`StreamError`](crate::StreamError) is the exception: it ends the one stream for which the
+/// A [`StreamError`] is the exception: it ends the one stream for which the
 /// output can't go on, and the sink goes on with the others. After `open` or `data` have returned
 /// it, the sink calls only `close` for that connection, with [`Cut::Output`](crate::Cut::Output). A
 /// stream whose `close` returns it is not clean, whatever its end was.
@@ -55,7 +58,7 @@ pub trait Output {
     /// # Errors
     ///
     /// The error of the output's medium. It ends the sink, unless it is a
-    /// [`StreamError`](crate::StreamError), which ends only this stream.
+    /// [`StreamError`], which ends only this stream.
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()>;
 
     /// Takes the first of these bytes, at least one. The sink gives the others again in the
@@ -72,10 +75,7 @@ pub trait Output {
     /// The same as for [`data`](Self::data).
     fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
         self.data(connection, bytes)?;
-        Ok(Portion {
-            taken: bytes.len(),
-            written: bytes.len(),
-        })
+        Ok(Portion::new(bytes.len(), bytes.len()))
     }
 
     /// A connection completed its handshake.

@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::SystemTime;
 
+use super::error::TemplateError;
 use super::time;
 use crate::conn::Conn;
-use crate::error::TemplateError;
 use crate::peer::Address;
 
 /// A template for the names of [`Files`](super::Files): text, with tokens in braces.
@@ -24,7 +24,7 @@ use crate::peer::Address;
 /// same name are numbered.
 ///
 /// ```
-/// use tlsink::TemplateError;
+/// use tlsink::output::TemplateError;
 /// use tlsink::output::Template;
 ///
 /// let template: Template = "{client}-{time}.log".parse()?;
@@ -253,7 +253,6 @@ mod tests {
 
     use super::*;
     use crate::conn::ConnId;
-    use crate::decode::Format;
     use crate::memory::Memory;
     use crate::peer::Peer;
 
@@ -413,15 +412,7 @@ mod tests {
     }
 
     fn conn(peer: Peer) -> Conn {
-        Conn {
-            id: ConnId(7),
-            peer,
-            format: Format::Auto,
-            received: 0,
-            delivered: 0,
-            undecoded: 0,
-            memory: Memory::new(0),
-        }
+        Conn::new(ConnId(7), peer, Memory::new(0))
     }
 
     /// At most 36 bytes, many of which have a meaning in names.

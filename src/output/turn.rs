@@ -8,12 +8,20 @@ pub const MAX_TURN_OUTPUT: usize = 256 * 1024;
 
 /// The part of a turn's bytes that an [`Output`](super::Output) took.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Portion {
     /// The number of bytes that the output took.
     pub taken: usize,
     /// The number of bytes that the output wrote for them: the work, by which senders share the
     /// sink. A function call counts as the bytes that could be written in its time.
     pub written: usize,
+}
+
+impl Portion {
+    /// The first `taken` bytes, for which the output wrote `written` bytes.
+    pub fn new(taken: usize, written: usize) -> Self {
+        Portion { taken, written }
+    }
 }
 
 /// The most that an output writes in one turn, in bytes, give or take a line. Without this limit, a

@@ -9,11 +9,12 @@ use futures_lite::future;
 use crate::channel::EventReceiver;
 use crate::conn::{Conn, ConnId};
 use crate::decode::Format;
-use crate::error::{Cut, End, OutputError, StreamError};
+use crate::end::{Cut, End};
 use crate::event::{Event, Kind};
 use crate::memory::Memory;
 use crate::output::turn::MAX_TURN_OUTPUT;
 use crate::output::{Output, Portion};
+use crate::output::{OutputError, StreamError};
 use crate::totals::{Counters, Totals};
 
 mod schedule;
@@ -409,7 +410,7 @@ impl Sink {
 
     fn receive(&mut self, Event { id, kind }: Event) {
         if let Kind::Open(open) = kind {
-            let mut stream = Box::new(Stream::new(id, *open, &self.settings));
+            let mut stream = Box::new(Stream::new(*open, &self.settings));
             self.schedule.push(id, &mut stream.account);
             self.streams.insert(id, stream);
             return;

@@ -6,9 +6,9 @@ use super::SinkSettings;
 use super::schedule::WorkAccount;
 use crate::conn::{Conn, ConnId};
 use crate::decode::{Decoder, Limits};
-use crate::error::{Cut, End};
+use crate::end::Limit;
+use crate::end::{Cut, End};
 use crate::event::{Chunk, Close, Open};
-use crate::limit::Limit;
 use crate::link::{Outcome, SinkLink};
 use crate::memory::Reservation;
 use crate::output::turn::MAX_TURN_OUTPUT;
@@ -96,22 +96,16 @@ impl TurnBuffers {
 }
 
 impl Stream {
-    pub(super) fn new(id: ConnId, open: Open, settings: &SinkSettings) -> Self {
+    pub(super) fn new(open: Open, settings: &SinkSettings) -> Self {
+        let Open { mut conn, link } = open;
+        conn.format = settings.format;
         let limits = Limits {
             max_window: settings.max_window,
-            memory: open.memory.clone(),
+            memory: conn.memory.clone(),
         };
         Stream {
-            conn: Conn {
-                id,
-                peer: open.peer,
-                format: settings.format,
-                received: 0,
-                delivered: 0,
-                undecoded: 0,
-                memory: open.memory,
-            },
-            link: open.link,
+            conn,
+            link,
             decoder: Decoder::new(settings.format, &limits),
             queue: VecDeque::new(),
             at: 0,

@@ -13,7 +13,7 @@ use super::x509::certificate::ParsedCertificate;
 use super::x509::describe::{self, Summary};
 use super::x509::warning::{TlsWarning, ending};
 use super::x509::{keys, pem, schemes};
-use crate::error::TlsError;
+use crate::tls::error::{CredentialKind, TlsError};
 
 /// A certificate chain and its private key, of a server or of a client.
 #[derive(Clone)]
@@ -95,9 +95,9 @@ impl Identity {
             name: own.title.clone(),
         });
         let ends = self.chain.iter();
-        nameless
-            .into_iter()
-            .chain(ends.filter_map(move |summary| ending("certificate", summary, now)))
+        nameless.into_iter().chain(
+            ends.filter_map(move |summary| ending(CredentialKind::Certificate, summary, now)),
+        )
     }
 
     /// Whether it has exactly this DNS name.
@@ -139,7 +139,7 @@ impl std::fmt::Debug for Identity {
 fn parse<'a>(chain: &'a [CertificateDer<'a>]) -> Result<Vec<ParsedCertificate<'a>>, TlsError> {
     let parsed: Option<Vec<_>> = chain.iter().map(ParsedCertificate::parse).collect();
     parsed.ok_or_else(|| TlsError::Damaged {
-        what: "certificate",
+        kind: CredentialKind::Certificate,
         line: None,
         reason: describe::fault(&webpki::Error::BadDer).into_owned(),
     })

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use rustls::{KeyLog, NoKeyLog};
 
-use crate::error::TlsError;
+use crate::tls::error::TlsError;
 
 /// The file's permissions: its owner alone may read and write it.
 #[cfg(unix)]

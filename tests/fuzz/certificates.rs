@@ -2,7 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tlsink::{ClientVerifier, Identity, Tls, TlsError};
+use tlsink::Tls;
+use tlsink::tls::{ClientVerifier, Identity, TlsError};
 
 /// A certificate that signed itself, as CAs do, and its key; both are made for this.
 const FIXED: &[u8] = include_bytes!("fixed.pem");

@@ -3,8 +3,8 @@
 use std::cell::{Cell, RefCell};
 use std::iter;
 
-use tlsink::Memory;
 use tlsink::decode::{Decoder, Fault, Format, Limits, Step};
+use tlsink::output::Memory;
 
 /// The result of decoding a stream.
 #[derive(Debug, PartialEq)]
@@ -55,10 +55,9 @@ pub fn check(bytes: &[u8]) -> Option<Outcome> {
     let named = pick(&Format::ALL, format);
     let (max_window, memory) = pick(&LIMITS, limits);
     // For both decoders, so that the second one lacks any memory that the first does not return.
-    let limits = Limits {
-        max_window,
-        memory: Memory::new(memory),
-    };
+    let limits = Limits::default()
+        .max_window(max_window)
+        .memory(Memory::new(memory));
     let mut at_once = Decoder::new(named, &limits);
     let (whole, whole_ended) = drive(&mut at_once, [stream], |output| {
         (output < MOST_OUTPUT).then_some(ROOM)

@@ -8,7 +8,6 @@ use std::time::UNIX_EPOCH;
 
 use super::Template;
 use crate::conn::{Conn, ConnId};
-use crate::decode::Format;
 use crate::memory::Memory;
 use crate::peer::Peer;
 
@@ -39,15 +38,7 @@ pub(crate) fn check(bytes: &[u8]) {
         Peer::from(std::net::SocketAddr::from((address, u16::MAX))),
     ] {
         for peer in [peer.clone(), peer.named(client.clone())] {
-            let connection = Conn {
-                id: ConnId(u64::MAX),
-                peer,
-                format: Format::Auto,
-                received: 0,
-                delivered: 0,
-                undecoded: 0,
-                memory: Memory::new(0),
-            };
+            let connection = Conn::new(ConnId(u64::MAX), peer, Memory::new(0));
             is_safe(&template.name(&connection, UNIX_EPOCH));
         }
     }

@@ -3,7 +3,9 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
-use tlsink::{Connection, Cut, End, Server, Sink, Timeout, Truncation};
+use tlsink::{
+    Connection, Cut, End, Incompatibility, Layer, Refusal, Server, Sink, Timeout, Truncation,
+};
 
 use crate::common::client::{Client, DATA, HANDSHAKE, Sealer, TLS12, TLS13, config, tls};
 use crate::memory::{
@@ -32,7 +34,7 @@ fn good_records_before_a_bad_one_are_delivered_then_the_error() {
             matches!(
                 the_end(&seen),
                 End::Corrupt {
-                    layer: "tls",
+                    layer: Layer::Tls,
                     offset: 8,
                     ..
                 }
@@ -40,7 +42,7 @@ fn good_records_before_a_bad_one_are_delivered_then_the_error() {
             "{:?}",
             report.end
         );
-        assert_eq!(report.received, 8);
+        assert_eq!(report.conn.received(), 8);
     }
 }
 
@@ -67,7 +69,8 @@ fn what_begins_a_handshake_wrong_is_answered_with_an_alert() {
         .remote
         .send(b"\x16\x03\x01\x00\x04\x01\x00\x00\x00".to_vec());
     let report = session.connection.run().unwrap();
-    assert!(matches!(report.end, End::Refused { .. }), "{report:?}");
+    let end = Refusal::Incompatible(Incompatibility::VersionOrSignatureScheme);
+    assert_eq!(report.end, End::Refused(end));
     assert_eq!(crate::memory::pull(&mut sink), []);
     let error = session.client.refused(&session.remote.take());
     assert_eq!(error, "received fatal alert: DecodeError");
@@ -91,7 +94,7 @@ fn a_bad_record_batched_with_the_end_of_the_handshake_loses_nothing_before_it() 
     assert!(matches!(
         the_end(&seen),
         End::Corrupt {
-            layer: "tls",
+            layer: Layer::Tls,
             offset: 5,
             ..
         }
@@ -112,7 +115,7 @@ fn a_bad_record_with_nothing_before_it_is_still_a_completed_handshake() {
     assert!(matches!(
         the_end(&seen),
         End::Corrupt {
-            layer: "tls",
+            layer: Layer::Tls,
             offset: 0,
             ..
         }
@@ -342,7 +345,7 @@ fn data_behind_a_close_notify_is_ignored_however_it_comes() {
                 let (seen, report) = finish(&mut session, &mut sink);
                 assert_eq!(data(&seen), before);
                 assert_eq!(
-                    (report.end, report.received),
+                    (report.end, report.conn.received()),
                     (End::Clean, before.len() as u64)
                 );
             }

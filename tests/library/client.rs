@@ -144,7 +144,7 @@ fn an_alert_in_answer_to_what_was_written_is_the_error_of_the_writer() {
     let SendError::Alert(alert) = reason(error) else {
         panic!("the server has sent an alert");
     };
-    assert!(alert.what.ends_with("(bad_record_mac)"), "{}", alert.what);
+    assert!(alert.to_string().ends_with("(bad_record_mac)"), "{alert}");
 }
 
 #[test]

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use rcgen::{CertificateParams, KeyPair};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-use tlsink::{ClientVerifier, End, Identity, Server, Tls, TlsError};
+use tlsink::tls::{ClientVerifier, Identity, TlsError};
+use tlsink::{End, Server, Tls};
 
 use crate::common::authority::{Authority, Credentials, dns, since_1970};
 use crate::common::client::{Client, TLS12, TLS13, builder};
@@ -150,7 +151,7 @@ fn end(tls: &Tls, client: Client) -> (End, Vec<String>) {
     let mut session = Session::open(&server, client);
     session.remote.send(session.client.close_notify());
     let (_, report) = finish(&mut session, &mut sink);
-    (report.end, report.peer.names().to_vec())
+    (report.end, report.conn.peer().names().to_vec())
 }
 
 /// Makes a key on a curve whose name follows.

@@ -17,9 +17,9 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use tlsink::Memory;
 use tlsink::decode::{Decoder, Fault, Format, Limits, Step};
 use tlsink::limits::CHUNK;
+use tlsink::output::Memory;
 use zstd_safe::zstd_sys::ZSTD_EndDirective;
 use zstd_safe::{CCtx, CParameter, DCtx, InBuffer, OutBuffer};
 
@@ -401,10 +401,7 @@ fn after_a_fault_nothing_comes_but_the_fault() {
 
 #[test]
 fn without_memory_every_codec_is_refused() {
-    let limits = Limits {
-        memory: Memory::new(1000),
-        ..Limits::default()
-    };
+    let limits = Limits::default().memory(Memory::new(1000));
     for (format, named) in formats(b"text") {
         if format == Format::Plain {
             continue;
@@ -421,10 +418,7 @@ fn a_decoder_gives_its_memory_back_when_it_fails_and_when_it_is_dropped() {
     for format in NAMED.into_iter().filter(|f| *f != Format::Plain) {
         let packed = pack(format, b"text", usize::MAX);
         // With this much memory, each format can have one decoder and none can have many.
-        let limits = Limits {
-            memory: Memory::new(1 << 20),
-            ..Limits::default()
-        };
+        let limits = Limits::default().memory(Memory::new(1 << 20));
         let mut decoders = Vec::new();
         let refused = |decoders: &mut Vec<Decoder>| {
             let mut decoder = Decoder::new(format, &limits);
@@ -754,10 +748,7 @@ fn a_zstd_window_at_the_limit_passes_and_above_it_is_refused_before_anything() {
     for log in [10, 13, 17, 20, 23] {
         let data = text(3000);
         let frame = frame_with_window(log, &data);
-        let limit = |max_window| Limits {
-            max_window,
-            ..Limits::default()
-        };
+        let limit = |max_window| Limits::default().max_window(max_window);
         for pieces in [chunks(&frame, 1), chunks(&frame, CHUNK)] {
             let at = run_with(Format::Zstd, &limit(1 << log), &pieces, 1000);
             assert_eq!(at, whole(&data, Format::Zstd), "2^{log}");
@@ -782,10 +773,7 @@ fn a_zstd_window_between_powers_of_two_counts_exactly() {
     frame.extend(block_header(RAW, 4, true));
     frame.extend(b"text");
     for (max_window, passes) in [(window, true), (window - 1, false)] {
-        let limits = Limits {
-            max_window,
-            ..Limits::default()
-        };
+        let limits = Limits::default().max_window(max_window);
         let outcome = run_with(Format::Zstd, &limits, &[&frame], ROOM);
         assert_eq!(outcome.fault.is_none(), passes, "{outcome:?}");
         assert_eq!(outcome.output, if passes { &b"text"[..] } else { b"" });
@@ -797,10 +785,7 @@ fn the_size_of_a_single_zstd_segment_is_its_window() {
     let frame = zstd(&text(100_000));
     assert_eq!(frame[4] & 0x20, 0x20, "the encoder made a single segment");
     for (max_window, passes) in [(100_000, true), (99_999, false)] {
-        let limits = Limits {
-            max_window,
-            ..Limits::default()
-        };
+        let limits = Limits::default().max_window(max_window);
         let outcome = run_with(Format::Zstd, &limits, &[&frame], ROOM);
         assert_eq!(outcome.fault.is_none(), passes);
         assert_eq!(outcome.output.len(), if passes { 100_000 } else { 0 });
@@ -809,10 +794,7 @@ fn the_size_of_a_single_zstd_segment_is_its_window() {
 
 #[test]
 fn the_largest_windows_that_zstd_can_announce_are_refused() {
-    let limits = Limits {
-        max_window: u64::MAX,
-        ..Limits::default()
-    };
+    let limits = Limits::default().max_window(u64::MAX);
     let window = [0x28, 0xb5, 0x2f, 0xfd, 0, 0xff];
     let mut segment = vec![0x28, 0xb5, 0x2f, 0xfd, 0xe0];
     segment.extend([0xff; 8]);
@@ -826,16 +808,10 @@ fn the_largest_windows_that_zstd_can_announce_are_refused() {
 
 #[test]
 fn a_zstd_window_that_memory_is_not_left_for_is_refused() {
-    let limits = Limits {
-        memory: Memory::new(12 << 20),
-        ..Limits::default()
-    };
+    let limits = Limits::default().memory(Memory::new(12 << 20));
     // It could never be held.
     let larger = frame_with_window(24, b"larger\n");
-    let limits_of_window = Limits {
-        max_window: u64::MAX,
-        ..limits.clone()
-    };
+    let limits_of_window = limits.clone().max_window(u64::MAX);
     let outcome = run_with(Format::Zstd, &limits_of_window, &[&larger], ROOM);
     assert_eq!(outcome.output, b"");
     assert!(matches!(outcome.fault, Some(Fault::Limit(_))));
@@ -854,10 +830,7 @@ fn a_zstd_window_that_memory_is_not_left_for_is_refused() {
 
 #[test]
 fn a_zstd_window_of_which_little_is_used_leaves_the_memory_to_others() {
-    let limits = Limits {
-        memory: Memory::new(32 << 20),
-        ..Limits::default()
-    };
+    let limits = Limits::default().memory(Memory::new(32 << 20));
     // All of them are within their first block; their windows together would be 400 MiB.
     let frame = frame_with_window(23, &text(2000));
     let mut decoders: Vec<_> = (0..50)
@@ -888,10 +861,7 @@ fn what_is_accounted_for_a_zstd_window_covers_what_the_library_takes() {
         let (mut too_little, mut enough) = (0, 64 << 20);
         while enough - too_little > 1 {
             let middle = (too_little + enough) / 2;
-            let limits = Limits {
-                memory: Memory::new(middle),
-                ..Limits::default()
-            };
+            let limits = Limits::default().memory(Memory::new(middle));
             match run_with(Format::Zstd, &limits, &[&frame], ROOM).fault {
                 None => enough = middle,
                 Some(_) => too_little = middle,

@@ -7,8 +7,8 @@ use futures_lite::future::{block_on, zip};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use tlsink::output::{EachLine, Line};
-use tlsink::{Conn, Cut, End, Memory, Peer, Server};
+use tlsink::output::{EachLine, Line, Memory};
+use tlsink::{Conn, Cut, End, Peer, Server};
 
 use crate::memory::pipe;
 use crate::press::{Plain, Press};

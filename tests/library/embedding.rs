@@ -3,25 +3,19 @@
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures_lite::StreamExt;
 use futures_lite::future::{block_on, poll_once};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::client::{
-    ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
-};
-use rustls::server::AllowAnyAuthenticatedClient;
-use rustls::{
-    Certificate, ClientConfig, NamedGroup, PrivateKey, RootCertStore, ServerConfig, ServerName,
-};
-use tlsink::{
-    ClientVerifier, Cut, Delivery, End, Failures, Identity, Peer, Server, SinkEvent, Tls, TlsError,
-};
+use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, cipher_suite as suite};
+use tlsink::tls::{Alert, CertificateFault, ClientVerifier, Identity, TlsVersion};
+use tlsink::{Cut, Delivery, End, Failures, Peer, Refusal, Server, SinkEvent, Tls};
 
 use crate::common::authority::{self, dns, ip, mail, uri};
-use crate::common::client::{ALERT, Client, DATA, Sealer, TLS12, TLS13, config, tls};
+use crate::common::client::{
+    ALERT, AnyCertificate, Client, DATA, Sealer, TLS12, TLS13, tls, versions,
+};
 use crate::memory::{Driven, Remote, Session, data, finish, finish_connection, pipe, pull};
 
 #[test]
@@ -69,7 +63,7 @@ fn each_reason_why_a_connection_is_not_established_is_counted_once() {
     session.client.take(&session.remote.take());
     session.remote.send(session.client.records());
     let report = session.connection.run().unwrap();
-    assert!(matches!(report.end, End::Refused { .. }), "{report:?}");
+    assert_eq!(report.end, End::Refused(Refusal::NoCertificate));
     assert_eq!(since(), count(&|failures| failures.unverified = 1));
 
     let (io, remote) = pipe();
@@ -181,7 +175,10 @@ fn a_connection_that_has_resolved_holds_nothing_back_even_if_it_is_kept() {
         assert_eq!(server.connections(), 1);
         assert_eq!(data(&pull(&mut sink)), b"hello\n");
         let report = block_on(&mut connection);
-        assert_eq!((report.end, u64::from(report.id)), (End::Clean, number));
+        assert_eq!(
+            (report.end, u64::from(report.conn.id())),
+            (End::Clean, number)
+        );
         assert_eq!(server.connections(), 0);
         kept.push(connection);
     }
@@ -222,33 +219,90 @@ fn what_was_cut_before_the_stop_is_not_part_of_it() {
     assert!(block_on(deliveries.next()).is_none());
     let cut = block_on(stopping);
     assert_eq!(cut.len(), 1);
-    assert_eq!(cut[0].peer, Peer::label("second"));
+    assert_eq!(*cut[0].conn.peer(), Peer::label("second"));
 }
 
 #[test]
-fn a_configuration_of_rustls_is_taken_but_resumes_nothing() {
-    let authority = Authority::new();
-    let mut given = authority.server_config();
-    given.ticketer = rustls::Ticketer::new().unwrap();
-    given.send_tls13_tickets = 4;
-    let tls = Tls::from_rustls(Arc::new(given)).unwrap();
-    assert_eq!(tls.warnings(), []);
-    let (server, mut sink) = Server::builder().tls(tls).build().unwrap();
-    for version in [&TLS12, &TLS13] {
-        let store = Arc::new(Tickets::default());
-        let mut config = config(version);
-        config.resumption = Resumption::store(Arc::clone(&store) as _);
-        let mut session = Session::open(&server, Client::with(config));
-        let tickets = session.remote.take();
-        session.client.take(&tickets);
-        let records = session.client.record(b"hello\n");
-        session.remote.send(records);
-        session.remote.send(session.client.close_notify());
-        let (seen, report) = finish(&mut session, &mut sink);
-        assert_eq!(data(&seen), b"hello\n");
-        assert_eq!(report.end, End::Clean);
-        assert_eq!(store.0.load(Ordering::SeqCst), 0);
+fn a_refusal_tells_its_reason_to_a_program() {
+    let (plant, other) = (
+        authority::Authority::new("Plant CA"),
+        authority::Authority::new("Other CA"),
+    );
+    let own = plant.server(&["localhost"]).pem();
+    let tls = Tls::builder()
+        .identity(Identity::from_pem(own.as_bytes(), own.as_bytes()).unwrap())
+        .client_verifier(ClientVerifier::from_ca_pem(plant.pem().as_bytes()).unwrap())
+        .build()
+        .unwrap();
+    let (server, _sink) = Server::builder().tls(tls).build().unwrap();
+    let refusal = |client| {
+        let mut session = Session::new(&server, client);
+        session.remote.send(session.client.records());
+        loop {
+            if let Some(report) = session.connection.run() {
+                assert!(report.is_refused());
+                match report.end {
+                    End::Refused(refusal) => return refusal,
+                    end => panic!("{end}"),
+                }
+            }
+            // A client that refuses the server's certificate has an alert to send.
+            let _ = session.client.try_take(&session.remote.take());
+            session.remote.send(session.client.records());
+        }
+    };
+
+    let sender = other.sender("c", &[dns("a.example")]);
+    let Refusal::Certificate(refused) = refusal(Client::with(sender.config(&TLS13))) else {
+        panic!("its CA is unknown");
+    };
+    assert_eq!(refused.fault, CertificateFault::UnknownCa);
+    assert_eq!(refused.reason, "unknown CA \"CN=Other CA\"");
+    assert_eq!(refused.claimed, ["a.example", "c"]);
+
+    let trusting_nobody = versions(&TLS12)
+        .with_root_certificates(RootCertStore::empty())
+        .with_no_client_auth();
+    let Refusal::Alert(alert) = refusal(Client::with(trusting_nobody)) else {
+        panic!("the client trusts no CA");
+    };
+    assert_eq!(alert, Alert::from_code(48));
+    assert_eq!(alert.to_string(), "unknown_ca");
+}
+
+#[test]
+fn a_connection_and_its_report_tell_the_tls_session() {
+    let (server, mut sink) = Server::builder().tls(tls()).build().unwrap();
+    for (version, expected, suite) in [
+        (
+            &TLS12,
+            TlsVersion::Tls12,
+            "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256",
+        ),
+        (&TLS13, TlsVersion::Tls13, "TLS_CHACHA20_POLY1305_SHA256"),
+    ] {
+        for asks in [true, false] {
+            let mut config = config_with_chacha20(version);
+            config.enable_sni = asks;
+            let mut session = Session::open(&server, Client::with(config));
+            let opened = block_on(sink.next());
+            let Some(SinkEvent::Open(conn)) = opened else {
+                panic!("{opened:?}");
+            };
+            let told = conn.tls().unwrap().clone();
+            assert_eq!(told.version(), expected);
+            assert_eq!(told.cipher_suite().to_string(), suite);
+            assert_eq!(told.server_name(), asks.then_some("localhost"));
+            session.remote.send(session.client.close_notify());
+            let (_, report) = finish(&mut session, &mut sink);
+            assert_eq!(report.conn.tls(), Some(&told));
+        }
     }
+    let (io, remote) = pipe();
+    let mut plain = Driven::new(server.plain(io, Peer::label("test")));
+    remote.send_eof();
+    let (_, report) = finish_connection(&mut plain, &mut sink);
+    assert_eq!(report.conn.tls(), None);
 }
 
 #[test]
@@ -308,46 +362,9 @@ fn all_verified_names_are_listed_the_one_to_show_first() {
             session.remote.send(session.client.close_notify());
             let (_, report) = finish(&mut session, &mut sink);
             assert_eq!(report.end, End::Clean);
-            assert_eq!(report.peer.names(), listed);
+            assert_eq!(report.conn.peer().names(), listed);
         }
     }
-}
-
-#[test]
-fn whom_a_configuration_of_rustls_verifies_is_anonymous_and_others_are_refused() {
-    let authority = Authority::new();
-    let mut roots = RootCertStore::empty();
-    roots.add(&authority.der()).unwrap();
-    let (chain, key) = authority.der_chain("localhost");
-    let given = ServerConfig::builder()
-        .with_safe_defaults()
-        .with_client_cert_verifier(AllowAnyAuthenticatedClient::new(roots).boxed())
-        .with_single_cert(chain, key)
-        .unwrap();
-    let tls = Tls::from_rustls(Arc::new(given)).unwrap();
-    let (server, mut sink) = Server::builder().tls(tls).build().unwrap();
-
-    let (chain, key) = authority.der_chain("sender.example.net");
-    let mut session = Session::open(&server, Client::with(authority.client_config(chain, key)));
-    session.remote.send(session.client.close_notify());
-    let (_, report) = finish(&mut session, &mut sink);
-    assert_eq!(report.end, End::Clean);
-    assert_eq!(report.peer.names(), [""; 0]);
-
-    let mut session = Session::new(&server, Client::new(&TLS13));
-    session.shake_hands();
-    session.remote.send(session.client.records());
-    let report = session.connection.run().unwrap();
-    assert!(matches!(report.end, End::Refused { .. }), "{report:?}");
-    assert_eq!(server.failures().unverified, 1);
-}
-
-#[test]
-fn a_configuration_of_which_rustls_makes_no_session_is_an_error() {
-    let mut given = Authority::new().server_config();
-    given.max_fragment_size = Some(1);
-    let error = Tls::from_rustls(Arc::new(given)).unwrap_err();
-    assert!(matches!(error, TlsError::Configuration { .. }), "{error:?}");
 }
 
 #[test]
@@ -362,10 +379,23 @@ fn what_an_application_moves_between_threads_is_send() {
     send(&sink.into_stream());
 }
 
+/// The configuration of a client that offers no suites but those with ChaCha20.
+fn config_with_chacha20(version: &'static SupportedProtocolVersion) -> ClientConfig {
+    ClientConfig::builder()
+        .with_cipher_suites(&[
+            suite::TLS13_CHACHA20_POLY1305_SHA256,
+            suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        ])
+        .with_safe_default_kx_groups()
+        .with_protocol_versions(&[version])
+        .unwrap()
+        .with_custom_certificate_verifier(Arc::new(AnyCertificate(None)))
+        .with_no_client_auth()
+}
+
 /// A CA that signs for servers and senders.
 struct Authority {
     pem: String,
-    der: Vec<u8>,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -377,79 +407,15 @@ impl Authority {
         let certificate = params.self_signed(&key).unwrap();
         Authority {
             pem: certificate.pem(),
-            der: certificate.der().to_vec(),
             issuer: Issuer::new(params, key),
         }
     }
 
-    fn sign(&self, name: &str) -> (rcgen::Certificate, KeyPair) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap(), key)
-    }
-
     /// A certificate and its key, PEM.
     fn issue(&self, name: &str) -> (String, String) {
-        let (certificate, key) = self.sign(name);
+        let key = KeyPair::generate().unwrap();
+        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
+        let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (certificate.pem(), key.serialize_pem())
-    }
-
-    fn der(&self) -> Certificate {
-        Certificate(self.der.clone())
-    }
-
-    fn der_chain(&self, name: &str) -> (Vec<Certificate>, PrivateKey) {
-        let (certificate, key) = self.sign(name);
-        let chain = vec![Certificate(certificate.der().to_vec())];
-        (chain, PrivateKey(key.serialize_der()))
-    }
-
-    fn server_config(&self) -> ServerConfig {
-        let (chain, key) = self.der_chain("localhost");
-        ServerConfig::builder()
-            .with_safe_defaults()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap()
-    }
-
-    fn client_config(&self, chain: Vec<Certificate>, key: PrivateKey) -> ClientConfig {
-        let mut roots = RootCertStore::empty();
-        roots.add(&self.der()).unwrap();
-        ClientConfig::builder()
-            .with_safe_defaults()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)
-            .unwrap()
-    }
-}
-
-/// Counts the sessions that a client could resume.
-#[derive(Default)]
-struct Tickets(AtomicUsize);
-
-impl ClientSessionStore for Tickets {
-    fn set_kx_hint(&self, _: &ServerName, _: NamedGroup) {}
-
-    fn kx_hint(&self, _: &ServerName) -> Option<NamedGroup> {
-        None
-    }
-
-    fn set_tls12_session(&self, _: &ServerName, _: Tls12ClientSessionValue) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn tls12_session(&self, _: &ServerName) -> Option<Tls12ClientSessionValue> {
-        None
-    }
-
-    fn remove_tls12_session(&self, _: &ServerName) {}
-
-    fn insert_tls13_ticket(&self, _: &ServerName, _: Tls13ClientSessionValue) {
-        self.0.fetch_add(1, Ordering::SeqCst);
-    }
-
-    fn take_tls13_ticket(&self, _: &ServerName) -> Option<Tls13ClientSessionValue> {
-        None
     }
 }

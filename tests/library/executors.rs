@@ -16,9 +16,10 @@ use async_channel::{Receiver, Sender as Telling};
 use async_compat::Compat;
 use futures_lite::{AsyncRead, AsyncWrite, Stream, StreamExt, future, stream};
 use smol::{Executor, LocalExecutor, Timer};
+use tlsink::output::Output;
 use tlsink::{
-    Conn, Connection, Cut, Delivery, End, Failures, Output, Peer, Report, Server, ServerBuilder,
-    Sink, SinkEvent, Timeout,
+    Conn, Connection, Cut, Delivery, End, Failures, Peer, Report, Server, ServerBuilder, Sink,
+    SinkEvent, Timeout,
 };
 
 use crate::common::client::tls;
@@ -83,7 +84,10 @@ async fn what_many_senders_send_is_pushed_into_an_output<R: Runtime>(runtime: &R
     assert_eq!(reports.len(), SENDERS);
     for report in reports {
         assert_eq!(report.end, End::Clean);
-        assert_eq!(report.delivered, sent[&report.peer].len() as u64);
+        assert_eq!(
+            report.conn.delivered(),
+            sent[report.conn.peer()].len() as u64
+        );
     }
 }
 
@@ -220,7 +224,13 @@ async fn a_graceful_stop_cuts_what_is_late_and_reports_it<R: Runtime>(runtime: &
     assert!(ends.clone().all(|end| end == &End::Cut(Cut::Server)));
     let mut told: Vec<_> = cut
         .iter()
-        .map(|report| (&report.peer, report.established, report.delivered))
+        .map(|report| {
+            (
+                report.conn.peer(),
+                report.established,
+                report.conn.delivered(),
+            )
+        })
         .collect();
     told.sort_by_key(|(_, established, _)| *established);
     let silent = Peer::from(silent.local_addr().unwrap());

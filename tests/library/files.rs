@@ -11,8 +11,8 @@ use std::pin::Pin;
 use std::time::{Duration, SystemTime};
 
 use tempfile::TempDir;
-use tlsink::output::{Files, Template};
-use tlsink::{Cut, End, OutputError, Peer, Report, Server, Totals};
+use tlsink::output::{Files, OutputError, Template};
+use tlsink::{Cut, End, Peer, Report, Server, Totals};
 
 use crate::memory::Driven;
 use crate::press::Plain;
@@ -29,7 +29,7 @@ fn a_file_has_its_name_when_its_stream_ended_clean_and_not_before() {
     inbox.send(&mut sender, b"two");
     folder.holds(&[("a.part", "one, two")]);
     let report = inbox.end(&mut sender);
-    assert_eq!((report.end, report.delivered), (End::Clean, 8));
+    assert_eq!((report.end, report.conn.delivered()), (End::Clean, 8));
     folder.holds(&[("a", "one, two")]);
 }
 
@@ -268,7 +268,10 @@ fn a_file_that_can_not_be_made_ends_its_stream_and_the_next_one_may_have_more_lu
         sender.remote.send(bytes);
         let report = inbox.end(&mut sender);
         // Bytes that the output did not take are not delivered.
-        assert_eq!((report.received, report.delivered), (bytes.len() as u64, 0));
+        assert_eq!(
+            (report.conn.received(), report.conn.delivered()),
+            (bytes.len() as u64, 0)
+        );
         let (kind, what) = output_failed(report);
         assert_eq!(kind, std::io::ErrorKind::NotFound);
         assert!(what.starts_with(&format!("{path}: ")), "{what}");
@@ -1014,7 +1017,7 @@ impl Inbox {
 /// The failure of an output that failed for one stream.
 fn output_failed(report: Report) -> (std::io::ErrorKind, String) {
     match report.end {
-        End::Cut(Cut::Output { kind, what }) => (kind, what),
+        End::Cut(Cut::Output { kind, reason, .. }) => (kind, reason),
         end => panic!("it ended as {end}"),
     }
 }

@@ -13,8 +13,8 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use serde_json::Value;
-use tlsink::output::Json;
-use tlsink::{End, Memory, Peer, Report, Server};
+use tlsink::output::{Json, Memory};
+use tlsink::{End, Peer, Report, Server};
 
 use crate::memory::{Driven, pipe};
 use crate::press::{Page, Plain, Press};
@@ -686,9 +686,9 @@ fn end_of(send: impl FnOnce(&mut Plain, &Server)) -> Value {
         format!("{} ({error})", report.end.word()),
         report.end.to_string()
     );
-    assert_eq!(close["received"], report.received);
-    assert_eq!(close["delivered"], report.delivered);
-    assert_eq!(close["format"], report.format.name());
+    assert_eq!(close["received"], report.conn.received());
+    assert_eq!(close["delivered"], report.conn.delivered());
+    assert_eq!(close["format"], report.conn.format().name());
     let order = [
         r#""received":"#,
         r#""delivered":"#,

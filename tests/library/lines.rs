@@ -8,8 +8,8 @@ use futures_lite::future::block_on;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use tlsink::output::{Lines, Raw};
-use tlsink::{End, Memory, Peer, Server};
+use tlsink::output::{Lines, Memory, Raw};
+use tlsink::{End, Peer, Server};
 
 use crate::memory::{Driven, pipe};
 use crate::press::{Page, Plain, Press};
@@ -397,7 +397,7 @@ fn a_connection_hears_of_its_end_after_the_flush() {
     assert!(running.run().is_none());
     assert_eq!(page.text(), "all of it");
     let report = sender.connection.run().unwrap();
-    assert_eq!((report.end, report.delivered), (End::Clean, 9));
+    assert_eq!((report.end, report.conn.delivered()), (End::Clean, 9));
 }
 
 /// The reads of one connection: many are cut in the middle of a character.

@@ -28,6 +28,8 @@ mod each_line;
 mod embedding;
 mod executors;
 mod files;
+#[cfg(feature = "unstable-rustls")]
+mod from_rustls;
 mod json;
 mod lines;
 mod reference_vectors;

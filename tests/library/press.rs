@@ -2,7 +2,8 @@
 
 use std::pin::Pin;
 
-use tlsink::{Connection, Output, OutputError, Peer, Server, Sink, Totals};
+use tlsink::output::{Output, OutputError};
+use tlsink::{Connection, Peer, Server, Sink, Totals};
 
 use crate::memory::{Driven, Pipe, Remote, pipe};
 

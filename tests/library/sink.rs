@@ -9,8 +9,8 @@ use std::rc::Rc;
 
 use futures_lite::future::{block_on, poll_once};
 use tlsink::limits::{CHUNK, CREDITS, MAX_TURN_OUTPUT};
-use tlsink::output::Portion;
-use tlsink::{Conn, Cut, End, Output, OutputError, Peer, Server, SinkEvent, StreamError};
+use tlsink::output::{Output, OutputError, Portion, StreamError};
+use tlsink::{Conn, Cut, End, Peer, Server, SinkEvent};
 
 #[cfg(feature = "gzip")]
 use crate::common::pack::gzip;
@@ -117,10 +117,7 @@ impl Output for Sip<'_> {
         let taken = bytes.len().min(self.most);
         let bytes = bytes[..taken].to_vec();
         self.taken.borrow_mut().push((conn.id().into(), bytes));
-        Ok(Portion {
-            taken,
-            written: taken,
-        })
+        Ok(Portion::new(taken, taken))
     }
 }
 
@@ -171,7 +168,7 @@ fn an_output_gets_what_it_left_in_later_turns_in_order_and_once() {
         );
         for (sender, report) in senders.iter().zip(&reports) {
             assert!(report.end.is_clean());
-            assert_eq!(report.delivered, lines.len() as u64);
+            assert_eq!(report.conn.delivered(), lines.len() as u64);
             let said = String::from_utf8(sender.remote.take()).unwrap();
             assert!(said.contains(&receipt), "{said}");
         }
@@ -507,7 +504,7 @@ fn an_output_that_fails_for_one_stream_ends_that_stream_and_no_other() {
             let took = calls.iter().filter(|call| **call == data).count();
             let totals = server.totals();
             let delivered = totals.delivered - before.delivered;
-            assert_eq!(report.delivered, delivered);
+            assert_eq!(report.conn.delivered(), delivered);
             assert_eq!(totals.clean - before.clean, u64::from(name == "none"));
             assert_eq!(totals.flushed, totals.delivered);
             let closes: Vec<_> = calls
@@ -526,7 +523,7 @@ fn an_output_that_fails_for_one_stream_ends_that_stream_and_no_other() {
                 "data" => assert_eq!((took, delivered), (1, 0)),
                 _ => assert_eq!((took > 2, delivered), (true, text.len() as u64)),
             }
-            let Cut::Output { kind, what } = (match report.end {
+            let Cut::Output { kind, reason, .. } = (match report.end {
                 End::Clean if name == "none" => continue,
                 End::Cut(cut) => cut,
                 end => panic!("{name}: {end}"),
@@ -534,7 +531,7 @@ fn an_output_that_fails_for_one_stream_ends_that_stream_and_no_other() {
                 panic!("{name} is not the output's");
             };
             assert_eq!(kind, io::ErrorKind::StorageFull);
-            assert_eq!(what, io::Error::from(kind).to_string());
+            assert_eq!(reason, io::Error::from(kind).to_string());
         }
     }
 }

@@ -7,8 +7,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use tlsink::decode::Format;
-use tlsink::output::Template;
-use tlsink::{TemplateError, TlsVersion};
+use tlsink::output::{Template, TemplateError};
+use tlsink::tls::TlsVersion;
 
 use super::super::Failure;
 use super::super::address::HostPort;

@@ -9,11 +9,8 @@ use async_channel::Sender;
 use futures_lite::{StreamExt, stream};
 use rustix::io::Errno;
 use smol::{Async, Executor};
-use tlsink::decode::Format;
-use tlsink::output::label;
 use tlsink::{Connection, Report, Server};
 
-use super::super::count::Count;
 use super::super::level::Level;
 use super::super::say::Say;
 use super::hint::hint;
@@ -127,42 +124,18 @@ impl Acceptor {
 
     /// Says how a connection ended, in one line.
     fn say_end(&self, report: &Report) {
-        let Report {
-            end,
-            received,
-            delivered,
-            undecoded,
-            format,
-            ..
-        } = report;
         if !report.established {
             self.log.report(report);
             return;
         }
-        let peer = label(&report.peer);
-        let received = Count(*received, "byte");
-        let format = match format {
-            // Too few bytes came to detect a format.
-            Format::Auto => String::new(),
-            format => format!("{format}, "),
-        };
         let level = match report {
-            _ if end.is_clean() => Level::Info,
+            report if report.end.is_clean() => Level::Info,
             // With `once`, this is why the program ends.
             report if report.is_health_check() && !self.once => Level::Detail,
             _ => Level::Error,
         };
-        let undecoded = match undecoded {
-            0 => String::new(),
-            undecoded => format!(", {} not decoded", Count(*undecoded, "byte")),
-        };
-        self.say.line(
-            level,
-            &format!(
-                "{peer}: {received} received, {delivered} delivered, {format}{end}{undecoded}"
-            ),
-            hint(report).as_deref(),
-        );
+        self.say
+            .line(level, &report.to_string(), hint(report).as_deref());
     }
 }
 

@@ -7,7 +7,8 @@ use async_channel::{Receiver, Sender};
 use async_signal::Signal;
 use futures_lite::{StreamExt, future};
 use smol::Timer;
-use tlsink::{Cut, End, OutputError, Report, Server, Totals};
+use tlsink::output::OutputError;
+use tlsink::{Cut, End, Report, Server, Totals};
 
 use super::super::Failure;
 use super::super::count::{Count, Loss};

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use tlsink::{ClientVerifier, Identity, Tls, TlsError};
+use tlsink::Tls;
+use tlsink::tls::{ClientVerifier, Identity, TlsError};
 
 use super::super::Failure;
 use super::super::address::LOCAL_NAMES;

@@ -3,8 +3,8 @@
 use std::fs::File;
 use std::io;
 
-use tlsink::output::{Files, label};
-use tlsink::{Conn, End, Output};
+use tlsink::output::{Files, Output, label};
+use tlsink::{Conn, End};
 
 use super::super::Failure;
 use super::super::args::Directory;

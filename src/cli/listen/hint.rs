@@ -2,15 +2,12 @@
 
 use std::borrow::Cow;
 
-use tlsink::{End, Limit, Report};
+use tlsink::{End, Limit, Refusal, Report};
 
 /// The remedy for an end: the library's hint, or the option that decides.
 pub(super) fn hint(report: &Report) -> Option<Cow<'static, str>> {
     Some(match &report.end {
-        // At this point, only a format that is not built in is refused.
-        End::Refused { hint: None, .. } if report.established => {
-            "-d none passes it on as it is".into()
-        }
+        End::Refused(Refusal::UnsupportedFormat { .. }) => "-d none passes it on as it is".into(),
         End::Limit(Limit::PerIp { .. }) => "--max-per-ip allows more".into(),
         End::Limit(Limit::Window { window, .. }) => {
             format!("--max-window {window} allows it").into()

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use futures_lite::future;
 use smol::Executor;
-use tlsink::{Output, OutputError, Server, Sink, Totals};
+use tlsink::output::{Output, OutputError};
+use tlsink::{Server, Sink, Totals};
 
 use super::super::{Failure, start_thread};
 

@@ -8,8 +8,8 @@ use async_channel::Sender;
 use futures_lite::future;
 use smol::Executor;
 use tlsink::decode::Format;
-use tlsink::output::{Json, Lines, Portion, Raw, label};
-use tlsink::{BuildError, Conn, End, Output, Server, ServerBuilder, Sink};
+use tlsink::output::{Json, Lines, Output, Portion, Raw, label};
+use tlsink::{BuildError, Conn, End, Server, ServerBuilder, Sink};
 
 use super::args::{ListenArgs, OutputFormat};
 use super::say::Say;
@@ -167,13 +167,12 @@ fn server_builder(
 }
 
 fn unbuildable(error: BuildError) -> Failure {
-    match error {
-        BuildError::TooSmall { setting, least } => {
-            let option = setting.replace('_', "-");
-            Failure::misused(format!("--{option} must be at least {least}"))
-        }
-        error => Failure::misused(error.to_string()),
-    }
+    Failure::misused(match error {
+        BuildError::NoConnections => "--max-connections must be at least 1".to_owned(),
+        BuildError::NoLanes => "--lanes must be at least 1".to_owned(),
+        BuildError::TooLittleMemory { least } => format!("--max-memory must be at least {least}"),
+        error => error.to_string(),
+    })
 }
 
 fn say_ready(args: &ListenArgs, listeners: &[Listener], fresh: Option<&str>, say: &Say) {

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use smol::{Executor, Timer};
 use tlsink::Report;
-use tlsink::output::label;
 
 use super::super::count::Count;
 use super::super::level::Level;
@@ -97,8 +96,8 @@ impl RateLimitedLog {
         if !shown {
             return;
         }
-        let text = format!("{}: {}", label(&report.peer), report.end);
-        self.say.line(kind.level(), &text, hint(report).as_deref());
+        self.say
+            .line(kind.level(), &report.to_string(), hint(report).as_deref());
         if let (Some(journal), true) = (&self.journal, kind.refused) {
             journal.refused(report, &kind.reason);
         }

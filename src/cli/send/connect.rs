@@ -6,8 +6,8 @@ use std::time::Duration;
 use futures_lite::{FutureExt, future};
 use smol::Timer;
 use smol::net::TcpStream;
-use tlsink::client::{Alert, CertificateFault, ConnectError, Connector, Sender, ServerVerifier};
-use tlsink::{Identity, TlsError};
+use tlsink::client::{ConnectError, Connector, Sender, ServerAlert, ServerVerifier};
+use tlsink::tls::{CertificateFault, CredentialKind, Identity, TlsError};
 
 use super::super::args::{SendArgs, Trust};
 use super::super::keep_alive::keep_alive;
@@ -56,7 +56,7 @@ fn unverifiable(error: TlsError) -> Failure {
     };
     let hint = match cause {
         TlsError::Missing {
-            what: "CA certificate",
+            kind: CredentialKind::CaCertificate,
         } => "give --ca the certificate of the CA that signed the server's, not the server's",
         TlsError::WrongKey => {
             "--cert and --key must belong together, the client's own certificate first"
@@ -211,7 +211,7 @@ fn refused(error: &ConnectError, args: &SendArgs) -> AttemptError {
             CertificateFault::Name => {
                 "if this is the right server, --name gives the name to expect".to_owned()
             }
-            CertificateFault::Dates => format!(
+            CertificateFault::Expired | CertificateFault::NotValidYet => format!(
                 "is the clock right here? --fingerprint {fingerprint} trusts it whatever its dates"
             ),
             CertificateFault::Fingerprint => {
@@ -236,7 +236,7 @@ fn refused(error: &ConnectError, args: &SendArgs) -> AttemptError {
 }
 
 /// Adds the remedy for a server's alert, if there is one.
-pub(super) fn alerted(failure: Failure, alert: &Alert, args: &SendArgs) -> Failure {
+pub(super) fn alerted(failure: Failure, alert: &ServerAlert, args: &SendArgs) -> Failure {
     match alert.wants_certificate && args.identity.is_none() {
         true => failure.hint("--cert and --key show it one that its CA has signed"),
         false => failure,

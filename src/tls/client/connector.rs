@@ -17,7 +17,7 @@ use super::resolver::ClientCertificateResolver;
 use super::sender::Sender;
 use super::transport::SenderTransport;
 use super::verifier::{RecordingServerVerifier, ServerVerifier};
-use crate::error::TlsError;
+use crate::tls::error::TlsError;
 use crate::tls::identity::Identity;
 use crate::tls::suites;
 
@@ -128,7 +128,7 @@ impl Connector {
             Err(error) => Err(match verifier.refusal() {
                 Some(refusal) => ConnectError::Untrusted {
                     fault: refusal.fault,
-                    what: refusal.what,
+                    reason: refusal.reason,
                     fingerprint: refusal.fingerprint,
                 },
                 None => ConnectError::new(&error, &resolver),

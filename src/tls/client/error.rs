@@ -8,27 +8,27 @@ use rustls::AlertDescription;
 
 use super::fingerprint::Fingerprint;
 use super::resolver::ClientCertificateResolver;
-use super::verifier::CertificateFault;
 use crate::count::Count;
-use crate::tls::alert::alert_name;
 use crate::tls::transport::tls_error;
+use crate::tls::{Alert, CertificateFault};
 
 /// The fatal alert (RFC 8446, section 6.2) by which a server ended a stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Alert {
-    /// The server's reason, for people.
-    pub what: String,
+pub struct ServerAlert {
+    /// The alert.
+    pub alert: Alert,
     /// Whether the server wants a certificate, and was shown none.
     pub wants_certificate: bool,
+    /// The meaning of the alert in this handshake.
+    meaning: &'static str,
 }
 
-impl Alert {
+impl ServerAlert {
     fn new(alert: AlertDescription, resolver: &ClientCertificateResolver) -> Self {
         use AlertDescription as Said;
         let asked = resolver.asked.load(Ordering::Relaxed);
         let shown = resolver.shown.load(Ordering::Relaxed);
-        let name = alert_name(alert);
         // Servers have many alerts for a missing certificate.
         let misses = matches!(
             alert,
@@ -40,7 +40,7 @@ impl Alert {
                 | Said::AccessDenied
         );
         let wants_certificate = misses && !shown && (asked || alert == Said::CertificateRequired);
-        let what = match alert {
+        let meaning = match alert {
             _ if wants_certificate && resolver.key.is_some() => {
                 "the server wants a certificate with another kind of key"
             }
@@ -79,16 +79,19 @@ impl Alert {
             Said::UserCanceled => "the server was told to stop",
             _ => "the server gave up",
         };
-        Alert {
-            what: format!("{what} ({name})"),
+        ServerAlert {
+            alert: alert.into(),
             wants_certificate,
+            meaning,
         }
     }
 }
 
-impl fmt::Display for Alert {
+/// Prints the meaning of the alert, and its name: `the server wants a certificate
+/// (certificate_required)`.
+impl fmt::Display for ServerAlert {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.what)
+        write!(f, "{} ({})", self.meaning, self.alert)
     }
 }
 
@@ -106,32 +109,32 @@ pub enum ConnectError {
         /// The kind of its fault.
         fault: CertificateFault,
         /// The fault, for people: the end of a sentence on the certificate, which it quotes.
-        what: String,
+        reason: String,
         /// The certificate's fingerprint.
         fingerprint: Fingerprint,
     },
     /// The server refused.
-    Alert(Alert),
+    Alert(ServerAlert),
     /// The server did not send a handshake that this side accepts.
     Handshake {
         /// The fault, for people.
-        what: String,
+        reason: String,
     },
     /// The server closed the connection.
     Closed,
     /// The connection broke.
     Reset {
         /// The system's error.
-        what: String,
+        reason: String,
     },
 }
 
 impl ConnectError {
     pub(super) fn new(error: &io::Error, resolver: &ClientCertificateResolver) -> Self {
         use rustls::{CertificateError, InvalidMessage, PeerIncompatible};
-        let what = match tls_error(error) {
+        let reason = match tls_error(error) {
             Some(rustls::Error::AlertReceived(alert)) => {
-                return ConnectError::Alert(Alert::new(*alert, resolver));
+                return ConnectError::Alert(ServerAlert::new(*alert, resolver));
             }
             Some(rustls::Error::InvalidMessage(InvalidMessage::InvalidContentType)) => {
                 "the server does not speak TLS there".to_owned()
@@ -153,12 +156,12 @@ impl ConnectError {
                 io::ErrorKind::InvalidData => error.to_string(),
                 _ => {
                     return ConnectError::Reset {
-                        what: error.to_string(),
+                        reason: error.to_string(),
                     };
                 }
             },
         };
-        ConnectError::Handshake { what }
+        ConnectError::Handshake { reason }
     }
 }
 
@@ -169,14 +172,16 @@ impl fmt::Display for ConnectError {
             ConnectError::Name { name } => {
                 write!(f, "{name:?} is neither a DNS name nor an IP address")
             }
-            ConnectError::Untrusted { what, .. } => write!(f, "the server's certificate {what}"),
+            ConnectError::Untrusted { reason, .. } => {
+                write!(f, "the server's certificate {reason}")
+            }
             ConnectError::Alert(alert) => alert.fmt(f),
-            ConnectError::Handshake { what } => f.write_str(what),
+            ConnectError::Handshake { reason } => f.write_str(reason),
             ConnectError::Closed => {
                 f.write_str("the server closed the connection during the handshake")
             }
-            ConnectError::Reset { what } => {
-                write!(f, "the connection broke during the handshake: {what}")
+            ConnectError::Reset { reason } => {
+                write!(f, "the connection broke during the handshake: {reason}")
             }
         }
     }
@@ -189,7 +194,7 @@ impl std::error::Error for ConnectError {}
 #[non_exhaustive]
 pub enum SendError {
     /// The server refused.
-    Alert(Alert),
+    Alert(ServerAlert),
     /// The server's close_notify came before ours was sent.
     Ended,
     /// The server closed the connection without a close_notify.
@@ -197,12 +202,12 @@ pub enum SendError {
     /// The connection broke.
     Reset {
         /// The system's error.
-        what: String,
+        reason: String,
     },
     /// The server sent a record that is not valid.
     Tls {
         /// The fault, for people.
-        what: String,
+        reason: String,
     },
     /// The server answered more than it may.
     Answer {
@@ -218,17 +223,17 @@ impl SendError {
     pub(super) fn new(error: &io::Error, resolver: &ClientCertificateResolver) -> Self {
         match (error.kind(), tls_error(error)) {
             (_, Some(rustls::Error::AlertReceived(alert))) => {
-                SendError::Alert(Alert::new(*alert, resolver))
+                SendError::Alert(ServerAlert::new(*alert, resolver))
             }
             (_, Some(tls)) => SendError::Tls {
-                what: tls.to_string(),
+                reason: tls.to_string(),
             },
             (io::ErrorKind::InvalidData, None) => SendError::Tls {
-                what: error.to_string(),
+                reason: error.to_string(),
             },
             (io::ErrorKind::UnexpectedEof, None) => SendError::NoCloseNotify,
             (_, None) => SendError::Reset {
-                what: error.to_string(),
+                reason: error.to_string(),
             },
         }
     }
@@ -242,8 +247,8 @@ impl fmt::Display for SendError {
             SendError::NoCloseNotify => {
                 f.write_str("the server closed the connection without a close_notify")
             }
-            SendError::Reset { what } => write!(f, "the connection broke: {what}"),
-            SendError::Tls { what } => write!(f, "the server's data is not valid: {what}"),
+            SendError::Reset { reason } => write!(f, "the connection broke: {reason}"),
+            SendError::Tls { reason } => write!(f, "the server's data is not valid: {reason}"),
             SendError::Answer { limit } => {
                 let limit = Count(*limit as u64, "byte");
                 write!(f, "the server answers with more than {limit}")
@@ -284,7 +289,7 @@ mod tests {
             asked: AtomicBool::new(shown),
             shown: AtomicBool::new(shown),
         };
-        for (alert, shown, what) in [
+        for (alert, shown, said) in [
             (
                 Said::BadCertificate,
                 true,
@@ -319,7 +324,8 @@ mod tests {
                  (handshake_failure)",
             ),
         ] {
-            assert_eq!(Alert::new(alert, &resolver(shown)).what, what);
+            let alert = ServerAlert::new(alert, &resolver(shown));
+            assert_eq!(alert.to_string(), said);
         }
     }
 }

@@ -24,7 +24,7 @@ impl Fingerprint {
 
 /// The text is not the SHA-256 fingerprint of a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ParseFingerprintError;
+pub struct ParseFingerprintError(());
 
 /// The titles that programs put before a fingerprint. The `=` is OpenSSL's.
 const TITLES: [&str; 2] = ["sha256 fingerprint=", "sha256 "];
@@ -43,13 +43,13 @@ impl FromStr for Fingerprint {
         let step = if text.contains(':') { 3 } else { 2 };
         let length = step * SHA256_OUTPUT_LEN + 2 - step;
         if text.len() != length {
-            return Err(ParseFingerprintError);
+            return Err(ParseFingerprintError(()));
         }
         let mut bytes = [0; SHA256_OUTPUT_LEN];
         for (byte, shown) in bytes.iter_mut().zip(text.as_bytes().chunks(step)) {
             let (high, low) = match shown {
                 [high, low] | [high, low, b':'] => (digit(*high)?, digit(*low)?),
-                _ => return Err(ParseFingerprintError),
+                _ => return Err(ParseFingerprintError(())),
             };
             *byte = high << 4 | low;
         }
@@ -58,8 +58,10 @@ impl FromStr for Fingerprint {
 }
 
 fn digit(byte: u8) -> Result<u8, ParseFingerprintError> {
-    let value = char::from(byte).to_digit(16).ok_or(ParseFingerprintError)?;
-    u8::try_from(value).map_err(|_| ParseFingerprintError)
+    let value = char::from(byte)
+        .to_digit(16)
+        .ok_or(ParseFingerprintError(()))?;
+    u8::try_from(value).map_err(|_| ParseFingerprintError(()))
 }
 
 impl fmt::Display for Fingerprint {
@@ -130,7 +132,7 @@ mod tests {
         ] {
             assert_eq!(
                 text.parse::<Fingerprint>(),
-                Err(ParseFingerprintError),
+                Err(ParseFingerprintError(())),
                 "{text}"
             );
         }

@@ -29,7 +29,7 @@ mod transport;
 mod verifier;
 
 pub use connector::{Connector, MAX_ANSWER};
-pub use error::{Alert, ConnectError, SendError};
+pub use error::{ConnectError, SendError, ServerAlert};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
 pub use sender::Sender;
-pub use verifier::{CertificateFault, ServerVerifier};
+pub use verifier::ServerVerifier;

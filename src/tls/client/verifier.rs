@@ -12,9 +12,10 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use webpki::{Error, KeyUsage};
 
 use super::fingerprint::Fingerprint;
-use crate::error::TlsError;
+use crate::tls::error::TlsError;
 use crate::tls::x509::certificate::{ParsedCertificate, der};
 use crate::tls::x509::describe::{QUOTED, quoted};
+use crate::tls::x509::fault::CertificateFault;
 use crate::tls::x509::path::authorities::Authorities;
 use crate::tls::x509::path::candidates::Candidates;
 use crate::tls::x509::path::explain::{Cause, Explainer, Finding, Text};
@@ -112,18 +113,18 @@ impl ServerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: SystemTime,
     ) -> Result<(), UntrustedCertificate> {
-        let distrusted = |fault, what, reason| UntrustedCertificate {
+        let untrusted = |fault, reason, error| UntrustedCertificate {
             fault,
-            what,
-            fingerprint: Fingerprint::of(end_entity),
             reason,
+            fingerprint: Fingerprint::of(end_entity),
+            error,
         };
         let presented = PresentedChain::new(end_entity, intermediates);
         let own = presented.own();
         // No server can prove to hold such a key, whatever the certificate is trusted by.
         if let Some(kind) = own.and_then(|own| keys::unsupported(own.key)) {
-            return Err(distrusted(
-                CertificateFault::Unusable,
+            return Err(untrusted(
+                CertificateFault::Unsupported,
                 format!(
                     "has a key that is not supported, {kind}; {}",
                     keys::SUPPORTED
@@ -137,7 +138,7 @@ impl ServerVerifier {
                 let fingerprint = Fingerprint::of(end_entity);
                 return match fingerprint == *wanted {
                     true => Ok(()),
-                    false => Err(distrusted(
+                    false => Err(untrusted(
                         CertificateFault::Fingerprint,
                         format!("is another one; its sha256 is {fingerprint}"),
                         CertificateError::ApplicationVerificationFailure,
@@ -166,7 +167,7 @@ impl ServerVerifier {
                 Cause::Purpose => ": its extended key usage lacks serverAuth",
                 _ => "",
             };
-            distrusted(fault(&cause), what + more, cause.reason(error))
+            untrusted((&cause).into(), what + more, cause.error(error))
         };
         let own = presented.supported_own().map_err(explained)?;
         authorities
@@ -174,13 +175,9 @@ impl ServerVerifier {
             .map_err(|no_path| {
                 let all = authorities.crls().all();
                 match RevocationFault::new(&no_path, &presented, &all) {
-                    Some(revocation) => {
-                        let fault = match no_path.error {
-                            Error::CertRevoked => CertificateFault::Revoked,
-                            _ => CertificateFault::NoCrl,
-                        };
-                        let what = format!("can't be trusted: {}", revocation.what);
-                        distrusted(fault, what, revocation.reason)
+                    Some(found) => {
+                        let reason = format!("can't be trusted: {}", found.reason);
+                        untrusted(found.fault, reason, found.error)
                     }
                     None => explained(no_path.error),
                 }
@@ -188,31 +185,11 @@ impl ServerVerifier {
         own.check_host(name).map_err(|error| match error {
             Error::CertNotValidForName(_) => {
                 let (fault, what) = not_for(&name.to_str(), own);
-                distrusted(fault, what, CertificateError::NotValidForName)
+                untrusted(fault, what, CertificateError::NotValidForName)
             }
             error => explained(error),
         })
     }
-}
-
-/// The fault of a server's certificate.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum CertificateFault {
-    /// None of the CAs signed it, as far as can be told.
-    UnknownCa,
-    /// It, or a CA certificate above it, has expired or is not valid yet.
-    Dates,
-    /// It is for other names.
-    Name,
-    /// It has another fingerprint than the expected one.
-    Fingerprint,
-    /// It, or a CA certificate above it, is revoked.
-    Revoked,
-    /// No CRL tells whether it is revoked: one is missing or has expired.
-    NoCrl,
-    /// It is damaged, not for servers, for no host at all, or of a kind that is not supported.
-    Unusable,
 }
 
 /// A server's certificate that was not accepted.
@@ -220,22 +197,10 @@ pub enum CertificateFault {
 pub(super) struct UntrustedCertificate {
     pub(super) fault: CertificateFault,
     /// The fault, as the end of a sentence on the certificate.
-    pub(super) what: String,
+    pub(super) reason: String,
     pub(super) fingerprint: Fingerprint,
     /// The error by which rustls chooses the alert for the server.
-    reason: CertificateError,
-}
-
-fn fault(cause: &Cause) -> CertificateFault {
-    match cause {
-        Cause::UnknownCa(_)
-        | Cause::SelfSigned
-        | Cause::OtherKey { .. }
-        | Cause::OtherEncoding
-        | Cause::CaOwn => CertificateFault::UnknownCa,
-        Cause::Expired | Cause::NotValidYet => CertificateFault::Dates,
-        _ => CertificateFault::Unusable,
-    }
+    error: CertificateError,
 }
 
 /// Describes a certificate that is not for this name. It may look as if it were: then no other name
@@ -244,7 +209,7 @@ fn not_for(name: &str, certificate: &ParsedCertificate<'_>) -> (CertificateFault
     let is_not_for = format!("is not for {}", quoted(name));
     if certificate.has_as_dns_name(name) {
         let what = format!("{is_not_for}, which it has as a DNS name in place of an IP address");
-        return (CertificateFault::Unusable, what);
+        return (CertificateFault::NoHostName, what);
     }
     match certificate.subject.common_name() {
         Some(common_name) if certificate.host_names().is_empty() => {
@@ -253,7 +218,7 @@ fn not_for(name: &str, certificate: &ParsedCertificate<'_>) -> (CertificateFault
                 "{is_not_for}: it has no subjectAltName for a host, and its common name, \
                  {common_name}, does not count"
             );
-            (CertificateFault::Unusable, what)
+            (CertificateFault::NoHostName, what)
         }
         _ => (
             CertificateFault::Name,
@@ -310,9 +275,9 @@ impl ServerCertVerifier for RecordingServerVerifier {
             .verify(&self.name, &der(end_entity), &intermediates, now)
             .map(|()| ServerCertVerified::assertion())
             .map_err(|refusal| {
-                let reason = refusal.reason.clone();
+                let error = refusal.error.clone();
                 *self.refused.lock().unwrap_or_else(PoisonError::into_inner) = Some(refusal);
-                reason.into()
+                error.into()
             })
     }
 

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 
 use async_tls::TlsAcceptor;
 use futures_lite::{AsyncRead, AsyncWrite};
-use rustls::server::{ClientCertVerifier, NoClientAuth, NoServerSessionStorage, ProducesTickets};
+use rustls::server::{ClientCertVerifier, NoClientAuth, NoServerSessionStorage};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
     ConfigBuilder, KeyLog, NoKeyLog, ServerConfig, ServerConnection, SupportedProtocolVersion,
@@ -18,11 +18,10 @@ use rustls::{
 use super::resolver::ServerCertificateResolver;
 use super::stream::Accept;
 use super::verifier::{ClientVerifier, RecordingClientVerifier, VerifyOutcome};
-use crate::error::TlsError;
+use crate::tls::error::{CredentialKind, TlsError};
 use crate::tls::identity::Identity;
-use crate::tls::version::TlsVersion;
 use crate::tls::x509::TlsWarning;
-use crate::tls::{key_log, suites};
+use crate::tls::{TlsVersion, key_log, suites};
 
 /// The server's side of TLS: its certificates, and the senders and versions that it accepts.
 ///
@@ -88,49 +87,7 @@ impl Tls {
         Self::builder().identity(identity).build()
     }
 
-    /// Takes a configuration of rustls, for applications that already have one. All its settings
-    /// count but two: no session is resumed, and no ticket is sent (see above).
-    ///
-    /// Then senders' names can't be known: verified or not, they are anonymous to
-    /// [`Conn::names`](crate::Conn::names). [`warnings`](Self::warnings) yields none.
-    ///
-    /// **This method is exempt from semantic versioning.** It is the one place where a type of
-    /// another TLS crate shows: that of rustls 0.21, on which async-tls 0.13 is built. It may
-    /// change in a minor version of this crate.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use rustls::ServerConfig;
-    ///
-    /// # fn f(chain: Vec<rustls::Certificate>, key: rustls::PrivateKey) -> Result<(), Box<dyn std::error::Error>> {
-    /// let config = ServerConfig::builder()
-    ///     .with_safe_defaults()
-    ///     .with_no_client_auth()
-    ///     .with_single_cert(chain, key)?;
-    /// let tls = tlsink::Tls::from_rustls(Arc::new(config))?;
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    ///
-    /// [`TlsError::Configuration`] when rustls can't make a session of it.
-    pub fn from_rustls(config: Arc<ServerConfig>) -> Result<Self, TlsError> {
-        let mut config = Arc::unwrap_or_clone(config);
-        resume_nothing(&mut config);
-        config.ticketer = Arc::new(NoTickets);
-        let config = Arc::new(config);
-        makes_sessions(&config).map_err(|error| TlsError::Configuration {
-            reason: error.to_string(),
-        })?;
-        Ok(Tls::of(Config {
-            anyone: config.into(),
-            template: None,
-            client_verifier: None,
-        }))
-    }
-
-    fn of(config: Config) -> Self {
+    pub(super) fn of(config: Config) -> Self {
         Tls {
             current: Arc::new(RwLock::new(Arc::new(config))),
         }
@@ -223,7 +180,7 @@ impl TlsBuilder {
     pub fn build(self) -> Result<Tls, TlsError> {
         if self.identities.is_empty() {
             return Err(TlsError::Missing {
-                what: "certificate",
+                kind: CredentialKind::Certificate,
             });
         }
         let versions: &[&SupportedProtocolVersion] = match self.min_version {
@@ -259,12 +216,12 @@ impl fmt::Debug for Tls {
 }
 
 /// The configuration that a [`Tls`] has at one time.
-struct Config {
+pub(super) struct Config {
     /// For all connections whose senders' certificates are not verified here.
-    anyone: TlsAcceptor,
+    pub(super) anyone: TlsAcceptor,
     /// Makes the configuration of a connection; `None` if the application brought a whole one.
-    template: Option<ConfigTemplate>,
-    client_verifier: Option<Arc<ClientVerifier>>,
+    pub(super) template: Option<ConfigTemplate>,
+    pub(super) client_verifier: Option<Arc<ClientVerifier>>,
 }
 
 impl Config {
@@ -285,7 +242,7 @@ impl Config {
 }
 
 /// A configuration without its verifier of senders.
-struct ConfigTemplate {
+pub(super) struct ConfigTemplate {
     start: ConfigBuilder<ServerConfig, WantsVerifier>,
     resolver: Arc<ServerCertificateResolver>,
     key_log: Arc<dyn KeyLog>,
@@ -306,32 +263,11 @@ impl ConfigTemplate {
 }
 
 /// Checks that rustls can make sessions of this configuration: async-tls panics if it can't.
-fn makes_sessions(config: &Arc<ServerConfig>) -> Result<(), rustls::Error> {
+pub(super) fn makes_sessions(config: &Arc<ServerConfig>) -> Result<(), rustls::Error> {
     ServerConnection::new(Arc::clone(config)).map(drop)
 }
 
-fn resume_nothing(config: &mut ServerConfig) {
+pub(super) fn resume_nothing(config: &mut ServerConfig) {
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
-}
-
-/// A maker of tickets that makes none: rustls has one only for configurations of its own.
-struct NoTickets;
-
-impl ProducesTickets for NoTickets {
-    fn enabled(&self) -> bool {
-        false
-    }
-
-    fn lifetime(&self) -> u32 {
-        0
-    }
-
-    fn encrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
-        None
-    }
-
-    fn decrypt(&self, _: &[u8]) -> Option<Vec<u8>> {
-        None
-    }
 }

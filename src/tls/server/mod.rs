@@ -2,6 +2,9 @@
 
 mod config;
 mod error;
+#[cfg(feature = "unstable-rustls")]
+mod from_rustls;
+mod hello;
 mod pattern;
 mod refusal;
 mod resolver;

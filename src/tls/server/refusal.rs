@@ -1,8 +1,10 @@
-//! Reasons why a sender's certificate is refused.
+//! Senders whose certificates are refused.
 
 use rustls::CertificateError;
 use webpki::Error as Fault;
 
+use crate::end::RefusedCertificate;
+use crate::tls::CertificateFault;
 use crate::tls::x509::crl_store::SelectedCrls;
 use crate::tls::x509::describe::{QUOTED, fault, other, shortened};
 use crate::tls::x509::keys;
@@ -12,20 +14,15 @@ use crate::tls::x509::path::explain::{self, Cause, Explainer, Text};
 use crate::tls::x509::path::presented::PresentedChain;
 use crate::tls::x509::path::revocation::RevocationFault;
 
-/// The reason why a sender's certificate was refused.
+/// A sender whose certificate was refused.
 #[derive(Clone, Debug)]
-pub(super) struct Refusal {
-    pub(super) what: String,
-    /// The names that the sender claims, if its certificate was read; see [`End::Refused`].
-    ///
-    /// [`End::Refused`]: crate::End::Refused
-    pub(super) claimed: Vec<String>,
-    pub(super) hint: Option<&'static str>,
+pub(super) struct RefusedClient {
+    pub(super) certificate: RefusedCertificate,
     /// The error by which rustls chooses the alert for the sender.
-    pub(super) reason: CertificateError,
+    pub(super) error: CertificateError,
 }
 
-impl Refusal {
+impl RefusedClient {
     /// Describes why no path was found for a certificate, where `all` has all CRLs.
     pub(super) fn new(
         no_path: &NoPath<'_>,
@@ -33,89 +30,113 @@ impl Refusal {
         all: &SelectedCrls<'_>,
         explainer: &Explainer<'_, '_>,
     ) -> Self {
-        let error = &no_path.error;
-        let revocation = RevocationFault::new(no_path, presented, all);
-        let (what, reason, hint) = match (revocation, error) {
-            (Some(revocation), _) => (revocation.what, revocation.reason, revocation.hint),
-            (
-                None,
-                Fault::InvalidCrlSignatureForPublicKey
-                | Fault::UnsupportedCrlSignatureAlgorithmContext(_)
-                | Fault::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_)
-                | Fault::IssuerNotCrlSigner,
-            ) => (
-                format!("the certificate can't be used: {}", fault(error)),
-                other(error.clone()),
-                None,
-            ),
-            (None, error) => {
-                let found = explainer.explain(error);
-                (
-                    sentence(found.text),
-                    found.cause.reason(error.clone()),
-                    hint(&found.cause),
-                )
-            }
-        };
         let own = presented.own();
         let names = own.map_or_else(Vec::new, |own| own.names(CommonName::Counts));
-        let (what, claimed) = claiming(what, names.iter().map(|name| &*name.text));
-        Refusal {
-            what,
-            claimed,
-            hint,
-            reason,
+        let refused = |fault, reason, hint, error| {
+            let names = names.iter().map(|name| &*name.text);
+            Self::claiming(names, fault, reason, hint, error)
+        };
+        if let Some(found) = RevocationFault::new(no_path, presented, all) {
+            return refused(found.fault, found.reason, found.hint, found.error);
+        }
+        match &no_path.error {
+            error @ (Fault::InvalidCrlSignatureForPublicKey
+            | Fault::UnsupportedCrlSignatureAlgorithmContext(_)
+            | Fault::UnsupportedCrlSignatureAlgorithmForPublicKeyContext(_)
+            | Fault::IssuerNotCrlSigner) => refused(
+                CertificateFault::NoCrl,
+                format!("the certificate can't be used: {}", fault(error)),
+                None,
+                other(error.clone()),
+            ),
+            error => {
+                let found = explainer.explain(error);
+                refused(
+                    CertificateFault::from(&found.cause),
+                    sentence(found.text),
+                    hint(&found.cause),
+                    found.cause.error(error.clone()),
+                )
+            }
         }
     }
 
     /// Refuses a sender whose own certificate can't be parsed.
     pub(super) fn unread(error: Fault, presented: &PresentedChain<'_>) -> Self {
         let (cause, text) = explain::unread(&error, presented.own());
-        Refusal {
-            what: format!("the certificate {text}"),
-            claimed: Vec::new(),
-            hint: hint(&cause),
-            reason: cause.reason(error),
+        RefusedClient {
+            certificate: RefusedCertificate {
+                fault: CertificateFault::from(&cause),
+                reason: format!("the certificate {text}"),
+                claimed: Vec::new(),
+                hint: hint(&cause),
+            },
+            error: cause.error(error),
         }
     }
 
     /// Refuses a key of this kind: no sender can prove to hold one.
     pub(super) fn key(kind: &str, names: &[Name]) -> Self {
-        let what = format!("the certificate's key is {kind}, which is not supported");
-        let (what, claimed) = claiming(what, names.iter().map(|name| &*name.text));
-        Refusal {
-            what,
-            claimed,
-            hint: Some(keys::SUPPORTED),
-            reason: CertificateError::InvalidPurpose,
-        }
+        Self::claiming(
+            names.iter().map(|name| &*name.text),
+            CertificateFault::Unsupported,
+            format!("the certificate's key is {kind}, which is not supported"),
+            Some(keys::SUPPORTED),
+            CertificateError::InvalidPurpose,
+        )
     }
 
     pub(super) fn not_allowed(names: &[Name], common_name: CommonName) -> Self {
-        let what = "name not allowed".to_owned();
-        let (what, claimed) = claiming(what, names.iter().map(|name| &*name.text));
-        Refusal {
-            what,
-            claimed,
-            hint: match common_name {
+        Self::claiming(
+            names.iter().map(|name| &*name.text),
+            CertificateFault::Name,
+            "name not allowed".to_owned(),
+            match common_name {
                 CommonName::Counts => None,
                 CommonName::Unchecked => {
                     Some("a common name does not count below a CA with name constraints")
                 }
             },
-            reason: CertificateError::ApplicationVerificationFailure,
-        }
+            CertificateError::ApplicationVerificationFailure,
+        )
     }
 
     /// Refuses a sender that does not hold the key of its certificate.
     pub(super) fn wrong_key(names: &[String]) -> Self {
-        let what = "the sender does not hold the certificate's key".to_owned();
-        let (what, claimed) = claiming(what, names.iter().map(String::as_str));
-        Refusal {
-            what,
-            claimed,
-            hint: Some("its certificate and its key must belong together"),
-            reason: CertificateError::BadSignature,
+        Self::claiming(
+            names.iter().map(String::as_str),
+            CertificateFault::KeyNotHeld,
+            "the sender does not hold the certificate's key".to_owned(),
+            Some("its certificate and its key must belong together"),
+            CertificateError::BadSignature,
+        )
+    }
+
+    /// Refuses a sender that claims these names. It keeps as many as are quoted, and one that tells
+    /// whether there are more.
+    fn claiming<'n>(
+        names: impl Iterator<Item = &'n str>,
+        fault: CertificateFault,
+        reason: String,
+        hint: Option<&'static str>,
+        error: CertificateError,
+    ) -> Self {
+        let claimed: Vec<_> = names
+            .take(QUOTED.0 + 1)
+            .map(|name| shortened(name).into_owned())
+            .collect();
+        let reason = match claimed.is_empty() {
+            true => format!("{reason}; the sender has no name"),
+            false => reason,
+        };
+        RefusedClient {
+            certificate: RefusedCertificate {
+                fault,
+                reason,
+                claimed,
+                hint,
+            },
+            error,
         }
     }
 }
@@ -167,18 +188,4 @@ fn hint(cause: &Cause) -> Option<&'static str> {
         | Cause::Other => return None,
     };
     Some(hint)
-}
-
-/// The names that the sender claims: as many as are quoted, and one that tells whether there are
-/// more. The text says so if it claims none.
-fn claiming<'a>(what: String, names: impl Iterator<Item = &'a str>) -> (String, Vec<String>) {
-    let claimed: Vec<_> = names
-        .take(QUOTED.0 + 1)
-        .map(|name| shortened(name).into_owned())
-        .collect();
-    let what = match claimed.is_empty() {
-        true => format!("{what}; the sender has no name"),
-        false => what,
-    };
-    (what, claimed)
 }

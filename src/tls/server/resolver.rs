@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use super::hello;
 use crate::tls::identity::Identity;
 
 /// Chooses among the server's certificates by the name that a sender asks for (SNI, RFC 6066,
@@ -13,6 +14,7 @@ pub(super) struct ServerCertificateResolver(pub(super) Vec<Identity>);
 
 impl ResolvesServerCert for ServerCertificateResolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        hello::note_server_name(hello.server_name());
         let wanted = |is: fn(&Identity, &str) -> bool| {
             // A dot at its end makes a name absolute; no certificate has it.
             let name = hello.server_name();

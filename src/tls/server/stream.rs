@@ -19,9 +19,11 @@ use async_tls::server::TlsStream;
 use futures_lite::{AsyncRead, AsyncWrite};
 
 use super::error::{HandshakeError, ReadError};
-use super::refusal::Refusal;
+use super::hello::Hello;
+use super::refusal::RefusedClient;
 use super::verifier::VerifyOutcome;
 use super::wire::{self, LastAlert, Wire};
+use crate::tls::TlsSession;
 use crate::tls::transport::{NormalizedTransport, tls_error};
 
 /// A handshake in progress.
@@ -29,6 +31,7 @@ pub(crate) struct Accept<IO> {
     tls: async_tls::Accept<Wire<NormalizedTransport<IO>>>,
     /// The outcome of verifying the sender, if it is verified.
     outcome: Option<Arc<VerifyOutcome>>,
+    hello: Hello,
 }
 
 /// A completed handshake.
@@ -36,6 +39,7 @@ pub(crate) struct Accepted<IO> {
     pub(crate) stream: ServerStream<IO>,
     /// The names that the sender has proved to have, the one to show first.
     pub(crate) names: Vec<String>,
+    pub(crate) session: Option<TlsSession>,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
@@ -43,6 +47,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
         Accept {
             tls: acceptor.accept(Wire::new(NormalizedTransport(io))),
             outcome,
+            hello: Hello::default(),
         }
     }
 
@@ -51,8 +56,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<Accepted<IO>, HandshakeError>> {
         // Data behind the handshake in the same packet is handed on too, up to a close_notify.
-        let (polled, used_up) =
-            wire::reading_ahead(wire::SCRATCH, || Pin::new(&mut self.tls).poll(cx));
+        let (polled, used_up) = self
+            .hello
+            .noting(|| wire::reading_ahead(wire::SCRATCH, || Pin::new(&mut self.tls).poll(cx)));
         if used_up {
             // More may have come, and no waker was registered for it.
             cx.waker().wake_by_ref();
@@ -79,7 +85,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
         Poll::Ready(match (result, outcome) {
             (_, Some(Err(refusal))) => Err(refusal.into()),
             (Err(error), Some(Ok(names))) if is_bad_signature(&error) => {
-                Err(Refusal::wrong_key(&names).into())
+                Err(RefusedClient::wrong_key(&names).into())
             }
             (Err(error), _) => Err(error.into()),
             (Ok((mut tls, failed)), outcome) => {
@@ -89,6 +95,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Accept<IO> {
                 Ok(Accepted {
                     stream: ServerStream { tls, failed },
                     names: outcome.and_then(Result::ok).unwrap_or_default(),
+                    session: std::mem::take(&mut self.hello).into_session(),
                 })
             }
         })

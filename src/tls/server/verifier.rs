@@ -13,8 +13,8 @@ use rustls_pki_types::{CertificateDer, TrustAnchor};
 use webpki::{KeyUsage, VerifiedPath};
 
 use super::pattern::NamePattern;
-use super::refusal::Refusal;
-use crate::error::TlsError;
+use super::refusal::RefusedClient;
+use crate::tls::error::{CredentialKind, TlsError};
 use crate::tls::x509::certificate::{ParsedCertificate, der};
 use crate::tls::x509::describe::Summary;
 use crate::tls::x509::names::CommonName;
@@ -37,7 +37,8 @@ const MAX_SUBJECTS: usize = 16 * 1024;
 /// certificate is refused if it has names of another kind and a CA above it constrains those.
 ///
 /// ```no_run
-/// use tlsink::{ClientVerifier, Identity, Tls};
+/// use tlsink::tls::{ClientVerifier, Identity};
+/// use tlsink::Tls;
 ///
 /// let clients = ClientVerifier::from_ca_pem_file("ca.pem")?
 ///     .crl_file("ca.crl")?
@@ -46,7 +47,7 @@ const MAX_SUBJECTS: usize = 16 * 1024;
 ///     .identity(Identity::from_pem_files("cert.pem", "key.pem")?)
 ///     .client_verifier(clients)
 ///     .build()?;
-/// # Ok::<(), tlsink::TlsError>(())
+/// # Ok::<(), tlsink::tls::TlsError>(())
 /// ```
 #[derive(Clone, Debug)]
 pub struct ClientVerifier {
@@ -168,7 +169,7 @@ impl ClientVerifier {
         let authorities = self
             .summaries
             .iter()
-            .filter_map(move |summary| ending("CA certificate", summary, now));
+            .filter_map(move |summary| ending(CredentialKind::CaCertificate, summary, now));
         let keys = self.summaries.iter().zip(self.authorities.anchors());
         let keys = keys.filter_map(|(summary, anchor)| {
             Some(TlsWarning::UnsupportedCaKey {
@@ -189,11 +190,11 @@ impl ClientVerifier {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         now: SystemTime,
-    ) -> Result<Vec<String>, Refusal> {
+    ) -> Result<Vec<String>, RefusedClient> {
         let presented = PresentedChain::new(end_entity, intermediates);
         let own = presented
             .supported_own()
-            .map_err(|error| Refusal::unread(error, &presented))?;
+            .map_err(|error| RefusedClient::unread(error, &presented))?;
         let usage = KeyUsage::client_auth();
         let candidates = Candidates::new(&presented, self.authorities.anchors(), now);
         let path = self
@@ -203,18 +204,18 @@ impl ClientVerifier {
                 let explainer =
                     Explainer::new(&presented, &candidates, &self.authorities, now, usage);
                 let all = self.authorities.crls().all();
-                Refusal::new(&no_path, &presented, &all, &explainer)
+                RefusedClient::new(&no_path, &presented, &all, &explainer)
             })?;
         let common_name = common_name(&path, &presented);
         let mut names = own.names(common_name);
         if let Some(kind) = keys::unsupported(own.key) {
-            return Err(Refusal::key(&kind, &names));
+            return Err(RefusedClient::key(&kind, &names));
         }
         if !self.allowed.is_empty() {
             let allowed = names
                 .iter()
                 .position(|name| self.allowed.iter().any(|pattern| pattern.matches(name)))
-                .ok_or_else(|| Refusal::not_allowed(&names, common_name))?;
+                .ok_or_else(|| RefusedClient::not_allowed(&names, common_name))?;
             names
                 .get_mut(..=allowed)
                 .unwrap_or_default()
@@ -250,14 +251,14 @@ fn common_name(path: &VerifiedPath<'_>, presented: &PresentedChain<'_>) -> Commo
 /// The outcome of verifying one sender: its names or the refusal, once rustls has shown its
 /// certificate.
 #[derive(Debug, Default)]
-pub(super) struct VerifyOutcome(Mutex<Option<Result<Vec<String>, Refusal>>>);
+pub(super) struct VerifyOutcome(Mutex<Option<Result<Vec<String>, RefusedClient>>>);
 
 impl VerifyOutcome {
-    pub(super) fn take(&self) -> Option<Result<Vec<String>, Refusal>> {
+    pub(super) fn take(&self) -> Option<Result<Vec<String>, RefusedClient>> {
         self.lock().take()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Result<Vec<String>, Refusal>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Option<Result<Vec<String>, RefusedClient>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -286,14 +287,11 @@ impl ClientCertVerifier for RecordingClientVerifier {
     ) -> Result<ClientCertVerified, Error> {
         let intermediates: Vec<_> = intermediates.iter().map(der).collect();
         let verified = self.verifier.verify(&der(end_entity), &intermediates, now);
-        let refused = verified
-            .as_ref()
-            .err()
-            .map(|refusal| refusal.reason.clone());
+        let refused = verified.as_ref().err().map(|refused| refused.error.clone());
         *self.outcome.lock() = Some(verified);
         match refused {
             None => Ok(ClientCertVerified::assertion()),
-            Some(reason) => Err(reason.into()),
+            Some(error) => Err(error.into()),
         }
     }
 

@@ -17,6 +17,8 @@ use std::thread::LocalKey;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
+use super::hello;
+
 /// The most bytes that are read ahead at once.
 pub(super) const SCRATCH: usize = 32 * 1024;
 
@@ -261,6 +263,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Wire<IO> {
         if LAST_ALERT.get().is_some() && !self.is_torn && !is_encrypted(&self.gathered) {
             return Poll::Ready(Ok(buf.len()));
         }
+        hello::note_server_hello(buf);
         self.gathered.extend_from_slice(buf);
         Poll::Ready(Ok(buf.len()))
     }

@@ -16,8 +16,8 @@ use x509_cert::ext::Extensions;
 use x509_cert::ext::pkix::{AuthorityKeyIdentifier, CrlNumber};
 
 use super::describe::{self, Summary};
-use super::pem::{self, Located};
-use crate::error::TlsError;
+use super::pem::Located;
+use crate::tls::error::{CredentialKind, TlsError};
 
 /// A list, and the key that signed it.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ impl Crl {
         let parsed = parsed.as_ref();
         let list: CertRevocationList<'_> = OwnedCertRevocationList::from_der(&der)
             .map_err(|error| TlsError::Damaged {
-                what: pem::CRL,
+                kind: CredentialKind::Crl,
                 line,
                 reason: unusable(&der, parsed, &error),
             })?

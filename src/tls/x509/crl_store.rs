@@ -10,9 +10,9 @@ use webpki::{CertRevocationList, Error, VerifiedPath, spki_for_anchor};
 
 use super::certificate::ParsedCertificate;
 use super::crl::{Crl, CrlSigner};
-use super::pem::{self, Located};
+use super::pem::Located;
 use super::warning::{TlsWarning, ending};
-use crate::error::TlsError;
+use crate::tls::error::{CredentialKind, TlsError};
 
 /// The most signatures of CRLs that are verified for the certificates of one peer, beside one for
 /// each CA that is asked. The lists of trusted CAs need none; these are for CAs that share a name
@@ -135,7 +135,7 @@ impl CrlStore {
             .filter(|crl| crl.is_by_stranger());
         let ends = newest
             .into_iter()
-            .filter_map(move |crl| ending(pem::CRL, &crl.summary, now));
+            .filter_map(move |crl| ending(CredentialKind::Crl, &crl.summary, now));
         let strangers = strangers.map(|crl| {
             let issuer = crl.summary.title.clone();
             let has_its_name = |anchor: &TrustAnchor<'_>| *anchor.subject == *crl.list.issuer();

@@ -3,6 +3,7 @@
 pub(super) mod certificate;
 pub(super) mod crl_store;
 pub(super) mod describe;
+pub(super) mod fault;
 pub(super) mod keys;
 pub(super) mod names;
 pub(super) mod path;
@@ -14,4 +15,5 @@ mod crl;
 mod der;
 mod distinguished_name;
 
+pub use fault::CertificateFault;
 pub use warning::TlsWarning;

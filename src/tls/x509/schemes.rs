@@ -12,7 +12,7 @@ use webpki::ring;
 
 use super::certificate::der;
 use super::keys;
-use crate::tls::version::TlsVersion;
+use crate::tls::TlsVersion;
 
 type Algorithm = &'static dyn SignatureVerificationAlgorithm;
 

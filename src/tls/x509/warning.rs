@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::describe::{Day, Summary};
 use crate::count::Count;
+use crate::tls::error::CredentialKind;
 
 /// The hint for a CA whose key can't be used.
 const UNSUPPORTED_CA_KEY: &str = "every sender that it signed for is refused: keys can be RSA of \
@@ -20,8 +21,8 @@ const SOON: Duration = Duration::from_secs(14 * 24 * 60 * 60);
 pub enum TlsWarning {
     /// A certificate or a CRL expires within 14 days.
     Ending {
-        /// The kind of the item: `certificate`, `CA certificate`, `CRL`.
-        what: &'static str,
+        /// The kind of the item.
+        kind: CredentialKind,
         /// The name of its subject or issuer.
         name: String,
         /// The time of its end.
@@ -31,8 +32,8 @@ pub enum TlsWarning {
     },
     /// A certificate or a CRL has expired.
     Ended {
-        /// The kind of the item: `certificate`, `CA certificate`, `CRL`.
-        what: &'static str,
+        /// The kind of the item.
+        kind: CredentialKind,
         /// The name of its subject or issuer.
         name: String,
         /// The time of its end.
@@ -73,15 +74,16 @@ impl TlsWarning {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             TlsWarning::Ended {
-                what: "certificate",
+                kind: CredentialKind::Certificate,
                 ..
             } => Some("senders that verify it will refuse it"),
             TlsWarning::NoHostName { .. } => {
                 Some("most senders that verify it will refuse it: a common name does not count")
             }
-            TlsWarning::Ended { what: "CRL", .. } => {
-                Some("senders below its issuer are refused until there is a new one")
-            }
+            TlsWarning::Ended {
+                kind: CredentialKind::Crl,
+                ..
+            } => Some("senders below its issuer are refused until there is a new one"),
             TlsWarning::UnsupportedCaKey { .. } => Some(UNSUPPORTED_CA_KEY),
             TlsWarning::UnknownCrlIssuer { .. } | TlsWarning::CrlOfOtherKey { .. } => {
                 Some("it counts only for senders that present its issuer's certificate")
@@ -91,18 +93,19 @@ impl TlsWarning {
     }
 }
 
-/// What a warning is about: `certificate for NAME`, `CA certificate of NAME`, `CRL of NAME`.
+/// The item that a warning is about: `certificate for NAME`, `CA certificate of NAME`, `CRL of
+/// NAME`.
 struct Subject<'a> {
-    what: &'static str,
+    kind: CredentialKind,
     name: &'a str,
 }
 
 impl fmt::Display for Subject<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Subject { what, name } = self;
-        match *what {
-            "certificate" => write!(f, "certificate for {name}"),
-            what => write!(f, "{what} of {name}"),
+        let Subject { kind, name } = self;
+        match kind {
+            CredentialKind::Certificate => write!(f, "certificate for {name}"),
+            kind => write!(f, "{kind} of {name}"),
         }
     }
 }
@@ -112,19 +115,29 @@ impl fmt::Display for TlsWarning {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TlsWarning::Ending {
-                what,
+                kind,
                 name,
                 end,
                 days,
             } => {
-                write!(f, "{} expires on {} ", Subject { what, name }, Day(*end))?;
+                write!(
+                    f,
+                    "{} expires on {} ",
+                    Subject { kind: *kind, name },
+                    Day(*end)
+                )?;
                 match days {
                     0 => f.write_str("(today)"),
                     days => write!(f, "(in {})", Count(*days, "day")),
                 }
             }
-            TlsWarning::Ended { what, name, end } => {
-                write!(f, "{} expired on {}", Subject { what, name }, Day(*end))
+            TlsWarning::Ended { kind, name, end } => {
+                write!(
+                    f,
+                    "{} expired on {}",
+                    Subject { kind: *kind, name },
+                    Day(*end)
+                )
             }
             TlsWarning::NoHostName { name } => {
                 write!(f, "certificate for {name} has no subjectAltName for a host")
@@ -150,15 +163,19 @@ impl fmt::Display for TlsWarning {
 }
 
 /// The warning about a certificate or a CRL that has expired, or will soon.
-pub(crate) fn ending(what: &'static str, summary: &Summary, now: SystemTime) -> Option<TlsWarning> {
+pub(crate) fn ending(
+    kind: CredentialKind,
+    summary: &Summary,
+    now: SystemTime,
+) -> Option<TlsWarning> {
     let end = summary.end?;
     let name = summary.title.clone();
     if end < now {
-        return Some(TlsWarning::Ended { what, name, end });
+        return Some(TlsWarning::Ended { kind, name, end });
     }
     let soon = now.checked_add(SOON).is_some_and(|soon| end < soon);
     soon.then(|| TlsWarning::Ending {
-        what,
+        kind,
         name,
         end,
         days: day_number(end).saturating_sub(day_number(now)),

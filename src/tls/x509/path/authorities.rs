@@ -11,7 +11,7 @@ use webpki::{
 
 use super::candidates::Candidates;
 use super::signatures::{SignatureCheck, SignatureChecker};
-use crate::error::TlsError;
+use crate::tls::error::{CredentialKind, TlsError};
 use crate::tls::x509::certificate::ParsedCertificate;
 use crate::tls::x509::crl_store::{CrlSignatureBudget, CrlStore, SelectedCrls};
 use crate::tls::x509::describe::{self, Summary};
@@ -42,7 +42,7 @@ impl Authorities {
         let mut summaries = Vec::new();
         for Located { line, item: der } in &certificates {
             let damaged = |error: Error| TlsError::Damaged {
-                what: "CA certificate",
+                kind: CredentialKind::CaCertificate,
                 line: *line,
                 reason: describe::fault(&error).into_owned(),
             };
@@ -57,7 +57,7 @@ impl Authorities {
         }
         if anchors.is_empty() {
             return Err(TlsError::Missing {
-                what: "CA certificate",
+                kind: CredentialKind::CaCertificate,
             });
         }
         let mut crls = CrlStore::default();

@@ -454,7 +454,7 @@ impl<'p, 'a> Explainer<'p, 'a> {
 
 impl Cause {
     /// The error by which rustls chooses the alert for the peer (RFC 8446, section 6.2).
-    pub(crate) fn reason(&self, error: Error) -> CertificateError {
+    pub(crate) fn error(&self, error: Error) -> CertificateError {
         match self {
             Cause::UnknownCa(_) | Cause::SelfSigned | Cause::OtherEncoding => {
                 CertificateError::UnknownIssuer

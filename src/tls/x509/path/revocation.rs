@@ -8,13 +8,17 @@ use super::presented::PresentedChain;
 use crate::tls::x509::certificate::ParsedCertificate;
 use crate::tls::x509::crl_store::SelectedCrls;
 use crate::tls::x509::describe::{Day, other, quoted, system_time};
+use crate::tls::x509::fault::CertificateFault;
 
 /// A revoked certificate, or the lack of a list that could tell.
 pub(crate) struct RevocationFault {
-    pub(crate) what: String,
+    /// [`CertificateFault::Revoked`] or [`CertificateFault::NoCrl`].
+    pub(crate) fault: CertificateFault,
+    /// The fault, for people.
+    pub(crate) reason: String,
     pub(crate) hint: Option<&'static str>,
     /// The error by which rustls chooses the alert for the peer.
-    pub(crate) reason: CertificateError,
+    pub(crate) error: CertificateError,
 }
 
 impl RevocationFault {
@@ -36,7 +40,7 @@ impl RevocationFault {
                 ),
             )
         };
-        let (what, hint) = match &no_path.error {
+        let (reason, hint) = match &no_path.error {
             Fault::CertRevoked => (
                 format!("{} is revoked", whose(&presented, |one| asked.revokes(one))),
                 None,
@@ -71,13 +75,15 @@ impl RevocationFault {
             }
             _ => return None,
         };
+        let (fault, error) = match &no_path.error {
+            Fault::CertRevoked => (CertificateFault::Revoked, CertificateError::Revoked),
+            error => (CertificateFault::NoCrl, other(error.clone())),
+        };
         Some(RevocationFault {
-            what,
+            fault,
+            reason,
             hint,
-            reason: match &no_path.error {
-                Fault::CertRevoked => CertificateError::Revoked,
-                error => other(error.clone()),
-            },
+            error,
         })
     }
 }

@@ -10,8 +10,8 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use memchr::memmem;
 
-use crate::error::TlsError;
 use crate::quote::quoted;
+use crate::tls::error::TlsError;
 
 /// The decoded text between two boundaries (RFC 7468, section 2).
 #[derive(Debug, PartialEq, Eq)]

@@ -8,15 +8,11 @@ use rustls_pki_types::{
 };
 use x509_cert::der::{Decode, Header, Reader, SliceReader, Tag, TagNumber};
 
-use crate::error::TlsError;
+use crate::tls::error::{CredentialKind, TlsError};
 
 mod blocks;
 
 use blocks::{BlockKind, blocks, is_text};
-
-const CERTIFICATE: &str = "certificate";
-const PRIVATE_KEY: &str = "private key";
-pub(crate) const CRL: &str = "CRL";
 
 pub(crate) fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
     std::fs::read(path).map_err(|source| TlsError::Read {
@@ -43,7 +39,10 @@ pub(crate) fn certificates(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, T
             _ => None,
         }
     });
-    some(found.map(CertificateDer::from).collect(), CERTIFICATE)
+    some(
+        found.map(CertificateDer::from).collect(),
+        CredentialKind::Certificate,
+    )
 }
 
 /// All certificates in the text that others may be verified by, of which there is at least one.
@@ -57,7 +56,7 @@ pub(crate) fn trusted_certificates(
             BlockKind::TrustedCertificate => match split_trusted(block.der) {
                 (_, true) => {
                     return Err(TlsError::Damaged {
-                        what: "CA certificate",
+                        kind: CredentialKind::CaCertificate,
                         line: Some(block.line),
                         reason: "it is trusted for some uses only, which is not supported"
                             .to_owned(),
@@ -72,7 +71,7 @@ pub(crate) fn trusted_certificates(
             item: der.into(),
         });
     }
-    some(found, CERTIFICATE)
+    some(found, CredentialKind::Certificate)
 }
 
 /// All private keys in the text that are not encrypted and of a form that is built in, of which
@@ -94,7 +93,7 @@ pub(crate) fn private_keys(pem: &[u8]) -> Result<Vec<PrivateKeyDer<'static>>, Tl
     }
     match unusable {
         Some(error) if keys.is_empty() => Err(error),
-        _ => some(keys, PRIVATE_KEY),
+        _ => some(keys, CredentialKind::PrivateKey),
     }
 }
 
@@ -123,12 +122,12 @@ pub(crate) fn crls(
             item: pem_or_der.to_vec().into(),
         }]);
     }
-    some(crls_beside_others(pem_or_der)?, CRL)
+    some(crls_beside_others(pem_or_der)?, CredentialKind::Crl)
 }
 
-fn some<T>(found: Vec<T>, what: &'static str) -> Result<Vec<T>, TlsError> {
+fn some<T>(found: Vec<T>, kind: CredentialKind) -> Result<Vec<T>, TlsError> {
     match found.is_empty() {
-        true => Err(TlsError::Missing { what }),
+        true => Err(TlsError::Missing { kind }),
         false => Ok(found),
     }
 }

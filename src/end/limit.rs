@@ -22,8 +22,8 @@ pub enum Limit {
     },
     /// [`ServerBuilder::max_memory`](crate::ServerBuilder::max_memory).
     Memory {
-        /// The thing that there was no memory for, such as a zstd window.
-        what: String,
+        /// The use that there was no memory for, such as a zstd window.
+        purpose: String,
     },
     /// [`ServerBuilder::max_decoded`](crate::ServerBuilder::max_decoded).
     Decoded {
@@ -43,7 +43,7 @@ impl fmt::Display for Limit {
             Limit::Window { window, most } => {
                 write!(f, "zstd window of {window} bytes, the limit is {most}")
             }
-            Limit::Memory { what } => write!(f, "no memory left for {what}"),
+            Limit::Memory { purpose } => write!(f, "no memory left for {purpose}"),
             Limit::Decoded { most } => {
                 write!(f, "more than {} when decoded", Count(*most, "byte"))
             }

@@ -1,0 +1,152 @@
+//! The answer to a stream that has ended: a receipt, if receipts are on, and a close_notify, if the
+//! stream was clean.
+
+use std::io::Write;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use futures_lite::{AsyncRead, AsyncWrite};
+
+use super::deadline::Deadline;
+use super::stream::PeerStream;
+use crate::end::{Cut, End};
+use crate::link::Outcome;
+use crate::output::push_json;
+
+/// The time limit for sending the answer to a stream and discarding late data. An answer is short:
+/// only a peer that has stopped reading makes it wait.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The number of reads in a row that are discarded before the executor's other tasks have a turn.
+const DISCARDS: usize = 16;
+
+/// A stream whose peer is being told the outcome: by a receipt, if receipts are on, and by a
+/// close_notify, if the stream was clean.
+pub(super) struct Answer<IO> {
+    stream: PeerStream<IO>,
+    pub(super) outcome: Outcome,
+    /// Empty if receipts are off.
+    receipt: Vec<u8>,
+    /// The bytes of the receipt that are sent.
+    sent: usize,
+    /// The transport is closed for writing.
+    closed: bool,
+    pub(super) deadline: Deadline,
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
+    /// Answers a stream of which `received` bytes came, with a receipt if `receipts` are on.
+    pub(super) fn new(
+        stream: PeerStream<IO>,
+        outcome: Outcome,
+        received: u64,
+        receipts: bool,
+    ) -> Self {
+        let receipt = match receipts {
+            true => receipt(received, &outcome),
+            false => Vec::new(),
+        };
+        Answer {
+            stream,
+            outcome,
+            receipt,
+            sent: 0,
+            closed: false,
+            deadline: Deadline::after(Some(CLOSE_TIMEOUT)),
+        }
+    }
+
+    /// Sends the answer and closes the transport for writing. After the receipt of a stream that was
+    /// not clean, reads on until the peer closes too: closing with unread data would reset the
+    /// connection, and could destroy the receipt on its way.
+    ///
+    /// An error leaves the peer without an answer, and does not change the outcome.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        while let Some(rest) = self
+            .receipt
+            .get(self.sent..)
+            .filter(|rest| !rest.is_empty())
+        {
+            match ready!(self.stream.poll_write(cx, rest)) {
+                Ok(n) if n > 0 => self.sent = self.sent.saturating_add(n),
+                _ => return Poll::Ready(()),
+            }
+        }
+        let is_clean = self.outcome.end.is_clean();
+        if !self.closed {
+            let closed = match is_clean {
+                true => ready!(self.stream.poll_close(cx)),
+                false => ready!(self.stream.poll_shutdown(cx)),
+            };
+            if closed.is_err() {
+                return Poll::Ready(());
+            }
+            self.closed = true;
+        }
+        if is_clean || self.receipt.is_empty() {
+            return Poll::Ready(());
+        }
+        let mut discarded = [0; 4096];
+        for _ in 0..DISCARDS {
+            match ready!(self.stream.poll_read(cx, &mut discarded)) {
+                Ok(n) if n > 0 => {}
+                _ => return Poll::Ready(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+}
+
+/// Builds a receipt, one line of JSON (RFC 8259); see
+/// [`ServerBuilder::receipts`](crate::ServerBuilder::receipts).
+fn receipt(received: u64, outcome: &Outcome) -> Vec<u8> {
+    let Outcome {
+        end,
+        delivered,
+        crc32c,
+        ..
+    } = outcome;
+    let ok = end.is_clean();
+    let mut line = Vec::new();
+    // Writing to a Vec does not fail.
+    let _ = write!(
+        line,
+        r#"{{"ok":{ok},"received":{received},"delivered":{delivered},"#
+    );
+    match end {
+        End::Clean => {
+            let _ = write!(line, r#""crc32c":"{crc32c:08x}""#);
+        }
+        end => {
+            line.extend_from_slice(br#""reason":""#);
+            let reason = match end {
+                // The full text may name files of this system, which do not concern the sender.
+                End::Cut(Cut::Output { kind, .. }) => format!("cut (the output failed: {kind})"),
+                end => end.to_string(),
+            };
+            push_json(&mut line, &reason);
+            line.push(b'"');
+        }
+    }
+    line.extend_from_slice(b"}\n");
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::end::Refusal;
+
+    #[test]
+    fn a_reason_is_quoted_whatever_it_quotes() {
+        let outcome = Outcome::on_nothing(End::Refused(Refusal::InvalidHandshake {
+            reason: "a \"b\"\n\u{1b}".to_owned(),
+        }));
+        assert_eq!(
+            String::from_utf8(receipt(7, &outcome)).unwrap(),
+            "{\"ok\":false,\"received\":7,\"delivered\":0,\
+             \"reason\":\"refused (a \\\"b\\\"\\n\\u001b)\"}\n"
+        );
+    }
+}

@@ -1,0 +1,255 @@
+//! One connection: handshake, reading on credit, the end.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use event_listener::EventListener;
+use futures_lite::{AsyncRead, AsyncWrite, future};
+
+use crate::end::{Cut, End, Limit, Refusal, Reset, Timeout, Truncation};
+use crate::link::{Outcome, Request};
+use crate::peer::Peer;
+use crate::report::Report;
+use crate::shared::Shared;
+use crate::tls;
+
+mod answer;
+mod deadline;
+mod guard;
+mod reading;
+mod stream;
+
+use answer::Answer;
+use deadline::Deadline;
+use guard::{Guard, NotOpened};
+use reading::Reading;
+use stream::PeerStream;
+
+/// A future that receives one stream, from the handshake to the outcome at the sink.
+///
+/// Made by [`Server::connection`] and [`Server::plain`]. It does nothing unless polled, spawns
+/// nothing, and is `Send` if `IO` is. Dropped before it resolves, it cuts the stream: the sink
+/// delivers the data that had arrived, and reports [`Cut::Dropped`].
+///
+/// While a connection waits for its peer, it holds no read buffer. It reads only while it holds a
+/// credit; it has four, and each returns when the sink has handed on the chunk that was read with
+/// it.
+///
+/// [`Server::connection`]: crate::Server::connection
+/// [`Server::plain`]: crate::Server::plain
+#[must_use = "a connection does nothing unless it is polled"]
+pub struct Connection<IO> {
+    phase: Phase<IO>,
+    guard: Guard,
+}
+
+pub(crate) enum Transport<IO> {
+    Tls(IO),
+    Plain(IO),
+}
+
+enum Phase<IO> {
+    /// Waiting for a free place.
+    Waiting {
+        transport: Option<Transport<IO>>,
+        /// The connection limit, if the peer's address exceeds it.
+        too_many: Option<usize>,
+        listener: Option<EventListener>,
+    },
+    Handshake {
+        // Boxed, like the stream that it becomes: a TLS session is large, and the phases before
+        // and after it need none.
+        accept: Box<tls::Accept<IO>>,
+        deadline: Deadline,
+    },
+    Reading(Reading<IO>),
+    /// Waiting for the outcome from the sink, which decides how to answer the stream, if the
+    /// transport is still there.
+    AwaitingOutcome(PeerStream<IO>),
+    // Boxed: an answer is larger than the phases in which connections spend their time.
+    Answering(Box<Answer<IO>>),
+    Done,
+}
+
+/// The successor of a phase: another phase, or the outcome.
+enum Next<IO> {
+    Phase(Phase<IO>),
+    Done(Outcome),
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
+    pub(crate) fn new(shared: &Arc<Shared>, transport: Transport<IO>, peer: Peer) -> Self {
+        let (guard, too_many) = Guard::new(shared, peer);
+        Connection {
+            guard,
+            phase: Phase::Waiting {
+                transport: Some(transport),
+                too_many,
+                listener: None,
+            },
+        }
+    }
+
+    /// Waits until the handshake is over; returns whether the stream is open.
+    ///
+    /// A connection that is simply awaited needs no such call. It serves callers that continue open
+    /// streams elsewhere, such as on the thread of [their sink](Self::lane). In either case, await
+    /// the connection afterwards. Dropping the future loses nothing.
+    pub async fn established(&mut self) -> bool {
+        future::poll_fn(|cx| self.poll_established(cx)).await
+    }
+
+    fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
+        self.guard.link.register(cx);
+        while let Phase::Waiting { .. } | Phase::Handshake { .. } = self.phase {
+            self.phase = match ready!(self.poll_phase(cx)) {
+                Next::Phase(phase) => phase,
+                Next::Done(outcome) => {
+                    self.guard.link.leave_outcome(outcome);
+                    Phase::AwaitingOutcome(PeerStream::Gone)
+                }
+            };
+        }
+        Poll::Ready(self.guard.is_established())
+    }
+
+    /// Advances the current phase as far as possible.
+    fn poll_phase(&mut self, cx: &mut Context<'_>) -> Poll<Next<IO>> {
+        let guard = &mut self.guard;
+        let next = match &mut self.phase {
+            Phase::Waiting { .. } | Phase::Handshake { .. } if guard.is_cut() => {
+                Next::unopened(End::Cut(Cut::Server))
+            }
+            Phase::Waiting {
+                transport,
+                too_many,
+                listener,
+            } => {
+                if let Some(limit) = too_many {
+                    return Poll::Ready(Next::unopened(End::Limit(Limit::PerIp { most: *limit })));
+                }
+                if guard.place.is_none() {
+                    let place = ready!(guard.shared.places.poll_take(listener, cx));
+                    guard.place = Some(Arc::new(place));
+                }
+                match (transport.take(), &guard.shared.settings.tls) {
+                    (Some(Transport::Tls(io)), Some(tls)) => Next::Phase(Phase::Handshake {
+                        accept: Box::new(tls.accept(io)),
+                        deadline: Deadline::after(guard.shared.settings.handshake_timeout),
+                    }),
+                    (Some(Transport::Plain(io)), _) => Next::opened(guard, PeerStream::plain(io)),
+                    (Some(Transport::Tls(_)), None) => {
+                        Next::unopened(End::Refused(Refusal::NoServerCertificate))
+                    }
+                    (None, _) => Next::Phase(Phase::Done),
+                }
+            }
+            Phase::Handshake { accept, deadline } => match accept.poll(cx) {
+                Poll::Ready(Ok(accepted)) => {
+                    guard.conn.peer.verified(accepted.names);
+                    guard.conn.tls = accepted.session.map(Arc::new);
+                    Next::opened(guard, PeerStream::Tls(Box::new(accepted.stream)))
+                }
+                Poll::Ready(Err(error)) => Next::unopened(error.into()),
+                Poll::Pending => {
+                    let limit = ready!(deadline.poll(cx));
+                    Next::unopened(End::Timeout(Timeout::Handshake(limit)))
+                }
+            },
+            Phase::Reading(reading) => {
+                let end = ready!(reading.poll_read(guard, cx));
+                let is_answered = match end {
+                    // The answer, a close_notify, declares the stream clean. The sink decides
+                    // whether it is.
+                    End::Clean => true,
+                    // A broken connection or TLS session carries no answer.
+                    End::Reset(_) | End::Corrupt { .. } => false,
+                    _ => guard.shared.settings.receipts,
+                };
+                guard.close(end);
+                let stream = std::mem::replace(&mut reading.stream, PeerStream::Gone);
+                Next::Phase(Phase::AwaitingOutcome(match is_answered {
+                    true => stream,
+                    false => PeerStream::Gone,
+                }))
+            }
+            Phase::AwaitingOutcome(stream) => match (guard.link.take_outcome(), stream) {
+                (Some(outcome), PeerStream::Gone) => Next::Done(outcome),
+                (Some(outcome), stream) => Next::Phase(Phase::Answering(Box::new(Answer::new(
+                    std::mem::replace(stream, PeerStream::Gone),
+                    outcome,
+                    guard.conn.received(),
+                    guard.shared.settings.receipts,
+                )))),
+                (None, _) => return Poll::Pending,
+            },
+            Phase::Answering(answer) => {
+                // A cut waits for no peer. A refusal by the sink is the very thing that this answer
+                // tells the peer.
+                let hurry = guard.link.requested() == Some(Request::Cut);
+                if answer.poll(cx).is_pending() && !hurry {
+                    ready!(answer.deadline.poll(cx));
+                }
+                Next::Done(answer.outcome.clone())
+            }
+            Phase::Done => return Poll::Pending,
+        };
+        Poll::Ready(next)
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Future for Connection<IO> {
+    type Output = Report;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Report> {
+        self.guard.link.register(cx);
+        loop {
+            match ready!(self.poll_phase(cx)) {
+                Next::Phase(phase) => self.phase = phase,
+                Next::Done(outcome) => {
+                    self.phase = Phase::Done;
+                    return Poll::Ready(self.guard.finish(outcome));
+                }
+            }
+        }
+    }
+}
+
+impl<IO> Connection<IO> {
+    /// The index of the stream's sink among those that [`build_lanes`] returned.
+    ///
+    /// [`build_lanes`]: crate::ServerBuilder::build_lanes
+    pub fn lane(&self) -> usize {
+        self.guard.shared.lane(self.guard.conn.id())
+    }
+}
+
+impl<IO> Next<IO> {
+    /// Announces the connection to the sink, and reads from it.
+    fn opened(guard: &mut Guard, stream: PeerStream<IO>) -> Self {
+        match guard.open() {
+            Ok(()) => {
+                let idle_timeout = guard.shared.settings.idle_timeout;
+                Next::Phase(Phase::Reading(Reading::new(stream, idle_timeout)))
+            }
+            Err(NotOpened::Stopped) => Next::unopened(End::Cut(Cut::Server)),
+            Err(NotOpened::SinkGone) => Next::Phase(Phase::AwaitingOutcome(PeerStream::Gone)),
+        }
+    }
+
+    /// The end of a connection that the sink never sees.
+    fn unopened(end: End) -> Self {
+        Next::Done(Outcome::on_nothing(end))
+    }
+}
+
+impl From<tls::HandshakeError> for End {
+    fn from(error: tls::HandshakeError) -> Self {
+        match error {
+            tls::HandshakeError::Closed => End::Truncated(Truncation::Handshake),
+            tls::HandshakeError::Reset { reason } => End::Reset(Reset::Transport { reason }),
+            tls::HandshakeError::Refused(refusal) => End::Refused(refusal),
+        }
+    }
+}

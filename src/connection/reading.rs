@@ -1,0 +1,103 @@
+//! Reading a stream on credit.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_lite::{AsyncRead, AsyncWrite};
+
+use super::Guard;
+use super::deadline::Idle;
+use super::stream::{Filled, PeerStream};
+use crate::end::{Cut, End};
+use crate::event::Kind;
+use crate::link::{CREDITS, Request};
+use crate::memory::Waiting;
+
+/// A stream that is being read.
+pub(super) struct Reading<IO> {
+    pub(super) stream: PeerStream<IO>,
+    /// The connection's place in the queue for read-buffer memory.
+    waiting: Option<Waiting>,
+    idle: Idle,
+}
+
+impl<IO> Reading<IO> {
+    pub(super) fn new(stream: PeerStream<IO>, idle_timeout: Option<Duration>) -> Self {
+        Reading {
+            stream,
+            waiting: None,
+            idle: Idle::new(idle_timeout),
+        }
+    }
+}
+
+impl<IO: AsyncRead + AsyncWrite + Unpin> Reading<IO> {
+    /// Reads available data and queues it for the sink, until the stream ends.
+    pub(super) fn poll_read(&mut self, guard: &mut Guard, cx: &mut Context<'_>) -> Poll<End> {
+        match guard.link.requested() {
+            Some(Request::Cut) => return Poll::Ready(End::Cut(Cut::Server)),
+            // The sink reports its own reason.
+            Some(Request::Refuse) => return Poll::Ready(End::Cut(Cut::SinkGone)),
+            None => {}
+        }
+        for _ in 0..CREDITS {
+            match self.read_chunk(guard, cx) {
+                Attempt::More => {}
+                Attempt::Ended(end) => return Poll::Ready(end),
+                attempt => {
+                    // One wake-up for all data read: on a busy core, each wake-up switches threads.
+                    guard.wake_sink();
+                    return match attempt {
+                        Attempt::Drained => self.idle.poll(cx),
+                        // A sender that is kept waiting is not idle.
+                        _ => {
+                            self.idle.restart();
+                            Poll::Pending
+                        }
+                    };
+                }
+            }
+        }
+        // Yields to the executor's other tasks.
+        cx.waker().wake_by_ref();
+        // Records that keep arriving may carry no data.
+        self.idle.poll(cx)
+    }
+
+    /// Reads a chunk and queues it for the sink.
+    fn read_chunk(&mut self, guard: &mut Guard, cx: &mut Context<'_>) -> Attempt {
+        let Poll::Ready(credit) = guard.link.poll_credit() else {
+            return Attempt::Held;
+        };
+        let buffers = &guard.shared.buffers;
+        let memory = &guard.conn.memory;
+        let Poll::Ready(mut buffer) = buffers.poll_acquire(memory, &mut self.waiting, cx) else {
+            return Attempt::Held;
+        };
+        let Filled { len, more, end } = self.stream.fill(cx, &mut buffer, guard.conn.received);
+        if len > 0 {
+            guard.conn.received = guard.conn.received.saturating_add(len as u64);
+            self.idle.restart();
+            let chunk = buffer.into_chunk(len, credit);
+            if guard.push(Kind::Data(chunk)).is_err() {
+                return Attempt::Ended(End::Cut(Cut::SinkGone));
+            }
+        }
+        match end {
+            Some(end) => Attempt::Ended(end),
+            None if more => Attempt::More,
+            None => Attempt::Drained,
+        }
+    }
+}
+
+/// The result of reading a chunk.
+enum Attempt {
+    /// Another chunk may be available at once.
+    More,
+    /// The peer has sent nothing more yet.
+    Drained,
+    /// There is no credit, or no memory.
+    Held,
+    Ended(End),
+}
