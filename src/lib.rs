@@ -119,9 +119,9 @@
 //!
 //! # Reports and counters
 //!
-//! Outputs are given a [`Conn`] with the connection's number, its [`Peer`] with verified names, the
-//! format, and the numbers of bytes received and delivered so far; a [`Report`] has the same, and
-//! the end. [`Server::connections`], [`Server::totals`] and [`Server::failures`] are live counters:
+//! Outputs are given a [`Conn`] with the connection's number, its [`Peer`] with verified names, its
+//! [TLS session](tls::TlsSession), the format, and the numbers of bytes received and delivered so
+//! far. A [`Report`] has the same and the end, and prints both. [`Server::connections`], [`Server::totals`] and [`Server::failures`] are live counters:
 //! reading them takes no lock, and keeping them costs the sink one store for each chunk.
 //!
 //! # Stopping
@@ -213,14 +213,15 @@
 //! # Features
 //!
 //! `gzip`, `zlib`, `deflate`, `zstd` and `qt` are the formats; a format that is not built in is
-//! refused by name. `client` is the sender's side, the module `client`. `cli` is the program: it
-//! needs `client`, and adds nothing else to the library. All are on by default.
+//! refused by name. `client` is the sender's side, the module [`client`]. `cli` is the program: it
+//! needs `client`, and adds nothing else to the library. All of these are on by default.
+//! `unstable-rustls` adds [`Tls::from_rustls`], which is exempt from semantic versioning.
 //!
 //! # Sending
 //!
-//! With the feature `client`, a `client::Connector` verifies a server and opens a `client::Sender`:
-//! an [`AsyncWrite`](futures_lite::AsyncWrite) that reports whether the server has the whole stream.
-//! It does not compress.
+//! With the feature `client`, a [`client::Connector`] verifies a server and opens a
+//! [`client::Sender`]: an [`AsyncWrite`](futures_lite::AsyncWrite) that reports whether the server has
+//! the whole stream. It does not compress.
 //!
 //! # Not included
 //!
@@ -246,6 +247,8 @@ mod peer;
 mod places;
 mod quote;
 
+#[cfg(feature = "client")]
+pub mod client;
 mod connection;
 mod report;
 mod server;
@@ -268,8 +271,6 @@ pub use peer::{Address, Peer};
 pub use report::Report;
 pub use server::{BuildError, Server, ServerBuilder};
 pub use sink::{Sink, SinkEvent};
-#[cfg(feature = "client")]
-pub use tls::client;
 pub use tls::server::Tls;
 pub use totals::{Failures, Totals};
 

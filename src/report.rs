@@ -6,9 +6,27 @@ use crate::conn::Conn;
 use crate::count::Count;
 use crate::decode::Format;
 use crate::end::End;
-use crate::output::label;
+use crate::output::{escaped, label};
 
 /// The result of one connection.
+///
+/// ```
+/// # use futures_lite::{future, io::Cursor};
+/// use tlsink::output::Raw;
+/// use tlsink::{End, Peer, Server};
+///
+/// # future::block_on(async {
+/// let (server, sink) = Server::builder().build()?;
+/// let connection = server.plain(Cursor::new(b"hello".to_vec()), Peer::label("test"));
+/// server.stop();
+///
+/// let (report, _) = future::zip(connection, sink.run(Raw::new(std::io::sink()))).await;
+/// assert_eq!(report.end, End::Clean);
+/// assert_eq!(report.conn.delivered(), 5);
+/// assert_eq!(report.to_string(), "test: 5 bytes received, 5 delivered, plain, clean");
+/// # Ok::<(), tlsink::BuildError>(())
+/// # }).unwrap();
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Report {
@@ -38,19 +56,21 @@ impl Report {
 }
 
 /// Prints the report in one line: the [label] of the peer, the numbers of bytes, and
-/// the end. A connection that was not [established](Report::established) has no numbers. Quotations
-/// from the peer are not escaped.
+/// the end. A connection that was not [established](Report::established) has no numbers. The line
+/// is [escaped].
 ///
 /// ```text
-/// boiler@192.0.2.7:40312: 26 bytes received, 6 bytes delivered, gzip, clean
+/// boiler@192.0.2.7:40312: 26 bytes received, 6 delivered, gzip, clean
 /// 192.0.2.8:51200: refused (this is not TLS)
 /// ```
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let conn = &self.conn;
         write!(f, "{}: ", label(conn.peer()))?;
+        let end = self.end.to_string();
+        let end = escaped(&end);
         if !self.established {
-            return self.end.fmt(f);
+            return end.fmt(f);
         }
         write!(
             f,
@@ -62,7 +82,7 @@ impl fmt::Display for Report {
         if conn.format() != Format::Auto {
             write!(f, "{}, ", conn.format())?;
         }
-        self.end.fmt(f)?;
+        end.fmt(f)?;
         match conn.undecoded() {
             0 => Ok(()),
             undecoded => write!(f, ", {} not decoded", Count(undecoded, "byte")),

@@ -130,6 +130,32 @@ impl Server {
     /// After an error, it goes on: at once if the error concerned only that peer, else after a
     /// pause that grows from 10 ms to 1 s, on a timer of async-io. To see the errors, inspect
     /// `incoming` ([`StreamExt::inspect`]).
+    ///
+    /// `spawn` may wrap the connection, to read its [`Report`]:
+    ///
+    /// ```no_run
+    /// use tlsink::{End, Refusal};
+    ///
+    /// # async fn f(server: tlsink::Server, listener: smol::net::TcpListener) {
+    /// # let incoming = futures_lite::stream::unfold(listener, |listener| async {
+    /// #     Some((listener.accept().await, listener))
+    /// # });
+    /// server
+    ///     .serve(incoming, |connection| {
+    ///         let reporting = async {
+    ///             let report = connection.await;
+    ///             match &report.end {
+    ///                 End::Clean => {}
+    ///                 // Port scanners are no news.
+    ///                 End::Refused(Refusal::NotTls) => {}
+    ///                 _ => eprintln!("{report}"),
+    ///             }
+    ///         };
+    ///         smol::spawn(reporting).detach();
+    ///     })
+    ///     .await;
+    /// # }
+    /// ```
     pub async fn serve<IO, P>(
         &self,
         incoming: impl Stream<Item = io::Result<(IO, P)>>,
@@ -156,7 +182,18 @@ impl Server {
         }
     }
 
-    /// Waits until there is a place for another connection.
+    /// Waits until there is a place for another connection, for accept loops other than
+    /// [`serve`](Self::serve):
+    ///
+    /// ```no_run
+    /// # async fn f(server: tlsink::Server, listener: smol::net::TcpListener) -> std::io::Result<()> {
+    /// loop {
+    ///     server.ready().await;
+    ///     let (stream, peer) = listener.accept().await?;
+    ///     smol::spawn(server.connection(stream, peer)).detach();
+    /// }
+    /// # }
+    /// ```
     pub async fn ready(&self) {
         let mut waiting = None;
         future::poll_fn(|cx| self.shared().places.poll_take(&mut waiting, cx).map(drop)).await;

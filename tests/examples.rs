@@ -179,6 +179,26 @@ fn quick_ack() {
     assert!((0..100).any(|_| is_prompt()));
 }
 
+#[cfg(feature = "client")]
+#[test]
+fn send() {
+    let mut receiver = Example::start("smol", "127.0.0.1:0");
+    let mut child = Command::new(binary("send"))
+        .arg(&receiver.listens)
+        .current_dir(&receiver.directory)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"hello\n").unwrap();
+    drop(input);
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(output.stdout, b"the server has all 6 bytes\n");
+    assert!(receiver.line().ends_with(" hello"));
+}
+
 #[test]
 fn each_example_is_run_and_says_what_it_shows() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -189,7 +209,7 @@ fn each_example_is_run_and_says_what_it_shows() {
         let text = fs::read_to_string(&path).unwrap();
         let name = path.file_stem().unwrap().to_str().unwrap();
         assert!(text.starts_with("//! Shows "), "{name}");
-        assert!(tests.contains(&format!("start(\"{name}\"")), "{name}");
+        assert!(tests.contains(&format!("(\"{name}\"")), "{name}");
         assert!(
             guide.contains(&format!("(examples/{name}.rs)")),
             "GUIDE.md links to {name}"

@@ -17,6 +17,23 @@ pub use refusal::{Incompatibility, Refusal, RefusedCertificate};
 /// How a stream ended. Only [`End::Clean`] means that the stream is complete.
 ///
 /// All data that was authenticated and decoded before the end has been delivered.
+///
+/// ```
+/// use tlsink::{End, Limit, Refusal};
+///
+/// fn advice(end: &End) -> &'static str {
+///     match end {
+///         End::Clean => "the stream is complete",
+///         End::Truncated(_) | End::Reset(_) => "send it again",
+///         End::Limit(Limit::Memory { .. } | Limit::PerIp { .. }) => "send it again later",
+///         End::Refused(Refusal::Certificate(_)) => "renew the certificate",
+///         // Other ends, and those that later versions add.
+///         _ => "look at the sender",
+///     }
+/// }
+///
+/// assert_eq!(advice(&End::Clean), "the stream is complete");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum End {

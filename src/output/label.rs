@@ -11,6 +11,14 @@ const LABEL: usize = 256;
 /// `ADDRESS` without one.
 ///
 /// Name and address are [escaped], including spaces; only their first 256 bytes are shown.
+///
+/// ```
+/// use tlsink::Peer;
+/// use tlsink::output::label;
+///
+/// let peer = Peer::from(std::net::SocketAddr::from(([192, 0, 2, 7], 40312))).named("boiler");
+/// assert_eq!(label(&peer), "boiler@192.0.2.7:40312");
+/// ```
 pub fn label(peer: &Peer) -> String {
     let address = word(&peer.to_string());
     match peer.names().first() {

@@ -51,6 +51,30 @@ pub use turn::Portion;
 ///
 /// Only [`data`](Self::data) is required. All calls are synchronous: a call that blocks blocks the
 /// sink's task. [`EachLine`] makes an output of a function.
+///
+/// ```
+/// use std::io;
+///
+/// use tlsink::output::Output;
+/// use tlsink::{Conn, End};
+///
+/// /// Counts the bytes of complete streams.
+/// #[derive(Default)]
+/// struct Complete(u64);
+///
+/// impl Output for Complete {
+///     fn data(&mut self, _: &Conn, _: &[u8]) -> io::Result<()> {
+///         Ok(())
+///     }
+///
+///     fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
+///         if end.is_clean() {
+///             self.0 += connection.delivered();
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
 pub trait Output {
     /// Takes the next decoded bytes of a connection: at least one, at most
     /// [`MAX_TURN_OUTPUT`](crate::limits::MAX_TURN_OUTPUT).

@@ -129,6 +129,31 @@ impl Sink {
     /// Calling it again says that the last event is dealt with: only then does its chunk's credit
     /// return, or does a closed connection hear how it ended and free its place. Dropping the
     /// future loses nothing.
+    ///
+    /// ```
+    /// # use futures_lite::{future, io::Cursor};
+    /// use tlsink::{Peer, Server, SinkEvent};
+    ///
+    /// # future::block_on(async {
+    /// # let (server, mut sink) = Server::builder().build()?;
+    /// # let connection = server.plain(Cursor::new(b"hello".to_vec()), Peer::label("test"));
+    /// # server.stop();
+    /// # let pulling = async {
+    /// while let Some(event) = sink.next().await {
+    ///     match event {
+    ///         SinkEvent::Data(conn, bytes) => println!("{}: {} bytes", conn.id(), bytes.len()),
+    ///         SinkEvent::Close(conn, end) if !end.is_clean() => {
+    ///             println!("{} is incomplete: {}", conn.id(), end.word());
+    ///         }
+    ///         // Other events, and those that later versions add.
+    ///         _ => {}
+    ///     }
+    /// }
+    /// # };
+    /// # future::zip(connection, pulling).await;
+    /// # Ok::<(), tlsink::BuildError>(())
+    /// # }).unwrap();
+    /// ```
     pub async fn next(&mut self) -> Option<SinkEvent<'_>> {
         self.report_closed();
         let mut turns = 0;

@@ -25,6 +25,10 @@ impl Alert {
         self.0
     }
 
+    pub(super) fn of(description: AlertDescription) -> Self {
+        Alert(description.get_u8())
+    }
+
     /// The same in the type of rustls.
     pub(super) fn description(self) -> AlertDescription {
         AlertDescription::from(self.0)
@@ -42,12 +46,6 @@ impl Alert {
             | AlertDescription::UnsupportedCertificate => Some("rejects our certificate"),
             _ => None,
         }
-    }
-}
-
-impl From<AlertDescription> for Alert {
-    fn from(description: AlertDescription) -> Self {
-        Alert(description.get_u8())
     }
 }
 

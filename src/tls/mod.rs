@@ -23,7 +23,7 @@
 
 mod alert;
 #[cfg(feature = "client")]
-pub mod client;
+pub(crate) mod client;
 mod error;
 mod identity;
 mod key_log;

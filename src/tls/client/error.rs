@@ -80,7 +80,7 @@ impl ServerAlert {
             _ => "the server gave up",
         };
         ServerAlert {
-            alert: alert.into(),
+            alert: Alert::of(alert),
             wants_certificate,
             meaning,
         }

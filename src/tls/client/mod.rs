@@ -1,24 +1,18 @@
-//! The sender's side of TLS.
+//! The sender's side of TLS, which [`crate::client`] makes public.
 //!
-//! A [`Connector`] verifies servers, by a [`ServerVerifier`], and opens a [`Sender`] to each, which
-//! is an [`AsyncWrite`](futures_lite::AsyncWrite). When [`Sender::finish`] succeeds, a server of this
-//! crate has the whole stream, and its output has taken it.
+//! This side makes up for five shortcomings of async-tls 0.13's client:
 //!
-//! The bytes are sent as they are: compress them before, in any format that the server decodes.
-
-// This side makes up for five shortcomings of async-tls 0.13's client:
-//
-// - A failed write hides the data that the server sent before it cut the connection: later reads
-//   fail, because they try the write again. Below it, a `SenderTransport` keeps the failure to
-//   itself, so that the server's alert is still read, and reported in place of a broken pipe.
-// - A write also reads, and may meet the alert or the end. The first error is kept until all data
-//   before it has been read, as in `server/stream.rs`.
-// - When a handshake fails, async-tls writes once: perhaps the records before the alert, and not
-//   the alert that tells the server why. Polled once more, it writes the rest.
-// - A read also writes. It could send our close_notify and read the server's in one go, so that
-//   the server would seem to have ended first. While we close, reads write nothing.
-// - rustls answers by itself, for example a request to renegotiate, and keeps unsent answers
-//   without bound. A server that reads nothing is read only up to a limit.
+//! - A failed write hides the data that the server sent before it cut the connection: later reads
+//!   fail, because they try the write again. Below it, a `SenderTransport` keeps the failure to
+//!   itself, so that the server's alert is still read, and reported in place of a broken pipe.
+//! - A write also reads, and may meet the alert or the end. The first error is kept until all data
+//!   before it has been read, as in `server/stream.rs`.
+//! - When a handshake fails, async-tls writes once: perhaps the records before the alert, and not
+//!   the alert that tells the server why. Polled once more, it writes the rest.
+//! - A read also writes. It could send our close_notify and read the server's in one go, so that
+//!   the server would seem to have ended first. While we close, reads write nothing.
+//! - rustls answers by itself, for example a request to renegotiate, and keeps unsent answers
+//!   without bound. A server that reads nothing is read only up to a limit.
 
 mod connector;
 mod error;

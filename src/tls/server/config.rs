@@ -32,6 +32,20 @@ use crate::tls::{TlsVersion, key_log, suites};
 ///
 /// Clones are handles to the same configuration: [`replace`](Self::replace) changes it for them
 /// all.
+///
+/// ```no_run
+/// use tlsink::Tls;
+/// use tlsink::tls::{Identity, TlsVersion};
+///
+/// let tls = Tls::builder()
+///     .identity(Identity::from_pem_files("server.pem", "server.key")?)
+///     .min_version(TlsVersion::Tls13)
+///     .build()?;
+/// for warning in tls.warnings() {
+///     eprintln!("{}", tlsink::output::escaped(&warning.to_string()));
+/// }
+/// # Ok::<(), tlsink::tls::TlsError>(())
+/// ```
 #[derive(Clone)]
 pub struct Tls {
     current: Arc<RwLock<Arc<Config>>>,
