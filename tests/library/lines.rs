@@ -1,4 +1,4 @@
-//! The printed output: whole lines, their labels, their escapes; raw bytes; and when they appear.
+//! The printed output: whole lines with labels and escapes, and raw bytes, each at the right time.
 
 use std::net::SocketAddr;
 use std::path::Path;
@@ -54,7 +54,7 @@ fn an_overlong_line_is_written_in_pieces_and_others_begin_on_a_line_of_their_own
 }
 
 #[test]
-fn an_overlong_line_that_nobody_comes_between_is_what_was_sent() {
+fn an_uninterrupted_overlong_line_is_printed_as_it_was_sent() {
     let mut press = Press::new(|writer| Lines::new(writer).max_line(8));
     for part in ["01234567", "8", "9abcdefghijkl", "\n", "next\n"] {
         press.a(part);
@@ -93,7 +93,7 @@ fn when_memory_is_used_up_the_longest_unfinished_line_is_written_out() {
 }
 
 #[test]
-fn a_connection_that_has_nothing_to_say_splits_no_line() {
+fn a_connection_without_data_splits_no_line() {
     let mut press = Press::new(|writer| Lines::new(writer).max_line(8));
     press.b(*b"0123456789");
     press.end_a();
@@ -187,7 +187,7 @@ fn a_line_that_memory_has_no_room_for_has_its_own_label() {
 }
 
 #[test]
-fn what_a_terminal_would_obey_is_shown() {
+fn control_sequences_for_a_terminal_are_escaped() {
     let mut press = Press::new(|writer| Lines::new(writer).escape(true));
     press.a("\u{1b}]0;title\u{7} \u{9b}2J \u{202e}txt.exe\n");
     press.a(*b"\x9b2J \xff\xfe caf\xc3\xa9 caf\xe9\n");
@@ -225,7 +225,7 @@ fn nothing_is_escaped_unless_that_is_asked_for() {
 }
 
 #[test]
-fn a_character_cut_where_an_overlong_line_is_waits_for_its_rest() {
+fn a_character_cut_at_the_end_of_a_piece_waits_for_its_rest() {
     let mut press = Press::new(|writer| Lines::new(writer).max_line(0).labels(true).escape(true));
     press.a(*b"caf\xc3");
     assert_eq!(press.text(), "a caf");
@@ -240,8 +240,8 @@ fn a_character_cut_where_an_overlong_line_is_waits_for_its_rest() {
 }
 
 #[test]
-fn what_waits_for_its_rest_is_in_the_way_of_no_other_line() {
-    // No byte of it can be written yet, so there is nothing to finish or to label.
+fn an_incomplete_character_holds_up_no_other_line() {
+    // No byte of the character can be written yet, so no line has begun that would need an end.
     let mut press = Press::new(|writer| Lines::new(writer).max_line(0).labels(true).escape(true));
     press.a(*b"\xe2");
     press.b(*b"one");

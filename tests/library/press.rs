@@ -46,7 +46,7 @@ impl Press {
         Press::of([Peer::label("a"), Peer::label("b")], output)
     }
 
-    /// Does the same with these peers.
+    /// The output for two connections from these peers.
     pub fn of<O: Output + 'static>(peers: [Peer; 2], output: impl FnOnce(Page) -> O) -> Self {
         let (server, sink) = Server::builder().build().unwrap();
         let page = Page::default();
@@ -58,7 +58,7 @@ impl Press {
         }
     }
 
-    /// Does the same with a lane for each of the two.
+    /// The output of two lanes, one for each of the two connections.
     pub fn in_lanes<O: Output + Clone + 'static>(output: impl FnOnce(Page) -> O) -> Self {
         let (server, sinks) = Server::builder().build_lanes(2).unwrap();
         let page = Page::default();
