@@ -3,21 +3,17 @@
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
-use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures_lite::future::block_on;
-use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::select;
 use serde_json::Value;
 use tlsink::output::{Json, Memory};
-use tlsink::{End, Peer, Report, Server};
+use tlsink::{Peer, Report, Server};
 
 use crate::memory::{Driven, pipe};
-use crate::press::{Page, Plain, Press};
+use crate::press::{Page, Plain, Press, parts, print_on_threads};
 
 /// Texts that have to be escaped, or that JSON allows to be, and their escaped forms.
 const ESCAPED: [(&str, &str); 22] = [
@@ -446,39 +442,15 @@ fn times_are_those_of_printing_and_in_order() {
 
 #[test]
 fn lanes_on_threads_of_their_own_print_every_object_whole() {
+    const SENDERS: [&str; 4] = ["a", "b", "c", "d"];
     const LINES: usize = 2_000;
-    let (server, sinks) = Server::builder().build_lanes(2).unwrap();
     let page = Page::default();
-    let output = Json::new(page.clone());
-    let lanes: Vec<_> = sinks
-        .into_iter()
-        .map(|sink| (sink, output.clone()))
-        .map(|(sink, output)| thread::spawn(move || sink.run_blocking(output)))
-        .collect();
-    let senders: Vec<_> = ["a", "b", "c", "d"]
-        .into_iter()
-        .map(|name| {
-            let (pipe, remote) = pipe();
-            let text = lines_of(name, LINES).join("\n");
-            // No part is a whole number of lines.
-            for part in text.as_bytes().chunks(10_133) {
-                remote.send(part);
-            }
-            remote.send_eof();
-            let connection = server.plain(pipe, Peer::label(name));
-            thread::spawn(move || block_on(connection))
-        })
-        .collect();
-    for sender in senders {
-        assert_eq!(sender.join().unwrap().end, End::Clean);
-    }
-    server.stop();
-    for lane in lanes {
-        lane.join().unwrap().unwrap();
-    }
+    // No part is a whole number of lines.
+    let texts = SENDERS.map(|name| (name, lines_of(name, LINES).join("\n")));
+    print_on_threads(Json::new(page.clone()), texts, 10_133);
     let objects = objects(&page.text());
-    assert_eq!(objects.len(), 4 * (LINES + 2));
-    for name in ["a", "b", "c", "d"] {
+    assert_eq!(objects.len(), SENDERS.len() * (LINES + 2));
+    for name in SENDERS {
         let of_one = objects.iter().filter(|object| object["peer"] == name);
         let types: Vec<&Value> = of_one.clone().map(|object| &object["type"]).collect();
         assert_eq!(*types[0], "open");
@@ -718,28 +690,6 @@ fn lines_of(name: &str, count: usize) -> Vec<String> {
         format!("{name} {number} {}", "\"x".repeat(len))
     };
     (0..count).map(line).collect()
-}
-
-/// The reads of one connection: many are cut in the middle of a character.
-fn parts() -> impl Strategy<Value = Vec<Vec<u8>>> {
-    let bytes = select(vec![
-        &b"a"[..],
-        b"bc\n",
-        b"\n",
-        b"\r\n",
-        b"\t\"\\",
-        b"\x1b",
-        b"\xff",
-        b"\xc2",
-        b"\x9b",
-        b"\xe2\x80",
-        b"\xae",
-        b"\xe2\x82\xac",
-        b"\xf0\x9f\xa6",
-        b"\x80",
-    ]);
-    let part = vec(bytes, 1..5).prop_map(|parts| parts.concat());
-    vec(part, 1..12)
 }
 
 #[cfg(all(

@@ -2,17 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::thread;
 
-use futures_lite::future::block_on;
-use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::select;
 use tlsink::output::{Lines, Memory, Raw};
 use tlsink::{End, Peer, Server};
 
-use crate::memory::{Driven, pipe};
-use crate::press::{Page, Plain, Press};
+use crate::memory::Driven;
+use crate::press::{Page, Plain, Press, parts, print_on_threads};
 
 #[test]
 fn lines_are_never_spliced() {
@@ -279,44 +275,21 @@ fn lanes_that_share_a_writer_never_splice_labelled_lines() {
 
 #[test]
 fn lanes_on_threads_of_their_own_print_every_line_whole() {
+    const SENDERS: [&str; 4] = ["a", "b", "c", "d"];
     const LINES: usize = 5_000;
-    let (server, sinks) = Server::builder().build_lanes(2).unwrap();
     let page = Page::default();
-    let output = Lines::new(page.clone()).labels(true);
-    let lanes: Vec<_> = sinks
-        .into_iter()
-        .map(|sink| (sink, output.clone()))
-        .map(|(sink, output)| thread::spawn(move || sink.run_blocking(output)))
-        .collect();
-    let senders: Vec<_> = ["a", "b", "c", "d"]
-        .into_iter()
-        .map(|name| {
-            let (pipe, remote) = pipe();
-            let text: String = (0..LINES).map(|i| format!("{name} {i}\n")).collect();
-            // No part is a whole number of lines.
-            for part in text.as_bytes().chunks(1013) {
-                remote.send(part);
-            }
-            remote.send_eof();
-            let connection = server.plain(pipe, Peer::label(name));
-            thread::spawn(move || block_on(connection))
-        })
-        .collect();
-    for sender in senders {
-        assert_eq!(sender.join().unwrap().end, End::Clean);
-    }
-    server.stop();
-    for lane in lanes {
-        lane.join().unwrap().unwrap();
-    }
+    let text = |name| (0..LINES).map(|i| format!("{name} {i}\n")).collect();
+    // No part is a whole number of lines.
+    let texts = SENDERS.map(|name| (name, text(name)));
+    print_on_threads(Lines::new(page.clone()).labels(true), texts, 1013);
     let text = page.text();
-    for name in ["a", "b", "c", "d"] {
+    for name in SENDERS {
         let label = format!("{name} ");
         let lines: Vec<&str> = text.lines().filter(|l| l.starts_with(&label)).collect();
         let sent: Vec<String> = (0..LINES).map(|i| format!("{name} {name} {i}")).collect();
         assert!(lines == sent, "lines of {name}");
     }
-    assert_eq!(text.lines().count(), 4 * LINES);
+    assert_eq!(text.lines().count(), SENDERS.len() * LINES);
 }
 
 proptest! {
@@ -398,26 +371,4 @@ fn a_connection_hears_of_its_end_after_the_flush() {
     assert_eq!(page.text(), "all of it");
     let report = sender.connection.run().unwrap();
     assert_eq!((report.end, report.conn.delivered()), (End::Clean, 9));
-}
-
-/// The reads of one connection: many are cut in the middle of a character.
-fn parts() -> impl Strategy<Value = Vec<Vec<u8>>> {
-    let bytes = select(vec![
-        &b"a"[..],
-        b"bc\n",
-        b"\n",
-        b"\r",
-        b"\r\n",
-        b"\t",
-        b"\x1b",
-        b"\xff",
-        b"\xc2",
-        b"\x9b",
-        b"\xe2\x80",
-        b"\xae",
-        b"\xe2\x82\xac",
-        b"\xf0\x9f\xa6",
-    ]);
-    let part = vec(bytes, 1..5).prop_map(|parts| parts.concat());
-    vec(part, 1..12)
 }

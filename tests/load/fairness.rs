@@ -13,9 +13,9 @@ use crate::honest::Honest;
 use crate::host::connect_from_another_host;
 use crate::machine;
 
-/// The longest delay of a line by other senders, on a busy machine too. A line that waits for all of
-/// their data waits far longer. The tests print the delays: a release build on an idle machine aims at
-/// less than 100 ms.
+/// The longest delay of a line by other senders, even on a busy machine. A line that waits for all
+/// of their data waits far longer. The tests print the delays: a release build on an idle machine
+/// aims at less than 100 ms.
 const DELAY: Duration = Duration::from_secs(5);
 
 /// The memory that the program takes beyond `--max-memory`: itself, its threads, a buffer for each

@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -816,13 +816,7 @@ fn standard_output_may_be_a_file() {
 fn a_reader_that_is_gone_ends_it_with_1_and_a_line_that_says_so() {
     let mut program = Program::start_into(&[], Stdout::Unread);
     drop(program.unread());
-    let mut client = Client::connect(program.address());
-    client.write(b"for nobody\n").unwrap();
-    let outcome = program.outcome();
-    assert_eq!(outcome.status, 1);
-    let said = "tlsink: can't write the output: Broken pipe";
-    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
-    drop(client);
+    fails_to_print(program, "tlsink: can't write the output: Broken pipe");
 }
 
 #[test]
@@ -832,13 +826,7 @@ fn a_full_disk_ends_it_with_1_and_a_line_that_says_so() {
         return;
     };
     let program = Program::start_into(&[], Stdout::File(full));
-    let mut client = Client::connect(program.address());
-    client.write(b"for nobody\n").unwrap();
-    let outcome = program.outcome();
-    assert_eq!(outcome.status, 1);
-    let said = "tlsink: can't write the output: No space left";
-    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
-    drop(client);
+    fails_to_print(program, "tlsink: can't write the output: No space left");
 }
 
 #[test]
@@ -850,14 +838,18 @@ fn with_once_a_failing_output_is_reported_as_the_cause() {
             return;
         };
         let program = Program::start_into(&["--once"], Stdout::File(full));
-        let mut client = Client::connect(program.address());
-        client.write(b"for nobody\n").unwrap();
-        let outcome = program.outcome();
-        assert_eq!(outcome.status, 1);
-        let said = "tlsink: can't write the output: No space left";
-        assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
-        drop(client);
+        fails_to_print(program, "tlsink: can't write the output: No space left");
     }
+}
+
+/// Sends a line that the program can't print, which ends it with 1 and this message.
+fn fails_to_print(program: Program, said: &str) {
+    let mut client = Client::connect(program.address());
+    client.write(b"for nobody\n").unwrap();
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 1);
+    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    drop(client);
 }
 
 #[test]
@@ -927,31 +919,13 @@ fn a_null_device_that_was_given_on_purpose_is_taken() {
     assert_eq!(fs::read_to_string(&file).unwrap(), "line\n");
 
     // daemon(3) leaves such a standard error, on which messages vanish.
-    let address = TcpListener::bind(FREE).unwrap().local_addr().unwrap();
-    let mut command = after("exec <>/dev/null >&0 2>&0");
-    command.args(["--once", "--listen", &address.to_string()]);
-    let mut child = command.spawn().unwrap();
-    let deadline = Instant::now() + LIMIT;
-    while tcp(address).is_err() {
-        assert!(Instant::now() < deadline, "it never listens");
-        thread::yield_now();
-    }
-    send(address, b"line\n");
+    let mut child = send_line_once(&mut after("exec <>/dev/null >&0 2>&0"));
     assert!(child.wait().unwrap().success());
 }
 
 #[test]
 fn without_standard_error_it_serves_and_its_exit_status_tells() {
-    let address = TcpListener::bind(FREE).unwrap().local_addr().unwrap();
-    let mut command = after("exec 2>&-");
-    command.args(["--once", "--listen", &address.to_string()]);
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let deadline = Instant::now() + LIMIT;
-    while tcp(address).is_err() {
-        assert!(Instant::now() < deadline, "it never listens");
-        thread::yield_now();
-    }
-    send(address, b"line\n");
+    let mut child = send_line_once(after("exec 2>&-").stdout(Stdio::piped()));
     let mut line = String::new();
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_to_string(&mut line).unwrap();
@@ -962,6 +936,20 @@ fn without_standard_error_it_serves_and_its_exit_status_tells() {
     let args = ["--listen", FREE, "--output", "/dev/stderr"];
     let outcome = Program::start_command_after("exec 2>&-", &args, Stdio::null()).outcome();
     assert_eq!((outcome.status, outcome.stderr), (2, String::new()));
+}
+
+/// Runs this command with `--once`, and sends a line as soon as it listens. No message is read.
+fn send_line_once(command: &mut Command) -> Child {
+    let address = TcpListener::bind(FREE).unwrap().local_addr().unwrap();
+    command.args(["--once", "--listen", &address.to_string()]);
+    let child = command.spawn().unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while tcp(address).is_err() {
+        assert!(Instant::now() < deadline, "it never listens");
+        thread::yield_now();
+    }
+    send(address, b"line\n");
+    child
 }
 
 #[test]
@@ -1111,20 +1099,21 @@ fn text_that_others_wrote_before_the_first_line_is_noticed() {
     // Another program writes to the file by its name, after the start.
     let program = Program::start(&["--output", &file]);
     fs::write(&file, "cut").unwrap();
-    send(program.address(), b"line\n");
-    assert_eq!(program.stop().status, 0);
-    assert_eq!(fs::read_to_string(&file).unwrap(), "cut\nline\n");
+    append_line(program, &file, "cut\nline\n");
     // A shell writes through the same descriptor, which does not append.
     let program = Program::start_after(&format!("exec >{file}; printf cut"), &[]);
-    send(program.address(), b"line\n");
-    assert_eq!(program.stop().status, 0);
-    assert_eq!(fs::read_to_string(&file).unwrap(), "cut\nline\n");
+    append_line(program, &file, "cut\nline\n");
     // A file that is overwritten from its beginning has no line to end.
     fs::write(&file, "cut").unwrap();
     let program = Program::start_after(&format!("exec 1<>{file}"), &[]);
+    append_line(program, &file, "line\n");
+}
+
+/// Sends a line to the program and stops it, after which the file must hold this.
+fn append_line(program: Program, file: &str, expected: &str) {
     send(program.address(), b"line\n");
     assert_eq!(program.stop().status, 0);
-    assert_eq!(fs::read_to_string(&file).unwrap(), "line\n");
+    assert_eq!(fs::read_to_string(file).unwrap(), expected);
 }
 
 #[test]

@@ -122,11 +122,7 @@ fn each_end_of_a_stream_is_reported_exactly_and_an_honest_sender_goes_on() {
 
     is_end(
         &["--idle-timeout", "2"],
-        |program| {
-            let mut client = Client::connect(program.address());
-            client.write(&half).unwrap();
-            held(client)
-        },
+        |program| held_open(program, &half),
         HALF,
         &format!(
             "PEER: {half_len} bytes received, 5 delivered, gzip, timeout (nothing came for 2 s)"
@@ -180,11 +176,7 @@ fn each_end_of_a_stream_is_reported_exactly_and_an_honest_sender_goes_on() {
     );
     is_end(
         &[],
-        |program| {
-            let mut client = Client::connect(program.address());
-            client.write(&damaged).unwrap();
-            held(client)
-        },
+        |program| held_open(program, &damaged),
         b"text\n",
         &format!(
             "PEER: {damaged_len} bytes received, 5 delivered, gzip, \
@@ -253,22 +245,14 @@ fn each_end_of_a_stream_is_reported_exactly_and_an_honest_sender_goes_on() {
     );
     is_end(
         &[],
-        |program| {
-            let mut client = Client::connect(program.address());
-            client.write(b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46").unwrap();
-            held(client)
-        },
+        |program| held_open(program, b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46"),
         b"",
         "PEER: 12 bytes received, 0 delivered, refused (xz is not built in)\n\
          hint: -d none passes it on as it is",
     );
     is_end(
         &["--max-decoded", "1M"],
-        |program| {
-            let mut client = Client::connect(program.address());
-            client.write(&much).unwrap();
-            held(client)
-        },
+        |program| held_open(program, &much),
         limit,
         &format!(
             "PEER: {much_len} bytes received, 1048576 delivered, gzip, \
@@ -278,11 +262,7 @@ fn each_end_of_a_stream_is_reported_exactly_and_an_honest_sender_goes_on() {
     );
     is_end(
         &["--max-window", "512k"],
-        |program| {
-            let mut client = Client::connect(program.address());
-            client.write(&window_of_a_mebibyte()).unwrap();
-            held(client)
-        },
+        |program| held_open(program, &window_of_a_mebibyte()),
         b"",
         "PEER: 6 bytes received, 0 delivered, zstd, \
          limit (zstd window of 1048576 bytes, the limit is 524288)\n\
@@ -290,11 +270,7 @@ fn each_end_of_a_stream_is_reported_exactly_and_an_honest_sender_goes_on() {
     );
     is_end(
         &["--max-memory", "1M"],
-        |program| {
-            let mut client = Client::connect(program.address());
-            client.write(&window_of_a_mebibyte()).unwrap();
-            held(client)
-        },
+        |program| held_open(program, &window_of_a_mebibyte()),
         b"",
         "PEER: 6 bytes received, 0 delivered, zstd, \
          limit (no memory left for a zstd window of 1048576 bytes)\n\
@@ -1341,7 +1317,14 @@ fn gone(peer: SocketAddr) -> Misbehaved {
     Misbehaved { peer, held: None }
 }
 
-/// Sends bytes without TLS.
+/// Sends bytes, and keeps the connection open.
+fn held_open(program: &Program, bytes: &[u8]) -> Misbehaved {
+    let mut client = Client::connect(program.address());
+    client.write(bytes).unwrap();
+    held(client)
+}
+
+/// Sends bytes without TLS, and keeps the connection open.
 fn held_plain(program: &Program, bytes: &[u8]) -> Misbehaved {
     let mut socket = tcp(program.address()).unwrap();
     socket.write_all(bytes).unwrap();

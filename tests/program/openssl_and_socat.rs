@@ -86,8 +86,8 @@ fn the_first_line_of_a_client_with_nagle_waits_for_no_delayed_acknowledgement() 
     });
 }
 
-/// In TLS 1.2 the last message of the handshake is the server's, so that the first line is not held,
-/// but the second one is until the first is acknowledged.
+/// In TLS 1.2, the last message of the handshake is the server's. The first line is not held, but
+/// the second one is held until the first is acknowledged.
 #[test]
 fn the_second_line_of_a_client_with_nagle_waits_for_no_delayed_acknowledgement() {
     for version in Version::ALL {

@@ -60,21 +60,16 @@ fn sighup_loads_the_files_as_they_are_now() {
 
 #[test]
 fn without_a_signal_a_file_that_is_renamed_over_is_loaded_within_5_seconds() {
-    let ca = Authority::new("Server CA");
-    let (old, new) = (ca.server(&["localhost"]), ca.server(&["localhost"]));
-    let files = Files::new();
-    files.replace("both.pem", &old.pem());
-    let program = files.start(&[("--cert", "both.pem")]);
-    assert!(shows(&program, &old));
-    let replaced = Instant::now();
-    files.replace("both.pem", &new.pem());
-    program.wait_for_line(|line| line == RELOADED);
-    assert!(replaced.elapsed() < SOON);
-    assert!(shows(&program, &new));
+    is_loaded_soon(|files, pem| files.replace("both.pem", pem));
 }
 
 #[test]
 fn without_a_signal_a_file_that_is_written_to_is_loaded_within_5_seconds() {
+    is_loaded_soon(|files, pem| fs::write(files.path("both.pem"), pem).unwrap());
+}
+
+/// Replaces the certificate and the key in `both.pem` in this way, without a signal.
+fn is_loaded_soon(replace: fn(&Files, &str)) {
     let ca = Authority::new("Server CA");
     let (old, new) = (ca.server(&["localhost"]), ca.server(&["localhost"]));
     let files = Files::new();
@@ -82,7 +77,7 @@ fn without_a_signal_a_file_that_is_written_to_is_loaded_within_5_seconds() {
     let program = files.start(&[("--cert", "both.pem")]);
     assert!(shows(&program, &old));
     let replaced = Instant::now();
-    fs::write(files.path("both.pem"), new.pem()).unwrap();
+    replace(&files, &new.pem());
     program.wait_for_line(|line| line == RELOADED);
     assert!(replaced.elapsed() < SOON);
     assert!(shows(&program, &new));

@@ -32,6 +32,7 @@ mod server;
 use crate::common::authority;
 use crate::common::client::{TLS12, TLS13};
 use crate::common::pack::gzip;
+use crate::common::process::peak_memory;
 use crate::common::program::{BINARY, LIMIT, Outcome, Program, Stderr, Stdout, run_if_installed};
 use crate::common::skip::missing;
 use crate::common::terminal::Terminal;
@@ -165,7 +166,7 @@ fn a_slow_receiver_slows_it_down_and_its_memory_stays_flat() {
         }
         let read = accepted.read_to_end().len();
         // The sender still waits for the server's close_notify.
-        let peak = peak_memory(pids.recv_timeout(LIMIT).unwrap());
+        let peak = peak_memory(pids.recv_timeout(LIMIT).unwrap()).unwrap();
         accepted.close_notify();
         (read, peak)
     });
@@ -1767,14 +1768,6 @@ fn with_receipt(bytes: &[u8], answer: &[u8]) -> Outcome {
     outcome.stderr = outcome.stderr.replace(&to, "TO");
     server.join();
     outcome
-}
-
-/// The most memory that a process has had so far, in bytes.
-fn peak_memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let peak = peak.unwrap().trim().strip_suffix(" kB").unwrap();
-    peak.parse::<u64>().unwrap() << 10
 }
 
 /// A folder for the files of a test.

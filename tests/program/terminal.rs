@@ -135,7 +135,7 @@ fn two_signals_end_a_program_whose_terminal_nobody_reads() {
     let mut screen = program.unread();
     let mut client = Client::connect(program.address());
     client.write(numbered_lines().as_bytes()).unwrap();
-    // Once the first line is there, the program is writing, and a terminal holds less than the rest.
+    // After the first line, the program blocks: a terminal holds less than the rest.
     let mut first = [0; 8];
     screen.read_exact(&mut first).unwrap();
     program.signal(Signal::TERM);
