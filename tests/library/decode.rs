@@ -17,7 +17,7 @@ use flate2::{Compress, Compression, FlushCompress, Status};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use tlsink::decode::{Decoder, Fault, Format, Limits, Step};
+use tlsink::decode::{Decoder, Fault, Format, Limits};
 use tlsink::limits::CHUNK;
 use tlsink::output::Memory;
 use zstd_safe::zstd_sys::ZSTD_EndDirective;
@@ -385,13 +385,8 @@ fn after_a_fault_a_decoder_returns_only_that_fault() {
         for input in [&packed[..], &[], &broken, &[0]] {
             decoder.finish();
             let step = decoder.decode(input, &mut [0; 7]);
-            assert_eq!(
-                step,
-                Step {
-                    fault: Some(fault.clone()),
-                    ..Step::default()
-                }
-            );
+            assert_eq!((step.read, step.written), (0, 0));
+            assert_eq!(step.fault, Some(fault.clone()));
             assert_eq!(decoder.format(), format);
             assert!(!decoder.at_boundary());
             assert!(!decoder.is_pass_through());
