@@ -14,14 +14,14 @@ mod pack;
 #[path = "common/text.rs"]
 mod text;
 
-/// Large enough that a decoder's start does not count, small enough that a round takes some
-/// milliseconds.
+/// The bytes of text in a round: enough that a decoder's start does not count, and few enough that
+/// a round takes only milliseconds.
 const TEXT: usize = 8 << 20;
 
-/// Input sizes in bytes: a small write of a sender, a TLS record, a chunk.
+/// The sizes of input, in bytes: a small write of a sender, a TLS record, and a chunk.
 const CHUNKS: [usize; 3] = [1 << 10, 16 << 10, 64 << 10];
 
-/// The data that Qt programs compress at once, in bytes.
+/// The size of the blocks that Qt programs compress, in bytes.
 const QT_BLOCK: usize = 1 << 20;
 
 fn decode(criterion: &mut Criterion) {

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Counts the instructions that tlsink executes for each record and for each decoded byte. What else
-# the machine does can't move them, so a change that makes either path longer shows at once:
+# Counts the instructions that tlsink executes for each record and for each decoded byte. Other load
+# on the machine does not move the counts, so a change that makes either path longer shows at once:
 #
 #     git switch --detach main && benches/instructions.sh >before
 #     git switch -             && benches/instructions.sh >after
 #     diff before after
 #
 # The same sources and the same compiler give the same counts, to within a few in a thousand.
-# Instructions are not time: memory, the kernel and AES instructions that wait for each other are
-# not in them. For x86_64, with valgrind.
+# Instructions are not time: they do not show waits for memory, work of the kernel, and AES
+# instructions that wait for each other. This needs x86_64 and valgrind.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -21,7 +21,7 @@ fi
 program=$(cargo bench --locked --no-run --bench instructions --message-format=json |
     sed -n 's/.*"name":"instructions".*"executable":"\([^"]*\)".*/\1/p')
 
-# Prints how many instructions there were for each of what the program says it had.
+# Prints the number of instructions for each unit, of which the program prints the number.
 count() {
     local said units
     said=$(mktemp)

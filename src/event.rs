@@ -44,7 +44,7 @@ pub(crate) struct Open {
 
 #[derive(Debug)]
 pub(crate) struct Close {
-    /// How the stream ended, as far as the network side can tell.
+    /// The end of the stream, as far as the network side can tell.
     pub(crate) end: End,
     /// Holds the connection's place under the maximum until the event is dropped.
     pub(crate) _place: Arc<Place>,

@@ -150,7 +150,8 @@ impl Memory {
         waiting: &mut Option<Waiting>,
         cx: &mut Context<'_>,
     ) -> Poll<Reservation> {
-        // Dropped once it is known whether there was memory, which wakes the next in the queue.
+        // The place is dropped, which wakes the next in the queue, once it is known whether there
+        // was memory.
         let mut _woken = None;
         loop {
             let mut used = self.account.pool.used.lock();
@@ -165,7 +166,7 @@ impl Memory {
                 if !used.waiting.iter().any(is_queued) {
                     used.waiting.push_back((Arc::clone(&self.account), bytes));
                 }
-                // Under the lock, so that memory freed from here on is not missed.
+                // The task listens under the lock, so as not to miss memory freed from here on.
                 Waiting {
                     listener: Some(self.account.freed.listen()),
                     account: Arc::clone(&self.account),
@@ -272,7 +273,7 @@ impl Account {
 /// Wakes one task of the next account for which there is memory.
 fn wake_next(mut used: MutexGuard<'_, Used>) {
     let next = used.next_waiting();
-    // Not under the lock: a waker may drop its task, and memory with it.
+    // The lock is released first, because a waker may drop its task, and memory with it.
     drop(used);
     if let Some(account) = next {
         account.freed.notify(1);

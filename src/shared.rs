@@ -194,7 +194,7 @@ impl Shared {
 
     fn count(&self, registry: &Registry) {
         let count = registry.links.len();
-        // Under the lock, so that the value stored last is the true one.
+        // The registry is locked, so the value stored last is the true one.
         self.connections.store(count, Ordering::Release);
         if count == 0 {
             self.none.notify(usize::MAX);
@@ -203,7 +203,7 @@ impl Shared {
 
     pub(crate) async fn until_no_connections(&self) {
         while self.connections() > 0 {
-            // As in `until_stopped`.
+            // Listen first, then look once more, as in `until_stopped`.
             let none = self.none.listen();
             if self.connections() > 0 {
                 none.await;

@@ -39,7 +39,7 @@ fn smol() {
     let mut sender = example.connect();
     let label = sender.address();
     sender.write(b"one\ntwo");
-    // A line comes when it is finished.
+    // The example prints a line when it is finished.
     assert_eq!(example.line(), format!("{label} one"));
     sender.write(b", three\n");
     assert_eq!(example.line(), format!("{label} two, three"));
@@ -200,7 +200,7 @@ fn send() {
 }
 
 #[test]
-fn each_example_is_run_and_says_what_it_shows() {
+fn each_example_is_run_and_says_its_purpose() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tests = fs::read_to_string(directory.join(file!())).unwrap();
     let guide = fs::read_to_string(directory.join("GUIDE.md")).unwrap();
@@ -302,20 +302,20 @@ fn binary(name: &str) -> PathBuf {
     profile.join("examples").join(name)
 }
 
-/// Lines as they come.
+/// Sends each line of the stream as soon as it is read.
 fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
     let (tell, told) = mpsc::channel();
     thread::spawn(move || {
         for line in BufReader::new(stream).lines() {
             let Ok(line) = line else { break };
-            // The test may have seen enough.
+            // The test may have dropped the receiver.
             let _ = tell.send(line);
         }
     });
     told
 }
 
-/// The files of `tlsink cert`, by its names.
+/// Makes the files of `tlsink cert`, with the same names.
 fn make_certificates(directory: &Path) {
     let write = |name: &str, text: String| fs::write(directory.join(name), text).unwrap();
     let key = KeyPair::generate().unwrap();

@@ -54,7 +54,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             println!("{}", decode(format.parse()?, bytes.parse()?));
             Ok(())
         }
-        // Cargo runs it without arguments.
+        // Cargo runs this program without arguments.
         _ => {
             println!("run benches/instructions.sh");
             Ok(())
@@ -72,7 +72,7 @@ fn measured(work: &mut dyn FnMut()) {
 fn records(size: usize, count: usize, output: impl Output) {
     let (server, sink) = Server::builder()
         .tls(client::tls())
-        // Nothing here has to wait, so no timers are needed.
+        // No timers are needed, as no connection has to wait.
         .handshake_timeout(None)
         .decode(Format::Plain)
         .build()
@@ -122,7 +122,7 @@ fn decode(format: Format, bytes: usize) -> usize {
     decoded
 }
 
-/// The server's end of a transport, and ours.
+/// A transport in memory. The server and the benchmark each hold a clone of it.
 #[derive(Clone, Debug, Default)]
 struct Memory(Arc<Mutex<State>>);
 

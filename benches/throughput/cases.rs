@@ -20,7 +20,7 @@ use crate::floor::{self, Traffic};
 use crate::programs::{Certificate, Job, Kind, Program, Running, first_line};
 use crate::text;
 
-/// The amounts that are sent.
+/// The amounts of work in each case.
 #[derive(Debug)]
 pub struct Load {
     /// Bytes, in records of full size.
@@ -42,7 +42,7 @@ pub struct Load {
     starts: usize,
 }
 
-/// Large enough that the fastest server is busy for nearly half a second.
+/// A job that is large enough to keep the fastest server busy for nearly half a second.
 pub const FULL: Load = Load {
     bulk: 1 << 30,
     records: 1_000_000,
@@ -55,7 +55,7 @@ pub const FULL: Load = Load {
     starts: 20,
 };
 
-/// Just enough to run everything once.
+/// A job that is just large enough to run everything once.
 pub const QUICK: Load = Load {
     bulk: 4 << 20,
     records: 2_000,
@@ -407,7 +407,7 @@ impl Bench {
             })
     }
 
-    /// With a thread and a lane for each core, and with one of each.
+    /// tlsink with a thread and a lane for each core, and with one of each.
     fn on_all_cores<'a>(
         &'a self,
         metric: Metric,
@@ -454,7 +454,7 @@ impl Bench {
         self.small_records(program, self.load.records, WRITE)
     }
 
-    /// As from someone who watches a log.
+    /// Sends small records one by one, like a sender that follows a log.
     fn live(&self, program: &Program) -> io::Result<Vec<f64>> {
         self.small_records(program, self.load.live, floor::sealed_size(SMALL_RECORD))
     }
@@ -665,7 +665,7 @@ impl Bench {
         send(0)?;
         let before = server.settled_cpu_time();
         (1..most).try_for_each(send)?;
-        // Before the connections close: their end is no part of a line.
+        // The time is read before the connections close, as their end is no part of a line.
         let cpu = server.cpu_time_since(before);
         let mut clients: Vec<Client> = turns.into_iter().map(|(client, _)| client).collect();
         clients.iter_mut().try_for_each(Client::close_notify)?;

@@ -1,5 +1,5 @@
-//! The least work of any server: receiving the bytes and opening the records. Sizes and cipher are
-//! the same as elsewhere; one thread opens each record in the buffer into which it was received.
+//! The least work of any server: to receive the bytes and to open the records. Sizes and cipher are
+//! the same as elsewhere, and one thread opens each record in the buffer that received it.
 
 use std::io::{self, Read, Write};
 use std::mem;
@@ -16,13 +16,13 @@ use rustix::time::{ClockId, clock_gettime};
 use crate::client::RECORD;
 use crate::cores::{Cores, run_on};
 
-/// Type, version and length (RFC 8446, section 5.2).
+/// The size of a record's header: type, version and length (RFC 8446, section 5.2).
 const HEADER: usize = 5;
 
-/// The content's type behind the content, and the tag.
+/// The bytes that sealing adds behind the content: its type, and the tag.
 const TRAILER: usize = 1 + 16;
 
-/// A full record, as it is sent, in bytes.
+/// The size of a full record when it is sealed, in bytes.
 pub const WHOLE: usize = sealed_size(RECORD);
 
 /// The size of a sealed record of this many bytes.

@@ -146,8 +146,8 @@ fn run(args: &Args) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Each contestant once, then each again, so that other load on the machine affects all of them
-/// alike.
+/// Measures each contestant once, then each again, and so on, so that other load on the machine
+/// affects all of them alike.
 fn measure(bench: &Bench, args: &Args) -> Result<(Report, Vec<String>), Box<dyn Error>> {
     let mut cases = bench.cases();
     for key in &args.only {
@@ -212,7 +212,7 @@ fn describe(bench: &Bench, args: &Args) -> io::Result<()> {
     Ok(())
 }
 
-/// Clients and servers have many connections, and servers inherit the limit.
+/// Raises the limit on open files, for many connections. Servers inherit it.
 fn raise_file_limit() -> io::Result<()> {
     let limit = getrlimit(Resource::Nofile);
     setrlimit(

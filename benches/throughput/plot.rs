@@ -14,7 +14,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 use crate::report::Row;
 
 const WIDTH: i32 = 900;
-/// Where bars begin: names stand on the left.
+/// The place where bars begin, to the right of the names.
 const LEFT: i32 = 330;
 /// The room right of the longest bar for its ratio.
 const RIGHT: i32 = 70;
@@ -58,7 +58,7 @@ pub fn draw(metrics: &[Vec<Row>], file: &Path) -> Result<(), Box<dyn Error>> {
             let is_better = (ratio >= 1.0) == metric.more_is_better;
             let color = if is_better { BETTER } else { WORSE };
             let end = at(ratio.min(most));
-            // Not on the line that marks 1.
+            // The ratio must not stand on the line that marks 1.
             let figure = if end < at(1.0) && end + RIGHT / 2 > at(1.0) {
                 at(1.0)
             } else {

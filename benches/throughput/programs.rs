@@ -15,7 +15,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::cores::{Cores, run_on};
 use crate::process;
 
-/// Programs start and end within this time, or never.
+/// The limit on the time in which a program starts or ends.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The folder of the peers whose sources belong to this project.
@@ -50,8 +50,8 @@ pub enum Kind {
 pub enum Job {
     Print,
     PrintLines,
-    /// With its users' settings: with session tickets where they are the default, because they
-    /// carry an acknowledgement.
+    /// The settings are those of users, with session tickets where they are the default, because
+    /// tickets carry an acknowledgement.
     PrintAtOnce,
     Gunzip,
     Unzstd,
@@ -382,7 +382,7 @@ fn wait(child: &mut Child) -> io::Result<ExitStatus> {
         if Instant::now() > deadline {
             return Err(io::Error::other("it does not end"));
         }
-        // This delay is part of the measurement, in seconds.
+        // The delay, in seconds, is part of the measurement.
         thread::sleep(Duration::from_micros(500));
     }
 }

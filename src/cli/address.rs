@@ -27,7 +27,7 @@ impl HostPort {
     ///
     /// # Errors
     ///
-    /// With the expected form.
+    /// The error names the expected form.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let expected = || "expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433".to_owned();
         let (host, port) = text.rsplit_once(':').unwrap_or(("", text));

@@ -11,7 +11,7 @@ use super::address::HostPort;
 ///
 /// # Errors
 ///
-/// With the resolver's error.
+/// The resolver's error.
 pub(super) async fn resolve(address: &HostPort) -> io::Result<Vec<SocketAddr>> {
     let port = address.port;
     let Some(host) = address.host() else {

@@ -108,11 +108,11 @@ fn look(held: &[u8]) -> Look {
         open |= fits;
         fits && held.len() >= signature.len()
     };
-    // RFC 1952, section 2.3.1: the two identification bytes and the only compression method.
+    // gzip: the two identification bytes and the only compression method (RFC 1952, section 2.3.1).
     if begins(&[|b| b == 0x1f, |b| b == 0x8b, |b| b == 0x08]) {
         return Look::Detection(Detection::Format(Format::Gzip));
     }
-    // RFC 8878, sections 3.1.1 and 3.1.2.
+    // The magic numbers of a zstd frame and of a skippable frame (RFC 8878, sections 3.1.1, 3.1.2).
     if begins(&[|b| b == 0x28, |b| b == 0xb5, |b| b == 0x2f, |b| b == 0xfd])
         || begins(&[
             |b| b & 0xf0 == 0x50,

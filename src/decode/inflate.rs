@@ -71,7 +71,7 @@ impl Inflate {
                 output.get_mut(step.written..).unwrap_or_default(),
                 FlushDecompress::None,
             );
-            // Counted even if there is an error: the bytes decoded before it are valid.
+            // Bytes count even if there is an error: those decoded before it are valid.
             let read = (self.state.total_in() - before_in) as usize;
             let written = (self.state.total_out() - before_out) as usize;
             step.read += read;

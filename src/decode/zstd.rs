@@ -385,7 +385,7 @@ impl Header {
     }
 }
 
-/// RFC 8878, sections 3.1.1.1 and 3.1.2.
+/// Parses the header of a frame or of a skippable frame (RFC 8878, sections 3.1.1.1 and 3.1.2).
 fn parse_frame(bytes: &[u8]) -> Result<Option<Entry>, &'static str> {
     let [a, b, c, d, rest @ ..] = bytes else {
         return Ok(None);
@@ -443,7 +443,7 @@ fn parse_frame(bytes: &[u8]) -> Result<Option<Entry>, &'static str> {
     }))
 }
 
-/// RFC 8878, section 3.1.1.2.
+/// Parses the header of a block (RFC 8878, section 3.1.1.2).
 fn parse_block(bytes: &[u8], checksum: bool) -> Result<Option<Entry>, &'static str> {
     let [a, b, c] = bytes else {
         return Ok(None);

@@ -201,7 +201,7 @@ impl Output for Files {
             self.incoming.insert(id, Incoming::PartFile(part));
         }
         let Some(Incoming::PartFile(part)) = self.incoming.get(&id) else {
-            // An error, because nobody else would notice the loss of these bytes.
+            // This is an error, because nobody would notice the loss of these bytes.
             return Err(io::Error::other("a connection that was not opened"));
         };
         let mut file = &part.file;

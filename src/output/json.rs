@@ -270,7 +270,7 @@ impl<W: Write> Output for Json<W> {
         if goes_on || !self.partials.kept(id).is_empty() {
             lines = self.line(connection, lines)?;
         }
-        // Checked as a whole: nearly always, all of it is text.
+        // All lines are checked at once, because nearly always all of them are text.
         let mut text = str::from_utf8(lines).ok();
         while !lines.is_empty() && self.printer.written < MAX_WRITTEN {
             let longest = self.partials.max_line;
@@ -340,8 +340,8 @@ impl<W: Write> Output for Json<W> {
 #[derive(Debug)]
 struct ObjectPrinter<W: Write> {
     shared: SharedWriter<W, ()>,
-    /// One for each open connection. Hardly larger than the connection's other state, so it is not
-    /// counted.
+    /// The heads of open connections. A head is hardly larger than the connection's other state, so
+    /// its memory is not counted.
     heads: HashMap<ConnId, Head>,
     /// Objects that are not handed on yet; empty between calls of the output.
     page: Vec<u8>,
@@ -512,8 +512,8 @@ struct PageWriter<'a, W: Write> {
     shared: &'a SharedWriter<W, ()>,
     page: &'a mut Vec<u8>,
     written: &'a mut usize,
-    /// Held from the moment an object outgrows the page to the object's end: nothing comes in
-    /// between.
+    /// The lock is held from the moment an object outgrows the page to the object's end, so that
+    /// nothing comes in between.
     lock: Option<MutexGuard<'a, Inner<W, ()>>>,
 }
 

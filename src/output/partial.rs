@@ -127,8 +127,8 @@ impl Partials {
             if len <= line.bytes.capacity() {
                 return true;
             }
-            // Doubled, as in a vector, so that a line that comes byte by byte is not copied each
-            // time.
+            // The room is doubled, as in a vector, so that a line that comes byte by byte is not
+            // copied each time.
             let room = len.max(line.bytes.capacity() * 2).min(self.max_line);
             if !line.reservation.try_grow(room) {
                 return false;

@@ -95,7 +95,7 @@ impl Template {
         }
         let end = (0..=MOST).rev().find(|at| name.is_char_boundary(*at));
         name.truncate(end.unwrap_or(0));
-        // Only now: tokens, or the cut, may have composed that ending.
+        // This check comes last, because tokens or the cut may have composed that ending.
         if ends_in_part(&name) {
             let dot = name.len().saturating_sub(PART.len());
             name.replace_range(dot..=dot, "%2E");

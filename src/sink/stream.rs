@@ -61,7 +61,7 @@ pub(super) enum Turn {
     Idle,
 }
 
-/// Where the bytes of a [`Turn::Data`] are.
+/// The place of the bytes of a [`Turn::Data`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Source {
     /// The first bytes of the output buffer: this many.
@@ -322,7 +322,7 @@ impl Stream {
         self.refused = Some(Box::new(end));
     }
 
-    /// How the stream ended, once it has had its last turn.
+    /// The end of the stream, once it has had its last turn.
     pub(super) fn end(&self) -> End {
         match (&self.refused, &self.close) {
             (Some(refused), _) => End::clone(refused),

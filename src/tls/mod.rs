@@ -17,9 +17,9 @@
 //! # }
 //! ```
 
-// In three rooms: `server` receives, `client` sends, and `x509` parses, verifies and describes the
-// certificates of both. The files beside them serve both sides. Nothing outside this folder names
-// async-tls or rustls.
+// There are three modules: `server` receives, `client` sends, and `x509` parses, verifies and
+// describes the certificates of both. The files beside them serve both sides. Nothing outside this
+// folder names async-tls or rustls.
 
 mod alert;
 #[cfg(feature = "client")]

@@ -1,4 +1,4 @@
-//! CAs, the certificates that they sign, and the lists of those that they revoke.
+//! CAs, the certificates that they sign, and their revocation lists (CRLs).
 
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +16,7 @@ use rustls::{ClientConfig, PrivateKey, SupportedProtocolVersion};
 
 use super::client::builder;
 
-/// A CA: one that others trust, or one below it.
+/// A root CA, or an intermediate CA below one.
 pub struct Authority {
     params: CertificateParams,
     key: Arc<KeyPair>,
@@ -25,20 +25,20 @@ pub struct Authority {
     above: Vec<Certificate>,
 }
 
-/// A certificate, those above it, and a key. Most have the same key: making one takes longer than
-/// all the rest.
+/// A certificate, its chain, and its key. Most certificates share one key, because to make a key
+/// takes longer than everything else.
 #[derive(Clone)]
 pub struct Credentials {
-    /// The own certificate first.
+    /// The certificates, the own one first.
     pub chain: Vec<rustls::Certificate>,
-    /// The same as PEM.
+    /// The same certificates as PEM.
     pub chain_pem: String,
     pub key: Arc<KeyPair>,
     pub serial: SerialNumber,
 }
 
 impl Authority {
-    /// A CA of this name, trusted by everyone who has its certificate.
+    /// A root CA of this name.
     pub fn new(name: &str) -> Self {
         Authority::with(name, |_| {})
     }
@@ -61,7 +61,7 @@ impl Authority {
         }
     }
 
-    /// A CA below this one, whose senders present its certificate.
+    /// An intermediate CA below this one. Its senders present its certificate beside their own.
     pub fn below(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> Self {
         let key = fresh_key();
         let params = ca_params(name, change);
@@ -76,7 +76,7 @@ impl Authority {
         }
     }
 
-    /// A sender's certificate for this common name, if it is one, and these names.
+    /// A sender's certificate for these names, and for this common name unless that is empty.
     pub fn sender(&self, common_name: &str, names: &[SanType]) -> Credentials {
         self.sender_with(common_name, names, |_| {})
     }
@@ -133,7 +133,7 @@ impl Authority {
         }
     }
 
-    /// Its own certificate.
+    /// The CA's certificate as PEM.
     pub fn pem(&self) -> String {
         self.certificate.pem()
     }
@@ -146,18 +146,18 @@ impl Authority {
         self.params.serial_number.clone().unwrap()
     }
 
-    /// A list of these certificates, which lasts for a while.
+    /// A CRL of these certificates, valid from yesterday on for about a hundred days.
     pub fn crl(&self, revoked: &[&SerialNumber]) -> String {
         self.crl_with(revoked, -1..=100)
     }
 
-    /// A list that begins and ends this many days from now.
+    /// A CRL whose validity begins and ends this many days from now.
     pub fn crl_with(&self, revoked: &[&SerialNumber], days: RangeInclusive<i64>) -> String {
         let list = self.list(revoked, since_1970(*days.start())..=since_1970(*days.end()));
         list.pem().unwrap()
     }
 
-    /// A list that begins and ends at these times since 1970.
+    /// A CRL whose validity begins and ends at these times since 1970.
     pub fn list(
         &self,
         revoked: &[&SerialNumber],
@@ -180,11 +180,11 @@ impl Authority {
         params.signed_by(&self.issuer()).unwrap()
     }
 
-    /// An empty list with one additional critical extension, 2.5.29 and this number, as DER. Its
-    /// signature is not valid.
+    /// An empty CRL as DER, with an additional critical extension, whose OID is 2.5.29 and this
+    /// number. Its signature is not valid.
     pub fn odd_list(&self, extension: u8, content: &[u8]) -> Vec<u8> {
         self.altered_list(|tbs| {
-            // The extensions are last.
+            // The extensions are the last item.
             let (before, extensions) = tbs.split_at(der_items(tbs).last().unwrap());
             let extensions = der_content(der_content(extensions));
             let more = [
@@ -196,7 +196,7 @@ impl Authority {
         })
     }
 
-    /// A list of the first version, which has neither a version nor extensions.
+    /// A CRL of version 1, which has neither a version nor extensions.
     pub fn old_list(&self) -> Vec<u8> {
         self.altered_list(|tbs| {
             let items: Vec<_> = der_items(tbs).collect();
@@ -204,25 +204,25 @@ impl Authority {
         })
     }
 
-    /// A list without the time of the next one.
+    /// A CRL without the time of the next one (nextUpdate).
     pub fn list_without_next_update(&self) -> Vec<u8> {
         self.altered_list(|tbs| {
-            // Before it are the version, the algorithm, the issuer, and when the list was made.
+            // The version, the algorithm, the issuer and thisUpdate precede nextUpdate.
             let items: Vec<_> = der_items(tbs).collect();
             [&tbs[..items[4]], &tbs[items[5]..]].concat()
         })
     }
 
-    /// A list of the second version that has no extensions.
+    /// A CRL of version 2 without extensions.
     pub fn list_without_extensions(&self) -> Vec<u8> {
         self.altered_list(|tbs| tbs[..der_items(tbs).last().unwrap()].to_vec())
     }
 
-    /// A list whose signed content is altered.
+    /// A CRL whose signed content is altered.
     fn altered_list(&self, alter: impl FnOnce(&[u8]) -> Vec<u8>) -> Vec<u8> {
         let plain = self.list(&[], since_1970(-1)..=since_1970(100));
         let list = der_content(plain.der());
-        // After what is signed come the algorithm and the signature.
+        // The algorithm and the signature follow the signed content.
         let (tbs, after) = list.split_at(der_len(list));
         let tbs = tagged(0x30, &alter(der_content(tbs)));
         tagged(0x30, &[&tbs, after].concat())
@@ -250,7 +250,7 @@ impl Credentials {
         }
     }
 
-    /// The own certificate, and those above it.
+    /// The own certificate, and the rest of the chain.
     pub fn split_pem(&self) -> (&str, &str) {
         const END: &str = "-----END CERTIFICATE-----\n";
         let end = self.chain_pem.find(END).unwrap() + END.len();
@@ -286,26 +286,26 @@ fn ia5(text: &str) -> Ia5String {
     text.try_into().unwrap()
 }
 
-/// Lets a certificate begin and end this many days from now.
+/// Makes the validity of a certificate begin and end this many days from now.
 pub fn lasts(params: &mut CertificateParams, days: RangeInclusive<i64>) {
     params.not_before = date_time_ymd(1970, 1, 1) + since_1970(*days.start());
     params.not_after = date_time_ymd(1970, 1, 1) + since_1970(*days.end());
 }
 
-/// Lets a certificate begin in 2020, and end on 2021-02-03.
+/// Makes the validity of a certificate begin in 2020 and end on 2021-02-03.
 pub fn expires(params: &mut CertificateParams) {
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(2021, 2, 3);
 }
 
-/// The time this many days from now.
+/// The time this many days from now, counted from 1970.
 pub fn since_1970(days: i64) -> Duration {
     const DAY: i64 = 24 * 60 * 60;
     let now = SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs();
     Duration::from_secs(now.checked_add_signed(days * DAY).unwrap())
 }
 
-/// Lets a CA sign for these DNS names, and those below them, alone.
+/// Permits a CA to sign only for these DNS names and those below them.
 pub fn permits_dns(params: &mut CertificateParams, names: &[&str]) {
     let names = names
         .iter()
@@ -316,7 +316,7 @@ pub fn permits_dns(params: &mut CertificateParams, names: &[&str]) {
     });
 }
 
-/// Lets a CA sign for everything but these DNS names and those below them.
+/// Forbids a CA to sign for these DNS names and those below them.
 pub fn excludes_dns(params: &mut CertificateParams, names: &[&str]) {
     let names = names
         .iter()
@@ -332,17 +332,17 @@ pub fn some_reasons(reasons: &[u8]) -> Vec<u8> {
     tagged(0x30, &tagged(0x83, reasons))
 }
 
-/// The number of that extension.
+/// The last number in the OID of issuingDistributionPoint.
 pub const DISTRIBUTION_POINT: u8 = 28;
 
-/// The side of name constraints that a subtree is on (RFC 5280, section 4.2.1.10).
+/// The tags of the two kinds of subtrees in name constraints (RFC 5280, section 4.2.1.10).
 #[derive(Clone, Copy, Debug)]
 pub enum Subtree {
     Permitted = 0xa0,
     Excluded = 0xa1,
 }
 
-/// Name constraints on the hosts of URIs.
+/// Adds a name constraint on the hosts of URIs.
 pub fn constrains_uris(params: &mut CertificateParams, side: Subtree, host: &str) {
     let subtree = tagged(0x30, &tagged(0x86, host.as_bytes()));
     let content = tagged(0x30, &tagged(side as u8, &subtree));
@@ -351,7 +351,7 @@ pub fn constrains_uris(params: &mut CertificateParams, side: Subtree, host: &str
     params.custom_extensions.push(extension);
 }
 
-/// An item of DER, its length as short as can be.
+/// An item of DER, whose length is encoded in as few bytes as possible.
 fn tagged(tag: u8, content: &[u8]) -> Vec<u8> {
     let len = u16::try_from(content.len()).unwrap();
     let [high, low] = len.to_be_bytes();
@@ -392,7 +392,7 @@ fn fresh_key() -> Arc<KeyPair> {
     Arc::new(KeyPair::generate().unwrap())
 }
 
-/// rcgen makes serial numbers from keys, which are the same here.
+/// A new serial number. rcgen would derive it from the key, which most certificates share.
 fn next_serial() -> SerialNumber {
     static NEXT: AtomicU64 = AtomicU64::new(1000);
     NEXT.fetch_add(1, Ordering::Relaxed).into()

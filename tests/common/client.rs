@@ -1,4 +1,4 @@
-//! A TLS client whose bytes the test moves itself, and certificates for the server.
+//! A TLS client in memory, whose bytes the test carries, and a certificate for the server.
 
 use std::io::{Read, Write};
 use std::sync::Arc;
@@ -74,7 +74,7 @@ impl Client {
         Ok(())
     }
 
-    /// Takes the bytes that the server sent, which end the session; returns the reason.
+    /// Takes the bytes that the server sent, and returns the error with which they end the session.
     pub fn refused(&mut self, mut records: &[u8]) -> String {
         while !records.is_empty() {
             self.0.read_tls(&mut records).unwrap();
@@ -85,7 +85,7 @@ impl Client {
         panic!("the server did not refuse it");
     }
 
-    /// The certificate, in DER.
+    /// The server's certificate as DER.
     pub fn server_certificate(&self) -> &[u8] {
         self.0.peer_certificates().unwrap()[0].as_ref()
     }
@@ -116,7 +116,7 @@ pub struct Sealer {
 }
 
 impl Sealer {
-    /// The configuration of a client that can become one.
+    /// The configuration of a client that can become a `Sealer`.
     pub fn config() -> ClientConfig {
         let mut config = ClientConfig::builder()
             .with_cipher_suites(&[SEALED])
@@ -134,7 +134,7 @@ impl Sealer {
         Sealer::with(client.0.extract_secrets().unwrap())
     }
 
-    /// Continues from these extracted secrets, in a session of [`SEALED`].
+    /// Continues a session of [`SEALED`] with its extracted secrets.
     pub fn with(secrets: ExtractedSecrets) -> Self {
         let (sequence, secrets) = secrets.tx;
         let ConnectionTrafficSecrets::Aes128Gcm { key, salt, .. } = secrets else {
@@ -147,7 +147,7 @@ impl Sealer {
         }
     }
 
-    /// A warning (RFC 5246, section 7.2).
+    /// The warning alert close_notify (RFC 5246, section 7.2).
     pub fn close_notify(&mut self) -> Vec<u8> {
         self.record(ALERT, &[1, 0])
     }
@@ -182,7 +182,7 @@ pub fn builder(
     versions(version).with_custom_certificate_verifier(Arc::new(AnyCertificate(None)))
 }
 
-/// A configuration of this version, whose verifier is still to be given.
+/// A configuration for this version, without a verifier.
 pub fn versions(
     version: &'static SupportedProtocolVersion,
 ) -> ConfigBuilder<ClientConfig, WantsVerifier> {
@@ -203,7 +203,7 @@ pub fn tls() -> Tls {
     .unwrap()
 }
 
-/// A verifier that accepts any certificate, and supports these kinds of signatures, or all.
+/// A verifier that accepts any certificate. It supports these kinds of signatures, or all.
 pub struct AnyCertificate(pub Option<Vec<SignatureScheme>>);
 
 impl ServerCertVerifier for AnyCertificate {

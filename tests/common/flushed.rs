@@ -1,5 +1,5 @@
-//! Compressed streams whose sender flushed now and then. They tell how much can be decoded, and how
-//! much is whole, after any number of bytes.
+//! Compressed streams with flushes. For any number of received bytes, they tell how many plain
+//! bytes can be decoded, and whether the stream is complete.
 
 #![cfg(all(
     feature = "gzip",
@@ -25,16 +25,15 @@ pub struct Flushed {
     pub format: Format,
     pub plain: Vec<u8>,
     pub encoded: Vec<u8>,
-    /// Pairs of encoded and plain lengths: the encoded bytes, and no byte fewer, hold the plain
-    /// ones.
+    /// Pairs of lengths: so many encoded bytes, and not one fewer, hold so many plain bytes.
     flushes: Vec<(usize, usize)>,
     /// The encoded lengths at which the stream may end.
     ends: Vec<usize>,
 }
 
 impl Flushed {
-    /// Packs the parts with a flush after each, and the end of a member or a frame after some of
-    /// them, in the formats that go on behind one. In qt, each part is a block.
+    /// Packs the parts, with a flush after each. In gzip and zstd, a member or a frame ends after
+    /// every `per_member` parts. In qt, each part is a block.
     pub fn new(format: Format, parts: &[&[u8]], per_member: usize) -> Self {
         let mut flushed = Flushed {
             format,
@@ -69,7 +68,7 @@ impl Flushed {
         flushed
     }
 
-    /// Adds bytes that decode to nothing, and are whole behind the last byte.
+    /// Adds bytes that decode to nothing, after which the stream is complete.
     pub fn add_empty(&mut self, encoded: &[u8]) {
         self.encoded.extend_from_slice(encoded);
         self.end();
@@ -133,7 +132,7 @@ impl Flushed {
             encoder.flush().expect("a page takes everything");
             self.add_flush(part, &new());
         }
-        // This writes the end.
+        // To drop the encoder writes the end of the stream.
         drop(encoder);
         self.add_empty(&new());
     }

@@ -1,4 +1,4 @@
-//! The output of `--format json`, put together again by connection.
+//! The output of `--format json`, sorted by connection.
 
 use std::collections::BTreeMap;
 
@@ -15,9 +15,9 @@ pub struct Printed {
     pub received: usize,
     pub delivered: usize,
     pub format: String,
-    /// The word of the end.
+    /// The kind of the end, in one word.
     pub end: String,
-    /// The further facts of the end.
+    /// The details of the end.
     pub error: String,
 }
 

@@ -17,7 +17,7 @@ pub fn raise_file_limit() -> Option<u64> {
     };
     match setrlimit(Resource::Nofile, raised) {
         Ok(()) => limit.maximum,
-        // The present limit has to do.
+        // The present limit stays.
         Err(_) => limit.current,
     }
 }

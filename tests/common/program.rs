@@ -26,7 +26,7 @@ pub const LIMIT: Duration = Duration::from_secs(60);
 /// The path of the program.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_tlsink");
 
-/// Any free port.
+/// The loopback address, with any free port.
 pub const FREE: &str = "127.0.0.1:0";
 
 /// The program, running. It is killed when this is dropped.
@@ -66,7 +66,7 @@ pub struct Outcome {
     pub stderr: String,
 }
 
-/// The line that tells how a connection ended, parsed.
+/// The end of a connection, parsed from its line on standard error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ended {
     pub peer: String,
@@ -87,7 +87,7 @@ impl Program {
         Program::start_on(&[FREE], args, stdout)
     }
 
-    /// Starts the program [after] these shell commands.
+    /// Starts the program after these shell [commands](after).
     pub fn start_after(commands: &str, args: &[&str]) -> Program {
         Program::start_after_into(commands, args, Stdout::Collected)
     }
@@ -98,8 +98,8 @@ impl Program {
         Program::launch(command, stdout, Stderr::Pipe).listening(1)
     }
 
-    /// Starts the program quietly, so that it does not print its address, and returns that address:
-    /// a port that was free just now.
+    /// Starts the program with `--quiet`, so that it does not print its address. Returns the
+    /// address, whose port was free a moment ago.
     pub fn start_quiet(args: &[&str], stderr: Stderr) -> (Program, SocketAddr) {
         let address = TcpListener::bind(FREE).and_then(|free| free.local_addr());
         let address = address.expect("a port is free");
@@ -192,7 +192,7 @@ impl Program {
         Program::launch_with(command, stdin, Stdout::Collected, stderr)
     }
 
-    /// Does the same after these shell commands.
+    /// Runs a command that does not listen after these shell commands.
     pub fn start_command_after(commands: &str, args: &[&str], stdin: Stdio) -> Program {
         let mut command = after(commands);
         command.args(args);
@@ -226,7 +226,7 @@ impl Program {
             .stderr(stderr)
             .spawn()
             .expect("the program starts");
-        // The command holds the users' sides of terminals, which end when the last one is closed.
+        // The command holds copies of a terminal's side, which ends only when all are closed.
         drop(command);
         let output = output.or_else(|| Some(File::from(OwnedFd::from(child.stdout.take()?))));
         let said = said
@@ -255,7 +255,7 @@ impl Program {
         &self.addresses
     }
 
-    /// Takes the other end of the program's standard input, if that is a pipe.
+    /// Takes the test's end of the program's standard input, if that is a pipe.
     pub fn stdin(&mut self) -> ChildStdin {
         self.child.stdin.take().expect("standard input is a pipe")
     }
@@ -275,7 +275,7 @@ impl Program {
         })
     }
 
-    /// Waits for this many such lines on standard error.
+    /// Waits for this many matching lines on standard error.
     pub fn wait_for_lines(&self, count: usize, wanted: impl Fn(&str) -> bool) -> Vec<String> {
         self.stderr.wait("to say certain lines", |said, _| {
             let said = String::from_utf8_lossy(said);
@@ -351,7 +351,7 @@ impl Program {
 
     /// Waits until the program has ended.
     pub fn outcome(mut self) -> Outcome {
-        // Their other ends are closed when the program is gone.
+        // The pipes end when the program is gone.
         self.stderr.wait("to end", |_, ended| ended.then_some(()));
         self.stdout.wait("to end", |_, ended| ended.then_some(()));
         let status = self.child.wait().expect("the program can be waited for");
@@ -360,7 +360,7 @@ impl Program {
             stdout: self.stdout.lock().bytes.clone(),
             stderr: self.stderr(),
         };
-        // This helps with a failing test; libtest shows it for no other.
+        // libtest shows this only if the test fails.
         let Outcome { status, stderr, .. } = &outcome;
         eprintln!("the program ended with {status}, and said:\n{stderr}");
         outcome
@@ -566,7 +566,7 @@ impl Client {
         self.tcp.shutdown(Shutdown::Write)
     }
 
-    /// Sends close_notify and closes the socket, whatever has arrived or still arrives.
+    /// Sends close_notify and closes the socket, without reading any data that arrives.
     pub fn finish_without_reading(mut self) -> io::Result<()> {
         self.close_notify()
     }
@@ -610,7 +610,7 @@ pub fn client_hello() -> Vec<u8> {
 pub fn tls_1_1_hello() -> Vec<u8> {
     let mut hello = vec![0x16, 3, 1, 0, 45, 1, 0, 0, 41, 3, 2];
     hello.extend([7; 32]);
-    // No session, TLS_RSA_WITH_AES_128_CBC_SHA, no compression.
+    // No session ID, the suite TLS_RSA_WITH_AES_128_CBC_SHA, no compression.
     hello.extend([0, 0, 2, 0, 0x2f, 1, 0]);
     hello
 }
@@ -642,8 +642,8 @@ pub fn run_if_installed(command: &mut Command, bytes: &[u8]) -> Option<Output> {
     let pid = Pid::from_child(&child);
     let mut stdin = child.stdin.take().expect("standard input is piped");
     let bytes = bytes.to_vec();
-    // While its output is read, because it may write much before it has read everything. A program
-    // that ends too early fails by its exit status.
+    // A thread writes while the output is read, because the program may write much before it has
+    // read everything. A program that ends too early shows that by its exit status.
     thread::spawn(move || stdin.write_all(&bytes));
     let (done, output) = mpsc::channel();
     thread::spawn(move || done.send(child.wait_with_output()));
@@ -654,7 +654,7 @@ pub fn run_if_installed(command: &mut Command, bytes: &[u8]) -> Option<Output> {
     Some(output.expect("it can be run"))
 }
 
-/// Bytes that one thread reads, and others wait for.
+/// Bytes that a thread reads while others wait for them.
 struct Collected {
     so_far: Mutex<SoFar>,
     more: Condvar,
@@ -693,13 +693,12 @@ impl Collected {
         Collected::from(io::empty())
     }
 
-    /// A failed assertion in [`wait`](Self::wait) leaves the bytes as whole as they were.
+    /// A failed assertion in [`wait`](Self::wait) poisons the lock, but leaves the bytes whole.
     fn lock(&self) -> MutexGuard<'_, SoFar> {
         self.so_far.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows `look` all bytes so far, and whether they are all there will be, until it has seen
-    /// enough.
+    /// Calls `look` with all bytes so far, and whether they are complete, until it returns a value.
     fn wait<T>(&self, what: &str, mut look: impl FnMut(&[u8], bool) -> Option<T>) -> T {
         let deadline = Instant::now() + LIMIT;
         let mut so_far = self.lock();

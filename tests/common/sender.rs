@@ -38,7 +38,7 @@ impl<S: Read + Write> Sender<S> {
         while session.is_handshaking() {
             session.complete_io(&mut stream)?;
         }
-        // The client's last message, which it may not send at once.
+        // The client may not have sent its last message yet.
         while session.wants_write() {
             session.write_tls(&mut stream)?;
         }

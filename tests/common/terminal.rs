@@ -1,5 +1,5 @@
 //! Terminals for the program to write to. The program recognizes only real terminals, so these are
-//! real, with the test in the place of their user.
+//! pseudoterminals, and the test takes the place of their user.
 
 #![cfg(feature = "cli")]
 
@@ -18,8 +18,8 @@ pub const ERASE: &str = "\r\x1b[K";
 pub struct Terminal {
     /// The side that programs write to.
     pub user: File,
-    /// The side that reads their output. When the last program has closed its side, it yields the
-    /// rest and then EIO.
+    /// The side on which their output is read. When the last program has closed its side, it yields
+    /// the rest and then EIO.
     pub controller: File,
 }
 

@@ -1,4 +1,4 @@
-//! Any bytes, as the program's arguments: one for each line. `fuzz/` runs this too.
+//! Any bytes, as the program's arguments, one for each line. `fuzz/` runs this too.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -133,7 +133,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn whatever_the_arguments_what_is_parsed_can_be_run(
+        fn any_arguments_that_parse_can_be_run(
             command in select(vec!["", "listen", "send", "send\nh:1", "cert", "help", "version"]),
             arguments in vec(argument(), 0..6),
         ) {
@@ -141,7 +141,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_the_bytes_of_arguments_what_is_parsed_can_be_run(lines: Vec<u8>) {
+        fn any_bytes_that_parse_as_arguments_can_be_run(lines: Vec<u8>) {
             check(&lines);
         }
 
@@ -173,7 +173,8 @@ mod tests {
 
     /// `-nVALUE`, or `--name=VALUE` where there is no short name.
     fn joined(option: &Opt, value: &[u8]) -> Vec<Vec<u8>> {
-        // Help, and messages about repeated options, would name the short name differently.
+        // Only repeatable options get their short name here: help, and the message about a repeated
+        // option, name the given form.
         let name = option.long;
         match (option.value, option.short) {
             (None, _) => vec![name.into()],
@@ -184,7 +185,7 @@ mod tests {
         }
     }
 
-    /// A text that is a value in every form: it is not empty, and no option.
+    /// A text that is a value in every form, as it is neither empty nor an option.
     fn value() -> impl Strategy<Value = &'static [u8]> {
         let plain: Vec<&[u8]> = VALUES
             .iter()

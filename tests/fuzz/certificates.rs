@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use tlsink::Tls;
 use tlsink::tls::{ClientVerifier, Identity, TlsError};
 
-/// A certificate that signed itself, as CAs do, and its key; both are made for this.
+/// A self-signed CA certificate and its key, both made for this test.
 const FIXED: &[u8] = include_bytes!("fixed.pem");
 
 /// Parses text as PEM, and everything else as DER of each kind.
@@ -31,7 +31,7 @@ pub fn check(bytes: &[u8]) {
     verify_by(&certificate);
     let from_pem = revoke(&pem("X509 CRL", bytes));
     said(&from_pem);
-    // ASCII and UTF-16 are text. DER has no lines.
+    // ASCII and UTF-16 are text, in which an error names a line. DER has no lines.
     let is_utf16 = bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff");
     if !bytes.is_ascii() && !is_utf16 {
         let from_der = words(&revoke(bytes));
@@ -120,7 +120,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn whatever_bytes_are_loaded_can_be_used_or_are_refused_with_a_reason(bytes: Vec<u8>) {
+        fn any_bytes_can_be_used_as_certificates_or_are_refused_with_a_reason(bytes: Vec<u8>) {
             check(&bytes);
         }
 

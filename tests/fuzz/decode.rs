@@ -19,15 +19,15 @@ pub struct Outcome {
 /// new, few bytes decode to gigabytes, and a fuzzer that waits for them tries fewer streams.
 const MOST_OUTPUT: usize = 64 * 1024;
 
-/// The number of small pieces, and of small rooms, before their sizes begin to grow. Small steps find a
-/// fault wherever they are taken; small steps through a whole stream mostly take time.
+/// The number of small pieces, and of small rooms, before their sizes begin to grow. Small steps
+/// find a fault at any place, and through a whole stream they would mostly take time.
 const FINE: usize = 32;
 
 /// The number of sizes after which they double.
 const DOUBLING: usize = 4;
 
-/// Windows and memory, in bytes: more than most streams need, less than some need, and less than any.
-/// A window of megabytes shows no more, and takes longer to allocate than to fill.
+/// Limits on windows and on memory, in bytes: more than most streams need, less than some need, and
+/// less than any needs. A window of megabytes shows no more, and takes long to allocate.
 const LIMITS: [(u64, usize); 5] = [
     (256 << 10, 1 << 30),
     (16 << 10, 1 << 30),
@@ -49,12 +49,12 @@ thread_local! {
 
 /// Decodes a stream as one piece and split, and compares the two. The first eight bytes choose the
 /// format, the limits, the sizes of pieces and of rooms, and a seed for the places and the sizes.
-/// Returns what the piece decodes to.
+/// Returns the result for the one piece.
 pub fn check(bytes: &[u8]) -> Option<Outcome> {
     let (&[format, limits, pieces, rooms, seed @ ..], stream) = bytes.split_first_chunk::<8>()?;
     let named = pick(&Format::ALL, format);
     let (max_window, memory) = pick(&LIMITS, limits);
-    // For both decoders, so that the second one lacks any memory that the first does not return.
+    // Both decoders share it, so that the second lacks memory that the first does not return.
     let limits = Limits::default()
         .max_window(max_window)
         .memory(Memory::new(memory));
@@ -65,7 +65,7 @@ pub fn check(bytes: &[u8]) -> Option<Outcome> {
     drop(at_once);
 
     let mut random = Random(u32::from_le_bytes(seed));
-    // Every other stream is split from its first byte on, the others from any byte on.
+    // Half of the streams are split from the first byte on, the others from some later byte on.
     let start = random.below(2 * stream.len() + 1);
     let (before, after) = stream.split_at(start.saturating_sub(stream.len()));
     let is_split = Cell::new(false);
@@ -105,8 +105,8 @@ pub fn check(bytes: &[u8]) -> Option<Outcome> {
     Some(whole)
 }
 
-/// Feeds a decoder with each of the pieces, and takes its output until there is no more, a fault
-/// occurs, or `room` has no size for the next output. Returns whether the stream came to an end.
+/// Feeds the pieces to a decoder, and takes its output until there is no more, a fault occurs, or
+/// `room` has no size for the next output. Returns whether all of the stream was decoded.
 pub fn drive<'a>(
     decoder: &mut Decoder,
     pieces: impl IntoIterator<Item = &'a [u8]>,
@@ -225,7 +225,7 @@ struct Random(u32);
 impl Random {
     fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        // The lower bits repeat soon.
+        // The lower bits have short periods.
         (self.0 >> 8) as usize % end
     }
 }

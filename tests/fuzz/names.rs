@@ -14,7 +14,7 @@ use crate::peer::Peer;
 /// No UTF-8 text contains this byte.
 const END: u8 = 0xff;
 
-/// Whatever the sender's names, the file is in its directory, visible, and not taken for an
+/// For any names of a sender, the file is in its directory, visible, and not taken for an
 /// incomplete one, and its name leaves room for additions. The bytes are a template, a label, the
 /// path of a Unix socket, an IP address and a client's name, each ended by 0xff.
 pub(crate) fn check(bytes: &[u8]) {
@@ -53,7 +53,7 @@ fn is_safe(name: &str) {
     // The name is neither hidden nor an option.
     assert!(!name.starts_with(['.', '-']), "{name:?}");
     assert!(!name.to_lowercase().ends_with(".part"), "{name:?}");
-    // NAME_MAX.
+    // The longest name of a file (NAME_MAX) has 255 bytes.
     assert!(format!("{name}-{}.part", u32::MAX).len() <= 255, "{name:?}");
 }
 
@@ -69,7 +69,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn whatever_the_sender_its_file_has_a_safe_name(
+        fn any_sender_gets_a_file_with_a_safe_name(
             template in template(),
             label in value(),
             path in value(),

@@ -47,7 +47,7 @@ mod tests {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn whatever_a_server_answers_is_a_receipt_to_others_too_or_none(answer: Vec<u8>) {
+        fn any_answer_of_a_server_is_a_receipt_to_others_too_or_none(answer: Vec<u8>) {
             check(&answer);
         }
 

@@ -59,10 +59,10 @@ fn a_bad_record_is_answered_with_an_alert() {
 }
 
 #[test]
-fn what_begins_a_handshake_wrong_is_answered_with_an_alert() {
+fn a_malformed_hello_is_answered_with_an_alert() {
     let (server, mut sink) = server();
     let mut session = Session::new(&server, Client::new(&TLS13));
-    // A ClientHello in which nothing is right but its length.
+    // A ClientHello without a body.
     session
         .remote
         .send(b"\x16\x03\x01\x00\x04\x01\x00\x00\x00".to_vec());
@@ -102,7 +102,7 @@ fn a_bad_record_batched_with_the_end_of_the_handshake_loses_nothing_before_it() 
 }
 
 #[test]
-fn a_bad_record_with_nothing_before_it_is_still_a_completed_handshake() {
+fn a_bad_record_right_after_the_handshake_leaves_it_completed() {
     let (server, mut sink) = server();
     let mut session = Session::new(&server, Client::new(&TLS13));
     session.shake_hands();
@@ -123,7 +123,7 @@ fn a_bad_record_with_nothing_before_it_is_still_a_completed_handshake() {
 }
 
 #[test]
-fn a_reset_right_behind_the_last_message_is_one_of_an_established_connection() {
+fn a_reset_right_after_the_handshake_ends_an_established_connection() {
     for version in [&TLS12, &TLS13] {
         let (server, mut sink) = server();
         let mut session = Session::new(&server, Client::new(version));
@@ -195,7 +195,7 @@ fn a_close_notify_waits_until_the_output_is_done_with_the_stream() {
             session.client.take(&session.remote.take());
             assert!(!session.client.was_closed(), "{seen} is not dealt with yet");
         }
-        // Asking for the next event says that the end was dealt with.
+        // A caller that asks for the next event has handled the end.
         assert_eq!(crate::memory::pull_one(&mut sink), None);
         assert!(session.connection.run().is_some());
         session.client.take(&session.remote.take());
@@ -261,7 +261,7 @@ fn a_key_share_that_is_not_valid_is_answered_with_an_alert_in_place_of_a_server_
     assert!(session.connection.run().is_none());
     session.client.take(&session.remote.take());
     let mut flight = session.client.records();
-    // A ClientKeyExchange with a key of 32 bytes.
+    // The key follows the header of a ClientKeyExchange with a key of 32 bytes.
     zero_key(&mut flight, &[0x10, 0x00, 0x00, 0x21, 0x20]);
     session.remote.send(flight);
     assert!(session.connection.run().is_some());
@@ -387,8 +387,8 @@ fn no_close_notify_is_sent_for_a_stream_that_did_not_end_well() {
 
 #[test]
 fn a_pending_read_leaves_nothing_in_the_buffer_that_was_lent_to_it() {
-    // Half a record has come: the read is pending, its buffer goes back, and the next read, into
-    // another buffer, gives all of the record.
+    // Half a record makes the read pending, and its buffer goes back. The next read, into another
+    // buffer, still gives all of the record.
     let (server, mut sink) = server();
     let mut session = Session::open(&server, Client::new(&TLS13));
     let record = session.client.record(&[b'x'; 10_000]);
@@ -411,7 +411,7 @@ fn no_ticket_is_sent_that_a_sender_would_leave_unread() {
 }
 
 #[test]
-fn who_asks_to_renegotiate_and_reads_no_answer_is_not_read_any_more() {
+fn a_client_that_asks_to_renegotiate_and_reads_no_answer_is_not_read_any_more() {
     // In TLS 1.2, rustls answers each request with an alert, and keeps those that can't be sent.
     let (server, mut sink) = server();
     let (mut connection, mut sealer, remote) = open_sealer(&server);
@@ -431,7 +431,7 @@ fn who_asks_to_renegotiate_and_reads_no_answer_is_not_read_any_more() {
 }
 
 #[test]
-fn who_only_asks_to_renegotiate_is_idle() {
+fn a_client_that_only_asks_to_renegotiate_is_idle() {
     let limit = Duration::from_millis(1);
     let (server, mut sink) = Server::builder()
         .tls(tls())
@@ -440,7 +440,7 @@ fn who_only_asks_to_renegotiate_is_idle() {
         .unwrap();
     let (mut connection, mut sealer, remote) = open_sealer(&server);
     let before = remote.read();
-    // More requests than can be answered in that time.
+    // The server can't answer all of these requests within the limit.
     let flood = ask_to_renegotiate(&mut sealer, &remote);
     let (_, report) = finish_connection(&mut connection, &mut sink);
     assert_eq!(report.end, End::Timeout(Timeout::Idle(limit)));
@@ -494,9 +494,9 @@ fn open_sealer(server: &Server) -> (Driven<Connection<Pipe>>, Sealer, Remote) {
     (session.connection, sealer, session.remote)
 }
 
-/// Asks many thousand times. Returns the number of bytes.
+/// Asks thousands of times for a renegotiation; returns the number of bytes sent.
 fn ask_to_renegotiate(sealer: &mut Sealer, remote: &Remote) -> usize {
-    // The message without the header of its record.
+    // The ClientHello without the header of its record.
     let hello = &Client::new(&TLS12).records()[5..];
     let asked = hello.repeat(16_000 / hello.len());
     (0..200)

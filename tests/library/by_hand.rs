@@ -14,7 +14,7 @@ pub fn gzip_header(flags: u8) -> Vec<u8> {
     let mut header = GZIP_HEADER.to_vec();
     header[3] = flags;
     if flags & FEXTRA != 0 {
-        // The extra field contains a zero, which ends nothing.
+        // A zero in the extra field does not end it.
         header.extend([6, 0, b'a', b'b', 2, 0, 0, 1]);
     }
     if flags & FNAME != 0 {

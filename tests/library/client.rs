@@ -1,4 +1,4 @@
-//! A sender as a writer: the arrival of what is written, and the verdict of the server on it.
+//! A sender as a writer: the arrival of the written bytes, and the server's verdict on them.
 
 use std::io::{self, ErrorKind};
 use std::pin::{Pin, pin};
@@ -41,7 +41,7 @@ fn bytes_written_through_a_buffer_arrive_and_closing_it_waits_for_the_server() {
             writer.close().await
         }));
         let mut seen = Vec::new();
-        // The end counts once the sink is asked for the next thing.
+        // A sink has handled an end once it is asked for the next event.
         while !matches!(seen.last(), Some(Seen::Close(_))) {
             assert!(receiver.run(&mut writing).is_none());
             seen.extend(pull_one(&mut receiver.sink));
@@ -99,7 +99,7 @@ fn closing_a_stream_that_the_server_does_not_take_whole_fails_as_finishing_it_do
     assert_eq!(reason(error), SendError::NoCloseNotify);
     drop(writing);
 
-    // The reason stays the same, whatever is called.
+    // Every later call fails for the same reason.
     assert_eq!(block_on(sender.finish()), Err(SendError::NoCloseNotify));
     let sent = block_on(sender.send(b"more"));
     assert_eq!(sent, Err(SendError::NoCloseNotify));
@@ -132,9 +132,9 @@ fn a_stream_that_the_server_ends_early_fails_and_gets_no_close_notify() {
 }
 
 #[test]
-fn an_alert_in_answer_to_what_was_written_is_the_error_of_the_writer() {
+fn an_alert_that_answers_written_bytes_is_the_error_of_the_writer() {
     let mut receiver = Opened::new(ALL_CIPHER_SUITES, &TLS13);
-    // A record that nobody has sealed.
+    // A record whose content was never encrypted.
     let forged = [&[23, 3, 3, 0, 32][..], &[0; 32]].concat();
     receiver.server.read_tls(&mut &*forged).unwrap();
     receiver.server.process_new_packets().unwrap_err();
@@ -188,7 +188,7 @@ fn a_server_may_answer_while_the_transport_is_closed() {
     }
 }
 
-/// A transport that is closed only when that was asked for several times.
+/// A transport that closes only after several calls.
 struct SlowToClose {
     pipe: Pipe,
     polls_left: usize,
@@ -348,7 +348,7 @@ impl Receiver {
         connected.expect("the handshake is completed").unwrap()
     }
 
-    /// Runs this and the connection until it is done, or both wait.
+    /// Runs the future and the connection until the future is done, or both wait.
     fn run<F: Future + Unpin>(&mut self, sending: &mut Driven<F>) -> Option<F::Output> {
         loop {
             if let Some(output) = sending.run() {
@@ -360,7 +360,7 @@ impl Receiver {
         }
     }
 
-    /// Runs the connection, and carries bytes both ways. Yields whether there were any.
+    /// Runs the connection, and carries bytes both ways; returns whether there were any.
     fn serve(&mut self) -> bool {
         let sender = self.sender.as_ref().expect("it is connected");
         let sent = sender.take();

@@ -177,7 +177,7 @@ fn a_handshake_that_fails_is_over_too_and_its_end_is_reported() {
 }
 
 #[test]
-fn a_failed_handshake_that_nobody_awaits_is_still_counted_for_what_it_was() {
+fn a_failed_handshake_that_nobody_awaits_is_still_counted_with_its_reason() {
     let (server, _sink) = build(|builder| builder.tls(tls()));
     let (pipe, remote) = pipe();
     remote.send(*b"not TLS\n");
@@ -297,7 +297,7 @@ fn the_receipt_waits_until_the_output_is_done_with_the_stream() {
     assert!(matches!(pull_one(&mut sink), Some(Seen::Close(_))));
     assert!(sender.connection.run().is_none());
     assert!(sender.remote.take().is_empty());
-    // Asking for the next event says that the end was dealt with.
+    // A caller that asks for the next event has handled the end.
     assert_eq!(pull_one(&mut sink), None);
     assert!(sender.connection.run().is_some());
     assert!(sender.remote.take().starts_with(b"{\"ok\":true,"));
@@ -306,7 +306,7 @@ fn the_receipt_waits_until_the_output_is_done_with_the_stream() {
 
 #[test]
 fn a_sink_that_is_gone_ends_the_connection_whenever_it_goes() {
-    // Before the handshake is complete.
+    // The sink goes before the handshake is complete.
     let (server, sink) = server();
     let mut session = Session::new(&server, Client::new(&TLS13));
     drop(sink);
@@ -315,14 +315,14 @@ fn a_sink_that_is_gone_ends_the_connection_whenever_it_goes() {
     let report = session.connection.run().expect("it ends by itself");
     assert_eq!(report.end, End::Cut(Cut::SinkGone));
 
-    // Before the sink has seen it.
+    // The sink goes before it has seen the connection.
     let (server, sink) = server_and_sink();
     let mut session = Session::open(&server, Client::new(&TLS13));
     drop(sink);
     let report = session.connection.run().expect("it ends by itself");
     assert_eq!(report.end, End::Cut(Cut::SinkGone));
 
-    // While it waits for its peer.
+    // The sink goes while the connection waits for its peer.
     let (server, mut sink) = server_and_sink();
     let mut session = Session::open(&server, Client::new(&TLS13));
     session.remote.send(session.client.record(b"abc"));
@@ -333,7 +333,7 @@ fn a_sink_that_is_gone_ends_the_connection_whenever_it_goes() {
     assert_eq!(report.end, End::Cut(Cut::SinkGone));
     assert_eq!((report.conn.received(), report.conn.delivered()), (3, 3));
 
-    // When only the outcome is missing.
+    // The sink goes when the connection waits only for its outcome.
     let (server, mut sink) = server_and_sink();
     let mut session = Session::open(&server, Client::new(&TLS13));
     session.remote.send(session.client.close_notify());
@@ -345,7 +345,7 @@ fn a_sink_that_is_gone_ends_the_connection_whenever_it_goes() {
 }
 
 #[test]
-fn a_peer_that_never_completes_its_handshake_is_no_stream() {
+fn a_peer_that_never_completes_its_handshake_makes_no_stream() {
     // The peer closes the connection.
     let (server, mut sink) = server();
     let mut session = Session::new(&server, Client::new(&TLS13));
@@ -468,7 +468,7 @@ fn without_a_certificate_a_tls_connection_is_refused() {
 }
 
 #[test]
-fn cut_ends_what_is_open_and_delivers_what_had_arrived() {
+fn cut_ends_open_connections_and_delivers_the_bytes_that_had_arrived() {
     let (server, mut sink) = server();
     let mut session = Session::open(&server, Client::new(&TLS13));
     let mut handshaking = Session::new(&server, Client::new(&TLS13));
@@ -488,7 +488,7 @@ fn cut_ends_what_is_open_and_delivers_what_had_arrived() {
 }
 
 #[test]
-fn after_stop_what_is_open_may_finish_and_then_the_sink_ends() {
+fn after_stop_open_connections_may_finish_and_then_the_sink_ends() {
     let (server, mut sink) = server();
     let mut open = Session::open(&server, Client::new(&TLS13));
     server.stop();
@@ -538,7 +538,7 @@ fn stop_after_counts_completed_handshakes_alone() {
 }
 
 #[test]
-fn a_place_is_free_only_after_the_sink_is_through_with_its_connection() {
+fn a_place_is_free_only_after_the_sink_is_done_with_its_connection() {
     let (server, mut sink) = build(|builder| builder.max_connections(1));
     let mut first = Session::open(&server, Client::new(&TLS13));
     let mut second = Session::new(&server, Client::new(&TLS13));

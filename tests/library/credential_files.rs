@@ -200,9 +200,9 @@ fn a_ca_may_sign_for_senders_by_rsa_ecdsa_or_ed25519() {
     }
 }
 
-/// Certificates of version 1 have no extensions, and the parser no patience with them.
+/// Certificates of version 1 have no extensions, and the certificate parser rejects them.
 #[test]
-fn a_ca_certificate_of_version_1_before_the_own_one_is_not_taken_for_it() {
+fn a_version_1_ca_certificate_before_the_servers_own_is_not_taken_for_it() {
     let ca = Authority::new("Old CA");
     let directory = tempfile::tempdir().unwrap();
     std::fs::write(directory.path().join("ca.key"), ca.own().key_pem()).unwrap();
@@ -230,13 +230,13 @@ fn a_ca_certificate_of_version_1_before_the_own_one_is_not_taken_for_it() {
         assert_eq!(session.client.server_certificate(), own.chain[0].0);
     }
 
-    // Its key is distinguished from another, although the certificate is not supported.
+    // A wrong key is noticed although the certificate itself is not supported.
     let own_key = ca.own().key_pem();
     Tls::from_pem(old.as_bytes(), own_key.as_bytes()).unwrap();
     let error = Tls::from_pem(old.as_bytes(), own.key_pem().as_bytes()).unwrap_err();
     assert!(matches!(error, TlsError::WrongKey), "{error}");
 
-    // It verifies senders all the same.
+    // The old CA certificate still verifies senders.
     let tls = Tls::builder()
         .identity(Identity::from_pem(all.as_bytes(), all.as_bytes()).unwrap())
         .client_verifier(ClientVerifier::from_ca_pem(old.as_bytes()).unwrap())
@@ -262,7 +262,7 @@ fn a_file_that_is_not_there_is_named() {
 }
 
 #[test]
-fn a_file_without_what_is_needed_is_named() {
+fn an_empty_certificate_file_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let empty = directory.path().join("empty.pem");
     std::fs::write(&empty, "").unwrap();
@@ -276,7 +276,7 @@ fn a_file_without_what_is_needed_is_named() {
 }
 
 #[test]
-fn what_is_missing_damaged_encrypted_or_mismatched_is_said() {
+fn a_missing_damaged_encrypted_or_mismatched_key_or_certificate_is_reported_as_such() {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let (cert, key) = (own.cert.pem(), own.signing_key.serialize_pem());
     let encrypted = "-----BEGIN ENCRYPTED PRIVATE KEY-----\n\
@@ -321,7 +321,7 @@ fn what_is_missing_damaged_encrypted_or_mismatched_is_said() {
     }
 }
 
-/// Two lists, of which the newer one revokes a sender, in one file, as people put them together.
+/// People join two lists in one file in many ways. Here the newer list revokes a sender.
 #[cfg(feature = "cli")]
 #[test]
 fn no_form_of_a_file_of_lists_lets_a_revoked_sender_in() {
@@ -494,7 +494,7 @@ fn openssl(program: &Program, files: &Lists, line: &str, sender: &Credentials) -
     run_if_installed(&mut command, format!("{line}\n").as_bytes())
 }
 
-/// Does the same for servers, in the file of `--ca`.
+/// Lists in the file of `--ca` revoke certificates of servers.
 #[cfg(all(feature = "cli", feature = "zstd"))]
 #[test]
 fn lists_beside_the_ca_of_a_server_count_for_send() {
@@ -584,7 +584,7 @@ fn a_file_of_system_cas_that_lost_one_is_named_too() {
 
 #[test]
 fn of_two_cas_of_one_name_each_has_a_list_of_its_own() {
-    // Of keys of one kind, and of different ones.
+    // The two CAs have keys of the same kind, and of different kinds.
     for kind in [
         &rcgen::PKCS_ECDSA_P256_SHA256,
         &rcgen::PKCS_ECDSA_P384_SHA384,
@@ -608,7 +608,7 @@ fn of_two_cas_of_one_name_each_has_a_list_of_its_own() {
                 vec![old_list.clone(), new_list.clone()],
                 vec![new_list.clone(), old_list.clone()],
                 vec![new_list.clone() + &old_list],
-                // Older lists are still there.
+                // Older lists remain among the newer ones.
                 vec![
                     old_list.clone(),
                     old.crl_with(&[], -5..=50),
@@ -630,7 +630,7 @@ fn of_two_cas_of_one_name_each_has_a_list_of_its_own() {
                 );
             }
         }
-        // The list of one says nothing of those below the other, whichever is newer.
+        // The list of one CA says nothing about certificates that the other signed.
         let tls = verifying(&[&old, &new], std::slice::from_ref(&old_list));
         assert_eq!(judged(&tls, &below_old), "clean");
         assert_eq!(
@@ -640,7 +640,7 @@ fn of_two_cas_of_one_name_each_has_a_list_of_its_own() {
         for sender in [&below_new, &revoked_by_new] {
             assert_eq!(judged(&tls, sender), refused(OTHER_KEY, "new"));
         }
-        // A list that has ended is not made up for by that of the other, nor does it harm it.
+        // The list of the other CA does not replace an expired one, and is not harmed by it.
         let ended = old
             .list(&[], since_1970(-9)..=since_1970(-2))
             .pem()
@@ -650,7 +650,7 @@ fn of_two_cas_of_one_name_each_has_a_list_of_its_own() {
         assert_eq!(judged(&tls, &below_new), "clean");
         let said = format!("the CRL of \"CN=Plant CA\" expired on {day}");
         assert_eq!(judged(&tls, &below_old), refused(&said, "old"));
-        // A CA of the name that is not trusted is none.
+        // An untrusted CA of the same name does not count.
         let tls = verifying(&[&old], &[old_list.clone(), new_list.clone()]);
         let warnings: Vec<_> = tls.warnings().iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -693,7 +693,7 @@ fn of_two_cas_of_one_name_that_come_with_senders_each_has_a_list_of_its_own() {
             judged(&tls, &revoked),
             refused("the certificate is revoked", "first")
         );
-        // With the other's certificate before its own, too.
+        // A sender may present the other CA's certificate before that of its own CA.
         let both = |sender: &Credentials| {
             let mut sender = sender.clone();
             for above in [&second, &first] {
@@ -713,7 +713,7 @@ fn of_two_cas_of_one_name_that_come_with_senders_each_has_a_list_of_its_own() {
         judged(&tls, &below_second),
         refused(OTHER_KEY_OF_LINE, "second")
     );
-    // One that is revoked itself, and not its namesake.
+    // The root has revoked one CA, and not its namesake.
     let tls = verifying(
         &[&root],
         &[root.crl(&[&first.serial()]), first_list, second_list],
@@ -725,7 +725,7 @@ fn of_two_cas_of_one_name_that_come_with_senders_each_has_a_list_of_its_own() {
     assert_eq!(judged(&tls, &below_second), "clean");
 }
 
-/// A CA that got a new key may sign for that by its old one, under the same name.
+/// A CA that gets a new key may sign it with its old key, under the same name.
 #[test]
 fn a_ca_whose_new_key_is_signed_by_its_old_one_is_trusted_by_itself() {
     let old = Authority::new("Plant CA");
@@ -745,13 +745,13 @@ fn a_ca_whose_new_key_is_signed_by_its_old_one_is_trusted_by_itself() {
     );
 }
 
-/// Peers have proved nothing yet when their certificates are verified.
+/// Certificates are verified before their peers have proved anything.
 #[test]
 fn a_sender_does_not_have_many_lists_verified() {
     let root = Authority::new("Root CA");
     let line = root.below("Line CA", |_| {});
     let sender = line.sender("", &[dns("a.example")]);
-    // As many as there may be, and one more. Those of one key are told apart by their numbers.
+    // As many lists in the name of one CA as may be verified, and then one more.
     let others: Vec<_> = (0..20)
         .map(|_| root.below("Line CA", |_| {}).crl(&[]))
         .collect();
@@ -774,7 +774,7 @@ fn lists_in_a_file_of_cas_count() {
     let list = ca.crl(&[&revoked.serial]);
     for text in [ca.pem() + &list, list.clone() + &own + &ca.pem()] {
         let clients = ClientVerifier::from_ca_pem(text.as_bytes()).unwrap();
-        // The same file once more, as --crl, makes no difference.
+        // To give the same file as --crl, too, makes no difference.
         for clients in [clients.clone(), clients.crl(text.as_bytes()).unwrap()] {
             let tls = Tls::builder()
                 .identity(Identity::from_pem(own.as_bytes(), own.as_bytes()).unwrap())
@@ -790,9 +790,9 @@ fn lists_in_a_file_of_cas_count() {
     }
 }
 
-/// One file may hold everything, whatever else is looked for in it.
+/// Each search of the file skips the blocks that it does not need.
 #[test]
-fn a_file_of_everything_is_taken_for_each_of_it() {
+fn a_file_with_everything_serves_as_certificate_key_ca_and_crl() {
     let ca = Authority::new("Plant CA");
     let own = ca.server(&["localhost"]);
     let another = KeyPair::generate().unwrap().serialize_pem();
@@ -817,7 +817,7 @@ fn a_file_of_everything_is_taken_for_each_of_it() {
 }
 
 #[test]
-fn certificates_in_forms_of_openssl_alone_are_read() {
+fn certificates_in_forms_that_only_openssl_writes_are_read() {
     let ca = Authority::new("Plant CA");
     let directory = tempfile::tempdir().unwrap();
     let path = |name: &str| directory.path().join(name);
@@ -858,7 +858,7 @@ fn certificates_in_forms_of_openssl_alone_are_read() {
                     which is not supported";
         assert!(error.ends_with(said), "{error}");
     }
-    // A server only shows it.
+    // A server may present such a certificate, as it need not trust it.
     let key = ca.own().key_pem();
     for name in [
         "trusted.pem",
@@ -883,7 +883,7 @@ fn refused(what: &str, name: &str) -> String {
     format!("refused ({what}; the sender claims to be \"{name}.example\")")
 }
 
-/// The day in the only warning: a CRL has expired.
+/// The day in the only warning, which says that a CRL has expired.
 fn warned_of_end(tls: &Tls) -> String {
     let warnings: Vec<_> = tls.warnings().iter().map(ToString::to_string).collect();
     let [warning] = &warnings[..] else {

@@ -30,7 +30,7 @@ use crate::common::pack::zstd;
 use crate::common::zstd::zstd_part;
 use crate::fuzz::decode::{self as fuzz, Outcome, Stopped};
 
-/// The formats that a stream can be named to be in.
+/// The formats that a caller can name.
 const NAMED: [Format; 6] = [
     Format::Plain,
     Format::Gzip,
@@ -123,7 +123,7 @@ fn a_stream_that_is_broken_off_delivers_its_beginning_and_is_not_whole() {
 }
 
 #[test]
-fn a_line_comes_out_when_its_flush_has_come() {
+fn a_line_is_decoded_when_its_flush_has_arrived() {
     let lines = [&b"h\n"[..], b"\n", b"hello, world\n", &text(2000), b"x^2\n"];
     for format in [Format::Gzip, Format::Zlib, Format::Deflate, Format::Zstd] {
         for named in [format, Format::Auto] {
@@ -147,7 +147,7 @@ fn a_line_comes_out_when_its_flush_has_come() {
 }
 
 #[test]
-fn what_is_plain_is_transparent_and_nothing_else() {
+fn only_plain_data_passes_through_unchanged() {
     let passes_through = |format, bytes: &[u8]| {
         let mut decoder = Decoder::new(format, &Limits::default());
         push(&mut decoder, bytes, 100, &mut Vec::new()).unwrap();
@@ -162,7 +162,7 @@ fn what_is_plain_is_transparent_and_nothing_else() {
     for format in NAMED.into_iter().filter(|f| *f != Format::Plain) {
         assert!(!passes_through(format, &pack(format, b"text", usize::MAX)));
     }
-    // While some of the held bytes are still to come, it isn't.
+    // Data does not pass through while the decoder still holds bytes of it.
     let mut decoder = Decoder::new(Format::Auto, &Limits::default());
     let _ = decoder.decode(b"x", &mut [0; 4]);
     let step = decoder.decode(b"yz", &mut [0; 1]);
@@ -375,10 +375,10 @@ fn a_foreign_format_is_refused_by_name() {
 }
 
 #[test]
-fn after_a_fault_nothing_comes_but_the_fault() {
+fn after_a_fault_a_decoder_returns_only_that_fault() {
     for format in NAMED.into_iter().filter(|f| *f != Format::Plain) {
         let packed = pack(format, &text(100), usize::MAX);
-        // As a deflate block or a zlib, gzip or zstd header, this is invalid.
+        // These bytes are no valid deflate block, nor the header of a zlib, gzip or zstd stream.
         let broken = [&[0xff, 0xff, 0xff, 0xff, 0xff, 0xff][..], &packed].concat();
         let mut decoder = Decoder::new(format, &Limits::default());
         let fault = push(&mut decoder, &broken, 7, &mut Vec::new()).unwrap_err();
@@ -506,7 +506,7 @@ fn a_gzip_fault_is_told_with_its_place_after_everything_before_it() {
     let good = member(0, b"good\n");
     let last = member(FHCRC | FNAME, b"last\n");
     let trailer = last.len() - 8;
-    // Ten bytes, the name and its zero, and then the two bytes of the checksum.
+    // The checksum of two bytes follows the ten fixed bytes, the name and its zero.
     let header = 10 + 5;
     let flip = |at: usize| {
         let mut broken = last.clone();
@@ -550,7 +550,7 @@ fn a_gzip_fault_is_told_with_its_place_after_everything_before_it() {
 #[test]
 fn a_corrupt_gzip_body_is_told_with_its_place_after_everything_before_it() {
     let packed = pack_each(Format::Deflate, &[b"delivered\n"]).concat();
-    // After the flush comes a block of the reserved type.
+    // A block of the reserved type follows the flush.
     let stream = [&member(0, b"good\n")[..], &GZIP_HEADER, &packed, &[7]].concat();
     for size in [1, CHUNK] {
         let outcome = run(Format::Gzip, &chunks(&stream, size), 7);
@@ -754,7 +754,7 @@ fn a_zstd_window_at_the_limit_passes_and_above_it_is_refused_before_anything() {
                 assert_eq!(above.format, Format::Zstd);
             }
         }
-        // Magic number, descriptor and window are enough.
+        // The magic number, the descriptor and the window are enough to refuse a frame.
         let header = run_with(Format::Zstd, &limit((1 << log) - 1), &[&frame[..6]], 1000);
         assert!(matches!(header.fault, Some(Fault::Limit(_))));
     }
@@ -762,7 +762,7 @@ fn a_zstd_window_at_the_limit_passes_and_above_it_is_refused_before_anything() {
 
 #[test]
 fn a_zstd_window_between_powers_of_two_counts_exactly() {
-    // 1 KiB and three eighths of it.
+    // The window is 1 KiB and three eighths of it.
     let window = 1024 + 3 * 128;
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 3];
     frame.extend(block_header(RAW, 4, true));
@@ -804,14 +804,14 @@ fn the_largest_windows_that_zstd_can_announce_are_refused() {
 #[test]
 fn a_zstd_window_that_memory_is_not_left_for_is_refused() {
     let limits = Limits::default().memory(Memory::new(12 << 20));
-    // It could never be held.
+    // All the memory would be too little for this window.
     let larger = frame_with_window(24, b"larger\n");
     let limits_of_window = limits.clone().max_window(u64::MAX);
     let outcome = run_with(Format::Zstd, &limits_of_window, &[&larger], ROOM);
     assert_eq!(outcome.output, b"");
     assert!(matches!(outcome.fault, Some(Fault::Limit(_))));
 
-    // A window counts only as far as it is used, while another sender uses one too.
+    // Only the used part of a window counts, so the second window grows until memory is used up.
     let much = frame_with_window(23, &text(8 << 20));
     let mut other = Decoder::new(Format::Zstd, &limits);
     push(&mut other, &much[..much.len() / 2], ROOM, &mut Vec::new()).unwrap();
@@ -826,7 +826,7 @@ fn a_zstd_window_that_memory_is_not_left_for_is_refused() {
 #[test]
 fn a_zstd_window_of_which_little_is_used_leaves_the_memory_to_others() {
     let limits = Limits::default().memory(Memory::new(32 << 20));
-    // All of them are within their first block; their windows together would be 400 MiB.
+    // Each decoder is in its first block. Their windows together would be 400 MiB.
     let frame = frame_with_window(23, &text(2000));
     let mut decoders: Vec<_> = (0..50)
         .map(|_| {
@@ -846,13 +846,13 @@ fn a_zstd_window_of_which_little_is_used_leaves_the_memory_to_others() {
 }
 
 #[test]
-fn what_is_accounted_for_a_zstd_window_covers_what_the_library_takes() {
+fn the_memory_accounted_for_a_zstd_window_covers_the_librarys_own() {
     let mut over = Vec::new();
     for log in [10, 12, 15, 16, 17, 18, 20] {
-        // All of the window is used, and the buffers behind it.
+        // The frame uses all of the window and of the buffers behind it.
         let frame = frame_with_window(log, &text((1 << log) + (1 << 19)));
         let (_, context) = decode_by_library(&frame, log);
-        // The least memory that is enough, of which a quarter is kept back for chunks.
+        // Finds the least memory that is enough. A quarter of it is kept back for chunks.
         let (mut too_little, mut enough) = (0, 64 << 20);
         while enough - too_little > 1 {
             let middle = (too_little + enough) / 2;
@@ -884,7 +884,7 @@ fn a_zstd_frame_that_needs_a_dictionary_is_refused() {
             let fault = Fault::Unsupported("zstd with a dictionary");
             assert_eq!(outcome.fault, Some(fault));
         }
-        // A dictionary of number zero is none.
+        // The dictionary ID 0 stands for no dictionary.
         let frame = [&frame[..6], &vec![0; id.len()], &[1, 0, 0]].concat();
         let outcome = run(Format::Auto, &[&frame], ROOM);
         assert_eq!(outcome, whole(b"", Format::Zstd));
@@ -893,7 +893,7 @@ fn a_zstd_frame_that_needs_a_dictionary_is_refused() {
 
 #[test]
 fn every_zstd_block_before_a_corrupt_one_is_delivered() {
-    // One block for each 128 KiB, and many small ones.
+    // The first frame has a block for each 128 KiB, the second has many small blocks.
     let large = text(600_000);
     let small = text(3000);
     for (data, frame) in [
@@ -909,7 +909,7 @@ fn every_zstd_block_before_a_corrupt_one_is_delivered() {
             let mut broken = frame.clone();
             broken[place.clone()].fill(0xff);
             for size in [1, 1000, CHUNK, usize::MAX] {
-                // A room of exactly what is delivered, too.
+                // One of the rooms is exactly as large as the delivered bytes.
                 for room in [7, delivered.len(), ROOM, 1 << 20] {
                     let outcome = run(Format::Zstd, &chunks(&broken, size), room);
                     assert!(
@@ -929,7 +929,7 @@ fn every_zstd_block_before_a_corrupt_one_is_delivered() {
 #[test]
 fn a_small_zstd_stream_that_decodes_to_gigabytes_comes_in_steps() {
     const BLOCK: usize = 128 * 1024;
-    // No content size, and a window of 128 KiB.
+    // The frame has no content size, and a window of 128 KiB.
     let mut frame = vec![0x28, 0xb5, 0x2f, 0xfd, 0, 7 << 3];
     while frame.len() + 4 <= CHUNK {
         frame.extend(block_header(RLE, BLOCK, false));
@@ -1019,7 +1019,7 @@ fn a_detected_qt_stream_may_open_with_empty_blocks() {
             }
         }
     }
-    // Only zeros are no format.
+    // Zeros alone are plain data.
     let zeros = [0; 1000];
     for size in [1, 3, CHUNK] {
         let outcome = run(Format::Auto, &chunks(&zeros, size), ROOM);
@@ -1099,15 +1099,15 @@ fn push(
     }
 }
 
-/// Runs `data`, packed, in pieces of each size through output buffers of each size, by name and
-/// detected.
+/// Packs `data` in each format and decodes it, named and detected, in pieces of each size and with
+/// output buffers of each size.
 fn round_trip(data: &[u8], sizes: &[usize], rooms: &[usize]) {
     for (format, named) in formats(data) {
         let packed = pack(format, data, usize::MAX);
         for size in sizes {
             for room in rooms {
                 let outcome = run(named, &chunks(&packed, *size), *room);
-                // A stream of nothing shows no format.
+                // An empty stream shows no format.
                 let format = if packed.is_empty() { named } else { format };
                 assert!(
                     outcome == whole(data, format),
@@ -1290,7 +1290,8 @@ fn same_at_any_split<T: fmt::Debug + PartialEq>(
     Ok(())
 }
 
-/// All results but the kind of fault; the output as its size and checksum, which are readable.
+/// All results except the kind of fault. The size and the checksum stand for the output, which
+/// would be too long for a message.
 fn delivery(outcome: &Outcome) -> (Format, usize, u32, bool, bool) {
     (
         outcome.format,
@@ -1301,7 +1302,7 @@ fn delivery(outcome: &Outcome) -> (Format, usize, u32, bool, bool) {
     )
 }
 
-/// All characters of text, two each, that are a zlib header (RFC 1950, section 2.2).
+/// All pairs of text characters that are a valid zlib header (RFC 1950, section 2.2).
 fn zlib_headers_in_text() -> Vec<String> {
     let is_header = |[first, second]: &[u8; 2]| {
         first & 0x0f == 8 && u16::from_be_bytes([*first, *second]).is_multiple_of(31)
@@ -1316,7 +1317,7 @@ fn zlib_headers_in_text() -> Vec<String> {
         .collect()
 }
 
-/// Any character of a text: no control character but those for space.
+/// Any character of a text. The only control characters are those for space.
 fn character() -> impl Strategy<Value = char> {
     prop_oneof![
         4 => proptest::char::range(' ', '~'),
@@ -1473,7 +1474,7 @@ fn decode_by_library(frame: &[u8], window_log: u32) -> (Vec<u8>, DCtx<'static>) 
         .unwrap();
     let mut decoded = Vec::with_capacity(8 << 20);
     let mut input = InBuffer::around(frame);
-    // No room at first: a frame that is complete and fits into it would take no buffers.
+    // The first call gets no room: the library takes no buffers for a whole frame that fits.
     let _ = context.decompress_stream(&mut OutBuffer::around(&mut [0; 0][..]), &mut input);
     let mut output = OutBuffer::around(&mut decoded);
     while input.pos() < frame.len() {

@@ -36,7 +36,7 @@ fn texts(seen: &Seen) -> Vec<String> {
 }
 
 #[test]
-fn a_line_comes_as_soon_as_it_is_finished_and_what_is_left_when_its_connection_ends() {
+fn a_line_comes_when_it_is_finished_and_an_unfinished_one_when_its_connection_ends() {
     let seen = Seen::default();
     let mut press = Press::new(|_| EachLine::new(collect(&seen)));
     press.a(*b"one, ");
@@ -52,7 +52,7 @@ fn a_line_comes_as_soon_as_it_is_finished_and_what_is_left_when_its_connection_e
 }
 
 #[test]
-fn nothing_is_left_of_a_finished_line() {
+fn an_ended_connection_adds_no_line_behind_a_finished_one() {
     let seen = Seen::default();
     let mut press = Press::new(|_| EachLine::new(collect(&seen)));
     press.a(*b"whole\n");
@@ -117,8 +117,8 @@ fn an_error_of_the_function_ends_the_sink() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
 
-    /// However the data is split, each line comes once, in order, and is cut only where it has to
-    /// be.
+    /// However the data is split, each line comes once and in order, in pieces no longer than the
+    /// limit.
     #[test]
     fn the_pieces_joined_are_the_lines(
         parts in vec(vec(select(&b"ab\n"[..]), 0..12), 0..12),

@@ -1,4 +1,4 @@
-//! The information, parts and results that an embedding application gives and gets.
+//! The settings that an embedding application gives, and the reports and parts that it gets.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -56,7 +56,7 @@ fn each_reason_why_a_connection_is_not_established_is_counted_once() {
     assert!(!report.established);
     assert_eq!(since(), count(&|failures| failures.refused = 1));
 
-    // A sender that has no certificate.
+    // The sender has no certificate.
     let mut session = Session::new(&server, Client::new(&TLS12));
     session.remote.send(session.client.records());
     assert!(session.connection.run().is_none());
@@ -113,7 +113,7 @@ fn an_established_connection_is_no_failure_however_it_ends() {
 }
 
 #[test]
-fn a_peer_that_sent_nothing_and_went_away_without_a_word_is_a_health_check() {
+fn a_peer_that_sent_nothing_and_left_without_an_alert_is_a_health_check() {
     type Leaving = fn(&Remote, &mut Sealer);
     let leavings: [(Leaving, &str); 6] = [
         (|remote, _| remote.send_eof(), "truncated"),
@@ -154,7 +154,7 @@ fn a_peer_that_sent_nothing_and_went_away_without_a_word_is_a_health_check() {
     let totals = server.totals();
     assert_eq!((totals.connections, totals.health_checks), (6, 2));
 
-    // A connection that was never established is not counted as one.
+    // A connection that was never established is no health check.
     let (io, remote) = pipe();
     remote.send_error(ErrorKind::ConnectionReset);
     assert!(!block_on(server.connection(io, Peer::label("scanner"))).is_health_check());
@@ -187,7 +187,7 @@ fn a_connection_that_has_resolved_holds_nothing_back_even_if_it_is_kept() {
 }
 
 #[test]
-fn what_was_cut_before_the_stop_is_not_part_of_it() {
+fn a_shutdown_does_not_report_a_connection_that_was_cut_before_it() {
     let (server, sink) = Server::builder().build().unwrap();
     let mut deliveries = sink.into_stream();
     let mut connect = |name| {
@@ -368,7 +368,7 @@ fn all_verified_names_are_listed_the_one_to_show_first() {
 }
 
 #[test]
-fn what_an_application_moves_between_threads_is_send() {
+fn types_that_an_application_moves_between_threads_are_send() {
     fn send<T: Send>(_: &T) {}
     let (server, sink) = Server::builder().build().unwrap();
     let (io, _remote) = pipe();

@@ -33,13 +33,13 @@ macro_rules! suite {
         mod $name {
             suite! {
                 $runtime:
-                what_many_senders_send_is_pushed_into_an_output,
+                data_of_many_senders_is_pushed_into_an_output,
                 several_sinks_share_the_senders_out,
-                what_a_sink_is_asked_for_lends_its_bytes,
+                data_pulled_from_a_sink_lends_its_bytes,
                 a_stream_of_deliveries_can_be_kept,
-                whoever_completes_no_handshake_delays_nobody_and_is_counted,
-                a_graceful_stop_cuts_what_is_late_and_reports_it,
-                a_graceful_stop_ends_as_soon_as_all_is_through,
+                an_incomplete_handshake_delays_no_sender_and_is_counted,
+                a_graceful_stop_cuts_late_connections_and_reports_them,
+                a_graceful_stop_ends_as_soon_as_the_last_stream_has_ended,
             }
         }
     )*};
@@ -70,7 +70,7 @@ suite! {
 /// Senders in each test that has many.
 const SENDERS: usize = 20;
 
-async fn what_many_senders_send_is_pushed_into_an_output<R: Runtime>(runtime: &R) {
+async fn data_of_many_senders_is_pushed_into_an_output<R: Runtime>(runtime: &R) {
     let (receiver, sink) = Receiving::start(runtime, Server::builder()).await;
     let pages = Pages::default();
     let printed = pages.clone();
@@ -109,7 +109,7 @@ async fn several_sinks_share_the_senders_out<R: Runtime>(runtime: &R) {
     }
 }
 
-async fn what_a_sink_is_asked_for_lends_its_bytes<R: Runtime>(runtime: &R) {
+async fn data_pulled_from_a_sink_lends_its_bytes<R: Runtime>(runtime: &R) {
     let (receiver, mut sink) = Receiving::start(runtime, Server::builder()).await;
     let pulled = runtime.spawn(async move {
         let mut pages = Pages::default();
@@ -152,8 +152,8 @@ async fn a_stream_of_deliveries_can_be_kept<R: Runtime>(runtime: &R) {
     pages.check(&sent);
 }
 
-async fn whoever_completes_no_handshake_delays_nobody_and_is_counted<R: Runtime>(runtime: &R) {
-    // Long for an honest sender, also on a machine that has a lot to do.
+async fn an_incomplete_handshake_delays_no_sender_and_is_counted<R: Runtime>(runtime: &R) {
+    // An honest sender needs less time than this, even on a busy machine.
     let limit = Duration::from_secs(2);
     let builder = Server::builder().handshake_timeout(limit);
     let (receiver, sink) = Receiving::start(runtime, builder).await;
@@ -183,7 +183,7 @@ async fn whoever_completes_no_handshake_delays_nobody_and_is_counted<R: Runtime>
     pages.check(&HashMap::from([(peer, b"hello\n".to_vec())]));
 }
 
-async fn a_graceful_stop_cuts_what_is_late_and_reports_it<R: Runtime>(runtime: &R) {
+async fn a_graceful_stop_cuts_late_connections_and_reports_them<R: Runtime>(runtime: &R) {
     let (receiver, sink) = Receiving::start(runtime, Server::builder()).await;
     let mut deliveries = sink.into_stream();
     let address = receiver.address;
@@ -194,7 +194,7 @@ async fn a_graceful_stop_cuts_what_is_late_and_reports_it<R: Runtime>(runtime: &
     });
     let (late, sender) = late.recv().await.unwrap();
     let late = Peer::from(late);
-    // Another one does not even begin its handshake.
+    // Another peer does not even begin its handshake.
     let silent = TcpStream::connect(address).unwrap();
     while receiver.server.connections() < 2 {
         future::yield_now().await;
@@ -247,7 +247,7 @@ async fn a_graceful_stop_cuts_what_is_late_and_reports_it<R: Runtime>(runtime: &
     receiver.served.recv().await.unwrap();
 }
 
-async fn a_graceful_stop_ends_as_soon_as_all_is_through<R: Runtime>(runtime: &R) {
+async fn a_graceful_stop_ends_as_soon_as_the_last_stream_has_ended<R: Runtime>(runtime: &R) {
     let (receiver, sink) = Receiving::start(runtime, Server::builder()).await;
     let pages = Pages::default();
     let printed = pages.clone();
@@ -438,7 +438,7 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
 {
     let report = connection.await;
-    // A test need not listen to them.
+    // A test may have dropped the receiver.
     let _ = reports.send(report).await;
 }
 

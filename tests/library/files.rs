@@ -80,7 +80,7 @@ fn a_file_has_the_time_of_its_connection_and_not_of_its_first_byte() {
 }
 
 #[test]
-fn what_does_not_end_clean_stays_part() {
+fn a_stream_that_does_not_end_clean_leaves_a_part_file() {
     let folder = Folder::new();
     let mut inbox = Inbox::new(folder.files("{peer}"));
     let mut broken = inbox.sender(Peer::label("broken"));
@@ -98,7 +98,7 @@ fn what_does_not_end_clean_stays_part() {
 }
 
 #[test]
-fn streams_that_run_when_the_sink_is_dropped_stay_part() {
+fn streams_that_run_when_the_sink_is_dropped_leave_part_files() {
     let folder = Folder::new();
     let mut inbox = Inbox::new(folder.files("{peer}"));
     let mut sender = inbox.sender(Peer::label("a"));
@@ -108,7 +108,7 @@ fn streams_that_run_when_the_sink_is_dropped_stay_part() {
 }
 
 #[test]
-fn the_default_name_sorts_by_time_and_says_who_it_was() {
+fn the_default_name_sorts_by_time_and_holds_the_senders_address() {
     let folder = Folder::new();
     let before = SystemTime::now();
     let mut inbox = Inbox::new(Files::new(folder.path()).unwrap());
@@ -129,7 +129,7 @@ fn the_default_name_sorts_by_time_and_says_who_it_was() {
 }
 
 #[test]
-fn what_is_there_already_is_never_overwritten() {
+fn an_existing_file_is_never_overwritten() {
     let folder = Folder::new();
     folder.write("log", "old");
     folder.write("log-1.part", "left over");
@@ -173,7 +173,7 @@ fn streams_of_the_same_name_are_numbered_in_every_lane() {
             (number % 2, sender)
         })
         .collect();
-    // Closed in another order than opened.
+    // The streams end in another order than they began.
     for (lane, sender) in open.iter_mut().rev() {
         assert_eq!(inboxes[*lane].end(sender).end, End::Clean);
     }
@@ -256,7 +256,7 @@ fn a_file_that_can_not_get_its_name_ends_its_stream_and_no_other() {
 }
 
 #[test]
-fn a_file_that_can_not_be_made_ends_its_stream_and_the_next_one_may_have_more_luck() {
+fn a_file_that_can_not_be_made_ends_its_stream_and_the_next_one_may_succeed() {
     let folder = Folder::new();
     let mut inbox = Inbox::new(folder.files("{peer}"));
     let mut open = inbox.sender(Peer::label("open"));
@@ -296,7 +296,7 @@ fn only_a_directory_that_can_be_written_to_is_taken() {
         assert_eq!(error.kind(), kind);
     }
     Files::new(folder.path()).unwrap();
-    // Trying left nothing behind.
+    // The attempts left no file behind.
     assert_eq!(folder.names(), ["file"]);
 }
 
@@ -392,7 +392,7 @@ fn no_name_of_a_peer_leaves_the_directory_or_makes_a_surprising_file() {
     }
 }
 
-/// The same through the program, and its messages.
+/// `--output-dir` through the real binary, and the program's messages.
 #[cfg(all(
     feature = "cli",
     feature = "gzip",
@@ -449,7 +449,7 @@ mod program {
     }
 
     #[test]
-    fn what_is_not_complete_stays_part_with_what_came_before_its_end() {
+    fn an_incomplete_stream_leaves_a_part_file_with_the_bytes_before_its_end() {
         let folder = Folder::new();
         let program = start(&folder, &["--name", "{conn}", "--format", "raw"]);
         let unfinished = {
@@ -555,7 +555,7 @@ mod program {
     fn a_full_disk_ends_the_stream_names_its_file_and_leaves_it_part() {
         let folder = Folder::new();
         let path = folder.path().display().to_string();
-        // The largest file stands for the disk.
+        // A limit on the size of files stands in for a full disk.
         let args = ["--output-dir", &path, "--name", "{conn}", "--receipt"];
         let program = Program::start_after("ulimit -f 8", &args);
         let mut other = Client::connect(program.address());
@@ -565,7 +565,7 @@ mod program {
         for (number, version) in [(2, Version::Tls12), (3, Version::Tls13)] {
             let mut client = Client::connect_as(program.address(), version).unwrap();
             client.write(sent.as_bytes()).unwrap();
-            // The answer does not mention this side's files, and comes before the sender is done.
+            // The receipt names none of the receiver's files, and precedes the sender's end.
             let receipt = client.read_receipt().unwrap();
             let reason = ",\"reason\":\"cut (the output failed: file too large)\"}\n";
             assert!(receipt.ends_with(reason), "{receipt}");
@@ -739,7 +739,7 @@ mod program {
         let limit = "ulimit -n 48";
         let program = Program::start_after(limit, &["--output-dir", &path, "--lanes", "2"]);
         let address = program.address();
-        // Further ones wait, and nothing fails.
+        // Connections beyond the limit wait, and nothing fails.
         thread::scope(|scope| {
             for _ in 0..30 {
                 scope.spawn(move || send(address, b"served"));
@@ -775,7 +775,7 @@ mod program {
     }
 
     #[test]
-    fn a_stream_counts_when_its_file_and_its_name_are_synced() {
+    fn a_stream_is_reported_clean_after_its_file_and_its_name_are_synced() {
         let Some(traced) = Traced::run(
             "trace=fsync,linkat,?unlink,?unlinkat,?open,openat,write",
             &["--sync"],
@@ -804,8 +804,8 @@ mod program {
     }
 
     #[test]
-    fn a_file_that_can_not_be_synced_is_no_complete_one() {
-        // The first of the lane, and the only one that is for the file.
+    fn a_file_that_can_not_be_synced_is_not_complete() {
+        // The fsync of the file fails, which is the lane's first.
         let inject = "inject=fsync:error=EIO -P DIR/log.part";
         let Some(traced) = Traced::run(inject, &["--sync"], 1) else {
             return;
@@ -816,18 +816,18 @@ mod program {
         assert!(traced.stderr.contains(&said), "{}", traced.stderr);
         assert!(!traced.stderr.contains(", clean"), "{}", traced.stderr);
 
-        // Of any thread, the second: the file was the first of the lane.
+        // The second fsync of each thread fails. The lane's second one is for the directory.
         let traced = Traced::run("inject=fsync:error=EIO:when=2", &["--sync"], 1).unwrap();
         let path = traced.folder.path().display().to_string();
         let said = format!(", plain, cut (the output failed: {path}: ");
         assert!(traced.stderr.contains(&said), "{}", traced.stderr);
         assert!(!traced.stderr.contains(", clean"), "{}", traced.stderr);
-        // Its name would say that it is complete.
+        // The final name would say that the file is complete.
         traced.folder.holds(&[("log.part", "synced")]);
     }
 
     #[test]
-    fn what_the_system_says_of_one_file_is_what_its_stream_ends_with() {
+    fn a_system_error_of_one_file_ends_its_stream_with_that_error() {
         for (calls, error) in [
             ("write", "ENOSPC"),
             ("write", "EDQUOT"),
@@ -854,7 +854,7 @@ mod program {
     }
 
     #[test]
-    fn a_file_system_without_hard_links_will_do() {
+    fn a_file_system_without_hard_links_is_enough() {
         for error in ["EPERM", "EOPNOTSUPP", "ENOSYS"] {
             let inject = format!("inject=linkat:error={error}");
             let Some(traced) = Traced::run(&inject, &["--sync"], 0) else {
@@ -913,7 +913,7 @@ mod program {
     }
 
     impl Traced {
-        /// With this to be traced, or to fail; `DIR` is the directory.
+        /// Runs strace with the expression `what`, in which `DIR` stands for the directory.
         fn run(what: &str, args: &[&str], status: i32) -> Option<Self> {
             if !can_trace() {
                 return None;
@@ -930,7 +930,7 @@ mod program {
             let program = Program::start_after(&strace, &[&common, args].concat());
             let mut client = Client::connect(program.address());
             client.write(b"synced").unwrap();
-            // It may be gone before it answers.
+            // The program may end before it answers.
             let _ = client.finish();
             let outcome = program.outcome();
             assert_eq!(outcome.status, status, "{}", outcome.stderr);
@@ -941,7 +941,7 @@ mod program {
             })
         }
 
-        /// Those that concern the file, from when it is made, and that its stream was clean.
+        /// The calls that concern the file, in order, and the one that reports its stream as clean.
         fn calls(&self) -> Vec<(&str, &str)> {
             let lines = self.trace.lines();
             let lines = lines.skip_while(|line| !line.contains("log.part"));
@@ -949,7 +949,7 @@ mod program {
                 .filter_map(|line| {
                     let (call, rest) = line.split_once('(')?;
                     let call = call.rsplit(' ').next()?;
-                    // Not every system has both of open(2) and openat(2), and so on.
+                    // Some systems have openat(2) and no open(2), and so on.
                     let call = call.strip_suffix("at").unwrap_or(call);
                     let what = ["log.part", ", clean", "incoming"];
                     let what = what.into_iter().find(|what| rest.contains(what))?;
@@ -1014,7 +1014,7 @@ impl Inbox {
     }
 }
 
-/// The failure of an output that failed for one stream.
+/// The error with which the output failed for this stream.
 fn output_failed(report: Report) -> (std::io::ErrorKind, String) {
     match report.end {
         End::Cut(Cut::Output { kind, reason, .. }) => (kind, reason),
@@ -1022,7 +1022,7 @@ fn output_failed(report: Report) -> (std::io::ErrorKind, String) {
     }
 }
 
-/// A directory for files, in one of its own.
+/// A directory for files, inside a temporary one.
 struct Folder {
     outer: TempDir,
 }
@@ -1063,13 +1063,13 @@ impl Folder {
         names(self.outer.path())
     }
 
-    /// All files by their names, with their content.
+    /// The names and contents of all files in the directory.
     fn files_in_it(&self) -> BTreeMap<String, String> {
         let names = self.names().into_iter();
         names.map(|name| (name.clone(), self.read(&name))).collect()
     }
 
-    /// These are all files in it.
+    /// Checks that the directory holds these files, and no others.
     fn holds(&self, expected: &[(&str, &str)]) {
         let files = self.files_in_it();
         let files: Vec<_> = files

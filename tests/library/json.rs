@@ -1,25 +1,21 @@
-//! An object for each line: its fields, what is escaped, pieces of lines; and that others can read
-//! what the program prints.
+//! An object for each line: its fields, its escapes, the pieces of a long line. Common readers of
+//! JSON read the program's output.
 
 use std::collections::HashSet;
 use std::io::ErrorKind;
-use std::thread;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use futures_lite::future::block_on;
-use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::select;
 use serde_json::Value;
 use tlsink::output::{Json, Memory};
-use tlsink::{End, Peer, Report, Server};
+use tlsink::{Peer, Report, Server};
 
 use crate::memory::{Driven, pipe};
-use crate::press::{Page, Plain, Press};
+use crate::press::{Page, Plain, Press, parts, print_on_threads};
 
-/// One of them for each thing that is, or may be, escaped in JSON.
+/// Texts that have to be escaped, or that JSON allows to be, and their escaped forms.
 const ESCAPED: [(&str, &str); 22] = [
     ("\"", r#"\""#),
     ("\\", r"\\"),
@@ -45,7 +41,7 @@ const ESCAPED: [(&str, &str); 22] = [
     ("\u{e0001}\u{e007f}", r"\udb40\udc01\udb40\udc7f"),
 ];
 
-/// Characters that are left unchanged. Many of them begin like others that are not.
+/// Texts that are left unchanged. Many of them begin with the same bytes as escaped characters.
 const KEPT: [&str; 8] = [
     "",
     "plain /~ 'text' {}",
@@ -117,7 +113,7 @@ fn the_client_is_the_first_name_and_absent_without_one() {
 }
 
 #[test]
-fn what_peers_are_called_is_escaped_like_what_they_send() {
+fn names_of_peers_are_escaped_like_their_data() {
     for (harmful, escaped) in ESCAPED {
         let peer = Peer::label(format!("<{harmful}>\n")).named(format!("\n{harmful}"));
         let mut press = Press::of([peer, Peer::label("b")], Json::new);
@@ -133,7 +129,7 @@ fn what_peers_are_called_is_escaped_like_what_they_send() {
 }
 
 #[test]
-fn text_is_escaped_and_whoever_parses_it_gets_it_back() {
+fn text_is_escaped_and_parsing_gives_it_back() {
     for (harmful, escaped) in ESCAPED {
         for (before, behind) in [("", ""), ("a", "b"), ("é", "🦀"), ("1234567", "12345678")] {
             let (line, shown) = (
@@ -152,7 +148,7 @@ fn text_is_escaped_and_whoever_parses_it_gets_it_back() {
 #[test]
 fn harmless_text_is_left_alone() {
     for text in KEPT {
-        // At every position in the bytes that are examined together.
+        // The text stands at every position among the bytes that are examined together.
         for before in 0..20 {
             let line = format!("{}{text}{text}", "-".repeat(before));
             let printed = print(&[format!("{line}\n").as_bytes()], 1 << 20);
@@ -257,13 +253,13 @@ fn partial_comes_last() {
 
 #[test]
 fn pieces_of_text_are_cut_between_characters() {
-    // Three, two and four bytes each.
+    // These characters take two, three or four bytes.
     let line = "€€é€🦀é🦀€🦀🦀é";
     for max_line in 0..12 {
         let printed = print(&[line.as_bytes()], max_line);
         let texts = texts(&printed);
         assert_eq!(texts.concat(), line);
-        // Every character fits, whatever the limit.
+        // A piece has room for a whole character, whatever the limit.
         assert!(texts.iter().all(|text| text.len() <= max_line.max(4)));
     }
 }
@@ -329,14 +325,14 @@ fn a_line_that_went_on_ends_with_its_connection() {
 #[test]
 fn a_line_that_memory_has_no_room_for_is_cut_between_characters_too() {
     let mut press = Press::new(|page| Json::new(page).memory(Memory::new(40)));
-    // The last character of it comes later.
+    // The last byte of the last character comes later.
     press.a(&"aaaaaaaaaaaaaaaaaaaa€".as_bytes()[..22]);
     press.b([b'b'; 20]);
     assert_eq!(shown(&press), [format!("a {}…", "a".repeat(20))]);
     press.a(&"€!\n".as_bytes()[2..]);
     assert_eq!(shown(&press)[1..], ["a €!"]);
 
-    // The same where the line is the longest itself, and more data comes than there is room for.
+    // The same line is now the longest, and more of it comes than memory has room for.
     let mut press = Press::new(|page| Json::new(page).memory(Memory::new(40)));
     press.a(&"aaaaaaaaaaaaaaaaaaaa€".as_bytes()[..22]);
     let more = "€".repeat(20);
@@ -351,8 +347,8 @@ fn a_line_that_memory_has_no_room_for_is_cut_between_characters_too() {
 }
 
 #[test]
-fn what_memory_has_no_room_for_is_no_longer_than_other_pieces() {
-    // Each byte begins another character.
+fn pieces_cut_for_lack_of_memory_are_no_longer_than_others() {
+    // Each byte begins a new character of two bytes.
     let sent = [0xc2; 1000];
     for memory in 0..40 {
         let output = |page| Json::new(page).max_line(8).memory(Memory::new(memory));
@@ -381,13 +377,13 @@ fn without_any_memory_every_byte_arrives_all_the_same() {
 }
 
 #[test]
-fn the_error_is_what_is_known_of_an_end_beyond_its_word() {
+fn the_error_holds_the_details_of_an_end() {
     let reset = end_of(|sender, _| {
         sender.remote.send("half a line");
         sender.remote.send_error(ErrorKind::ConnectionReset);
     });
     assert_eq!(reset["end"], "reset");
-    // The beginning of an xz file, which is not built in.
+    // An xz file begins with these bytes, and xz is not built in.
     let refused = end_of(|sender, _| sender.remote.send(b"\xfd7zXZ\0\0\x04".repeat(9)));
     assert_eq!(refused["end"], "refused");
     let limit = end_of(|sender, _| sender.remote.send("more than may be decoded"));
@@ -397,10 +393,10 @@ fn the_error_is_what_is_known_of_an_end_beyond_its_word() {
 }
 
 #[test]
-fn an_application_prints_what_its_sink_never_saw_by_its_report() {
+fn an_application_prints_a_refused_connection_by_its_report() {
     let (server, _sink) = Server::builder().build().unwrap();
     let (io, _remote) = pipe();
-    // It has no certificate.
+    // The server has no certificate.
     let mut connection = Driven::new(Box::pin(server.connection(io, Peer::label("bus\n"))));
     let report = connection.run().unwrap();
     assert!(report.is_refused());
@@ -408,7 +404,7 @@ fn an_application_prints_what_its_sink_never_saw_by_its_report() {
     let json = Json::new(page.clone());
     json.refused(&report).unwrap();
     json.clone().refused_more("\x1b", 3).unwrap();
-    // It was flushed.
+    // The page holds only flushed bytes.
     assert_eq!(
         timeless(&page.text()),
         concat!(
@@ -433,52 +429,28 @@ fn times_are_those_of_printing_and_in_order() {
         .map(|object| object["time"].as_str().unwrap())
         .collect();
     assert!(times.is_sorted(), "{times:?}");
-    // The seconds within the hour say enough: the rest of it is tested where it is made.
+    // The second within the hour is enough here: unit tests cover the rest of the format.
     let seconds = |time: &str| -> u64 {
         let number = |at: usize| time[at..at + 2].parse::<u64>().unwrap();
         number(14) * 60 + number(17)
     };
     let passed = |time: &str| (seconds(time) + 3600 - before % 3600) % 3600;
     assert!(times.iter().all(|time| passed(time) < 60), "{times:?}");
-    // One look at the clock for all that comes together.
+    // Lines that come together share one reading of the clock.
     assert_eq!(times[1], times[2]);
 }
 
 #[test]
 fn lanes_on_threads_of_their_own_print_every_object_whole() {
+    const SENDERS: [&str; 4] = ["a", "b", "c", "d"];
     const LINES: usize = 2_000;
-    let (server, sinks) = Server::builder().build_lanes(2).unwrap();
     let page = Page::default();
-    let output = Json::new(page.clone());
-    let lanes: Vec<_> = sinks
-        .into_iter()
-        .map(|sink| (sink, output.clone()))
-        .map(|(sink, output)| thread::spawn(move || sink.run_blocking(output)))
-        .collect();
-    let senders: Vec<_> = ["a", "b", "c", "d"]
-        .into_iter()
-        .map(|name| {
-            let (pipe, remote) = pipe();
-            let text = lines_of(name, LINES).join("\n");
-            // No part is a whole number of lines.
-            for part in text.as_bytes().chunks(10_133) {
-                remote.send(part);
-            }
-            remote.send_eof();
-            let connection = server.plain(pipe, Peer::label(name));
-            thread::spawn(move || block_on(connection))
-        })
-        .collect();
-    for sender in senders {
-        assert_eq!(sender.join().unwrap().end, End::Clean);
-    }
-    server.stop();
-    for lane in lanes {
-        lane.join().unwrap().unwrap();
-    }
+    // No part is a whole number of lines.
+    let texts = SENDERS.map(|name| (name, lines_of(name, LINES).join("\n")));
+    print_on_threads(Json::new(page.clone()), texts, 10_133);
     let objects = objects(&page.text());
-    assert_eq!(objects.len(), 4 * (LINES + 2));
-    for name in ["a", "b", "c", "d"] {
+    assert_eq!(objects.len(), SENDERS.len() * (LINES + 2));
+    for name in SENDERS {
         let of_one = objects.iter().filter(|object| object["peer"] == name);
         let types: Vec<&Value> = of_one.clone().map(|object| &object["type"]).collect();
         assert_eq!(*types[0], "open");
@@ -494,7 +466,7 @@ proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_split_gives_the_same_objects_and_their_bytes_are_what_was_sent(
+    fn any_split_gives_the_same_objects_and_their_bytes_are_the_sent_ones(
         parts in parts(),
         max_line in 0_usize..20,
     ) {
@@ -508,7 +480,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_memory_there_is_every_byte_arrives(
+    fn every_byte_arrives_with_any_amount_of_memory(
         parts in parts(),
         others in parts(),
         max_line in 0_usize..20,
@@ -570,14 +542,14 @@ fn content(object: &Value) -> Vec<u8> {
     }
 }
 
-/// The length of the longest line, or piece of one.
+/// The length of the longest line, or piece of a line.
 fn longest(printed: &str) -> usize {
     let data = of("data", &objects(printed));
     let lens = data.iter().map(|object| content(object).len());
     lens.max().unwrap_or(0)
 }
 
-/// The texts of all data objects, where there is nothing else.
+/// The texts of all data objects, each of which must have one.
 fn texts(printed: &str) -> Vec<String> {
     of("data", &objects(printed))
         .iter()
@@ -626,12 +598,12 @@ fn lines(sent: &[u8]) -> Vec<Vec<u8>> {
         .split(|byte| *byte == b'\n')
         .map(<[u8]>::to_vec)
         .collect();
-    // An empty rest is no unfinished line.
+    // Nothing behind the last newline means that no line is unfinished.
     lines.pop_if(|last| last.is_empty());
     lines
 }
 
-/// The same with every time left out, each of which must look like one.
+/// The objects without their times, each of which must have the form of a time.
 #[track_caller]
 fn timeless(printed: &str) -> String {
     let shape = "0000-00-00T00:00:00.000000Z";
@@ -647,7 +619,7 @@ fn timeless(printed: &str) -> String {
     timeless
 }
 
-/// Nothing in it does anything to a terminal, or to how text is read.
+/// Checks that no character steers a terminal or changes the order in which text is read.
 #[track_caller]
 fn assert_harmless(printed: &str) {
     let escaped = ESCAPED.iter().flat_map(|(text, shown)| {
@@ -707,7 +679,7 @@ fn seconds_now() -> u64 {
     since.as_secs()
 }
 
-/// Lines of all lengths; some are longer than what is written at once.
+/// Lines of all lengths; some are longer than one write.
 fn lines_of(name: &str, count: usize) -> Vec<String> {
     let line = |number: usize| {
         let len = if number % 500 == 7 {
@@ -718,28 +690,6 @@ fn lines_of(name: &str, count: usize) -> Vec<String> {
         format!("{name} {number} {}", "\"x".repeat(len))
     };
     (0..count).map(line).collect()
-}
-
-/// The reads of one connection: many are cut in the middle of a character.
-fn parts() -> impl Strategy<Value = Vec<Vec<u8>>> {
-    let bytes = select(vec![
-        &b"a"[..],
-        b"bc\n",
-        b"\n",
-        b"\r\n",
-        b"\t\"\\",
-        b"\x1b",
-        b"\xff",
-        b"\xc2",
-        b"\x9b",
-        b"\xe2\x80",
-        b"\xae",
-        b"\xe2\x82\xac",
-        b"\xf0\x9f\xa6",
-        b"\x80",
-    ]);
-    let part = vec(bytes, 1..5).prop_map(|parts| parts.concat());
-    vec(part, 1..12)
 }
 
 #[cfg(all(
@@ -868,7 +818,7 @@ mod program {
         let third = tcp(address).unwrap();
         let local = third.local_addr().unwrap();
         refused(local, "", "2 connections are open from this address");
-        // The two may be given up in any order, but not before the third.
+        // The stalled two may time out in either order, but only after the third is refused.
         let printed = objects(&program.wait_for_printed_lines(10));
         for object in &printed[8..] {
             assert_eq!(object["reason"], "no handshake within 3 s");
@@ -885,7 +835,7 @@ mod program {
     #[test]
     fn a_flood_of_refused_peers_is_as_many_objects_as_lines_and_every_one_is_counted() {
         const FLOOD: usize = 400;
-        // Objects of the sender's are longer than what is written at once.
+        // The sender's objects are longer than one write.
         let line = "\"x".repeat(100_000);
         let program = Program::start(&["-f", "json", "--lanes", "2"]);
         let address = program.address();
@@ -924,7 +874,7 @@ mod program {
         });
         let begun = Instant::now();
         let mut refused = 0;
-        // The output hangs soon. Peers go on being refused, each second anew.
+        // The output soon blocks. Refusals go on, and each second begins a new count of them.
         while begun.elapsed() < Duration::from_secs(4) {
             be_refused(address, 100);
             refused += 100;
@@ -981,7 +931,7 @@ mod program {
     }
 
     #[test]
-    fn what_real_clients_send_is_printed_as_objects() {
+    fn data_of_real_clients_is_printed_as_objects() {
         for args in [
             &["--format", "json"][..],
             &["-f", "json", "--lanes", "1"],
@@ -1104,7 +1054,7 @@ mod program {
     }
 
     #[test]
-    fn on_a_terminal_it_is_the_same() {
+    fn on_a_terminal_the_output_is_the_same() {
         let stdout = Stdout::Terminal(Terminal::open());
         let program = Program::start_into(&["-f", "json"], stdout);
         send(program.address(), &everything());
@@ -1140,7 +1090,7 @@ mod program {
     fn jq_reads_every_line() {
         let printed = print_everything();
         let mut jq = Command::new("jq");
-        // Lines that are not UTF-8 stay in base64: jq has no bytes.
+        // Lines that are not UTF-8 stay in base64: jq has no byte strings.
         jq.args([
             "-j",
             r#"select(.type == "data") | .text // .base64 | . + "\n""#,
@@ -1206,7 +1156,7 @@ mod program {
         assert_eq!(closed.lines().collect::<Vec<_>>(), [close.unwrap()]);
     }
 
-    /// All that is special, each in a line.
+    /// Each special text and each byte, in a line of its own, and an overlong line.
     fn everything() -> Vec<u8> {
         let mut sent = Vec::new();
         for text in ESCAPED.map(|(text, _)| text).into_iter().chain(KEPT) {
@@ -1215,7 +1165,7 @@ mod program {
         for byte in 0..=0xff {
             sent.extend([b'<', byte, b'>', b'\n']);
         }
-        // More than is kept of a line.
+        // This line is longer than --max-line.
         sent.extend("long \u{1f980}".repeat(120_000).into_bytes());
         sent.extend(b"\nlast\n");
         sent

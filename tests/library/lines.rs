@@ -1,18 +1,14 @@
-//! The printed output: whole lines, their labels, their escapes; raw bytes; and when they appear.
+//! The printed output: whole lines with labels and escapes, and raw bytes, each at the right time.
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::thread;
 
-use futures_lite::future::block_on;
-use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::select;
 use tlsink::output::{Lines, Memory, Raw};
 use tlsink::{End, Peer, Server};
 
-use crate::memory::{Driven, pipe};
-use crate::press::{Page, Plain, Press};
+use crate::memory::Driven;
+use crate::press::{Page, Plain, Press, parts, print_on_threads};
 
 #[test]
 fn lines_are_never_spliced() {
@@ -54,7 +50,7 @@ fn an_overlong_line_is_written_in_pieces_and_others_begin_on_a_line_of_their_own
 }
 
 #[test]
-fn an_overlong_line_that_nobody_comes_between_is_what_was_sent() {
+fn an_uninterrupted_overlong_line_is_printed_as_it_was_sent() {
     let mut press = Press::new(|writer| Lines::new(writer).max_line(8));
     for part in ["01234567", "8", "9abcdefghijkl", "\n", "next\n"] {
         press.a(part);
@@ -93,7 +89,7 @@ fn when_memory_is_used_up_the_longest_unfinished_line_is_written_out() {
 }
 
 #[test]
-fn a_connection_that_has_nothing_to_say_splits_no_line() {
+fn a_connection_without_data_splits_no_line() {
     let mut press = Press::new(|writer| Lines::new(writer).max_line(8));
     press.b(*b"0123456789");
     press.end_a();
@@ -187,7 +183,7 @@ fn a_line_that_memory_has_no_room_for_has_its_own_label() {
 }
 
 #[test]
-fn what_a_terminal_would_obey_is_shown() {
+fn control_sequences_for_a_terminal_are_escaped() {
     let mut press = Press::new(|writer| Lines::new(writer).escape(true));
     press.a("\u{1b}]0;title\u{7} \u{9b}2J \u{202e}txt.exe\n");
     press.a(*b"\x9b2J \xff\xfe caf\xc3\xa9 caf\xe9\n");
@@ -225,7 +221,7 @@ fn nothing_is_escaped_unless_that_is_asked_for() {
 }
 
 #[test]
-fn a_character_cut_where_an_overlong_line_is_waits_for_its_rest() {
+fn a_character_cut_at_the_end_of_a_piece_waits_for_its_rest() {
     let mut press = Press::new(|writer| Lines::new(writer).max_line(0).labels(true).escape(true));
     press.a(*b"caf\xc3");
     assert_eq!(press.text(), "a caf");
@@ -240,8 +236,8 @@ fn a_character_cut_where_an_overlong_line_is_waits_for_its_rest() {
 }
 
 #[test]
-fn what_waits_for_its_rest_is_in_the_way_of_no_other_line() {
-    // No byte of it can be written yet, so there is nothing to finish or to label.
+fn an_incomplete_character_holds_up_no_other_line() {
+    // No byte of the character can be written yet, so no line has begun that would need an end.
     let mut press = Press::new(|writer| Lines::new(writer).max_line(0).labels(true).escape(true));
     press.a(*b"\xe2");
     press.b(*b"one");
@@ -279,44 +275,21 @@ fn lanes_that_share_a_writer_never_splice_labelled_lines() {
 
 #[test]
 fn lanes_on_threads_of_their_own_print_every_line_whole() {
+    const SENDERS: [&str; 4] = ["a", "b", "c", "d"];
     const LINES: usize = 5_000;
-    let (server, sinks) = Server::builder().build_lanes(2).unwrap();
     let page = Page::default();
-    let output = Lines::new(page.clone()).labels(true);
-    let lanes: Vec<_> = sinks
-        .into_iter()
-        .map(|sink| (sink, output.clone()))
-        .map(|(sink, output)| thread::spawn(move || sink.run_blocking(output)))
-        .collect();
-    let senders: Vec<_> = ["a", "b", "c", "d"]
-        .into_iter()
-        .map(|name| {
-            let (pipe, remote) = pipe();
-            let text: String = (0..LINES).map(|i| format!("{name} {i}\n")).collect();
-            // No part is a whole number of lines.
-            for part in text.as_bytes().chunks(1013) {
-                remote.send(part);
-            }
-            remote.send_eof();
-            let connection = server.plain(pipe, Peer::label(name));
-            thread::spawn(move || block_on(connection))
-        })
-        .collect();
-    for sender in senders {
-        assert_eq!(sender.join().unwrap().end, End::Clean);
-    }
-    server.stop();
-    for lane in lanes {
-        lane.join().unwrap().unwrap();
-    }
+    let text = |name| (0..LINES).map(|i| format!("{name} {i}\n")).collect();
+    // No part is a whole number of lines.
+    let texts = SENDERS.map(|name| (name, text(name)));
+    print_on_threads(Lines::new(page.clone()).labels(true), texts, 1013);
     let text = page.text();
-    for name in ["a", "b", "c", "d"] {
+    for name in SENDERS {
         let label = format!("{name} ");
         let lines: Vec<&str> = text.lines().filter(|l| l.starts_with(&label)).collect();
         let sent: Vec<String> = (0..LINES).map(|i| format!("{name} {name} {i}")).collect();
         assert!(lines == sent, "lines of {name}");
     }
-    assert_eq!(text.lines().count(), 4 * LINES);
+    assert_eq!(text.lines().count(), SENDERS.len() * LINES);
 }
 
 proptest! {
@@ -398,26 +371,4 @@ fn a_connection_hears_of_its_end_after_the_flush() {
     assert_eq!(page.text(), "all of it");
     let report = sender.connection.run().unwrap();
     assert_eq!((report.end, report.conn.delivered()), (End::Clean, 9));
-}
-
-/// The reads of one connection: many are cut in the middle of a character.
-fn parts() -> impl Strategy<Value = Vec<Vec<u8>>> {
-    let bytes = select(vec![
-        &b"a"[..],
-        b"bc\n",
-        b"\n",
-        b"\r",
-        b"\r\n",
-        b"\t",
-        b"\x1b",
-        b"\xff",
-        b"\xc2",
-        b"\x9b",
-        b"\xe2\x80",
-        b"\xae",
-        b"\xe2\x82\xac",
-        b"\xf0\x9f\xa6",
-    ]);
-    let part = vec(bytes, 1..5).prop_map(|parts| parts.concat());
-    vec(part, 1..12)
 }

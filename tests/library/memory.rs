@@ -29,7 +29,7 @@ struct State {
     reader: Option<Waker>,
     /// The most that one read gives.
     most: Option<usize>,
-    /// Every other call is pending, and wakes at once; reads and writes each on their own.
+    /// Every other read is pending, and so is every other write; both wake at once.
     stutter: bool,
     read_stuttered: bool,
     write_stuttered: bool,
@@ -55,7 +55,7 @@ pub fn pipe() -> (Pipe, Remote) {
 }
 
 impl Remote {
-    /// Lets one read have these bytes; less, if its buffer is smaller.
+    /// Gives these bytes to one read, or as many of them as its buffer holds.
     pub fn send(&self, bytes: impl Into<Vec<u8>>) {
         let bytes = bytes.into();
         if !bytes.is_empty() {
@@ -71,14 +71,14 @@ impl Remote {
         self.push(Incoming::Eof);
     }
 
-    /// One byte for each read, and every other call pending.
+    /// From now on, each read gives one byte, and every other call is pending.
     pub fn stutter(&self) {
         let mut state = self.0.lock().unwrap();
         state.most = Some(1);
         state.stutter = true;
     }
 
-    /// Takes none of the server's writes, until it is read again.
+    /// Takes none of the server's writes until [`read_again`](Self::read_again).
     pub fn stop_reading(&self) {
         self.0.lock().unwrap().full = true;
     }
@@ -231,7 +231,7 @@ impl<F: Future + Unpin> Driven<F> {
         self.run_at_most(usize::MAX)
     }
 
-    /// Does the same, until the future was polled this many times in all.
+    /// Polls the future as often as it is woken, up to this many polls in all.
     pub fn run_at_most(&mut self, polls: usize) -> Option<F::Output> {
         let waker = Waker::from(Arc::clone(&self.flag));
         let mut cx = Context::from_waker(&waker);
@@ -292,7 +292,7 @@ pub enum Seen {
     Close(End),
 }
 
-/// Everything that the sink can deliver by now.
+/// All events that the sink can deliver by now.
 pub fn pull(sink: &mut Sink) -> Vec<Seen> {
     let mut seen = Vec::new();
     while let Some(one) = pull_one(sink) {
@@ -301,7 +301,7 @@ pub fn pull(sink: &mut Sink) -> Vec<Seen> {
     seen
 }
 
-/// The next thing that the sink can deliver by now.
+/// The next event that the sink can deliver by now.
 pub fn pull_one(sink: &mut Sink) -> Option<Seen> {
     match block_on(poll_once(sink.next())) {
         None | Some(None) => None,
@@ -312,7 +312,7 @@ pub fn pull_one(sink: &mut Sink) -> Option<Seen> {
     }
 }
 
-/// The data in what was seen, put together.
+/// The data of all events, put together.
 pub fn data(seen: &[Seen]) -> Vec<u8> {
     seen.iter()
         .filter_map(|seen| match seen {

@@ -1,9 +1,14 @@
 //! Connections, and the output printed for them.
 
 use std::pin::Pin;
+use std::thread;
 
+use futures_lite::future::block_on;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
 use tlsink::output::{Output, OutputError};
-use tlsink::{Connection, Peer, Server, Sink, Totals};
+use tlsink::{Connection, End, Peer, Server, Sink, Totals};
 
 use crate::memory::{Driven, Pipe, Remote, pipe};
 
@@ -46,7 +51,7 @@ impl Press {
         Press::of([Peer::label("a"), Peer::label("b")], output)
     }
 
-    /// Does the same with these peers.
+    /// The output for two connections from these peers.
     pub fn of<O: Output + 'static>(peers: [Peer; 2], output: impl FnOnce(Page) -> O) -> Self {
         let (server, sink) = Server::builder().build().unwrap();
         let page = Page::default();
@@ -58,7 +63,7 @@ impl Press {
         }
     }
 
-    /// Does the same with a lane for each of the two.
+    /// The output of two lanes, one for each of the two connections.
     pub fn in_lanes<O: Output + Clone + 'static>(output: impl FnOnce(Page) -> O) -> Self {
         let (server, sinks) = Server::builder().build_lanes(2).unwrap();
         let page = Page::default();
@@ -118,4 +123,59 @@ impl Page {
     pub fn text(&self) -> String {
         String::from_utf8(self.bytes()).unwrap()
     }
+}
+
+/// Prints the texts of these senders through two lanes, each on a thread of its own. The texts
+/// arrive in parts of this many bytes.
+pub fn print_on_threads<const SENDERS: usize>(
+    output: impl Output + Clone + Send + 'static,
+    texts: [(&'static str, String); SENDERS],
+    part: usize,
+) {
+    let (server, sinks) = Server::builder().build_lanes(2).unwrap();
+    let lanes: Vec<_> = sinks
+        .into_iter()
+        .map(|sink| (sink, output.clone()))
+        .map(|(sink, output)| thread::spawn(move || sink.run_blocking(output)))
+        .collect();
+    let senders = texts.map(|(name, text)| {
+        let (pipe, remote) = pipe();
+        for part in text.as_bytes().chunks(part) {
+            remote.send(part);
+        }
+        remote.send_eof();
+        let connection = server.plain(pipe, Peer::label(name));
+        thread::spawn(move || block_on(connection))
+    });
+    for sender in senders {
+        assert_eq!(sender.join().unwrap().end, End::Clean);
+    }
+    server.stop();
+    for lane in lanes {
+        lane.join().unwrap().unwrap();
+    }
+}
+
+/// The reads of one connection: many are cut in the middle of a character.
+pub fn parts() -> impl Strategy<Value = Vec<Vec<u8>>> {
+    let bytes = select(vec![
+        &b"a"[..],
+        b"bc\n",
+        b"\n",
+        b"\r",
+        b"\r\n",
+        b"\t",
+        b"\"\\",
+        b"\x1b",
+        b"\xff",
+        b"\xc2",
+        b"\x9b",
+        b"\xe2\x80",
+        b"\xae",
+        b"\xe2\x82\xac",
+        b"\xf0\x9f\xa6",
+        b"\x80",
+    ]);
+    let part = vec(bytes, 1..5).prop_map(|parts| parts.concat());
+    vec(part, 1..12)
 }

@@ -1,5 +1,5 @@
-//! Streams of the shapes that the reference decoders' own test files have, built bit by bit: the
-//! delivered bytes and the completeness of each agree with `gzip -dc`, `zstd -dc` and zlib.
+//! Streams built bit by bit, in the shapes of the reference decoders' own test files. The decoders
+//! deliver the same bytes as `gzip -dc`, `zstd -dc` and zlib, and find the same streams whole.
 
 #![cfg(all(
     feature = "cli",
@@ -22,20 +22,20 @@ use crate::by_hand::{
 use crate::common::program::{Client, Program, run_if_installed};
 use crate::fuzz::decode as fuzz;
 
-/// The result for a stream.
+/// The expected result of decoding a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
     Whole,
     Unfinished,
     Corrupt,
-    /// A larger window than is allowed.
+    /// The window is larger than allowed.
     Limit,
     Unsupported,
 }
 
 use Verdict::{Corrupt, Limit, Unfinished, Unsupported, Whole};
 
-/// A stream, with all that can be delivered of it.
+/// A stream, the bytes that a decoder delivers of it, and the verdict.
 #[derive(Clone, Debug)]
 struct Vector {
     name: String,
@@ -58,7 +58,7 @@ fn vector(name: &str, stream: impl Into<Vec<u8>>, delivered: &[u8], verdict: Ver
 
 #[test]
 fn gzip_is_decoded_as_by_gzip() {
-    // GNU gzip does not notice these in the body, and decodes something. It fails at the checksum.
+    // GNU gzip misses these faults in the body, prints wrong bytes, and fails at the checksum.
     let missed = [
         "distance too long, at the start",
         "distance too long by one",
@@ -76,7 +76,7 @@ fn gzip_is_decoded_as_by_gzip() {
             true => &[],
             false => &output.stdout[..],
         };
-        is_as_by_reference(vector, output.status.success(), decoded);
+        agrees_with_reference(vector, output.status.success(), decoded);
     }
 }
 
@@ -86,18 +86,19 @@ fn zstd_is_decoded_as_by_zstd() {
     check(Format::Zstd, &vectors);
     for vector in &vectors {
         let mut zstd = Command::new("zstd");
-        // As large as the default of --max-window.
+        // The limit is the default of --max-window.
         let zstd = zstd.args(["-dcq", "--memory=8MiB"]);
         let Some(output) = run_if_installed(zstd, &vector.stream) else {
             return;
         };
-        is_as_by_reference(vector, output.status.success(), &output.stdout);
+        agrees_with_reference(vector, output.status.success(), &output.stdout);
     }
 }
 
 #[test]
 fn zlib_and_deflate_are_decoded_as_by_zlib() {
-    /// Decompresses each line, which has the logarithm of the window and a stream, byte by byte.
+    /// Decompresses the stream in each line, byte by byte. A line holds `wbits`, and the stream
+    /// in hexadecimal.
     const SCRIPT: &str = "
 import sys, zlib
 for line in sys.stdin:
@@ -131,13 +132,13 @@ for line in sys.stdin:
     assert_eq!(text.lines().count(), vectors.len());
     for (line, (_, vector)) in text.lines().zip(&vectors) {
         let (ok, decoded) = line.split_once(' ').unwrap();
-        is_as_by_reference(vector, ok == "1", &unhex(decoded.trim_matches('-')));
+        agrees_with_reference(vector, ok == "1", &unhex(decoded.trim_matches('-')));
     }
 }
 
-/// The program reports and prints the same for all of them.
+/// The program prints the same bytes as the library delivers.
 #[test]
-fn the_program_says_of_each_stream_what_became_of_it() {
+fn the_program_reports_the_end_of_each_stream() {
     for (option, vectors) in [
         ("gzip", gzip_vectors()),
         ("zlib", zlib_vectors()),
@@ -151,7 +152,7 @@ fn the_program_says_of_each_stream_what_became_of_it() {
             client.write(&vector.stream).unwrap();
             match vector.verdict {
                 Whole => client.finish().unwrap(),
-                // The server may have ended it before.
+                // The server may have closed the connection before.
                 _ => drop(client.finish_unclean()),
             }
             printed.extend(&vector.delivered);
@@ -181,12 +182,12 @@ fn the_program_says_of_each_stream_what_became_of_it() {
     }
 }
 
-/// Decodes each of them as one piece, and byte by byte into room for one and for all.
+/// Decodes each stream as one piece, byte by byte, and in small pieces into room for one byte.
 fn check(format: Format, vectors: &[Vector]) {
     for vector in vectors {
         let name = &vector.name;
         for (piece, room) in [(usize::MAX, ROOM), (1, ROOM), (7, 1)] {
-            // Byte by byte, a long stream takes long in a debug build, and shows no more.
+            // Long streams take too long byte by byte in a debug build, and show no more.
             if vector.stream.len().max(vector.delivered.len()) > 10_000 && piece < usize::MAX {
                 continue;
             }
@@ -211,8 +212,8 @@ fn check(format: Format, vectors: &[Vector]) {
     }
 }
 
-/// A decoder may keep back what precedes an error.
-fn is_as_by_reference(vector: &Vector, accepted: bool, decoded: &[u8]) {
+/// Compares with the reference, which may keep back bytes before an error.
+fn agrees_with_reference(vector: &Vector, accepted: bool, decoded: &[u8]) {
     let name = &vector.name;
     assert_eq!(
         vector.verdict == Whole,
@@ -229,23 +230,23 @@ fn is_as_by_reference(vector: &Vector, accepted: bool, decoded: &[u8]) {
 
 // DEFLATE (RFC 1951).
 
-/// Bits, the least significant of each byte first.
+/// A writer of bits. It fills each byte from its least significant bit.
 #[derive(Clone, Default)]
 struct Bits {
     bytes: Vec<u8>,
     used: u32,
 }
 
-/// The end of a block.
+/// The symbol for the end of a block.
 const END: usize = 256;
 
-/// Stored, with fixed codes, and with codes of its own (section 3.2.3).
+/// The types of blocks: stored, with the fixed codes, and with codes of their own (section 3.2.3).
 const STORED: u32 = 0;
 const FIXED: u32 = 1;
 const DYNAMIC: u32 = 2;
 
 impl Bits {
-    /// A number.
+    /// Appends a number, its least significant bit first.
     fn put(&mut self, value: u32, count: u32) -> &mut Self {
         for bit in 0..count {
             if self.used == 0 {
@@ -258,7 +259,7 @@ impl Bits {
         self
     }
 
-    /// A Huffman code, its most significant bit first (section 3.1.1).
+    /// Appends a Huffman code, its most significant bit first (section 3.1.1).
     fn code(&mut self, code: u32, count: u32) -> &mut Self {
         self.put(code.reverse_bits() >> (32 - count), count)
     }
@@ -281,7 +282,7 @@ impl Bits {
         self
     }
 
-    /// A literal, the end of a block, or a length, in the fixed code (section 3.2.6).
+    /// Appends a literal, the end of a block, or a length, in the fixed code (section 3.2.6).
     fn fixed(&mut self, symbol: usize) -> &mut Self {
         let n = symbol as u32;
         match n {
@@ -299,13 +300,13 @@ impl Bits {
         self
     }
 
-    /// The lengths of the codes of a dynamic block, as numbers of four bits, and how many of them
-    /// there are of each kind.
+    /// Appends the header of a dynamic block: the numbers of its codes and their lengths, each as a
+    /// code of four bits.
     fn lengths(&mut self, literals: &[u8], distances: &[u8]) -> &mut Self {
         self.put(literals.len() as u32 - 257, 5);
         self.put(distances.len() as u32 - 1, 5);
         self.put(19 - 4, 4);
-        // In their order: 16, 17 and 18 are not used, each of the others has a code of four bits.
+        // Symbols 16, 17 and 18 come first, and are not used. All others have codes of four bits.
         for symbol in 0..19 {
             self.put(if symbol < 3 { 0 } else { 4 }, 3);
         }
@@ -325,7 +326,7 @@ impl Bits {
     }
 }
 
-/// A symbol's code and its length, by the lengths of all of them (section 3.2.2).
+/// The code of a symbol and its length, from the code lengths of all symbols (section 3.2.2).
 fn canonical(lengths: &[u8], symbol: usize) -> (u32, u32) {
     let length = lengths[symbol];
     let mut code = 0;
@@ -339,7 +340,7 @@ fn canonical(lengths: &[u8], symbol: usize) -> (u32, u32) {
     (code + before as u32, u32::from(length))
 }
 
-/// The lengths of the codes of these symbols.
+/// The code lengths of all symbols. Symbols that are not listed have no code.
 fn lengths_of<const N: usize>(symbols: &[(usize, u8)]) -> [u8; N] {
     let mut lengths = [0; N];
     for (symbol, length) in symbols {
@@ -348,13 +349,13 @@ fn lengths_of<const N: usize>(symbols: &[(usize, u8)]) -> [u8; N] {
     lengths
 }
 
-/// Whole, unfinished and corrupt ones, without anything around them.
+/// Whole, unfinished and corrupt DEFLATE streams, without a header or a trailer.
 fn deflate_bodies() -> Vec<Vector> {
     let bits = Bits::default;
     let a = usize::from(b'a');
     let all: Vec<u8> = (0..=255).collect();
     let long = vec![b'l'; 65_535];
-    // A copy from 32 KiB ago.
+    // The largest distance, 32 KiB, leads from the end of this text to its first byte.
     let far = [&[b'f'][..], &vec![b'z'; 32_767]].concat();
     let mut cases = vec![
         vector(
@@ -428,7 +429,7 @@ fn deflate_bodies() -> Vec<Vector> {
         vector(
             "fixed, no end of the block",
             bits().block(FIXED, true).literals(b"text").done(),
-            // Less than a whole code is left.
+            // The padding is shorter than a code.
             b"text",
             Unfinished,
         ),
@@ -508,7 +509,7 @@ fn deflate_bodies() -> Vec<Vector> {
         let mut stream = bits();
         stream.block(FIXED, true).literals(before).fixed(257);
         stream.code(code, 5).put(extra.0, extra.1).fixed(END);
-        // The offset of the corruption, so that more than the end is missing.
+        // A corrupt stream goes on, so that it does not look unfinished.
         stream.put(0, if verdict == Whole { 0 } else { 64 });
         let copied: &[u8] = match verdict {
             Whole => &before[..3],
@@ -522,11 +523,11 @@ fn deflate_bodies() -> Vec<Vector> {
         ));
     }
 
-    // Codes of a block's own.
+    // Blocks with codes of their own.
     let literals: [u8; 258] = lengths_of(&[(a, 2), (a + 1, 2), (END, 2), (257, 2)]);
     let only_literals: [u8; 257] = lengths_of(&[(a, 1), (END, 1)]);
     let skewed: [u8; 270] = {
-        // Of each length up to 15.
+        // One literal for each code length up to 15.
         let mut symbols: Vec<_> = (1..15)
             .map(|length| (a + usize::from(length), length))
             .collect();
@@ -636,7 +637,7 @@ fn deflate_bodies() -> Vec<Vector> {
         cases.push(vector(&name, stream.put(0, 64).done(), b"one ", Corrupt));
     }
 
-    // The code of the lengths themselves: 16 first, then 17, 18, 0, 8, and others.
+    // The code in which lengths are written. Its own lengths begin with those of 16, 17, 18 and 0.
     for (name, code_lengths, body, verdict) in [
         (
             "over-subscribed code of lengths",
@@ -651,9 +652,9 @@ fn deflate_bodies() -> Vec<Vector> {
             Corrupt,
         ),
         ("no code of lengths", &[0, 0, 0, 0], (0, 32), Corrupt),
-        // 16, which repeats the length before it, and there is none.
+        // Symbol 16 repeats the previous length, but nothing precedes it.
         ("repeat of nothing", &[1, 1, 0, 0], (0, 32), Corrupt),
-        // 18 thrice: 138 zeros each, of 258 lengths.
+        // Symbol 18 comes three times with 138 zeros, but there are only 258 lengths.
         (
             "repeat beyond the end",
             &[0, 0, 1, 1],
@@ -681,30 +682,30 @@ fn deflate_bodies() -> Vec<Vector> {
     cases.push(vector(
         "dynamic, a repeat from literals into distances",
         {
-            // Codes: 1 has one of one bit, 16 and 18 have two bits.
+            // The code for the length 1 has one bit, those for the symbols 16 and 18 have two.
             let mut stream = bits();
             stream.stored(b"one ", false).block(DYNAMIC, true);
             stream.put(0, 5).put(2, 5).put(18 - 4, 4);
-            // 16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1
+            // In the order 16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 2, 14, 1.
             for length in [2, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1] {
                 stream.put(length, 3);
             }
             let (one, repeat, zeros) = ((0, 1), (0b10, 2), (0b11, 2));
-            // 97 zeros, `a`, 158 zeros, the end of the block; the rest are distances: one of length
-            // 1, then others, which are as many as it repeats.
+            // The literals are 97 zeros, `a`, and 158 zeros. The end of the block has length 1,
+            // which is repeated for the three distances.
             stream.code(zeros.0, zeros.1).put(97 - 11, 7);
             stream.code(one.0, one.1);
             stream.code(zeros.0, zeros.1).put(138 - 11, 7);
             stream.code(zeros.0, zeros.1).put(20 - 11, 7);
             stream.code(one.0, one.1);
             stream.code(repeat.0, repeat.1).put(0, 2);
-            // Three distance codes of one bit are too many.
+            // At most two distance codes of one bit fit.
             stream.put(0, 64).done()
         },
         b"one ",
         Corrupt,
     ));
-    // Cut at every byte.
+    // A dynamic block cut at every byte.
     let whole = ended(&literals, &[1]);
     for end in 1..whole.len() {
         let delivered = match end + 1 == whole.len() {
@@ -744,7 +745,7 @@ fn zlib_vectors() -> Vec<Vector> {
         vector("method 7", with([0x77, 0x85]), b"", Corrupt),
         vector("method 15", with([0x7f, 0x9e]), b"", Corrupt),
         vector("window of 64 KiB", with([0x88, 0x1c]), b"", Corrupt),
-        // FDICT, and a dictionary's checksum.
+        // FDICT is set, and the checksum of a dictionary follows.
         vector(
             "preset dictionary",
             [&[0x78, 0xbb], &adler(b"dictionary")[..], &good[2..]].concat(),
@@ -789,7 +790,7 @@ fn zlib_vectors() -> Vec<Vector> {
     vectors
 }
 
-/// Adler-32, which stands behind the data (section 8.2).
+/// The Adler-32 checksum, which follows the data (section 8.2).
 fn adler(data: &[u8]) -> [u8; 4] {
     let (mut a, mut b) = (1_u32, 0_u32);
     for byte in data {
@@ -938,7 +939,7 @@ fn gzip_vectors() -> Vec<Vector> {
 
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
-/// A window of 1 KiB, the smallest (section 3.1.1.1.2).
+/// The descriptor of the smallest window, 1 KiB (section 3.1.1.1.2).
 const SMALLEST: u8 = 0;
 
 const SINGLE_SEGMENT: u8 = 1 << 5;
@@ -1064,7 +1065,7 @@ fn zstd_vectors() -> Vec<Vector> {
             b"one ",
             Corrupt,
         ),
-        // `a`, and three bytes from so far back.
+        // The literal `a`, and a copy of three bytes.
         vector(
             "a sequence",
             frame(0, &[SMALLEST], &sequence(0)),
@@ -1161,7 +1162,7 @@ fn zstd_vectors() -> Vec<Vector> {
         ));
     }
 
-    // Sizes announced: as they are, too large, and too small, in each width.
+    // Right, too large and too small content sizes, in fields of each width.
     let many = vec![b'm'; 300];
     let many = many.as_slice();
     for (width, flag, data) in [
@@ -1180,7 +1181,7 @@ fn zstd_vectors() -> Vec<Vector> {
                 let blocks = block(RAW, data, true);
                 let name = format!("size of {width} bytes, {name}, single {}", single != 0);
                 let stream = frame(flag | single, &[window, size].concat(), &blocks);
-                // It is missed at the last block, none of which is decoded then.
+                // The last block shows the wrong size, and none of it is decoded then.
                 let (delivered, verdict) = match wrong {
                     0 => (data, Whole),
                     _ => (&b""[..], Corrupt),
@@ -1196,7 +1197,7 @@ fn zstd_vectors() -> Vec<Vector> {
         Whole,
     ));
 
-    // Windows, as exponent and eighths.
+    // Window descriptors hold an exponent and eighths.
     for (name, descriptor, verdict) in [
         ("1 KiB and 7/8", 7, Whole),
         ("8 MiB", 13 << 3, Whole),
@@ -1250,7 +1251,7 @@ fn block(kind: u32, content: &[u8], last: bool) -> Vec<u8> {
 fn sequence(back: u8) -> Vec<u8> {
     let (one_literal, offset_of_two_bits, three_bytes) = (1, 2, 0);
     let all_run_length = 0b0101_0100;
-    // The highest bit that is set ends the bits, which are read backwards.
+    // Bits are read backwards, from behind the highest bit that is set.
     let bits = 0b100 | back;
     let content = [
         1 << 3,

@@ -54,7 +54,7 @@ fn a_sender_that_never_stops_is_read_for_its_credits_and_no_more() {
 fn a_credit_returns_when_its_chunk_is_decoded_to_the_end() {
     let (server, mut sink) = Server::builder().build().unwrap();
     let mut sender = Plain::new(&server);
-    // As many chunks as there are credits, each of which decodes to many turns.
+    // Each credit is used for a chunk that decodes to many turns.
     for _ in 0..CREDITS {
         sender.remote.send(bomb(CHUNK));
     }
@@ -70,7 +70,7 @@ fn a_credit_returns_when_its_chunk_is_decoded_to_the_end() {
 }
 
 #[test]
-fn what_decodes_to_gigabytes_shares_the_sink_in_turns() {
+fn a_stream_that_decodes_to_gigabytes_takes_turns_with_others() {
     let (server, mut sink) = Server::builder().build().unwrap();
     let mut bomber = Plain::new(&server);
     let mut honest = Plain::new(&server);
@@ -122,7 +122,7 @@ impl Output for Sip<'_> {
 }
 
 #[test]
-fn an_output_gets_what_it_left_in_later_turns_in_order_and_once() {
+fn an_output_gets_the_bytes_that_it_left_in_later_turns_in_order_and_once() {
     let lines = numbered_lines(20_000);
     for most in [1000, CHUNK - 1, CHUNK, CHUNK + 1, MAX_TURN_OUTPUT] {
         let taken = RefCell::default();
@@ -175,12 +175,12 @@ fn an_output_gets_what_it_left_in_later_turns_in_order_and_once() {
     }
 }
 
-/// There is memory for the rests of a few turns, and more streams have one.
+/// Memory holds the rests of a few turns, and more streams than that have a rest.
 #[test]
 #[cfg(feature = "gzip")]
-fn an_output_gets_each_byte_once_where_there_is_no_memory_to_keep_what_it_left() {
+fn an_output_gets_each_byte_once_where_no_memory_is_left_to_keep_its_rest() {
     const MOST: usize = 50_000;
-    // Compressed, it is short enough for one turn, of which the output takes three parts.
+    // The compressed text fits into one turn, of which the output takes three parts.
     let text = &numbered_lines(100).repeat(200)[..10 + 3 * MOST];
     let (begin, rest) = text.split_at(10);
     let (server, sink) = Server::builder().max_memory(1 << 20).build().unwrap();
@@ -192,7 +192,7 @@ fn an_output_gets_each_byte_once_where_there_is_no_memory_to_keep_what_it_left()
         taken: &taken,
     };
     let mut running = Driven::new(Box::pin(sink.run(output)));
-    // The decoders have their memory first.
+    // The first part lets each decoder take its memory.
     for part in [begin, rest] {
         for sender in &mut senders {
             sender.remote.send(gzip(part));
@@ -254,7 +254,7 @@ fn a_sink_with_much_to_do_gives_way_to_the_other_tasks_of_its_executor() {
         let before = delivered.get();
         assert!(block_on(poll_once(running.as_mut())).is_none());
         assert!(delivered.get() > before, "it stands still");
-        // All of it comes to two gigabytes.
+        // The whole input decodes to two gigabytes.
         assert!(delivered.get() <= polls * 100 * MAX_TURN_OUTPUT);
     }
 }
@@ -341,7 +341,7 @@ fn two_hundred_connections_are_served_in_turn() {
 
 #[test]
 fn memory_for_chunks_is_bounded_over_all_connections_and_none_starves() {
-    // Enough for 16 chunks, for 100 connections that have three each.
+    // Memory suffices for 16 chunks, and each of 100 connections has three.
     let (server, mut sink) = Server::builder().max_memory(1 << 20).build().unwrap();
     let mut senders: Vec<Plain> = (0..100).map(|_| Plain::new(&server)).collect();
     for sender in &mut senders {
@@ -376,7 +376,7 @@ fn memory_for_chunks_is_bounded_over_all_connections_and_none_starves() {
 #[test]
 fn windows_that_find_no_memory_end_their_stream_and_no_other() {
     let (server, mut sink) = Server::builder().max_memory(10 << 20).build().unwrap();
-    // Each half of it uses all of the window.
+    // Each half of the stream uses all of the window.
     let zstd = with_window(&numbered_lines(400_000), 20);
     let (first, second) = zstd.split_at(zstd.len() / 2);
     let mut refused = Vec::new();
@@ -476,7 +476,7 @@ fn an_output_that_fails_for_one_stream_ends_that_stream_and_no_other() {
         }
     }
 
-    // Passed on as they are, and through the decoder's buffer.
+    // The bytes pass through unchanged, and through the decoder's buffer.
     for packed in [false, true] {
         let (server, sink) = Server::builder().build().unwrap();
         let output = Failing::default();
@@ -584,7 +584,7 @@ fn numbered_lines(count: usize) -> Vec<u8> {
 /// this many bytes: four of them decode to 128 KiB.
 fn bomb(len: usize) -> Vec<u8> {
     let magic = 0xfd2f_b528_u32.to_le_bytes();
-    // No content size, no checksum; a window of 128 KiB, as large as the blocks.
+    // The frame has no content size and no checksum. Its window of 128 KiB is as large as a block.
     let descriptor = [0, 7 << 3];
     let block = (((128 * 1024) << 3) | (1_u32 << 1)).to_le_bytes();
     let block = [block[0], block[1], block[2], 0];

@@ -4,7 +4,7 @@
 /// 3.1.1.2.2), with a window of this size, a power of two.
 pub fn bomb_of(byte: u8, window: u32) -> Vec<u8> {
     const SIZE: usize = 64 << 10;
-    // 128 KiB of the byte that follows; not the last block.
+    // The header of a block that repeats the next byte for 128 KiB, and is not the last one.
     let block = [0x02, 0x00, 0x10, byte];
     let mut bomb = vec![0x28, 0xb5, 0x2f, 0xfd, 0];
     bomb.push(u8::try_from((window.ilog2() - 10) << 3).unwrap());

@@ -30,7 +30,7 @@ const ROUNDS: usize = 2;
 const IDLE_TIMEOUT: &str = "8";
 
 #[test]
-fn every_byte_that_arrived_is_in_its_senders_file_once_whoever_misbehaves() {
+fn each_arrived_byte_is_in_its_senders_file_once_though_others_misbehave() {
     let _machine = machine::shared();
     let mut dice = Dice::fresh();
     for _ in 0..ROUNDS {
@@ -43,7 +43,7 @@ fn every_byte_that_arrived_is_in_its_senders_file_once_whoever_misbehaves() {
 }
 
 #[test]
-fn every_byte_that_arrived_is_in_the_common_output_once_whoever_misbehaves() {
+fn each_arrived_byte_is_in_the_common_output_once_though_others_misbehave() {
     let _machine = machine::shared();
     let mut dice = Dice::fresh();
     for _ in 0..ROUNDS {
@@ -53,7 +53,7 @@ fn every_byte_that_arrived_is_in_the_common_output_once_whoever_misbehaves() {
 }
 
 #[test]
-fn every_byte_that_arrived_reaches_a_slow_reader_once_whoever_misbehaves() {
+fn each_arrived_byte_reaches_a_slow_reader_once_though_others_misbehave() {
     let _machine = machine::shared();
     let mut dice = Dice::fresh();
     for _ in 0..ROUNDS {
@@ -99,7 +99,7 @@ struct Delivered {
 }
 
 impl Round {
-    /// Runs all senders at once, and returns the printed output, too.
+    /// Runs all senders at once. Also returns the printed output.
     fn run(dice: &mut Dice, args: &[&str], reader: Reader) -> (Self, Vec<u8>) {
         let plans: Vec<_> = (0..SENDERS).map(|n| Plan::roll(dice, n)).collect();
         let lanes = dice.one_of(&["1", "2", "3"]);
@@ -117,7 +117,7 @@ impl Round {
         let all_connected = Barrier::new(SENDERS);
         let run = |plan: &Plan| {
             let client = Sealed::connect(program.address(), plan.version);
-            // In either case: the others wait for this one.
+            // A sender that failed arrives too, as the others wait for it.
             all_connected.wait();
             let sent = client.and_then(|client| {
                 let peer = client.local_address();
@@ -211,7 +211,7 @@ fn verify(plan: &Plan, ended: &Ended, delivered: &Delivered) {
     assert_eq!(*is_complete, ended.end == "clean", "{what}");
 
     if let Fault::Reset = fault {
-        // The rest may have been dropped on its way.
+        // A reset may have dropped the rest on its way.
         assert!(received <= *at, "{what}");
         assert!(ended.end.starts_with("reset ("), "{what}");
         if received < DETECTED && stream.encoded.starts_with(bytes) {
@@ -231,7 +231,7 @@ fn verify(plan: &Plan, ended: &Ended, delivered: &Delivered) {
         assert!(
             ended.end.starts_with(&corrupt)
                 || ended.end == unfinished
-                // A bit of padding changes nothing.
+                // A flipped bit of padding changes nothing.
                 || ended.end == "clean" && *bytes == stream.plain,
             "{what}"
         );
@@ -252,7 +252,7 @@ fn verify(plan: &Plan, ended: &Ended, delivered: &Delivered) {
         came(all);
         assert!(*bytes == stream.plain, "{what}");
     };
-    // Data behind this many bytes could not be authenticated.
+    // The data after this many bytes could not be authenticated.
     let is_bad_after = |count| {
         came(count);
         assert!(ended.end.starts_with("corrupt (tls: "), "{what}");

@@ -1,5 +1,5 @@
-//! A crowd of thousands that does nothing costs the active senders nothing: they are served, and
-//! the crowd ends when it should.
+//! A crowd of thousands of idle connections does not harm the active senders: they are served, and
+//! the crowd is timed out.
 
 use std::fs::{self, File};
 use std::process::Command;
@@ -21,10 +21,10 @@ use silent::{connect_all, idle, stalled, tcp_from, wait_until_closed};
 const STALLED: usize = 5_000;
 const IDLE: usize = 5_000;
 
-/// Files for the crowd, and some more.
+/// The open files that the test needs for the crowd, and some more.
 const FILES: u64 = 12_000;
 
-/// The program needs as many, too.
+/// The connections that the program may have, which takes as many open files.
 const PLACES: &str = "11000";
 
 /// Another address of this machine: between two addresses, the ports may not suffice for so many
@@ -74,7 +74,7 @@ fn is_served_among_the_crowd(limit: &str) -> bool {
     wait_until_closed(stalled);
     let end = format!(": timeout (no handshake within {limit} s)");
     let lines = lines_about_strangers(&program, STALLED, &end) as u64;
-    // Ten lines in each second or part of one.
+    // At most ten lines in each second or part of a second.
     assert!(lines <= 10 * (before.elapsed().as_secs() + 2), "{lines}");
     let sent = honest.finish();
     let ended = program.wait_for_ends(1);
@@ -111,7 +111,7 @@ fn max_per_ip_keeps_a_crowd_from_one_address_from_taking_all_places() {
     const MOST: usize = 50;
     const MORE: usize = 200;
     let most = MOST.to_string();
-    // With places for no more than these and one sender.
+    // There are places only for these connections and one sender.
     let program = Program::start(&["--max-per-ip", &most, "--max-connections", "60"]);
     let crowd = idle(program.address(), MOST);
     for _ in 0..MORE {
@@ -120,7 +120,7 @@ fn max_per_ip_keeps_a_crowd_from_one_address_from_taking_all_places() {
     }
     let end = format!(": limit ({MOST} connections are open from this address)");
     lines_about_strangers(&program, MORE, &end);
-    // Everything from 127.0.0.0 to 127.255.255.255 is this machine.
+    // All addresses from 127.0.0.0 to 127.255.255.255 are this machine's.
     let tcp = tcp_from([127, 0, 0, 2].into(), program.address()).unwrap();
     let mut other = Client::over(tcp, config(&TLS13), "localhost").unwrap();
     other.write(b"from elsewhere\n").unwrap();
@@ -134,13 +134,13 @@ fn max_per_ip_keeps_a_crowd_from_one_address_from_taking_all_places() {
 #[test]
 fn as_many_connections_wait_to_be_accepted_as_the_system_allows() {
     let _machine = machine::alone();
-    /// More than the 128 of the standard library, and no more than the test may open files for.
+    /// More than the standard library's 128, and no more than the test may have files open.
     const MOST: usize = 500;
     let program = Program::start_on(&[FREE, OTHER], &[], Stdout::Collected);
     let allowed = fs::read_to_string("/proc/sys/net/core/somaxconn").unwrap();
     let allowed: usize = allowed.trim().parse().unwrap();
     program.signal(Signal::STOP);
-    // A queue that is full takes no more (listen(2)): these would fail.
+    // A full queue takes no more connections (listen(2)), so that some of these would fail.
     let waiting: Vec<_> = program
         .addresses()
         .iter()
@@ -152,7 +152,8 @@ fn as_many_connections_wait_to_be_accepted_as_the_system_allows() {
             let queues = Command::new("ss").args(["-Hltn", &port]).output().unwrap();
             let queues = String::from_utf8(queues.stdout).unwrap();
             let fields: Vec<_> = queues.split_ascii_whitespace().collect();
-            // State, Recv-Q, Send-Q: of a listener, these are its queue and the limit on it.
+            // The fields are State, Recv-Q and Send-Q. For a listener, the latter two are the
+            // length of its queue and the limit.
             assert_eq!(fields[2], allowed.to_string(), "{queues}");
         }
     }
@@ -172,7 +173,7 @@ fn among_the_crowd_the_rate_of_an_honest_sender_is_nine_tenths_of_its_rate_alone
     if !may_open_files(FILES) {
         return;
     }
-    // Standard output is no bottleneck here.
+    // Standard output is /dev/null, so it is no bottleneck.
     let start = || {
         let nowhere = File::options().write(true).open("/dev/null").unwrap();
         let args = ["--max-connections", PLACES, "--handshake-timeout", "0"];

@@ -13,9 +13,9 @@ use crate::honest::Honest;
 use crate::host::connect_from_another_host;
 use crate::machine;
 
-/// The longest delay of a line by other senders, on a busy machine too. A line that waits for all of
-/// their data waits far longer. The tests print the delays: a release build on an idle machine aims at
-/// less than 100 ms.
+/// The longest delay of a line by other senders, even on a busy machine. A line that waits for all
+/// of their data waits far longer. The tests print the delays: a release build on an idle machine
+/// aims at less than 100 ms.
 const DELAY: Duration = Duration::from_secs(5);
 
 /// The memory that the program takes beyond `--max-memory`: itself, its threads, a buffer for each
@@ -36,7 +36,7 @@ fn fifty_bombs_of_64_kib_delay_no_line_of_another_sender() {
     bombs_delay_no_line(50);
 }
 
-/// Each newline becomes an object, or gets a label.
+/// Each newline of the decoded data becomes an object.
 #[test]
 #[cfg_attr(debug_assertions, ignore = "a debug build prints too slowly to tell")]
 fn fifty_bombs_of_newlines_delay_no_line_of_another_sender_in_json() {
@@ -58,7 +58,7 @@ fn fifty_bombs_of_newlines_delay_no_line_of_another_sender_without_labels() {
     bombs_of_delay_no_line(b'\n', 50, &[]);
 }
 
-/// Each character is escaped by six.
+/// Each control character becomes an escape of six characters.
 #[test]
 #[cfg_attr(debug_assertions, ignore = "a debug build prints too slowly to tell")]
 fn fifty_bombs_of_control_characters_delay_no_line_of_another_sender_in_json() {
@@ -71,14 +71,14 @@ fn bombs_delay_no_line(count: usize) {
 }
 
 fn bombs_of_delay_no_line(byte: u8, count: usize, args: &[&str]) {
-    // One host has half of it for windows and lines: fifty times three mebibytes, or so.
+    // One host may use half of it for windows and lines. Fifty bombs take about three MiB each.
     const MEMORY: u64 = 512 * MIB;
     let memory = MEMORY.to_string();
     let args = [&["--max-memory", &memory], args].concat();
     let mut program = Program::start_into(&args, Stdout::Unread);
     let mut honest = Honest::new(program.address(), program.unread());
     honest.slowest_of(10);
-    // Each sends one after the other, so that none of them ends before the last line.
+    // Each sends several bombs in a row, so that none ends before the last line.
     let bombs = bomb_of(byte, 1 << 20).repeat(8);
     let mut bombers: Vec<_> = (0..count)
         .map(|_| Client::connect(program.address()))
@@ -114,7 +114,7 @@ fn bombs_of_delay_no_line(byte: u8, count: usize, args: &[&str]) {
 #[test]
 fn a_stream_that_ends_is_receipted_while_a_bomb_goes_on() {
     let _machine = machine::alone();
-    // One lane, which always has something to decode.
+    // There is one lane, and it always has something to decode.
     let mut program = Program::start_into(&["--receipt", "--lanes", "1"], Stdout::Unread);
     let mut honest = Honest::new(program.address(), program.unread());
     let mut bomber = Client::connect(program.address());
@@ -133,9 +133,9 @@ fn a_stream_that_ends_is_receipted_while_a_bomb_goes_on() {
     }
 }
 
-/// The header of a frame that asks for the largest window, and one block of a single byte.
+/// Each holder's frame asks for the largest window, and fills one byte of it.
 #[test]
-fn windows_of_which_nothing_is_used_keep_nobody_from_having_one() {
+fn unused_windows_leave_memory_for_used_ones() {
     let _machine = machine::alone();
     const HOLDERS: usize = 224;
     const FRAME: [u8; 10] = [0x28, 0xb5, 0x2f, 0xfd, 0, 13 << 3, 8, 0, 0, b'\n'];
@@ -160,7 +160,7 @@ fn windows_of_which_nothing_is_used_keep_nobody_from_having_one() {
     drop(holders);
 }
 
-/// Each uses all of the largest window.
+/// Each sender uses all of the largest window.
 #[test]
 fn windows_that_one_host_holds_leave_another_host_one() {
     let _machine = machine::alone();
@@ -174,7 +174,7 @@ fn windows_that_one_host_holds_leave_another_host_one() {
         holder.write(window).unwrap();
         holders.push(holder);
     }
-    // There is room for eleven of them, of which a host has half.
+    // Memory has room for eleven windows, and one host may have half of them.
     for ended in program.wait_for_ends(HOLDERS - 5) {
         assert!(ended.end.starts_with("limit (no memory left "), "{ended:?}");
     }
@@ -229,7 +229,7 @@ fn unfinished_lines_of_one_host_leave_another_hosts_line_whole() {
             hoarder
         })
         .collect();
-    // Of 40 MB, a host may hold 24 MiB.
+    // The lines take 40 MB, of which one host may hold 24 MiB.
     program.wait_for_printed_lines(20);
     honest.write(second).unwrap();
     honest.write(b"\n").unwrap();
@@ -249,7 +249,7 @@ fn windows_of_fifty_bombs_take_no_more_than_max_memory() {
     let memory = MEMORY.to_string();
     let mut program = Program::start_into(&["--max-memory", &memory], Stdout::Unread);
     let mut honest = Honest::new(program.address(), program.unread());
-    // The largest that is taken: all together, 400 MiB.
+    // Each window is as large as is allowed; together they would take 400 MiB.
     let bomb = bomb(8 << 20);
     let mut bombers = Vec::new();
     for _ in 0..BOMBS {
@@ -258,7 +258,7 @@ fn windows_of_fifty_bombs_take_no_more_than_max_memory() {
         let _ = bomber.write(&bomb);
         bombers.push(bomber);
     }
-    // Not half of the windows have room once they are used.
+    // Fewer than half of the windows find room once they are used.
     for ended in program.wait_for_ends(BOMBS / 2) {
         assert!(ended.end.starts_with("limit (no memory left "), "{ended:?}");
         assert!(ended.delivered < 8 << 20, "{ended:?}");

@@ -53,15 +53,15 @@ impl Honest {
         self.client.local_address()
     }
 
-    /// Ends cleanly; returns the number of bytes sent.
+    /// Ends the stream cleanly; returns the number of bytes sent.
     pub fn finish(self) -> u64 {
         self.client.finish().expect("the server answers");
         (0..self.sent).map(|number| line(number).len() as u64).sum()
     }
 }
 
-/// Reports when each line was read, one after the other. The other senders' data may have no ends
-/// of lines, or nothing else: it is searched as fast as it comes, or the program would wait for
+/// Reports when each line was read, one after the other. The other senders' data may have no
+/// newlines, or only newlines. It is searched as fast as it comes, or the program would wait for
 /// this thread.
 fn look_for_lines(mut output: impl Read, times: &Sender<Instant>) {
     const BLOCK: usize = 64 * 1024;
@@ -81,13 +81,13 @@ fn look_for_lines(mut output: impl Read, times: &Sender<Instant>) {
             }
             next = wanted.next().expect("there is no last one");
         }
-        // A line may be cut here.
+        // The last line may be incomplete.
         let kept = block.len().min(next.len());
         block.drain(..block.len() - kept);
     }
 }
 
-/// In JSON and behind a label, it is in the middle of a line.
+/// The text of a line. In JSON and behind a label, it is in the middle of the printed line.
 fn line(number: usize) -> String {
     format!("honest {number}.\n")
 }

@@ -20,22 +20,22 @@ const AT_ONCE: usize = 4;
 const WARM_UP: usize = 600;
 
 #[test]
-fn after_2000_connections_memory_descriptors_and_threads_are_what_they_were() {
+fn after_2000_connections_memory_descriptors_and_threads_are_as_before() {
     let _machine = machine::alone();
-    // One KiB left behind by each would be twice as much.
+    // If each connection left 1 KiB behind, memory would grow by twice as much.
     leave_nothing(2_000, 1 << 20);
 }
 
 /// `cargo test --release --test load leak -- --ignored`
 #[test]
 #[ignore = "takes minutes"]
-fn after_100000_connections_memory_descriptors_and_threads_are_what_they_were() {
+fn after_100000_connections_memory_descriptors_and_threads_are_as_before() {
     let _machine = machine::alone();
-    // 42 bytes left behind by each would be as much.
+    // If each connection left 42 bytes behind, memory would grow by as much.
     leave_nothing(100_000, 4 << 20);
 }
 
-/// Memory may grow by this many bytes: the allocator keeps freed memory here and there.
+/// The bytes by which memory may grow, because the allocator keeps some freed memory.
 fn leave_nothing(connections: usize, allowed: u64) {
     let nowhere = File::options().write(true).open("/dev/null").unwrap();
     let program = Program::start_into(&["--receipt"], Stdout::File(nowhere));
@@ -54,7 +54,7 @@ fn leave_nothing(connections: usize, allowed: u64) {
     eprintln!("{memory_before} bytes, {threads_before} threads; then {memory}, {threads}");
     assert!(memory <= memory_before + allowed);
     assert!(threads <= threads_before);
-    // The program still works.
+    // The program still serves.
     send_for_receipt(program.address(), b"still there\n");
     assert_eq!(program.stop().status, 0);
 }

@@ -7,18 +7,18 @@ use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 static MACHINE: RwLock<()> = RwLock::new(());
 
-/// For a test that measures delays, rates or memory, or opens hundreds of connections: no other
-/// test runs beside it. libtest counts the wait as part of the test's time.
+/// Waits until no other test runs, and keeps others out: for a test that measures delays, rates or
+/// memory, or opens hundreds of connections. libtest counts the wait as part of the test's time.
 pub fn alone() -> RwLockWriteGuard<'static, ()> {
     MACHINE.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// For a test that mostly waits and is in no hurry: others of that kind may run beside it.
+/// Lets other tests of the same kind run beside this one, which mostly waits and is in no hurry.
 pub fn shared() -> RwLockReadGuard<'static, ()> {
     MACHINE.read().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// One that did not would disturb the others now and then.
+/// A test that did not wait would disturb the others now and then.
 #[test]
 fn each_test_here_first_waits_for_the_machine() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/load");

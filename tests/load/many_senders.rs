@@ -86,7 +86,7 @@ impl Stream {
         let mut plain = String::new();
         for line in 0..200 + sender % 17 {
             let _ = write!(plain, "sender {sender} line {line} ");
-            // Digits that compress badly, so that the compressed streams come in pieces too.
+            // These digits compress badly, so that the compressed streams come in pieces, too.
             for _ in 0..dice.below(8) {
                 let _ = write!(plain, "{:x}", dice.next());
             }
@@ -108,7 +108,7 @@ impl Stream {
     /// Sends the data in pieces that respect no line, once all senders have connected.
     fn send(&self, address: SocketAddr, all_connected: &Barrier) -> SocketAddr {
         let client = Client::connect_as(address, Version::Tls13);
-        // In either case: the others wait for this one.
+        // A sender that failed arrives too, as the others wait for it.
         all_connected.wait();
         let mut client = client.expect("the handshake succeeds");
         let peer = client.local_address();

@@ -100,7 +100,7 @@ fn wait_until_full(pipe: &File) {
 fn stops_for(pause: Duration) {
     let_through(|output, program| {
         let start = Instant::now();
-        // The output flows, and then it stops.
+        // The test reads for a while, and then it stops.
         output.take();
         while start.elapsed() < pause {
             thread::sleep(pause / 20);
@@ -115,7 +115,7 @@ fn let_through(slowly: impl FnOnce(&mut Output, &mut Watched)) {
     // The kernel buffers this much for each connection, at both ends; the program's chunks and the
     // pipe hold less than the rest.
     let on_the_way = kernel_limit("tcp_wmem") + kernel_limit("tcp_rmem") + (2 << 20);
-    // More than the buffers hold.
+    // The senders send more than the buffers hold.
     let lines = on_the_way / 2 * 3 / LINE;
     let mut program = Program::start_into(&[], Stdout::Unread);
     let mut output = Output {
@@ -219,7 +219,7 @@ impl Watched {
         self.seen.push(memory(self.id).expect("the program runs"));
     }
 
-    /// In the first half everything may still fill up.
+    /// Checks that memory stays flat in the second half; in the first half, buffers may still fill.
     fn is_flat(&self) {
         let (filling, full) = self.seen.split_at(self.seen.len() / 2);
         let (before, after) = (filling.iter().max(), full.iter().max());

@@ -35,7 +35,7 @@ const FILES_EACH: usize = 2;
 /// `TLSINK_SOAK_SECONDS=60 cargo test --release --test load soak -- --ignored`
 #[test]
 #[ignore = "takes ten minutes"]
-fn mixed_senders_are_served_whole_for_as_long_as_it_takes_and_nothing_grows() {
+fn mixed_senders_are_served_for_a_long_time_and_no_resource_use_grows() {
     let _machine = machine::alone();
     let seconds = std::env::var("TLSINK_SOAK_SECONDS").map_or(SECONDS, |seconds| {
         seconds.parse().expect("it is a number of seconds")

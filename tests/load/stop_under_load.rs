@@ -16,10 +16,10 @@ use crate::common::program::{Client, Ended, LIMIT, Outcome, Program, Stdout, Ver
 use crate::dice::Dice;
 use crate::machine;
 
-/// These send one stream after the other, until the program accepts none any more.
+/// The senders that send one stream after the other until the program accepts none any more.
 const SENDERS: usize = 16;
 
-/// These never end by themselves, and must be cut.
+/// The senders whose streams never end, and must be cut.
 const ENDLESS: usize = 4;
 
 /// The number of streams that have ended before the stop.
@@ -75,7 +75,7 @@ fn stopped_under_load_it_has_printed_each_stream_that_it_receipted() {
 }
 
 #[test]
-fn a_stop_does_not_wait_for_what_a_few_bytes_decode_to() {
+fn a_stop_does_not_wait_for_chunks_that_decode_to_gigabytes() {
     let _machine = machine::alone();
     const BOMBERS: usize = 8;
     for args in [
@@ -92,7 +92,7 @@ fn a_stop_does_not_wait_for_what_a_few_bytes_decode_to() {
             begun.send(()).unwrap();
             io::copy(&mut output, &mut io::sink()).unwrap()
         });
-        // Two GiB of newlines in each chunk; each sender has four chunks in flight.
+        // Each chunk decodes to two GiB of newlines, and each sender has four chunks in flight.
         let bombs = bomb_of(b'\n', 1 << 20).repeat(8);
         let bombers: Vec<_> = (0..BOMBERS)
             .map(|_| {
@@ -118,8 +118,8 @@ fn a_stop_does_not_wait_for_what_a_few_bytes_decode_to() {
 /// The beginning of the reported end of a cut stream.
 const CUT: &str = "cut (the server is stopping)";
 
-/// Stops the program while all senders send; returns the receipted data. The program's reports add
-/// up.
+/// Stops the program while all senders send, and checks that its reports and totals agree. Returns
+/// the receipted data.
 fn stop_under_load(args: &[&str]) -> (Vec<String>, Outcome) {
     let args = [&["--receipt", "--stats", "--drain", "1"], args].concat();
     let program = Program::start(&args);
@@ -136,7 +136,7 @@ fn stop_under_load(args: &[&str]) -> (Vec<String>, Outcome) {
         let outcome = program.outcome();
         let streams = senders.into_iter().flat_map(|sender| {
             let receipted = sender.join().expect("a receipt is right");
-            // Each sender was in the middle of a stream.
+            // Each sender has delivered whole streams before the stop.
             assert_ne!(receipted.len(), 0);
             receipted
         });

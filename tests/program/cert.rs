@@ -20,7 +20,7 @@ use crate::common::program::{BINARY, Outcome, Program, tcp};
 use crate::common::skip::{is_installed, skip};
 use crate::refused::{WRONG_USE, each_is_refused, refused, said};
 
-/// All that it writes, in the order in which it is said.
+/// The files of `cert DIR`, in the order of the messages about them.
 const FILES: [&str; 6] = [
     "ca.pem",
     "ca.key",
@@ -30,10 +30,10 @@ const FILES: [&str; 6] = [
     "client.key",
 ];
 
-// Its files and messages.
+// The files and messages of the command.
 
 #[test]
-fn says_what_it_wrote_for_whom_the_fingerprint_and_what_to_try() {
+fn says_the_written_files_the_names_the_fingerprint_and_commands_to_try() {
     let folder = tempdir().unwrap();
     let outcome = cert(&["sink.example", "10.1.2.3"], folder.path());
     let shown = folder.path().to_str().unwrap();
@@ -112,7 +112,7 @@ fn makes_the_directory_and_its_parents() {
 }
 
 #[test]
-fn what_else_is_in_the_directory_stays() {
+fn other_files_in_the_directory_stay() {
     let folder = tempdir().unwrap();
     fs::write(folder.path().join("notes"), "mine").unwrap();
     cert(&[], folder.path());
@@ -156,7 +156,7 @@ fn a_client_that_trusts_another_runs_ca_refuses_the_server() {
 }
 
 #[test]
-fn the_extensions_say_what_each_certificate_is_for() {
+fn the_extensions_state_the_purpose_of_each_certificate() {
     if !is_installed("openssl") {
         return;
     }
@@ -272,7 +272,7 @@ fn no_two_runs_share_a_name_of_the_ca_or_a_serial_number() {
         subjects.push(subject);
         for file in ["ca.pem", "server.pem", "client.pem"] {
             let serial = show(&format!("-serial -in {file}"));
-            // RFC 5280, section 4.1.2.2: at most 20 bytes; unguessable takes most of them.
+            // At most 20 bytes (RFC 5280, section 4.1.2.2), most of them random.
             assert!((28..=40).contains(&(serial.trim().len() - "serial=".len())));
             serials.push(serial);
         }
@@ -285,7 +285,7 @@ fn no_two_runs_share_a_name_of_the_ca_or_a_serial_number() {
     }
 }
 
-// The commands that it says to try.
+// The commands that the messages suggest.
 
 #[cfg(feature = "gzip")]
 #[test]
@@ -297,7 +297,7 @@ fn the_commands_to_try_work_as_printed() {
         let folder = tempdir().unwrap();
         let directory = folder.path().join(name);
         let [server, sender] = examples(&cert(&[], &directory));
-        // The words as a shell sees them.
+        // The words of the command, as a shell splits it.
         let words = shell(&format!(r"printf '%s\n' {server}"));
         let words = String::from_utf8(words.stdout).unwrap();
         let words: Vec<&str> = words.lines().collect();
@@ -331,7 +331,7 @@ fn the_command_to_try_sends_nothing_to_a_server_of_another_ca() {
 }
 
 #[test]
-fn no_command_is_said_that_could_not_be_pasted() {
+fn no_command_is_suggested_that_could_not_be_pasted() {
     let folder = tempdir().unwrap();
     let outcome = cert(&[], &folder.path().join("two\nlines"));
     assert!(!outcome.stderr.contains("try: "), "{}", outcome.stderr);
@@ -342,7 +342,7 @@ fn no_command_is_said_that_could_not_be_pasted() {
     );
 }
 
-// Further certificates by a CA that is there.
+// Further certificates by an existing CA.
 
 #[test]
 fn five_hosts_and_five_clients_get_certificates_of_their_own_in_one_folder() {
@@ -376,7 +376,7 @@ fn five_hosts_and_five_clients_get_certificates_of_their_own_in_one_folder() {
     assert_eq!(fingerprints.len(), 10);
     assert!(FILES.map(|file| fs::read(folder.path().join(file)).unwrap()) == before);
 
-    // A second one of a name is none: the first one stays.
+    // The first certificate for a name stays, and no second one is made.
     for command in ["server", "client"] {
         let outcome = is_refused(2, &[command, "web1.example.net", shown]);
         let said = format!(
@@ -420,7 +420,7 @@ fn a_client_that_was_added_is_let_in_by_its_name_and_a_server_reached_by_each_of
             name,
             "--label",
         ]);
-        // The commands that it suggests.
+        // The last message suggests a command.
         let example = outcome.stderr.lines().last().unwrap();
         let example = example.strip_prefix("tlsink: try: tlsink ").unwrap();
         let address = format!("localhost:{}", program.address().port());
@@ -441,7 +441,7 @@ fn a_client_that_was_added_is_let_in_by_its_name_and_a_server_reached_by_each_of
             "{}",
             program.stderr()
         );
-        // Another client of the same CA has another name.
+        // The name of another client of the same CA is not allowed.
         let mut stranger = Command::new(BINARY);
         stranger.args([
             "send",
@@ -494,7 +494,7 @@ fn a_ca_of_somebody_else_signs_too() {
         );
         let shown = folder.path().to_str().unwrap();
         if has_twice {
-            // rcgen holds one attribute of each kind.
+            // rcgen allows only one attribute of each kind in a name.
             let outcome = is_refused(1, &["server", "localhost", shown]);
             assert_eq!(
                 outcome.stderr,
@@ -513,7 +513,7 @@ fn a_ca_of_somebody_else_signs_too() {
             folder.path(),
             &format!("{verify} -purpose sslclient client-a.example.pem"),
         );
-        // It does not outlive its CA.
+        // The certificate does not outlive its CA.
         let ends = |file| {
             openssl(
                 folder.path(),
@@ -525,7 +525,7 @@ fn a_ca_of_somebody_else_signs_too() {
 }
 
 #[test]
-fn a_ca_that_is_not_there_or_no_good_is_said() {
+fn a_missing_or_unusable_ca_is_reported() {
     let folder = tempdir().unwrap();
     let shown = folder.path().to_str().unwrap();
     let outcome = is_refused(2, &["client", "a.example", shown]);
@@ -641,7 +641,7 @@ fn a_host_is_no_directory_unless_it_is_one() {
 }
 
 #[test]
-fn a_client_that_could_not_be_let_in_by_its_name_is_not_made() {
+fn a_client_certificate_whose_name_can_not_be_allowed_is_not_made() {
     let folder = tempdir().unwrap();
     cert(&[], folder.path());
     for name in ["", "*.example.net", "a\nb"] {
@@ -656,7 +656,7 @@ fn a_client_that_could_not_be_let_in_by_its_name_is_not_made() {
 // Nothing is overwritten.
 
 #[test]
-fn whichever_file_is_there_stays_is_named_and_nothing_else_is_written() {
+fn an_existing_file_stays_and_is_named_and_nothing_else_is_written() {
     for file in FILES {
         let folder = tempdir().unwrap();
         fs::write(folder.path().join(file), "precious").unwrap();
@@ -713,17 +713,17 @@ fn of_two_runs_at_once_one_writes_all_and_the_other_nothing() {
     let winners: Vec<&Output> = outputs.iter().filter(|run| run.status.success()).collect();
     assert_eq!(winners.len(), 1, "{outputs:?}");
     assert_eq!(names_in(folder.path()), sorted(&FILES));
-    // It serves, and is trusted: key, certificate and CA are of one run.
+    // The files serve, and are trusted, so they are all from one run.
     let program = serve(folder.path());
     handshake(program.address(), folder.path(), "localhost").unwrap();
 }
 
 #[test]
-fn what_can_be_written_only_by_half_is_taken_back() {
+fn half_written_files_are_removed() {
     let folder = tempdir().unwrap();
     fs::write(folder.path().join("notes"), "mine").unwrap();
-    // Files may grow to 1 KiB (2 KiB where the shell counts in KiB), which the server's
-    // certificate is not content with.
+    // Files may grow to 1 KiB (2 KiB where the shell counts in KiB), which is too little for the
+    // server's certificate.
     let names: Vec<String> = (0..100)
         .map(|i| format!("{i}.{}", "x".repeat(60)))
         .collect();
@@ -754,7 +754,7 @@ fn what_can_be_written_only_by_half_is_taken_back() {
     assert_eq!(names_in(folder.path()), ["notes"]);
 }
 
-// Wrong arguments, and directories that won't do.
+// Wrong arguments, and unusable directories.
 
 #[test]
 fn a_directory_must_be_given() {
@@ -871,7 +871,7 @@ fn a_directory_that_cannot_be_written_is_named() {
     }
 }
 
-/// Even for root there are no files to be made in it.
+/// Not even root can make files in the directory.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_file_that_cannot_be_made_is_named() {
@@ -886,7 +886,7 @@ fn a_file_that_cannot_be_made_is_named() {
     assert_eq!(outcome.stderr.lines().count(), 1);
 }
 
-/// Has certificates made, which must succeed.
+/// Makes certificates, which must succeed.
 fn cert(names: &[&str], directory: &Path) -> Outcome {
     let directory = directory.to_str().unwrap();
     let outcome = Program::run(&[&["cert"], names, &[directory]].concat());
@@ -894,7 +894,7 @@ fn cert(names: &[&str], directory: &Path) -> Outcome {
     outcome
 }
 
-/// Runs it with arguments that won't do.
+/// Runs the command with arguments that it must refuse.
 fn is_refused(status: i32, args: &[&str]) -> Outcome {
     let mut command = Command::new(BINARY);
     command.arg("cert").args(args);
@@ -935,7 +935,7 @@ fn der(directory: &Path, file: &str) -> CertificateDer<'static> {
     CertificateDer::from_pem_file(directory.join(file)).expect("it is a certificate")
 }
 
-/// The two commands that it says to try.
+/// The two commands that the messages suggest.
 fn examples(outcome: &Outcome) -> [String; 2] {
     let examples: Vec<String> = outcome
         .stderr
@@ -949,7 +949,7 @@ fn shell(script: &str) -> Output {
     Command::new("sh").args(["-c", script]).output().unwrap()
 }
 
-/// Runs it in the directory; it must succeed.
+/// Runs a shell script in the directory, which must succeed.
 fn openssl(directory: &Path, script: &str) -> String {
     let output = Command::new("sh")
         .args(["-c", script])

@@ -1,5 +1,5 @@
-//! Which senders are admitted, and by which name; which are refused, and with which message. Real
-//! certificates, the real binary, and senders by rustls and OpenSSL in both versions of TLS.
+//! Senders that are admitted, with their names, and senders that are refused, with the messages.
+//! Certificates and the binary are real, and senders use rustls and OpenSSL with TLS 1.2 and 1.3.
 
 #![cfg(all(
     feature = "cli",
@@ -57,7 +57,7 @@ fn a_sender_is_called_by_its_first_dns_name_uri_mail_address_common_name_or_ip_a
         ),
         ("c", &[mail("three@x.example")], "three@x.example"),
         ("four", &[], "four"),
-        // Independently of their order in the certificate.
+        // The order of the names in the certificate makes no difference.
         ("c", &everything, "d.example"),
         ("c", &everything[..3], "urn:u"),
         ("c", &everything[..2], "m@x.example"),
@@ -91,7 +91,7 @@ fn a_common_name_may_be_any_kind_of_string() {
     }
 }
 
-/// x509-cert can't read the whole certificate then, and its other names would be missing.
+/// x509-cert can't parse a certificate with a UniversalString. Its other names are still read.
 #[test]
 fn a_universal_string_hides_neither_other_names_nor_the_cas() {
     let wide = |text: &str| DnValue::UniversalString(text.try_into().unwrap());
@@ -115,7 +115,7 @@ fn a_universal_string_hides_neither_other_names_nor_the_cas() {
         )
     }
     .check(Some(&sender));
-    // This is no CA's certificate, and admits no sender.
+    // The certificate is not a CA's, so it can't admit senders.
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("leaf.pem");
     fs::write(&path, sender.split_pem().0).unwrap();
@@ -128,7 +128,7 @@ fn a_universal_string_hides_neither_other_names_nor_the_cas() {
 }
 
 #[test]
-fn an_ip_address_is_allowed_in_whichever_form_it_is_written() {
+fn an_ip_address_is_allowed_in_any_form() {
     let ca = Authority::new("Plant CA");
     let sender = ca.sender("c", &[dns("d.example"), ip("10.0.0.7"), ip("2001:db8::7")]);
     let common_name = ca.sender("2001:DB8::7", &[]);
@@ -137,7 +137,7 @@ fn an_ip_address_is_allowed_in_whichever_form_it_is_written() {
         ("2001:db8::7", &sender, "2001:db8::7"),
         ("2001:0DB8:0:0:0::0007", &sender, "2001:db8::7"),
         ("[2001:db8::7]", &sender, "2001:db8::7"),
-        // A common name that is one counts as it always did.
+        // A common name that looks like an IP address is compared as text.
         ("2001:DB8::7", &common_name, "2001:DB8::7"),
     ] {
         let mut setup = Setup::new(&[&ca]);
@@ -157,7 +157,8 @@ fn an_ip_address_is_allowed_in_whichever_form_it_is_written() {
     }
 }
 
-/// Constraints on IP addresses hold for them; a URI that looks like one would get past those.
+/// An IP address must satisfy the constraints. A URI that looks like one is not shown as a name, as
+/// the constraints say nothing about it.
 #[test]
 fn name_constraints_on_ip_addresses_are_kept() {
     let ca = Authority::new("Plant CA");
@@ -190,7 +191,7 @@ fn name_constraints_on_ip_addresses_are_kept() {
 }
 
 #[test]
-fn the_name_that_is_allowed_is_the_one_that_is_shown() {
+fn the_allowed_name_of_a_sender_is_the_one_that_is_shown() {
     let ca = Authority::new("Plant CA");
     let names = [
         dns("a.x.example"),
@@ -209,7 +210,7 @@ fn the_name_that_is_allowed_is_the_one_that_is_shown() {
         (&["urn:Some:thing"], "urn:Some:thing"),
         (&["Me@x.example"], "Me@x.example"),
         (&["The Boiler"], "The\\x20Boiler"),
-        // Of several, the first in the certificate.
+        // Of several allowed names, the first in the certificate is shown.
         (
             &["The Boiler", "urn:Some:thing", "*.z.example"],
             "urn:Some:thing",
@@ -243,7 +244,7 @@ fn a_name_that_is_almost_allowed_is_refused() {
         // A wildcard in a certificate matches nothing.
         ("*.x.example", "", &[dns("*.x.example")], "\"*.x.example\""),
         ("a.x.example", "", &[dns("*.x.example")], "\"*.x.example\""),
-        // Only DNS names are below others, and have no case.
+        // Only DNS names match wildcards, and only they are compared without regard to case.
         ("*.x.example", "a.x.example", &[], "\"a.x.example\""),
         ("urn:a", "", &[uri("urn:A")], "\"urn:A\""),
         (
@@ -293,7 +294,7 @@ fn a_hostile_name_stays_one_escaped_word() {
         &ca.sender("", &[uri]),
         &format!("urn:{escaped}"),
     );
-    // Spaces and turns of direction that are not ASCII, and a name that is too long for a label.
+    // Names with spaces and direction controls beyond ASCII, and a name too long for a label.
     let wide = ca.sender("x\u{3000}y\u{a0}\u{202e}z", &[]);
     is_called(&Setup::new(&[&ca]), &wide, "x\\u{3000}y\\u{a0}\\u{202e}z");
     let long = ca.sender(&"ü".repeat(200), &[]);
@@ -311,7 +312,8 @@ fn no_certificate_is_refused() {
     .check(None);
 }
 
-/// RFC 8446, section 6.2; RFC 5246, section 7.2.2.
+/// TLS 1.3 has the alert certificate_required (RFC 8446, section 6.2), and TLS 1.2 has not (RFC
+/// 5246, section 7.2.2).
 #[test]
 fn a_missing_certificate_is_answered_by_an_alert_that_the_version_has() {
     let ca = Authority::new("Plant CA");
@@ -343,7 +345,7 @@ fn a_certificate_of_an_unknown_ca_is_refused_and_the_ca_named() {
         .check(Some(sender));
     };
     check("Other CA", &other.sender("", &[dns("a.example")]));
-    // The missing certificate: the issuer of those that were presented.
+    // The message names the missing CA, which issued the topmost presented certificate.
     let line = other.below("Other Line CA", |_| {});
     check("Other CA", &line.sender("", &[dns("a.example")]));
     let line = ca.below("Line CA", |_| {});
@@ -375,7 +377,7 @@ fn a_certificate_of_an_unknown_ca_is_refused_and_the_ca_named() {
     }
 }
 
-/// To people and to RFC 5280 they are the same; they are compared byte by byte.
+/// Names in two encodings are the same to people and to RFC 5280, but are compared byte by byte.
 #[test]
 fn a_cas_name_in_another_encoding_is_told_from_an_unknown_one() {
     let key = rcgen::KeyPair::generate().unwrap();
@@ -409,10 +411,10 @@ fn a_cas_name_in_another_encoding_is_told_from_an_unknown_one() {
     .check(Some(&utf8.sender("", &[dns("a.example")])));
 }
 
-/// A key of another kind looked like a signature that is not supported, and that of a CA below
-/// like that of the one above.
+/// A key of another kind must not be reported as an unsupported signature, nor a wrong key of an
+/// intermediate CA as one of the CA above it.
 #[test]
-fn a_ca_with_another_key_is_named_whichever_it_is_and_whatever_its_kind_of_key() {
+fn a_ca_with_another_key_is_named_anywhere_in_the_path_and_with_any_kind_of_key() {
     let ca = Authority::new("Plant CA");
     let sender = ca.sender("", &[dns("a.example")]);
     for kind in [&rcgen::PKCS_ED25519, &rcgen::PKCS_ECDSA_P384_SHA384] {
@@ -443,7 +445,7 @@ fn a_ca_with_another_key_is_named_whichever_it_is_and_whatever_its_kind_of_key()
 }
 
 #[test]
-fn a_certificate_that_signed_itself_is_told_from_one_of_an_unknown_ca() {
+fn a_self_signed_certificate_is_distinguished_from_one_of_an_unknown_ca() {
     let ca = Authority::new("Plant CA");
     let own = Authority::with("Boiler", |params| {
         params.is_ca = IsCa::NoCa;
@@ -455,7 +457,7 @@ fn a_certificate_that_signed_itself_is_told_from_one_of_an_unknown_ca() {
         ..Refused::new("the certificate is self-signed; the sender claims to be \"Boiler\"")
     }
     .check(Some(&own.own()));
-    // Of the same name as its CA, as some instructions have it.
+    // Some instructions give a certificate the name of its CA, though it is not self-signed.
     let sender = Authority::new("Boiler").sender("Boiler", &[]);
     Refused {
         trusted: &[&ca],
@@ -465,9 +467,9 @@ fn a_certificate_that_signed_itself_is_told_from_one_of_an_unknown_ca() {
     .check(Some(&sender));
 }
 
-/// The fault may lie with a CA above.
+/// The fault may be in the certificate of a CA above.
 #[test]
-fn a_fault_is_said_of_the_certificate_that_has_it() {
+fn a_fault_is_reported_for_the_certificate_that_has_it() {
     let ca = Authority::new("Plant CA");
     let names = &[dns("a.example")];
     let for_servers = ca.below("Line CA", |params| {
@@ -516,7 +518,7 @@ fn a_fault_is_said_of_the_certificate_that_has_it() {
         }
         .check(Some(&sender));
     }
-    // A certificate that has nothing to do with the others is not to blame.
+    // An unrelated certificate among the others is not blamed.
     let critical = |params: &mut rcgen::CertificateParams| {
         let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
         extension.set_criticality(true);
@@ -543,7 +545,7 @@ fn a_fault_is_said_of_the_certificate_that_has_it() {
     }
 }
 
-/// It can't be told whether the sender has such a key, nor whether a CA has signed by it.
+/// A signature by a key of an unsupported kind can't be verified, be it the sender's key or a CA's.
 #[test]
 fn a_key_that_is_not_supported_is_named_with_those_that_are() {
     let ca = Authority::new("Plant CA");
@@ -631,8 +633,8 @@ fn a_key_that_is_not_supported_is_named_with_those_that_are() {
             format!("hint: {NO_CERTIFICATE}"),
         );
         for version in ["-tls1_2", "-tls1_3"] {
-            // In TLS 1.3 a sender whose kind of signature we don't take has nothing to present; nor
-            // has one with a key that signs in one way alone.
+            // In TLS 1.3, a sender presents no certificate if its kind of signature is not accepted
+            // here. In TLS 1.2, this holds only for keys with a single kind of signature.
             let presents = kind.starts_with("RSA of")
                 || version == "-tls1_2" && !["Ed448", "RSASSA-PSS"].contains(&kind);
             let expected = match presents {
@@ -654,9 +656,9 @@ fn a_key_that_is_not_supported_is_named_with_those_that_are() {
     }
 }
 
-/// It may well have the key.
+/// The sender has the right key, but signs by another scheme.
 #[test]
-fn a_signature_by_a_scheme_that_was_not_offered_is_said_to_be_one() {
+fn a_signature_by_a_scheme_that_was_not_offered_is_reported_as_such() {
     struct Odd(Box<dyn Signer>);
     struct OddKey(Arc<dyn SigningKey>);
     struct Only(Arc<CertifiedKey>);
@@ -784,14 +786,14 @@ fn a_revoked_certificate_is_refused_its_own_or_that_of_a_ca_above_it() {
     }
 }
 
-/// The older one may be good for longer.
+/// The newest list counts even if an older one expires later.
 #[test]
 fn of_several_lists_of_a_ca_the_newest_counts() {
     let ca = Authority::new("Plant CA");
     let sender = ca.sender("", &[dns("a.example")]);
     let old = ca.crl_with(&[], -20..=100);
     let new = ca.crl_with(&[&sender.serial], -1..=50);
-    // Their numbers are in the order in which they are made.
+    // Lists are numbered in the order in which they are made.
     let [first, second] = [&[][..], &[&sender.serial]]
         .map(|revoked| ca.list(revoked, JANUARY..=JANUARY * 100).pem().unwrap());
     for lists in [
@@ -837,7 +839,7 @@ fn a_ca_without_a_current_list_is_named() {
 
     let over = |authority: &Authority| authority.list(&[], JANUARY..=FEBRUARY).pem().unwrap();
     for (lists, sender, ca_named) in [
-        // The other list that ended then has nothing to do with it.
+        // The list of an unrelated CA, which expired at the same time, is not named.
         (&[over(&other), over(&ca)][..], &own, "Plant CA"),
         (&[over(&line), ca.crl(&[])], &sender, "Line CA"),
         (&[line.crl(&[]), over(&ca)], &sender, "Plant CA"),
@@ -872,16 +874,16 @@ fn a_list_that_its_ca_has_not_signed_does_not_count() {
     .check(Some(&ca.sender("", &[dns("a.example")])));
 }
 
-/// Trusted without being a CA's, it stands for nobody but itself.
+/// A trusted certificate that is not a CA's admits only its own sender.
 #[test]
-fn a_certificate_that_signed_itself_lets_nobody_else_in() {
+fn a_trusted_self_signed_certificate_admits_nobody_else() {
     for kind in [IsCa::NoCa, IsCa::ExplicitNoCa] {
         let own = Authority::with("Boiler", |params| {
             params.is_ca = kind;
             params.key_usages.clear();
         });
         is_called(&Setup::new(&[&own]), &own.own(), "Boiler");
-        // Not with another key, and not with another name for its own.
+        // It admits neither another key, nor another name for its own key.
         for forged in [
             own.sender("", &[dns("a.example")]),
             own.sign(own.own().key, "", &[dns("a.example")], |_| {}),
@@ -899,7 +901,7 @@ fn a_certificate_that_signed_itself_lets_nobody_else_in() {
 }
 
 #[test]
-fn a_certificate_of_the_wrong_kind_is_refused_in_words() {
+fn a_certificate_of_the_wrong_kind_is_refused_with_an_explanation() {
     let ca = Authority::new("Plant CA");
     let names = &[dns("a.example")];
     let server = ca.sender_with("", names, |params| {
@@ -970,10 +972,10 @@ fn a_certificate_of_the_wrong_kind_is_refused_in_words() {
             "the sender does not hold the certificate's key",
             claim,
             "its certificate and its key must belong together",
-            // It notices that itself.
+            // OpenSSL notices the wrong key itself.
             false,
         ),
-        // One of another kind is not that key, either.
+        // A key of another kind is wrong, too.
         (
             Credentials {
                 key: Arc::new(rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap()),
@@ -995,9 +997,9 @@ fn a_certificate_of_the_wrong_kind_is_refused_in_words() {
     }
 }
 
-/// The result of old instructions: `openssl x509 -req` without extensions, and SHA-1.
+/// Old instructions use `openssl x509 -req` without extensions, and SHA-1.
 #[test]
-fn certificates_as_of_old_are_refused_in_words() {
+fn outdated_certificates_are_refused_with_an_explanation() {
     let ca = Authority::new("Plant CA");
     let sender = ca.sender("", &[]);
     let folder = tempfile::tempdir().unwrap();
@@ -1043,7 +1045,7 @@ fn certificates_as_of_old_are_refused_in_words() {
         Refused {
             trusted: &[&ca],
             hint,
-            // Newer ones have no SHA-1 either.
+            // Newer versions of OpenSSL do not support SHA-1 either.
             openssl: false,
             ..Refused::new(said)
         }
@@ -1097,7 +1099,7 @@ fn where_certificates_are_optional_nobody_needs_a_name_but_a_bad_one_is_refused(
     .check(Some(&other.sender("", &[dns("a.example")])));
 }
 
-/// RUSTSEC-2026-0098: these were ignored.
+/// RUSTSEC-2026-0098: constraints on URIs were ignored.
 #[test]
 fn name_constraints_on_uris_let_no_uri_through() {
     let ca = Authority::new("Plant CA");
@@ -1116,7 +1118,7 @@ fn name_constraints_on_uris_let_no_uri_through() {
             }
             .check(Some(&line.sender("", &[uri(name)])));
         }
-        // Other kinds of names are not concerned.
+        // Names of other kinds are not affected.
         is_called(
             &Setup::new(&[&ca]),
             &line.sender("", &[dns("a.example")]),
@@ -1125,9 +1127,9 @@ fn name_constraints_on_uris_let_no_uri_through() {
     }
 }
 
-/// The certificates keep them, but that is not looked at.
+/// The sender's names satisfy these constraints, but the verifier can't check that.
 #[test]
-fn name_constraints_of_kinds_that_are_not_supported_are_said_to_be_so() {
+fn unsupported_kinds_of_name_constraints_are_reported_as_such() {
     let plant = Authority::new("Plant CA");
     let mut directory = DistinguishedName::new();
     directory.push(DnType::OrganizationName, "Plant");
@@ -1165,7 +1167,7 @@ fn name_constraints_of_kinds_that_are_not_supported_are_said_to_be_so() {
             .check(Some(&sender));
         }
     }
-    // Those that are supported, and violated, are not blamed on others.
+    // A violation of a supported constraint is reported, although another one is not supported.
     let line = plant.below("Line CA", |params| {
         params.name_constraints = Some(NameConstraints {
             permitted_subtrees: vec![GeneralSubtree::DnsName("b.example".to_owned()), mails()],
@@ -1182,7 +1184,7 @@ fn name_constraints_of_kinds_that_are_not_supported_are_said_to_be_so() {
     .check(Some(&line.sender("", &[dns("a.example")])));
 }
 
-/// RUSTSEC-2026-0099: wildcards got past them.
+/// RUSTSEC-2026-0099: wildcards got past name constraints.
 #[test]
 fn name_constraints_let_no_wildcard_through_that_reaches_beyond_them() {
     let ca = Authority::new("Plant CA");
@@ -1218,7 +1220,7 @@ fn name_constraints_let_no_wildcard_through_that_reaches_beyond_them() {
     }
 }
 
-/// Name constraints say nothing of it, so that such a CA could give any.
+/// Name constraints do not apply to common names, so a constrained CA could sign any.
 #[test]
 fn a_common_name_below_name_constraints_is_no_name() {
     let root = Authority::with("Plant CA", |params| permits_dns(params, &["x.example"]));
@@ -1245,7 +1247,7 @@ fn a_common_name_below_name_constraints_is_no_name() {
     }
 }
 
-/// Constraints on DNS names say nothing of URIs and mail addresses, which look different.
+/// Constraints on DNS names do not apply to URIs and mail addresses, even if these look like one.
 #[test]
 fn a_uri_or_a_mail_address_that_looks_like_a_dns_name_is_no_name() {
     let ca = Authority::new("Plant CA");
@@ -1269,7 +1271,7 @@ fn a_uri_or_a_mail_address_that_looks_like_a_dns_name_is_no_name() {
     }
 }
 
-/// A certificate may hold thousands, which nobody has verified yet.
+/// A certificate may hold thousands of names before anything of it is verified.
 #[test]
 fn as_many_names_as_fit_in_a_certificate_hold_nobody_up() {
     let ca = Authority::new("Plant CA");
@@ -1288,8 +1290,7 @@ fn as_many_names_as_fit_in_a_certificate_hold_nobody_up() {
     is_called(&Setup::new(&[&ca]), &ca.sender("", &names), "u:0");
 }
 
-/// Those that come with a certificate may each seem to be signed by each of the others, and make a
-/// maze.
+/// If each presented CA certificate seems to be signed by all others, the number of paths explodes.
 #[test]
 fn few_certificates_come_with_a_senders_own() {
     let ca = Authority::new("Plant CA");
@@ -1323,8 +1324,7 @@ fn few_certificates_come_with_a_senders_own() {
     }
 }
 
-/// They need not be of use: a peer knows the trusted CA's name, and makes as many of its own as it
-/// likes.
+/// Most of them may be useless: a peer can make any number of CAs with a trusted CA's name.
 #[test]
 fn of_many_cas_of_one_name_few_are_looked_at() {
     let ca = Authority::new("Plant CA");
@@ -1338,7 +1338,7 @@ fn of_many_cas_of_one_name_few_are_looked_at() {
         }
         sender
     };
-    // Those of another key come before and behind the one that counts.
+    // CAs with other keys come before the right one, and behind it.
     let mut sender = with(&line, "Line CA", 7);
     is_called(&Setup::new(&[&ca]), &sender, "a.example");
     sender.chain[1..].reverse();
@@ -1400,9 +1400,9 @@ fn a_wrong_key_is_found_above_many_cas() {
     .check(Some(&authority.sender("", &[dns("a.example")])));
 }
 
-/// Devices that sign for themselves often have one name.
+/// The self-signed certificates of many devices often have the same name.
 #[test]
-fn a_hundred_certificates_of_one_name_that_signed_themselves_are_trusted() {
+fn a_hundred_self_signed_certificates_of_one_name_can_be_trusted() {
     let many: Vec<_> = (0..150)
         .map(|_| {
             Authority::with("Device", |params| {
@@ -1415,7 +1415,7 @@ fn a_hundred_certificates_of_one_name_that_signed_themselves_are_trusted() {
     is_called(&setup, &many[149].own(), "device.example");
 }
 
-/// TLS has no room for the names of so many (RFC 5246, section 7.4.4).
+/// A CertificateRequest has no room for the names of so many CAs (RFC 5246, section 7.4.4).
 #[test]
 fn a_thousand_trusted_cas_are_not_too_many() {
     let many: Vec<_> = (0..1000)
@@ -1460,7 +1460,7 @@ fn each_of_300_senders_at_once_is_called_by_its_own_name() {
                     let tcp = tcp(address);
                     barrier.wait();
                     let mut client = Client::over(tcp.unwrap(), config, "localhost").unwrap();
-                    // With all handshakes over, or most of them.
+                    // Most or all handshakes are complete by now.
                     client.write(format!("I am {name}\n").as_bytes()).unwrap();
                     let peer = client.local_address();
                     client.finish().unwrap();
@@ -1491,7 +1491,7 @@ fn each_of_300_senders_at_once_is_called_by_its_own_name() {
     }
 }
 
-/// The one who must not notice that others are refused.
+/// The name of the sender that must not notice that others are refused.
 const HONEST: &str = "honest.example";
 
 /// Hints.
@@ -1509,7 +1509,7 @@ const CONSTRAINTS: &str =
 const ENCODING: &str = "names are compared byte by byte: the CA's certificate must have its name \
                         as the certificates have it that it signs";
 
-/// 2021-01-04 and 2021-02-03, since 1970.
+/// The times 2021-01-04 and 2021-02-03, counted from 1970.
 const JANUARY: Duration = Duration::from_secs(18_631 * 86_400);
 const FEBRUARY: Duration = Duration::from_secs(18_661 * 86_400);
 
@@ -1527,7 +1527,7 @@ fn certificates(pem: &str) -> Vec<rustls::Certificate> {
         .collect()
 }
 
-/// The files that senders are verified by, and the arguments that name them.
+/// The files by which senders are verified, and the arguments that name them.
 struct Setup {
     folder: TempDir,
     args: Vec<String>,
@@ -1570,8 +1570,8 @@ impl Setup {
     }
 }
 
-/// Checks by which name this sender is let in, if it has one: in front of its lines, and where its
-/// end is said.
+/// Checks that this sender is let in, and that its name, if any, stands in front of its lines and
+/// in the message about its end.
 fn is_called(setup: &Setup, sender: &Credentials, name: &str) {
     let named = |peer: &str| match name {
         "" => peer.to_owned(),
@@ -1608,7 +1608,7 @@ fn line_of_end(sender: &str) -> String {
     format!("tlsink: {sender}: 6 bytes received, 6 delivered, plain, clean")
 }
 
-/// Sends a line by OpenSSL; false if there is none.
+/// Sends a line with OpenSSL; returns `false` if it is not installed.
 fn openssl(program: &Program, version: Version, sender: Option<&Credentials>) -> bool {
     let folder = tempfile::tempdir().unwrap();
     let mut command = Command::new("openssl");
@@ -1637,7 +1637,7 @@ fn openssl(program: &Program, version: Version, sender: Option<&Credentials>) ->
     run_if_installed(&mut command, b"hello\n").is_some()
 }
 
-/// The message about a refused sender, and its circumstances.
+/// The expected message about a refused sender, and the settings of the server.
 struct Refused<'a> {
     trusted: &'a [&'a Authority],
     lists: &'a [String],
@@ -1660,8 +1660,8 @@ impl Refused<'_> {
         }
     }
 
-    /// Lets the sender try in all ways while an honest one is connected. Exactly this must be said,
-    /// and nothing of it printed.
+    /// Lets the sender try in all ways while an honest one is connected. The program must print
+    /// exactly this message, and none of the sender's data.
     fn check(&self, sender: Option<&Credentials>) {
         let honest_ca = Authority::new("Honest CA");
         let trusted: Vec<_> = self.trusted.iter().copied().chain([&honest_ca]).collect();
@@ -1691,7 +1691,7 @@ impl Refused<'_> {
             };
             let tcp = tcp(program.address()).unwrap();
             match Client::over(tcp, config, "localhost") {
-                // In TLS 1.3 a sender is through before its certificate is judged.
+                // In TLS 1.3, a sender completes its handshake before its certificate is judged.
                 Ok(mut client) => {
                     let _ = client.write(b"hello\n");
                     assert!(client.finish().is_err(), "{}", self.what);
@@ -1731,7 +1731,7 @@ impl Refused<'_> {
     }
 }
 
-/// A line with `PEER` in the place of the address that it begins with.
+/// A line with `PEER` in place of the address at its beginning.
 fn without_peer(line: &str) -> String {
     let peer = line
         .strip_prefix("tlsink: ")

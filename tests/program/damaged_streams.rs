@@ -62,7 +62,7 @@ fn broken_off_anywhere_a_detected_stream_is_clean_at_its_ends_only() {
             let what = format!("{format} after {cut} bytes: {got:?}");
             assert_eq!(got.received, cut, "{what}");
             if (1..signature(format)).contains(&cut) {
-                // Too short to be detected: it is passed on unchanged, and called plain.
+                // The stream is too short to be detected, so it passes through as plain.
                 assert_eq!(got.bytes, stream.encoded[..cut], "{what}");
                 assert_eq!((&*got.format, &*got.end), ("plain", "clean"), "{what}");
                 continue;
@@ -119,17 +119,17 @@ fn flip_each_bit(format: Format) {
             end => assert_eq!(end, "corrupt", "{what}"),
         }
     }
-    // In these formats there are few of them.
+    // These formats have few bits without a meaning.
     assert!(clean < all.len() / 8, "{clean} of {} were clean", all.len());
 }
 
-/// All parts that these formats can hold: flushes, several members, and parts that decode to
-/// nothing.
+/// A short stream with all parts that its format can hold: flushes, several members, and parts that
+/// decode to nothing.
 fn short(format: Format) -> Flushed {
     let mut stream = Flushed::new(format, &PARTS, 2);
     match format {
         Format::Gzip => (0..3).for_each(|_| stream.add_empty(&[0])),
-        // Skippable, with two bytes in it (RFC 8878, section 3.1.2).
+        // A skippable frame of two bytes (RFC 8878, section 3.1.2).
         Format::Zstd => stream.add_empty(b"\x5a\x2a\x4d\x18\x02\0\0\0xx"),
         Format::Qt => stream.add_empty(&[0; 4]),
         _ => {}
@@ -148,7 +148,7 @@ fn signature(format: Format) -> usize {
     }
 }
 
-/// The sent data is delivered in order and once, and no less than the flushed part.
+/// Checks that the sent data is delivered in order and once, and at least the flushed part of it.
 fn is_prefix(stream: &Flushed, received: usize, got: &Printed, what: &str) {
     assert!(stream.plain.starts_with(&got.bytes), "{what}");
     assert!(got.bytes.len() >= stream.decodable(received), "{what}");
@@ -170,21 +170,21 @@ fn told_end(stream: &Flushed, received: usize) -> (&'static str, String) {
     }
 }
 
-/// Sends them one after another, each over a connection of its own with a close_notify at its end,
-/// to a program that decodes this format.
+/// Sends these streams to a program that decodes this format, one after the other, each over a
+/// connection of its own and with a close_notify.
 fn receive_each<'a>(format: &str, all: impl Iterator<Item = &'a [u8]>) -> Vec<Printed> {
     let program = Program::start(&["--format", "json", "--decode", format]);
     let mut count = 0;
     for bytes in all {
         let mut client = Client::connect(program.address());
-        // A program that has seen enough breaks it off.
+        // The program may end a damaged stream before all of it is sent.
         let _ = client.write(bytes).and_then(|()| client.finish());
         count += 1;
     }
     program.wait_for_ends(count);
     let outcome = program.stop();
     assert_eq!(outcome.status, 0);
-    // They are numbered in the order in which they came.
+    // Connections are numbered in their order.
     let streams = streams(&outcome.stdout);
     assert!(streams.keys().copied().eq(1..=count as u64));
     streams.into_values().collect()

@@ -12,7 +12,7 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// All that a command has.
+    /// All options of a command.
     pub fn of(command: &str) -> Vec<Listed> {
         let outcome = Program::run(&[command, "--help"]);
         assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));

@@ -16,7 +16,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -35,7 +35,7 @@ const NO_CLOSE_NOTIFY: &str = "truncated (no close_notify)";
 /// The end of a stream that the program did not wait for.
 const CUT: &str = "cut (the server is stopping)";
 
-// The message of a program that is ready.
+// The messages of a program that is ready.
 
 #[test]
 fn says_where_it_listens_its_certificates_fingerprint_and_a_command_to_try() {
@@ -54,7 +54,7 @@ fn says_where_it_listens_its_certificates_fingerprint_and_a_command_to_try() {
 }
 
 #[test]
-fn no_command_is_said_that_would_be_refused() {
+fn no_command_is_suggested_that_would_be_refused() {
     let ca = tempfile::NamedTempFile::new().unwrap();
     let key = rcgen::generate_simple_self_signed(["ca".to_owned()]).unwrap();
     fs::write(&ca, key.cert.pem()).unwrap();
@@ -70,7 +70,7 @@ fn no_command_is_said_that_would_be_refused() {
 }
 
 #[test]
-fn a_sender_has_its_own_address_also_where_both_kinds_are_taken() {
+fn an_ipv4_sender_is_shown_by_its_ipv4_address_on_an_ipv6_socket() {
     let Ok(_) = TcpListener::bind("[::]:0") else {
         skip("there is no IPv6");
         return;
@@ -111,7 +111,7 @@ fn the_command_to_try_delivers_hello_and_ends_clean() {
     assert_eq!(outcome.status, 0);
 }
 
-// One option after the other.
+// The options, one after the other.
 
 #[test]
 fn listen_can_be_repeated_and_all_addresses_serve() {
@@ -194,7 +194,7 @@ fn decodes_each_format_that_is_named() {
 
 #[test]
 fn auto_tells_the_formats_apart_one_sender_at_a_time() {
-    // Bare deflate has nothing to tell it by.
+    // Raw deflate has no header by which it could be detected.
     let formats = FORMATS.iter().filter(|(name, _)| *name != "deflate");
     for args in [&[][..], &["--decode", "auto"]] {
         let program = Program::start(args);
@@ -246,7 +246,7 @@ fn a_named_format_takes_nothing_else() {
     let program = Program::start(&["-d", "gzip"]);
     let mut client = Client::connect(program.address());
     client.write(TEXT.as_bytes()).unwrap();
-    // The server may be gone before it is told.
+    // The server may have closed the connection already.
     let _ = client.finish_without_reading();
     let ended = program.wait_for_end();
     assert!(ended.end.starts_with("corrupt (gzip: "), "{}", ended.end);
@@ -261,7 +261,7 @@ fn an_unfinished_line_is_kept_back_until_it_is_finished() {
         slow.write(b"first\nunfin").unwrap();
         program.wait_for_stdout("first\n");
         send(program.address(), b"whole\n");
-        // Had the beginning been printed, it would stand before this.
+        // The unfinished line is not printed, or it would stand before this one.
         program.wait_for_stdout("first\nwhole\n");
         slow.write(b"ished\n").unwrap();
         program.wait_for_stdout("first\nwhole\nunfinished\n");
@@ -282,7 +282,7 @@ fn a_last_line_without_a_newline_is_printed_as_it_was_sent() {
 
 #[test]
 fn raw_prints_an_unfinished_line_at_once() {
-    // In every spelling that an option and its value can have.
+    // The option is spelled in all ways.
     for args in [
         &["-f", "raw"][..],
         &["-f=raw"],
@@ -392,7 +392,7 @@ fn once_ends_with_1_after_a_stream_that_is_not_clean() {
         let outcome = program.outcome();
         assert_eq!(outcome.status, 1, "{end}");
         assert_eq!(outcome.ends()[0].end, end);
-        // The data that came is delivered all the same.
+        // The data that arrived is still delivered.
         assert_ne!(outcome.ends()[0].delivered, 0, "{end}");
         let delivered = outcome.ends()[0].delivered as usize;
         assert_eq!(outcome.stdout.len(), delivered, "{end}");
@@ -414,7 +414,7 @@ fn once_reports_probes_and_does_not_count_them() {
     assert_eq!(outcome.ends().len(), 1);
 }
 
-/// Load balancers do this: a handshake, and a connection that is reset or closed.
+/// A load balancer completes the handshake, and then resets or closes the connection.
 #[test]
 fn health_checks_are_counted_and_have_a_line_only_with_v() {
     for verbose in [false, true] {
@@ -429,7 +429,7 @@ fn health_checks_are_counted_and_have_a_line_only_with_v() {
             broken.reset().unwrap();
             closed.abandon().unwrap();
         }
-        // A byte makes it a stream that was cut off.
+        // A single byte makes the connection a truncated stream.
         let mut client = Client::connect(program.address());
         ends.push((client.local_address().to_string(), NO_CLOSE_NOTIFY));
         client.write(b"h").unwrap();
@@ -474,7 +474,7 @@ fn once_serves_no_second_stream_while_the_first_is_open() {
     let mut first = Client::connect(program.address());
     first.write(b"first\n").unwrap();
     program.wait_for_stdout("first\n");
-    // How far it comes makes no difference.
+    // A second connection is not served, and may fail at any point.
     if let Ok(mut second) = Client::connect_as(program.address(), Version::Tls13) {
         let _ = second.write(b"second\n");
         let _ = second.finish();
@@ -553,7 +553,7 @@ fn version_is_the_crates() {
 fn an_idle_program_stops_with_0() {
     for signal in [Signal::TERM, Signal::INT] {
         let program = Program::start(&[]);
-        // Once a stream is through, it has been running for a while.
+        // After a whole stream, the program is certainly running.
         send(program.address(), b"done\n");
         program.wait_for_end();
         program.signal(signal);
@@ -566,7 +566,7 @@ fn an_idle_program_stops_with_0() {
 
 #[test]
 fn a_program_that_says_it_listens_is_ready_for_signals() {
-    // Several times: events just after the line depend on luck.
+    // Ten times, because it depends on luck which events just follow the line.
     for _ in 0..10 {
         for signal in [Signal::TERM, Signal::INT] {
             let program = Program::start(&[]);
@@ -577,7 +577,7 @@ fn a_program_that_says_it_listens_is_ready_for_signals() {
 }
 
 #[test]
-fn a_hangup_stops_it_unless_it_was_to_outlive_its_terminal() {
+fn a_hangup_stops_it_unless_hangups_were_ignored_at_start() {
     let survived = Command::new("sh").args(["-c", "kill -HUP $$"]).status();
     if survived.unwrap().success() {
         skip("hangups are ignored here, as nohup makes it");
@@ -606,8 +606,8 @@ fn a_signal_that_comes_twice_stops_an_idle_program_with_0() {
 }
 
 #[test]
-fn what_was_not_read_of_standard_error_is_still_said_when_it_stops() {
-    // A pipe holds less than a third of the messages about so many.
+fn messages_that_nobody_has_read_are_still_written_when_it_stops() {
+    // A pipe holds less than a third of the messages about so many streams.
     const STREAMS: usize = 2_800;
     const THREADS: usize = 4;
     let mut child = Command::new(BINARY)
@@ -628,7 +628,7 @@ fn what_was_not_read_of_standard_error_is_still_said_when_it_stops() {
     });
     let mut open = tcp(address).unwrap();
     open.write_all(&client_hello()).unwrap();
-    // It was accepted, and after all others.
+    // The server's answer shows that this last connection was accepted, too.
     open.read_exact(&mut [0]).unwrap();
     let id = Pid::from_child(&child);
     kill_process(id, Signal::TERM).unwrap();
@@ -667,7 +667,7 @@ fn an_open_stream_may_be_finished_after_a_signal() {
 }
 
 #[test]
-fn a_second_signal_stops_it_however_long_streams_may_go_on() {
+fn a_second_signal_stops_it_with_any_drain_time() {
     for drain in ["1000", "10000000000000000000"] {
         let program = Program::start(&["--drain", drain]);
         let mut client = Client::connect(program.address());
@@ -683,7 +683,7 @@ fn a_second_signal_stops_it_however_long_streams_may_go_on() {
 }
 
 #[test]
-fn a_stream_that_goes_on_for_too_long_after_a_signal_is_cut_and_the_rest_is_in_order() {
+fn a_stream_that_goes_on_for_too_long_after_a_signal_is_cut_and_the_program_ends_with_0() {
     let program = Program::start(&[]);
     let mut client = Client::connect(program.address());
     client.write(b"whole\npart").unwrap();
@@ -707,7 +707,7 @@ fn a_second_signal_stops_at_once_with_1() {
         let second = Instant::now();
         program.signal(signal);
         let outcome = program.outcome();
-        // Far from the 10 s that an open stream has after the first.
+        // An open stream has 10 s after the first signal.
         assert!(second.elapsed() < Duration::from_secs(5));
         assert_eq!(outcome.status, 1);
         assert_eq!(outcome.stdout_text(), "whole\npart");
@@ -785,7 +785,7 @@ fn standard_output_carries_data_and_nothing_else() {
     corrupt[last] ^= 1;
     let mut client = Client::connect(address);
     client.write(&corrupt).unwrap();
-    // The server may be gone before it is told.
+    // The server may have closed the connection already.
     let _ = client.finish_without_reading();
     let ended = program.wait_for_end();
     assert!(ended.end.starts_with("corrupt (gzip: "), "{}", ended.end);
@@ -816,13 +816,7 @@ fn standard_output_may_be_a_file() {
 fn a_reader_that_is_gone_ends_it_with_1_and_a_line_that_says_so() {
     let mut program = Program::start_into(&[], Stdout::Unread);
     drop(program.unread());
-    let mut client = Client::connect(program.address());
-    client.write(b"for nobody\n").unwrap();
-    let outcome = program.outcome();
-    assert_eq!(outcome.status, 1);
-    let said = "tlsink: can't write the output: Broken pipe";
-    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
-    drop(client);
+    fails_to_print(program, "tlsink: can't write the output: Broken pipe");
 }
 
 #[test]
@@ -832,37 +826,35 @@ fn a_full_disk_ends_it_with_1_and_a_line_that_says_so() {
         return;
     };
     let program = Program::start_into(&[], Stdout::File(full));
-    let mut client = Client::connect(program.address());
-    client.write(b"for nobody\n").unwrap();
-    let outcome = program.outcome();
-    assert_eq!(outcome.status, 1);
-    let said = "tlsink: can't write the output: No space left";
-    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
-    drop(client);
+    fails_to_print(program, "tlsink: can't write the output: No space left");
 }
 
 #[test]
-fn with_once_a_failing_output_is_what_is_said_to_have_failed() {
-    // Several times: whether the stream's end or its cause is heard of first is a matter of luck.
+fn with_once_a_failing_output_is_reported_as_the_cause() {
+    // Twenty times, because the stream's end and its cause may be noticed in either order.
     for _ in 0..20 {
         let Ok(full) = File::options().write(true).open("/dev/full") else {
             skip("there is no /dev/full");
             return;
         };
         let program = Program::start_into(&["--once"], Stdout::File(full));
-        let mut client = Client::connect(program.address());
-        client.write(b"for nobody\n").unwrap();
-        let outcome = program.outcome();
-        assert_eq!(outcome.status, 1);
-        let said = "tlsink: can't write the output: No space left";
-        assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
-        drop(client);
+        fails_to_print(program, "tlsink: can't write the output: No space left");
     }
+}
+
+/// Sends a line that the program can't print, which ends it with 1 and this message.
+fn fails_to_print(program: Program, said: &str) {
+    let mut client = Client::connect(program.address());
+    client.write(b"for nobody\n").unwrap();
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 1);
+    assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    drop(client);
 }
 
 #[test]
 fn a_limit_on_the_size_of_files_is_like_a_full_disk() {
-    // Blocks of half a kibibyte, or of a whole one.
+    // A block is half a kibibyte or a whole one, depending on the shell.
     const LIMITED: &str = "ulimit -f 8";
     let folder = tempfile::tempdir().unwrap();
     let [file, redirected, directory] =
@@ -875,7 +867,7 @@ fn a_limit_on_the_size_of_files_is_like_a_full_disk() {
     ] {
         let program = Program::start_after(commands, args);
         let mut client = Client::connect(program.address());
-        // The server may be gone before it has all of it.
+        // The server may end before it has received everything.
         let _ = client.write(&numbered_lines()[..100_000]);
         let outcome = program.outcome();
         assert_eq!(outcome.status, 1, "{args:?}");
@@ -885,7 +877,7 @@ fn a_limit_on_the_size_of_files_is_like_a_full_disk() {
         assert!((1..=8192).contains(&len), "{args:?}: {len}");
         drop(client);
     }
-    // The same for all other files that it writes.
+    // The limit also applies to all other files that the program writes.
     for (commands, args, said) in [
         (
             "ulimit -f 0",
@@ -911,7 +903,7 @@ fn a_null_device_that_was_given_on_purpose_is_taken() {
     for (commands, args) in [
         ("exec >/dev/null", &[][..]),
         ("exec </dev/null >/dev/null", &[]),
-        // The losses of these senders include no other sender's data.
+        // Standard output may be closed where the data goes elsewhere.
         ("exec >&-", &["--output", "/dev/null"]),
         ("exec >&- <&-", &["--output", &file]),
         (
@@ -926,46 +918,42 @@ fn a_null_device_that_was_given_on_purpose_is_taken() {
     }
     assert_eq!(fs::read_to_string(&file).unwrap(), "line\n");
 
-    // The standard error that daemon(3) leaves, where messages vanish.
-    let address = TcpListener::bind(FREE).unwrap().local_addr().unwrap();
-    let mut command = after("exec <>/dev/null >&0 2>&0");
-    command.args(["--once", "--listen", &address.to_string()]);
-    let mut child = command.spawn().unwrap();
-    let deadline = Instant::now() + LIMIT;
-    while tcp(address).is_err() {
-        assert!(Instant::now() < deadline, "it never listens");
-        thread::yield_now();
-    }
-    send(address, b"line\n");
+    // daemon(3) leaves such a standard error, on which messages vanish.
+    let mut child = send_line_once(&mut after("exec <>/dev/null >&0 2>&0"));
     assert!(child.wait().unwrap().success());
 }
 
 #[test]
 fn without_standard_error_it_serves_and_its_exit_status_tells() {
-    let address = TcpListener::bind(FREE).unwrap().local_addr().unwrap();
-    let mut command = after("exec 2>&-");
-    command.args(["--once", "--listen", &address.to_string()]);
-    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-    let deadline = Instant::now() + LIMIT;
-    while tcp(address).is_err() {
-        assert!(Instant::now() < deadline, "it never listens");
-        thread::yield_now();
-    }
-    send(address, b"line\n");
+    let mut child = send_line_once(after("exec 2>&-").stdout(Stdio::piped()));
     let mut line = String::new();
     let mut stdout = child.stdout.take().unwrap();
     stdout.read_to_string(&mut line).unwrap();
     assert_eq!(line, "line\n");
     assert!(child.wait().unwrap().success());
 
-    // Data is not sent to where nobody is.
+    // The program refuses to send data to a closed standard error.
     let args = ["--listen", FREE, "--output", "/dev/stderr"];
     let outcome = Program::start_command_after("exec 2>&-", &args, Stdio::null()).outcome();
     assert_eq!((outcome.status, outcome.stderr), (2, String::new()));
 }
 
+/// Runs this command with `--once`, and sends a line as soon as it listens. No message is read.
+fn send_line_once(command: &mut Command) -> Child {
+    let address = TcpListener::bind(FREE).unwrap().local_addr().unwrap();
+    command.args(["--once", "--listen", &address.to_string()]);
+    let child = command.spawn().unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while tcp(address).is_err() {
+        assert!(Instant::now() < deadline, "it never listens");
+        thread::yield_now();
+    }
+    send(address, b"line\n");
+    child
+}
+
 #[test]
-fn a_name_of_a_descriptor_stands_for_it_also_if_it_is_a_socket() {
+fn the_name_of_a_descriptor_stands_for_it_even_if_it_is_a_socket() {
     let folder = tempfile::tempdir().unwrap();
     let link = in_folder(folder.path(), "link");
     symlink("/dev/stdout", &link).unwrap();
@@ -987,12 +975,12 @@ fn a_name_of_a_descriptor_stands_for_it_also_if_it_is_a_socket() {
         assert_eq!(line, "line\n", "{name}");
         assert_eq!(program.stop().status, 0);
     }
-    // Standard error is shared with what is said.
+    // Data and messages share standard error.
     let program = Program::start(&["--output", "/dev/stderr"]);
     send(program.address(), b"line\n");
     program.wait_for_line(|line| line == "line");
     assert_eq!(program.stop().status, 0);
-    // A pipe that another user made can't be opened, and need not be.
+    // A pipe can't be opened if another user made it, so its descriptor is used.
     let program = Program::start(&["--output", "/dev/stdout"]);
     send(program.address(), b"line\n");
     program.wait_for_stdout("line\n");
@@ -1000,7 +988,7 @@ fn a_name_of_a_descriptor_stands_for_it_also_if_it_is_a_socket() {
 }
 
 #[test]
-fn a_fifo_that_nobody_reads_is_waited_for_with_a_word() {
+fn a_fifo_without_a_reader_is_waited_for_with_a_message() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = in_folder(folder.path(), "fifo");
     let made = Command::new("mkfifo").arg(&fifo).status();
@@ -1020,10 +1008,10 @@ fn a_fifo_that_nobody_reads_is_waited_for_with_a_word() {
     assert_eq!(program.stop().status, 0);
 }
 
-// A file that is appended to.
+// Files to which the program appends.
 
 #[test]
-fn a_line_that_a_file_ends_within_is_ended_before_more_is_appended() {
+fn an_unfinished_last_line_of_a_file_is_ended_before_more_is_appended() {
     let folder = tempfile::tempdir().unwrap();
     let file = in_folder(folder.path(), "file");
     for (before, newline) in [
@@ -1067,7 +1055,7 @@ fn a_line_that_a_file_ends_within_is_ended_before_more_is_appended() {
                 .collect();
             assert_eq!(types, ["open", "data", "close"], "{written}");
 
-            // Bytes are not ours to add to.
+            // Nothing is added to raw bytes.
             let program = start("raw");
             send(program.address(), b"bytes");
             assert_eq!(program.stop().status, 0);
@@ -1078,7 +1066,7 @@ fn a_line_that_a_file_ends_within_is_ended_before_more_is_appended() {
 }
 
 #[test]
-fn a_secret_does_not_go_on_with_half_a_line() {
+fn a_secret_does_not_continue_an_unfinished_line() {
     let folder = tempfile::tempdir().unwrap();
     let file = in_folder(folder.path(), "keys");
     let commands = format!("umask 077; printf cut >{file}; export SSLKEYLOGFILE={file}");
@@ -1093,7 +1081,7 @@ fn a_secret_does_not_go_on_with_half_a_line() {
 }
 
 #[test]
-fn nothing_is_added_to_a_file_while_nothing_comes() {
+fn nothing_is_added_to_a_file_while_no_data_comes() {
     let folder = tempfile::tempdir().unwrap();
     let file = in_folder(folder.path(), "file");
     fs::write(&file, "cut").unwrap();
@@ -1105,26 +1093,27 @@ fn nothing_is_added_to_a_file_while_nothing_comes() {
 }
 
 #[test]
-fn what_others_wrote_before_the_first_line_is_seen() {
+fn text_that_others_wrote_before_the_first_line_is_noticed() {
     let folder = tempfile::tempdir().unwrap();
     let file = in_folder(folder.path(), "file");
-    // By name, while it ran already.
+    // Another program writes to the file by its name, after the start.
     let program = Program::start(&["--output", &file]);
     fs::write(&file, "cut").unwrap();
-    send(program.address(), b"line\n");
-    assert_eq!(program.stop().status, 0);
-    assert_eq!(fs::read_to_string(&file).unwrap(), "cut\nline\n");
-    // Through the same descriptor, which does not append.
+    append_line(program, &file, "cut\nline\n");
+    // A shell writes through the same descriptor, which does not append.
     let program = Program::start_after(&format!("exec >{file}; printf cut"), &[]);
-    send(program.address(), b"line\n");
-    assert_eq!(program.stop().status, 0);
-    assert_eq!(fs::read_to_string(&file).unwrap(), "cut\nline\n");
+    append_line(program, &file, "cut\nline\n");
     // A file that is overwritten from its beginning has no line to end.
     fs::write(&file, "cut").unwrap();
     let program = Program::start_after(&format!("exec 1<>{file}"), &[]);
+    append_line(program, &file, "line\n");
+}
+
+/// Sends a line to the program and stops it, after which the file must hold this.
+fn append_line(program: Program, file: &str, expected: &str) {
     send(program.address(), b"line\n");
     assert_eq!(program.stop().status, 0);
-    assert_eq!(fs::read_to_string(&file).unwrap(), "line\n");
+    assert_eq!(fs::read_to_string(file).unwrap(), expected);
 }
 
 #[test]
@@ -1156,7 +1145,7 @@ fn a_file_that_can_not_be_read_gets_an_empty_line_at_most() {
 }
 
 #[test]
-fn a_file_that_is_opened_anew_is_looked_at_too() {
+fn a_reopened_file_is_checked_for_an_unfinished_line_too() {
     let folder = tempfile::tempdir().unwrap();
     let (log, rotated) = (folder.path().join("log"), folder.path().join("log.1"));
     let program = Program::start(&["--output", log.to_str().unwrap()]);
@@ -1166,7 +1155,7 @@ fn a_file_that_is_opened_anew_is_looked_at_too() {
     };
     send(program.address(), b"first\nlast");
     program.wait_for_end();
-    // It is the same file, in which the line is one of ours.
+    // The reopened file is the same one, and its unfinished line is the program's own.
     reopen(1);
     send(program.address(), b"next\n");
     wait_for_file(&log, "first\nlast\nnext\n");
@@ -1175,7 +1164,7 @@ fn a_file_that_is_opened_anew_is_looked_at_too() {
     reopen(2);
     send(program.address(), b"line\n");
     wait_for_file(&log, "cut\nline\n");
-    // Cut to nothing where it is, as logrotate's copytruncate does.
+    // logrotate's copytruncate empties the file in place.
     File::options()
         .write(true)
         .truncate(true)
@@ -1186,7 +1175,7 @@ fn a_file_that_is_opened_anew_is_looked_at_too() {
     assert_eq!(program.stop().status, 0);
 }
 
-// Senders as they are.
+// Real senders.
 
 #[test]
 fn a_tls_1_3_sender_that_never_reads_loses_nothing_to_a_slow_reader() {
@@ -1227,7 +1216,7 @@ fn stalled_handshakes_hold_up_nobody() {
         .collect();
     send(program.address(), b"honest\n");
     assert_eq!(program.wait_for_end().end, "clean");
-    // It did not have to wait until they were given up.
+    // The sender was served before the stalled handshakes timed out.
     assert!(!program.stderr().contains("timeout"));
     program.wait_for_stdout("honest\n");
     drop(stalled);
@@ -1330,7 +1319,7 @@ fn numbered_lines() -> Vec<u8> {
     lines.collect()
 }
 
-/// Reads to the end, in small pieces with pauses, which make it slow and decide nothing.
+/// Reads to the end, in small pieces. The pauses only make it slow.
 fn read_slowly(mut pipe: File) -> JoinHandle<Vec<u8>> {
     thread::spawn(move || {
         let mut all = Vec::new();
@@ -1357,13 +1346,13 @@ fn sighup_opens_the_output_anew_so_that_logs_can_be_rotated() {
     program.signal(Signal::HUP);
     let shown = log.display();
     program.wait_for_line(|line| line == format!("tlsink: {shown} reopened"));
-    // Data that was not printed yet goes to the new file, whole.
+    // A line that was not printed yet goes to the new file as a whole.
     client.write(b"un\n").unwrap();
     client.finish().unwrap();
     wait_for_file(&log, "begun\n");
     assert_eq!(fs::read_to_string(&rotated).unwrap(), "before\n");
 
-    // Where it can't be opened, nothing is lost.
+    // Nothing is lost where the file can't be reopened.
     fs::remove_file(&log).unwrap();
     fs::create_dir(&log).unwrap();
     program.signal(Signal::HUP);
@@ -1375,7 +1364,7 @@ fn sighup_opens_the_output_anew_so_that_logs_can_be_rotated() {
 }
 
 #[test]
-fn a_fifo_that_nobody_reads_holds_up_nothing_when_it_is_opened_anew() {
+fn a_fifo_without_a_reader_holds_up_nothing_when_it_is_reopened() {
     let folder = tempfile::tempdir().unwrap();
     let fifo = folder.path().join("fifo");
     let made = Command::new("mkfifo").arg(&fifo).status();
@@ -1388,14 +1377,14 @@ fn a_fifo_that_nobody_reads_holds_up_nothing_when_it_is_opened_anew() {
     let reopened = format!("tlsink: {shown} reopened");
     let is_answer = |line: &str| line == refused || line == reopened;
     let (mut asked, mut refusals) = (0, 0);
-    // A program that another test is just starting may still hold the reader.
+    // A child of another test may still hold the reading end, until it executes its program.
     while refusals < 2 {
         program.signal(Signal::HUP);
         asked += 1;
         let answers = program.wait_for_lines(asked, is_answer);
         refusals = answers.iter().filter(|line| **line == refused).count();
     }
-    // A process that opens both ends of a pipe waits for no other.
+    // Opening both ends of a FIFO does not wait for another process.
     let mut both = File::options().read(true).write(true).open(&fifo).unwrap();
     program.signal(Signal::HUP);
     let answers = program.wait_for_lines(asked + 1, is_answer);

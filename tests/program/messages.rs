@@ -1,5 +1,4 @@
-//! The program's messages when it can't run, and about the ends of streams: every word of them,
-//! through the real binary.
+//! The exact messages of the real binary, when it can't run and about the ends of streams.
 
 #![cfg(all(
     feature = "cli",
@@ -34,7 +33,7 @@ use crate::help::Listed;
 use crate::refused::{Refusal, WRONG_USE, each_is_refused, refused, said};
 
 #[test]
-fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
+fn each_error_at_the_start_is_reported_exactly_and_ends_the_program_with_2() {
     let files = Files::new();
     let holder = TcpListener::bind(FREE).unwrap();
     let taken = holder.local_addr().unwrap().to_string();
@@ -77,7 +76,7 @@ fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
         for option in options.iter().filter(|option| option.value.is_some()) {
             let error = format!("{} needs a value", option.long);
             for name in option.names() {
-                // Neither is the option behind it a value, nor nothing at all.
+                // The next option is no value, and neither is an empty text.
                 for args in [name, &format!("{name} --quiet"), &format!("{name}=")] {
                     let args = format!("{command} {args}");
                     each_is_refused(&[(&args, &error, "")], program, str::to_owned);
@@ -86,13 +85,13 @@ fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
         }
     }
 
-    // No query can hold a label of 64 bytes (RFC 1035, section 2.3.4), so that none is sent.
+    // A query can't hold a label of 64 bytes (RFC 1035, section 2.3.4), so no query is sent.
     let host = format!("{}.invalid:0", "x".repeat(64));
     let mut command = program();
     command.args(["--listen", &host]);
     let outcome = refused(command, WRONG_USE);
     let (error, hint) = outcome.stderr.split_once('\n').unwrap();
-    // The rest is the resolver's.
+    // The rest of the error is the resolver's text.
     let ours = format!("tlsink: can't resolve {host}: ");
     assert!(error.starts_with(&ours), "{error}");
     let hint_said = "hint: give --listen an address of this machine, or a name for one\n";
@@ -112,7 +111,7 @@ fn what_keeps_it_from_running_is_said_exactly_and_ends_it_with_2() {
 }
 
 #[test]
-fn each_end_of_a_stream_is_said_exactly_and_an_honest_sender_goes_on() {
+fn each_end_of_a_stream_is_reported_exactly_and_an_honest_sender_goes_on() {
     let half = half_a_gzip();
     let half_len = half.len();
     let damaged = damaged_gzip();
@@ -123,11 +122,7 @@ fn each_end_of_a_stream_is_said_exactly_and_an_honest_sender_goes_on() {
 
     is_end(
         &["--idle-timeout", "2"],
-        |program| {
-            let mut client = Client::connect(program.address());
-            client.write(&half).unwrap();
-            held(client)
-        },
+        |program| held_open(program, &half),
         HALF,
         &format!(
             "PEER: {half_len} bytes received, 5 delivered, gzip, timeout (nothing came for 2 s)"
@@ -181,11 +176,7 @@ fn each_end_of_a_stream_is_said_exactly_and_an_honest_sender_goes_on() {
     );
     is_end(
         &[],
-        |program| {
-            let mut client = Client::connect(program.address());
-            client.write(&damaged).unwrap();
-            held(client)
-        },
+        |program| held_open(program, &damaged),
         b"text\n",
         &format!(
             "PEER: {damaged_len} bytes received, 5 delivered, gzip, \
@@ -230,7 +221,7 @@ fn each_end_of_a_stream_is_said_exactly_and_an_honest_sender_goes_on() {
         b"",
         "PEER: refused (the sender's key share is not valid)",
     );
-    // A port, a zone and a space that were taken for a part of the name.
+    // A port, a zone or a space is no part of a host name.
     for name in ["local:443", "fe80::%lo", "local net"] {
         is_end(
             &[],
@@ -254,22 +245,14 @@ fn each_end_of_a_stream_is_said_exactly_and_an_honest_sender_goes_on() {
     );
     is_end(
         &[],
-        |program| {
-            let mut client = Client::connect(program.address());
-            client.write(b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46").unwrap();
-            held(client)
-        },
+        |program| held_open(program, b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46"),
         b"",
         "PEER: 12 bytes received, 0 delivered, refused (xz is not built in)\n\
          hint: -d none passes it on as it is",
     );
     is_end(
         &["--max-decoded", "1M"],
-        |program| {
-            let mut client = Client::connect(program.address());
-            client.write(&much).unwrap();
-            held(client)
-        },
+        |program| held_open(program, &much),
         limit,
         &format!(
             "PEER: {much_len} bytes received, 1048576 delivered, gzip, \
@@ -279,11 +262,7 @@ fn each_end_of_a_stream_is_said_exactly_and_an_honest_sender_goes_on() {
     );
     is_end(
         &["--max-window", "512k"],
-        |program| {
-            let mut client = Client::connect(program.address());
-            client.write(&window_of_a_mebibyte()).unwrap();
-            held(client)
-        },
+        |program| held_open(program, &window_of_a_mebibyte()),
         b"",
         "PEER: 6 bytes received, 0 delivered, zstd, \
          limit (zstd window of 1048576 bytes, the limit is 524288)\n\
@@ -291,11 +270,7 @@ fn each_end_of_a_stream_is_said_exactly_and_an_honest_sender_goes_on() {
     );
     is_end(
         &["--max-memory", "1M"],
-        |program| {
-            let mut client = Client::connect(program.address());
-            client.write(&window_of_a_mebibyte()).unwrap();
-            held(client)
-        },
+        |program| held_open(program, &window_of_a_mebibyte()),
         b"",
         "PEER: 6 bytes received, 0 delivered, zstd, \
          limit (no memory left for a zstd window of 1048576 bytes)\n\
@@ -317,7 +292,7 @@ fn each_end_of_a_stream_is_said_exactly_and_an_honest_sender_goes_on() {
 }
 
 #[test]
-fn a_cut_by_a_second_signal_is_said_exactly_and_until_then_lines_arrive() {
+fn a_cut_by_a_second_signal_is_reported_exactly_and_until_then_lines_arrive() {
     let program = Program::start(&[]);
     let mut honest = Client::connect(program.address());
     honest.write(b"before\n").unwrap();
@@ -338,7 +313,7 @@ fn a_cut_by_a_second_signal_is_said_exactly_and_until_then_lines_arrive() {
 }
 
 #[test]
-fn a_failure_of_one_streams_file_is_said_exactly_and_told_to_its_sender_without_the_path() {
+fn a_failure_of_one_streams_file_is_reported_exactly_and_to_its_sender_without_the_path() {
     let folder = tempfile::tempdir().unwrap();
     let directory = folder.path().join("incoming");
     fs::create_dir(&directory).unwrap();
@@ -346,7 +321,7 @@ fn a_failure_of_one_streams_file_is_said_exactly_and_told_to_its_sender_without_
     let args = ["-v", "--output-dir", path, "--name", "{conn}", "--receipt"];
     let program = Program::start(&args);
 
-    // It can't be made.
+    // The file can't be made.
     fs::remove_dir(&directory).unwrap();
     let mut client = Client::connect(program.address());
     let peer = client.local_address();
@@ -363,7 +338,7 @@ fn a_failure_of_one_streams_file_is_said_exactly_and_told_to_its_sender_without_
     );
     program.wait_for_line(|line| line == said);
 
-    // It can't get its name.
+    // The file can't get its final name.
     fs::create_dir(&directory).unwrap();
     let mut client = Client::connect(program.address());
     let peer = client.local_address();
@@ -386,8 +361,8 @@ fn a_failure_of_one_streams_file_is_said_exactly_and_told_to_its_sender_without_
     assert_eq!(program.stop().status, 0);
 }
 
-/// Arguments, the error, and the hint, if there is one. `DIR` is the folder of [`Files`], `TAKEN`
-/// an address in use, `FREED` one that is not; the system's errors are in [`OS_ERRORS`].
+/// Wrong arguments with their messages. `DIR` stands for the folder of [`Files`], `TAKEN` for an
+/// address in use, `FREED` for a free one, and names of [`OS_ERRORS`] for the texts of errors.
 const WRONG: &[Refusal] = &[
     (
         "--lisen 127.0.0.1:0",
@@ -949,7 +924,7 @@ const WRONG: &[Refusal] = &[
         "DIR/indirect.der: the CRL can't be used: indirect lists are not supported",
         "",
     ),
-    // RUSTSEC-2026-0104: these were panics.
+    // RUSTSEC-2026-0104: such lists caused panics.
     (
         "-l 127.0.0.1:0 --client-ca DIR/ca.pem --crl DIR/no-reasons.der",
         "DIR/no-reasons.der: the CRL can't be used: it is damaged",
@@ -1028,7 +1003,7 @@ const WRONG: &[Refusal] = &[
     ),
 ];
 
-/// Does the same after these shell commands, which deprive the program of its input or output.
+/// Shell commands that close the program's input or output, arguments, and their messages.
 const REDIRECTED: &[(&str, &str, &str, &str)] = &[
     ("exec >&-", "-l 127.0.0.1:0 --receipt", NO_STDOUT, ELSEWHERE),
     ("exec >&-", "-l 127.0.0.1:0 -f raw", NO_STDOUT, ELSEWHERE),
@@ -1062,7 +1037,7 @@ const NO_STDIN: &str = "nothing is connected to standard input, so there is noth
 const PIPE_TO_IT: &str =
     "give FILE, or pipe data to tlsink (docker run -i passes it on); FILE may be /dev/null";
 
-/// Does the same for a user without rights.
+/// Wrong arguments of a user without rights, with their messages.
 const FORBIDDEN: &[Refusal] = &[
     (
         PRIVILEGED,
@@ -1108,7 +1083,7 @@ const LIST: &str = "give a list of revoked certificates that a CA signed, as PEM
 const NAMES: &str = "give --self-signed names such as sink.example or *.sink.example, and \
                      addresses without port, separated by commas";
 
-/// Their texts are the C library's.
+/// System errors, whose texts are the C library's.
 const OS_ERRORS: [(&str, Errno); 6] = [
     ("ENOENT", Errno::NOENT),
     ("ENOTDIR", Errno::NOTDIR),
@@ -1135,7 +1110,7 @@ fn unprivileged(program: &str) -> Command {
     command
 }
 
-/// Whether such a user can be had, and reaches the program and the files.
+/// Whether a program can run as such a user, who must be able to reach the program and the files.
 fn can_be_unprivileged(files: &Files) -> bool {
     if geteuid().is_root() && !is_installed("setpriv") {
         return false;
@@ -1167,7 +1142,7 @@ impl Files {
         let (list, binary) = (ca.crl(&[]), ca.odd_list(DISTRIBUTION_POINT, &[]));
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path();
-        // A user without rights is to be kept from a file, not from all of them.
+        // A user without rights must reach the folder, and fail only at single files.
         set_mode(path, 0o755);
         for (name, text) in [
             ("own.pem", &*certificate),
@@ -1249,22 +1224,22 @@ impl Files {
     }
 }
 
-/// PKCS#8 (RFC 5958, section 3).
+/// An encrypted key in PKCS#8 (RFC 5958, section 3).
 const ENCRYPTED: &str = "-----BEGIN ENCRYPTED PRIVATE KEY-----\n\
                          MIGjMF8GCSqGSIb3DQEFDTBS\n\
                          -----END ENCRYPTED PRIVATE KEY-----\n";
 
-/// The output of `openssl ec -aes128` (RFC 1421, section 4.6).
+/// An encrypted key in the form that `openssl ec -aes128` writes (RFC 1421, section 4.6).
 const ENCRYPTED_AS_OF_OLD: &str = "-----BEGIN EC PRIVATE KEY-----\n\
                                    Proc-Type: 4,ENCRYPTED\n\
                                    DEK-Info: AES-128-CBC,00112233445566778899AABBCCDDEEFF\n\n\
                                    MIGjMF8GCSqGSIb3DQEFDTBS\n\
                                    -----END EC PRIVATE KEY-----\n";
 
-/// DER of something else.
+/// Valid DER that is not a key.
 const GARBAGE: &str = "-----BEGIN PRIVATE KEY-----\nMAMCAQA=\n-----END PRIVATE KEY-----\n";
 
-/// The encodings that some editors and shells write.
+/// The text as UTF-16, which some editors and shells write.
 fn utf16(text: &str) -> Vec<u8> {
     let units = "\u{feff}".encode_utf16().chain(text.encode_utf16());
     units.flat_map(u16::to_le_bytes).collect()
@@ -1280,8 +1255,8 @@ const HONEST: &[u8] = b"before\n";
 /// The decoded content of [`half_a_gzip`].
 const HALF: &[u8] = b"half\n";
 
-/// Lets a sender misbehave while an honest one is connected, whose lines must keep arriving. Both
-/// ends must be said as they are here, and nothing else.
+/// Lets a sender misbehave while an honest one is connected, whose lines must keep arriving. The
+/// program must print exactly these messages about both ends, and no others.
 fn is_end(
     args: &[&str],
     misbehave: impl FnOnce(&Program) -> Misbehaved,
@@ -1324,10 +1299,10 @@ fn is_end(
     assert_eq!(said.join("\n"), expected);
 }
 
-/// A sender that did its worst.
+/// A sender that has misbehaved.
 struct Misbehaved {
     peer: SocketAddr,
-    /// Its connection, if that stays open.
+    /// Its connection, if it stays open.
     held: Option<Box<dyn Any>>,
 }
 
@@ -1342,7 +1317,14 @@ fn gone(peer: SocketAddr) -> Misbehaved {
     Misbehaved { peer, held: None }
 }
 
-/// Sends bytes without TLS.
+/// Sends bytes, and keeps the connection open.
+fn held_open(program: &Program, bytes: &[u8]) -> Misbehaved {
+    let mut client = Client::connect(program.address());
+    client.write(bytes).unwrap();
+    held(client)
+}
+
+/// Sends bytes without TLS, and keeps the connection open.
 fn held_plain(program: &Program, bytes: &[u8]) -> Misbehaved {
     let mut socket = tcp(program.address()).unwrap();
     socket.write_all(bytes).unwrap();
@@ -1369,7 +1351,7 @@ fn half_a_gzip() -> Vec<u8> {
     std::mem::take(encoder.get_mut())
 }
 
-/// All of the text, and then the wrong checksum.
+/// A gzip stream with all of its text, and a wrong checksum.
 fn damaged_gzip() -> Vec<u8> {
     let mut damaged = gzip(b"text\n");
     let checksum = damaged.len() - 8;
@@ -1377,8 +1359,7 @@ fn damaged_gzip() -> Vec<u8> {
     damaged
 }
 
-/// A hello of TLS 1.2 in which another extension, that nobody knows, is in the place of
-/// ec_point_formats.
+/// A hello of TLS 1.2 in which an unknown extension is in the place of ec_point_formats.
 fn hello_without_point_formats() -> Vec<u8> {
     let mut hello = client::Client::new(&client::TLS12).records();
     let formats = [0, 11, 0, 2, 1, 0];
@@ -1389,7 +1370,7 @@ fn hello_without_point_formats() -> Vec<u8> {
     hello
 }
 
-/// A hello with an X25519 key with which no secret can be agreed on (RFC 7748, section 6.1).
+/// A hello whose X25519 key is zero, which allows no shared secret (RFC 7748, section 6.1).
 fn hello_with_zero_key() -> Vec<u8> {
     let mut hello = client_hello();
     let header = [0, 0x1d, 0, 32];
@@ -1400,7 +1381,7 @@ fn hello_with_zero_key() -> Vec<u8> {
     hello
 }
 
-/// A handshake's first record that asks for this in place of `localhost`, which is as long.
+/// A hello that asks for this name in place of `localhost`, which is as long.
 fn hello_for(name: &str) -> Vec<u8> {
     let mut hello = client_hello();
     let asked = b"localhost";
@@ -1409,7 +1390,7 @@ fn hello_for(name: &str) -> Vec<u8> {
     hello
 }
 
-/// The header of a zstd frame, as far as it tells the window (RFC 8878, section 3.1.1.1).
+/// The header of a zstd frame, up to its window (RFC 8878, section 3.1.1.1).
 fn window_of_a_mebibyte() -> [u8; 6] {
     [0x28, 0xb5, 0x2f, 0xfd, 0, 10 << 3]
 }

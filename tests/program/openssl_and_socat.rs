@@ -22,11 +22,11 @@ use crate::common::skip::{REQUIRE, can_trace};
 
 const NO_CLOSE_NOTIFY: &str = "truncated (no close_notify)";
 
-/// Linux delays an acknowledgement by 40 ms or more (TCP_DELACK_MIN, in 10 ms ticks at worst). In
-/// less than this, nothing can have waited for one.
+/// A line that is printed within this time has not waited for a delayed acknowledgement: Linux
+/// delays one by 40 ms or more (TCP_DELACK_MIN, in ticks of 10 ms at worst).
 const BEFORE_A_DELAYED_ACK: Duration = Duration::from_millis(20);
 
-/// A busy machine can delay a line by this much, too, but not this many lines in a row.
+/// A busy machine may delay a line by as much, but not so many lines in a row.
 const TRIES: usize = 100;
 
 #[test]
@@ -51,8 +51,8 @@ fn socat_ends_clean() {
     });
 }
 
-/// Ncat up to 7.93 shuts down the socket without a close_notify, with `--send-only` or without. So
-/// its streams look like truncated ones, and must not be taken for complete.
+/// Ncat up to 7.93 shuts down the socket without a close_notify, with `--send-only` or without. Its
+/// streams look truncated, and must not be taken for complete.
 #[test]
 fn ncat_sends_no_close_notify_and_is_told_as_truncated_after_all_its_data() {
     for send_only in [false, true] {
@@ -86,8 +86,8 @@ fn the_first_line_of_a_client_with_nagle_waits_for_no_delayed_acknowledgement() 
     });
 }
 
-/// In TLS 1.2 the last message of the handshake is the server's, so that the first line is not held,
-/// but the second one is until the first is acknowledged.
+/// In TLS 1.2, the last message of the handshake is the server's. The first line is not held, but
+/// the second one is held until the first is acknowledged.
 #[test]
 fn the_second_line_of_a_client_with_nagle_waits_for_no_delayed_acknowledgement() {
     for version in Version::ALL {
@@ -100,10 +100,10 @@ fn the_second_line_of_a_client_with_nagle_waits_for_no_delayed_acknowledgement()
     }
 }
 
-/// As Java does: the second message is held until the first is acknowledged.
+/// Java sends the handshake in pieces, and holds the second until the first is acknowledged.
 #[test]
 fn a_handshake_in_pieces_of_a_client_with_nagle_waits_for_no_delayed_acknowledgement() {
-    /// A ChangeCipherSpec, which TLS 1.3 sends for the sake of middleboxes (RFC 8446, D.4).
+    /// The size of a ChangeCipherSpec, which TLS 1.3 sends for middleboxes (RFC 8446, D.4).
     const FIRST_RECORD: usize = 6;
     some_is_prompt(|program, address| {
         let mut tcp = nagling(address);
@@ -123,7 +123,8 @@ fn a_handshake_in_pieces_of_a_client_with_nagle_waits_for_no_delayed_acknowledge
     });
 }
 
-/// One call for each flight of the server's, and none for a read after the handshake.
+/// The program makes one call for each flight that it sends, and none for a read after the
+/// handshake.
 #[test]
 fn prompt_acknowledgements_take_a_call_for_each_flight_and_none_for_a_line() {
     const LINES: usize = 20;
@@ -176,8 +177,8 @@ fn without_its_client_a_test_says_that_it_is_skipped_and_fails_where_clients_are
     }
 }
 
-/// Lets a client connect and send lines, which it waits for by the function that it is given, until
-/// they are printed sooner than a delayed acknowledgement would have let them go.
+/// Runs the client again and again, until its lines are printed sooner than a delayed
+/// acknowledgement would allow. The client waits for its lines with the function that it is given.
 fn some_is_prompt(client: impl Fn(&dyn Fn(&str), SocketAddr)) {
     let mut times = Vec::new();
     for _ in 0..TRIES {
@@ -197,7 +198,7 @@ fn with_nagle(address: SocketAddr, version: Version) -> Client {
     Client::over(nagling(address), config(version.of_rustls()), "localhost").unwrap()
 }
 
-/// With Nagle's algorithm on, as it is unless a program turns it off.
+/// A connection with Nagle's algorithm on, which is the default.
 fn nagling(address: SocketAddr) -> TcpStream {
     let tcp = TcpStream::connect_timeout(&address, LIMIT).unwrap();
     tcp.set_read_timeout(Some(LIMIT)).unwrap();
@@ -205,7 +206,7 @@ fn nagling(address: SocketAddr) -> TcpStream {
     tcp
 }
 
-/// Sends what it reads from standard input, then ends the connection in the given way.
+/// Python that sends its standard input, and then ends the connection in the given way.
 fn python(address: SocketAddr, end: &str) -> Command {
     let script = format!(
         "import socket, ssl, sys\n\
@@ -224,7 +225,7 @@ fn python(address: SocketAddr, end: &str) -> Command {
     python
 }
 
-/// More than one record and more than a pipe holds.
+/// A text that is longer than a record, and than the room in a pipe.
 fn text() -> Vec<u8> {
     (0..20_000)
         .flat_map(|number| format!("line {number}\n").into_bytes())

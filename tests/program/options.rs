@@ -80,7 +80,7 @@ fn output_to_a_hyphen_is_standard_output() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
 }
 
-/// Each option that `--help` lists is taken apart before the one that there isn't is refused.
+/// Each option that `--help` lists is accepted: only the unknown option behind it is refused.
 #[test]
 fn every_option_that_help_lists_takes_every_form() {
     for command in ["listen", "send", "cert"] {
@@ -99,7 +99,7 @@ fn every_option_that_help_lists_takes_every_form() {
     }
 }
 
-/// Each way to give an option, with a value that contains characters with other meanings.
+/// All ways to give an option, with a value whose characters have a meaning in other places.
 fn forms(option: &Listed) -> Vec<Vec<String>> {
     const VALUE: &str = "a=-v b";
     let long = option.long.clone();
@@ -115,7 +115,7 @@ fn forms(option: &Listed) -> Vec<Vec<String>> {
         forms.push(vec![format!("{short}{VALUE}")]);
         forms.push(vec![format!("{short}={VALUE}")]);
         forms.push(vec![short.clone(), VALUE.to_owned()]);
-        // Both commands that have options with values have this flag, too.
+        // Both commands that have options with values also have the flag -q.
         forms.push(vec![format!("-q{}{VALUE}", &short[1..])]);
     }
     forms
@@ -194,7 +194,7 @@ fn two_hyphens_end_the_options() {
 }
 
 #[test]
-fn each_command_answers_for_itself() {
+fn each_command_has_its_own_help() {
     let version = format!("tlsink {}\n", env!("CARGO_PKG_VERSION"));
     for args in [
         "version",
@@ -214,7 +214,7 @@ fn each_command_answers_for_itself() {
         let help = answer(&format!("{command} --help"));
         assert!(help.contains(usage), "{help}");
         assert_eq!(answer(&format!("help {command}")), help);
-        // With any other arguments, at any place.
+        // --help counts at any place, among any other arguments.
         assert_eq!(answer(&format!("{command} --bogus -h x --help")), help);
         let short = answer(&format!("{command} -h"));
         assert!(
@@ -239,7 +239,7 @@ fn each_command_answers_for_itself() {
     assert_eq!(answer("help version"), answer("--help"));
 }
 
-/// The program's standard output, and nothing else.
+/// The program's standard output. It must succeed, with nothing on standard error.
 fn answer(args: &str) -> String {
     let args: Vec<_> = args.split_whitespace().map(str::to_owned).collect();
     let outcome = run(&args);
@@ -302,7 +302,7 @@ fn names_of_formats_are_taken_in_any_case() {
     assert_eq!(sender.outcome().status, 0);
 }
 
-// Addresses.
+// The addresses to listen on.
 
 #[test]
 fn a_port_alone_is_loopback() {
@@ -328,7 +328,7 @@ fn a_port_alone_is_loopback() {
         }
         program.wait_for_ends(addresses.len());
 
-        // A sender takes the same words for it, and expects the name that it has.
+        // A sender takes the same short forms, which stand for `localhost`.
         for to in [format!("{port}"), format!(":{port}")] {
             let args = ["send", "--insecure", "-v", &to];
             let sender = Program::start_command(&args, Stdio::null(), Stderr::Pipe).outcome();
@@ -341,7 +341,7 @@ fn a_port_alone_is_loopback() {
     }
 }
 
-/// A name that stands for two addresses, one of them twice, and for one that this machine has not.
+/// The name stands for two addresses, one of them listed twice, and for one of another machine.
 #[test]
 fn a_host_is_listened_on_at_every_address_that_it_has() {
     let folder = tempfile::tempdir().unwrap();
@@ -443,7 +443,7 @@ fn a_link_local_address_has_its_zone_wherever_it_is_shown() {
     assert_eq!(names, [OsString::from(expected)]);
 }
 
-/// Sends a line there, and waits until it is taken.
+/// Sends a line with `tlsink send`, which must succeed.
 fn deliver(to: &str) {
     let mut command = Command::new(BINARY);
     command
@@ -493,7 +493,7 @@ fn beyond_max_per_ip_the_next_one_from_there_is_refused() {
         .wait_for_line(|line| line.ends_with(": limit (1 connection is open from this address)"));
     first.finish().unwrap();
     program.wait_for_end();
-    // Its place is free when it has said so; the next one counts itself alone.
+    // The place is free once the message about the end is printed.
     send(program.address(), b"again\n");
     program.wait_for_stdout("again\n");
 }
@@ -522,14 +522,14 @@ fn max_line_is_the_longest_line_that_is_kept_whole() {
     let mut client = Client::connect(program.address());
     client.write(b"12345678").unwrap();
     client.write(b"9").unwrap();
-    // It has outgrown the limit, and is there without its end.
+    // The line has outgrown the limit, so its beginning is printed.
     program.wait_for_stdout("123456789");
     send(program.address(), b"other\n");
     program.wait_for_stdout("123456789\nother\n");
 }
 
 #[test]
-fn max_decoded_cuts_what_decodes_to_more() {
+fn max_decoded_cuts_a_stream_that_decodes_to_more() {
     let program = Program::start(&["--max-decoded", "1k"]);
     let mut client = Client::connect(program.address());
     client.write(&gzip(&[b'x'; 100_000])).unwrap();
@@ -558,7 +558,7 @@ fn max_window_refuses_larger_ones() {
 }
 
 #[test]
-fn max_memory_refuses_windows_that_find_none() {
+fn max_memory_refuses_windows_that_find_no_memory() {
     let frame = zstd(&vec![b'x'; 1 << 20]);
     let program = Program::start(&["--max-memory", "1M"]);
     let mut client = Client::connect(program.address());
@@ -574,7 +574,7 @@ fn max_memory_refuses_windows_that_find_none() {
 }
 
 #[test]
-fn drain_is_how_long_open_streams_may_go_on() {
+fn drain_limits_the_time_of_open_streams_after_a_signal() {
     let program = Program::start(&["--drain", "0"]);
     let mut client = Client::connect(program.address());
     client.write(b"open").unwrap();
@@ -582,7 +582,7 @@ fn drain_is_how_long_open_streams_may_go_on() {
     program.wait_for_line(|line| line.contains("listening"));
     program.signal(Signal::TERM);
     let outcome = program.outcome();
-    // Far from the ten seconds that are the default.
+    // The default would be ten seconds.
     assert!(before.elapsed() < Duration::from_secs(8));
     assert_eq!(outcome.status, 0);
     assert!(
@@ -625,7 +625,7 @@ fn key_log_writes_secrets_and_says_so() {
     let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o600);
 
-    // A file that was removed is made anew for its owner, too.
+    // After its removal, the file is again created for its owner alone.
     std::fs::remove_file(&path).unwrap();
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let both = folder.path().join("both.pem");
@@ -645,7 +645,7 @@ fn key_log_writes_secrets_and_says_so() {
     let log = std::fs::read_to_string(&path).unwrap();
     assert!(log.contains("CLIENT_TRAFFIC_SECRET_0 "), "{log}");
 
-    // Without the option, the variable changes nothing.
+    // Without the option, the variable has no effect.
     fs::remove_file(&path).unwrap();
     let program = Program::start_after(&commands, &[]);
     send(program.address(), b"secret\n");
@@ -707,7 +707,7 @@ fn secrets_do_not_go_where_others_could_read_them() {
 }
 
 #[test]
-fn verbose_says_each_open_and_quiet_only_what_went_wrong() {
+fn verbose_reports_each_open_and_quiet_only_failures() {
     let program = Program::start(&["-v"]);
     let mut client = Client::connect(program.address());
     let opened = format!("tlsink: {}: open", client.local_address());
@@ -733,7 +733,7 @@ fn verbose_says_each_open_and_quiet_only_what_went_wrong() {
 }
 
 #[test]
-fn quiet_says_refused_senders_and_not_those_who_went_away() {
+fn quiet_reports_refused_senders_and_not_those_that_went_away() {
     let ca = Authority::new("Plant CA");
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(&file, ca.pem()).unwrap();
@@ -794,7 +794,7 @@ fn timestamps_are_before_each_line_of_standard_error_and_in_order() {
     }
     assert!(times.is_sorted(), "{said}");
 
-    // Also before why it failed.
+    // The time also precedes the error of a failed start.
     let outcome = Program::run(&["--timestamps", "-l", "0.0.0.0:0"]);
     for line in outcome.stderr.lines() {
         let (time, _) = line.split_once(' ').unwrap();
@@ -826,7 +826,7 @@ fn an_expired_certificate_is_announced_and_used() {
 }
 
 #[test]
-fn a_flood_of_probes_is_said_in_a_few_lines_and_a_count() {
+fn a_flood_of_probes_is_reported_in_a_few_lines_and_a_count() {
     let program = Program::start(&[]);
     for _ in 0..100 {
         drop(tcp(program.address()).unwrap());
@@ -838,7 +838,7 @@ fn a_flood_of_probes_is_said_in_a_few_lines_and_a_count() {
     let lines = said
         .lines()
         .filter(|line| line.contains(": truncated (closed during the handshake)"));
-    // Ten in a second; the hundred may take more than one on a busy machine.
+    // Each second has ten lines, and on a busy machine the hundred probes may take several seconds.
     assert!((10..=50).contains(&lines.count()), "{said}");
 }
 
@@ -901,7 +901,7 @@ fn out_of_file_descriptors_it_says_so_once_and_goes_on_when_some_are_free() {
     let held: Vec<_> = (0..40).map(|_| tcp(program.address()).unwrap()).collect();
     program.wait_for_line(|line| line.starts_with("tlsink: can't accept connections: "));
     let before = processor_time(program.id());
-    // It waits between its tries: a second of them takes next to no time.
+    // The program waits between its tries, so a second of them takes hardly any processor time.
     std::thread::sleep(Duration::from_secs(1));
     let spent = processor_time(program.id()) - before;
     assert!(spent <= 20, "{spent} hundredths of a second");
@@ -919,7 +919,7 @@ fn out_of_file_descriptors_it_says_so_once_and_goes_on_when_some_are_free() {
 
 #[test]
 fn without_max_connections_the_file_limit_decides() {
-    // Connections beyond what the limit allows wait, and nothing fails.
+    // Connections beyond the limit wait, and nothing fails.
     let program = Program::start_after("ulimit -n 40", &[]);
     let held: Vec<_> = (0..40).map(|_| tcp(program.address()).unwrap()).collect();
     drop(held);
@@ -946,7 +946,7 @@ fn a_closed_output_ends_the_program_and_says_how_much_was_lost() {
 }
 
 #[test]
-fn what_all_lanes_lose_with_their_output_is_told_together() {
+fn the_losses_of_all_lanes_with_their_output_are_reported_as_one_sum() {
     let mut program = Program::start_into(&["-f", "raw", "--lanes", "2"], Stdout::Unread);
     let address = program.address();
     let senders = [b'a', b'b'].map(|byte| {

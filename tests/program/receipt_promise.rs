@@ -1,4 +1,4 @@
-//! Data that a sender is told is delivered is delivered, whatever happens to the receiver.
+//! A receipt is a promise: the receiver has delivered the data, whatever happens to it afterwards.
 
 #![cfg(all(
     feature = "cli",
@@ -24,7 +24,7 @@ use crate::common::process::peak_memory;
 use crate::common::program::{BINARY, LIMIT, Program, Stdout};
 
 #[test]
-fn killed_at_any_time_the_receiver_has_on_disk_what_it_receipted() {
+fn killed_at_any_time_the_receiver_has_on_disk_the_data_that_it_receipted() {
     const ROUNDS: u64 = 10;
     const AT_ONCE: u64 = 5;
     let folder = tempfile::tempdir().unwrap();
@@ -48,7 +48,7 @@ fn killed_at_any_time_the_receiver_has_on_disk_what_it_receipted() {
                 (file, child)
             })
             .collect();
-        // Somewhere between the first handshake and the last receipt, most often.
+        // The kill mostly comes between the first handshake and the last receipt.
         seed = random(seed);
         thread::sleep(Duration::from_micros(seed % 25_000));
         program.signal(Signal::KILL);
@@ -78,7 +78,7 @@ fn killed_at_any_time_the_receiver_has_on_disk_what_it_receipted() {
 }
 
 #[test]
-fn what_is_sent_through_any_codec_is_receipted() {
+fn a_stream_through_any_codec_is_receipted() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("text");
     let text: String = (0..200_000).map(|n| format!("line {n}\n")).collect();
@@ -96,7 +96,7 @@ fn what_is_sent_through_any_codec_is_receipted() {
 }
 
 #[test]
-fn a_sender_that_is_not_let_in_knows_with_a_receipt_or_without() {
+fn a_refused_sender_is_told_with_a_receipt_or_without() {
     let folder = tempfile::tempdir().unwrap();
     let tls = folder.path().join("tls");
     let made = Program::run(&["cert", tls.to_str().unwrap()]);
@@ -127,11 +127,11 @@ fn a_sender_that_is_not_let_in_knows_with_a_receipt_or_without() {
 }
 
 #[test]
-fn what_does_not_fit_on_the_disk_is_not_receipted_and_stays_a_part() {
+fn a_stream_that_does_not_fit_on_the_disk_is_not_receipted_and_leaves_a_part_file() {
     let folder = tempfile::tempdir().unwrap();
     let received = folder.path().join("received");
     fs::create_dir(&received).unwrap();
-    // In blocks of 512 bytes. The signal that comes with it would kill the program.
+    // The limit is in blocks of 512 bytes. Its signal would kill the program, if not ignored.
     let program = Program::start_after(
         "trap '' XFSZ; ulimit -f 100",
         &["--output-dir", received.to_str().unwrap(), "--receipt"],
@@ -143,7 +143,7 @@ fn what_does_not_fit_on_the_disk_is_not_receipted_and_stays_a_part() {
     assert!(said.contains(reason), "{said}");
     let ended = program.wait_for_end();
     assert!(ended.end.starts_with("cut (the output failed: "));
-    // The receiver is there for others.
+    // The receiver still serves others.
     assert_eq!(program.stop().status, 0);
     assert!(complete(&received).is_empty());
     let parts: Vec<_> = fs::read_dir(&received).unwrap().collect();
@@ -151,7 +151,7 @@ fn what_does_not_fit_on_the_disk_is_not_receipted_and_stays_a_part() {
 }
 
 #[test]
-fn with_an_output_that_takes_nothing_both_sides_keep_their_size() {
+fn with_an_output_that_takes_nothing_the_memory_of_both_sides_stays_flat() {
     const SENT: usize = 256 << 20;
     const MOST: u64 = 64 << 20;
     let folder = tempfile::tempdir().unwrap();
@@ -178,7 +178,7 @@ fn with_an_output_that_takes_nothing_both_sides_keep_their_size() {
     assert!(sender.wait().unwrap().success());
 }
 
-/// A file whose content no other number has, large enough to take a while.
+/// A file with a content of its own for each number, which is large enough to take a while.
 fn numbered_file(folder: &TempDir, number: u64) -> PathBuf {
     let path = folder.path().join(format!("{number}"));
     if !path.exists() {
@@ -194,14 +194,14 @@ fn numbered_file(folder: &TempDir, number: u64) -> PathBuf {
     path
 }
 
-/// The next of a row of numbers without pattern (xorshift64, Marsaglia 2003).
+/// The next of a sequence of random numbers (xorshift64, Marsaglia 2003).
 fn random(mut state: u64) -> u64 {
     state ^= state << 13;
     state ^= state >> 7;
     state ^ (state << 17)
 }
 
-/// The files that are not called parts.
+/// The files whose names do not end in `.part`.
 fn complete(folder: &Path) -> Vec<PathBuf> {
     let files = fs::read_dir(folder).unwrap();
     let paths = files.map(|file| file.unwrap().path());
@@ -222,7 +222,7 @@ fn send(address: SocketAddr, args: &[&str], file: Option<&Path>) -> Child {
     command.spawn().expect("the program starts")
 }
 
-/// A sender's exit, and its messages.
+/// The exit status of a sender, and its messages.
 fn outcome(mut child: Child) -> (i32, String) {
     let deadline = Instant::now() + LIMIT;
     while child.try_wait().unwrap().is_none() {

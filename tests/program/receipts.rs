@@ -19,7 +19,7 @@ use crate::common::pack::gzip;
 use crate::common::program::{Client, Program, Stdout, Version, run_if_installed};
 use crate::common::skip::is_installed;
 
-/// CRC-32C of `123456789`, as the catalogues of such checksums give it.
+/// The CRC-32C of `123456789`, as given in catalogues of checksums.
 const CHECK: &str = "e3069283";
 
 #[test]
@@ -41,7 +41,7 @@ fn a_clean_stream_is_receipted_with_the_checksum_of_its_decoded_bytes() {
     }
 }
 
-/// A client that reads on after its close_notify.
+/// These clients go on reading after their close_notify.
 #[test]
 fn the_guides_commands_for_socat_and_python_print_the_receipt() {
     let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("GUIDE.md");
@@ -102,7 +102,7 @@ fn many_chunks_have_one_checksum() {
 }
 
 #[test]
-fn an_unfinished_stream_is_told_that_it_is() {
+fn the_sender_of_an_unfinished_stream_is_told() {
     let program = Program::start(&["--receipt"]);
     for version in [Version::Tls12, Version::Tls13] {
         let packed = gzip(b"123456789");
@@ -135,7 +135,7 @@ fn a_sender_that_goes_on_after_a_fault_is_told_of_it_all_the_same() {
     let program = Program::start(&["--receipt", "--max-decoded", "10"]);
     for version in [Version::Tls12, Version::Tls13] {
         let mut client = Client::connect_as(program.address(), version).unwrap();
-        // More than the socket buffers hold: if it were not read, this would not return.
+        // The data exceeds the socket buffers, so the write returns only if the server reads.
         client.write(&vec![b'x'; 64 << 20]).unwrap();
         let receipt = client.finish_for_receipt().unwrap();
         assert!(
@@ -150,19 +150,19 @@ fn a_sender_that_goes_on_after_a_fault_is_told_of_it_all_the_same() {
 }
 
 #[test]
-fn whoever_waits_for_the_socket_to_be_shut_down_need_not_wait_long() {
+fn a_client_that_waits_for_the_socket_to_be_shut_down_waits_only_briefly() {
     let program = Program::start(&["--receipt", "--max-decoded", "10"]);
     let mut client = Client::connect(program.address());
     client.write(b"more than ten bytes\n").unwrap();
     let receipt = client.read_receipt().unwrap();
     assert!(receipt.starts_with("{\"ok\":false,"), "{receipt}");
     client.wait_for_shutdown().unwrap();
-    // It was not closed: then this would fail, as the socket buffers don't hold as much.
+    // The socket is not closed, or this would fail: the socket buffers don't hold as much.
     client.write(&vec![b'x'; 64 << 20]).unwrap();
 }
 
 #[test]
-fn a_stream_that_is_cut_is_told_so() {
+fn the_sender_of_a_cut_stream_is_told() {
     let program = Program::start(&["--receipt", "--drain", "0"]);
     let mut client = Client::connect(program.address());
     client.write(b"begun\n").unwrap();
@@ -190,7 +190,7 @@ fn a_sender_that_stays_silent_too_long_is_told_so() {
 }
 
 #[test]
-fn what_could_not_be_written_is_not_receipted() {
+fn data_that_could_not_be_written_is_not_receipted() {
     let full = File::options().write(true).open("/dev/full").unwrap();
     let program = Program::start_into(&["--receipt"], Stdout::File(full));
     let mut client = Client::connect(program.address());

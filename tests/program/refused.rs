@@ -8,7 +8,7 @@ use crate::common::program::{Outcome, Program, Stderr, Stdout};
 /// The exit status for wrong arguments and unreadable configuration.
 pub const WRONG_USE: i32 = 2;
 
-/// Arguments, parted by spaces; the error; and the hint, if there is one.
+/// Arguments, separated by spaces; the error; and the hint, or an empty text.
 pub type Refusal<'a> = (&'a str, &'a str, &'a str);
 
 /// Runs the program with each of these arguments, which it must refuse with exactly this error and

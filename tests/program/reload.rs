@@ -33,14 +33,14 @@ const RELOADED: &str = "tlsink: certificates reloaded";
 const SOON: Duration = Duration::from_secs(5);
 
 #[test]
-fn sighup_loads_what_there_is_now() {
+fn sighup_loads_the_files_as_they_are_now() {
     let ca = Authority::new("Server CA");
     let (old, new) = (ca.server(&["localhost"]), ca.server(&["localhost"]));
     let files = Files::new();
     files.replace("both.pem", &old.pem());
     let program = files.start(&[("--cert", "both.pem")]);
     assert!(shows(&program, &old));
-    // Also when nothing has changed.
+    // The certificates are reloaded even if nothing has changed.
     program.signal(Signal::HUP);
     program.wait_for_line(|line| line == RELOADED);
     assert!(shows(&program, &old));
@@ -60,21 +60,16 @@ fn sighup_loads_what_there_is_now() {
 
 #[test]
 fn without_a_signal_a_file_that_is_renamed_over_is_loaded_within_5_seconds() {
-    let ca = Authority::new("Server CA");
-    let (old, new) = (ca.server(&["localhost"]), ca.server(&["localhost"]));
-    let files = Files::new();
-    files.replace("both.pem", &old.pem());
-    let program = files.start(&[("--cert", "both.pem")]);
-    assert!(shows(&program, &old));
-    let replaced = Instant::now();
-    files.replace("both.pem", &new.pem());
-    program.wait_for_line(|line| line == RELOADED);
-    assert!(replaced.elapsed() < SOON);
-    assert!(shows(&program, &new));
+    is_loaded_soon(|files, pem| files.replace("both.pem", pem));
 }
 
 #[test]
 fn without_a_signal_a_file_that_is_written_to_is_loaded_within_5_seconds() {
+    is_loaded_soon(|files, pem| fs::write(files.path("both.pem"), pem).unwrap());
+}
+
+/// Replaces the certificate and the key in `both.pem` in this way, without a signal.
+fn is_loaded_soon(replace: fn(&Files, &str)) {
     let ca = Authority::new("Server CA");
     let (old, new) = (ca.server(&["localhost"]), ca.server(&["localhost"]));
     let files = Files::new();
@@ -82,14 +77,14 @@ fn without_a_signal_a_file_that_is_written_to_is_loaded_within_5_seconds() {
     let program = files.start(&[("--cert", "both.pem")]);
     assert!(shows(&program, &old));
     let replaced = Instant::now();
-    fs::write(files.path("both.pem"), new.pem()).unwrap();
+    replace(&files, &new.pem());
     program.wait_for_line(|line| line == RELOADED);
     assert!(replaced.elapsed() < SOON);
     assert!(shows(&program, &new));
 }
 
-/// As in Kubernetes: the files are links through `..data`, a link to the folder that holds them,
-/// which is replaced.
+/// Kubernetes makes the files links through `..data`, a link to the folder that holds them, and
+/// replaces that link.
 #[test]
 fn without_a_signal_files_in_a_folder_that_is_swapped_are_loaded_within_5_seconds() {
     let ca = Authority::new("Server CA");
@@ -138,7 +133,7 @@ fn a_key_that_is_replaced_half_a_second_after_its_certificate_is_waited_for() {
     let gap = replaced.elapsed();
     program.wait_for_line(|line| line == RELOADED);
     assert!(shows(&program, &new));
-    // On a machine that was busy for that long, a line more and all the same in the end.
+    // On a busy machine the gap may be longer. Then the program rightly reports the mismatch.
     if gap < Duration::from_millis(900) {
         let said = program.stop().stderr;
         assert!(!said.contains("stays in use"), "{said}");
@@ -146,7 +141,7 @@ fn a_key_that_is_replaced_half_a_second_after_its_certificate_is_waited_for() {
 }
 
 #[test]
-fn a_broken_file_changes_nothing_and_is_said_and_a_good_one_is_loaded_later() {
+fn a_broken_file_is_reported_and_changes_nothing_and_a_good_one_is_loaded_later() {
     let ca = Authority::new("Server CA");
     let (old, new) = (ca.server(&["localhost"]), ca.server(&["localhost"]));
     let stranger = Authority::new("Other CA").own();
@@ -180,7 +175,7 @@ fn a_broken_file_changes_nothing_and_is_said_and_a_good_one_is_loaded_later() {
             Some(content) => files.replace("cert.pem", content),
             None => fs::remove_file(files.path("cert.pem")).unwrap(),
         }
-        // Both ways of noticing it.
+        // One of the faults is noticed by a signal, the others without one.
         if content.is_some_and(str::is_empty) {
             program.signal(Signal::HUP);
         }
@@ -238,7 +233,7 @@ fn a_new_client_ca_and_a_new_list_take_effect() {
     let ca = Authority::new("Plant CA");
     let other = Authority::new("Other CA");
     let files = Files::new();
-    // In one file, so that both change at once.
+    // The CA and its list are in one file, so that both change at once.
     files.replace("ca.pem", &(ca.pem() + &ca.crl(&[])));
     // The certificate made for this run has no file, and stays.
     let program = files.start(&[("--client-ca", "ca.pem"), ("--crl", "ca.pem")]);
@@ -249,7 +244,7 @@ fn a_new_client_ca_and_a_new_list_take_effect() {
     is_let_in(&program, &neighbour);
     is_refused(&program, &stranger, "unknown CA \"CN=Other CA\"");
 
-    // Without a signal.
+    // The change is noticed without a signal.
     files.replace("ca.pem", &(ca.pem() + &ca.crl(&[&sender.serial])));
     program.wait_for_line(|line| line == RELOADED);
     is_refused(&program, &sender, "the certificate is revoked");
@@ -262,9 +257,9 @@ fn a_new_client_ca_and_a_new_list_take_effect() {
     assert_eq!(certificate(&program, &stranger), fresh);
 }
 
-/// RUSTSEC-2026-0104: such a list was a panic.
+/// RUSTSEC-2026-0104: such a list caused a panic.
 #[test]
-fn an_odd_list_is_said_and_changes_nothing() {
+fn an_unusable_list_is_reported_and_changes_nothing() {
     let ca = Authority::new("Plant CA");
     let files = Files::new();
     files.replace("ca.pem", &ca.pem());
@@ -294,9 +289,9 @@ fn an_odd_list_is_said_and_changes_nothing() {
     is_refused(&program, &sender, "the certificate is revoked");
 }
 
-/// Such as `printf %s "$(cat old.crl)" >ca.crl; cat new.crl >>ca.crl` makes them.
+/// `printf %s "$(cat old.crl)" >ca.crl; cat new.crl >>ca.crl` joins lists in this way.
 #[test]
-fn a_list_that_is_joined_to_another_is_said_and_nobody_is_let_in_by_it() {
+fn a_list_that_is_joined_to_another_is_reported_and_admits_nobody() {
     let ca = Authority::new("Plant CA");
     let sender = ca.sender("", &[dns("a.example")]);
     let neighbour = ca.sender("", &[dns("b.example")]);
@@ -345,7 +340,7 @@ fn without_files_sighup_stops_the_program() {
 }
 
 #[test]
-fn warnings_are_said_at_start_and_again_at_each_reload() {
+fn warnings_are_printed_at_the_start_and_again_at_each_reload() {
     let ca = Authority::new("Server CA");
     let names = |name| [dns(name)];
     let key = ca.server(&[]).key;
@@ -395,7 +390,7 @@ fn warnings_are_said_at_start_and_again_at_each_reload() {
     program.signal(Signal::HUP);
     program.wait_for_lines(3, |line| line.contains("CN=Other CA"));
 
-    // Midnight may come before the certificates are read.
+    // The certificates may be read after midnight.
     let said = program.stop().stderr.replace("(in 9 days)", "(in 10 days)");
     let yesterday = said
         .lines()
@@ -428,7 +423,7 @@ hint: it counts only for senders that present its issuer's certificate
             lines.join("\n")
         })
         .collect();
-    // In which order the lists are told does not matter.
+    // The order of the messages about lists does not matter.
     let sorted = |round: &str| {
         let mut lines: Vec<_> = round.split("\ntlsink: ").map(str::trim_end).collect();
         lines.sort_unstable();
@@ -497,7 +492,7 @@ fn two_thousand_connections_are_served_while_everything_is_replaced_twenty_times
         }
         assert_eq!(replaced, REPLACED);
     });
-    // A poll may have been ahead of a signal, but hardly of most.
+    // A poll may have reloaded before a signal did, but not before most signals.
     assert!(shown.len() > REPLACED / 2, "{}", shown.len());
     assert!(
         shown
@@ -515,7 +510,7 @@ fn two_thousand_connections_are_served_while_everything_is_replaced_twenty_times
     assert_eq!(printed.lines().collect::<HashSet<_>>().len(), CONNECTIONS);
 }
 
-/// Files that are replaced as careful programs do it: at once.
+/// Files that are replaced atomically.
 struct Files(TempDir);
 
 impl Files {
@@ -541,8 +536,8 @@ impl Files {
         fs::rename(new, self.path(name)).unwrap();
     }
 
-    /// Starts the program with the content of these files; a file with a certificate and its key is
-    /// given as `--cert` alone.
+    /// Starts the program with these options and files. Without `--key`, each file of `--cert` also
+    /// holds the key.
     fn start(&self, options: &[(&str, &str)]) -> Program {
         let mut args = Vec::new();
         for (option, name) in options {
@@ -561,7 +556,7 @@ fn connect(program: &Program, sender: &Credentials, version: Version) -> io::Res
     Client::over(tcp(program.address())?, config, "localhost")
 }
 
-/// The server's certificate, as a sender sees it that is let in.
+/// The certificate that the server shows to this sender, who must be let in.
 fn certificate(program: &Program, sender: &Credentials) -> Vec<u8> {
     let client = connect(program, sender, Version::Tls13).unwrap();
     let certificate = client.certificate().to_vec();

@@ -32,6 +32,7 @@ mod server;
 use crate::common::authority;
 use crate::common::client::{TLS12, TLS13};
 use crate::common::pack::gzip;
+use crate::common::process::peak_memory;
 use crate::common::program::{BINARY, LIMIT, Outcome, Program, Stderr, Stdout, run_if_installed};
 use crate::common::skip::missing;
 use crate::common::terminal::Terminal;
@@ -49,7 +50,7 @@ const NOT_RECEIPTED: &str = "a tlsink server sends it only for a stream that it 
 const ENCODINGS: [&str; 4] = ["zstd", "gzip", "zlib", "none"];
 
 #[test]
-fn what_is_sent_arrives_byte_for_byte_in_every_encoding() {
+fn sent_data_arrives_byte_for_byte_in_every_encoding() {
     let folder = Folder::new();
     let receiver = Program::start(&["-f", "raw"]);
     let to = receiver.address().to_string();
@@ -132,7 +133,7 @@ fn lines_that_never_cease_arrive_all_the_same() {
     let mut sender = start_piped(&["send", "--insecure", &to]);
     let mut stdin = sender.stdin();
     let (stop, stopped) = mpsc::channel::<()>();
-    // It never rests for as long as a flush would take.
+    // The pauses are shorter than the time after which a sender flushes.
     let writer = thread::spawn(move || {
         while stopped.recv_timeout(Duration::from_millis(5)).is_err() {
             stdin.write_all(b"again\n").unwrap();
@@ -153,7 +154,7 @@ fn a_slow_receiver_slows_it_down_and_its_memory_stays_flat() {
     let authority = Authority::new("ca");
     let (pid, pids) = mpsc::channel::<u32>();
     let server = Server::start(authority.sign(&["127.0.0.1"]).config(), move |accepted| {
-        // It reads nothing until nothing more comes, as the sender has nowhere left to put it.
+        // The server reads nothing until all buffers are full and nothing more comes.
         let mut unread = (0, 0);
         while unread.1 < 10 {
             thread::sleep(Duration::from_millis(20));
@@ -164,8 +165,8 @@ fn a_slow_receiver_slows_it_down_and_its_memory_stays_flat() {
             };
         }
         let read = accepted.read_to_end().len();
-        // It still waits for our close_notify.
-        let peak = peak_memory(pids.recv_timeout(LIMIT).unwrap());
+        // The sender still waits for the server's close_notify.
+        let peak = peak_memory(pids.recv_timeout(LIMIT).unwrap()).unwrap();
         accepted.close_notify();
         (read, peak)
     });
@@ -179,7 +180,7 @@ fn a_slow_receiver_slows_it_down_and_its_memory_stays_flat() {
 }
 
 #[test]
-fn a_server_that_is_not_the_one_is_refused_with_the_reason() {
+fn a_wrong_server_is_refused_with_the_reason() {
     let folder = Folder::new();
     let authority = Authority::new("our ca");
     let other = Authority::new("other ca");
@@ -280,7 +281,7 @@ fn a_server_that_is_not_the_one_is_refused_with_the_reason() {
         "is it the right server, and the right --name?",
     );
 
-    // As of old, and as some still make it.
+    // Old certificates, and some new ones, have only a common name.
     is_refused(
         &authority.sign_with(&[], |params| {
             no_common_name(params);
@@ -319,7 +320,7 @@ fn a_server_that_is_not_the_one_is_refused_with_the_reason() {
         "either the server has a new certificate, or this is another server",
     );
 
-    // Each of them is taken by its fingerprint.
+    // Each of these certificates is accepted by its fingerprint.
     for keyed in [&good, &own, &of_ca, &expired, &early] {
         let fingerprint = keyed.fingerprint();
         for fingerprint in [
@@ -344,9 +345,9 @@ fn a_server_that_is_not_the_one_is_refused_with_the_reason() {
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
 }
 
-/// The fault may lie with a CA above.
+/// The fault may be in the certificate of a CA above.
 #[test]
-fn a_fault_is_said_of_the_certificate_that_has_it() {
+fn a_fault_is_reported_for_the_certificate_that_has_it() {
     let ca = authority::Authority::new("Plant CA");
     let other = authority::Authority::new("Other CA");
     let critical = |params: &mut CertificateParams| {
@@ -441,7 +442,7 @@ fn a_fault_is_said_of_the_certificate_that_has_it() {
     }
 }
 
-/// It can't prove that it has such a key, however it is trusted.
+/// A server can't prove that it has a key of an unsupported kind, however it is trusted.
 #[test]
 fn a_server_whose_key_is_not_supported_is_refused_with_the_kind_of_key() {
     let folder = Folder::new();
@@ -537,7 +538,7 @@ fn the_server_is_asked_for_its_name_unless_that_is_an_address() {
 }
 
 #[test]
-fn what_is_not_a_tls_server_is_said_so() {
+fn a_server_without_tls_is_reported_as_such() {
     let to_http = Server::start_tcp(|mut tcp| {
         let _ = tcp.read(&mut [0; 4096]);
         tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").unwrap();
@@ -614,17 +615,17 @@ fn a_client_certificate_is_shown_and_a_sender_without_one_fails() {
         let expected = said(&what.replace("TO", &to), hint);
         for receipt in [&[][..], &["--receipt"]] {
             let args = [&["send", &to], args, receipt].concat();
-            // In TLS 1.3, it has sent everything before it is judged.
+            // In TLS 1.3, the sender has sent everything before its certificate is judged.
             let short = piped(&args, b"text\n");
             assert_eq!((short.stderr, short.status), (expected.clone(), 1));
-            // It is cut off in the middle.
+            // A long stream is cut off in the middle.
             for encoding in ["none", "zstd"] {
                 let args = [&args[..], &["-e", encoding], &[&*long]].concat();
                 // The file is the second free argument.
                 let outcome = Program::run(&args);
                 assert_eq!((outcome.stderr, outcome.status), (expected.clone(), 1));
             }
-            // It is told while it has nothing to send.
+            // An idle sender is told, too.
             let idle = start_piped(&args);
             idle.wait_for_line(|line| expected.starts_with(line));
             let idle = idle.outcome();
@@ -663,7 +664,7 @@ fn in_tls_1_2_a_server_refuses_in_the_handshake() {
     );
     server.join();
 
-    // Without that, it sends as in TLS 1.3.
+    // Where no certificate is required, a stream ends in TLS 1.2 as it does in TLS 1.3.
     let server = Server::start(config, |accepted| {
         let read = accepted.read_to_end();
         accepted.close_notify();
@@ -679,7 +680,7 @@ fn a_stream_that_the_receiver_does_not_take_whole_fails_however_short_it_is() {
     let folder = Folder::new();
     let long = folder.write("long", &text(10_000));
     let mut corrupt = gzip(b"text\n");
-    // Its checksum (RFC 1952, section 2.3.1).
+    // The flipped bit is in the checksum (RFC 1952, section 2.3.1).
     let at = corrupt.len() - 8;
     corrupt[at] ^= 1;
     let corrupt = folder.write("corrupt.gz", &corrupt);
@@ -701,14 +702,14 @@ fn a_stream_that_the_receiver_does_not_take_whole_fails_however_short_it_is() {
             let ended = receiver.wait_for_ends(sent + 1).swap_remove(sent);
             assert!(ended.end.starts_with(end), "{file}: {ended:?}");
         }
-        // Data that it takes whole still succeeds.
+        // A stream that the receiver takes as a whole still succeeds.
         let fine = Program::run(&["send", "--insecure", &to, &xz]);
         assert_eq!(fine.status, 0, "{}", fine.stderr);
     }
 }
 
 #[test]
-fn a_server_that_ends_in_any_other_way_than_by_close_notify_is_not_trusted_to_have_it() {
+fn a_server_that_ends_without_close_notify_has_not_confirmed_the_stream() {
     let keyed = Keyed::self_signed(&["127.0.0.1"]);
     for (receipt, hint) in [(&[][..], NOT_TAKEN), (&["--receipt"], NOT_RECEIPTED)] {
         let ends = |what: &str, hint: &str, serve: fn(&mut Accepted)| {
@@ -753,7 +754,7 @@ fn a_server_that_ends_early_ends_it_while_it_has_nothing_to_send() {
     let reset = format!("TO: the connection broke: {reset}");
     let ends = |what: &str, hint: &str, serve: fn(&mut Accepted)| {
         let server = Server::start(keyed.config(), move |accepted| {
-            // It is under way, and its input stays open.
+            // The stream has begun, and the sender's input stays open.
             let mut line = [0; 5];
             assert_eq!(accepted.read(&mut line).unwrap(), 5);
             serve(accepted);
@@ -788,7 +789,7 @@ fn a_server_that_never_answers_is_waited_for_until_signals() {
     let keyed = Keyed::self_signed(&["127.0.0.1"]);
     let folder = Folder::new();
     let file = folder.write("file", b"text\n");
-    // After a file was sent, one is enough.
+    // One signal is enough after a file was sent.
     for (live, signal) in [
         (true, Signal::TERM),
         (true, Signal::INT),
@@ -815,7 +816,7 @@ fn a_server_that_never_answers_is_waited_for_until_signals() {
         if live {
             expected.push_str(STOPPING);
             sender.wait_for_line(|line| line == STOPPING.trim_end());
-            // The same signal so soon after the first may be its echo.
+            // The same signal again so soon would count as an echo of the first.
             sender.signal(match signal {
                 Signal::INT => Signal::TERM,
                 _ => Signal::INT,
@@ -888,11 +889,11 @@ fn a_signal_ends_live_input_as_its_end_would() {
 }
 
 #[test]
-fn what_a_pipe_holds_when_a_signal_comes_is_sent() {
+fn the_data_in_a_pipe_is_sent_when_a_signal_comes() {
     let keyed = Keyed::self_signed(&["127.0.0.1"]);
     let (signalled, wait) = mpsc::channel::<()>();
     let server = Server::start(keyed.config(), move |accepted| {
-        // Until then, the sender takes nothing, and unsent data waits in the pipe.
+        // Until the signal, the sender takes nothing more, and data waits in the pipe.
         wait.recv_timeout(LIMIT).unwrap();
         let all = accepted.read_to_end();
         accepted.close_notify();
@@ -904,7 +905,7 @@ fn what_a_pipe_holds_when_a_signal_comes_is_sent() {
     rustix::io::ioctl_fionbio(&stdin, true).unwrap();
     let mut lines = (0..).flat_map(|number| format!("this is line {number}\n").into_bytes());
     let (mut sent, mut full) = (Vec::new(), 0);
-    // It is full for good when the sender has taken nothing for a while.
+    // The pipe stays full when the sender has taken nothing for a while.
     while full < 20 {
         let piece: Vec<u8> = lines.by_ref().take(4096).collect();
         let mut left = &piece[..];
@@ -942,7 +943,7 @@ fn live_input_that_never_rests_ends_with_a_signal_too() {
     let mut sender = start_piped(&["send", "--insecure", &to]);
     let mut stdin = sender.stdin();
     let writer = thread::spawn(move || {
-        // Until it reads no more.
+        // Writes until the sender reads no more.
         while stdin.write_all(b"again\n").is_ok() {}
     });
     receiver.wait_for_stdout("again\n");
@@ -1035,7 +1036,7 @@ fn a_file_that_shrinks_while_it_is_sent_is_not_whole_to_the_receiver() {
         };
         let sender = Program::start_command(&args, stdin, Stderr::Pipe);
         has_begun.recv_timeout(LIMIT).unwrap();
-        // The sender gets no further than buffers allow, because nobody reads.
+        // The sender has only filled the buffers, because the server does not read.
         file.set_len(LEFT).unwrap();
         shrunk.send(()).unwrap();
         let outcome = sender.outcome();
@@ -1075,11 +1076,11 @@ fn a_file_that_grows_while_it_is_sent_is_sent_as_long_as_it_was() {
 }
 
 #[test]
-fn files_whose_length_says_nothing_are_sent_to_their_end() {
+fn files_whose_reported_length_is_wrong_are_sent_to_their_end() {
     let receiver = Program::start(&["-f", "raw"]);
     let to = receiver.address().to_string();
     let mut expected = Vec::new();
-    // Of 0 bytes, and of 4096.
+    // These files claim a length of 0 and of 4096 bytes.
     for file in ["/proc/version", "/sys/devices/system/cpu/online"] {
         let Ok(content) = fs::read(file) else {
             eprintln!("skipped: there is no {file}");
@@ -1089,7 +1090,7 @@ fn files_whose_length_says_nothing_are_sent_to_their_end() {
         let outcome = Program::run(&["send", "--insecure", &to, file]);
         assert_eq!(outcome.status, 0, "{}", outcome.stderr);
     }
-    // From where others stopped reading.
+    // A file that was partly read is sent from there on.
     let folder = Folder::new();
     let mut file = File::open(folder.write("file", b"read already, and not yet")).unwrap();
     file.read_exact(&mut [0; 13]).unwrap();
@@ -1117,7 +1118,7 @@ fn an_empty_stream_can_be_sent_on_purpose() {
 }
 
 #[test]
-fn a_fifo_that_nobody_writes_to_is_waited_for_with_a_word() {
+fn a_fifo_without_a_writer_is_waited_for_with_a_message() {
     let folder = Folder::new();
     let fifo = folder.path("fifo");
     assert!(
@@ -1136,7 +1137,7 @@ fn a_fifo_that_nobody_writes_to_is_waited_for_with_a_word() {
     let mut writer = File::options().write(true).open(&fifo).unwrap();
     writer.write_all(b"line\n").unwrap();
     receiver.wait_for_stdout("line\n");
-    // It comes as somebody writes it, so that a signal ends it.
+    // Input from a FIFO is live, so a signal ends it.
     sender.signal(Signal::TERM);
     assert_eq!(sender.outcome().status, 0);
     assert_eq!(receiver.wait_for_end().end, "clean");
@@ -1168,8 +1169,8 @@ fn input_that_fails_in_the_middle_is_not_whole_to_the_receiver() {
 }
 
 #[test]
-fn it_tries_again_until_somebody_listens() {
-    // Nobody else is given a port of this address.
+fn retry_tries_again_until_a_server_listens() {
+    // No other program uses ports of this address.
     let address: SocketAddr = TcpListener::bind("127.77.0.1:0")
         .and_then(|free| free.local_addr())
         .unwrap();
@@ -1195,7 +1196,7 @@ fn it_tries_again_until_somebody_listens() {
     server.join();
     let hint = "nothing listens there; --retry N tries again";
     fails(&address, &[], &missed, hint);
-    // Once it was tried again, there is no use in saying so.
+    // The hint names the tries, and no longer suggests --retry.
     let sender = start_piped(&["send", "-q", "--insecure", "--retry", "1", &to]);
     let outcome = sender.outcome();
     let said = said(&missed, "nothing listens there; 2 tries failed");
@@ -1203,7 +1204,7 @@ fn it_tries_again_until_somebody_listens() {
 }
 
 #[test]
-fn a_receipt_is_compared_with_what_was_sent() {
+fn a_receipt_is_compared_with_the_sent_data() {
     let text = text(100_000);
     let len = text.len();
     let crc = crc32c::crc32c(&text);
@@ -1278,7 +1279,7 @@ fn a_receipt_is_compared_with_what_was_sent() {
 }
 
 #[test]
-fn a_server_that_refuses_in_the_middle_is_heard() {
+fn a_refusal_in_the_middle_of_a_stream_is_reported() {
     let keyed = Keyed::self_signed(&["127.0.0.1"]);
     let folder = Folder::new();
     let long = folder.path("long");
@@ -1301,7 +1302,7 @@ fn a_server_that_refuses_in_the_middle_is_heard() {
 }
 
 #[test]
-fn what_a_server_says_unasked_is_passed_over_up_to_a_limit() {
+fn unexpected_data_from_a_server_is_ignored_up_to_a_limit() {
     let keyed = Keyed::self_signed(&["127.0.0.1"]);
     for (answer, status) in [(64 << 10, 0), ((64 << 10) + 1, 1)] {
         let server = Server::start(keyed.config(), move |accepted| {
@@ -1351,7 +1352,7 @@ fn a_terminal_shows_how_far_a_file_has_come_and_then_only_the_end() {
     assert_eq!((last, outcome.status), (&*sent, 0));
     server.join();
 
-    // Quiet says nothing, and a pipe is of no known length.
+    // With -q there is no progress, and neither for a pipe, whose length is not known.
     for (args, piped) in [(&["-q"][..], false), (&["-v"], true)] {
         let server = Server::start(keyed.config(), |accepted| {
             accepted.read_to_end();
@@ -1375,7 +1376,7 @@ fn a_terminal_shows_how_far_a_file_has_come_and_then_only_the_end() {
 }
 
 #[test]
-fn what_is_wrong_with_the_arguments_is_said_exactly() {
+fn each_error_in_the_arguments_is_reported_exactly() {
     let folder = Folder::new();
     let ca = folder.write("ca.pem", Authority::new("ca").pem().as_bytes());
     let authority = Authority::new("ca");
@@ -1410,7 +1411,7 @@ fn what_is_wrong_with_the_arguments_is_said_exactly() {
 const USAGE: &str = "tlsink send [OPTIONS] HOST:PORT [FILE]";
 const TWICE: &str = "if both are in one file, name it twice";
 
-/// Arguments, and the messages about them. `DIR` is a folder.
+/// Wrong arguments with their messages. `DIR` stands for a folder.
 const WRONG: &[Refusal] = &[
     ("send", "send needs HOST:PORT", USAGE),
     ("send -q", "send needs HOST:PORT", USAGE),
@@ -1572,7 +1573,7 @@ fn a_name_that_can_be_in_no_certificate_is_wrong() {
 }
 
 #[test]
-fn openssl_s_server_gets_it() {
+fn openssl_s_server_receives_the_data() {
     let folder = Folder::new();
     let authority = Authority::new("ca");
     let keyed = authority.sign(&["localhost", "127.0.0.1"]);
@@ -1613,7 +1614,7 @@ fn openssl_s_server_gets_it() {
     }
 }
 
-/// The records, their direction and their length.
+/// Data of many kinds and lengths, with descriptions.
 fn samples() -> Vec<(&'static str, Vec<u8>)> {
     let mut samples = vec![
         ("nothing", Vec::new()),
@@ -1621,7 +1622,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("text", text(1 << 20)),
         ("noise", noise(1 << 20)),
     ];
-    // The buffers of pipes, files and TLS.
+    // The sizes of the buffers of pipes, files and TLS.
     for boundary in [16 << 10, 64 << 10, 256 << 10] {
         for len in [boundary - 1, boundary, boundary + 1] {
             samples.push(("at a boundary", noise(len)));
@@ -1635,7 +1636,7 @@ fn text(len: usize) -> Vec<u8> {
     lines.take(len).collect()
 }
 
-/// Data that can't be compressed, and begins like no compressed format.
+/// Data that can't be compressed, and does not begin like a compressed format.
 fn noise(len: usize) -> Vec<u8> {
     let mut state = 1_u32;
     let noise = std::iter::repeat_with(|| {
@@ -1647,7 +1648,7 @@ fn noise(len: usize) -> Vec<u8> {
     b"noise".iter().copied().chain(noise).take(len).collect()
 }
 
-/// The line that is said after a signal.
+/// The message after a signal.
 const STOPPING: &str = "tlsink: stopping: up to 10 s to finish; a second signal stops now\n";
 
 /// Reads to the end, and tells whether no close_notify came.
@@ -1662,7 +1663,7 @@ fn ends_without_close_notify(accepted: &mut Accepted) -> bool {
     }
 }
 
-/// The message with `--insecure`.
+/// The warning that `--insecure` causes.
 fn unverified(to: &str) -> String {
     format!(
         "tlsink: {to}: the server is not verified; any server at this address receives the data\n"
@@ -1677,19 +1678,20 @@ fn start_piped(args: &[&str]) -> Program {
     Program::start_command(args, Stdio::piped(), Stderr::Pipe)
 }
 
-/// Runs it with these bytes on its standard input.
+/// Runs the sender with these bytes on its standard input.
 fn piped(args: &[&str], bytes: &[u8]) -> Outcome {
     let mut sender = start_piped(args);
     let mut stdin = sender.stdin();
     let bytes = bytes.to_vec();
-    // One that ends early reads no further.
+    // A sender that ends early does not read everything.
     let writer = thread::spawn(move || drop(stdin.write_all(&bytes)));
     let outcome = sender.outcome();
     writer.join().unwrap();
     outcome
 }
 
-/// Sends a line there, which must fail with this and nothing else. `TO` is the address.
+/// Sends a line to this address, which must fail with exactly this message. `TO` stands for the
+/// address.
 fn fails(address: &SocketAddr, args: &[&str], what: &str, hint: &str) {
     let to = address.to_string();
     let outcome = piped(&[&["send", "--insecure", &to], args].concat(), b"text\n");
@@ -1744,14 +1746,14 @@ fn is_refused_by_roots(keyed: &Keyed, roots: &str, what: &str, hint: &str) {
     assert_eq!(outcome.status, 1);
 }
 
-/// Sends this, uncompressed, to a server that gives this receipt. What it says has `TO` for the
-/// server's address.
+/// Sends these bytes, uncompressed, to a server that answers with this receipt. In the messages,
+/// `TO` stands for the server's address.
 fn with_receipt(bytes: &[u8], answer: &[u8]) -> Outcome {
     let keyed = Keyed::self_signed(&["127.0.0.1"]);
     let answer = answer.to_vec();
     let server = Server::start(keyed.config(), move |accepted| {
         accepted.read_to_end();
-        // A sender that has had enough does not wait for the rest.
+        // A sender may reject the answer before it has read all of it.
         if accepted.write(&answer).is_ok() {
             accepted.tls.send_close_notify();
             let _ = accepted.tls.write_tls(&mut accepted.tcp);
@@ -1766,14 +1768,6 @@ fn with_receipt(bytes: &[u8], answer: &[u8]) -> Outcome {
     outcome.stderr = outcome.stderr.replace(&to, "TO");
     server.join();
     outcome
-}
-
-/// The most memory that a process has had so far, in bytes.
-fn peak_memory(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let peak = peak.unwrap().trim().strip_suffix(" kB").unwrap();
-    peak.parse::<u64>().unwrap() << 10
 }
 
 /// A folder for the files of a test.

@@ -1,4 +1,4 @@
-//! The server's certificates: which of several a sender is shown, and the files that they are in.
+//! The server's certificates: the choice among several for a sender, and the files that hold them.
 
 #![cfg(all(
     feature = "cli",
@@ -23,7 +23,7 @@ use crate::common::program::{Client, Program, Version, run_if_installed, tcp};
 use crate::common::skip::missing;
 
 #[test]
-fn of_several_certificates_the_one_is_shown_that_is_for_the_name() {
+fn of_several_certificates_a_sender_is_shown_the_one_for_its_requested_name() {
     let ca = Authority::new("Server CA");
     let first = ca.server(&["a.example", "also-a.example"]);
     let wildcard = ca.server(&["*.x.example"]);
@@ -38,7 +38,7 @@ fn of_several_certificates_the_one_is_shown_that_is_for_the_name() {
         (&two, "b.x.example", &wildcard),
         (&three, "a.example", &first),
         (&three, "c.x.example", &wildcard),
-        // An exact name before a wildcard, whichever is given first.
+        // An exact name takes precedence over a wildcard, in either order.
         (&three, "b.x.example", &exact),
         (&other_way_round, "b.x.example", &exact),
         (&other_way_round, "c.x.example", &wildcard),
@@ -47,7 +47,8 @@ fn of_several_certificates_the_one_is_shown_that_is_for_the_name() {
         (&three, "d.c.x.example", &first),
         (&three, "x.example", &first),
         (&other_way_round, "d.c.x.example", &exact),
-        // A name without a certificate, and no name, as with addresses.
+        // Without a certificate for the name, or without a name, as for an address, the first
+        // certificate is shown.
         (&three, "unknown.example", &first),
         (&three, "127.0.0.1", &first),
         (&other_way_round, "unknown.example", &exact),
@@ -78,7 +79,7 @@ fn of_several_certificates_the_one_is_shown_that_is_for_the_name() {
 }
 
 #[test]
-fn of_an_rsa_and_an_ecdsa_certificate_the_one_is_shown_that_the_sender_knows() {
+fn of_an_rsa_and_an_ecdsa_certificate_a_sender_is_shown_the_one_that_it_supports() {
     let made = Command::new("openssl")
         .args([
             "genpkey",
@@ -186,7 +187,7 @@ fn key_certificate_and_cas_may_be_in_one_file_in_any_order() {
             let tcp = tcp(program.address()).unwrap();
             let config = sender.config(version.of_rustls());
             let client = Client::over(tcp, config, "localhost").unwrap();
-            // In the order that TLS 1.2 asks for, although it is rarely insisted on.
+            // TLS 1.2 requires this order, although few clients insist on it.
             let chain: Vec<_> = client.chain().iter().map(|one| &*one.0).collect();
             assert_eq!(chain, presented, "{order:?}");
             client.finish().unwrap();
@@ -251,7 +252,7 @@ impl Identities {
         assert!(certificate == shown.chain[0].0, "{name}");
     }
 
-    /// OpenSSL's messages about the certificates that it is shown, if it is installed.
+    /// The messages of OpenSSL about the certificates that it is shown; `None` if not installed.
     fn openssl(&self, args: &[&str]) -> Option<String> {
         let mut openssl = Command::new("openssl");
         openssl
@@ -280,7 +281,7 @@ fn knowing(
         .with_no_client_auth()
 }
 
-/// A client's configuration that takes a server for which one of these CAs has signed.
+/// A client's configuration that accepts a server whose certificate one of these CAs has signed.
 fn trusting(authorities: &[&[u8]], version: &'static SupportedProtocolVersion) -> ClientConfig {
     let mut roots = RootCertStore::empty();
     for der in authorities {

@@ -19,24 +19,24 @@ use crate::common::terminal::{ERASE, Terminal};
 
 /// Text that affects a terminal, and the text shown instead.
 const HARMFUL: [(&[u8], &str); 16] = [
-    // Clears the screen, sets the window's title, asks for an answer on standard input.
+    // These clear the screen, set the window's title, and ask for an answer on standard input.
     (b"\x1b[2J\x1b[H", r"\x1b[2J\x1b[H"),
     (b"\x1b]0;title\x07", r"\x1b]0;title\x07"),
     (b"\x1bP$qm\x1b\\", r"\x1bP$qm\x1b\"),
     (b"\0\x08\x0b\x0c\x0e", r"\x00\x08\x0b\x0c\x0e"),
     (b"\x7f", r"\x7f"),
-    // C1: CSI and NEL, as characters and as the bytes they are in other encodings.
+    // The C1 controls CSI and NEL, as characters and as the bytes of other encodings.
     ("\u{9b}2J\u{85}".as_bytes(), r"\xc2\x9b2J\xc2\x85"),
     (b"\x9b2J", r"\x9b2J"),
-    // Overwrites what stands on the line.
+    // A carriage return overwrites the line.
     (b"real\rfake", r"real\x0dfake"),
     (b"\r\r", r"\x0d\x0d"),
-    // Not UTF-8: a stray byte, an unfinished character, an overlong one, a surrogate.
+    // These are not UTF-8: a stray byte, an unfinished character, an overlong one, a surrogate.
     (b"\xff", r"\xff"),
     (b"\xe2\x82", r"\xe2\x82"),
     (b"\xc0\x9b", r"\xc0\x9b"),
     (b"\xed\xa0\x80", r"\xed\xa0\x80"),
-    // Turns text around, or ends a line without a newline.
+    // These change the direction of text, or end a line without a newline.
     (
         "\u{202e}txt.exe\u{202c}".as_bytes(),
         r"\u{202e}txt.exe\u{202c}",
@@ -51,11 +51,11 @@ const HARMFUL: [(&[u8], &str); 16] = [
 /// Text that is shown as it is.
 const HARMLESS: &str = "a\tb\nc\r\nd\r\n\r\n\n\\x1b naïve 日本語 العربية 🦀\n";
 
-/// A screen that everybody has.
+/// The size of a small screen.
 const LINES: usize = 24;
 const COLUMNS: u16 = 80;
 
-// Data.
+// Data on a terminal.
 
 #[test]
 fn on_a_terminal_data_does_not_steer_it() {
@@ -104,15 +104,15 @@ fn labels_do_not_keep_data_from_being_escaped() {
 }
 
 #[test]
-fn in_a_pipe_data_is_what_was_sent() {
+fn in_a_pipe_data_is_unchanged() {
     let program = Program::start(&[]);
-    assert_prints_what_is_sent(program);
+    assert_prints_the_sent_data(program);
 }
 
 #[test]
-fn raw_data_is_what_was_sent_even_on_a_terminal() {
+fn raw_data_is_unchanged_even_on_a_terminal() {
     let program = start_on(Terminal::open(), &["-f", "raw"]);
-    assert_prints_what_is_sent(program);
+    assert_prints_the_sent_data(program);
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn two_signals_end_a_program_whose_terminal_nobody_reads() {
     let mut screen = program.unread();
     let mut client = Client::connect(program.address());
     client.write(numbered_lines().as_bytes()).unwrap();
-    // Once the first line is there, the program is writing, and a terminal holds less than the rest.
+    // After the first line, the program blocks: a terminal holds less than the rest.
     let mut first = [0; 8];
     screen.read_exact(&mut first).unwrap();
     program.signal(Signal::TERM);
@@ -148,7 +148,7 @@ fn two_signals_end_a_program_whose_terminal_nobody_reads() {
     drop((client, screen));
 }
 
-// Statistics.
+// Statistics on a terminal.
 
 #[test]
 fn stats_on_a_terminal_are_one_line_that_is_redrawn_below_all_others() {
@@ -158,7 +158,7 @@ fn stats_on_a_terminal_are_one_line_that_is_redrawn_below_all_others() {
     open.write(b"open\n").unwrap();
     program.wait_for_live_line(|live| live.starts_with("tlsink: 1 connected, "));
 
-    // The messages printed meanwhile.
+    // These connections cause messages.
     let mut other = Client::connect(program.address());
     other.write(b"other\n").unwrap();
     program.wait_for_stdout("open\nother\n");
@@ -175,7 +175,7 @@ fn stats_on_a_terminal_are_one_line_that_is_redrawn_below_all_others() {
     let outcome = program.stop();
     assert_eq!(outcome.status, 0);
     let (lines, lives) = taken_apart(&outcome.stderr);
-    // On lines of their own are all the others, as if there were no live line.
+    // All other messages are on lines of their own, as if there were no live line.
     let said: Vec<_> = lines
         .iter()
         .map(|line| line.trim_start_matches("tlsink: "))
@@ -197,7 +197,7 @@ fn stats_on_a_terminal_are_one_line_that_is_redrawn_below_all_others() {
     assert_eq!(*last, "");
     assert!(lives.len() >= 4, "{lives:?}");
     assert!(lives.iter().all(|live| is_live(live)), "{lives:?}");
-    // The last thing that is drawn is nothing: a prompt finds an empty line.
+    // The program ends with an erased line, so that a prompt finds an empty one.
     assert!(outcome.stderr.ends_with(ERASE));
 }
 
@@ -244,7 +244,7 @@ fn a_live_line_never_needs_more_than_one_line_of_the_terminal() {
 fn stats_in_a_pipe_are_plain_lines() {
     let program = Program::start(&["--stats"]);
     let client = Client::connect(program.address());
-    // The first of them comes after ten seconds.
+    // The first line comes after ten seconds.
     program.wait_for_line(|line| line.starts_with("tlsink: 1 connected, "));
     client.finish().unwrap();
     program.wait_for_end();
@@ -254,10 +254,10 @@ fn stats_in_a_pipe_are_plain_lines() {
     assert!(!outcome.stderr.contains(is_control), "{:?}", outcome.stderr);
 }
 
-// Messages.
+// Messages on a terminal.
 
 #[test]
-fn what_messages_quote_does_not_steer_the_terminal() {
+fn quotations_in_messages_do_not_steer_the_terminal() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("none/\x1b]0;\r\n\u{9b}\u{202e}\x7f");
     let path = path.to_str().unwrap();
@@ -268,7 +268,7 @@ fn what_messages_quote_does_not_steer_the_terminal() {
 }
 
 #[test]
-fn what_messages_quote_of_the_arguments_does_not_steer_the_terminal() {
+fn quoted_arguments_in_messages_do_not_steer_the_terminal() {
     for args in [
         &["--bogus\x1b[2J"][..],
         &["bogus\x1b[2J"],
@@ -281,7 +281,7 @@ fn what_messages_quote_of_the_arguments_does_not_steer_the_terminal() {
     }
 }
 
-// Help.
+// Help on a terminal.
 
 #[test]
 fn the_short_help_fits_on_a_screen() {
@@ -307,7 +307,7 @@ fn run_saying_to_terminal(args: &[&str]) -> Outcome {
     Program::run_on(args, Stdout::Collected, stderr)
 }
 
-/// All that is harmful, inside a line and at its beginning.
+/// All harmful texts, within a line and at its beginning.
 fn harmful() -> Vec<u8> {
     let lines = HARMFUL
         .iter()
@@ -316,7 +316,7 @@ fn harmful() -> Vec<u8> {
 }
 
 #[track_caller]
-fn assert_prints_what_is_sent(program: Program) {
+fn assert_prints_the_sent_data(program: Program) {
     let sent = [harmful(), HARMLESS.as_bytes().to_vec()].concat();
     send(program.address(), &sent);
     program.wait_for_stdout(&sent);
@@ -336,8 +336,8 @@ fn assert_quotes_harmlessly(outcome: &Outcome, quoted: &str) {
     }
 }
 
-/// Splits the output on a terminal: the lines that stay, and, each time that the last line was
-/// erased, the text that then took its place.
+/// Splits the output on a terminal into the lines that stay, and the texts that took the place of
+/// an erased last line.
 #[track_caller]
 fn taken_apart(said: &str) -> (Vec<&str>, Vec<&str>) {
     let mut lines = Vec::new();
@@ -365,7 +365,7 @@ fn is_live(line: &str) -> bool {
     line.starts_with("tlsink: ") && line.contains(" connected, ")
 }
 
-/// A megabyte of them, eight bytes each.
+/// A megabyte of numbered lines of eight bytes.
 fn numbered_lines() -> String {
     (0..125_000)
         .map(|number| format!("{number:07}\n"))

@@ -1,10 +1,10 @@
-"""The alerts that answer wrong handshakes, where rustls 0.21 sends none, or refuses what it should take.
+"""The alerts that answer wrong handshakes where rustls 0.21 sends none, or refuses a valid hello.
 
 usage: alerts.py PORT KEY VERSION, as in scan.py
 
-Each message here is plaintext. What can't be mended is beyond that too: in TLS 1.3 a client certificate
-with an extension ends the connection without an alert, because rustls queues none, and nothing but rustls
-can encrypt one.
+Each message here is plaintext. One fault that can't be mended is not checked: in TLS 1.3, a client
+certificate with an extension ends the connection without an alert, because rustls queues none, and only
+rustls can encrypt one.
 """
 
 import os
@@ -14,7 +14,7 @@ import sys
 
 from judge import judge
 
-# In seconds.
+# The limit on a read or write, in seconds.
 LIMIT = 10
 
 ALERT, HANDSHAKE = 21, 22
@@ -22,7 +22,7 @@ SERVER_HELLO, SERVER_HELLO_DONE = 2, 14
 FATAL = 2
 HANDSHAKE_FAILURE, ILLEGAL_PARAMETER, DECODE_ERROR = 40, 47, 50
 
-# Each with its reason.
+# The known deviations, each with its reason.
 DEVIATIONS = {
     "TLS 1.2: without ec_point_formats (RFC 8422, section 5.1.2)": (
         "rustls 0.21 requires the extension, and the hello can't be completed on the way: "
@@ -62,7 +62,7 @@ def main(port, key, version):
 
 
 def fault(came, alert):
-    """What is wrong, unless the last that came is this alert, and nothing behind it."""
+    """Describes the fault, unless this alert is the last message."""
     return None if came[-1:] == [(ALERT, FATAL, alert)] else f"{came}, not alert {alert} at the end"
 
 
@@ -92,7 +92,7 @@ def message(kind, body):
 
 
 def exchange(port, extensions, answer=None):
-    """Sends a hello, and the answer to the server's part; returns what came, each in short."""
+    """Sends a hello, and the answer to the server's part; returns a short form of each message received."""
     body = b"\x03\x03" + os.urandom(32) + b"\x00"
     body += struct.pack("!H", len(SUITES)) + SUITES + b"\x01\x00"
     packed = b"".join(struct.pack("!HH", kind, len(data)) + data for kind, data in extensions.items())

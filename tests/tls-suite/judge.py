@@ -1,11 +1,11 @@
-"""What becomes of the results of checks: those that deviate must be listed, each with its reason, and
-what is listed must deviate."""
+"""The verdict on the results of checks. Each deviation must be listed with its reason, and each listed one
+must still deviate."""
 
 
 def judge(suite, results, listed):
-    """Says what came out, and returns how many results are not as they must be.
+    """Prints the results, and returns the number of unexpected ones.
 
-    `results` has for each check what is wrong, or None; `listed` has the reason for each that deviates.
+    `results` maps each check to its fault, or to None; `listed` maps each known deviation to its reason.
     """
     if not results:
         raise SystemExit(f"{suite}: there were no checks")

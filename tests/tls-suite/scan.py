@@ -8,7 +8,7 @@ is the oldest that it takes, 1.2 or 1.3
 import sys
 import warnings
 
-# About old CAs in sslyze's own lists, which nothing here asks for.
+# The warnings concern old CAs in sslyze's own lists, which this scan does not use.
 warnings.filterwarnings("ignore", module="sslyze")
 
 from sslyze import (
@@ -30,13 +30,13 @@ from sslyze.mozilla_tls_profile.tls_config_checker import (
 
 from judge import judge
 
-# By the oldest version.
+# Mozilla's profile for each oldest version.
 PROFILES = {
     "1.2": TlsConfigurationEnum.MOZILLA_INTERMEDIATE,
     "1.3": TlsConfigurationEnum.MOZILLA_MODERN,
 }
 
-# All but what asks a web server for pages.
+# All commands except the one that asks a web server for pages.
 COMMANDS = set(ScanCommand) - {ScanCommand.HTTP_HEADERS}
 
 SUITES_1_3 = {
@@ -51,7 +51,7 @@ SUITES_1_2 = {
 }
 CURVES = {"X25519", "secp256r1", "secp384r1"}
 
-# Each with its reason.
+# The known deviations, each with its reason.
 DEVIATIONS = {
     "certificate_path_validation": "the certificate is one of the test's own, which no CA has signed",
 }
@@ -79,7 +79,7 @@ def scan(port):
 
 
 def facts(found, key, version):
-    """Each check's name, and what is wrong, if it is."""
+    """Yields the name of each check, and its fault or None."""
 
     def suites(version):
         accepted = getattr(found, f"{version}_cipher_suites").result.accepted_cipher_suites
@@ -110,7 +110,7 @@ def facts(found, key, version):
     yield same("secure renegotiation is announced", again.supports_secure_renegotiation, True)
     yield same("renegotiations by the client", again.client_renegotiations_success_count, 0)
     resumed = found.session_resumption.result
-    # sslyze tries it with TLS 1.2 only.
+    # sslyze tries to resume only with TLS 1.2.
     support = TlsResumptionSupportEnum
     unsupported = support.NOT_SUPPORTED if is_12 else support.SERVER_IS_TLS_1_3_ONLY
     yield same("resumption by id", resumed.session_id_resumption_result, unsupported)
@@ -118,7 +118,7 @@ def facts(found, key, version):
 
 
 def compliance(profile, result):
-    """What Mozilla's profile asks for and is not so, each under the name that sslyze gives it."""
+    """Maps each violation of Mozilla's profile, by sslyze's name for it, to its description."""
     issues = {}
     try:
         check_server_against_tls_configuration(result, MozillaTlsConfiguration.get(profile))

@@ -7,7 +7,7 @@ const { createServer } = require('node:tls');
 
 const [port, cert, key] = process.argv.slice(2);
 
-// Each pipe listens to it.
+// Each pipe adds listeners to standard output.
 process.stdout.setMaxListeners(0);
 
 createServer({ cert: readFileSync(cert), key: readFileSync(key) }, (stream) => {

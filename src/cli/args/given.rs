@@ -62,7 +62,7 @@ impl Given {
     ///
     /// # Errors
     ///
-    /// As [`option`](Self::option).
+    /// The same as for [`option`](Self::option).
     pub(super) fn all<T>(
         &mut self,
         long: &'static str,

@@ -37,7 +37,7 @@ pub(super) fn short(topic: Topic) -> String {
     }
 }
 
-/// `--help`: everything.
+/// `--help`: all options, and notes.
 pub(super) fn long(topic: Topic) -> String {
     let (start, groups, end) = match topic {
         Topic::Program => ([ABOUT, USAGE], LISTEN.groups, LISTEN_NOTES),

@@ -19,7 +19,7 @@ use super::value;
 /// The options for receiving. The library chooses a default for those that are not given.
 #[derive(Debug)]
 pub(crate) struct ListenArgs {
-    /// At least one.
+    /// The addresses to listen on, at least one.
     pub(crate) addresses: Vec<HostPort>,
     pub(crate) tls: TlsArgs,
     pub(crate) decode: Format,
@@ -43,7 +43,7 @@ pub(crate) struct ListenArgs {
     pub(crate) lanes: usize,
 }
 
-/// The certificates for senders, and the demands on theirs.
+/// The certificates that senders are shown, and the verification of senders.
 #[derive(Clone, Debug)]
 pub(crate) struct TlsArgs {
     pub(crate) certificate: CertificateSource,
@@ -56,9 +56,9 @@ pub(crate) struct TlsArgs {
 pub(crate) enum CertificateSource {
     /// Pairs of a chain and its key, at least one.
     Files(Vec<(PathBuf, PathBuf)>),
-    /// A self-signed one for these names, on any address.
+    /// A self-signed certificate for these names, on any address.
     SelfSigned(Vec<String>),
-    /// A self-signed one for this machine, on loopback addresses alone.
+    /// A self-signed certificate for this machine, on loopback addresses alone.
     Loopback,
 }
 

@@ -47,7 +47,7 @@ impl Command {
 ///
 /// # Errors
 ///
-/// With the first error in them, for the user.
+/// The first error in the arguments, for the user.
 pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Failure> {
     let mut arguments = arguments.peekable();
     let word = arguments.next_if(|first| !first.as_encoded_bytes().starts_with(b"-"));
@@ -165,8 +165,8 @@ mod tests {
                         vec![name.clone(), "--quiet".to_owned()],
                         vec![name.clone(), "--".to_owned()],
                     ] {
-                        // As the last argument; before another one, it would take that as its
-                        // value.
+                        // The form comes last: before another argument, an option would take that
+                        // as its value.
                         let mut words = vec![word(command)];
                         words.extend(form);
                         let said = parsed(words);

@@ -70,7 +70,7 @@ impl Split {
 struct Splitter<I: Iterator<Item = OsString>> {
     options: &'static Options,
     rest: std::iter::Peekable<I>,
-    /// See [`Given`].
+    /// The options and their values, in the form that [`Given`] takes.
     words: Vec<OsString>,
     /// The long names of the given options.
     seen: Vec<&'static str>,

@@ -30,7 +30,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 ///
 /// # Errors
 ///
-/// With the first file that can't be used.
+/// The error of the first file that can't be used.
 pub(super) fn connector(args: &SendArgs, answer: usize) -> Result<Connector, Failure> {
     let servers = match &args.trust {
         Trust::System => ServerVerifier::from_system(),
@@ -73,7 +73,7 @@ fn unverifiable(error: TlsError) -> Failure {
 ///
 /// # Errors
 ///
-/// With the error of the last try.
+/// The error of the last try.
 pub(super) async fn connect(
     args: &SendArgs,
     connector: &Connector,

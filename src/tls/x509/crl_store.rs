@@ -148,7 +148,7 @@ impl CrlStore {
     }
 }
 
-/// The rest of [`MAX_LIST_SIGNATURES`].
+/// The number of signatures that may still be verified, at first [`MAX_LIST_SIGNATURES`].
 pub(crate) struct CrlSignatureBudget(Cell<usize>);
 
 impl Default for CrlSignatureBudget {

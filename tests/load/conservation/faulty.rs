@@ -1,5 +1,5 @@
-//! Senders that misbehave, each in its own way: chance makes their plans, and the expected results
-//! are known before.
+//! Senders that misbehave, each in its own way. Their plans are random, and tell the expected
+//! results beforehand.
 
 use std::fmt::{self, Write};
 use std::io;
@@ -21,19 +21,19 @@ pub enum Fault {
     OneByteAtATime,
     /// The sender stalls in the middle of a record, until most others have ended.
     Stall,
-    /// After its close_notify the sender closes its side, and reads on.
+    /// After its close_notify, the sender closes its side of the socket, and reads on.
     HalfClose,
     /// The connection is closed without a close_notify.
     NoCloseNotify,
-    /// Does the same in the middle of a record.
+    /// The connection is closed in the middle of a record.
     NoCloseNotifyInRecord,
-    /// The connection breaks.
+    /// The connection is reset.
     Reset,
     /// No more data comes, and the connection stays open.
     Vanish,
-    /// Does the same in the middle of a record.
+    /// No more data comes in the middle of a record, and the connection stays open.
     VanishInRecord,
-    /// A close_notify comes too early.
+    /// A close_notify comes before the end of the data.
     Truncate,
     /// A bit of a record is flipped on its way.
     FlipInRecord,
@@ -80,7 +80,7 @@ impl Fault {
         )
     }
 
-    /// The formats that can be distinguished from other data.
+    /// The formats of such a stream, all of which can be detected.
     fn formats(self) -> &'static [Format] {
         match self {
             Fault::FlipInData => &Fault::COMPRESSED,
@@ -101,7 +101,7 @@ pub const DETECTED: usize = 64;
 /// The bytes at the front of a record that are not encrypted (RFC 8446, section 5.2).
 const RECORD_HEADER: usize = 5;
 
-/// The most that goes into a record that is broken off or damaged, in bytes.
+/// The most bytes in a record that is broken off or damaged.
 pub const MOST_IN_RECORD: usize = 1000;
 
 /// The plan of a sender.
@@ -110,7 +110,7 @@ pub struct Plan {
     pub fault: Fault,
     /// The number of bytes of the stream that come before the fault.
     pub at: usize,
-    /// The flipped bit of a record is in its header.
+    /// Whether the flipped bit of a record is in its header.
     pub in_header: bool,
     pub version: Version,
     seed: u64,
@@ -151,7 +151,7 @@ impl Plan {
         matches!(self.fault, Fault::Stall)
     }
 
-    /// Carries out the plan. Returns the connection if that is to stay open.
+    /// Carries out the plan. Returns the connection if it is to stay open.
     pub fn send(
         &self,
         mut client: Sealed,
@@ -191,7 +191,7 @@ impl Plan {
                 pass_on(&mut client, dice, before)?;
             }
             Fault::FlipInRecord => {
-                // In the same packet as the sound records, or not.
+                // The damaged record may be in the same packet as the sound ones.
                 seal_in_pieces(&mut client, dice, before)?;
                 let sound = client.held.len();
                 client.seal(next);
@@ -200,7 +200,7 @@ impl Plan {
                     (false, encrypted) => RECORD_HEADER + dice.below(encrypted),
                 };
                 client.held[sound + at] ^= 1 << dice.below(8);
-                // The server may have gone by now.
+                // The server may have closed the connection by now.
                 let _ = pass_on(&mut client, dice, rest);
             }
             Fault::LostRecord => {
@@ -263,7 +263,7 @@ impl Plan {
                 send_part_of_record(&mut client, dice, never_whole(next))?;
                 return Ok(Some(client));
             }
-            // The damage, which the server may have received by now.
+            // The server may already have received the damage, and closed the connection.
             _ => {
                 client.seal_close_notify();
                 let _ = client.send().and_then(|()| client.stop_sending());
@@ -317,7 +317,7 @@ impl Others {
         self.fewer.notify_all();
     }
 
-    /// Until all of them have ended, or for so long that a stall is a stall, and no timeout.
+    /// Waits until all of them have ended, or long enough for a stall, but not for a timeout.
     fn wait_a_while(&self) {
         let left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         let wait = Duration::from_secs(1);
@@ -325,12 +325,12 @@ impl Others {
     }
 }
 
-/// Numbered lines of this sender, which was also made to flush somewhere.
+/// Numbered lines of this sender, with flushes at random places.
 fn roll_stream(dice: &mut Dice, sender: usize, format: Format, lines: usize) -> Flushed {
     let mut text = String::new();
     for line in 0..lines {
         let _ = write!(text, "sender {sender} line {line} ");
-        // Digits that compress badly, so that the compressed streams are long enough too.
+        // These digits compress badly, so that the compressed streams are long enough, too.
         for _ in 0..3 + dice.below(5) {
             let _ = write!(text, "{:x}", dice.next());
         }
@@ -351,7 +351,7 @@ fn pass_on(client: &mut Sealed, dice: &mut Dice, bytes: &[u8]) -> io::Result<()>
     client.send()
 }
 
-/// Does the same, but the last of the records may still be held.
+/// Seals these bytes in records of many sizes, and sends them. The last ones may be held back.
 fn seal_in_pieces(client: &mut Sealed, dice: &mut Dice, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         let most = dice.one_of(&[1, 100, 5000, 40_000]);

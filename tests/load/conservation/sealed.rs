@@ -10,7 +10,7 @@ use crate::common::program::{Version, tcp};
 pub struct Sealed {
     tls: Client,
     tcp: TcpStream,
-    /// Sealed, and not sent yet.
+    /// The bytes that are sealed, but not sent yet.
     pub held: Vec<u8>,
 }
 

@@ -50,12 +50,12 @@ impl Authority {
         self.params.self_signed(&self.key).unwrap().pem()
     }
 
-    /// Its own certificate in the place of a server's.
+    /// The CA's own certificate, used as a server's.
     pub fn keyed(&self) -> Keyed {
         Keyed::new(self.params.self_signed(&self.key).unwrap(), &self.key)
     }
 
-    /// Signs for these names.
+    /// A certificate for these names, signed by the CA.
     pub fn sign(&self, names: &[&str]) -> Keyed {
         self.sign_with(names, |_| ())
     }
@@ -159,7 +159,7 @@ impl<T: Send + 'static> Server<T> {
         Server { address, thread }
     }
 
-    /// Waits until it has done everything.
+    /// Waits until the server has done its part; returns the result.
     pub fn join(self) -> T {
         self.thread.join().expect("the server's part goes well")
     }
@@ -186,7 +186,7 @@ impl Accepted {
         self.send_records()
     }
 
-    /// Reads some plain bytes; none when a close_notify came.
+    /// Reads some plain bytes; returns 0 after a close_notify.
     pub fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
             match self.tls.reader().read(buf) {

@@ -1,5 +1,5 @@
 // A Qt program of a few lines in place of tlsink: a QSslSocket for each incoming
-// connection, whose available data is read and printed. Needs no moc.
+// connection, whose available data is read and printed. It needs no moc.
 
 #include <cstdio>
 

@@ -229,7 +229,7 @@ struct EachPath<'a> {
     authorities: &'a Authorities,
     now: UnixTime,
     usage: KeyUsage,
-    /// The rest of [`MAX_PATHS`].
+    /// The number of paths that may still be checked, at first [`MAX_PATHS`].
     left: Cell<usize>,
     signatures: &'a SignatureChecker,
     crl_signatures: CrlSignatureBudget,

@@ -212,7 +212,7 @@ mod tests {
             .collect();
         let (kept, is_cut) = chosen(&own, &above, &root.trusted());
         assert_eq!((kept.len(), is_cut), (4 + MAX_SPARE, true));
-        // The ones that did sign are among them.
+        // The certificates whose keys did sign are among the chosen ones.
         for level in above.chunks(2) {
             assert!(kept.contains(&level[0].to_vec()));
         }

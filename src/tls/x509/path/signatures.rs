@@ -228,7 +228,7 @@ mod tests {
         assert_eq!(COUNTING.0.load(Ordering::Relaxed), most);
         signatures.begin_explaining();
         assert!(!signatures.is_exceeded());
-        // A known result is free; another key or signature is another question.
+        // A known result does not count. Another key or signature has to be verified.
         assert!(limited.verify_signature(b"key", &[0], b"signature").is_ok());
         assert!(limited.verify_signature(b"key", &[0], b"").is_err());
         assert!(

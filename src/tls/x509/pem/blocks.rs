@@ -177,7 +177,7 @@ impl<'a> Boundary<'a> {
         let label = |mark: &str| {
             let label = line.strip_prefix(mark.as_bytes())?.strip_prefix(b" ")?;
             let label = label.strip_suffix(b"-----")?;
-            // Two boundaries on one line are none.
+            // A line with two boundaries is not a boundary.
             (!label.contains(&b'-')).then_some(label)
         };
         if let Some(label) = label(BEGIN) {
