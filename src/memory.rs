@@ -459,7 +459,7 @@ mod tests {
     }
 
     #[test]
-    fn whatever_some_hosts_hold_another_one_gets_a_share() {
+    fn another_host_gets_a_share_whatever_some_hosts_hold() {
         let all = Memory::new(64 * MIB);
         let mut left = 48 * MIB;
         let mut held = Vec::new();

@@ -281,7 +281,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_begins_like_a_format_is_plain() {
+    fn data_that_only_begins_like_a_format_is_plain() {
         assert_eq!(detect(b"BZh9 is not bzip2"), (5, PLAIN));
         assert_eq!(detect(b"P*M"), (3, PLAIN));
         #[cfg(feature = "qt")]

@@ -306,7 +306,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_from_outside_is_encoded_where_it_is_more_than_a_part_of_a_name() {
+    fn outside_text_is_encoded_where_it_is_more_than_a_part_of_a_name() {
         for (client, name) in [
             ("../../etc/passwd", "%2E.%2F..%2Fetc%2Fpasswd"),
             ("..", "%2E."),

@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_utf_8_stays_as_it_is() {
+    fn an_argument_that_is_not_utf_8_stays_unchanged() {
         let path = OsString::from_vec(b"-\xff.pem".to_vec());
         for prefix in ["--cert=", "-c", "-c="] {
             let mut argument = OsString::from(prefix);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn help_is_found_among_what_is_wrong_and_not_among_values() {
+    fn help_is_found_among_wrong_arguments_and_not_among_values() {
         for (arguments, asked) in [
             ("--bogus -h", Some(Asked::ShortHelp)),
             ("-vh --help", Some(Asked::LongHelp)),

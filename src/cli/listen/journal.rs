@@ -139,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_waits_for_the_output_is_bounded_and_nothing_of_it_is_uncounted() {
+    fn refusals_that_wait_for_the_output_are_bounded_and_all_are_counted() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let json = Json::new(Target::append(file.path(), Form::Lines).unwrap());
         let lane = LaneExecutor::default();

@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_flushed_is_parted_from_what_comes() {
+    fn flushed_bytes_are_parted_from_later_ones() {
         let log = Log::new();
         let mut target = Target::append(&log.path, Form::Lines).unwrap();
         let reopen = target.reopen().unwrap();

@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_pushed_through_any_buffer_is_whole() {
+    fn pushed_data_is_whole_with_any_buffer() {
         for encoding in ALL {
             for sample in samples() {
                 for room in [1, 7, 1 << 16] {
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_flushed_can_be_decoded_and_the_stream_goes_on() {
+    fn flushed_data_can_be_decoded_and_the_stream_goes_on() {
         for encoding in ALL {
             for room in [8, 64, 1 << 16] {
                 let mut encoder = encoder(encoding, None).unwrap();
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finished_is_not_whole() {
+    fn an_unfinished_stream_is_not_whole() {
         for encoding in [Encoding::Zstd, Encoding::Gzip, Encoding::Zlib] {
             let mut encoder = encoder(encoding, None).unwrap();
             let mut all = push(&mut *encoder, b"text", Goal::Take, 64);

@@ -439,7 +439,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_sent_before_more_of_what_was_read_ahead_is_taken() {
+    fn an_answer_is_sent_before_more_of_the_bytes_read_ahead_is_taken() {
         let (first, second) = (record(2000), record(2000));
         let mut wire = Wire::new(Listening {
             sent: [first, second].concat(),
@@ -495,7 +495,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_peer_sent_is_read_though_it_takes_no_answer() {
+    fn data_of_a_peer_that_takes_no_answer_is_read() {
         let mut wire = Wire::new(Deaf(b"sent"));
         let read = block_on(async {
             wire.write_all(b"answer").await.unwrap();

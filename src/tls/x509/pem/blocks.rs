@@ -355,7 +355,7 @@ mod tests {
     }
 
     #[test]
-    fn what_openssl_reads_is_read() {
+    fn texts_that_openssl_reads_are_read() {
         let two = text(&["CERTIFICATE", "X509 CRL"]);
         for pem in [
             two.clone(),
