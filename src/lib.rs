@@ -215,7 +215,7 @@
 //! `gzip`, `zlib`, `deflate`, `zstd` and `qt` are the formats; a format that is not built in is
 //! refused by name. `client` is the sender's side, the module [`client`]. `cli` is the program: it
 //! needs `client`, and adds nothing else to the library. All of these are on by default.
-//! `unstable-rustls` adds [`Tls::from_rustls`], which is exempt from semantic versioning.
+//! `unstable-rustls` adds `Tls::from_rustls`, which is exempt from semantic versioning.
 //!
 //! # Sending
 //!
@@ -241,6 +241,7 @@ mod count;
 pub mod decode;
 mod end;
 mod event;
+mod limit;
 mod link;
 mod memory;
 mod peer;
@@ -263,14 +264,13 @@ mod totals;
 pub use conn::{Conn, ConnId};
 pub use connection::Connection;
 pub use delivery::Delivery;
-pub use end::{
-    Cut, End, Incompatibility, Layer, Limit, Refusal, RefusedCertificate, Reset, Timeout,
-    Truncation,
-};
+pub use end::{Cut, End, Layer, Reset, Timeout, Truncation};
+pub use limit::Limit;
 pub use peer::{Address, Peer};
 pub use report::Report;
 pub use server::{BuildError, Server, ServerBuilder};
 pub use sink::{Sink, SinkEvent};
+pub use tls::refusal::{Incompatibility, Refusal, RefusedCertificate};
 pub use tls::server::Tls;
 pub use totals::{Failures, Totals};
 

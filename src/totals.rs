@@ -100,8 +100,10 @@ impl FailureCounters {
     pub(crate) fn count(&self, end: &End) {
         let counter = match end {
             End::Refused(refusal) if refusal.concerns_certificate() => &self.unverified,
-            // Only an established stream can be corrupt or clean.
-            End::Refused(_) | End::Corrupt { .. } | End::Clean => &self.refused,
+            // Only an established stream can be corrupt, unsupported or clean.
+            End::Refused(_) | End::Corrupt { .. } | End::Unsupported { .. } | End::Clean => {
+                &self.refused
+            }
             End::Truncated(_) => &self.closed,
             End::Reset(_) => &self.reset,
             End::Timeout(_) => &self.timeout,

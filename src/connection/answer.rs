@@ -136,7 +136,7 @@ fn receipt(received: u64, outcome: &Outcome) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::end::Refusal;
+    use crate::tls::Refusal;
 
     #[test]
     fn a_reason_is_quoted_whatever_it_quotes() {

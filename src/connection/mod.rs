@@ -7,12 +7,13 @@ use std::task::{Context, Poll, ready};
 use event_listener::EventListener;
 use futures_lite::{AsyncRead, AsyncWrite, future};
 
-use crate::end::{Cut, End, Limit, Refusal, Reset, Timeout, Truncation};
+use crate::end::{Cut, End, Reset, Timeout, Truncation};
+use crate::limit::Limit;
 use crate::link::{Outcome, Request};
 use crate::peer::Peer;
 use crate::report::Report;
 use crate::shared::Shared;
-use crate::tls;
+use crate::tls::{self, Refusal};
 
 mod answer;
 mod deadline;

@@ -3,7 +3,7 @@
 use flate2::{Decompress, FlushDecompress, Status};
 
 use super::{Codec, Fault, Format, Limits, Step};
-use crate::end::Limit;
+use crate::limit::Limit;
 use crate::memory::Reservation;
 
 /// The size of one inflate state, in bytes: the 32 KiB window with its padding, and the tables.

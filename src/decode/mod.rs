@@ -22,7 +22,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::end::Limit;
+use crate::limit::Limit;
 use crate::memory::Memory;
 
 mod detect;

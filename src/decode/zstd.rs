@@ -11,7 +11,7 @@ use std::fmt;
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer, get_error_name};
 
 use super::{Codec, Fault, Format, Limits, Step};
-use crate::end::Limit;
+use crate::limit::Limit;
 use crate::memory::{Memory, Reservation};
 
 pub(super) struct Zstd {

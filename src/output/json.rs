@@ -19,7 +19,6 @@ use super::{Output, Portion};
 use crate::conn::{Conn, ConnId};
 use crate::end::End;
 use crate::memory::Memory;
-use crate::report::Report;
 
 /// Writes JSON (RFC 8259): an object for each line, and for each connection that opens or closes,
 /// every object on a line of its own.
@@ -60,8 +59,8 @@ use crate::report::Report;
 /// In strings, all characters that a terminal could obey are escaped, and so are those that turn
 /// text around or are invisible.
 ///
-/// A sink never sees a refused connection. To print an object for it too, pass its [`Report`] to
-/// [`refused`](Self::refused).
+/// A sink never sees a refused connection. To print an object for it too, pass the parts of its
+/// [`Report`](crate::Report) to [`refused`](Self::refused).
 ///
 /// Clones share the writer, but each has unfinished lines of its own: give one clone to each lane.
 #[derive(Debug)]
@@ -106,7 +105,8 @@ impl<W: Write> Json<W> {
         self
     }
 
-    /// Writes an object for a connection that was [refused](Report::is_refused), and flushes.
+    /// Writes an object for a connection that was [refused](crate::Report::is_refused), and
+    /// flushes.
     ///
     /// ```text
     /// {"type":"refused","time":"2026-11-23T19:32:01.123456Z","peer":"192.0.2.7:40312","claimed":"boiler","reason":"the certificate is revoked"}
@@ -127,19 +127,15 @@ impl<W: Write> Json<W> {
     ///
     /// Blocks while the writer blocks, or while a clone is writing. Call it on a thread that may
     /// wait for the output, such as a sink's.
-    pub fn refused(&self, report: &Report) -> io::Result<()> {
+    pub fn refused(&self, connection: &Conn, end: &End) -> io::Result<()> {
         let mut object = begin_refused();
-        push_field(&mut object, "peer", &report.conn.peer().to_string());
-        if let End::Refused(refusal) = &report.end
+        push_field(&mut object, "peer", &connection.peer().to_string());
+        if let End::Refused(refusal) = end
             && let Some(claimed) = refusal.claimed().first()
         {
             push_field(&mut object, "claimed", claimed);
         }
-        push_field(
-            &mut object,
-            "reason",
-            &report.end.reason().unwrap_or_default(),
-        );
+        push_field(&mut object, "reason", &end.reason().unwrap_or_default());
         self.printer.write_event(object)?;
         self.printer.shared.flush()
     }

@@ -402,7 +402,7 @@ fn an_application_prints_a_refused_connection_by_its_report() {
     assert!(report.is_refused());
     let page = Page::default();
     let json = Json::new(page.clone());
-    json.refused(&report).unwrap();
+    json.refused(&report.conn, &report.end).unwrap();
     json.clone().refused_more("\x1b", 3).unwrap();
     // The page holds only flushed bytes.
     assert_eq!(

@@ -2,12 +2,12 @@
 
 use std::borrow::Cow;
 
-use tlsink::{End, Limit, Refusal, Report};
+use tlsink::{End, Limit, Report};
 
 /// The remedy for an end: the library's hint, or the option that decides.
 pub(super) fn hint(report: &Report) -> Option<Cow<'static, str>> {
     Some(match &report.end {
-        End::Refused(Refusal::UnsupportedFormat { .. }) => "-d none passes it on as it is".into(),
+        End::Unsupported { .. } => "-d none passes it on as it is".into(),
         End::Limit(Limit::PerIp { .. }) => "--max-per-ip allows more".into(),
         End::Limit(Limit::Window { window, .. }) => {
             format!("--max-window {window} allows it").into()

@@ -99,7 +99,7 @@ impl Journal {
                 left
             };
             for report in &pending.refused {
-                self.json.refused(report)?;
+                self.json.refused(&report.conn, &report.end)?;
             }
             for (reason, more) in &pending.more {
                 self.json.refused_more(reason, *more)?;

@@ -2,10 +2,9 @@
 
 use std::io;
 
-use super::refusal::RefusedClient;
-use crate::end::{Incompatibility, Refusal};
-use crate::tls::Alert;
+use super::refused_client::RefusedClient;
 use crate::tls::transport::tls_error;
+use crate::tls::{Alert, Incompatibility, Refusal};
 
 /// The reason why a handshake failed.
 #[derive(Debug)]

@@ -6,7 +6,7 @@ mod error;
 mod from_rustls;
 mod hello;
 mod pattern;
-mod refusal;
+mod refused_client;
 mod resolver;
 mod stream;
 mod verifier;

@@ -20,7 +20,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 
 use super::error::{HandshakeError, ReadError};
 use super::hello::Hello;
-use super::refusal::RefusedClient;
+use super::refused_client::RefusedClient;
 use super::verifier::VerifyOutcome;
 use super::wire::{self, LastAlert, Wire};
 use crate::tls::TlsSession;

@@ -13,7 +13,7 @@ use rustls_pki_types::{CertificateDer, TrustAnchor};
 use webpki::{KeyUsage, VerifiedPath};
 
 use super::pattern::NamePattern;
-use super::refusal::RefusedClient;
+use super::refused_client::RefusedClient;
 use crate::tls::error::{CredentialKind, TlsError};
 use crate::tls::x509::certificate::{ParsedCertificate, der};
 use crate::tls::x509::describe::Summary;

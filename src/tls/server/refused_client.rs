@@ -3,8 +3,8 @@
 use rustls::CertificateError;
 use webpki::Error as Fault;
 
-use crate::end::RefusedCertificate;
 use crate::tls::CertificateFault;
+use crate::tls::RefusedCertificate;
 use crate::tls::x509::crl_store::SelectedCrls;
 use crate::tls::x509::describe::{QUOTED, fault, other, shortened};
 use crate::tls::x509::keys;

@@ -5,14 +5,9 @@ use std::io;
 use std::time::Duration;
 
 use crate::decode::{Fault, Format};
+use crate::limit::Limit;
 use crate::quote::{QUOTED, quoted};
-use crate::tls::Alert;
-
-mod limit;
-mod refusal;
-
-pub use limit::Limit;
-pub use refusal::{Incompatibility, Refusal, RefusedCertificate};
+use crate::tls::{Alert, Refusal};
 
 /// How a stream ended. Only [`End::Clean`] means that the stream is complete.
 ///
@@ -56,8 +51,15 @@ pub enum End {
     Reset(Reset),
     /// The peer took too long.
     Timeout(Timeout),
-    /// The peer completed no handshake, or sent data that this receiver does not accept.
+    /// One side refused the other during the handshake.
     Refused(Refusal),
+    /// The data is in a format that is recognised, and that this receiver does not decode. The
+    /// printed form calls such a stream refused.
+    #[non_exhaustive]
+    Unsupported {
+        /// The name of the format, such as `xz`, or `zstd with a dictionary`.
+        format: &'static str,
+    },
     /// The stream, or the number of streams, exceeded one of the receiver's limits.
     Limit(Limit),
     /// This side ended the stream.
@@ -147,7 +149,7 @@ impl End {
             End::Corrupt { .. } => "corrupt",
             End::Reset(_) => "reset",
             End::Timeout(_) => "timeout",
-            End::Refused(_) => "refused",
+            End::Refused(_) | End::Unsupported { .. } => "refused",
             End::Limit(_) => "limit",
             End::Cut(_) => "cut",
         }
@@ -210,7 +212,7 @@ impl From<Fault> for End {
                 reason,
             },
             Fault::Limit(limit) => End::Limit(limit),
-            Fault::Unsupported(format) => End::Refused(Refusal::UnsupportedFormat { format }),
+            Fault::Unsupported(format) => End::Unsupported { format },
         }
     }
 }
@@ -255,6 +257,7 @@ impl fmt::Display for Facts<'_> {
                     false => "",
                 })
             }
+            End::Unsupported { format } => write!(f, "{format} is not built in"),
             End::Limit(limit) => limit.fmt(f),
             End::Timeout(timeout) => timeout.fmt(f),
             End::Cut(cut) => cut.fmt(f),

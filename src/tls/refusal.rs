@@ -1,8 +1,9 @@
-//! The reasons why a peer is refused.
+//! The reasons why a handshake ends in a refusal.
 
 use std::fmt;
 
-use crate::tls::{Alert, CertificateFault};
+use super::alert::Alert;
+use super::x509::CertificateFault;
 
 /// The reason why a peer was [refused](crate::End::Refused), or refused this server.
 ///
@@ -31,12 +32,6 @@ pub enum Refusal {
     NoCertificate,
     /// The sender's certificate was not accepted.
     Certificate(Box<RefusedCertificate>),
-    /// The data is in a format that this server does not decode.
-    #[non_exhaustive]
-    UnsupportedFormat {
-        /// The name of the format, such as `xz`, or `zstd with a dictionary`.
-        format: &'static str,
-    },
 }
 
 /// The part of a handshake for which a peer offers nothing that this server supports.
@@ -124,7 +119,6 @@ impl fmt::Display for Refusal {
             }
             Refusal::NoCertificate => f.write_str("no certificate"),
             Refusal::Certificate(certificate) => f.write_str(&certificate.reason),
-            Refusal::UnsupportedFormat { format } => write!(f, "{format} is not built in"),
         }
     }
 }
