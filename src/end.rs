@@ -9,7 +9,7 @@ use crate::limit::Limit;
 use crate::quote::{QUOTED, quoted};
 use crate::tls::{Alert, Refusal};
 
-/// How a stream ended. Only [`End::Clean`] means that the stream is complete.
+/// The end of a stream. Only [`End::Clean`] means that the stream is complete.
 ///
 /// All data that was authenticated and decoded before the end has been delivered.
 ///

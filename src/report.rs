@@ -34,7 +34,7 @@ pub struct Report {
     pub conn: Conn,
     /// Whether the handshake was completed, so that the sink has seen the connection.
     pub established: bool,
-    /// How the stream ended.
+    /// The end of the stream.
     pub end: End,
 }
 

@@ -30,7 +30,7 @@ pub(super) struct Guard {
     wake_pending: bool,
 }
 
-/// How much of the connection the sink knows.
+/// The stage of the connection that the sink knows of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Known {
     /// Nothing: the handshake is not completed.
