@@ -1,4 +1,4 @@
-//! The program. `cli/args/` parses its command line; `cli/listen/`, `cli/send/` and `cli/cert.rs`
+//! The program. `cli/args/` parses its command line; `cli/listen/`, `cli/send/` and `cli/cert/`
 //! are its commands.
 //!
 //! Exit status: 0 after a requested stop, with `--once` after a clean stream, and after `send` when
