@@ -1,7 +1,9 @@
 //! Points in time, as text.
 
 use std::fmt;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use x509_cert::der::DateTime;
 
 /// A point in time as [`Json`](super::Json) shows it: RFC 3339, in UTC, with microseconds.
 ///
@@ -23,9 +25,6 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The last second whose year has four digits.
-const LAST: u64 = 253_402_300_799;
-
 /// The length of a timestamp, in bytes.
 pub(super) const LEN: usize = 27;
 
@@ -33,29 +32,17 @@ pub(super) const LEN: usize = 27;
 /// are shown as the first or last second in between.
 pub(super) fn timestamp(time: SystemTime) -> [u8; LEN] {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    let seconds = since.as_secs().min(LAST);
-    let (days, second) = (seconds / 86_400, seconds % 86_400);
-
-    // Counted from 1 March, the leap day is the last of its year, and every fifth month begins 153
-    // days after the one five before it. The 1 March of year 0 was 719,468 days before 1970.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let year = era * 400 + year + u64::from(month >= 10);
-    let month = if month < 10 { month + 3 } else { month - 9 };
-
+    let date = DateTime::from_unix_duration(Duration::from_secs(since.as_secs()))
+        .unwrap_or(DateTime::INFINITY);
     let mut text = *b"0000-00-00T00:00:00.000000Z";
     for (digits, mut number) in [
-        (0..4, year),
-        (5..7, month),
-        (8..10, day),
-        (11..13, second / 3_600),
-        (14..16, second / 60 % 60),
-        (17..19, second % 60),
-        (20..26, u64::from(since.subsec_micros())),
+        (0..4, u32::from(date.year())),
+        (5..7, date.month().into()),
+        (8..10, date.day().into()),
+        (11..13, date.hour().into()),
+        (14..16, date.minutes().into()),
+        (17..19, date.seconds().into()),
+        (20..26, since.subsec_micros()),
     ] {
         for digit in text.get_mut(digits).into_iter().flatten().rev() {
             *digit += (number % 10) as u8;
@@ -77,9 +64,10 @@ pub(super) fn compact(time: SystemTime) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
+
+    /// The last second whose year has four digits.
+    const LAST: u64 = 253_402_300_799;
 
     #[test]
     fn times_are_shown_as_rfc_3339_has_them() {
