@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{LIMIT, Receipt, ReceiptStatus};
 
-/// Every accepted receipt is JSON, and another parser finds the same content in it.
+/// Every accepted receipt is a JSON object with this content.
 pub(crate) fn check(answer: &[u8]) {
     let Some(receipt) = Receipt::parse(answer) else {
         return;
@@ -24,7 +24,7 @@ pub(crate) fn check(answer: &[u8]) {
     for (name, value) in line.as_object().expect("it is one") {
         assert_eq!(other.get(name), Some(value), "{name}");
     }
-    // Written again by the other parser, it means the same; only escaped text may be longer.
+    // Written again from its content, it means the same; only escaped text may be longer.
     let line = line.to_string();
     if line.len() <= LIMIT {
         assert_eq!(Receipt::parse(line.as_bytes()), Some(receipt));

@@ -1,11 +1,12 @@
 //! The receipt of a server with `--receipt`: one line of JSON (RFC 8259).
 //!
-//! A parser of our own suffices, as the receipt is one flat object of numbers without sign or
-//! fraction, strings, `true` and `false`. Unknown names are ignored, so that later servers may add
-//! some.
+//! It is a flat object of numbers without sign or fraction, strings, `true` and `false`. Unknown names
+//! are ignored, so that later servers may add some.
 
-use std::iter::Peekable;
-use std::str::Chars;
+use std::fmt;
+
+use serde_core::de::{Deserializer, Error, MapAccess, Visitor};
+use serde_json::Value;
 
 /// The longest receipt, in bytes. A reason may quote from the stream.
 pub(crate) const LIMIT: usize = 4096;
@@ -35,13 +36,13 @@ impl Receipt {
             return None;
         }
         let answer = answer.strip_suffix(b"\n").unwrap_or(answer);
-        let text = std::str::from_utf8(answer).ok()?;
-        let mut fields = Fields::default();
-        let mut parser = Parser(text.chars().peekable());
-        parser.object(&mut fields)?;
-        if parser.0.next().is_some() {
+        // JSON may have several lines, but a receipt has one.
+        if answer.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
             return None;
         }
+        let mut parser = serde_json::Deserializer::from_slice(answer);
+        let fields = parser.deserialize_map(Fields::default()).ok()?;
+        parser.end().ok()?;
         let status = match fields.ok? {
             true => ReceiptStatus::Whole {
                 crc32c: checksum(&fields.crc32c?)?,
@@ -75,10 +76,21 @@ struct Fields {
     reason: Option<String>,
 }
 
-enum Value {
-    Bool(bool),
-    Number(u64),
-    Text(String),
+/// By hand, as a derived implementation would accept objects and lists under unknown names.
+impl<'de> Visitor<'de> for Fields {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a receipt")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut object: A) -> Result<Self, A::Error> {
+        while let Some((name, value)) = object.next_entry::<String, Value>()? {
+            self.set(&name, value)
+                .ok_or_else(|| A::Error::custom("not a field of a receipt"))?;
+        }
+        Ok(self)
+    }
 }
 
 impl Fields {
@@ -86,128 +98,21 @@ impl Fields {
     fn set(&mut self, name: &str, value: Value) -> Option<()> {
         match (name, value) {
             ("ok", Value::Bool(ok)) => once(&mut self.ok, ok),
-            ("received", Value::Number(number)) => once(&mut self.received, number),
-            ("delivered", Value::Number(number)) => once(&mut self.delivered, number),
-            ("crc32c", Value::Text(text)) => once(&mut self.crc32c, text),
-            ("reason", Value::Text(text)) => once(&mut self.reason, text),
+            ("received", Value::Number(number)) => once(&mut self.received, number.as_u64()?),
+            ("delivered", Value::Number(number)) => once(&mut self.delivered, number.as_u64()?),
+            ("crc32c", Value::String(text)) => once(&mut self.crc32c, text),
+            ("reason", Value::String(text)) => once(&mut self.reason, text),
             ("ok" | "received" | "delivered" | "crc32c" | "reason", _) => None,
-            _ => Some(()),
+            // Of a later server.
+            (_, Value::Number(number)) => number.as_u64().map(drop),
+            (_, Value::Bool(_) | Value::String(_)) => Some(()),
+            (_, Value::Null | Value::Array(_) | Value::Object(_)) => None,
         }
     }
 }
 
 fn once<T>(field: &mut Option<T>, value: T) -> Option<()> {
     field.replace(value).is_none().then_some(())
-}
-
-struct Parser<'a>(Peekable<Chars<'a>>);
-
-impl Parser<'_> {
-    fn object(&mut self, fields: &mut Fields) -> Option<()> {
-        self.space();
-        self.expect('{')?;
-        self.space();
-        if self.0.next_if_eq(&'}').is_some() {
-            self.space();
-            return Some(());
-        }
-        loop {
-            self.space();
-            let name = self.text()?;
-            self.space();
-            self.expect(':')?;
-            self.space();
-            let value = self.value()?;
-            fields.set(&name, value)?;
-            self.space();
-            match self.0.next()? {
-                ',' => {}
-                '}' => break,
-                _ => return None,
-            }
-        }
-        self.space();
-        Some(())
-    }
-
-    fn value(&mut self) -> Option<Value> {
-        match self.0.peek()? {
-            '"' => self.text().map(Value::Text),
-            't' => self.word("true").map(|()| Value::Bool(true)),
-            'f' => self.word("false").map(|()| Value::Bool(false)),
-            _ => self.number().map(Value::Number),
-        }
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        let mut digits = String::new();
-        while let Some(digit) = self.0.next_if(char::is_ascii_digit) {
-            digits.push(digit);
-        }
-        match digits.as_bytes() {
-            [b'0', _, ..] => None,
-            _ => digits.parse().ok(),
-        }
-    }
-
-    fn text(&mut self) -> Option<String> {
-        self.expect('"')?;
-        let mut text = String::new();
-        loop {
-            match self.0.next()? {
-                '"' => return Some(text),
-                '\\' => text.push(self.escaped()?),
-                '\0'..='\x1f' => return None,
-                plain => text.push(plain),
-            }
-        }
-    }
-
-    fn escaped(&mut self) -> Option<char> {
-        Some(match self.0.next()? {
-            'b' => '\x08',
-            'f' => '\x0c',
-            'n' => '\n',
-            'r' => '\r',
-            't' => '\t',
-            same @ ('"' | '\\' | '/') => same,
-            'u' => match self.unit()? {
-                // Two UTF-16 units for one character (RFC 8259, section 7).
-                high @ 0xd800..=0xdbff => {
-                    self.word("\\u")?;
-                    let pair = [high, self.unit()?];
-                    char::decode_utf16(pair).next()?.ok()?
-                }
-                unit => char::from_u32(unit.into())?,
-            },
-            _ => return None,
-        })
-    }
-
-    fn unit(&mut self) -> Option<u16> {
-        let mut unit = 0;
-        for _ in 0..4 {
-            let digit = self.0.next()?.to_digit(16)?;
-            unit = unit << 4 | u16::try_from(digit).ok()?;
-        }
-        Some(unit)
-    }
-
-    fn word(&mut self, word: &str) -> Option<()> {
-        word.chars().try_for_each(|letter| self.expect(letter))
-    }
-
-    fn expect(&mut self, wanted: char) -> Option<()> {
-        self.0.next_if_eq(&wanted).map(drop)
-    }
-
-    fn space(&mut self) {
-        while self
-            .0
-            .next_if(|space| matches!(space, ' ' | '\t'))
-            .is_some()
-        {}
-    }
 }
 
 #[cfg(test)]
