@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::decode::Format;
+use crate::frame::Framing;
 use crate::memory::Memory;
 use crate::peer::Peer;
 use crate::tls::TlsSession;
@@ -32,6 +33,7 @@ pub struct Conn {
     /// Shared by all copies, so that a copy allocates nothing for it.
     pub(crate) tls: Option<Arc<TlsSession>>,
     pub(crate) format: Format,
+    pub(crate) framing: Framing,
     pub(crate) received: u64,
     pub(crate) delivered: u64,
     pub(crate) undecoded: u64,
@@ -47,6 +49,7 @@ impl Conn {
             peer,
             tls: None,
             format: Format::Auto,
+            framing: Framing::Auto,
             received: 0,
             delivered: 0,
             undecoded: 0,
@@ -78,6 +81,12 @@ impl Conn {
     /// The compression format; [`Format::Auto`] until enough data has arrived to detect it.
     pub fn format(&self) -> Format {
         self.format
+    }
+
+    /// The framing of the decompressed bytes; [`Framing::Auto`] until enough bytes have come to
+    /// detect it.
+    pub fn framing(&self) -> Framing {
+        self.framing
     }
 
     /// Bytes received so far, decrypted and still compressed. A sink counts those that have reached

@@ -4,6 +4,7 @@ use futures_lite::{Stream, stream};
 
 use crate::conn::Conn;
 use crate::end::End;
+use crate::frame::RecordBuffer;
 use crate::sink::{Sink, SinkEvent};
 
 /// An owned copy of a [`SinkEvent`], as [`Sink::into_stream`] yields it.
@@ -15,6 +16,8 @@ pub enum Delivery {
     /// Decoded bytes of a connection: at least one, at most
     /// [`MAX_TURN_OUTPUT`](crate::limits::MAX_TURN_OUTPUT).
     Data(Conn, Vec<u8>),
+    /// Records of a connection whose stream has a [framing](crate::frame).
+    Records(Conn, RecordBuffer),
     /// A connection has ended: nothing more comes from it.
     Close(Conn, End),
 }
@@ -23,7 +26,10 @@ impl Delivery {
     /// The connection, as it was at the time of the event.
     pub fn conn(&self) -> &Conn {
         match self {
-            Delivery::Open(conn) | Delivery::Data(conn, _) | Delivery::Close(conn, _) => conn,
+            Delivery::Open(conn)
+            | Delivery::Data(conn, _)
+            | Delivery::Records(conn, _)
+            | Delivery::Close(conn, _) => conn,
         }
     }
 }
@@ -33,6 +39,9 @@ impl From<SinkEvent<'_>> for Delivery {
         match decoded {
             SinkEvent::Open(conn) => Delivery::Open(conn.clone()),
             SinkEvent::Data(conn, bytes) => Delivery::Data(conn.clone(), bytes.to_vec()),
+            SinkEvent::Records(conn, records) => {
+                Delivery::Records(conn.clone(), records.to_buffer())
+            }
             SinkEvent::Close(conn, end) => Delivery::Close(conn.clone(), end.clone()),
         }
     }

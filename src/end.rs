@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::decode::{Fault, Format};
+use crate::frame::{FrameError, Framing};
 use crate::limit::Limit;
 use crate::quote::{QUOTED, quoted};
 use crate::tls::{Alert, Refusal};
@@ -42,7 +43,7 @@ pub enum End {
         /// The layer whose data is damaged.
         layer: Layer,
         /// The position of the damage, in bytes of the stream's content: decrypted, still
-        /// compressed.
+        /// compressed; for [`Layer::Framing`], decompressed.
         offset: u64,
         /// The fault, for people.
         reason: String,
@@ -74,10 +75,11 @@ pub enum Truncation {
     Handshake,
     /// The connection was closed without a close_notify.
     NoCloseNotify,
-    /// A close_notify arrived in the middle of the compressed data.
-    Unfinished(Format),
-    /// The connection was closed without a close_notify, in the middle of the compressed data.
-    Both(Format),
+    /// A close_notify arrived in the middle of the compressed data, or of a frame.
+    Unfinished(Layer),
+    /// The connection was closed without a close_notify, in the middle of the compressed data, or of
+    /// a frame.
+    Both(Layer),
 }
 
 /// The layer whose data is [corrupt](End::Corrupt).
@@ -88,6 +90,8 @@ pub enum Layer {
     Tls,
     /// The compressed data in the records.
     Compression(Format),
+    /// The frames in the decompressed data.
+    Framing(Framing),
 }
 
 /// The reason why a connection [broke](End::Reset).
@@ -188,12 +192,12 @@ impl End {
         )
     }
 
-    /// The end of a stream that the network side ends as `self` while the codec is in the middle of
-    /// `format`.
-    pub(crate) fn unfinished(self, format: Format) -> Self {
+    /// The end of a stream that the network side ends as `self` while the decoder is in the middle
+    /// of `layer`.
+    pub(crate) fn unfinished(self, layer: Layer) -> Self {
         match self {
-            End::Clean => End::Truncated(Truncation::Unfinished(format)),
-            End::Truncated(Truncation::NoCloseNotify) => End::Truncated(Truncation::Both(format)),
+            End::Clean => End::Truncated(Truncation::Unfinished(layer)),
+            End::Truncated(Truncation::NoCloseNotify) => End::Truncated(Truncation::Both(layer)),
             other => other,
         }
     }
@@ -213,6 +217,16 @@ impl From<Fault> for End {
             },
             Fault::Limit(limit) => End::Limit(limit),
             Fault::Unsupported(format) => End::Unsupported { format },
+        }
+    }
+}
+
+impl From<FrameError> for End {
+    fn from(error: FrameError) -> Self {
+        End::Corrupt {
+            layer: Layer::Framing(error.framing),
+            offset: error.offset,
+            reason: error.reason.to_owned(),
         }
     }
 }
@@ -270,8 +284,8 @@ impl fmt::Display for Truncation {
         match self {
             Truncation::Handshake => f.write_str("closed during the handshake"),
             Truncation::NoCloseNotify => f.write_str("no close_notify"),
-            Truncation::Unfinished(format) => write!(f, "{format} not finished"),
-            Truncation::Both(format) => write!(f, "no close_notify, {format} not finished"),
+            Truncation::Unfinished(layer) => write!(f, "{layer} not finished"),
+            Truncation::Both(layer) => write!(f, "no close_notify, {layer} not finished"),
         }
     }
 }
@@ -281,6 +295,7 @@ impl fmt::Display for Layer {
         match self {
             Layer::Tls => f.write_str("tls"),
             Layer::Compression(format) => format.fmt(f),
+            Layer::Framing(framing) => framing.fmt(f),
         }
     }
 }

@@ -241,6 +241,7 @@ mod count;
 pub mod decode;
 mod end;
 mod event;
+pub mod frame;
 mod limit;
 mod link;
 mod memory;

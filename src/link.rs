@@ -7,6 +7,7 @@ use sync::{AtomicBool, AtomicU8, AtomicUsize, AtomicWaker, Mutex, MutexGuard, Or
 
 use crate::decode::Format;
 use crate::end::{Cut, End};
+use crate::frame::Framing;
 
 /// The number of chunks that a connection may have in flight: together they are as large as one
 /// turn's output. With fewer, connection and sink would alternate more often; with more, the chunks
@@ -59,6 +60,7 @@ pub(crate) enum Request {
 pub(crate) struct Outcome {
     pub(crate) end: End,
     pub(crate) format: Format,
+    pub(crate) framing: Framing,
     pub(crate) delivered: u64,
     pub(crate) undecoded: u64,
     /// CRC-32C (RFC 3720, appendix B.4) of the delivered bytes; 0 unless receipts are on.
@@ -71,6 +73,7 @@ impl Outcome {
         Outcome {
             end,
             format: Format::Auto,
+            framing: Framing::Auto,
             delivered: 0,
             undecoded: 0,
             crc32c: 0,

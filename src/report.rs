@@ -6,6 +6,7 @@ use crate::conn::Conn;
 use crate::count::Count;
 use crate::decode::Format;
 use crate::end::End;
+use crate::frame::Framing;
 use crate::output::{escaped, label};
 
 /// The result of one connection.
@@ -81,6 +82,9 @@ impl fmt::Display for Report {
         // Too few bytes may have come to detect a format.
         if conn.format() != Format::Auto {
             write!(f, "{}, ", conn.format())?;
+        }
+        if !matches!(conn.framing(), Framing::Auto | Framing::None) {
+            write!(f, "{}, ", conn.framing())?;
         }
         end.fmt(f)?;
         match conn.undecoded() {

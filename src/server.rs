@@ -14,6 +14,7 @@ use crate::channel::{EventSender, channel};
 use crate::connection::{Connection, Transport};
 use crate::decode::Format;
 use crate::event::CHUNK;
+use crate::frame::Framing;
 use crate::link::CREDITS;
 use crate::memory::Memory;
 use crate::peer::Peer;
@@ -51,6 +52,7 @@ pub struct ServerBuilder {
     max_memory: usize,
     max_window: u64,
     format: Format,
+    framing: Framing,
     max_decoded: Option<u64>,
 }
 
@@ -88,6 +90,7 @@ impl Server {
             max_memory: 1 << 30,
             max_window: 8 << 20,
             format: Format::Auto,
+            framing: Framing::None,
             max_decoded: None,
         }
     }
@@ -321,6 +324,14 @@ impl ServerBuilder {
         self
     }
 
+    /// The framing of all streams, once they are decompressed. [`Framing::None`] by default: outputs
+    /// get the bytes as they are. Of a stream with a framing, outputs get a line for each frame, or
+    /// [records](crate::output::Output::records) if frames contain newlines.
+    pub fn framing(mut self, framing: Framing) -> Self {
+        self.framing = framing;
+        self
+    }
+
     /// The most connections at once; further ones wait. 10,000 by default, at least 1. A
     /// connection's place is free again when the sink has finished with the connection.
     pub fn max_connections(mut self, connections: usize) -> Self {
@@ -450,6 +461,7 @@ impl ServerBuilder {
         let (sender, receiver) = channel();
         let settings = SinkSettings {
             format: self.format,
+            framing: self.framing,
             max_window: self.max_window,
             memory: memory.clone(),
             max_decoded: self.max_decoded.unwrap_or(u64::MAX),

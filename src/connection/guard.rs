@@ -140,6 +140,7 @@ impl Guard {
     /// connection holds, even if its future is kept.
     pub(super) fn finish(&mut self, outcome: Outcome) -> Report {
         self.conn.format = outcome.format;
+        self.conn.framing = outcome.framing;
         self.conn.delivered = outcome.delivered;
         self.conn.undecoded = outcome.undecoded;
         let report = Report {

@@ -7,10 +7,11 @@ use std::io;
 use memchr::memchr_iter;
 
 use super::partial::{Partials, split_lines};
-use super::turn::turn_of;
+use super::turn::{MAX_TURN_OUTPUT, turn_of};
 use super::{Output, Portion};
 use crate::conn::{Conn, ConnId};
 use crate::end::End;
+use crate::frame::Records;
 use crate::memory::Memory;
 
 /// Calls a function with each line, as soon as it is finished.
@@ -188,6 +189,21 @@ where
             taken,
             written: taken.saturating_add(calls.saturating_mul(CALL)),
         })
+    }
+
+    fn records(&mut self, connection: &Conn, records: Records<'_>) -> io::Result<Portion> {
+        let calls = self.calls;
+        let mut taken = 0_usize;
+        for record in records.iter().take(MAX_TURN_OUTPUT / CALL) {
+            match record.ends {
+                true => self.finish(connection, record.bytes)?,
+                false => self.begin(connection, record.bytes)?,
+            }
+            taken = taken.saturating_add(record.len());
+        }
+        let calls = self.calls.wrapping_sub(calls);
+        let written = taken.saturating_add(calls.saturating_mul(CALL));
+        Ok(Portion::new(taken, written))
     }
 
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {

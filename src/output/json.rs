@@ -18,6 +18,7 @@ use super::turn::MAX_WRITTEN;
 use super::{Output, Portion};
 use crate::conn::{Conn, ConnId};
 use crate::end::End;
+use crate::frame::{Framing, Records};
 use crate::memory::Memory;
 
 /// Writes JSON (RFC 8259): an object for each line, and for each connection that opens or closes,
@@ -292,6 +293,28 @@ impl<W: Write> Output for Json<W> {
         })
     }
 
+    fn records(&mut self, connection: &Conn, records: Records<'_>) -> io::Result<Portion> {
+        let id = connection.id();
+        self.printer.now = timestamp(SystemTime::now());
+        self.printer.written = 0;
+        self.printer.head(connection);
+        let mut taken = 0_usize;
+        for record in records.iter() {
+            if record.ends {
+                let last = self.keep(connection, record.bytes)?;
+                self.finish(id, last)?;
+            } else {
+                self.begin(connection, record.bytes)?;
+            }
+            taken = taken.saturating_add(record.len());
+            if self.printer.written >= MAX_WRITTEN {
+                break;
+            }
+        }
+        self.printer.finish()?;
+        Ok(Portion::new(taken, self.printer.written))
+    }
+
     fn open(&mut self, connection: &Conn) -> io::Result<()> {
         let (object, _) = begin_object("open", connection);
         self.printer.write_event(object)
@@ -316,6 +339,9 @@ impl<W: Write> Output for Json<W> {
         );
         object.extend_from_slice(totals.as_bytes());
         push_field(&mut object, "format", connection.format().name());
+        if !matches!(connection.framing(), Framing::Auto | Framing::None) {
+            push_field(&mut object, "framing", connection.framing().name());
+        }
         push_field(&mut object, "end", end.word());
         if connection.undecoded() > 0 {
             let undecoded = format!(r#","undecoded":{}"#, connection.undecoded());

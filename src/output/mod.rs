@@ -4,6 +4,7 @@ use std::io;
 
 use crate::conn::Conn;
 use crate::end::End;
+use crate::frame::Records;
 
 mod each_line;
 mod error;
@@ -32,6 +33,10 @@ pub use raw::Raw;
 pub use template::Template;
 pub use time::Timestamp;
 pub use turn::Portion;
+
+/// The most records that are escaped in one turn: what an output adds to each of them, such as a
+/// label, then takes no more than a turn's worth of bytes.
+const MAX_ESCAPED: usize = 512;
 
 /// Receives decoded bytes from a [`Sink`](crate::Sink).
 ///
@@ -102,6 +107,27 @@ pub trait Output {
         Ok(Portion::new(bytes.len(), bytes.len()))
     }
 
+    /// Takes the first of these records, at least one, of which some contain newlines. The sink gives
+    /// the others again in the connection's next turn. Sinks call this method for streams with a
+    /// [framing](crate::frame); records without newlines are given to [`turn`](Self::turn), as lines.
+    ///
+    /// By default, each newline in a record is escaped as `\x0a`, so that the record is one line for
+    /// `turn`. An output that can keep newlines apart from the ends of records does so here.
+    ///
+    /// # Errors
+    ///
+    /// The same as for [`data`](Self::data).
+    fn records(&mut self, connection: &Conn, records: Records<'_>) -> io::Result<Portion> {
+        let (lines, taken) = records.escaped(MAX_ESCAPED);
+        let mut portion = self.turn(connection, &lines)?;
+        let rest = lines.get(portion.taken..).unwrap_or_default();
+        if !rest.is_empty() {
+            self.data(connection, rest)?;
+            portion.written = portion.written.saturating_add(rest.len());
+        }
+        Ok(Portion::new(taken, portion.written))
+    }
+
     /// A connection completed its handshake.
     ///
     /// # Errors
@@ -139,6 +165,10 @@ impl<O: Output + ?Sized> Output for Box<O> {
 
     fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
         (**self).turn(connection, bytes)
+    }
+
+    fn records(&mut self, connection: &Conn, records: Records<'_>) -> io::Result<Portion> {
+        (**self).records(connection, records)
     }
 
     fn open(&mut self, connection: &Conn) -> io::Result<()> {

@@ -22,6 +22,12 @@ impl Portion {
     pub fn new(taken: usize, written: usize) -> Self {
         Portion { taken, written }
     }
+
+    /// Adds another portion of the same turn.
+    pub(crate) fn add(&mut self, other: Portion) {
+        self.taken = self.taken.saturating_add(other.taken);
+        self.written = self.written.saturating_add(other.written);
+    }
 }
 
 /// The most that an output writes in one turn, in bytes, give or take a line. Without this limit, a

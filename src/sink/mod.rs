@@ -11,6 +11,7 @@ use crate::conn::{Conn, ConnId};
 use crate::decode::Format;
 use crate::end::{Cut, End};
 use crate::event::{Event, Kind};
+use crate::frame::{Framing, Records};
 use crate::memory::Memory;
 use crate::output::turn::MAX_TURN_OUTPUT;
 use crate::output::{Output, Portion};
@@ -84,6 +85,8 @@ pub enum SinkEvent<'a> {
     Open(&'a Conn),
     /// Decoded bytes of a connection: at least one, at most [`MAX_TURN_OUTPUT`].
     Data(&'a Conn, &'a [u8]),
+    /// Records of a connection whose stream has a [framing](crate::frame).
+    Records(&'a Conn, Records<'a>),
     /// A connection has ended: nothing more comes from it.
     Close(&'a Conn, &'a End),
 }
@@ -91,6 +94,7 @@ pub enum SinkEvent<'a> {
 #[derive(Debug)]
 pub(crate) struct SinkSettings {
     pub(crate) format: Format,
+    pub(crate) framing: Framing,
     /// The largest zstd window, in bytes.
     pub(crate) max_window: u64,
     /// The memory that all connections share.
@@ -229,14 +233,13 @@ impl Sink {
                 Some(SinkEvent::Open(conn)) => return output.open(conn),
                 Some(SinkEvent::Close(conn, end)) => return output.close(conn, end),
                 Some(SinkEvent::Data(conn, bytes)) => {
-                    let rest = bytes.get(all.taken..).unwrap_or_default();
-                    let portion = output.turn(conn, rest)?;
-                    match portion.taken.min(rest.len()) {
-                        0 => return Err(io::ErrorKind::WriteZero.into()),
-                        taken => all.taken = all.taken.saturating_add(taken),
-                    }
-                    all.written = all.written.saturating_add(portion.written);
+                    let rest = Records::of_lines(bytes).behind(all.taken);
+                    all.add(give(output, conn, rest)?);
                     bytes.len()
+                }
+                Some(SinkEvent::Records(conn, records)) => {
+                    all.add(give(output, conn, records.behind(all.taken))?);
+                    records.lines().len()
                 }
                 None => return Ok(()),
             };
@@ -264,9 +267,10 @@ impl Sink {
             return true;
         };
         let kept = stream.take(source, &mut self.buffers, portion.taken, &self.settings);
-        let Some(left) = kept else {
+        let Some(undelivered) = kept else {
             return false;
         };
+        let left = len.saturating_sub(portion.taken);
         // The decoded bytes are charged already, the additional bytes written for them are not.
         let more = portion.written.saturating_sub(len);
         self.schedule.charge(&mut stream.account, more);
@@ -276,7 +280,7 @@ impl Sink {
                 // The output wrote more than its turn's worth.
                 self.after_cut = self.after_cut.saturating_sub(2 * MAX_TURN_OUTPUT);
             }
-            self.counters.delivered.take_back(left as u64);
+            self.counters.delivered.take_back(undelivered as u64);
             self.unscheduled = Some(id);
         }
         true
@@ -316,7 +320,7 @@ impl Sink {
         match turn {
             Turn::Open(id) | Turn::Data(id, _) => {
                 if let Some(stream) = self.streams.get_mut(&id) {
-                    let refused = stream.bytes(turn, &self.buffers).len();
+                    let refused = stream.counted(turn, &self.buffers);
                     self.counters.delivered.take_back(refused as u64);
                     stream.take_back(refused, end);
                 }
@@ -374,16 +378,18 @@ impl Sink {
             if is_cut && self.after_cut == 0 {
                 stream.drop_undecoded();
             }
+            let before = stream.conn.delivered;
             let (turn, work) = stream.turn(&mut self.buffers, &self.settings);
             self.schedule.charge(&mut stream.account, work);
             self.work = self.work.saturating_add(work as u64);
-            let delivered = stream.bytes(turn, &self.buffers).len();
-            self.counters.delivered.add(delivered as u64);
+            let delivered = stream.conn.delivered.saturating_sub(before);
+            self.counters.delivered.add(delivered);
             if is_cut {
                 let least = match turn {
                     Turn::Nothing => LEAST_WORK,
                     _ => 0,
                 };
+                let delivered = stream.bytes(turn, &self.buffers).len();
                 self.after_cut = self.after_cut.saturating_sub(delivered.max(least));
             }
             match turn {
@@ -422,8 +428,11 @@ impl Sink {
             Turn::Open(id) => Some(SinkEvent::Open(&self.streams.get(&id)?.conn)),
             Turn::Data(id, _) => {
                 let stream = self.streams.get(&id)?;
-                let bytes = stream.bytes(turn, &self.buffers);
-                Some(SinkEvent::Data(&stream.conn, bytes))
+                let records = stream.records(turn, &self.buffers);
+                Some(match stream.conn.framing {
+                    Framing::Auto | Framing::None => SinkEvent::Data(&stream.conn, records.lines()),
+                    _ => SinkEvent::Records(&stream.conn, records),
+                })
             }
             Turn::Close(_) => {
                 let closed = self.closed.last()?;
@@ -452,6 +461,20 @@ impl Sink {
             Kind::Close(close) => stream.close(close),
         }
         self.schedule.push(id, &mut stream.account);
+    }
+}
+
+/// Gives records to an output, which takes one at least.
+fn give(output: &mut impl Output, conn: &Conn, records: Records<'_>) -> io::Result<Portion> {
+    let lines = records.lines();
+    let mut portion = match records.has_newlines() {
+        true => output.records(conn, records)?,
+        false => output.turn(conn, lines)?,
+    };
+    portion.taken = portion.taken.min(lines.len());
+    match portion.taken {
+        0 => Err(io::ErrorKind::WriteZero.into()),
+        _ => Ok(portion),
     }
 }
 

@@ -6,8 +6,9 @@ use super::SinkSettings;
 use super::schedule::WorkAccount;
 use crate::conn::{Conn, ConnId};
 use crate::decode::{Decoder, Limits};
-use crate::end::{Cut, End};
+use crate::end::{Cut, End, Layer};
 use crate::event::{Chunk, Close, Open};
+use crate::frame::{Framing, RecordBuffer, Records, Unframer};
 use crate::limit::Limit;
 use crate::link::{Outcome, SinkLink};
 use crate::memory::Reservation;
@@ -26,11 +27,15 @@ pub(super) struct Stream {
     pub(super) conn: Conn,
     pub(super) link: SinkLink,
     decoder: Decoder,
+    /// Makes records of the decoded bytes; `None` once it is known that there are no frames.
+    unframer: Option<Box<Unframer>>,
     queue: VecDeque<Chunk>,
     /// The number of bytes of the first chunk that are decoded.
     at: usize,
-    /// Decoded bytes that the output did not take in the stream's last turn.
+    /// Decoded bytes, or records of them, that the output did not take in the stream's last turn.
     rest: Option<Box<Rest>>,
+    /// The number of decoded bytes that this turn's records were made of.
+    in_records: usize,
     /// CRC-32C of the delivered bytes; 0 unless receipts are on.
     pub(super) crc32c: u32,
     announced: bool,
@@ -42,9 +47,12 @@ pub(super) struct Stream {
 
 #[derive(Debug)]
 struct Rest {
-    bytes: Vec<u8>,
+    records: RecordBuffer,
     /// The number of bytes that the output has taken.
     at: usize,
+    /// The number of decoded bytes that the records were made of; `None` if they are the decoded
+    /// bytes themselves.
+    made_of: Option<usize>,
     _memory: Reservation,
 }
 
@@ -68,6 +76,8 @@ pub(super) enum Source {
     Decoded(usize),
     /// The spent chunk, from this byte on: its bytes are passed through.
     Spent(usize),
+    /// The records that were made of the decoded bytes.
+    Records,
     /// The stream's [`Rest`].
     Rest,
 }
@@ -79,6 +89,8 @@ pub(super) struct TurnBuffers {
     pub(super) output: Vec<u8>,
     /// The chunk that the last turn finished. Its credit returns with the next turn.
     spent: Option<Chunk>,
+    /// The records of a turn's decoded bytes.
+    records: RecordBuffer,
 }
 
 impl TurnBuffers {
@@ -86,6 +98,7 @@ impl TurnBuffers {
         TurnBuffers {
             output: vec![0; MAX_TURN_OUTPUT],
             spent: None,
+            records: RecordBuffer::default(),
         }
     }
 
@@ -99,6 +112,7 @@ impl Stream {
     pub(super) fn new(open: Open, settings: &SinkSettings) -> Self {
         let Open { mut conn, link } = open;
         conn.format = settings.format;
+        conn.framing = settings.framing;
         let limits = Limits {
             max_window: settings.max_window,
             memory: conn.memory.clone(),
@@ -107,9 +121,14 @@ impl Stream {
             conn,
             link,
             decoder: Decoder::new(settings.format, &limits),
+            unframer: match settings.framing {
+                Framing::None => None,
+                framing => Some(Box::new(Unframer::new(framing))),
+            },
             queue: VecDeque::new(),
             at: 0,
             rest: None,
+            in_records: 0,
             crc32c: 0,
             announced: false,
             account: WorkAccount::default(),
@@ -138,12 +157,17 @@ impl Stream {
         buffers: &mut TurnBuffers,
         settings: &SinkSettings,
     ) -> (Turn, usize) {
-        let (turn, read) = self.advance(buffers, settings);
+        let (mut turn, read) = self.advance(buffers, settings);
+        let decoded = self.bytes(turn, buffers).len();
+        if self.unframer.is_some() {
+            turn = self.unframe(turn, buffers, settings);
+        }
         if self.queue.is_empty() {
             // A connection that waits for its peer holds no memory that it does not need.
             self.queue = VecDeque::new();
         }
-        let written = self.bytes(turn, buffers).len();
+        // Few records may be made of many bytes.
+        let written = self.bytes(turn, buffers).len().max(decoded);
         // The most input that a turn may decode weighs as much as the most output.
         let decoding = read
             .saturating_sub(written)
@@ -159,7 +183,13 @@ impl Stream {
             return (Turn::Open(id), 0);
         }
         if let Some(rest) = &self.rest {
-            let len = rest.bytes.len() - rest.at;
+            let len = match rest.made_of {
+                None => rest.records.records().behind(rest.at).lines().len(),
+                Some(made_of) => {
+                    self.in_records = made_of;
+                    made_of
+                }
+            };
             self.conn.delivered = self.conn.delivered.saturating_add(len as u64);
             return (Turn::Data(id, Source::Rest), 0);
         }
@@ -227,32 +257,104 @@ impl Stream {
         (found, step.read)
     }
 
-    /// The bytes of a turn of this stream.
-    pub(super) fn bytes<'a>(&'a self, turn: Turn, buffers: &'a TurnBuffers) -> &'a [u8] {
-        let Turn::Data(_, source) = turn else {
-            return &[];
+    /// Makes records of a turn's decoded bytes. At the end of the stream, makes them of the bytes that
+    /// the detection of its framing holds back.
+    fn unframe(&mut self, turn: Turn, buffers: &mut TurnBuffers, settings: &SinkSettings) -> Turn {
+        let is_decoded = match turn {
+            Turn::Data(_, Source::Decoded(_) | Source::Spent(_)) => true,
+            Turn::Close(_) => false,
+            turn => return turn,
         };
-        let bytes = match source {
+        let Some(mut unframer) = self.unframer.take() else {
+            return turn;
+        };
+        let mut records = std::mem::take(&mut buffers.records);
+        records.clear();
+        let bytes = self.bytes(turn, buffers);
+        let in_records = bytes.len();
+        let crc32c = match settings.checksums {
+            true => crc32c::crc32c_append(self.crc32c, bytes),
+            false => 0,
+        };
+        let pushed = unframer.push(bytes, &mut records);
+        if !is_decoded {
+            unframer.finish(&mut records);
+        }
+        buffers.records = records;
+        self.crc32c = crc32c;
+        self.in_records = in_records;
+        self.conn.framing = unframer.framing();
+        if let Err(error) = pushed {
+            self.refuse(error.into());
+        }
+        if self.conn.framing != Framing::None {
+            self.unframer = Some(unframer);
+        }
+        match buffers.records.records().lines() {
+            [] if is_decoded => Turn::Nothing,
+            [] => turn,
+            _ => Turn::Data(self.conn.id, Source::Records),
+        }
+    }
+
+    /// The decoded bytes, or the records, of a turn of this stream.
+    pub(super) fn records<'a>(&'a self, turn: Turn, buffers: &'a TurnBuffers) -> Records<'a> {
+        let Turn::Data(_, source) = turn else {
+            return Records::of_lines(&[]);
+        };
+        let lines = match source {
             Source::Decoded(len) => buffers.output.get(..len),
             Source::Spent(from) => buffers.spent.as_deref().and_then(|chunk| chunk.get(from..)),
+            Source::Records => return buffers.records.records(),
+            Source::Rest => match &self.rest {
+                Some(rest) => return rest.records.records().behind(rest.at),
+                None => None,
+            },
+        };
+        Records::of_lines(lines.unwrap_or_default())
+    }
+
+    /// The bytes of a turn of this stream.
+    pub(super) fn bytes<'a>(&'a self, turn: Turn, buffers: &'a TurnBuffers) -> &'a [u8] {
+        self.records(turn, buffers).lines()
+    }
+
+    /// Whether the turn's bytes are records that were made of the decoded bytes, and are counted with
+    /// those.
+    fn is_made(&self, source: Source) -> bool {
+        match source {
+            Source::Decoded(_) | Source::Spent(_) => false,
+            Source::Records => true,
             Source::Rest => self
                 .rest
                 .as_ref()
-                .and_then(|rest| rest.bytes.get(rest.at..)),
-        };
-        bytes.unwrap_or_default()
+                .is_some_and(|rest| rest.made_of.is_some()),
+        }
     }
 
-    /// Adds the first `taken` bytes of a turn to the stream's checksum.
+    /// The number of decoded bytes that a turn's bytes count as.
+    pub(super) fn counted(&self, turn: Turn, buffers: &TurnBuffers) -> usize {
+        match turn {
+            Turn::Data(_, source) if self.is_made(source) => self.in_records,
+            turn => self.bytes(turn, buffers).len(),
+        }
+    }
+
+    /// Adds the first `taken` bytes of a turn to the stream's checksum. Those of records are in it
+    /// already.
     pub(super) fn checksum(&mut self, turn: Turn, buffers: &TurnBuffers, taken: usize) {
-        let bytes = self.bytes(turn, buffers);
-        let taken = bytes.get(..taken).unwrap_or(bytes);
-        self.crc32c = crc32c::crc32c_append(self.crc32c, taken);
+        if let Turn::Data(_, source) = turn
+            && !self.is_made(source)
+        {
+            let bytes = self.bytes(turn, buffers);
+            let taken = bytes.get(..taken).unwrap_or(bytes);
+            self.crc32c = crc32c::crc32c_append(self.crc32c, taken);
+        }
     }
 
     /// Notes that the output took the first `taken` bytes of a turn, and keeps the others for the
-    /// stream's next turn. Returns the number of bytes that it keeps; `None`, without any change,
-    /// if there is no memory to keep them in.
+    /// stream's next turn. Returns the number of decoded bytes that are not delivered yet; `None`,
+    /// without any change, if there is no memory to keep the others in.
     pub(super) fn take(
         &mut self,
         source: Source,
@@ -261,14 +363,15 @@ impl Stream {
         settings: &SinkSettings,
     ) -> Option<usize> {
         let turn = Turn::Data(self.conn.id, source);
-        let bytes = self.bytes(turn, buffers);
-        let left = bytes.get(taken..).unwrap_or_default();
-        let len = left.len();
+        let left = self.records(turn, buffers).behind(taken);
+        let len = left.lines().len();
+        let made_of = self.is_made(source).then_some(self.in_records);
         let rest = match source {
-            Source::Decoded(_) if len > 0 => Some(Box::new(Rest {
-                _memory: self.conn.memory.try_reserve(len)?,
-                bytes: left.to_vec(),
+            Source::Decoded(_) | Source::Records if len > 0 => Some(Box::new(Rest {
+                _memory: self.conn.memory.try_reserve(left.size())?,
+                records: left.to_buffer(),
                 at: 0,
+                made_of,
             })),
             _ => None,
         };
@@ -276,7 +379,7 @@ impl Stream {
             self.checksum(turn, buffers, taken);
         }
         match source {
-            Source::Decoded(_) => self.rest = rest,
+            Source::Decoded(_) | Source::Records => self.rest = rest,
             Source::Spent(_) if len > 0 => {
                 if let Some(chunk) = buffers.spent.take() {
                     self.at = chunk.len().saturating_sub(len);
@@ -291,8 +394,12 @@ impl Stream {
                 }
             }
         }
-        self.conn.delivered = self.conn.delivered.saturating_sub(len as u64);
-        Some(len)
+        let undelivered = match made_of {
+            Some(made_of) if len > 0 => made_of,
+            _ => len,
+        };
+        self.conn.delivered = self.conn.delivered.saturating_sub(undelivered as u64);
+        Some(undelivered)
     }
 
     /// Drops received bytes that are not delivered, because they may decode to any amount.
@@ -326,8 +433,17 @@ impl Stream {
     pub(super) fn end(&self) -> End {
         match (&self.refused, &self.close) {
             (Some(refused), _) => End::clone(refused),
-            (None, Some(close)) if self.decoder.at_boundary() => close.end.clone(),
-            (None, Some(close)) => close.end.clone().unfinished(self.conn.format),
+            (None, Some(close)) if !self.decoder.at_boundary() => {
+                let layer = Layer::Compression(self.conn.format);
+                close.end.clone().unfinished(layer)
+            }
+            (None, Some(close)) => match &self.unframer {
+                Some(unframer) if !unframer.at_boundary() => {
+                    let layer = Layer::Framing(unframer.framing());
+                    close.end.clone().unfinished(layer)
+                }
+                _ => close.end.clone(),
+            },
             (None, None) => End::Cut(Cut::SinkGone),
         }
     }
@@ -337,6 +453,7 @@ impl Stream {
         self.link.deliver(Outcome {
             end,
             format: self.conn.format,
+            framing: self.conn.framing,
             delivered: self.conn.delivered,
             undecoded: self.conn.undecoded,
             crc32c: self.crc32c,

@@ -216,7 +216,9 @@ fn a_close_notify_is_not_answered_by_one_when_the_sink_does_not_take_the_stream(
         session.remote.send(record);
         session.remote.send(session.client.close_notify());
         let (_, report) = finish(&mut session, &mut sink);
-        let end = End::Truncated(Truncation::Unfinished(tlsink::decode::Format::Gzip));
+        let end = End::Truncated(Truncation::Unfinished(Layer::Compression(
+            tlsink::decode::Format::Gzip,
+        )));
         assert_eq!(report.end, end);
         session.client.take(&session.remote.take());
         assert!(!session.client.was_closed());

@@ -192,8 +192,11 @@ fn a_failed_handshake_that_nobody_awaits_is_still_counted_with_its_reason() {
 fn a_cut_stream_is_truncated_in_its_own_format() {
     let gzip = gzip(&numbered_lines(1_000));
     for (close_notify, truncation) in [
-        (true, Truncation::Unfinished(Format::Gzip)),
-        (false, Truncation::Both(Format::Gzip)),
+        (
+            true,
+            Truncation::Unfinished(Layer::Compression(Format::Gzip)),
+        ),
+        (false, Truncation::Both(Layer::Compression(Format::Gzip))),
     ] {
         let (server, mut sink) = server();
         let mut session = Session::open(&server, Client::new(&TLS13));
@@ -220,7 +223,7 @@ fn no_bytes_at_all_are_a_clean_stream_unless_a_compressed_format_was_named() {
         let (seen, _) = finish(&mut session, &mut sink);
         let end = match format {
             Format::Auto | Format::Plain => End::Clean,
-            format => End::Truncated(Truncation::Unfinished(format)),
+            format => End::Truncated(Truncation::Unfinished(Layer::Compression(format))),
         };
         assert_eq!(seen, [Seen::Open, Seen::Close(end)]);
     }

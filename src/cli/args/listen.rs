@@ -7,6 +7,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use tlsink::decode::Format;
+use tlsink::frame::Framing;
 use tlsink::output::{Template, TemplateError};
 use tlsink::tls::TlsVersion;
 
@@ -23,6 +24,7 @@ pub(crate) struct ListenArgs {
     pub(crate) addresses: Vec<HostPort>,
     pub(crate) tls: TlsArgs,
     pub(crate) decode: Format,
+    pub(crate) framing: Framing,
     pub(crate) printer: OutputFormat,
     pub(crate) max_line: Option<usize>,
     pub(crate) destination: Destination,
@@ -108,6 +110,7 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
         addresses.push(HostPort::localhost_v4(DEFAULT_PORT));
     }
     let destination = parse_destination(args)?;
+    let printer = parse_printer(args, &destination)?;
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let listen = ListenArgs {
         addresses,
@@ -120,7 +123,12 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
             key_log: args.flag("--key-log"),
         },
         decode: args.option("--decode", format)?.unwrap_or(Format::Auto),
-        printer: parse_printer(args, &destination)?,
+        framing: args.option("--framing", framing)?.unwrap_or(match printer {
+            OutputFormat::Lines { .. } | OutputFormat::Json => Framing::Auto,
+            // The bytes stay as they came.
+            OutputFormat::Raw => Framing::None,
+        }),
+        printer,
         max_line: args.option("--max-line", value::line)?,
         destination,
         max_connections: args.option("--max-connections", value::count)?,
@@ -267,6 +275,11 @@ fn names(text: &str) -> Result<Vec<String>, String> {
 fn format(name: &str) -> Result<Format, String> {
     Format::from_str(&name.to_ascii_lowercase())
         .map_err(|_| "expected auto, none, gzip, zlib, deflate, zstd or qt".to_owned())
+}
+
+fn framing(name: &str) -> Result<Framing, String> {
+    let parsed = name.to_ascii_lowercase().parse();
+    parsed.map_err(|_| "expected auto, none, octet or nul".to_owned())
 }
 
 fn template(text: &str) -> Result<Template, String> {

@@ -205,6 +205,11 @@ pub(crate) static LISTEN: Options = Options {
                 )
                 .short("-d"),
                 value(
+                    "--framing",
+                    "FRAMING",
+                    "auto, none, octet, nul [auto for lines and json]",
+                ),
+                value(
                     "--max-decoded",
                     "SIZE",
                     "most output from one connection [no limit]",

@@ -50,8 +50,8 @@ pub(crate) struct LoggedFiles {
 
 impl Output for LoggedFiles {
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+        let is_first = self.files.path(connection.id()).is_none();
         let done = self.files.data(connection, bytes);
-        let is_first = connection.delivered() == bytes.len() as u64;
         if is_first && let Some(path) = self.files.path(connection.id()) {
             let peer = label(connection.peer());
             self.say

@@ -2,12 +2,16 @@
 
 use std::borrow::Cow;
 
-use tlsink::{End, Limit, Report};
+use tlsink::{End, Layer, Limit, Report};
 
 /// The remedy for an end: the library's hint, or the option that decides.
 pub(super) fn hint(report: &Report) -> Option<Cow<'static, str>> {
     Some(match &report.end {
         End::Unsupported { .. } => "-d none passes it on as it is".into(),
+        End::Corrupt {
+            layer: Layer::Framing(_),
+            ..
+        } => "--framing none passes the bytes on as they are".into(),
         End::Limit(Limit::PerIp { .. }) => "--max-per-ip allows more".into(),
         End::Limit(Limit::Window { window, .. }) => {
             format!("--max-window {window} allows it").into()

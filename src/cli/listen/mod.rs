@@ -8,6 +8,7 @@ use async_channel::Sender;
 use futures_lite::future;
 use smol::Executor;
 use tlsink::decode::Format;
+use tlsink::frame::Records;
 use tlsink::output::{Json, Lines, Output, Portion, Raw, label};
 use tlsink::{BuildError, Conn, End, Server, ServerBuilder, Sink};
 
@@ -144,6 +145,7 @@ fn server_builder(
 ) -> Result<ServerBuilder, Failure> {
     let mut builder = Server::builder()
         .decode(args.decode)
+        .framing(args.framing)
         .max_per_ip(args.max_per_ip)
         .max_decoded(args.max_decoded)
         .receipts(args.receipt)
@@ -292,6 +294,10 @@ impl<O: Output> Output for Announcing<O> {
 
     fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
         self.output.turn(connection, bytes)
+    }
+
+    fn records(&mut self, connection: &Conn, records: Records<'_>) -> io::Result<Portion> {
+        self.output.records(connection, records)
     }
 
     fn open(&mut self, connection: &Conn) -> io::Result<()> {

@@ -1,0 +1,136 @@
+//! Detection of a stream's framing from its first bytes.
+//!
+//! The framing is decided at the earliest possible byte, and depends on nothing but the bytes up to
+//! there: not on how they were split on their way.
+
+use memchr::memchr2;
+
+use super::RecordBuffer;
+use super::octet::DIGITS;
+
+/// The framing according to the first bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Detection {
+    /// More bytes are needed.
+    Undecided,
+    None,
+    Octet,
+    Nul,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Detect {
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// All bytes so far, which are held back: at most a length and a priority.
+    Held(Vec<u8>),
+    /// In a first line that begins with `{`. Its bytes are passed on, as they are the same with any
+    /// framing.
+    Object {
+        /// The last byte is `}`.
+        closed: bool,
+    },
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State::Held(Vec::new())
+    }
+}
+
+impl Detect {
+    /// Takes bytes until the framing is decided, and says how many.
+    pub(super) fn push(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> (usize, Detection) {
+        let mut taken = 0;
+        while let Some(byte) = bytes.get(taken) {
+            match &mut self.state {
+                State::Held(held) if held.is_empty() && *byte == b'{' => {
+                    self.state = State::Object { closed: false };
+                }
+                State::Held(held) => {
+                    held.push(*byte);
+                    taken += 1;
+                    let detection = octet(held);
+                    if detection != Detection::Undecided {
+                        return (taken, detection);
+                    }
+                }
+                State::Object { closed } => {
+                    let rest = bytes.get(taken..).unwrap_or_default();
+                    let Some(end) = memchr2(b'\n', 0, rest) else {
+                        records.push(rest);
+                        *closed = rest.last() == Some(&b'}');
+                        return (bytes.len(), Detection::Undecided);
+                    };
+                    let (part, behind) = rest.split_at_checked(end).unwrap_or((rest, &[]));
+                    records.push(part);
+                    if let Some(last) = part.last() {
+                        *closed = *last == b'}';
+                    }
+                    taken = taken.saturating_add(end);
+                    if behind.first() == Some(&b'\n') {
+                        return (taken, Detection::None);
+                    }
+                    if *closed {
+                        return (taken, Detection::Nul);
+                    }
+                    // A NUL in the middle of a line is a byte like others.
+                    records.push(&[0]);
+                    taken = taken.saturating_add(1);
+                }
+            }
+        }
+        (taken, Detection::Undecided)
+    }
+
+    /// The bytes that were held back, once the framing is decided.
+    pub(super) fn take_held(&mut self, detection: Detection) -> Vec<u8> {
+        match &mut self.state {
+            State::Held(held) if detection != Detection::Undecided => std::mem::take(held),
+            _ => Vec::new(),
+        }
+    }
+}
+
+/// Decides whether these bytes begin a frame with a length: `[1-9][0-9]{0,8} <P>`, where P is a
+/// syslog priority from 0 to 191 without leading zeros (RFC 5424, section 6.2.1), and the frame is
+/// long enough for it.
+fn octet(held: &[u8]) -> Detection {
+    let digits = held.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (length, rest) = held.split_at_checked(digits).unwrap_or((held, &[]));
+    if length.len() > DIGITS || matches!(length, [] | [b'0', ..]) {
+        return Detection::None;
+    }
+    let priority = match rest {
+        [] | [b' '] => return Detection::Undecided,
+        [b' ', b'<', priority @ ..] => priority,
+        _ => return Detection::None,
+    };
+    let (number, ends) = match priority {
+        [number @ .., b'>'] => (number, true),
+        number => (number, false),
+    };
+    let value = number.iter().try_fold(0_usize, |value, digit| {
+        digit
+            .is_ascii_digit()
+            .then(|| value * 10 + usize::from(digit - b'0'))
+    });
+    match (value, number) {
+        (None, _) | (_, [b'0', _, ..]) => Detection::None,
+        (Some(value), _) if value > 191 => Detection::None,
+        (_, []) if ends => Detection::None,
+        _ if !ends => Detection::Undecided,
+        _ => {
+            let length = length
+                .iter()
+                .fold(0, |value, digit| value * 10 + usize::from(digit - b'0'));
+            match length >= number.len() + 2 {
+                true => Detection::Octet,
+                false => Detection::None,
+            }
+        }
+    }
+}

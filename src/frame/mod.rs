@@ -1,0 +1,371 @@
+//! Framing, without tasks and without IO: frames of the protocols that log shippers speak become
+//! lines.
+//!
+//! An [`Unframer`] takes decompressed bytes as they come, in pieces of any size, and yields
+//! [`Records`]: one for each frame. It holds back a few bytes at most, and no part of a frame that
+//! it could pass on.
+//!
+//! ```
+//! use tlsink::frame::{Framing, RecordBuffer, Unframer};
+//!
+//! let mut unframer = Unframer::new(Framing::Auto);
+//! let mut records = RecordBuffer::default();
+//! unframer.push(b"9 <13>first11 <13>sec\nond", &mut records).unwrap();
+//!
+//! assert_eq!(unframer.framing(), Framing::Octet);
+//! let frames: Vec<_> = records.records().iter().map(|record| record.bytes).collect();
+//! assert_eq!(frames, [&b"<13>first"[..], b"<13>sec\nond"]);
+//! ```
+
+use std::fmt;
+use std::str::FromStr;
+
+mod detect;
+mod nul;
+mod octet;
+mod records;
+
+use detect::{Detect, Detection};
+use nul::Nul;
+use octet::Octet;
+pub use records::{Record, RecordBuffer, Records};
+
+/// The framing of a stream's decompressed bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Framing {
+    /// Detected from the first bytes. A stream in no known framing has none.
+    Auto,
+    /// No framing: the bytes are passed on as they are.
+    #[default]
+    None,
+    /// Octet counting (RFC 6587, section 3.4.1; RFC 5425, section 4.3): each frame begins with its
+    /// length in bytes as a decimal number and a space. It is detected if a syslog priority, such as
+    /// `<13>`, follows.
+    ///
+    /// One LF, CR LF or NUL at the end of a frame is its terminator. LF, CR, NUL and spaces between
+    /// frames are skipped. A frame that begins with `<` in place of a length is read to its LF.
+    Octet,
+    /// A NUL ends each frame, as in GELF over TCP. It is detected if the stream begins with `{`, and
+    /// a NUL follows a `}` before any LF.
+    Nul,
+}
+
+impl Framing {
+    /// All framings, in the order in which they are documented.
+    pub const ALL: [Framing; 4] = [Framing::Auto, Framing::None, Framing::Octet, Framing::Nul];
+
+    /// The printed name of the framing.
+    pub fn name(self) -> &'static str {
+        match self {
+            Framing::Auto => "auto",
+            Framing::None => "none",
+            Framing::Octet => "octet",
+            Framing::Nul => "nul",
+        }
+    }
+}
+
+impl fmt::Display for Framing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// Parses the [name](Framing::name) of a framing.
+impl FromStr for Framing {
+    type Err = ParseFramingError;
+
+    fn from_str(name: &str) -> Result<Self, ParseFramingError> {
+        Framing::ALL
+            .into_iter()
+            .find(|framing| framing.name() == name)
+            .ok_or(ParseFramingError(()))
+    }
+}
+
+/// The error for a name that belongs to no framing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ParseFramingError(());
+
+impl fmt::Display for ParseFramingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("unknown framing, expected auto, none, octet or nul")
+    }
+}
+
+impl std::error::Error for ParseFramingError {}
+
+/// The error for bytes that are not valid in their framing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FrameError {
+    /// The framing whose rules the bytes break.
+    pub framing: Framing,
+    /// The position of the fault, in decompressed bytes from the start of the stream.
+    pub offset: u64,
+    /// The fault, for people.
+    pub reason: &'static str,
+}
+
+impl fmt::Display for FrameError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let FrameError {
+            framing,
+            offset,
+            reason,
+        } = self;
+        write!(f, "{framing}: {reason} at byte {offset}")
+    }
+}
+
+impl std::error::Error for FrameError {}
+
+/// Makes records of the bytes of one stream.
+#[derive(Debug)]
+pub struct Unframer {
+    state: State,
+    /// The number of bytes that were parsed, or passed on.
+    parsed: u64,
+}
+
+#[derive(Debug)]
+enum State {
+    Detecting(Detect),
+    None,
+    Octet(Octet),
+    Nul(Nul),
+    Failed(FrameError),
+}
+
+/// A fault, and the position of the byte at fault in the pushed bytes.
+#[derive(Debug, PartialEq, Eq)]
+struct Fault {
+    at: usize,
+    reason: &'static str,
+}
+
+impl Unframer {
+    /// Makes an unframer for a stream in this framing.
+    pub fn new(framing: Framing) -> Self {
+        Unframer {
+            state: match framing {
+                Framing::Auto => State::Detecting(Detect::default()),
+                Framing::None => State::None,
+                Framing::Octet => State::Octet(Octet::default()),
+                Framing::Nul => State::Nul(Nul::default()),
+            },
+            parsed: 0,
+        }
+    }
+
+    /// The stream's framing; [`Framing::Auto`] until enough bytes have come to detect it.
+    pub fn framing(&self) -> Framing {
+        match &self.state {
+            State::Detecting(_) => Framing::Auto,
+            State::None => Framing::None,
+            State::Octet(_) => Framing::Octet,
+            State::Nul(_) => Framing::Nul,
+            State::Failed(error) => error.framing,
+        }
+    }
+
+    /// Takes all of `bytes`, and adds the records in them to `records`. Without framing, that is the
+    /// bytes themselves.
+    ///
+    /// # Errors
+    ///
+    /// [`FrameError`] if the bytes break the rules of their framing. The records before them are
+    /// valid. Each further call returns the same error.
+    pub fn push(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<(), FrameError> {
+        let mut rest = bytes;
+        if let State::Detecting(detect) = &mut self.state {
+            let (taken, detection) = detect.push(rest, records);
+            rest = rest.get(taken..).unwrap_or_default();
+            let held = detect.take_held(detection);
+            match detection {
+                Detection::Undecided => {}
+                Detection::None => self.state = State::None,
+                Detection::Octet => self.state = State::Octet(Octet::default()),
+                Detection::Nul => self.state = State::Nul(Nul::default()),
+            }
+            self.parse(&held, records)?;
+        }
+        self.parse(rest, records)
+    }
+
+    fn parse(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<(), FrameError> {
+        match &mut self.state {
+            // The detection has taken all bytes.
+            State::Detecting(_) => {}
+            State::None => records.push_lines(bytes),
+            State::Octet(octet) => {
+                if let Err(Fault { at, reason }) = octet.push(bytes, records) {
+                    let error = FrameError {
+                        framing: Framing::Octet,
+                        offset: self.parsed.saturating_add(at as u64),
+                        reason,
+                    };
+                    self.state = State::Failed(error.clone());
+                    return Err(error);
+                }
+            }
+            State::Nul(nul) => nul.push(bytes, records),
+            State::Failed(error) => return Err(error.clone()),
+        }
+        self.parsed = self.parsed.saturating_add(bytes.len() as u64);
+        Ok(())
+    }
+
+    /// Tells that no more bytes follow: bytes that the detection holds back are added to `records`.
+    pub fn finish(&mut self, records: &mut RecordBuffer) {
+        if let State::Detecting(detect) = &mut self.state {
+            records.push_lines(&detect.take_held(Detection::None));
+            self.state = State::None;
+        }
+    }
+
+    /// Whether the stream may end here: between two frames.
+    pub fn at_boundary(&self) -> bool {
+        match &self.state {
+            State::Detecting(_) | State::None => true,
+            State::Octet(octet) => octet.at_boundary(),
+            State::Nul(nul) => nul.at_boundary(),
+            State::Failed(_) => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A record, and whether it ended.
+    type Seen = (Vec<u8>, bool);
+
+    /// The records of a stream that comes in these pieces, and its framing or its fault.
+    fn unframed(framing: Framing, pieces: &[&[u8]]) -> (Vec<Seen>, Result<Framing, FrameError>) {
+        let mut unframer = Unframer::new(framing);
+        let mut seen: Vec<Seen> = Vec::new();
+        let mut result = Ok(());
+        for piece in pieces {
+            let mut records = RecordBuffer::default();
+            result = unframer.push(piece, &mut records);
+            collect(&records, &mut seen);
+            if result.is_err() {
+                break;
+            }
+        }
+        if result.is_ok() {
+            let mut records = RecordBuffer::default();
+            unframer.finish(&mut records);
+            collect(&records, &mut seen);
+        }
+        (seen, result.map(|()| unframer.framing()))
+    }
+
+    fn collect(buffer: &RecordBuffer, seen: &mut Vec<Seen>) {
+        for record in buffer.records().iter() {
+            match seen.last_mut() {
+                Some((bytes, ends @ false)) => {
+                    bytes.extend_from_slice(record.bytes);
+                    *ends = record.ends;
+                }
+                _ => seen.push((record.bytes.to_vec(), record.ends)),
+            }
+        }
+    }
+
+    fn whole(records: &[&[u8]]) -> Vec<Seen> {
+        let records = records.iter();
+        records.map(|record| (record.to_vec(), true)).collect()
+    }
+
+    #[test]
+    fn frames_are_told_from_text_by_their_first_bytes() {
+        for (stream, framing, records) in [
+            (&b"7 <13>abc"[..], Framing::Octet, whole(&[b"<13>abc"])),
+            (
+                b"{\"a\":1}\0{}\0",
+                Framing::Nul,
+                whole(&[b"{\"a\":1}", b"{}"]),
+            ),
+            (
+                b"{\"a\":1}\n{}\0",
+                Framing::None,
+                vec![(b"{\"a\":1}".to_vec(), true), (b"{}\0".to_vec(), false)],
+            ),
+            (b"<13>abc\n", Framing::None, whole(&[b"<13>abc"])),
+            (
+                b"2026-11-27 <13>\n",
+                Framing::None,
+                whole(&[b"2026-11-27 <13>"]),
+            ),
+            (b"3 <13>\n", Framing::None, whole(&[b"3 <13>"])),
+            (b"9 <192>abc\n", Framing::None, whole(&[b"9 <192>abc"])),
+            (b"9 <013>abc\n", Framing::None, whole(&[b"9 <013>abc"])),
+            (b"0 <13>abc\n", Framing::None, whole(&[b"0 <13>abc"])),
+            (
+                b"1234567890 <13>\n",
+                Framing::None,
+                whole(&[b"1234567890 <13>"]),
+            ),
+            (b"12", Framing::None, vec![(b"12".to_vec(), false)]),
+            (b"", Framing::None, vec![]),
+        ] {
+            let (seen, found) = unframed(Framing::Auto, &[stream]);
+            let text = String::from_utf8_lossy(stream);
+            assert_eq!(found, Ok(framing), "{text}");
+            assert_eq!(seen, records, "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_split_gives_the_records_of_one_piece(
+            frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..9), 0..9),
+            kind in 0..3,
+            tail in prop::collection::vec(any::<u8>(), 0..9),
+            splits in prop::collection::vec(any::<prop::sample::Index>(), 0..9),
+        ) {
+            let mut stream = Vec::new();
+            for frame in &frames {
+                match kind {
+                    0 => {
+                        stream.extend(format!("{} <13>", frame.len() + 4).bytes());
+                        stream.extend(frame);
+                    }
+                    1 => {
+                        stream.extend(b"{}");
+                        stream.extend(frame);
+                        stream.push(0);
+                    }
+                    _ => stream.extend(frame),
+                }
+            }
+            stream.extend(&tail);
+            let mut at: Vec<_> = splits.iter().map(|split| split.index(stream.len() + 1)).collect();
+            at.extend([0, stream.len()]);
+            at.sort_unstable();
+            let pieces: Vec<_> = at.windows(2).map(|pair| &stream[pair[0]..pair[1]]).collect();
+            let bytes: Vec<_> = stream.chunks(1).collect();
+            for framing in Framing::ALL {
+                let whole = unframed(framing, &[&stream]);
+                prop_assert_eq!(&unframed(framing, &pieces), &whole);
+                prop_assert_eq!(&unframed(framing, &bytes), &whole);
+            }
+        }
+
+        #[test]
+        fn text_without_frames_is_passed_on_as_it_is(text in "[^{0-9]\\PC*") {
+            let mut unframer = Unframer::new(Framing::Auto);
+            let mut records = RecordBuffer::default();
+            unframer.push(text.as_bytes(), &mut records).unwrap();
+            unframer.finish(&mut records);
+            prop_assert_eq!(unframer.framing(), Framing::None);
+            prop_assert_eq!(records.records().lines(), text.as_bytes());
+        }
+    }
+}
