@@ -28,6 +28,7 @@ mod each_line;
 mod embedding;
 mod executors;
 mod files;
+mod frames;
 #[cfg(feature = "unstable-rustls")]
 mod from_rustls;
 mod json;

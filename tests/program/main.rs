@@ -19,6 +19,7 @@
 mod cert;
 mod client_certificates;
 mod damaged_streams;
+mod framing;
 mod listen;
 mod messages;
 mod openssl_and_socat;

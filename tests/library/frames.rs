@@ -1,0 +1,366 @@
+//! Frames that become lines, or records with the newlines that they contain.
+
+use std::cell::RefCell;
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use futures_lite::StreamExt;
+use futures_lite::future::{block_on, zip};
+use futures_lite::io::Cursor;
+use tlsink::decode::Format;
+use tlsink::frame::{Framing, RecordBuffer, Records, Unframer};
+use tlsink::limits::MAX_TURN_OUTPUT;
+use tlsink::output::{EachLine, Json, Lines, Output, Portion, StreamError};
+use tlsink::{Conn, Cut, Delivery, End, Layer, Peer, Report, Server, ServerBuilder, Truncation};
+
+use crate::common::pack::zstd;
+use crate::memory::{Driven, pipe};
+use crate::press::{Page, Plain};
+
+/// Receives one stream whole; returns its report.
+fn receive(builder: ServerBuilder, bytes: &[u8], output: impl Output) -> Report {
+    let (server, sink) = builder.build().unwrap();
+    let connection = server.plain(Cursor::new(bytes.to_vec()), Peer::label("test"));
+    drop(server);
+    let (report, totals) = block_on(zip(connection, sink.run(output)));
+    totals.unwrap();
+    report
+}
+
+fn framed(framing: Framing) -> ServerBuilder {
+    Server::builder().framing(framing)
+}
+
+/// Octet-counted frames.
+fn octet<F: AsRef<[u8]>>(frames: impl IntoIterator<Item = F>) -> Vec<u8> {
+    let mut stream = Vec::new();
+    for frame in frames {
+        let frame = frame.as_ref();
+        stream.extend(format!("{} ", frame.len()).bytes());
+        stream.extend(frame);
+    }
+    stream
+}
+
+/// Frames of many lengths, of which every third contains newlines.
+fn frames(count: usize) -> Vec<Vec<u8>> {
+    let frame = |number: usize| {
+        let text = format!("<13>frame {number} {}", "x".repeat(number % 300));
+        match number % 3 {
+            0 => text.replace('x', "\nx").into_bytes(),
+            _ => text.into_bytes(),
+        }
+    };
+    (0..count).map(frame).collect()
+}
+
+/// The frames as lines that show newlines as `\x0a`.
+fn escaped(frames: &[Vec<u8>]) -> String {
+    let frames = frames.iter();
+    frames
+        .map(|frame| String::from_utf8_lossy(frame).replace('\n', "\\x0a") + "\n")
+        .collect()
+}
+
+#[test]
+fn frames_are_lines_with_any_compression_and_counted_as_decoded_bytes() {
+    let frames = frames(3000);
+    let stream = octet(&frames);
+    for (bytes, format) in [
+        (stream.clone(), Format::Plain),
+        (zstd(&stream), Format::Zstd),
+    ] {
+        let page = Page::default();
+        let report = receive(framed(Framing::Auto), &bytes, Lines::new(page.clone()));
+        assert_eq!(page.text(), escaped(&frames));
+        assert_eq!(report.end, End::Clean);
+        assert_eq!(report.conn.framing(), Framing::Octet);
+        assert_eq!(report.conn.format(), format);
+        assert_eq!(report.conn.received(), bytes.len() as u64);
+        assert_eq!(report.conn.delivered(), stream.len() as u64);
+        let said = report.to_string();
+        assert!(said.ends_with(&format!("{format}, octet, clean")), "{said}");
+    }
+}
+
+#[test]
+fn json_and_a_function_for_each_line_keep_the_newlines_in_frames() {
+    let frames = frames(3000);
+    let page = Page::default();
+    receive(
+        framed(Framing::Octet),
+        &octet(&frames),
+        Json::new(page.clone()),
+    );
+    let text = page.text();
+    let objects = text.lines().map(|line| {
+        let object: serde_json::Value = serde_json::from_str(line).unwrap();
+        object
+    });
+    let objects: Vec<_> = objects.collect();
+    let (close, texts) = objects[1..].split_last().unwrap();
+    assert_eq!(close["framing"], "octet");
+    assert_eq!(texts.len(), frames.len());
+    for (object, frame) in texts.iter().zip(&frames) {
+        assert_eq!(object["text"].as_str().unwrap().as_bytes(), frame);
+    }
+
+    let mut seen = Vec::new();
+    let each = EachLine::new(|_, line| {
+        assert!(!line.goes_on);
+        seen.push(line.bytes.to_vec());
+        Ok(())
+    });
+    receive(framed(Framing::Octet), &octet(&frames), each);
+    assert!(seen == frames);
+}
+
+#[test]
+fn a_frame_longer_than_the_longest_line_comes_in_pieces_with_its_newlines() {
+    let frame = "a\nbc".repeat(1000);
+    let stream = octet([&frame, "last"]);
+    let page = Page::default();
+    let json = Json::new(page.clone()).max_line(100);
+    receive(framed(Framing::Octet), &stream, json);
+    let mut whole = String::new();
+    for line in page.text().lines() {
+        let object: serde_json::Value = serde_json::from_str(line).unwrap();
+        if let Some(text) = object["text"].as_str() {
+            assert!(text.len() <= 100);
+            whole += text;
+            if object["partial"] != true {
+                whole += "|";
+            }
+        }
+    }
+    assert_eq!(whole, format!("{frame}|last|"));
+}
+
+/// Takes a few bytes, or one record, in each turn.
+struct Sip<'a> {
+    most: usize,
+    taken: &'a RefCell<Vec<u8>>,
+}
+
+impl Output for Sip<'_> {
+    fn data(&mut self, _: &Conn, _: &[u8]) -> io::Result<()> {
+        unreachable!("it has turns of its own")
+    }
+
+    fn turn(&mut self, _: &Conn, bytes: &[u8]) -> io::Result<Portion> {
+        let taken = bytes.len().min(self.most);
+        self.taken.borrow_mut().extend_from_slice(&bytes[..taken]);
+        Ok(Portion::new(taken, taken))
+    }
+
+    fn records(&mut self, _: &Conn, records: Records<'_>) -> io::Result<Portion> {
+        let record = records.iter().next().unwrap();
+        let mut taken = self.taken.borrow_mut();
+        taken.extend_from_slice(record.bytes);
+        if record.ends {
+            taken.push(b'\n');
+        }
+        let len = record.bytes.len() + usize::from(record.ends);
+        Ok(Portion::new(len, len))
+    }
+}
+
+#[test]
+fn an_output_gets_the_records_that_it_left_in_later_turns_in_order_and_once() {
+    let frames = frames(2000);
+    let stream = octet(&frames);
+    let expected = frames.join(&b'\n');
+    for (most, bytes) in [(1000, stream.clone()), (MAX_TURN_OUTPUT, zstd(&stream))] {
+        let taken = RefCell::default();
+        let (server, sink) = framed(Framing::Octet).receipts(true).build().unwrap();
+        let (io, remote) = pipe();
+        let mut connection = Driven::new(server.plain(io, Peer::label("test")));
+        drop(server);
+        remote.send(bytes);
+        remote.send_eof();
+        let sip = Sip {
+            most,
+            taken: &taken,
+        };
+        let mut running = Driven::new(Box::pin(sink.run(sip)));
+        let report = loop {
+            let ended = running.run();
+            if let Some(report) = connection.run() {
+                let totals = ended.or_else(|| running.run()).unwrap().unwrap();
+                assert_eq!(totals.delivered, stream.len() as u64);
+                assert_eq!(totals.flushed, totals.delivered);
+                break report;
+            }
+        };
+        assert_eq!(report.end, End::Clean);
+        assert_eq!(report.conn.delivered(), stream.len() as u64);
+        let taken = taken.borrow();
+        assert!(taken.strip_suffix(b"\n").unwrap() == expected);
+        // The checksum is of the decoded bytes, which the sender knows.
+        let receipt = format!(
+            "\"delivered\":{},\"crc32c\":\"{:08x}\"",
+            stream.len(),
+            crc32c::crc32c(&stream)
+        );
+        let said = String::from_utf8(remote.take()).unwrap();
+        assert!(said.contains(&receipt), "{said}");
+    }
+}
+
+#[test]
+fn a_stream_that_ends_in_a_frame_is_truncated_and_its_part_is_delivered() {
+    for (stream, printed) in [
+        (&b"5 <13>a7 <13>b"[..], "<13>a\n<13>b"),
+        (b"5 <13>a7", "<13>a\n"),
+    ] {
+        let page = Page::default();
+        let report = receive(framed(Framing::Auto), stream, Lines::new(page.clone()));
+        let layer = Layer::Framing(Framing::Octet);
+        assert_eq!(report.end, End::Truncated(Truncation::Unfinished(layer)));
+        assert_eq!(page.text(), printed);
+    }
+}
+
+#[test]
+fn a_broken_frame_is_corrupt_after_the_frames_before_it() {
+    let stream = b"5 <13>a5 <13>b\n\nx more";
+    let page = Page::default();
+    let report = receive(
+        framed(Framing::Auto),
+        &zstd(stream),
+        Lines::new(page.clone()),
+    );
+    assert_eq!(page.text(), "<13>a\n<13>b\n");
+    let End::Corrupt { layer, offset, .. } = report.end else {
+        panic!("{report}");
+    };
+    assert_eq!((layer, offset), (Layer::Framing(Framing::Octet), 16));
+}
+
+#[test]
+fn bytes_that_the_detection_holds_back_are_delivered_at_the_end() {
+    for stream in ["12", "12 <1", "{\"a\"", "1234567890"] {
+        let page = Page::default();
+        let report = receive(
+            framed(Framing::Auto),
+            stream.as_bytes(),
+            Lines::new(page.clone()),
+        );
+        assert_eq!(report.end, End::Clean);
+        assert_eq!(page.text(), stream);
+        assert_eq!(report.conn.framing(), Framing::None);
+        assert_eq!(report.conn.delivered(), stream.len() as u64);
+    }
+}
+
+/// Fails for each stream at its first record or line.
+struct Failing;
+
+impl Output for Failing {
+    fn data(&mut self, _: &Conn, _: &[u8]) -> io::Result<()> {
+        Err(StreamError::new(io::ErrorKind::StorageFull.into()).into())
+    }
+}
+
+#[test]
+fn records_that_the_output_fails_for_are_not_delivered() {
+    for frame in ["one", "o\nne"] {
+        let report = receive(framed(Framing::Octet), &octet([frame]), Failing);
+        assert!(
+            matches!(report.end, End::Cut(Cut::Output { .. })),
+            "{report}"
+        );
+        assert_eq!(report.conn.delivered(), 0);
+    }
+}
+
+#[test]
+fn the_pull_side_yields_records() {
+    let (server, sink) = framed(Framing::Auto).build().unwrap();
+    let connection = server.plain(
+        Cursor::new(octet(["<13>a\nb", "<13>c"])),
+        Peer::label("test"),
+    );
+    drop(server);
+    let (_, deliveries): (_, Vec<_>) =
+        block_on(zip(connection, sink.into_stream().collect::<Vec<_>>()));
+    let seen: Vec<_> = deliveries
+        .iter()
+        .filter_map(|delivery| match delivery {
+            Delivery::Records(_, records) => Some(records.records()),
+            _ => None,
+        })
+        .flat_map(|records| {
+            records
+                .iter()
+                .map(|record| record.bytes.to_vec())
+                .collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(seen, [&b"<13>a\nb"[..], b"<13>c"]);
+}
+
+/// Text that people send must not be taken for frames.
+#[test]
+fn no_line_of_these_sources_is_taken_for_a_frame() {
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).to_owned()];
+    let mut lines = 0;
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap();
+            if path.is_dir() {
+                if !["target", ".git", "corpus", "artifacts"]
+                    .iter()
+                    .any(|one| name == *one)
+                {
+                    folders.push(path);
+                }
+                continue;
+            }
+            let text = fs::read(&path).unwrap();
+            for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
+                let mut unframer = Unframer::new(Framing::Auto);
+                let mut records = RecordBuffer::default();
+                unframer.push(line, &mut records).unwrap();
+                unframer.push(b"\n", &mut records).unwrap();
+                unframer.finish(&mut records);
+                assert_eq!(
+                    unframer.framing(),
+                    Framing::None,
+                    "{}:{number}",
+                    path.display()
+                );
+                assert_eq!(records.records().lines().strip_suffix(b"\n"), Some(line));
+                lines += 1;
+            }
+        }
+    }
+    assert!(lines > 10_000);
+}
+
+#[test]
+fn a_stream_with_frames_shares_the_sink_with_others_in_turn() {
+    let (server, mut sink) = framed(Framing::Octet).build().unwrap();
+    let mut flood = Plain::new(&server);
+    // Bytes between frames become nothing.
+    flood.remote.send(zstd(&vec![b' '; 64 << 20]));
+    assert!(flood.connection.run().is_none());
+    let honest = Plain::new(&server);
+    let mut honest = honest;
+    honest.remote.send(octet(["hello"]));
+    assert!(honest.connection.run().is_none());
+    let mut steps = 0;
+    loop {
+        match block_on(sink.next()).unwrap() {
+            tlsink::SinkEvent::Records(_, records) => {
+                assert_eq!(records.lines(), b"hello\n");
+                break;
+            }
+            _ => steps += 1,
+        }
+    }
+    assert!(steps <= 2, "only opens come before it");
+    assert!(flood.connection.run().is_none(), "most of the flood waits");
+}
