@@ -8,6 +8,9 @@ use std::path::Path;
 use futures_lite::StreamExt;
 use futures_lite::future::{block_on, zip};
 use futures_lite::io::Cursor;
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::select;
 use tlsink::decode::Format;
 use tlsink::frame::{Framing, RecordBuffer, Records, Unframer};
 use tlsink::limits::MAX_TURN_OUTPUT;
@@ -15,6 +18,7 @@ use tlsink::output::{EachLine, Json, Lines, Output, Portion, StreamError};
 use tlsink::{Conn, Cut, Delivery, End, Layer, Peer, Report, Server, ServerBuilder, Truncation};
 
 use crate::common::pack::zstd;
+use crate::fuzz::frames::check;
 use crate::memory::{Driven, pipe};
 use crate::press::{Page, Plain};
 
@@ -301,6 +305,17 @@ fn the_pull_side_yields_records() {
     assert_eq!(seen, [&b"<13>a\nb"[..], b"<13>c"]);
 }
 
+proptest! {
+    #[test]
+    fn any_bytes_give_the_same_records_however_they_are_split(
+        start in select(vec!["", "9 <13>", "12 <1", "{\"a\":", "<13>"]),
+        bytes in vec(prop_oneof![any::<u8>(), select(b"0129 <>{}\0\n\r".to_vec())], 0..60),
+        choice: [u8; 2],
+    ) {
+        check(&[&choice, start.as_bytes(), &bytes].concat());
+    }
+}
+
 /// Text that people send must not be taken for frames.
 #[test]
 fn no_line_of_these_sources_is_taken_for_a_frame() {
@@ -311,7 +326,7 @@ fn no_line_of_these_sources_is_taken_for_a_frame() {
             let path = entry.unwrap().path();
             let name = path.file_name().unwrap();
             if path.is_dir() {
-                if !["target", ".git", "corpus", "artifacts"]
+                if !["target", ".git", "seeds", "corpus", "artifacts"]
                     .iter()
                     .any(|one| name == *one)
                 {

@@ -71,4 +71,5 @@ mod fuzz {
         feature = "qt"
     ))]
     pub mod decode;
+    pub mod frames;
 }

@@ -233,6 +233,7 @@ mod tests {
             (_, "VERSION") => "1.3",
             (_, "TEMPLATE") => "{conn}=",
             (_, "SHA256") => "0000000000000000000000000000000000000000000000000000000000000000",
+            (_, "FRAMING") => "Octet",
             (_, other) => panic!("{long} takes a value of a new kind, {other}"),
         }
     }
