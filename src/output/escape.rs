@@ -70,9 +70,27 @@ pub(super) const LONGEST_IN_JSON: usize = 6;
 /// gets the original text back.
 pub(crate) fn push_json(json: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
-    let mut done = 0;
-    let mut at = 0;
-    while let Some(found) = bytes.get(at..).and_then(first_not_plain) {
+    // The bytes before `done` are in `json`; those from there to `at` stay as they are.
+    let (mut done, mut at) = (0_usize, 0_usize);
+    loop {
+        let (words, tail) = bytes.get(at..).unwrap_or_default().as_chunks();
+        let mut found = None;
+        for word in words {
+            let marks = marks(word);
+            if marks != 0 {
+                if !word.is_ascii() {
+                    found = Some(marks.trailing_zeros() as usize / 8);
+                    break;
+                }
+                json.extend_from_slice(bytes.get(done..at).unwrap_or_default());
+                push_json_word(json, word);
+                done = at.saturating_add(WORD);
+            }
+            at = at.saturating_add(WORD);
+        }
+        let Some(found) = found.or_else(|| tail.iter().position(|byte| !is_plain(*byte))) else {
+            break;
+        };
         at = at.saturating_add(found);
         let rest = text.get(at..).unwrap_or_default();
         let harmless = rest.bytes().take_while(|byte| is_harmless(*byte)).count();
@@ -84,12 +102,7 @@ pub(crate) fn push_json(json: &mut Vec<u8>, text: &str) {
             break;
         };
         let end = at.saturating_add(c.len_utf8());
-        if matches!(c, '"' | '\\') {
-            json.extend_from_slice(bytes.get(done..at).unwrap_or_default());
-            json.push(b'\\');
-            // The next part begins with the character itself.
-            done = at;
-        } else if c.is_control() || directs(c) || formats(c) {
+        if c.is_ascii() || c.is_control() || directs(c) || formats(c) {
             json.extend_from_slice(bytes.get(done..at).unwrap_or_default());
             push_json_escape(json, c);
             done = end;
@@ -99,44 +112,100 @@ pub(crate) fn push_json(json: &mut Vec<u8>, text: &str) {
     json.extend_from_slice(bytes.get(done..).unwrap_or_default());
 }
 
-fn push_json_escape(json: &mut Vec<u8>, c: char) {
-    match c {
-        '\n' => json.extend_from_slice(b"\\n"),
-        '\r' => json.extend_from_slice(b"\\r"),
-        '\t' => json.extend_from_slice(b"\\t"),
-        c => {
-            for unit in c.encode_utf16(&mut [0; 2]) {
-                let [high, low] = unit.to_be_bytes();
-                let digits = [high >> 4, high & 0xf, low >> 4, low & 0xf];
-                json.extend_from_slice(b"\\u");
-                json.extend_from_slice(&digits.map(hex));
-            }
+/// The number of bytes that are examined, and escaped, together.
+const WORD: usize = 8;
+
+const EACH: u64 = u64::from_ne_bytes([1; WORD]);
+
+/// Whether JSON leaves an ASCII character as it is.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b' '..0x7f) && !matches!(byte, b'"' | b'\\')
+}
+
+/// Sets the highest bit of each byte that is not plain. Bytes behind the first of them may be
+/// marked too, as a subtraction borrows from the byte behind.
+fn marks(word: &[u8; WORD]) -> u64 {
+    let word = u64::from_le_bytes(*word);
+    let is = |byte: u8| {
+        let zero = word ^ (EACH * u64::from(byte));
+        zero.wrapping_sub(EACH) & !zero
+    };
+    let control = word.wrapping_sub(EACH * 0x20) & !word;
+    (word | control | is(b'"') | is(b'\\') | is(0x7f)) & (EACH * 0x80)
+}
+
+/// Appends ASCII characters, some of which are escaped: any number takes the same time.
+fn push_json_word(json: &mut Vec<u8>, word: &[u8; WORD]) {
+    // A whole entry is stored for each character. The next one overwrites the unused end.
+    let mut room = [0; WORD * ENTRY];
+    let mut end = 0_usize;
+    for byte in word {
+        let entry = JSON_ASCII.get(usize::from(*byte)).unwrap_or(&[0; ENTRY]);
+        if let Some(place) = room.get_mut(end..).and_then(<[u8]>::first_chunk_mut) {
+            *place = *entry;
         }
+        let [.., len] = *entry;
+        end = end.saturating_add(usize::from(len));
+    }
+    // With a constant length, this is no call of memcpy.
+    let longest = room.get(..WORD * LONGEST_IN_JSON).unwrap_or_default();
+    let end = json.len().saturating_add(end);
+    json.extend_from_slice(longest);
+    json.truncate(end);
+}
+
+fn push_json_escape(json: &mut Vec<u8>, c: char) {
+    if let Some(entry) = JSON_ASCII.get(c as usize) {
+        let [.., len] = *entry;
+        json.extend_from_slice(entry.get(..usize::from(len)).unwrap_or_default());
+        return;
+    }
+    for unit in c.encode_utf16(&mut [0; 2]) {
+        json.extend_from_slice(&json_unit(*unit));
     }
 }
 
-/// Finds the first byte that is not an ASCII character that JSON leaves as it is.
-fn first_not_plain(text: &[u8]) -> Option<usize> {
-    const EACH: u64 = u64::from_ne_bytes([1; 8]);
-    let (words, rest) = text.as_chunks::<8>();
-    for (at, word) in words.iter().enumerate() {
-        // Eight bytes at once: the highest bit of each says whether it is found. A subtraction
-        // borrows only from bytes behind a found one, so the first one is right.
-        let word = u64::from_le_bytes(*word);
-        let is = |byte: u8| {
-            let zero = word ^ (EACH * u64::from(byte));
-            zero.wrapping_sub(EACH) & !zero
-        };
-        let control = word.wrapping_sub(EACH * 0x20) & !word;
-        let found = (word | control | is(b'"') | is(b'\\') | is(0x7f)) & (EACH * 0x80);
-        if found != 0 {
-            let first = found.trailing_zeros() / 8;
-            return Some(at.saturating_mul(8).saturating_add(first as usize));
-        }
+/// The size of an entry of [`JSON_ASCII`], in bytes: one store.
+const ENTRY: usize = 8;
+
+/// Each ASCII character as it stands in a JSON string. The last byte of an entry is the number of
+/// bytes that are used.
+static JSON_ASCII: [[u8; ENTRY]; 128] = {
+    let mut table = [[0; ENTRY]; 128];
+    let mut byte = 0;
+    while byte < 128 {
+        table[byte as usize] = json_ascii(byte);
+        byte += 1;
     }
-    let is_plain = |byte: &u8| matches!(byte, b' '..0x7f) && !matches!(byte, b'"' | b'\\');
-    let found = rest.iter().position(|byte| !is_plain(byte))?;
-    Some(words.len().saturating_mul(8).saturating_add(found))
+    table
+};
+
+const fn json_ascii(byte: u8) -> [u8; ENTRY] {
+    let short = match byte {
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        b'"' | b'\\' => byte,
+        0..0x20 | 0x7f => {
+            let [a, b, c, d, e, f] = json_unit(byte as u16);
+            return [a, b, c, d, e, f, 0, 6];
+        }
+        _ => return [byte, 0, 0, 0, 0, 0, 0, 1],
+    };
+    [b'\\', short, 0, 0, 0, 0, 0, 2]
+}
+
+/// A code unit of UTF-16, as JSON shows it by number.
+const fn json_unit(unit: u16) -> [u8; LONGEST_IN_JSON] {
+    let [high, low] = unit.to_be_bytes();
+    [
+        b'\\',
+        b'u',
+        hex(high >> 4),
+        hex(high & 0xf),
+        hex(low >> 4),
+        hex(low & 0xf),
+    ]
 }
 
 /// Whether a byte is part of a character beyond ASCII that is never escaped in JSON.
@@ -354,7 +423,7 @@ pub(super) fn incomplete(text: &[u8]) -> usize {
     }
 }
 
-fn hex(digit: u8) -> u8 {
+const fn hex(digit: u8) -> u8 {
     match digit {
         0..10 => digit.wrapping_add(b'0'),
         _ => digit.wrapping_sub(10).wrapping_add(b'a'),
@@ -458,8 +527,64 @@ mod tests {
         }
     }
 
+    #[test]
+    fn runs_of_each_ascii_character_are_escaped_in_json_wherever_they_begin_and_end() {
+        const LENS: [usize; 15] = [0, 1, 2, 6, 7, 8, 9, 15, 16, 17, 23, 24, 31, 32, 33];
+        for byte in 0..0x80 {
+            for len in LENS {
+                let run = char::from(byte).to_string().repeat(len);
+                for before in ["", "a", "0123456", "01234567", "é", "012345€", "\u{202e}"] {
+                    for behind in ["", "a", "0123456789", "é", "\u{9b}", "\"", "a\0"] {
+                        assert_json(&format!("{before}{run}{behind}"));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn each_two_ascii_characters_are_escaped_in_json_side_by_side() {
+        // A mark may spill over to the byte behind.
+        for first in '\0'..'\u{80}' {
+            for second in '\0'..'\u{80}' {
+                let pair = format!("{first}{second}");
+                for text in [
+                    format!("{pair}012345"),
+                    format!("012{pair}345"),
+                    format!("0123456{pair}"),
+                    format!("012{pair}é"),
+                    pair.repeat(4),
+                ] {
+                    assert_json(&text);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn nothing_is_left_behind_where_json_grows() {
+        let mut json = b"before".to_vec();
+        json.shrink_to_fit();
+        push_json(&mut json, "\x01234567\x01");
+        push_json(&mut json, "behind");
+        assert_eq!(json, br"before\u0001234567\u0001behind");
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn json_is_escaped_the_same_as_character_by_character(
+            parts in vec(prop_oneof![
+                select(vec!["plain text", "\0", "\x1f\x1b", "\"\\", "\n", "\x7f"])
+                    .prop_map(str::to_owned),
+                "[\0-\x7f]{1,20}",
+                any::<char>().prop_map(String::from),
+                "[\u{80}-\u{ad}\u{2000}-\u{206f}é]{1,8}",
+            ], 0..24),
+        ) {
+            assert_json(&parts.concat());
+        }
 
         #[test]
         fn any_split_is_escaped_the_same(text in text(), cuts in vec(any::<Index>(), 0..8)) {
@@ -488,6 +613,31 @@ mod tests {
             let shown = escaped(&text).to_string();
             prop_assert!(!shown.chars().any(|c| c.is_control() || directs(c)));
         }
+    }
+
+    /// Compares the JSON of a text with that of a simple loop, and parses it.
+    fn assert_json(text: &str) {
+        let mut json = Vec::new();
+        push_json(&mut json, text);
+        let json = String::from_utf8(json).unwrap();
+        let mut expected = String::new();
+        for c in text.chars() {
+            match c {
+                '"' | '\\' => expected.extend(['\\', c]),
+                '\n' => expected.push_str(r"\n"),
+                '\r' => expected.push_str(r"\r"),
+                '\t' => expected.push_str(r"\t"),
+                c if c.is_control() || directs(c) || formats(c) => {
+                    for unit in c.encode_utf16(&mut [0; 2]) {
+                        expected.push_str(&format!(r"\u{unit:04x}"));
+                    }
+                }
+                c => expected.push(c),
+            }
+        }
+        assert_eq!(json, expected, "{text:?}");
+        let parsed: String = serde_json::from_str(&format!("\"{json}\"")).unwrap();
+        assert_eq!(parsed, text);
     }
 
     fn text_escaped(text: impl AsRef<[u8]>) -> String {

@@ -1,6 +1,7 @@
 //! A connection's socket.
 
-use std::io;
+use std::io::{self, Read};
+use std::mem;
 use std::net::{Shutdown, TcpStream};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -20,6 +21,8 @@ pub(crate) struct Socket {
     io: Async<TcpStream>,
     /// The last read emptied the socket.
     drained: bool,
+    /// A read has waited for more since then.
+    waited: bool,
     /// Something was written since the last read.
     wrote: bool,
 }
@@ -29,6 +32,7 @@ impl From<Async<TcpStream>> for Socket {
         Socket {
             io: socket,
             drained: false,
+            waited: false,
             wrote: false,
         }
     }
@@ -61,11 +65,22 @@ impl AsyncRead for Socket {
             self.acknowledge_at_once();
             self.wrote = false;
         }
-        if self.drained {
-            ready!(self.io.poll_readable(cx))?;
-            self.drained = false;
-        }
-        let read = ready!(Pin::new(&mut self.io).poll_read(cx, buf))?;
+        let read = loop {
+            if self.drained {
+                // When another thread was already collecting events as the wait began, async-io
+                // takes the event for an old one and waits for the next, over and over if that
+                // thread is quicker each time. So after a wake, a read decides, not async-io.
+                let is_readable = self.io.poll_readable(cx)?.is_ready();
+                if !is_readable && !mem::replace(&mut self.waited, true) {
+                    return Poll::Pending;
+                }
+                self.waited = false;
+            }
+            match self.io.get_ref().read(buf) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.drained = true,
+                read => break read?,
+            }
+        };
         self.drained = (1..buf.len().min(LITTLE)).contains(&read);
         Poll::Ready(Ok(read))
     }
@@ -91,5 +106,55 @@ impl AsyncWrite for Socket {
         // Late data is discarded, so its acknowledgements are not urgent.
         self.wrote = false;
         Poll::Ready(self.io.get_ref().shutdown(Shutdown::Write))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::net::TcpListener;
+    use std::sync::Arc;
+    use std::sync::mpsc::{Sender, channel};
+    use std::task::{Wake, Waker};
+    use std::thread;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The time limit of every wait. Only a failing test takes so long.
+    const LIMIT: Duration = Duration::from_secs(60);
+
+    struct Woken(Sender<()>);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            // The test may have ended.
+            let _ = self.0.send(());
+        }
+    }
+
+    #[test]
+    fn a_wake_is_enough_to_read_while_another_thread_collects_events() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut sender = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (receiver, _) = listener.accept().unwrap();
+        let arrived = receiver.try_clone().unwrap();
+        let mut socket = Socket::from(Async::new(receiver).unwrap());
+        let (woken, wakes) = channel();
+        let waker = Waker::from(Arc::new(Woken(woken)));
+        let mut cx = Context::from_waker(&waker);
+        let mut buf = [0; 100];
+        let mut read = move || Pin::new(&mut socket).poll_read(&mut cx, &mut buf);
+        assert!(read().is_pending());
+        for _ in 0..100 {
+            sender.write_all(b"a record").unwrap();
+            // The first wake may be due to an event that an earlier wait has left behind.
+            wakes.recv_timeout(LIMIT).unwrap();
+            while arrived.peek(&mut [0]).is_err() {
+                thread::yield_now();
+            }
+            assert!(matches!(read(), Poll::Ready(Ok(8))));
+            assert!(read().is_pending());
+        }
     }
 }
