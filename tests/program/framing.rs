@@ -10,13 +10,16 @@
 ))]
 
 use std::fs;
+use std::io::Write;
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::common::authority::Authority;
 use crate::common::pack::{gzip, zstd};
-use crate::common::program::{Client, Program, send};
+use crate::common::program::{Client, LIMIT, Program, Stderr, send};
 use crate::common::skip::{is_installed, missing};
 
 /// Messages that a shipper sends.
@@ -111,7 +114,7 @@ fn rsyslog_is_received_with_octet_counting_plain_and_compressed() {
         .to_owned()
             + &guide("rsyslog").replace("stream:always", compression);
         let arguments = ["-n", "-i", "PID", "-f", "CONFIG"];
-        let _rsyslog = shipped.start("rsyslogd", &arguments, &config, &program);
+        let _rsyslog = shipped.start("rsyslogd", &arguments, &config, program.address().port());
         check(&program.wait_for_printed_lines(MESSAGES));
     }
 }
@@ -136,7 +139,7 @@ fn syslog_ng_is_received_with_octet_counting() {
         "--control=DIR/state/control",
         "--pidfile=PID",
     ];
-    let _syslog_ng = shipped.start("syslog-ng", &arguments, &config, &program);
+    let _syslog_ng = shipped.start("syslog-ng", &arguments, &config, program.address().port());
     check(&program.wait_for_printed_lines(MESSAGES));
 }
 
@@ -169,6 +172,75 @@ fn handlers_of_python_are_received_with_octet_counting_and_nul() {
             assert!(line.contains(&message), "{line}");
         }
     }
+}
+
+#[test]
+fn send_makes_a_frame_of_each_line() {
+    let (lines, frames) = ("<13>one\n\n<13>two", "7 <13>one1 \n7 <13>two");
+    for (args, printed) in [
+        (&["-f", "raw"][..], frames),
+        (&["--framing", "octet"], "<13>one\n\n<13>two\n"),
+    ] {
+        let receiver = Program::start(&[args, &["--receipt"]].concat());
+        let to = receiver.address().to_string();
+        let send = ["send", "--insecure", "--receipt", "--framing", "octet", &to];
+        let mut sender = Program::start_command(&send, Stdio::piped(), Stderr::Pipe);
+        sender.stdin().write_all(lines.as_bytes()).unwrap();
+        let outcome = sender.outcome();
+        assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+        assert!(
+            outcome.stderr.contains("receipt matches"),
+            "{}",
+            outcome.stderr
+        );
+        receiver.wait_for_stdout(printed);
+        assert_eq!(receiver.stop().stdout_text(), printed);
+    }
+    let outcome = Program::run(&["send", "--framing", "nul", "localhost:9"]);
+    assert!(
+        outcome.stderr.contains("expected octet or none"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn rsyslog_receives_the_frames_of_send() {
+    if !is_installed("rsyslogd") {
+        return;
+    }
+    let shipped = Shipped::new();
+    let config = r#"
+        global(workDirectory="DIR/state"
+            defaultNetstreamDriverCAFile="DIR/ca.pem"
+            defaultNetstreamDriverCertFile="DIR/server.pem"
+            defaultNetstreamDriverKeyFile="DIR/server.pem")
+        module(load="imtcp" streamDriver.name="ossl" streamDriver.mode="1"
+            streamDriver.authMode="anon")
+        template(name="raw" type="string" string="%rawmsg%\n")
+        input(type="imtcp" port="0" address="127.0.0.1" listenPortFileName="DIR/state/port")
+        action(type="omfile" file="DIR/state/received" template="raw")
+    "#;
+    let arguments = ["-n", "-i", "PID", "-f", "CONFIG"];
+    let _rsyslog = shipped.start("rsyslogd", &arguments, config, 0);
+    let port = shipped.wait_for("state/port", |port| !port.is_empty());
+    let messages = (0..MESSAGES).map(|number| format!("<13>message {number}\n"));
+    let messages: String = messages.collect();
+    fs::write(shipped.path("messages"), &messages).unwrap();
+    let outcome = Program::run(&[
+        "send",
+        "--framing",
+        "octet",
+        "--encode",
+        "none",
+        "--ca",
+        &shipped.path("ca.pem"),
+        &format!("localhost:{port}"),
+        &shipped.path("messages"),
+    ]);
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    let received = shipped.wait_for("state/received", |text| text.len() >= messages.len());
+    assert!(received == messages);
 }
 
 /// Whether Python has this module; reports if not.
@@ -240,13 +312,26 @@ impl Shipped {
         Program::start(&["--cert", &own, "--key", &own, "--client-ca", &ca, "--label"])
     }
 
+    /// Waits until the text of a file is as it should be; returns the text.
+    fn wait_for(&self, name: &str, is_whole: impl Fn(&str) -> bool) -> String {
+        let start = Instant::now();
+        loop {
+            let text = fs::read_to_string(self.path(name)).unwrap_or_default();
+            if is_whole(&text) {
+                return text;
+            }
+            assert!(start.elapsed() < LIMIT, "waited for {name}");
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Starts a shipper. In its arguments and its configuration, `DIR`, `PORT`, `PID` and `CONFIG`
     /// are replaced.
-    fn start(&self, name: &str, arguments: &[&str], config: &str, to: &Program) -> Shipper {
+    fn start(&self, name: &str, arguments: &[&str], config: &str, port: u16) -> Shipper {
         let config_path = self.path("config");
         let fill = |text: &str| {
             text.replace("DIR", self.0.path().to_str().unwrap())
-                .replace("PORT", &to.address().port().to_string())
+                .replace("PORT", &port.to_string())
                 .replace("PID", &self.path("state/pid"))
                 .replace("CONFIG", &config_path)
         };

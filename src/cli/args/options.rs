@@ -306,6 +306,11 @@ pub(crate) static SEND: Options = Options {
             options: &[
                 value("--encode", "FORMAT", "zstd, gzip, zlib or none [zstd]").short("-e"),
                 value(
+                    "--framing",
+                    "FRAMING",
+                    "octet (a frame for each line) or none [none]",
+                ),
+                value(
                     "--level",
                     "N",
                     "zstd 1 to 19, gzip and zlib 1 to 9 [its default]",

@@ -18,6 +18,8 @@ pub(crate) struct SendArgs {
     pub(crate) to: HostPort,
     /// The file; `None` is standard input.
     pub(crate) file: Option<PathBuf>,
+    /// Whether each line is sent as an octet-counted frame.
+    pub(crate) frames: bool,
     pub(crate) encode: Encoding,
     /// The level; `None` is the default of the encoding.
     pub(crate) compression: Option<i32>,
@@ -46,6 +48,7 @@ pub(crate) enum Trust {
 
 pub(super) fn parse(mut given: Given, free: &[OsString]) -> Result<SendArgs, Failure> {
     let args = &mut given;
+    let frames = args.option("--framing", frames)?.unwrap_or(false);
     let encode = args.option("--encode", encoding)?.unwrap_or(Encoding::Zstd);
     let compression = parse_compression(args, encode)?;
     let trust = parse_trust(args)?;
@@ -61,6 +64,7 @@ pub(super) fn parse(mut given: Given, free: &[OsString]) -> Result<SendArgs, Fai
         name: name.unwrap_or_else(|| to.name().to_owned()),
         to,
         file,
+        frames,
         encode,
         compression,
         trust,
@@ -94,6 +98,14 @@ fn parse_places(free: &[OsString]) -> Result<(HostPort, Option<PathBuf>), Failur
     };
     let to = to.map_err(|error| Failure::misused(format!("{shown}: {error}")).hint(USAGE))?;
     Ok((to, file))
+}
+
+fn frames(name: &str) -> Result<bool, String> {
+    match &*name.to_ascii_lowercase() {
+        "octet" => Ok(true),
+        "none" => Ok(false),
+        _ => Err("expected octet or none".to_owned()),
+    }
 }
 
 fn parse_compression(args: &mut Given, encode: Encoding) -> Result<Option<i32>, Failure> {

@@ -18,11 +18,13 @@ use super::signals;
 
 mod connect;
 mod encode;
+mod frame;
 mod input;
 mod progress;
 mod receipt;
 
 use encode::{Encoder, Goal};
+use frame::Framer;
 use input::{Input, InputPiece};
 use progress::Progress;
 use receipt::{Receipt, ReceiptStatus};
@@ -121,6 +123,7 @@ pub(crate) fn run(args: &SendArgs, say: &Say) -> Result<(), Failure> {
         let sending = Sending {
             args,
             sender,
+            framer: args.frames.then(Framer::default),
             encoder,
             out: vec![0; OUT],
             sent: Sent::default(),
@@ -136,6 +139,8 @@ pub(crate) fn run(args: &SendArgs, say: &Say) -> Result<(), Failure> {
 struct Sending<'a> {
     args: &'a SendArgs,
     sender: Sender<TcpStream>,
+    /// Makes frames of lines, if frames are wanted.
+    framer: Option<Framer>,
     encoder: Box<dyn Encoder>,
     out: Vec<u8>,
     sent: Sent,
@@ -163,13 +168,16 @@ impl Sending<'_> {
         let progress = Progress::new(input.len, say);
         // The time since which data may be in the codec, and the time by which it must be flushed.
         let mut unflushed: Option<(Instant, Instant)> = None;
+        // The input so far, in bytes.
+        let mut taken = 0_u64;
         loop {
             match self.next(&mut input, unflushed.map(|(_, due)| due)).await? {
                 Work::Input(InputPiece::Bytes(buffer, len)) => {
                     let bytes = buffer.get(..len).unwrap_or_default();
                     self.send(bytes).await?;
+                    taken = taken.saturating_add(len as u64);
                     input.give_back(buffer);
-                    progress.set(self.sent.plain);
+                    progress.set(taken);
                     if input.live {
                         let now = Instant::now();
                         let since = unflushed.map_or(now, |(since, _)| since);
@@ -184,6 +192,11 @@ impl Sending<'_> {
                     unflushed = None;
                 }
             }
+        }
+        if let Some(framer) = &mut self.framer {
+            let mut framed = Vec::new();
+            framer.finish(&mut framed);
+            self.send_plain(&framed).await?;
         }
         self.encode(&[], Goal::Finish).await?;
         drop(progress);
@@ -209,7 +222,18 @@ impl Sending<'_> {
         next.map_err(|error| self.failure(&error))?
     }
 
+    /// Sends the next bytes of the input.
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let Some(framer) = &mut self.framer else {
+            return self.send_plain(bytes).await;
+        };
+        let mut framed = Vec::new();
+        framer.push(bytes, &mut framed)?;
+        self.send_plain(&framed).await
+    }
+
+    /// Sends bytes that the receiver gets as they are.
+    async fn send_plain(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         self.sent.crc32c = crc32c::crc32c_append(self.sent.crc32c, bytes);
         self.sent.plain = self.sent.plain.saturating_add(bytes.len() as u64);
         self.encode(bytes, Goal::Take).await
