@@ -10,9 +10,10 @@
 //!
 //! A [`Server`] makes a [`Connection`] of each accepted stream: a future that does the handshake
 //! and reads. It sends the decrypted bytes to a [`Sink`], which has a [decoder](decode) for each
-//! connection and delivers the decoded bytes: to an [`Output`](output::Output), or to the caller of [`Sink::next`].
-//! The [end](End) of a stream is reported on both sides: to the output, and in the [`Report`] that
-//! the connection resolves to.
+//! connection and delivers the decoded bytes: to an [`Output`](output::Output), or to the caller of
+//! [`Sink::next`]. Frames of syslog and GELF become lines on their way, if
+//! [that is wanted](ServerBuilder::framing). The [end](End) of a stream is reported on both sides:
+//! to the output, and in the [`Report`] that the connection resolves to.
 //!
 //! # Quick start
 //!
@@ -81,7 +82,7 @@
 //!   thread once the connections are [established](Connection::established), as they do in the
 //!   program.
 //! - **Memory.** Data comes in pieces of at most [`MAX_TURN_OUTPUT`](limits::MAX_TURN_OUTPUT) bytes
-//!   (256 KiB). Chunks, windows, and bytes that this crate's outputs keep when they are given
+//!   (256 KiB); so do [records](output::Output::records). Chunks, windows, and bytes that this crate's outputs keep when they are given
 //!   [`Sink::memory`], stay together within [`max_memory`](ServerBuilder::max_memory). In addition,
 //!   a sink has one buffer of `MAX_TURN_OUTPUT` bytes, and an established connection takes some 8
 //!   KiB, or some 30 KiB while part of a TLS record has arrived.

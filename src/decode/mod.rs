@@ -79,7 +79,7 @@ pub enum Format {
 
 impl Format {
     /// All formats, in the order in which they are documented.
-    pub const ALL: [Format; 7] = [
+    pub const ALL: &[Format] = &[
         Format::Auto,
         Format::Plain,
         Format::Gzip,
@@ -114,9 +114,8 @@ impl FromStr for Format {
     type Err = ParseFormatError;
 
     fn from_str(name: &str) -> Result<Self, ParseFormatError> {
-        Format::ALL
-            .into_iter()
-            .find(|format| format.name() == name || (*format == Format::Plain && name == "none"))
+        let mut all = Format::ALL.iter().copied();
+        all.find(|format| format.name() == name || (*format == Format::Plain && name == "none"))
             .ok_or(ParseFormatError(()))
     }
 }

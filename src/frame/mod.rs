@@ -53,7 +53,7 @@ pub enum Framing {
 
 impl Framing {
     /// All framings, in the order in which they are documented.
-    pub const ALL: [Framing; 4] = [Framing::Auto, Framing::None, Framing::Octet, Framing::Nul];
+    pub const ALL: &[Framing] = &[Framing::Auto, Framing::None, Framing::Octet, Framing::Nul];
 
     /// The printed name of the framing.
     pub fn name(self) -> &'static str {
@@ -77,9 +77,8 @@ impl FromStr for Framing {
     type Err = ParseFramingError;
 
     fn from_str(name: &str) -> Result<Self, ParseFramingError> {
-        Framing::ALL
-            .into_iter()
-            .find(|framing| framing.name() == name)
+        let mut all = Framing::ALL.iter().copied();
+        all.find(|framing| framing.name() == name)
             .ok_or(ParseFramingError(()))
     }
 }
@@ -351,7 +350,7 @@ mod tests {
             at.sort_unstable();
             let pieces: Vec<_> = at.windows(2).map(|pair| &stream[pair[0]..pair[1]]).collect();
             let bytes: Vec<_> = stream.chunks(1).collect();
-            for framing in Framing::ALL {
+            for framing in Framing::ALL.iter().copied() {
                 let whole = unframed(framing, &[&stream]);
                 prop_assert_eq!(&unframed(framing, &pieces), &whole);
                 prop_assert_eq!(&unframed(framing, &bytes), &whole);

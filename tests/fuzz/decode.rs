@@ -52,7 +52,7 @@ thread_local! {
 /// Returns the result for the one piece.
 pub fn check(bytes: &[u8]) -> Option<Outcome> {
     let (&[format, limits, pieces, rooms, seed @ ..], stream) = bytes.split_first_chunk::<8>()?;
-    let named = pick(&Format::ALL, format);
+    let named = pick(Format::ALL, format);
     let (max_window, memory) = pick(&LIMITS, limits);
     // Both decoders share it, so that the second lacks memory that the first does not return.
     let limits = Limits::default()

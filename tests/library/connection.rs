@@ -216,7 +216,7 @@ fn a_cut_stream_is_truncated_in_its_own_format() {
 
 #[test]
 fn no_bytes_at_all_are_a_clean_stream_unless_a_compressed_format_was_named() {
-    for format in Format::ALL {
+    for format in Format::ALL.iter().copied() {
         let (server, mut sink) = build(|builder| builder.decode(format));
         let mut session = Session::open(&server, Client::new(&TLS13));
         session.remote.send(session.client.close_notify());

@@ -93,7 +93,7 @@ fn empty_chunks_change_nothing() {
 
 #[test]
 fn no_bytes_at_all_are_a_whole_stream_unless_a_compressed_format_was_named() {
-    for format in Format::ALL {
+    for format in Format::ALL.iter().copied() {
         let is_whole = matches!(format, Format::Auto | Format::Plain);
         let decoder = Decoder::new(format, &Limits::default());
         assert_eq!(decoder.at_boundary(), is_whole, "{format}");
