@@ -29,10 +29,13 @@ pub(crate) struct Event {
 }
 
 /// A connection that completed its handshake sends one `Open`, any number of `Data`, one `Close`.
+/// Before the `Close`, it may send `Answered`.
 #[derive(Debug)]
 pub(crate) enum Kind {
     Open(Box<Open>),
     Data(Chunk),
+    /// The peer has read enough answers for its data to be decoded again.
+    Answered,
     Close(Box<Close>),
 }
 

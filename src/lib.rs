@@ -279,7 +279,7 @@ pub use totals::{Failures, Totals};
 /// Fixed sizes, and defaults.
 pub mod limits {
     pub use crate::event::CHUNK;
-    pub use crate::link::CREDITS;
+    pub use crate::link::{CREDITS, MAX_UNREAD_ANSWERS};
     pub use crate::output::turn::MAX_TURN_OUTPUT;
     pub use crate::server::MAX_CONNECTIONS;
 }

@@ -1,4 +1,4 @@
-//! The way back from the sink to a connection: credits, a request to stop, the outcome.
+//! The way back from the sink to a connection: credits, answers, a request to stop, the outcome.
 
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
@@ -13,6 +13,10 @@ use crate::frame::Framing;
 /// turn's output. With fewer, connection and sink would alternate more often; with more, the chunks
 /// would have left the cache before the sink reads them.
 pub const CREDITS: usize = 4;
+
+/// The most bytes of answers that a peer may leave unread before no more of its data is decoded.
+/// Acknowledgements are short: a peer that reads them at all never has so many waiting.
+pub const MAX_UNREAD_ANSWERS: usize = 16 * 1024;
 
 /// The synchronization primitives. Under loom, which tries every interleaving of the threads, they
 /// are loom's.
@@ -39,6 +43,10 @@ pub(crate) struct Link {
     /// wake a task that waits for its peer.
     starved: AtomicBool,
     request: AtomicU8,
+    /// Answers for the peer that the connection has not taken yet.
+    answers: Mutex<Vec<u8>>,
+    /// The number of bytes of answers that are not sent yet, taken or not.
+    unsent: AtomicUsize,
     // Boxed: the outcome comes last, and its room would otherwise be taken all the time.
     outcome: Mutex<Option<Box<Outcome>>>,
     waker: AtomicWaker,
@@ -87,6 +95,8 @@ impl Link {
             credits: AtomicUsize::new(CREDITS),
             starved: AtomicBool::new(false),
             request: AtomicU8::new(0),
+            answers: Mutex::new(Vec::new()),
+            unsent: AtomicUsize::new(0),
             outcome: Mutex::new(None),
             waker: AtomicWaker::new(),
         })
@@ -140,6 +150,24 @@ impl Link {
         }
     }
 
+    /// Takes the answers that are to be sent. `unsent` is the number of bytes that the connection has
+    /// taken before and not sent yet.
+    pub(crate) fn take_answers(&self, unsent: usize) -> Option<Vec<u8>> {
+        // One load, where there are no answers.
+        if self.unsent.load(Ordering::Acquire) <= unsent {
+            return None;
+        }
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        Some(std::mem::take(&mut *answers))
+    }
+
+    /// Notes that answers were sent. Returns whether the sink may go on with a stream that had too
+    /// many unsent ones.
+    pub(crate) fn answered(&self, bytes: usize) -> bool {
+        let before = self.unsent.fetch_sub(bytes, Ordering::AcqRel);
+        before > MAX_UNREAD_ANSWERS && before.saturating_sub(bytes) <= MAX_UNREAD_ANSWERS
+    }
+
     /// Stores the outcome for the connection to take.
     pub(crate) fn leave_outcome(&self, outcome: Outcome) {
         *self.lock() = Some(Box::new(outcome));
@@ -182,6 +210,23 @@ impl SinkLink {
         self.0
             .as_ref()
             .is_some_and(|link| link.requested() == Some(Request::Cut))
+    }
+
+    /// Whether the peer has so many answers to read that no more of its data is decoded.
+    pub(crate) fn is_unread(&self) -> bool {
+        let unsent = |link: &Arc<Link>| link.unsent.load(Ordering::Acquire);
+        self.0.as_ref().map_or(0, unsent) > MAX_UNREAD_ANSWERS
+    }
+
+    /// Gives the connection an answer to send.
+    pub(crate) fn answer(&self, bytes: &[u8]) {
+        if let Some(link) = self.0.as_ref().filter(|_| !bytes.is_empty()) {
+            let mut answers = link.answers.lock().unwrap_or_else(PoisonError::into_inner);
+            answers.extend_from_slice(bytes);
+            link.unsent.fetch_add(bytes.len(), Ordering::AcqRel);
+            drop(answers);
+            link.waker.wake();
+        }
     }
 
     /// Asks the connection to read no more.

@@ -25,9 +25,9 @@ const DISCARDS: usize = 16;
 pub(super) struct Answer<IO> {
     stream: PeerStream<IO>,
     pub(super) outcome: Outcome,
-    /// Empty if receipts are off.
-    receipt: Vec<u8>,
-    /// The bytes of the receipt that are sent.
+    /// Acknowledgements, and the receipt if receipts are on.
+    text: Vec<u8>,
+    /// The bytes of the text that are sent.
     sent: usize,
     /// The transport is closed for writing.
     closed: bool,
@@ -35,21 +35,23 @@ pub(super) struct Answer<IO> {
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
-    /// Answers a stream of which `received` bytes came, with a receipt if `receipts` are on.
+    /// Answers a stream of which `received` bytes came: with the acknowledgements that are not sent
+    /// yet, and with a receipt if `receipts` are on.
     pub(super) fn new(
         stream: PeerStream<IO>,
+        acknowledgements: Vec<u8>,
         outcome: Outcome,
         received: u64,
         receipts: bool,
     ) -> Self {
-        let receipt = match receipts {
-            true => receipt(received, &outcome),
-            false => Vec::new(),
-        };
+        let mut text = acknowledgements;
+        if receipts {
+            text.extend(receipt(received, &outcome));
+        }
         Answer {
             stream,
             outcome,
-            receipt,
+            text,
             sent: 0,
             closed: false,
             deadline: Deadline::after(Some(CLOSE_TIMEOUT)),
@@ -62,11 +64,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
     ///
     /// An error leaves the peer without an answer, and does not change the outcome.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while let Some(rest) = self
-            .receipt
-            .get(self.sent..)
-            .filter(|rest| !rest.is_empty())
-        {
+        while let Some(rest) = self.text.get(self.sent..).filter(|rest| !rest.is_empty()) {
             match ready!(self.stream.poll_write(cx, rest)) {
                 Ok(n) if n > 0 => self.sent = self.sent.saturating_add(n),
                 _ => return Poll::Ready(()),
@@ -83,7 +81,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
             }
             self.closed = true;
         }
-        if is_clean || self.receipt.is_empty() {
+        if is_clean || self.text.is_empty() {
             return Poll::Ready(());
         }
         let mut discarded = [0; 4096];

@@ -15,12 +15,14 @@ use crate::report::Report;
 use crate::shared::Shared;
 use crate::tls::{self, Refusal};
 
+mod acknowledge;
 mod answer;
 mod deadline;
 mod guard;
 mod reading;
 mod stream;
 
+use acknowledge::Acknowledgements;
 use answer::Answer;
 use deadline::Deadline;
 use guard::{Guard, NotOpened};
@@ -67,7 +69,10 @@ enum Phase<IO> {
     Reading(Reading<IO>),
     /// Waiting for the outcome from the sink, which decides how to answer the stream, if the
     /// transport is still there.
-    AwaitingOutcome(PeerStream<IO>),
+    AwaitingOutcome {
+        stream: PeerStream<IO>,
+        acknowledgements: Acknowledgements,
+    },
     // Boxed: an answer is larger than the phases in which connections spend their time.
     Answering(Box<Answer<IO>>),
     Done,
@@ -108,7 +113,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 Next::Phase(phase) => phase,
                 Next::Done(outcome) => {
                     self.guard.link.leave_outcome(outcome);
-                    Phase::AwaitingOutcome(PeerStream::Gone)
+                    Phase::without_stream()
                 }
             };
         }
@@ -170,15 +175,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                 };
                 guard.close(end);
                 let stream = std::mem::replace(&mut reading.stream, PeerStream::Gone);
-                Next::Phase(Phase::AwaitingOutcome(match is_answered {
-                    true => stream,
-                    false => PeerStream::Gone,
-                }))
+                Next::Phase(Phase::AwaitingOutcome {
+                    stream: match is_answered {
+                        true => stream,
+                        false => PeerStream::Gone,
+                    },
+                    acknowledgements: std::mem::take(&mut reading.acknowledgements),
+                })
             }
-            Phase::AwaitingOutcome(stream) => match (guard.link.take_outcome(), stream) {
+            Phase::AwaitingOutcome {
+                stream,
+                acknowledgements,
+            } => match (guard.link.take_outcome(), stream) {
                 (Some(outcome), PeerStream::Gone) => Next::Done(outcome),
                 (Some(outcome), stream) => Next::Phase(Phase::Answering(Box::new(Answer::new(
                     std::mem::replace(stream, PeerStream::Gone),
+                    acknowledgements.take_rest(guard),
                     outcome,
                     guard.conn.received(),
                     guard.shared.settings.receipts,
@@ -226,6 +238,16 @@ impl<IO> Connection<IO> {
     }
 }
 
+impl<IO> Phase<IO> {
+    /// Waiting for the outcome of a stream that is gone.
+    fn without_stream() -> Self {
+        Phase::AwaitingOutcome {
+            stream: PeerStream::Gone,
+            acknowledgements: Acknowledgements::default(),
+        }
+    }
+}
+
 impl<IO> Next<IO> {
     /// Announces the connection to the sink, and reads from it.
     fn opened(guard: &mut Guard, stream: PeerStream<IO>) -> Self {
@@ -235,7 +257,7 @@ impl<IO> Next<IO> {
                 Next::Phase(Phase::Reading(Reading::new(stream, idle_timeout)))
             }
             Err(NotOpened::Stopped) => Next::unopened(End::Cut(Cut::Server)),
-            Err(NotOpened::SinkGone) => Next::Phase(Phase::AwaitingOutcome(PeerStream::Gone)),
+            Err(NotOpened::SinkGone) => Next::Phase(Phase::without_stream()),
         }
     }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
-use super::Guard;
+use super::acknowledge::Acknowledgements;
 use super::deadline::Idle;
+use super::guard::Guard;
 use super::stream::{Filled, PeerStream};
 use crate::end::{Cut, End};
 use crate::event::Kind;
@@ -16,6 +17,7 @@ use crate::memory::Waiting;
 /// A stream that is being read.
 pub(super) struct Reading<IO> {
     pub(super) stream: PeerStream<IO>,
+    pub(super) acknowledgements: Acknowledgements,
     /// The connection's place in the queue for read-buffer memory.
     waiting: Option<Waiting>,
     idle: Idle,
@@ -25,6 +27,7 @@ impl<IO> Reading<IO> {
     pub(super) fn new(stream: PeerStream<IO>, idle_timeout: Option<Duration>) -> Self {
         Reading {
             stream,
+            acknowledgements: Acknowledgements::default(),
             waiting: None,
             idle: Idle::new(idle_timeout),
         }
@@ -40,6 +43,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Reading<IO> {
             Some(Request::Refuse) => return Poll::Ready(End::Cut(Cut::SinkGone)),
             None => {}
         }
+        self.acknowledgements.poll(&mut self.stream, guard, cx);
         for _ in 0..CREDITS {
             match self.read_chunk(guard, cx) {
                 Attempt::More => {}

@@ -95,6 +95,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> PeerStream<IO> {
         }
     }
 
+    /// Sends all data that was written.
+    pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            PeerStream::Tls(tls) => tls.poll_flush(cx),
+            PeerStream::Plain(io) => Pin::new(io).poll_flush(cx),
+            PeerStream::Gone => Poll::Ready(Ok(())),
+        }
+    }
+
     /// Sends a close_notify and closes the transport for writing.
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {

@@ -15,6 +15,7 @@ pub(super) enum Detection {
     Undecided,
     None,
     Octet,
+    Relp,
     Nul,
 }
 
@@ -53,7 +54,7 @@ impl Detect {
                 State::Held(held) => {
                     held.push(*byte);
                     taken += 1;
-                    let detection = octet(held);
+                    let detection = counted(held);
                     if detection != Detection::Undecided {
                         return (taken, detection);
                     }
@@ -95,20 +96,53 @@ impl Detect {
     }
 }
 
-/// Decides whether these bytes begin a frame with a length: `[1-9][0-9]{0,8} <P>`, where P is a
-/// syslog priority from 0 to 191 without leading zeros (RFC 5424, section 6.2.1), and the frame is
-/// long enough for it.
-fn octet(held: &[u8]) -> Detection {
+/// Decides whether these bytes begin a frame that begins with a number, `[1-9][0-9]{0,8}`.
+fn counted(held: &[u8]) -> Detection {
     let digits = held.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (length, rest) = held.split_at_checked(digits).unwrap_or((held, &[]));
     if length.len() > DIGITS || matches!(length, [] | [b'0', ..]) {
         return Detection::None;
     }
-    let priority = match rest {
-        [] | [b' '] => return Detection::Undecided,
-        [b' ', b'<', priority @ ..] => priority,
+    match rest {
+        [] | [b' '] => Detection::Undecided,
+        [b' ', b'<', priority @ ..] => octet(length, priority),
+        [b' ', b'o', ..] => relp(rest),
+        _ => Detection::None,
+    }
+}
+
+/// Decides whether an open command of RELP goes on like this: ` open`, a length, and an offer.
+fn relp(rest: &[u8]) -> Detection {
+    const OPEN: &[u8] = b" open ";
+    const OFFERS: [&[u8]; 3] = [b"relp_version=", b"relp_software=", b"commands="];
+    let Some(rest) = rest.strip_prefix(OPEN) else {
+        return match OPEN.starts_with(rest) {
+            true => Detection::Undecided,
+            false => Detection::None,
+        };
+    };
+    let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (length, rest) = rest.split_at_checked(digits).unwrap_or((rest, &[]));
+    if length.len() > DIGITS || length.first() == Some(&b'0') {
+        return Detection::None;
+    }
+    let offer = match rest {
+        [] | [b' '] | [b' ', b'\n'] => return Detection::Undecided,
+        [b' ', b'\n', offer @ ..] | [b' ', offer @ ..] if digits > 0 => offer,
         _ => return Detection::None,
     };
+    if OFFERS.iter().any(|known| offer.starts_with(known)) {
+        Detection::Relp
+    } else if OFFERS.iter().any(|known| known.starts_with(offer)) {
+        Detection::Undecided
+    } else {
+        Detection::None
+    }
+}
+
+/// Decides whether a frame of this length begins with a syslog priority `P>`, from 0 to 191 without
+/// leading zeros (RFC 5424, section 6.2.1), and is long enough for it.
+fn octet(length: &[u8], priority: &[u8]) -> Detection {
     let (number, ends) = match priority {
         [number @ .., b'>'] => (number, true),
         number => (number, false),

@@ -24,11 +24,13 @@ mod detect;
 mod nul;
 mod octet;
 mod records;
+mod relp;
 
 use detect::{Detect, Detection};
 use nul::Nul;
 use octet::Octet;
 pub use records::{Record, RecordBuffer, Records};
+use relp::Relp;
 
 /// The framing of a stream's decompressed bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -46,6 +48,12 @@ pub enum Framing {
     /// One LF, CR LF or NUL at the end of a frame is its terminator. LF, CR, NUL and spaces between
     /// frames are skipped. A frame that begins with `<` in place of a length is read to its LF.
     Octet,
+    /// RELP: numbered frames with a command and a length, each of which is acknowledged once the
+    /// output has flushed it. It is detected by its first frame, which opens the session.
+    ///
+    /// A stream that ends between two frames is clean, even without a close_notify: its sender knows
+    /// what was acknowledged.
+    Relp,
     /// A NUL ends each frame, as in GELF over TCP. It is detected if the stream begins with `{`, and
     /// a NUL follows a `}` before any LF.
     Nul,
@@ -53,7 +61,18 @@ pub enum Framing {
 
 impl Framing {
     /// All framings, in the order in which they are documented.
-    pub const ALL: &[Framing] = &[Framing::Auto, Framing::None, Framing::Octet, Framing::Nul];
+    pub const ALL: &[Framing] = &[
+        Framing::Auto,
+        Framing::None,
+        Framing::Octet,
+        Framing::Relp,
+        Framing::Nul,
+    ];
+
+    /// Whether the receiver acknowledges frames.
+    pub fn is_acknowledged(self) -> bool {
+        matches!(self, Framing::Relp)
+    }
 
     /// The printed name of the framing.
     pub fn name(self) -> &'static str {
@@ -61,6 +80,7 @@ impl Framing {
             Framing::Auto => "auto",
             Framing::None => "none",
             Framing::Octet => "octet",
+            Framing::Relp => "relp",
             Framing::Nul => "nul",
         }
     }
@@ -89,7 +109,7 @@ pub struct ParseFramingError(());
 
 impl fmt::Display for ParseFramingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("unknown framing, expected auto, none, octet or nul")
+        f.write_str("unknown framing, expected auto, none, octet, relp or nul")
     }
 }
 
@@ -133,6 +153,7 @@ enum State {
     Detecting(Detect),
     None,
     Octet(Octet),
+    Relp(Box<Relp>),
     Nul(Nul),
     Failed(FrameError),
 }
@@ -152,6 +173,7 @@ impl Unframer {
                 Framing::Auto => State::Detecting(Detect::default()),
                 Framing::None => State::None,
                 Framing::Octet => State::Octet(Octet::default()),
+                Framing::Relp => State::Relp(Box::default()),
                 Framing::Nul => State::Nul(Nul::default()),
             },
             parsed: 0,
@@ -164,6 +186,7 @@ impl Unframer {
             State::Detecting(_) => Framing::Auto,
             State::None => Framing::None,
             State::Octet(_) => Framing::Octet,
+            State::Relp(_) => Framing::Relp,
             State::Nul(_) => Framing::Nul,
             State::Failed(error) => error.framing,
         }
@@ -186,6 +209,7 @@ impl Unframer {
                 Detection::Undecided => {}
                 Detection::None => self.state = State::None,
                 Detection::Octet => self.state = State::Octet(Octet::default()),
+                Detection::Relp => self.state = State::Relp(Box::default()),
                 Detection::Nul => self.state = State::Nul(Nul::default()),
             }
             self.parse(&held, records)?;
@@ -194,23 +218,29 @@ impl Unframer {
     }
 
     fn parse(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<(), FrameError> {
-        match &mut self.state {
+        let pushed = match &mut self.state {
             // The detection has taken all bytes.
-            State::Detecting(_) => {}
-            State::None => records.push_lines(bytes),
-            State::Octet(octet) => {
-                if let Err(Fault { at, reason }) = octet.push(bytes, records) {
-                    let error = FrameError {
-                        framing: Framing::Octet,
-                        offset: self.parsed.saturating_add(at as u64),
-                        reason,
-                    };
-                    self.state = State::Failed(error.clone());
-                    return Err(error);
-                }
+            State::Detecting(_) => Ok(()),
+            State::None => {
+                records.push_lines(bytes);
+                Ok(())
             }
-            State::Nul(nul) => nul.push(bytes, records),
+            State::Octet(octet) => octet.push(bytes, records),
+            State::Relp(relp) => relp.push(bytes, records),
+            State::Nul(nul) => {
+                nul.push(bytes, records);
+                Ok(())
+            }
             State::Failed(error) => return Err(error.clone()),
+        };
+        if let Err(Fault { at, reason }) = pushed {
+            let error = FrameError {
+                framing: self.framing(),
+                offset: self.parsed.saturating_add(at as u64),
+                reason,
+            };
+            self.state = State::Failed(error.clone());
+            return Err(error);
         }
         self.parsed = self.parsed.saturating_add(bytes.len() as u64);
         Ok(())
@@ -229,6 +259,7 @@ impl Unframer {
         match &self.state {
             State::Detecting(_) | State::None => true,
             State::Octet(octet) => octet.at_boundary(),
+            State::Relp(relp) => relp.at_boundary(),
             State::Nul(nul) => nul.at_boundary(),
             State::Failed(_) => false,
         }
@@ -310,6 +341,21 @@ mod tests {
                 b"1234567890 <13>\n",
                 Framing::None,
                 whole(&[b"1234567890 <13>"]),
+            ),
+            (
+                b"1 open 14 relp_version=1\n2 syslog 1 a\n",
+                Framing::Relp,
+                whole(&[b"a"]),
+            ),
+            (
+                b"1 open 3 files\n",
+                Framing::None,
+                whole(&[b"1 open 3 files"]),
+            ),
+            (
+                b"1 open 14 relp_versions\n",
+                Framing::None,
+                whole(&[b"1 open 14 relp_versions"]),
             ),
             (b"12", Framing::None, vec![(b"12".to_vec(), false)]),
             (b"", Framing::None, vec![]),

@@ -8,6 +8,7 @@ pub struct RecordBuffer {
     bytes: Vec<u8>,
     /// The positions of the newlines that are part of a record, in order.
     inner: Vec<usize>,
+    answers: Vec<u8>,
 }
 
 /// Records of one stream. The first may continue the last one of the call before, and the last may
@@ -48,9 +49,20 @@ impl RecordBuffer {
         }
     }
 
+    /// The bytes to send to the peer once these records are delivered: acknowledgements, in
+    /// framings that have them.
+    pub fn answers(&self) -> &[u8] {
+        &self.answers
+    }
+
+    pub(crate) fn take_answers(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.answers)
+    }
+
     pub(crate) fn clear(&mut self) {
         self.bytes.clear();
         self.inner.clear();
+        self.answers.clear();
     }
 
     /// Adds whole lines, and the beginning of one.
@@ -64,6 +76,11 @@ impl RecordBuffer {
         let newlines = memchr_iter(b'\n', part).map(|newline| at.saturating_add(newline));
         self.inner.extend(newlines);
         self.bytes.extend_from_slice(part);
+    }
+
+    /// Adds to the answer to the peer.
+    pub(super) fn answer(&mut self, bytes: &[u8]) {
+        self.answers.extend_from_slice(bytes);
     }
 
     /// Ends the record.
@@ -101,6 +118,7 @@ impl<'a> Records<'a> {
             inner: inner
                 .map(|newline| newline.saturating_sub(self.from))
                 .collect(),
+            answers: Vec::new(),
         }
     }
 

@@ -69,6 +69,8 @@ pub struct Sink {
     buffers: TurnBuffers,
     /// Streams that have ended, whose connections have yet to hear of it.
     closed: Vec<Closed>,
+    /// Streams that have answers to send once the output is flushed.
+    answering: Vec<ConnId>,
     /// The unused part of [`AFTER_CUT`]; whole again when there is nothing to do.
     after_cut: usize,
     /// The work of all turns, in bytes.
@@ -120,6 +122,7 @@ impl Sink {
             unscheduled: None,
             buffers: TurnBuffers::new(),
             closed: Vec::new(),
+            answering: Vec::new(),
             after_cut: AFTER_CUT,
             work: 0,
             counters: Arc::default(),
@@ -159,6 +162,7 @@ impl Sink {
     /// # }).unwrap();
     /// ```
     pub async fn next(&mut self) -> Option<SinkEvent<'_>> {
+        self.answer();
         self.report_closed();
         let mut turns = 0;
         let turn = loop {
@@ -207,7 +211,7 @@ impl Sink {
                 .deliver(turn, &mut output)
                 .or_else(|error| self.fail_stream(turn, error));
             let idle = matches!(turn, Turn::Idle);
-            unflushed += usize::from(!self.closed.is_empty());
+            unflushed += usize::from(!self.closed.is_empty() || !self.answering.is_empty());
             let flush = idle
                 || unflushed >= TURNS_BEFORE_FLUSH
                 || self.work - flushed_at >= WORK_BEFORE_FLUSH as u64;
@@ -215,6 +219,7 @@ impl Sink {
                 .map_err(|source| self.failed(source))?;
             if flush {
                 self.counters.flushed.set(self.counters.delivered.value());
+                self.answer();
                 self.report_closed();
                 (unflushed, flushed_at) = (0, self.work);
             }
@@ -344,6 +349,16 @@ impl Sink {
         }
     }
 
+    /// Sends the answers of all streams whose records were delivered before the last flush.
+    fn answer(&mut self) {
+        let streams = &mut self.streams;
+        self.answering.retain(|id| match streams.get_mut(id) {
+            Some(stream) => !stream.answer(),
+            // A stream that has ended is answered with its outcome.
+            None => false,
+        });
+    }
+
     /// Tells the closed connections how they ended.
     fn report_closed(&mut self) {
         for Closed { stream, end } in self.closed.drain(..) {
@@ -378,12 +393,21 @@ impl Sink {
             if is_cut && self.after_cut == 0 {
                 stream.drop_undecoded();
             }
+            if stream.waits_for_peer() {
+                // It is scheduled again once the peer has read.
+                self.schedule.charge(&mut stream.account, 0);
+                continue;
+            }
             let before = stream.conn.delivered;
+            let had_answers = stream.has_answers();
             let (turn, work) = stream.turn(&mut self.buffers, &self.settings);
             self.schedule.charge(&mut stream.account, work);
             self.work = self.work.saturating_add(work as u64);
             let delivered = stream.conn.delivered.saturating_sub(before);
             self.counters.delivered.add(delivered);
+            if stream.has_answers() && !had_answers {
+                self.answering.push(id);
+            }
             if is_cut {
                 let least = match turn {
                     Turn::Nothing => LEAST_WORK,
@@ -454,6 +478,7 @@ impl Sink {
         };
         match kind {
             Kind::Open(_) => {}
+            Kind::Answered => {}
             Kind::Data(chunk) => {
                 self.counters.received.add(chunk.len() as u64);
                 stream.receive(chunk);

@@ -6,7 +6,7 @@ use super::SinkSettings;
 use super::schedule::WorkAccount;
 use crate::conn::{Conn, ConnId};
 use crate::decode::{Decoder, Limits};
-use crate::end::{Cut, End, Layer};
+use crate::end::{Cut, End, Layer, Truncation};
 use crate::event::{Chunk, Close, Open};
 use crate::frame::{Framing, RecordBuffer, Records, Unframer};
 use crate::limit::Limit;
@@ -36,6 +36,8 @@ pub(super) struct Stream {
     rest: Option<Box<Rest>>,
     /// The number of decoded bytes that this turn's records were made of.
     in_records: usize,
+    /// The answers to send once this turn's records are delivered and flushed.
+    answers: Vec<u8>,
     /// CRC-32C of the delivered bytes; 0 unless receipts are on.
     pub(super) crc32c: u32,
     announced: bool,
@@ -129,6 +131,7 @@ impl Stream {
             at: 0,
             rest: None,
             in_records: 0,
+            answers: Vec::new(),
             crc32c: 0,
             announced: false,
             account: WorkAccount::default(),
@@ -144,6 +147,30 @@ impl Stream {
 
     pub(super) fn close(&mut self, close: Box<Close>) {
         self.close = Some(close);
+    }
+
+    /// Whether the peer has to read its answers before more of its data is decoded.
+    pub(super) fn waits_for_peer(&self) -> bool {
+        self.close.is_none() && self.link.is_unread()
+    }
+
+    /// Whether answers are due once the output is flushed.
+    pub(super) fn has_answers(&self) -> bool {
+        !self.answers.is_empty()
+    }
+
+    /// Sends the answers that are due, if all that they acknowledge is delivered; the output has been
+    /// flushed. Returns `false` if they must wait.
+    pub(super) fn answer(&mut self) -> bool {
+        if self.rest.is_some() {
+            return false;
+        }
+        // A peer that has ended its stream may not read, and its data may hold any number of frames.
+        if self.close.is_none() || !self.link.is_unread() {
+            self.link.answer(&self.answers);
+        }
+        self.answers = Vec::new();
+        true
     }
 
     /// Whether the stream has something to do.
@@ -280,6 +307,7 @@ impl Stream {
         if !is_decoded {
             unframer.finish(&mut records);
         }
+        self.answers.append(&mut records.take_answers());
         buffers.records = records;
         self.crc32c = crc32c;
         self.in_records = in_records;
@@ -437,19 +465,26 @@ impl Stream {
                 let layer = Layer::Compression(self.conn.format);
                 close.end.clone().unfinished(layer)
             }
-            (None, Some(close)) => match &self.unframer {
-                Some(unframer) if !unframer.at_boundary() => {
+            (None, Some(close)) => match (&self.unframer, &close.end) {
+                (Some(unframer), end) if !unframer.at_boundary() => {
                     let layer = Layer::Framing(unframer.framing());
-                    close.end.clone().unfinished(layer)
+                    end.clone().unfinished(layer)
                 }
-                _ => close.end.clone(),
+                // The sender knows what was acknowledged, and has sent nothing else.
+                (Some(unframer), End::Truncated(Truncation::NoCloseNotify))
+                    if unframer.framing().is_acknowledged() =>
+                {
+                    End::Clean
+                }
+                (_, end) => end.clone(),
             },
             (None, None) => End::Cut(Cut::SinkGone),
         }
     }
 
     /// Tells the connection how the stream ended.
-    pub(super) fn report(self, end: End) {
+    pub(super) fn report(mut self, end: End) {
+        self.answer();
         self.link.deliver(Outcome {
             end,
             format: self.conn.format,

@@ -316,6 +316,155 @@ proptest! {
     }
 }
 
+/// Frames of RELP, from the one that opens the session on.
+fn relp<F: AsRef<[u8]>>(frames: impl IntoIterator<Item = F>) -> Vec<u8> {
+    let mut stream = b"1 open 14 relp_version=1\n".to_vec();
+    for (number, frame) in (2..).zip(frames) {
+        let frame = frame.as_ref();
+        stream.extend(format!("{number} syslog {} ", frame.len()).bytes());
+        stream.extend(frame);
+        stream.push(b'\n');
+    }
+    stream
+}
+
+/// The acknowledgements of the messages with these numbers.
+fn acknowledged(numbers: std::ops::RangeInclusive<usize>) -> String {
+    numbers
+        .map(|number| format!("{number} rsp 6 200 OK\n"))
+        .collect()
+}
+
+/// Splits off the answer that opens the session.
+fn opened(answers: Vec<u8>) -> String {
+    let text = String::from_utf8(answers).unwrap();
+    let (open, rest) = text.split_once("commands=syslog\n").unwrap();
+    assert!(open.starts_with("1 rsp "), "{open}");
+    rest.to_owned()
+}
+
+/// Fails to flush until it is told to.
+struct Flushing<'a> {
+    printed: &'a RefCell<Vec<u8>>,
+    fails: bool,
+}
+
+impl Output for Flushing<'_> {
+    fn data(&mut self, _: &Conn, bytes: &[u8]) -> io::Result<()> {
+        self.printed.borrow_mut().extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self.fails && !self.printed.borrow().is_empty() {
+            true => Err(io::ErrorKind::StorageFull.into()),
+            false => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn a_frame_is_acknowledged_once_it_is_flushed_and_never_if_that_fails() {
+    for fails in [false, true] {
+        let printed = RefCell::default();
+        let (server, sink) = framed(Framing::Auto).build().unwrap();
+        let (io, remote) = pipe();
+        let mut connection = Driven::new(server.plain(io, Peer::label("test")));
+        let flushing = Flushing {
+            printed: &printed,
+            fails,
+        };
+        let mut running = Driven::new(Box::pin(sink.run(flushing)));
+        remote.send(relp(["one", "t\nwo"]));
+        assert!(connection.run().is_none());
+        let ended = running.run();
+        let report = connection.run();
+        assert_eq!(*printed.borrow(), b"one\nt\\x0awo\n");
+        if fails {
+            assert!(ended.unwrap().is_err());
+            assert_eq!(remote.take(), b"");
+            continue;
+        }
+        assert!(ended.is_none() && report.is_none());
+        assert_eq!(opened(remote.take()), acknowledged(2..=3));
+
+        // The session is closed by its sender, without a close_notify.
+        remote.send(*b"4 close 0\n");
+        assert!(connection.run().is_none());
+        assert!(running.run().is_none());
+        assert!(connection.run().is_none());
+        assert_eq!(remote.take(), b"4 rsp 6 200 OK\n0 serverclose 0\n");
+        drop(server);
+        remote.send_eof();
+        assert!(connection.run().is_none());
+        assert!(running.run().is_none());
+        let report = connection.run().unwrap();
+        assert_eq!(report.end, End::Clean);
+        assert_eq!(report.conn.framing(), Framing::Relp);
+        assert!(running.run().unwrap().is_ok());
+    }
+}
+
+#[test]
+fn acknowledgements_of_a_stream_that_has_ended_come_before_its_close() {
+    let stream = relp(["one", "two"]);
+    let (server, sink) = framed(Framing::Relp).receipts(true).build().unwrap();
+    let (io, remote) = pipe();
+    let mut connection = Driven::new(server.plain(io, Peer::label("test")));
+    drop(server);
+    remote.send(stream);
+    remote.send_eof();
+    assert!(connection.run().is_none());
+    let mut running = Driven::new(Box::pin(sink.run(Lines::new(Page::default()))));
+    assert!(running.run().is_none());
+    assert_eq!(connection.run().unwrap().end, End::Clean);
+    assert!(running.run().unwrap().is_ok());
+    let answers = opened(remote.take());
+    let receipt = answers.strip_prefix(&acknowledged(2..=3)).unwrap();
+    assert!(receipt.starts_with("{\"ok\":true,"), "{receipt}");
+}
+
+#[test]
+fn a_peer_that_reads_no_acknowledgements_is_read_no_further_and_goes_on_once_it_reads() {
+    const FRAMES: usize = 400_000;
+    let stream = relp((0..FRAMES).map(|_| "x"));
+    let page = Page::default();
+    let (server, sink) = framed(Framing::Relp).build().unwrap();
+    let (io, remote) = pipe();
+    let mut connection = Driven::new(server.plain(io, Peer::label("test")));
+    drop(server);
+    let mut running = Driven::new(Box::pin(sink.run(Lines::new(page.clone()))));
+    remote.stop_reading();
+    // Few bytes, which hold all frames.
+    let packed = zstd(&stream);
+    assert!(packed.len() < 1 << 20);
+    remote.send(packed);
+    for _ in 0..100 {
+        assert!(connection.run().is_none());
+        assert!(running.run().is_none());
+    }
+    let stopped = page.bytes().len();
+    assert!(stopped < 3 * MAX_TURN_OUTPUT, "{stopped} bytes are printed");
+    remote.read_again();
+    let mut answers = Vec::new();
+    while page.bytes().len() < 2 * FRAMES {
+        let before = answers.len();
+        assert!(connection.run().is_none());
+        assert!(running.run().is_none());
+        answers.extend(remote.take());
+        assert!(
+            answers.len() > before || page.bytes().len() == 2 * FRAMES,
+            "nothing goes on"
+        );
+    }
+    remote.send_eof();
+    while connection.run().is_none() {
+        running.run();
+    }
+    answers.extend(remote.take());
+    assert_eq!(opened(answers), acknowledged(2..=FRAMES + 1));
+}
+
 /// Text that people send must not be taken for frames.
 #[test]
 fn no_line_of_these_sources_is_taken_for_a_frame() {

@@ -74,7 +74,9 @@ fn the_framing_can_be_named_and_raw_output_has_none_unasked() {
     let outcome = Program::run(&["--framing", "frames"]);
     assert_eq!(outcome.status, 2);
     assert!(
-        outcome.stderr.contains("expected auto, none, octet or nul"),
+        outcome
+            .stderr
+            .contains("expected auto, none, octet, relp or nul"),
         "{}",
         outcome.stderr
     );

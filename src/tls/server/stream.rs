@@ -145,6 +145,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ServerStream<IO> {
         Pin::new(&mut self.tls).poll_write(cx, bytes)
     }
 
+    /// Sends all data that was written.
+    pub(crate) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.tls).poll_flush(cx)
+    }
+
     /// Sends all data that was written and closes the transport for writing, without a
     /// close_notify.
     pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
