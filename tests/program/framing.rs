@@ -15,11 +15,12 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::common::authority::Authority;
 use crate::common::pack::{gzip, zstd};
-use crate::common::program::{Client, LIMIT, Program, Stderr, send};
+use crate::common::program::{Client, LIMIT, Program, Stderr, Stdout, send};
 use crate::common::skip::{is_installed, missing};
 
 /// Messages that a shipper sends.
@@ -119,6 +120,58 @@ fn rsyslog_is_received_with_octet_counting_plain_and_compressed() {
         let _rsyslog = shipped.start("rsyslogd", &arguments, &config, program.address().port());
         check(&program.wait_for_printed_lines(MESSAGES));
     }
+}
+
+/// librelp sends again, after it has connected anew, what was not acknowledged.
+#[test]
+fn rsyslog_loses_no_message_over_relp_though_the_receiver_is_killed() {
+    if !is_installed("rsyslogd") {
+        return;
+    }
+    let shipped = Shipped::new();
+    let output = shipped.path("received");
+    let (own, ca) = (shipped.path("server.pem"), shipped.path("ca.pem"));
+    let args = [
+        "--cert",
+        &own,
+        "--key",
+        &own,
+        "--client-ca",
+        &ca,
+        "--output",
+        &output,
+    ];
+    let receiver = Program::start(&args);
+    let address = receiver.address();
+    let config = r#"
+        global(workDirectory="DIR/state")
+        module(load="imfile")
+        input(type="imfile" file="DIR/messages" tag="test:")
+    "#
+    .to_owned()
+        + &guide("RELP");
+    // By default, it waits for half a minute before it connects again.
+    let config = config.replacen("action(", "action(action.resumeInterval=\"1\" ", 1);
+    let arguments = ["-n", "-i", "PID", "-f", "CONFIG"];
+    let _rsyslog = shipped.start("rsyslogd", &arguments, &config, address.port());
+    let count = |text: &str| text.matches('\n').count();
+    shipped.wait_for("received", |text| count(text) >= MESSAGES / 10);
+    receiver.signal(Signal::KILL);
+    drop(receiver);
+
+    let receiver = Program::start_on(&[&address.to_string()], &args, Stdout::Collected);
+    let last = format!(" message {}\n", MESSAGES - 1);
+    let received = shipped.wait_for("received", |text| text.contains(&last));
+    let mut seen = vec![false; MESSAGES];
+    for line in received.lines() {
+        // The line at which the receiver was killed may be cut off.
+        let number = line.rsplit_once(" message ").map(|(_, number)| number);
+        if let Some(seen) = number.and_then(|number| seen.get_mut(number.parse::<usize>().ok()?)) {
+            *seen = true;
+        }
+    }
+    assert_eq!(seen.iter().position(|seen| !seen), None);
+    drop(receiver);
 }
 
 #[test]
