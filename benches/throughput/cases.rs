@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::client::{self, Client, RECORD, WRITE};
 use crate::cores::{Cores, run_on};
 use crate::floor::{self, Traffic};
-use crate::programs::{Certificate, Job, Kind, Program, Running, first_line};
+use crate::programs::{Certificate, Job, Kind, Program, Running, first_line, received};
 use crate::text;
 
 /// The amounts of work in each case.
@@ -38,6 +38,8 @@ pub struct Load {
     text: usize,
     /// Senders at once.
     senders: usize,
+    /// Syslog messages.
+    messages: usize,
     /// Starts for one sample.
     starts: usize,
 }
@@ -52,6 +54,7 @@ pub const FULL: Load = Load {
     idle: 2_000,
     text: 400_000_000,
     senders: 1_000,
+    messages: 400_000,
     starts: 20,
 };
 
@@ -65,6 +68,7 @@ pub const QUICK: Load = Load {
     idle: 20,
     text: 4_000_000,
     senders: 20,
+    messages: 20_000,
     starts: 2,
 };
 
@@ -231,6 +235,8 @@ impl Bench {
                 Job::Print | Job::PrintLines | Job::PrintAtOnce => text.clone(),
                 Job::Gunzip => gzip(&text),
                 Job::Unzstd => zstd(&text),
+                // It is proved by its own case.
+                Job::Syslog => continue,
             };
             let file = self.directory.path().join("printed");
             let output = File::create(&file)?;
@@ -358,6 +364,8 @@ impl Bench {
                     .map(|(name, job)| self.variant(name, move || self.lines(job, 1)))
                     .into(),
             },
+            self.of_syslog("200-byte syslog messages to a file, one sender", 1),
+            self.of_syslog("200-byte syslog messages to a file, 100 senders", 100),
             Case {
                 key: "senders",
                 metrics: vec![cost("60-byte lines, many senders", "CPU ns/line")],
@@ -671,6 +679,73 @@ impl Bench {
         clients.iter_mut().try_for_each(Client::close_notify)?;
         let lines = (short_lines.len() - senders * RECORD) as f64 / text::SHORT_LINE as f64;
         Ok(vec![cpu.as_secs_f64() * 1e9 / lines])
+    }
+
+    fn of_syslog<'a>(&'a self, name: &'static str, senders: usize) -> Case<'a> {
+        Case {
+            key: "syslog",
+            metrics: vec![cost(name, "CPU µs/message")],
+            contestants: self
+                .each(
+                    Job::Syslog,
+                    |_| true,
+                    move |program| self.syslog(program, senders),
+                )
+                .collect(),
+        }
+    }
+
+    /// Sends octet-counted syslog messages (RFC 5425), from one sender or from several in turn.
+    fn syslog(&self, program: &Program, senders: usize) -> io::Result<Vec<f64>> {
+        const MESSAGE: usize = 200;
+        let server = program.start(Job::Syslog, &self.certificate, Cores::Server, Stdio::null())?;
+        let each = self.load.messages / senders;
+        let mut turns = Vec::new();
+        for sender in 0..senders {
+            let mut frames = Vec::new();
+            for number in 0..each {
+                let head = format!(
+                    "<134>1 2026-11-27T12:00:00.000000Z host{sender} app 123 - - message {number} "
+                );
+                write!(frames, "{MESSAGE} {head:x<MESSAGE$}")?;
+            }
+            let mut client = self.connect(&server)?;
+            let mut records = Vec::new();
+            for record in frames.chunks(RECORD) {
+                let mut sealed = Vec::new();
+                client.seal(record, RECORD, &mut sealed)?;
+                records.push(sealed);
+            }
+            turns.push((client, records));
+        }
+        let most = turns.iter().map(|(_, records)| records.len()).max();
+        let mut send = |turn: usize| -> io::Result<()> {
+            for (client, records) in &mut turns {
+                if let Some(record) = records.get(turn) {
+                    client.send(record)?;
+                }
+            }
+            Ok(())
+        };
+        // A connection gets its buffers with its first record, and not before.
+        send(0)?;
+        let before = server.settled_cpu_time();
+        (1..most.unwrap_or_default()).try_for_each(send)?;
+        let cpu = server.cpu_time_since(before);
+        let mut clients: Vec<Client> = turns.into_iter().map(|(client, _)| client).collect();
+        clients.iter_mut().try_for_each(Client::close_notify)?;
+        server.settled_cpu_time();
+        let written = std::fs::read(received(&self.certificate))?;
+        let lines = written.iter().filter(|byte| **byte == b'\n').count();
+        if lines != each * senders {
+            return Err(io::Error::other(format!(
+                "of {} messages it wrote {lines}",
+                each * senders
+            )));
+        }
+        let frame = format!("{MESSAGE} ").len() + MESSAGE;
+        let measured = (each * senders) as f64 - (senders * RECORD) as f64 / frame as f64;
+        Ok(vec![cpu.as_secs_f64() * 1e6 / measured])
     }
 
     /// The least work of any server, for the same number of bytes, sent in the same order.

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fmt;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -43,6 +43,8 @@ pub enum Kind {
     SocatPigz,
     Node,
     Qt,
+    Rsyslog,
+    SyslogNg,
 }
 
 /// The job of a server with the data that it receives.
@@ -55,6 +57,8 @@ pub enum Job {
     PrintAtOnce,
     Gunzip,
     Unzstd,
+    /// Writes octet-counted syslog messages to [`received`], a line each.
+    Syslog,
 }
 
 /// A certificate and its key, as files.
@@ -62,6 +66,11 @@ pub enum Job {
 pub struct Certificate {
     pub chain: PathBuf,
     pub key: PathBuf,
+}
+
+/// The file for [`Job::Syslog`].
+pub fn received(certificate: &Certificate) -> PathBuf {
+    certificate.chain.with_file_name("received")
 }
 
 impl Kind {
@@ -75,6 +84,8 @@ impl Kind {
             Kind::SocatPigz => "socat … \\| pigz -dc",
             Kind::Node => "node",
             Kind::Qt => "Qt QSslSocket",
+            Kind::Rsyslog => "rsyslog",
+            Kind::SyslogNg => "syslog-ng",
         }
     }
 
@@ -140,6 +151,8 @@ impl Program {
         take(Kind::SocatPigz, both);
         take(Kind::Node, installed("node", &["--version"]));
         take(Kind::Qt, build_qt(directory));
+        take(Kind::Rsyslog, installed("rsyslogd", &["-v"]));
+        take(Kind::SyslogNg, installed("syslog-ng", &["--version"]));
         (found, missing)
     }
 
@@ -149,7 +162,10 @@ impl Program {
 
     pub fn does(&self, job: Job) -> bool {
         match job {
-            Job::Print | Job::PrintAtOnce => self.kind != Kind::SocatPigz,
+            Job::Print | Job::PrintAtOnce => {
+                !matches!(self.kind, Kind::SocatPigz | Kind::Rsyslog | Kind::SyslogNg)
+            }
+            Job::Syslog => matches!(self.kind, Kind::Tlsink | Kind::Rsyslog | Kind::SyslogNg),
             Job::Gunzip => matches!(self.kind, Kind::Tlsink | Kind::Go | Kind::SocatPigz),
             Job::PrintLines | Job::Unzstd => self.kind == Kind::Tlsink,
         }
@@ -167,6 +183,10 @@ impl Program {
         // take it at once.
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         let mut command = self.command(job, certificate, address);
+        if job == Job::Syslog {
+            fs::write(config(certificate), self.config(certificate, address))?;
+            File::create(received(certificate))?;
+        }
         // Some servers end with their standard input, so it stays open as long as they run.
         command.stdin(Stdio::piped());
         run_on(cores)?;
@@ -199,11 +219,15 @@ impl Program {
                     Job::PrintLines => ("none", "lines"),
                     Job::Gunzip => ("gzip", "raw"),
                     Job::Unzstd => ("zstd", "raw"),
+                    Job::Syslog => ("none", "lines"),
                 };
                 command.args(["-l", &address.to_string(), "-d", decode, "-f", format]);
                 command.arg("-c").arg(chain).arg("-k").arg(key);
                 // The other programs do not report how each stream ended.
                 command.arg("-q");
+                if job == Job::Syslog {
+                    command.arg("-o").arg(received(certificate));
+                }
             }
             Kind::Go => {
                 command.arg("-listen").arg(address.to_string());
@@ -244,9 +268,66 @@ impl Program {
             Kind::Qt => {
                 command.arg(port.to_string()).arg(chain).arg(key);
             }
+            Kind::Rsyslog => {
+                command.arg("-n").arg("-f").arg(config(certificate));
+                command
+                    .arg("-i")
+                    .arg(certificate.chain.with_file_name("rsyslog.pid"));
+            }
+            Kind::SyslogNg => {
+                let file = |name| certificate.chain.with_file_name(name);
+                command.args(["--foreground", "--no-caps", "--cfgfile"]);
+                command.arg(config(certificate));
+                command.arg("--persist-file").arg(file("syslog-ng.persist"));
+                command.arg("--control").arg(file("syslog-ng.control"));
+                command.arg("--pidfile").arg(file("syslog-ng.pid"));
+            }
         }
         command
     }
+
+    /// The configuration of a program that needs one for [`Job::Syslog`]: each message is written as
+    /// the program does it unasked.
+    fn config(&self, certificate: &Certificate, address: SocketAddr) -> String {
+        let (chain, key) = (certificate.chain.display(), certificate.key.display());
+        let received = received(certificate);
+        let (received, port) = (received.display(), address.port());
+        match self.kind {
+            Kind::Rsyslog => format!(
+                r#"
+                global(
+                  defaultNetstreamDriverCAFile="{chain}"
+                  defaultNetstreamDriverCertFile="{chain}"
+                  defaultNetstreamDriverKeyFile="{key}"
+                )
+                module(
+                  load="imtcp" maxSessions="1000"
+                  streamDriver.name="ossl" streamDriver.mode="1" streamDriver.authMode="anon"
+                )
+                input(type="imtcp" address="127.0.0.1" port="{port}")
+                action(type="omfile" file="{received}")
+                "#
+            ),
+            Kind::SyslogNg => format!(
+                r#"@version: 3.38
+                source tls {{
+                  syslog(
+                    ip("127.0.0.1") port({port}) transport("tls") max-connections(1000)
+                    tls(cert-file("{chain}") key-file("{key}") peer-verify(optional-untrusted))
+                  );
+                }};
+                destination received {{ file("{received}"); }};
+                log {{ source(tls); destination(received); }};
+                "#
+            ),
+            _ => String::new(),
+        }
+    }
+}
+
+/// The file for a configuration.
+fn config(certificate: &Certificate) -> PathBuf {
+    certificate.chain.with_file_name("config")
 }
 
 /// A server that listens. It is killed when this is dropped.
