@@ -39,11 +39,11 @@ cargo bench --bench throughput -- [OPTIONS]
 
   --runs N       samples of each figure [5]
   --peers        also measure the peers that are installed: Go, openssl s_server,
-                 ncat, socat, pigz, node, Qt
+                 ncat, socat, pigz, node, Qt, rsyslog, syslog-ng
   --go PATH      the Go toolchain's program [go]
   --only CASE    measure only this case: bulk, records, live, handshakes,
-                 first-line, idle, gzip, zstd, cores, lines, senders or start;
-                 repeatable
+                 first-line, idle, gzip, zstd, cores, lines, syslog, senders or
+                 start; repeatable
   --binary FILE  measure this tlsink [the one that cargo has just built]
   --against FILE another build of tlsink, measured as peers are; repeatable
   --plot FILE    draw the ratios into FILE, SVG
