@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use crate::decode::{Fault, Format};
-use crate::frame::{FrameError, Framing};
+use crate::frame::{self, Framing};
 use crate::limit::Limit;
 use crate::quote::{QUOTED, quoted};
 use crate::tls::{Alert, Refusal};
@@ -54,11 +54,13 @@ pub enum End {
     Timeout(Timeout),
     /// One side refused the other during the handshake.
     Refused(Refusal),
-    /// The data is in a format that is recognised, and that this receiver does not decode. The
+    /// The data is in a format, or of a protocol, that is recognised and not supported. The
     /// printed form calls such a stream refused.
     #[non_exhaustive]
     Unsupported {
-        /// The name of the format, such as `xz`, or `zstd with a dictionary`.
+        /// The layer at which it was recognised.
+        layer: Layer,
+        /// The name of the format or the protocol, such as `xz`, or `TLS within TLS`.
         format: &'static str,
     },
     /// The stream, or the number of streams, exceeded one of the receiver's limits.
@@ -216,17 +218,30 @@ impl From<Fault> for End {
                 reason,
             },
             Fault::Limit(limit) => End::Limit(limit),
-            Fault::Unsupported(format) => End::Unsupported { format },
+            Fault::Unsupported(format) => End::Unsupported {
+                layer: Layer::Compression(Format::Auto),
+                format,
+            },
         }
     }
 }
 
-impl From<FrameError> for End {
-    fn from(error: FrameError) -> Self {
-        End::Corrupt {
-            layer: Layer::Framing(error.framing),
-            offset: error.offset,
-            reason: error.reason.to_owned(),
+impl From<frame::Fault> for End {
+    fn from(fault: frame::Fault) -> Self {
+        match fault {
+            frame::Fault::Corrupt {
+                framing,
+                offset,
+                reason,
+            } => End::Corrupt {
+                layer: Layer::Framing(framing),
+                offset,
+                reason: reason.to_owned(),
+            },
+            frame::Fault::Unsupported(format) => End::Unsupported {
+                layer: Layer::Framing(Framing::Auto),
+                format,
+            },
         }
     }
 }
@@ -271,7 +286,7 @@ impl fmt::Display for Facts<'_> {
                     false => "",
                 })
             }
-            End::Unsupported { format } => write!(f, "{format} is not built in"),
+            End::Unsupported { format, .. } => write!(f, "{format} is not supported"),
             End::Limit(limit) => limit.fmt(f),
             End::Timeout(timeout) => timeout.fmt(f),
             End::Cut(cut) => cut.fmt(f),

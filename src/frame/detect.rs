@@ -17,6 +17,8 @@ pub(super) enum Detection {
     Octet,
     Relp,
     Nul,
+    /// A protocol of this name, which is not supported.
+    Unsupported(&'static str),
 }
 
 #[derive(Debug, Default)]
@@ -54,7 +56,10 @@ impl Detect {
                 State::Held(held) => {
                     held.push(*byte);
                     taken += 1;
-                    let detection = counted(held);
+                    let detection = match counted(held) {
+                        Detection::None => unsupported(held),
+                        detection => detection,
+                    };
                     if detection != Detection::Undecided {
                         return (taken, detection);
                     }
@@ -94,6 +99,76 @@ impl Detect {
             _ => Vec::new(),
         }
     }
+}
+
+/// A byte at the beginning of a protocol: this one, one up to this, or any.
+#[derive(Clone, Copy)]
+enum Byte {
+    Is(u8),
+    UpTo(u8),
+    Any,
+}
+
+/// The beginnings of protocols that are not supported.
+const UNSUPPORTED: [(&str, &[Byte]); 7] = {
+    use Byte::{Any, Is, UpTo};
+    [
+        // A ClientHello (RFC 8446, sections 4 and 5.1).
+        (
+            "TLS within TLS",
+            &[Is(0x16), Is(3), UpTo(4), Any, Any, Is(1)],
+        ),
+        ("the PROXY protocol", &text(b"PROXY TCP4")),
+        ("the PROXY protocol", &text(b"PROXY TCP6")),
+        ("the PROXY protocol", &text(b"PROXY UNKNOWN")),
+        ("the PROXY protocol", &text(b"\r\n\r\n\0\r\nQUIT\n")),
+        ("HTTP/2", &text(b"PRI * HTTP/2.0\r\n")),
+        (
+            "MQTT",
+            &[
+                Is(0x10),
+                Any,
+                Is(0),
+                Is(4),
+                Is(b'M'),
+                Is(b'Q'),
+                Is(b'T'),
+                Is(b'T'),
+            ],
+        ),
+    ]
+};
+
+const fn text<const N: usize>(text: &[u8; N]) -> [Byte; N] {
+    let mut bytes = [Byte::Any; N];
+    let mut at = 0;
+    while at < N {
+        bytes[at] = Byte::Is(text[at]);
+        at += 1;
+    }
+    bytes
+}
+
+/// Decides whether these bytes begin a protocol that is not supported.
+fn unsupported(held: &[u8]) -> Detection {
+    let mut detection = Detection::None;
+    for (name, beginning) in UNSUPPORTED {
+        let fits = beginning
+            .iter()
+            .zip(held)
+            .all(|(expected, byte)| match expected {
+                Byte::Is(expected) => byte == expected,
+                Byte::UpTo(most) => byte <= most,
+                Byte::Any => true,
+            });
+        if fits && held.len() >= beginning.len() {
+            return Detection::Unsupported(name);
+        }
+        if fits {
+            detection = Detection::Undecided;
+        }
+    }
+    detection
 }
 
 /// Decides whether these bytes begin a frame that begins with a number, `[1-9][0-9]{0,8}`.

@@ -115,30 +115,38 @@ impl fmt::Display for ParseFramingError {
 
 impl std::error::Error for ParseFramingError {}
 
-/// The error for bytes that are not valid in their framing.
+/// The reason why an [`Unframer`] stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct FrameError {
-    /// The framing whose rules the bytes break.
-    pub framing: Framing,
-    /// The position of the fault, in decompressed bytes from the start of the stream.
-    pub offset: u64,
-    /// The fault, for people.
-    pub reason: &'static str,
+pub enum Fault {
+    /// The bytes are not valid.
+    #[non_exhaustive]
+    Corrupt {
+        /// The framing whose rules the bytes break.
+        framing: Framing,
+        /// The position of the fault, in decompressed bytes from the start of the stream.
+        offset: u64,
+        /// The fault, for people.
+        reason: &'static str,
+    },
+    /// The stream is of this protocol, which is recognised and not supported.
+    Unsupported(&'static str),
 }
 
-impl fmt::Display for FrameError {
+impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let FrameError {
-            framing,
-            offset,
-            reason,
-        } = self;
-        write!(f, "{framing}: {reason} at byte {offset}")
+        match self {
+            Fault::Corrupt {
+                framing,
+                offset,
+                reason,
+            } => write!(f, "{framing}: {reason} at byte {offset}"),
+            Fault::Unsupported(name) => write!(f, "{name} is not supported"),
+        }
     }
 }
 
-impl std::error::Error for FrameError {}
+impl std::error::Error for Fault {}
 
 /// Makes records of the bytes of one stream.
 #[derive(Debug)]
@@ -155,12 +163,13 @@ enum State {
     Octet(Octet),
     Relp(Box<Relp>),
     Nul(Nul),
-    Failed(FrameError),
+    Failed(Framing, Fault),
 }
 
-/// A fault, and the position of the byte at fault in the pushed bytes.
+/// A fault of a frame.
 #[derive(Debug, PartialEq, Eq)]
-struct Fault {
+struct FrameFault {
+    /// The position of the byte at fault in the pushed bytes.
     at: usize,
     reason: &'static str,
 }
@@ -188,7 +197,7 @@ impl Unframer {
             State::Octet(_) => Framing::Octet,
             State::Relp(_) => Framing::Relp,
             State::Nul(_) => Framing::Nul,
-            State::Failed(error) => error.framing,
+            State::Failed(framing, _) => *framing,
         }
     }
 
@@ -197,9 +206,10 @@ impl Unframer {
     ///
     /// # Errors
     ///
-    /// [`FrameError`] if the bytes break the rules of their framing. The records before them are
-    /// valid. Each further call returns the same error.
-    pub fn push(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<(), FrameError> {
+    /// [`Fault`] if the bytes break the rules of their framing, or are of a protocol that is
+    /// recognised and not supported. The records before them are valid. Each further call returns
+    /// the same error.
+    pub fn push(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<(), Fault> {
         let mut rest = bytes;
         if let State::Detecting(detect) = &mut self.state {
             let (taken, detection) = detect.push(rest, records);
@@ -211,13 +221,16 @@ impl Unframer {
                 Detection::Octet => self.state = State::Octet(Octet::default()),
                 Detection::Relp => self.state = State::Relp(Box::default()),
                 Detection::Nul => self.state = State::Nul(Nul::default()),
+                Detection::Unsupported(name) => {
+                    self.state = State::Failed(Framing::Auto, Fault::Unsupported(name));
+                }
             }
             self.parse(&held, records)?;
         }
         self.parse(rest, records)
     }
 
-    fn parse(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<(), FrameError> {
+    fn parse(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<(), Fault> {
         let pushed = match &mut self.state {
             // The detection has taken all bytes.
             State::Detecting(_) => Ok(()),
@@ -231,16 +244,17 @@ impl Unframer {
                 nul.push(bytes, records);
                 Ok(())
             }
-            State::Failed(error) => return Err(error.clone()),
+            State::Failed(_, fault) => return Err(fault.clone()),
         };
-        if let Err(Fault { at, reason }) = pushed {
-            let error = FrameError {
-                framing: self.framing(),
+        if let Err(FrameFault { at, reason }) = pushed {
+            let framing = self.framing();
+            let fault = Fault::Corrupt {
+                framing,
                 offset: self.parsed.saturating_add(at as u64),
                 reason,
             };
-            self.state = State::Failed(error.clone());
-            return Err(error);
+            self.state = State::Failed(framing, fault.clone());
+            return Err(fault);
         }
         self.parsed = self.parsed.saturating_add(bytes.len() as u64);
         Ok(())
@@ -261,7 +275,7 @@ impl Unframer {
             State::Octet(octet) => octet.at_boundary(),
             State::Relp(relp) => relp.at_boundary(),
             State::Nul(nul) => nul.at_boundary(),
-            State::Failed(_) => false,
+            State::Failed(..) => false,
         }
     }
 }
@@ -276,7 +290,7 @@ mod tests {
     type Seen = (Vec<u8>, bool);
 
     /// The records of a stream that comes in these pieces, and its framing or its fault.
-    fn unframed(framing: Framing, pieces: &[&[u8]]) -> (Vec<Seen>, Result<Framing, FrameError>) {
+    fn unframed(framing: Framing, pieces: &[&[u8]]) -> (Vec<Seen>, Result<Framing, Fault>) {
         let mut unframer = Unframer::new(framing);
         let mut seen: Vec<Seen> = Vec::new();
         let mut result = Ok(());
@@ -311,6 +325,40 @@ mod tests {
     fn whole(records: &[&[u8]]) -> Vec<Seen> {
         let records = records.iter();
         records.map(|record| (record.to_vec(), true)).collect()
+    }
+
+    #[test]
+    fn protocols_that_are_not_supported_are_named_and_text_like_them_is_passed_on() {
+        for (stream, name) in [
+            (&b"\x16\x03\x01\x02\x00\x01rest"[..], "TLS within TLS"),
+            (b"PROXY TCP4 192.0.2.7 ", "the PROXY protocol"),
+            (b"PROXY UNKNOWN\r\n", "the PROXY protocol"),
+            (b"\r\n\r\n\0\r\nQUIT\n\x21", "the PROXY protocol"),
+            (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/2"),
+            (b"\x10\x10\x00\x04MQTT\x04", "MQTT"),
+        ] {
+            for size in [1, stream.len()] {
+                let pieces: Vec<_> = stream.chunks(size).collect();
+                let (seen, found) = unframed(Framing::Auto, &pieces);
+                assert_eq!((seen, found), (vec![], Err(Fault::Unsupported(name))));
+            }
+        }
+        for text in [
+            "PROXY TCP9\n",
+            "PRI * HTTP/1\n",
+            "\r\n\r\nplain\n",
+            "\u{10}\u{10}MQTT\n",
+            "\u{16}\u{3}\u{5}\n",
+            "PR",
+        ] {
+            let (seen, found) = unframed(Framing::Auto, &[text.as_bytes()]);
+            assert_eq!(found, Ok(Framing::None), "{text:?}");
+            let lines: Vec<u8> = seen
+                .into_iter()
+                .flat_map(|(bytes, ends)| bytes.into_iter().chain(ends.then_some(b'\n')))
+                .collect();
+            assert_eq!(lines, text.as_bytes());
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use memchr::memchr;
 
-use super::{Fault, RecordBuffer};
+use super::{FrameFault, RecordBuffer};
 
 /// The most digits of a frame's length.
 pub(super) const DIGITS: usize = 9;
@@ -30,12 +30,16 @@ enum State {
 }
 
 impl Octet {
-    pub(super) fn push(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<(), Fault> {
+    pub(super) fn push(
+        &mut self,
+        bytes: &[u8],
+        records: &mut RecordBuffer,
+    ) -> Result<(), FrameFault> {
         let mut rest = bytes;
         while let Some((first, behind)) = rest.split_first() {
             let fault = |reason| {
                 let at = bytes.len().saturating_sub(rest.len());
-                Err(Fault { at, reason })
+                Err(FrameFault { at, reason })
             };
             match &mut self.state {
                 State::Between => {
@@ -142,7 +146,7 @@ fn end_frame(held: Option<u8>, part: &[u8], records: &mut RecordBuffer) {
 mod tests {
     use super::*;
 
-    fn records(stream: &[u8]) -> Result<Vec<String>, Fault> {
+    fn records(stream: &[u8]) -> Result<Vec<String>, FrameFault> {
         let mut octet = Octet::default();
         let mut buffer = RecordBuffer::default();
         octet.push(stream, &mut buffer)?;

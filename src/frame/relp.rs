@@ -2,7 +2,7 @@
 //!
 //! A frame is `TXNR SP COMMAND SP DATALEN [SP DATA] LF`. The answers are frames, too.
 
-use super::{Fault, RecordBuffer};
+use super::{FrameFault, RecordBuffer};
 
 /// The most digits of a number. librelp counts transactions up to 999,999,999.
 const DIGITS: usize = 9;
@@ -41,12 +41,16 @@ enum State {
 }
 
 impl Relp {
-    pub(super) fn push(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<(), Fault> {
+    pub(super) fn push(
+        &mut self,
+        bytes: &[u8],
+        records: &mut RecordBuffer,
+    ) -> Result<(), FrameFault> {
         let mut rest = bytes;
         while let Some((byte, behind)) = rest.split_first() {
             let fault = |reason| {
                 let at = bytes.len().saturating_sub(rest.len());
-                Err(Fault { at, reason })
+                Err(FrameFault { at, reason })
             };
             match self.state {
                 State::Data => {
@@ -158,7 +162,7 @@ mod tests {
     use super::*;
 
     /// The records and the answers of a stream.
-    fn session(stream: &[u8]) -> Result<(Vec<String>, String), Fault> {
+    fn session(stream: &[u8]) -> Result<(Vec<String>, String), FrameFault> {
         let mut relp = Relp::default();
         let mut buffer = RecordBuffer::default();
         relp.push(stream, &mut buffer)?;

@@ -1,6 +1,6 @@
 //! Any bytes, split in any way, in any framing. `fuzz/` runs this too.
 
-use tlsink::frame::{FrameError, Framing, RecordBuffer, Unframer};
+use tlsink::frame::{Fault, Framing, RecordBuffer, Unframer};
 
 /// The records of a stream.
 #[derive(Debug, PartialEq)]
@@ -8,7 +8,7 @@ pub struct Outcome {
     /// The bytes of each record, and whether it has ended: all have but the last.
     pub records: Vec<(Vec<u8>, bool)>,
     pub framing: Framing,
-    pub error: Option<FrameError>,
+    pub fault: Option<Fault>,
     pub boundary: bool,
 }
 
@@ -34,8 +34,8 @@ pub fn check(bytes: &[u8]) -> Option<Outcome> {
         }
         assert_eq!(joined, stream);
     }
-    if let Some(error) = &whole.error {
-        assert!(error.offset < stream.len() as u64);
+    if let Some(Fault::Corrupt { offset, .. }) = &whole.fault {
+        assert!(*offset < stream.len() as u64);
     }
     Some(whole)
 }
@@ -45,7 +45,7 @@ fn unframe(framing: Framing, stream: &[u8], size: usize) -> Outcome {
     let mut outcome = Outcome {
         records: Vec::new(),
         framing,
-        error: None,
+        fault: None,
         boundary: false,
     };
     let mut records = RecordBuffer::default();
@@ -55,11 +55,11 @@ fn unframe(framing: Framing, stream: &[u8], size: usize) -> Outcome {
         outcome.collect(&records);
         if let Err(error) = pushed {
             assert_eq!(unframer.push(b"1 a", &mut records), Err(error.clone()));
-            outcome.error = Some(error);
+            outcome.fault = Some(error);
             break;
         }
     }
-    if outcome.error.is_none() {
+    if outcome.fault.is_none() {
         records = RecordBuffer::default();
         unframer.finish(&mut records);
         outcome.collect(&records);

@@ -28,6 +28,7 @@ mod each_line;
 mod embedding;
 mod executors;
 mod files;
+#[cfg(feature = "zstd")]
 mod frames;
 #[cfg(feature = "unstable-rustls")]
 mod from_rustls;
@@ -71,5 +72,6 @@ mod fuzz {
         feature = "qt"
     ))]
     pub mod decode;
+    #[cfg(feature = "zstd")]
     pub mod frames;
 }

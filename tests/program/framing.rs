@@ -20,7 +20,7 @@ use tempfile::TempDir;
 
 use crate::common::authority::Authority;
 use crate::common::pack::{gzip, zstd};
-use crate::common::program::{Client, LIMIT, Program, Stderr, Stdout, send};
+use crate::common::program::{Client, LIMIT, Program, Stderr, Stdout, send, tls_1_1_hello};
 use crate::common::skip::{is_installed, missing};
 
 /// Messages that a shipper sends.
@@ -99,6 +99,27 @@ fn a_stream_that_breaks_its_framing_is_told_with_the_way_out() {
         "{end}"
     );
     program.wait_for_stdout("<13>a\n");
+}
+
+#[test]
+fn protocols_that_are_not_supported_are_refused_by_name() {
+    for (stream, name) in [
+        (
+            &b"PROXY TCP4 192.0.2.7 192.0.2.8 1 2\r\n"[..],
+            "the PROXY protocol",
+        ),
+        (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/2"),
+        (&tls_1_1_hello(), "TLS within TLS"),
+    ] {
+        let program = Program::start(&[]);
+        let mut client = Client::connect(program.address());
+        client.write(stream).unwrap();
+        client.finish_unclean().unwrap();
+        let end = program.wait_for_end().end;
+        assert_eq!(end, format!("refused ({name} is not supported)"));
+        program.wait_for_line(|line| line == "hint: --framing none passes it on as it is");
+        assert_eq!(program.stop().stdout, b"");
+    }
 }
 
 #[test]

@@ -247,7 +247,7 @@ fn each_end_of_a_stream_is_reported_exactly_and_an_honest_sender_goes_on() {
         &[],
         |program| held_open(program, b"\xfd7zXZ\0\0\x04\xe6\xd6\xb4\x46"),
         b"",
-        "PEER: 12 bytes received, 0 delivered, refused (xz is not built in)\n\
+        "PEER: 12 bytes received, 0 delivered, refused (xz is not supported)\n\
          hint: -d none passes it on as it is",
     );
     is_end(

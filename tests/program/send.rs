@@ -695,7 +695,7 @@ fn a_stream_that_the_receiver_does_not_take_whole_fails_however_short_it_is() {
             (0, &long, "limit ("),
             (1, &corrupt, "corrupt (gzip: wrong checksum"),
             (2, &cut, "truncated (gzip not finished)"),
-            (3, &xz, "refused (xz is not built in)"),
+            (3, &xz, "refused (xz is not supported)"),
         ] {
             let outcome = Program::run(&["send", "--insecure", "-e", "none", &to, file]);
             assert_eq!(outcome.status, 1, "{file}: {}", outcome.stderr);

@@ -7,6 +7,10 @@ use tlsink::{End, Layer, Limit, Report};
 /// The remedy for an end: the library's hint, or the option that decides.
 pub(super) fn hint(report: &Report) -> Option<Cow<'static, str>> {
     Some(match &report.end {
+        End::Unsupported {
+            layer: Layer::Framing(_),
+            ..
+        } => "--framing none passes it on as it is".into(),
         End::Unsupported { .. } => "-d none passes it on as it is".into(),
         End::Corrupt {
             layer: Layer::Framing(_),
