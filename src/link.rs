@@ -150,10 +150,14 @@ impl Link {
         }
     }
 
+    /// Whether answers are to be sent.
+    pub(crate) fn has_answers(&self) -> bool {
+        self.unsent.load(Ordering::Acquire) > 0
+    }
+
     /// Takes the answers that are to be sent. `unsent` is the number of bytes that the connection has
     /// taken before and not sent yet.
     pub(crate) fn take_answers(&self, unsent: usize) -> Option<Vec<u8>> {
-        // One load, where there are no answers.
         if self.unsent.load(Ordering::Acquire) <= unsent {
             return None;
         }

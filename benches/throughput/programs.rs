@@ -312,7 +312,7 @@ impl Program {
                 r#"@version: 3.38
                 source tls {{
                   syslog(
-                    ip("127.0.0.1") port({port}) transport("tls") max-connections(1000)
+                    ip("127.0.0.1") port({port}) transport("tls") max-connections(200) log-iw-size(200000)
                     tls(cert-file("{chain}") key-file("{key}") peer-verify(optional-untrusted))
                   );
                 }};

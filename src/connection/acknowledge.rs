@@ -8,9 +8,13 @@ use super::guard::Guard;
 use super::stream::PeerStream;
 use crate::event::Kind;
 
-/// The answers of the sink that are on their way to the peer.
+/// The answers of the sink that are on their way to the peer. Most streams have none, so there is no
+/// room for them before the first.
 #[derive(Debug, Default)]
-pub(super) struct Acknowledgements {
+pub(super) struct Acknowledgements(Option<Box<Outgoing>>);
+
+#[derive(Debug, Default)]
+struct Outgoing {
     bytes: Vec<u8>,
     /// The number of bytes that are written.
     written: usize,
@@ -24,6 +28,33 @@ impl Acknowledgements {
     /// Sends as much as the peer takes now. An error leaves the peer without its answers; reading
     /// tells how the stream ends.
     pub(super) fn poll<IO: AsyncRead + AsyncWrite + Unpin>(
+        &mut self,
+        stream: &mut PeerStream<IO>,
+        guard: &mut Guard,
+        cx: &mut Context<'_>,
+    ) {
+        if self.0.is_some() || guard.link.has_answers() {
+            self.0.get_or_insert_default().poll(stream, guard, cx);
+        }
+    }
+
+    /// The answers that are not written yet, to be sent before the stream's last answer.
+    pub(super) fn take_rest(&mut self, guard: &Guard) -> Vec<u8> {
+        let outgoing = self.0.take().unwrap_or_default();
+        if outgoing.failed {
+            return Vec::new();
+        }
+        let Outgoing {
+            mut bytes, written, ..
+        } = *outgoing;
+        bytes.drain(..written.min(bytes.len()));
+        bytes.extend(guard.link.take_answers(bytes.len()).unwrap_or_default());
+        bytes
+    }
+}
+
+impl Outgoing {
+    fn poll<IO: AsyncRead + AsyncWrite + Unpin>(
         &mut self,
         stream: &mut PeerStream<IO>,
         guard: &mut Guard,
@@ -59,17 +90,6 @@ impl Acknowledgements {
         }
         if self.unflushed && !self.failed {
             self.unflushed = stream.poll_flush(cx).is_pending();
-        }
-    }
-
-    /// The answers that are not written yet, to be sent before the stream's last answer.
-    pub(super) fn take_rest(&mut self, guard: &Guard) -> Vec<u8> {
-        let mut rest = self.bytes.split_off(self.written.min(self.bytes.len()));
-        let unsent = rest.len();
-        rest.extend(guard.link.take_answers(unsent).unwrap_or_default());
-        match self.failed {
-            true => Vec::new(),
-            false => rest,
         }
     }
 }
