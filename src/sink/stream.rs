@@ -42,6 +42,8 @@ pub(super) struct Stream {
     pub(super) crc32c: u32,
     announced: bool,
     pub(super) account: WorkAccount,
+    /// The output holds so much of the stream that it gets no turn.
+    pub(super) is_held_back: bool,
     /// The reason why the sink drops all further data of the stream.
     refused: Option<Box<End>>,
     close: Option<Box<Close>>,
@@ -135,6 +137,7 @@ impl Stream {
             crc32c: 0,
             announced: false,
             account: WorkAccount::default(),
+            is_held_back: false,
             refused: None,
             close: None,
         }
@@ -194,7 +197,8 @@ impl Stream {
             self.queue = VecDeque::new();
         }
         // Few records may be made of many bytes.
-        let written = self.bytes(turn, buffers).len().max(decoded);
+        self.conn.given = self.bytes(turn, buffers).len();
+        let written = self.conn.given.max(decoded);
         // The most input that a turn may decode weighs as much as the most output.
         let decoding = read
             .saturating_sub(written)
@@ -485,6 +489,9 @@ impl Stream {
     /// Tells the connection how the stream ended.
     pub(super) fn report(mut self, end: End) {
         self.answer();
+        if let Some(holds) = &self.conn.holds {
+            holds.settle();
+        }
         self.link.deliver(Outcome {
             end,
             format: self.conn.format,
