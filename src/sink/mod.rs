@@ -350,6 +350,7 @@ impl Sink {
             }
             Turn::Close(_) => {
                 if let Some(closed) = self.closed.last_mut() {
+                    closed.stream.drop_answers();
                     closed.end = end;
                 }
             }
@@ -537,7 +538,8 @@ impl Drop for Sink {
         let open = self.streams.drain().map(|(_, stream)| stream);
         let closed = self.closed.drain(..).chain(self.held.drain());
         let closed = closed.map(|closed| closed.stream);
-        for stream in open.chain(closed) {
+        for mut stream in open.chain(closed) {
+            stream.drop_answers();
             stream.link.refuse();
             stream.report(End::Cut(Cut::SinkGone));
         }

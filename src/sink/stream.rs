@@ -176,6 +176,11 @@ impl Stream {
         true
     }
 
+    /// Drops the answers for which the output was not flushed, and never will be.
+    pub(super) fn drop_answers(&mut self) {
+        self.answers = Vec::new();
+    }
+
     /// Whether the stream has something to do.
     pub(super) fn has_more(&self) -> bool {
         self.rest.is_some() || !self.queue.is_empty() || self.close.is_some()
@@ -453,6 +458,7 @@ impl Stream {
     pub(super) fn take_back(&mut self, bytes: usize, end: End) {
         self.conn.delivered = self.conn.delivered.saturating_sub(bytes as u64);
         self.rest = None;
+        self.drop_answers();
         self.refuse(end);
     }
 
