@@ -113,6 +113,13 @@ impl Conn {
     pub fn undecoded(&self) -> u64 {
         self.undecoded
     }
+    /// Whether everything up to the offset `at` is through.
+    pub(crate) fn is_through(&self, at: u64) -> bool {
+        self.holds
+            .as_ref()
+            .is_none_or(|holds| holds.poll_through(at))
+    }
+
     /// Takes a hold of all bytes that were delivered up to the event that this connection was given
     /// with. Call it from within an [`Output`](crate::output::Output), or between two events of
     /// [`Sink::next`](crate::Sink::next) or [`Sink::into_stream`](crate::Sink::into_stream).

@@ -59,6 +59,8 @@ struct State {
     /// The end of the stream that a failed hold decided, until the sink takes it.
     failure: Option<Box<End>>,
     has_failed: bool,
+    /// The offset that the sink waits for, to send answers.
+    awaited: Option<u64>,
     stage: Stage,
     /// Whether the stream was full when the sink last looked.
     was_full: bool,
@@ -185,6 +187,15 @@ impl Holds {
         }
     }
 
+    /// Whether everything up to the offset `at` is through: its answers are due. If not, a note
+    /// follows when it is. After a failure, nothing is.
+    pub(crate) fn poll_through(&self, at: u64) -> bool {
+        let mut state = self.lock();
+        let is_through = state.is_through(at);
+        state.awaited = (!is_through).then_some(at);
+        is_through
+    }
+
     /// Looks at the holds of a stream whose end the sink has handled: whether they are all done, or
     /// one has failed, and with which end. From now on, a note follows when that is so.
     pub(crate) fn poll_end(&self) -> Poll<Option<End>> {
@@ -255,6 +266,11 @@ impl State {
         !self.has_failed && (self.bytes >= MAX_HELD || self.unreserved > 0)
     }
 
+    fn is_through(&self, at: u64) -> bool {
+        let first = self.out.first_key_value();
+        !self.has_failed && first.is_none_or(|(end, _)| *end > at)
+    }
+
     fn is_over(&self) -> bool {
         self.has_failed || self.out.is_empty()
     }
@@ -262,7 +278,11 @@ impl State {
     /// Whether the sink has to look, and does not know so yet.
     fn needs_note(&mut self) -> bool {
         let is_due = match self.stage {
-            Stage::Open => self.failure.is_some() || self.is_full() != self.was_full,
+            Stage::Open => {
+                self.failure.is_some()
+                    || self.is_full() != self.was_full
+                    || self.awaited.is_some_and(|at| self.is_through(at))
+            }
             Stage::Ended => self.is_over(),
             Stage::Settled => false,
         };
@@ -419,6 +439,20 @@ mod tests {
         // Nor does a hold that is taken too late.
         drop(holds.hold(30, 10));
         assert!(!is_noted(&lane));
+    }
+
+    #[test]
+    fn answers_wait_for_the_holds_before_them_and_for_no_others() {
+        let (holds, lane) = holds(MIB);
+        let [first, second, third] = [10, 20, 30].map(|end| holds.hold(end, 10));
+        assert!(!holds.poll_through(20));
+        second.done();
+        assert!(!is_noted(&lane));
+        first.done();
+        assert!(is_noted(&lane));
+        assert!(holds.poll_through(20) && !holds.poll_through(30));
+        drop(third);
+        assert!(!holds.poll_through(30));
     }
 
     #[test]

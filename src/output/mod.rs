@@ -87,7 +87,8 @@ const MAX_ESCAPED: usize = 512;
 /// writes them or a server has yet to acknowledge them, takes a [hold](Conn::hold) in that call.
 /// Any thread says later that it is [done](crate::Hold::done):
 ///
-/// - The connection hears how it ended when all its holds are done, and not before.
+/// - The connection hears how it ended when all its holds are done, and not before. A frame is
+///   acknowledged when the holds of its bytes, and of those before them, are done.
 /// - A hold that [fails](crate::Hold::fail), or is dropped, ends its stream as
 ///   [`Cut::Output`](crate::Cut::Output), like a `StreamError`. After `close`, it makes a stream that
 ///   was clean one that is not.

@@ -92,7 +92,7 @@ impl Sink {
     }
 
     /// Looks at the streams that have notes: a hold has failed, or so much is held that the stream
-    /// gets no turn, or no longer so much, or the outcome is due.
+    /// gets no turn, or no longer so much, or answers or the outcome are due.
     pub(super) fn look_at_holds(&mut self) {
         let Notes { streams, cut } = self.events.lane().take_notes();
         if cut > self.held.cut {
@@ -113,6 +113,7 @@ impl Sink {
             if let Some(end) = look.failure {
                 stream.take_back(0, end);
             }
+            stream.send_answers();
             stream.is_held_back = look.is_full && !is_cut;
             if stream.is_held_back {
                 self.held.awaits_flush = true;

@@ -19,6 +19,7 @@ use crate::output::{Output, Portion};
 use crate::output::{OutputError, StreamError};
 use crate::totals::{Counters, Totals};
 
+mod answers;
 mod holds;
 mod schedule;
 mod stream;
@@ -418,8 +419,8 @@ impl Sink {
             if is_cut && self.after_cut == 0 {
                 stream.drop_undecoded();
             }
-            if stream.waits_for_peer() {
-                // It is scheduled again once the peer has read.
+            if stream.waits_for_answers() {
+                // It is scheduled again once the peer has read, or fewer bytes are held.
                 self.schedule.charge(&mut stream.account, 0);
                 continue;
             }

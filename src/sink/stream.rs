@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 
 use super::SinkSettings;
+use super::answers::HeldAnswers;
 use super::schedule::WorkAccount;
 use crate::conn::{Conn, ConnId};
 use crate::decode::{Decoder, Limits};
@@ -38,6 +39,8 @@ pub(super) struct Stream {
     in_records: usize,
     /// The answers to send once this turn's records are delivered and flushed.
     answers: Vec<u8>,
+    /// The answers to send once the output's holds are done.
+    held_answers: HeldAnswers,
     /// CRC-32C of the delivered bytes; 0 unless receipts are on.
     pub(super) crc32c: u32,
     announced: bool,
@@ -134,6 +137,7 @@ impl Stream {
             rest: None,
             in_records: 0,
             answers: Vec::new(),
+            held_answers: HeldAnswers::default(),
             crc32c: 0,
             announced: false,
             account: WorkAccount::default(),
@@ -152,9 +156,9 @@ impl Stream {
         self.close = Some(close);
     }
 
-    /// Whether the peer has to read its answers before more of its data is decoded.
-    pub(super) fn waits_for_peer(&self) -> bool {
-        self.close.is_none() && self.link.is_unread()
+    /// Whether so many answers are unread, or held, that no more data is decoded before they are gone.
+    pub(super) fn waits_for_answers(&self) -> bool {
+        self.close.is_none() && (self.link.is_unread() || self.held_answers.are_many())
     }
 
     /// Whether answers are due once the output is flushed.
@@ -163,17 +167,30 @@ impl Stream {
     }
 
     /// Sends the answers that are due, if all that they acknowledge is delivered; the output has been
-    /// flushed. Returns `false` if they must wait.
+    /// flushed. Returns `false` if they must wait for another flush.
     pub(super) fn answer(&mut self) -> bool {
         if self.rest.is_some() {
             return false;
         }
+        let answers = std::mem::take(&mut self.answers);
         // A peer that has ended its stream may not read, and its data may hold any number of frames.
-        if self.close.is_none() || !self.link.is_unread() {
-            self.link.answer(&self.answers);
+        if self.close.is_none() || !self.held_answers.are_many() {
+            self.held_answers.push(self.conn.delivered, answers);
         }
-        self.answers = Vec::new();
+        self.send_answers();
         true
+    }
+
+    /// Sends the answers for which the output has been flushed, as far as its holds are done.
+    pub(super) fn send_answers(&mut self) {
+        while let Some(at) = self.held_answers.first()
+            && self.conn.is_through(at)
+        {
+            let answers = self.held_answers.pop();
+            if self.close.is_none() || !self.link.is_unread() {
+                self.link.answer(&answers);
+            }
+        }
     }
 
     /// Drops the answers for which the output was not flushed, and never will be.

@@ -14,9 +14,12 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use tlsink::decode::Format;
-use tlsink::limits::{CHUNK, CREDITS, MAX_HELD, MAX_TURN_OUTPUT};
+use tlsink::frame::Framing;
+use tlsink::limits::{CHUNK, CREDITS, MAX_HELD, MAX_TURN_OUTPUT, MAX_UNREAD_ANSWERS};
 use tlsink::output::{Output, OutputError, StreamError};
-use tlsink::{Conn, Cut, Delivery, End, Hold, Peer, Report, Server, SinkEvent, Totals};
+use tlsink::{
+    Conn, Cut, Delivery, End, Hold, Peer, Report, Server, ServerBuilder, SinkEvent, Totals,
+};
 
 #[cfg(feature = "zstd")]
 use crate::common::pack::zstd;
@@ -86,11 +89,11 @@ impl Receiver {
     }
 
     fn build(streams: usize, receipts: bool) -> Self {
-        let (server, sink) = Server::builder()
-            .decode(Format::Plain)
-            .receipts(receipts)
-            .build()
-            .unwrap();
+        Receiver::of(streams, Server::builder().receipts(receipts))
+    }
+
+    fn of(streams: usize, builder: ServerBuilder) -> Self {
+        let (server, sink) = builder.decode(Format::Plain).build().unwrap();
         let shelf = Shelf::default();
         Receiver {
             senders: (0..streams).map(|_| Plain::new(&server)).collect(),
@@ -217,6 +220,83 @@ fn a_hold_that_fails_after_a_clean_end_makes_it_no_clean_one() {
     drop((receiver.server, receiver.senders));
     let totals = receiver.running.run().unwrap().unwrap();
     assert_eq!((totals.connections, totals.clean), (1, 0));
+}
+
+/// A session of RELP; its messages are numbered from 2 on.
+fn relp(first: usize, messages: usize) -> Vec<u8> {
+    let mut stream = Vec::new();
+    if first == 2 {
+        stream.extend(b"1 open 14 relp_version=1\n");
+    }
+    for number in first..first + messages {
+        stream.extend(format!("{number} syslog 1 x\n").bytes());
+    }
+    stream
+}
+
+/// The acknowledgements of the messages that the sender has got since the last call.
+fn acknowledged(receiver: &Receiver) -> Vec<usize> {
+    let answers = String::from_utf8(receiver.senders[0].remote.take()).unwrap();
+    let lines = answers.lines().filter_map(|line| {
+        let number = line.strip_suffix(" rsp 6 200 OK")?;
+        number.parse().ok()
+    });
+    lines.collect()
+}
+
+#[test]
+fn a_frame_is_acknowledged_when_it_and_all_before_it_are_through() {
+    let mut receiver = Receiver::of(1, Server::builder().framing(Framing::Relp));
+    for message in 2..=5 {
+        receiver.send(1, relp(message, 1));
+    }
+    let [two, three, four, five] = receiver.shelf.take(1).try_into().unwrap();
+    assert_eq!(acknowledged(&receiver), [0; 0]);
+    three.done();
+    assert!(receiver.drive(1).is_none());
+    assert_eq!(acknowledged(&receiver), [0; 0]);
+    two.done();
+    assert!(receiver.drive(1).is_none());
+    assert_eq!(acknowledged(&receiver), [2, 3]);
+    // After a failure nothing is acknowledged, not even by another hold.
+    drop(five);
+    four.done();
+    let report = receiver.drive(1).unwrap();
+    assert_failed(&report.end, "a hold was dropped before it was done");
+    assert_eq!(receiver.senders[0].remote.take(), b"");
+}
+
+#[test]
+fn held_frames_of_a_stream_that_has_ended_are_acknowledged_before_its_close() {
+    let mut receiver = Receiver::of(1, Server::builder().framing(Framing::Relp));
+    receiver.send(1, relp(2, 3));
+    assert!(receiver.end(1).is_none());
+    assert_eq!(acknowledged(&receiver), [0; 0]);
+    receiver.shelf.take(1).into_iter().for_each(Hold::done);
+    assert!(receiver.drive(1).unwrap().end.is_clean());
+    assert_eq!(acknowledged(&receiver), [2, 3, 4]);
+}
+
+#[test]
+fn a_stream_with_many_held_acknowledgements_waits_for_its_holds() {
+    const MESSAGES: usize = 20_000;
+    let mut receiver = Receiver::of(1, Server::builder().framing(Framing::Relp));
+    receiver.send(1, relp(2, MESSAGES));
+    let at_first = receiver.shelf.delivered(1);
+    // Each takes two bytes, and its acknowledgement is longer than ten.
+    assert!(at_first > 0 && at_first / 2 * 10 < MAX_UNREAD_ANSWERS + MAX_TURN_OUTPUT);
+    let mut all = Vec::new();
+    while receiver.shelf.delivered(1) < 2 * MESSAGES {
+        let holds = receiver.shelf.take(1);
+        assert!(!holds.is_empty(), "it goes on");
+        holds.into_iter().for_each(Hold::done);
+        assert!(receiver.drive(1).is_none());
+        all.extend(acknowledged(&receiver));
+    }
+    receiver.shelf.take(1).into_iter().for_each(Hold::done);
+    assert!(receiver.drive(1).is_none());
+    all.extend(acknowledged(&receiver));
+    assert!(all.into_iter().eq(2..MESSAGES + 2));
 }
 
 #[test]
