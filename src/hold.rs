@@ -571,6 +571,31 @@ mod models {
     }
 
     #[test]
+    fn answers_that_are_due_are_not_missed() {
+        loom::model(|| {
+            let (holds, lane) = holds();
+            let [first, second] = [10, 20].map(|end| holds.hold(end, 10));
+            let writer = thread::spawn(move || first.done());
+            let mut is_through = holds.poll_through(10);
+            block_on(poll_fn(|cx| {
+                lane.register(cx);
+                if lane.has_notes() {
+                    lane.take_notes();
+                    holds.look();
+                    is_through = holds.poll_through(10);
+                }
+                match is_through {
+                    true => Poll::Ready(()),
+                    false => Poll::Pending,
+                }
+            }));
+            writer.join().unwrap();
+            assert!(!holds.poll_through(20));
+            second.done();
+        });
+    }
+
+    #[test]
     fn a_hold_that_is_taken_while_the_stream_ends_counts_or_has_no_effect() {
         loom::model(|| {
             let (holds, lane) = holds();

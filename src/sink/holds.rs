@@ -50,6 +50,7 @@ impl HeldStreams {
     pub(super) fn keep(&mut self, mut closed: Closed) -> Option<Closed> {
         let id = closed.stream.conn.id;
         if closed.waits_for_holds(self.is_cut(id)) {
+            closed.stream.release_decoder();
             self.closed.insert(id, closed);
             return None;
         }

@@ -6,7 +6,7 @@ use super::SinkSettings;
 use super::answers::HeldAnswers;
 use super::schedule::WorkAccount;
 use crate::conn::{Conn, ConnId};
-use crate::decode::{Decoder, Limits};
+use crate::decode::{Decoder, Format, Limits};
 use crate::end::{Cut, End, Layer, Truncation};
 use crate::event::{Chunk, Close, Open};
 use crate::frame::{Framing, RecordBuffer, Records, Unframer};
@@ -482,6 +482,17 @@ impl Stream {
     fn refuse(&mut self, end: End) {
         self.link.refuse();
         self.refused = Some(Box::new(end));
+    }
+
+    /// Releases the decoder's memory, once the stream has had its last turn. Its outcome may wait for
+    /// long, and others may need a window.
+    pub(super) fn release_decoder(&mut self) {
+        let limits = Limits {
+            max_window: 0,
+            memory: self.conn.memory.clone(),
+        };
+        self.decoder = Decoder::new(Format::Plain, &limits);
+        self.unframer = None;
     }
 
     /// The end of the stream, once it has had its last turn.

@@ -23,6 +23,8 @@ use tlsink::{
 
 #[cfg(feature = "zstd")]
 use crate::common::pack::zstd;
+#[cfg(feature = "zstd")]
+use crate::common::zstd::with_window;
 use crate::memory::{Driven, Seen, pipe, pull_one};
 use crate::press::Plain;
 
@@ -384,6 +386,43 @@ fn held_bytes_count_in_the_memory_and_a_stream_without_memory_waits_for_its_own_
             drive(&mut senders);
         }
         assert_eq!(shelf.delivered(stream), LEN);
+    }
+}
+
+/// There is memory for the windows of two open streams.
+#[test]
+#[cfg(feature = "zstd")]
+fn a_stream_that_waits_for_its_outcome_keeps_no_window() {
+    /// Syncs each stream once, at its end.
+    #[derive(Clone, Default)]
+    struct AtClose(Rc<RefCell<Vec<Hold>>>);
+    impl Output for AtClose {
+        fn data(&mut self, _: &Conn, _: &[u8]) -> io::Result<()> {
+            Ok(())
+        }
+        fn close(&mut self, conn: &Conn, end: &End) -> io::Result<()> {
+            assert_eq!(*end, End::Clean);
+            self.0.borrow_mut().push(conn.hold());
+            Ok(())
+        }
+    }
+    let (server, sink) = Server::builder().max_memory(10 << 20).build().unwrap();
+    let output = AtClose::default();
+    let mut running = Driven::new(Box::pin(sink.run(output.clone())));
+    let mut senders: Vec<Plain> = (0..6).map(|_| Plain::new(&server)).collect();
+    let packed = with_window(&vec![b'x'; 2 << 20], 20);
+    for (sender, ended) in senders.iter_mut().zip(1..) {
+        sender.remote.send(&*packed);
+        sender.remote.send_eof();
+        assert!(sender.connection.run().is_none());
+        assert!(running.run().is_none());
+        assert_eq!(output.0.borrow().len(), ended);
+        assert!(sender.connection.run().is_none(), "it waits for its hold");
+    }
+    output.0.take().into_iter().for_each(Hold::done);
+    assert!(running.run().is_none());
+    for sender in &mut senders {
+        assert!(sender.connection.run().unwrap().end.is_clean());
     }
 }
 
