@@ -1,16 +1,16 @@
 //! The channel from connections to one sink.
 //!
 //! async-channel carries the events, but does not wake the sink. Its own wake-up holds a lock that
-//! the receiver needs next: on one core, the two threads would switch back and forth over it. An
-//! [`AtomicWaker`] has no lock, and costs a sender next to nothing while the sink is awake.
+//! the receiver needs next: on one core, the two threads would switch back and forth over it. The
+//! waker of a [`Lane`] has no lock, and costs a sender next to nothing while the sink is awake.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use async_channel::{Receiver, Sender, TryRecvError};
-use atomic_waker::AtomicWaker;
 
 use crate::event::Event;
+use crate::lane::Lane;
 
 /// The connections' end of the channel to one sink.
 #[derive(Clone, Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct EventSender {
 #[derive(Debug)]
 pub(crate) struct EventReceiver {
     events: Receiver<Event>,
-    waker: Arc<AtomicWaker>,
+    lane: Arc<Lane>,
 }
 
 /// The sink was dropped.
@@ -32,20 +32,20 @@ pub(crate) struct SinkGone;
 
 /// Wakes the sink when it is dropped.
 #[derive(Clone, Debug)]
-struct Alarm(Arc<AtomicWaker>);
+struct Alarm(Arc<Lane>);
 
 /// Makes an unbounded channel. It still holds little: each connection has one `Open`, one `Close`,
 /// and as many chunks as it has credits.
 pub(crate) fn channel() -> (EventSender, EventReceiver) {
     let (events, inbox) = async_channel::unbounded();
-    let waker = Arc::new(AtomicWaker::new());
+    let lane = Arc::new(Lane::new());
     let sender = EventSender {
         events,
-        sink: Alarm(Arc::clone(&waker)),
+        sink: Alarm(Arc::clone(&lane)),
     };
     let receiver = EventReceiver {
         events: inbox,
-        waker,
+        lane,
     };
     (sender, receiver)
 }
@@ -59,6 +59,10 @@ impl EventSender {
     pub(crate) fn wake(&self) {
         self.sink.0.wake();
     }
+
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        &self.sink.0
+    }
 }
 
 impl Drop for Alarm {
@@ -68,6 +72,10 @@ impl Drop for Alarm {
 }
 
 impl EventReceiver {
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
     /// Takes the next event, if one is queued.
     pub(crate) fn next(&self) -> Option<Event> {
         self.events.try_recv().ok()
@@ -75,7 +83,7 @@ impl EventReceiver {
 
     /// Waits for the next event; `None` once the channel is closed and empty.
     pub(crate) fn poll_next(&self, cx: &Context<'_>) -> Poll<Option<Event>> {
-        self.waker.register(cx.waker());
+        self.lane.register(cx);
         match self.events.try_recv() {
             Ok(event) => Poll::Ready(Some(event)),
             Err(TryRecvError::Empty) => Poll::Pending,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::decode::Format;
 use crate::frame::Framing;
+use crate::hold::{Hold, Holds};
 use crate::memory::Memory;
 use crate::peer::Peer;
 use crate::tls::TlsSession;
@@ -39,6 +40,10 @@ pub struct Conn {
     pub(crate) undecoded: u64,
     /// The account from which the connection's memory is reserved.
     pub(crate) memory: Memory,
+    /// Shared by all copies that the sink gives out; `None` for those that it does not know.
+    pub(crate) holds: Option<Arc<Holds>>,
+    /// The number of bytes of the event that the sink gave last.
+    pub(crate) given: usize,
 }
 
 impl Conn {
@@ -54,6 +59,8 @@ impl Conn {
             delivered: 0,
             undecoded: 0,
             memory,
+            holds: None,
+            given: 0,
         }
     }
 
@@ -105,5 +112,31 @@ impl Conn {
     /// before their turn.
     pub fn undecoded(&self) -> u64 {
         self.undecoded
+    }
+    /// Whether everything up to the offset `at` is through.
+    pub(crate) fn is_through(&self, at: u64) -> bool {
+        self.holds
+            .as_ref()
+            .is_none_or(|holds| holds.poll_through(at))
+    }
+
+    /// Takes a hold of all bytes that were delivered up to the event that this connection was given
+    /// with. Call it from within an [`Output`](crate::output::Output), or between two events of
+    /// [`Sink::next`](crate::Sink::next) or [`Sink::into_stream`](crate::Sink::into_stream).
+    ///
+    /// The stream's end is not due before the hold is [done](Hold::done). The bytes of the event
+    /// count as held, and in [`max_memory`](crate::ServerBuilder::max_memory), until then; an output
+    /// that keeps bytes of several events takes a hold at each. A stream of which
+    /// [`MAX_HELD`](crate::limits::MAX_HELD) bytes are held gets no turn until fewer are, and one
+    /// whose held bytes found no memory gets none until they are through: its data waits, and its
+    /// sender slows down.
+    ///
+    /// Several holds of one event count its bytes once. When the connection has heard how the
+    /// stream ended, a hold has no effect.
+    pub fn hold(&self) -> Hold {
+        match &self.holds {
+            Some(holds) => holds.hold(self.delivered, self.given),
+            None => Hold::of_nothing(),
+        }
     }
 }

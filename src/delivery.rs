@@ -51,8 +51,9 @@ impl Sink {
     /// Turns [`next`](Self::next) into a stream of copies, which can be kept and sent on.
     ///
     /// As with `next`, polling for an item says that the one before it is dealt with: a caller that
-    /// collects the items, or queues them in an unbounded channel, has no back-pressure. Dropping
-    /// the stream drops the sink.
+    /// collects the items, or queues them in an unbounded channel, has no back-pressure, unless it
+    /// takes a [hold](Conn::hold) of each before it polls for the next. Dropping the stream drops
+    /// the sink.
     ///
     /// ```
     /// # use futures_lite::{future, io::Cursor};

@@ -131,7 +131,7 @@ pub enum Cut {
     /// The [`Sink`](crate::Sink) was dropped before it had handled the whole stream.
     SinkGone,
     /// The output failed for this stream alone: it returned a
-    /// [`StreamError`](crate::output::StreamError).
+    /// [`StreamError`](crate::output::StreamError), or one of its [holds](crate::Hold) failed.
     #[non_exhaustive]
     Output {
         /// The kind of the error. A receipt tells the sender no more than this.

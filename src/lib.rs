@@ -82,21 +82,28 @@
 //!   thread once the connections are [established](Connection::established), as they do in the
 //!   program.
 //! - **Memory.** Data comes in pieces of at most [`MAX_TURN_OUTPUT`](limits::MAX_TURN_OUTPUT) bytes
-//!   (256 KiB); so do [records](output::Output::records). Chunks, windows, and bytes that this crate's outputs keep when they are given
-//!   [`Sink::memory`], stay together within [`max_memory`](ServerBuilder::max_memory). In addition,
-//!   a sink has one buffer of `MAX_TURN_OUTPUT` bytes, and an established connection takes some 8
+//!   (256 KiB); so do [records](output::Output::records). Chunks, windows, [held](Conn::hold) bytes,
+//!   and bytes that this crate's outputs keep when they are given [`Sink::memory`], stay together
+//!   within [`max_memory`](ServerBuilder::max_memory); one turn of each stream may be held beyond
+//!   that. In addition, a sink has one buffer of `MAX_TURN_OUTPUT` bytes, and an established connection takes some 8
 //!   KiB, or some 30 KiB while part of a TLS record has arrived.
 //! - **Credits.** A connection's credit returns when its chunk is fully decoded and the last of its
 //!   bytes were dealt with: the output's call has returned, or the sink was asked for the next
 //!   event. A connection hears how it ended after the output has flushed, or after the sink was
 //!   asked for the next event.
+//! - **Holds.** Whoever takes bytes and is not through with them takes a [hold](Conn::hold), and
+//!   finishes it on any thread. Credits return all the same; the connection hears how it ended when
+//!   all its holds are done. A hold that fails or is dropped ends its own stream. A stream of which
+//!   [`MAX_HELD`](limits::MAX_HELD) bytes (1 MiB) are held has no turn until fewer are, and no other
+//!   stream waits for it.
 //!
 //! # Back-pressure
 //!
 //! A connection reads only while it holds a credit. It has four ([`CREDITS`](limits::CREDITS)), for
 //! chunks of at most [`CHUNK`](limits::CHUNK) bytes (64 KiB). When the output is slow, credits do
-//! not return, the connection reads nothing, and TCP slows the sender down. While a connection
-//! waits for its peer, it holds no buffer.
+//! not return, the connection reads nothing, and TCP slows the sender down. A stream that has no
+//! turn because its bytes are [held](Conn::hold) slows its own sender down in the same way. While a
+//! connection waits for its peer, it has no buffer.
 //!
 //! # Fairness
 //!
@@ -130,7 +137,7 @@
 //! [`Server::shutdown`] is the graceful stop: it stops accepting, lets open connections go on for a
 //! while, cuts the rest, and yields the reports of those that it cut. [`Server::stop`] and
 //! [`Server::cut`] are its two halves. After a stop, sinks end once all their connections have
-//! ended, [`Sink::run`] with its [`Totals`]. An output that fails ends its sink; connections are
+//! ended and all holds are finished, [`Sink::run`] with its [`Totals`]; a cut waits for no hold. An output that fails ends its sink; connections are
 //! then cut one by one, and the application has to stop the server. A [`StreamError`](output::StreamError) ends only one
 //! stream, and the sink goes on.
 //!
@@ -243,12 +250,15 @@ pub mod decode;
 mod end;
 mod event;
 pub mod frame;
+mod hold;
+mod lane;
 mod limit;
 mod link;
 mod memory;
 mod peer;
 mod places;
 mod quote;
+mod sync;
 
 #[cfg(feature = "client")]
 pub mod client;
@@ -267,6 +277,7 @@ pub use conn::{Conn, ConnId};
 pub use connection::Connection;
 pub use delivery::Delivery;
 pub use end::{Cut, End, Layer, Reset, Timeout, Truncation};
+pub use hold::Hold;
 pub use limit::Limit;
 pub use peer::{Address, Peer};
 pub use report::Report;
@@ -279,6 +290,7 @@ pub use totals::{Failures, Totals};
 /// Fixed sizes, and defaults.
 pub mod limits {
     pub use crate::event::CHUNK;
+    pub use crate::hold::MAX_HELD;
     pub use crate::link::{CREDITS, MAX_UNREAD_ANSWERS};
     pub use crate::output::turn::MAX_TURN_OUTPUT;
     pub use crate::server::MAX_CONNECTIONS;

@@ -3,11 +3,12 @@
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
-use sync::{AtomicBool, AtomicU8, AtomicUsize, AtomicWaker, Mutex, MutexGuard, Ordering};
-
 use crate::decode::Format;
 use crate::end::{Cut, End};
 use crate::frame::Framing;
+use crate::sync::{
+    self, AtomicBool, AtomicU8, AtomicUsize, AtomicWaker, Mutex, MutexGuard, Ordering,
+};
 
 /// The number of chunks that a connection may have in flight: together they are as large as one
 /// turn's output. With fewer, connection and sink would alternate more often; with more, the chunks
@@ -17,23 +18,6 @@ pub const CREDITS: usize = 4;
 /// The most bytes of answers that a peer may leave unread before no more of its data is decoded.
 /// Acknowledgements are short: a peer that reads them at all never has so many waiting.
 pub const MAX_UNREAD_ANSWERS: usize = 16 * 1024;
-
-/// The synchronization primitives. Under loom, which tries every interleaving of the threads, they
-/// are loom's.
-#[cfg(not(tlsink_loom))]
-mod sync {
-    pub(super) use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-    pub(super) use std::sync::{Mutex, MutexGuard};
-
-    pub(super) use atomic_waker::AtomicWaker;
-}
-
-#[cfg(tlsink_loom)]
-mod sync {
-    pub(super) use loom::future::AtomicWaker;
-    pub(super) use loom::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-    pub(super) use loom::sync::{Mutex, MutexGuard};
-}
 
 /// The state that a connection and its sink share besides the channel.
 #[derive(Debug)]
@@ -105,10 +89,7 @@ impl Link {
     /// Registers the task to wake when anything comes back on this link. Call it before reading the
     /// link's state.
     pub(crate) fn register(&self, cx: &Context<'_>) {
-        #[cfg(not(tlsink_loom))]
-        self.waker.register(cx.waker());
-        #[cfg(tlsink_loom)]
-        self.waker.register_by_ref(cx.waker());
+        sync::register(&self.waker, cx);
     }
 
     /// Takes a credit. If there is none, the registered task is woken when one returns.
@@ -207,13 +188,6 @@ pub(crate) struct SinkLink(Option<Arc<Link>>);
 impl SinkLink {
     pub(crate) fn new(link: &Arc<Link>) -> Self {
         SinkLink(Some(Arc::clone(link)))
-    }
-
-    /// Whether the server has cut the connection.
-    pub(crate) fn is_cut(&self) -> bool {
-        self.0
-            .as_ref()
-            .is_some_and(|link| link.requested() == Some(Request::Cut))
     }
 
     /// Whether the peer has so many answers to read that no more of its data is decoded.

@@ -210,7 +210,9 @@ impl Server {
 
     /// Ends all open connections, as [`Cut::Server`](crate::Cut::Server). Data that had arrived is
     /// delivered, up to 1 MiB of output for each sink: a few bytes may decode to gigabytes. The
-    /// rest is [counted](crate::Conn::undecoded) and dropped.
+    /// rest is [counted](crate::Conn::undecoded) and dropped. Streams of which an output still
+    /// [holds](crate::Hold) bytes when their data is delivered end as `Cut::Server` too, whatever
+    /// their senders did.
     pub fn cut(&self) {
         self.shared().cut();
     }
@@ -224,7 +226,7 @@ impl Server {
     /// by another one since the stop; those in the handshake are [not
     /// established](Report::established). The timer is async-io's.
     ///
-    /// The grace period is for senders. After it, each sink delivers 1 MiB at most; connections
+    /// The grace period is for senders, and for [holds](crate::Hold) that are out. After it, each sink delivers 1 MiB at most; connections
     /// wait for that, so the shutdown takes as long as the output does. Dropping the future leaves
     /// the server stopped and open connections open.
     ///
@@ -359,8 +361,8 @@ impl ServerBuilder {
         self
     }
 
-    /// The memory for chunks, windows, and bytes that outputs keep, in bytes, for all connections
-    /// together. 1 GiB by default, at least 1 MiB.
+    /// The memory for chunks, windows, and bytes that outputs keep or [hold](crate::Conn::hold), in
+    /// bytes, for all connections together. 1 GiB by default, at least 1 MiB.
     ///
     /// A connection whose chunk finds no memory waits. A zstd window counts as far as it is used;
     /// one that finds no memory ends its stream with [`End::Limit`](crate::End::Limit).

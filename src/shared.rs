@@ -10,6 +10,7 @@ use std::time::Duration;
 use crate::channel::EventSender;
 use crate::conn::ConnId;
 use crate::event::BufferPool;
+use crate::lane::Lane;
 use crate::link::{Link, Request};
 use crate::memory::Memory;
 use crate::peer::{Address, Peer};
@@ -44,6 +45,8 @@ pub(crate) struct Shared {
     stopped: AtomicBool,
     stop: event_listener::Event,
     registry: Mutex<Registry>,
+    /// The lane of each sink, which stays when the channels are closed.
+    lanes: Vec<Arc<Lane>>,
     /// The number of connections in the registry, readable without its lock.
     connections: AtomicUsize,
     /// Notified when `connections` becomes 0.
@@ -115,6 +118,7 @@ impl Shared {
             places: Places::new(max_connections),
             stopped: AtomicBool::new(false),
             stop: event_listener::Event::new(),
+            lanes: channels.iter().map(|one| Arc::clone(one.lane())).collect(),
             registry: Mutex::new(Registry {
                 channels,
                 links: HashMap::new(),
@@ -236,8 +240,15 @@ impl Shared {
     }
 
     pub(crate) fn cut(&self) {
-        for link in self.registry().links.values() {
+        let registry = self.registry();
+        for link in registry.links.values() {
             link.request(Request::Cut);
+        }
+        let last = ConnId(registry.last);
+        drop(registry);
+        // A sink may still wait for holds of streams whose connections were dropped.
+        for lane in &self.lanes {
+            lane.cut(last);
         }
     }
 

@@ -144,6 +144,26 @@ fn custom_output() {
 }
 
 #[test]
+fn slow_store() {
+    let mut example = Example::start("slow-store", "127.0.0.1:0");
+    let file = example.directory.path().join("lines.log");
+    let mut sent = Vec::new();
+    for text in ["one\ntwo\n", "three"] {
+        let mut sender = example.connect();
+        let label = sender.address();
+        sender.write(text.as_bytes());
+        sender.finish();
+        // Lines are on the disk before the sender hears of its end, and before the report.
+        sent.extend(text.lines().map(str::to_owned));
+        let stored = fs::read_to_string(&file).unwrap();
+        assert_eq!(stored.lines().collect::<Vec<_>>(), sent);
+        let len = text.len();
+        let report = format!("{label}: {len} bytes received, {len} delivered, plain, clean");
+        assert_eq!(example.line(), report);
+    }
+}
+
+#[test]
 fn pull() {
     let mut example = Example::start("pull", "127.0.0.1:0");
     drop(std::net::TcpStream::connect(example.address()).unwrap());

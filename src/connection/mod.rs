@@ -67,8 +67,8 @@ enum Phase<IO> {
         deadline: Deadline,
     },
     Reading(Reading<IO>),
-    /// Waiting for the outcome from the sink, which decides how to answer the stream, if the
-    /// transport is still there.
+    /// Waiting for the outcome from the sink, and so for the output's holds. It decides how to answer
+    /// the stream, if the transport is still there.
     AwaitingOutcome {
         stream: PeerStream<IO>,
         acknowledgements: Acknowledgements,

@@ -80,6 +80,46 @@ const MAX_ESCAPED: usize = 512;
 ///     }
 /// }
 /// ```
+///
+/// # Holds
+///
+/// An output that is not through with the bytes when its call returns, because another thread
+/// writes them or a server has yet to acknowledge them, takes a [hold](Conn::hold) in that call.
+/// Any thread says later that it is [done](crate::Hold::done):
+///
+/// - The connection hears how it ended when all its holds are done, and not before. A frame is
+///   acknowledged when the holds of its bytes, and of those before them, are done.
+/// - A hold that [fails](crate::Hold::fail), or is dropped, ends its stream as
+///   [`Cut::Output`](crate::Cut::Output), like a `StreamError`. After `close`, it makes a stream that
+///   was clean one that is not.
+/// - A stream of which [`MAX_HELD`](crate::limits::MAX_HELD) bytes are held has no turn until fewer
+///   are. The other streams go on. The sink flushes for a stream that waits within 8 turns.
+/// - The bytes of the call count as held, and not those of earlier calls: an output that keeps bytes
+///   of several calls takes a hold in each.
+/// - Held bytes count in [`max_memory`](crate::ServerBuilder::max_memory). If there is no memory for
+///   those of a call, they are held all the same, and the stream has no turn until they are through.
+///   So every stream goes on with its own holds alone, and exceeds the memory by one turn at most.
+/// - [`Server::cut`](crate::Server::cut) waits for no hold: the streams that are still held end as
+///   [`Cut::Server`](crate::Cut::Server).
+///
+/// ```
+/// use std::io;
+/// use std::sync::mpsc::Sender;
+///
+/// use tlsink::output::Output;
+/// use tlsink::{Conn, Hold};
+///
+/// /// Hands all bytes to a thread that writes them.
+/// struct Queue(Sender<(Vec<u8>, Hold)>);
+///
+/// impl Output for Queue {
+///     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+///         // If the thread is gone, the hold is dropped, and the stream ends.
+///         let _ = self.0.send((bytes.to_vec(), connection.hold()));
+///         Ok(())
+///     }
+/// }
+/// ```
 pub trait Output {
     /// Takes the next decoded bytes of a connection: at least one, at most
     /// [`MAX_TURN_OUTPUT`](crate::limits::MAX_TURN_OUTPUT).

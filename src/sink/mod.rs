@@ -12,15 +12,19 @@ use crate::decode::Format;
 use crate::end::{Cut, End};
 use crate::event::{Event, Kind};
 use crate::frame::{Framing, Records};
+use crate::hold::Holds;
 use crate::memory::Memory;
 use crate::output::turn::MAX_TURN_OUTPUT;
 use crate::output::{Output, Portion};
 use crate::output::{OutputError, StreamError};
 use crate::totals::{Counters, Totals};
 
+mod answers;
+mod holds;
 mod schedule;
 mod stream;
 
+use holds::HeldStreams;
 use schedule::Schedule;
 use stream::{LEAST_WORK, Source, Stream, Turn, TurnBuffers};
 
@@ -52,8 +56,8 @@ const AFTER_CUT: usize = 4 * MAX_TURN_OUTPUT;
 /// delivered in order, and before the error behind it.
 ///
 /// Use it in one of two ways: pull with [`next`](Self::next), or push into an [`Output`] with
-/// [`run`](Self::run). Both end when the server is [stopped](crate::Server::stop) and all its
-/// connections have ended. When a sink is dropped before that, its connections end as
+/// [`run`](Self::run). Both end when the server is [stopped](crate::Server::stop), all its
+/// connections have ended, and no [hold](crate::Conn::hold) is out. When a sink is dropped before that, its connections end as
 /// [`Cut::SinkGone`](crate::Cut::SinkGone).
 ///
 /// [`Server`]: crate::Server
@@ -71,6 +75,7 @@ pub struct Sink {
     closed: Vec<Closed>,
     /// Streams that have answers to send once the output is flushed.
     answering: Vec<ConnId>,
+    held: HeldStreams,
     /// The unused part of [`AFTER_CUT`]; whole again when there is nothing to do.
     after_cut: usize,
     /// The work of all turns, in bytes.
@@ -113,6 +118,17 @@ struct Closed {
     end: End,
 }
 
+impl Closed {
+    /// Tells the connection how it ended.
+    fn report(self, counters: &Counters) {
+        let Closed { stream, end } = self;
+        let is_check = stream.conn.received == 0 && end.is_departure();
+        counters.clean.add(u64::from(end.is_clean()));
+        counters.health_checks.add(u64::from(is_check));
+        stream.report(end);
+    }
+}
+
 impl Sink {
     pub(crate) fn new(events: EventReceiver, settings: SinkSettings) -> Self {
         Sink {
@@ -123,6 +139,7 @@ impl Sink {
             buffers: TurnBuffers::new(),
             closed: Vec::new(),
             answering: Vec::new(),
+            held: HeldStreams::default(),
             after_cut: AFTER_CUT,
             work: 0,
             counters: Arc::default(),
@@ -134,8 +151,9 @@ impl Sink {
     /// of them, see [`into_stream`](Self::into_stream).
     ///
     /// Calling it again says that the last event is dealt with: only then does its chunk's credit
-    /// return, or does a closed connection hear how it ended and free its place. Dropping the
-    /// future loses nothing.
+    /// return, or does a closed connection hear how it ended and free its place. A caller that is
+    /// not through with the event by then takes a [hold](Conn::hold) before. Dropping the future
+    /// loses nothing.
     ///
     /// ```
     /// # use futures_lite::{future, io::Cursor};
@@ -184,7 +202,8 @@ impl Sink {
     /// Delivers everything to `output`, until nothing more comes.
     ///
     /// The output is flushed whenever there is nothing more to decode, and soon after a stream's
-    /// end. A connection hears how it ended after the flush that follows its end. A busy sink
+    /// end. A connection hears how it ended after the flush that follows its end, and after its
+    /// [holds](Conn::hold) are done. A busy sink
     /// yields to its executor's other tasks about every millisecond.
     ///
     /// # Errors
@@ -211,7 +230,7 @@ impl Sink {
                 .deliver(turn, &mut output)
                 .or_else(|error| self.fail_stream(turn, error));
             let idle = matches!(turn, Turn::Idle);
-            unflushed += usize::from(!self.closed.is_empty() || !self.answering.is_empty());
+            unflushed += usize::from(self.awaits_flush());
             let flush = idle
                 || unflushed >= TURNS_BEFORE_FLUSH
                 || self.work - flushed_at >= WORK_BEFORE_FLUSH as u64;
@@ -281,7 +300,7 @@ impl Sink {
         self.schedule.charge(&mut stream.account, more);
         self.work = self.work.saturating_add(more as u64);
         if left > 0 {
-            if stream.link.is_cut() {
+            if self.held.is_cut(id) {
                 // The output wrote more than its turn's worth.
                 self.after_cut = self.after_cut.saturating_sub(2 * MAX_TURN_OUTPUT);
             }
@@ -299,7 +318,7 @@ impl Sink {
     ///
     /// # Blocking
     ///
-    /// Blocks until the server is stopped and all connections have ended.
+    /// Blocks until the server is stopped, all connections have ended, and no hold is out.
     pub fn run_blocking(self, output: impl Output) -> Result<Totals, OutputError> {
         future::block_on(self.run(output))
     }
@@ -332,6 +351,7 @@ impl Sink {
             }
             Turn::Close(_) => {
                 if let Some(closed) = self.closed.last_mut() {
+                    closed.stream.drop_answers();
                     closed.end = end;
                 }
             }
@@ -344,9 +364,14 @@ impl Sink {
         let totals = self.totals();
         OutputError {
             source,
-            streams: self.streams.len() + self.closed.len(),
+            streams: self.streams.len() + self.closed.len() + self.held.len(),
             unflushed: totals.delivered.saturating_sub(totals.flushed),
         }
+    }
+
+    /// Whether the output has to be flushed soon, even if there is more to decode.
+    fn awaits_flush(&self) -> bool {
+        !self.closed.is_empty() || !self.answering.is_empty() || self.held.awaits_flush
     }
 
     /// Sends the answers of all streams whose records were delivered before the last flush.
@@ -359,20 +384,14 @@ impl Sink {
         });
     }
 
-    /// Tells the closed connections how they ended.
+    /// Tells the closed connections how they ended, but for those whose output holds bytes.
     fn report_closed(&mut self) {
-        for Closed { stream, end } in self.closed.drain(..) {
-            let is_check = stream.conn.received == 0 && end.is_departure();
-            self.counters.clean.add(u64::from(end.is_clean()));
-            self.counters.health_checks.add(u64::from(is_check));
-            stream.report(end);
+        self.held.awaits_flush = false;
+        for closed in self.closed.drain(..) {
+            if let Some(closed) = self.held.keep(closed) {
+                closed.report(&self.counters);
+            }
         }
-    }
-
-    /// Waits for an event; `false` when none will come.
-    async fn wait(&mut self) -> bool {
-        let event = future::poll_fn(|cx| self.events.poll_next(cx)).await;
-        event.map(|event| self.receive(event)).is_some()
     }
 
     fn next_turn(&mut self) -> Turn {
@@ -385,16 +404,23 @@ impl Sink {
         while let Some(event) = self.events.next() {
             self.receive(event);
         }
+        if self.events.lane().has_notes() {
+            self.look_at_holds();
+        }
         while let Some(id) = self.schedule.pop() {
             let Some(stream) = self.streams.get_mut(&id) else {
                 continue;
             };
-            let is_cut = stream.link.is_cut();
+            if stream.is_held_back {
+                self.schedule.charge(&mut stream.account, 0);
+                continue;
+            }
+            let is_cut = self.held.is_cut(id);
             if is_cut && self.after_cut == 0 {
                 stream.drop_undecoded();
             }
-            if stream.waits_for_peer() {
-                // It is scheduled again once the peer has read.
+            if stream.waits_for_answers() {
+                // It is scheduled again once the peer has read, or fewer bytes are held.
                 self.schedule.charge(&mut stream.account, 0);
                 continue;
             }
@@ -469,6 +495,8 @@ impl Sink {
     fn receive(&mut self, Event { id, kind }: Event) {
         if let Kind::Open(open) = kind {
             let mut stream = Box::new(Stream::new(*open, &self.settings));
+            let holds = Holds::new(id, self.events.lane(), &stream.conn.memory);
+            stream.conn.holds = Some(holds);
             self.schedule.push(id, &mut stream.account);
             self.streams.insert(id, stream);
             return;
@@ -509,8 +537,10 @@ impl Drop for Sink {
         // Events in the channel would stay there for as long as there is a sender.
         self.events.close();
         let open = self.streams.drain().map(|(_, stream)| stream);
-        let closed = self.closed.drain(..).map(|closed| closed.stream);
-        for stream in open.chain(closed) {
+        let closed = self.closed.drain(..).chain(self.held.drain());
+        let closed = closed.map(|closed| closed.stream);
+        for mut stream in open.chain(closed) {
+            stream.drop_answers();
             stream.link.refuse();
             stream.report(End::Cut(Cut::SinkGone));
         }

@@ -3,9 +3,10 @@
 use std::collections::VecDeque;
 
 use super::SinkSettings;
+use super::answers::HeldAnswers;
 use super::schedule::WorkAccount;
 use crate::conn::{Conn, ConnId};
-use crate::decode::{Decoder, Limits};
+use crate::decode::{Decoder, Format, Limits};
 use crate::end::{Cut, End, Layer, Truncation};
 use crate::event::{Chunk, Close, Open};
 use crate::frame::{Framing, RecordBuffer, Records, Unframer};
@@ -38,10 +39,14 @@ pub(super) struct Stream {
     in_records: usize,
     /// The answers to send once this turn's records are delivered and flushed.
     answers: Vec<u8>,
+    /// The answers to send once the output's holds are done.
+    held_answers: HeldAnswers,
     /// CRC-32C of the delivered bytes; 0 unless receipts are on.
     pub(super) crc32c: u32,
     announced: bool,
     pub(super) account: WorkAccount,
+    /// The output holds so much of the stream that it gets no turn.
+    pub(super) is_held_back: bool,
     /// The reason why the sink drops all further data of the stream.
     refused: Option<Box<End>>,
     close: Option<Box<Close>>,
@@ -132,9 +137,11 @@ impl Stream {
             rest: None,
             in_records: 0,
             answers: Vec::new(),
+            held_answers: HeldAnswers::default(),
             crc32c: 0,
             announced: false,
             account: WorkAccount::default(),
+            is_held_back: false,
             refused: None,
             close: None,
         }
@@ -149,9 +156,9 @@ impl Stream {
         self.close = Some(close);
     }
 
-    /// Whether the peer has to read its answers before more of its data is decoded.
-    pub(super) fn waits_for_peer(&self) -> bool {
-        self.close.is_none() && self.link.is_unread()
+    /// Whether so many answers are unread, or held, that no more data is decoded before they are gone.
+    pub(super) fn waits_for_answers(&self) -> bool {
+        self.close.is_none() && (self.link.is_unread() || self.held_answers.are_many())
     }
 
     /// Whether answers are due once the output is flushed.
@@ -160,17 +167,35 @@ impl Stream {
     }
 
     /// Sends the answers that are due, if all that they acknowledge is delivered; the output has been
-    /// flushed. Returns `false` if they must wait.
+    /// flushed. Returns `false` if they must wait for another flush.
     pub(super) fn answer(&mut self) -> bool {
         if self.rest.is_some() {
             return false;
         }
+        let answers = std::mem::take(&mut self.answers);
         // A peer that has ended its stream may not read, and its data may hold any number of frames.
-        if self.close.is_none() || !self.link.is_unread() {
-            self.link.answer(&self.answers);
+        if self.close.is_none() || !self.held_answers.are_many() {
+            self.held_answers.push(self.conn.delivered, answers);
         }
-        self.answers = Vec::new();
+        self.send_answers();
         true
+    }
+
+    /// Sends the answers for which the output has been flushed, as far as its holds are done.
+    pub(super) fn send_answers(&mut self) {
+        while let Some(at) = self.held_answers.first()
+            && self.conn.is_through(at)
+        {
+            let answers = self.held_answers.pop();
+            if self.close.is_none() || !self.link.is_unread() {
+                self.link.answer(&answers);
+            }
+        }
+    }
+
+    /// Drops the answers for which the output was not flushed, and never will be.
+    pub(super) fn drop_answers(&mut self) {
+        self.answers = Vec::new();
     }
 
     /// Whether the stream has something to do.
@@ -194,7 +219,8 @@ impl Stream {
             self.queue = VecDeque::new();
         }
         // Few records may be made of many bytes.
-        let written = self.bytes(turn, buffers).len().max(decoded);
+        self.conn.given = self.bytes(turn, buffers).len();
+        let written = self.conn.given.max(decoded);
         // The most input that a turn may decode weighs as much as the most output.
         let decoding = read
             .saturating_sub(written)
@@ -449,12 +475,24 @@ impl Stream {
     pub(super) fn take_back(&mut self, bytes: usize, end: End) {
         self.conn.delivered = self.conn.delivered.saturating_sub(bytes as u64);
         self.rest = None;
+        self.drop_answers();
         self.refuse(end);
     }
 
     fn refuse(&mut self, end: End) {
         self.link.refuse();
         self.refused = Some(Box::new(end));
+    }
+
+    /// Releases the decoder's memory, once the stream has had its last turn. Its outcome may wait for
+    /// long, and others may need a window.
+    pub(super) fn release_decoder(&mut self) {
+        let limits = Limits {
+            max_window: 0,
+            memory: self.conn.memory.clone(),
+        };
+        self.decoder = Decoder::new(Format::Plain, &limits);
+        self.unframer = None;
     }
 
     /// The end of the stream, once it has had its last turn.
@@ -485,6 +523,9 @@ impl Stream {
     /// Tells the connection how the stream ended.
     pub(super) fn report(mut self, end: End) {
         self.answer();
+        if let Some(holds) = &self.conn.holds {
+            holds.settle();
+        }
         self.link.deliver(Outcome {
             end,
             format: self.conn.format,

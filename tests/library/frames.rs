@@ -406,6 +406,59 @@ fn a_frame_is_acknowledged_once_it_is_flushed_and_never_if_that_fails() {
 }
 
 #[test]
+fn a_frame_that_is_not_flushed_is_not_acknowledged_though_its_sender_has_ended() {
+    let printed = RefCell::default();
+    let (server, sink) = framed(Framing::Auto).build().unwrap();
+    let (io, remote) = pipe();
+    let mut connection = Driven::new(server.plain(io, Peer::label("test")));
+    remote.send(relp(["one", "two"]));
+    remote.send_eof();
+    assert!(connection.run().is_none());
+    let flushing = Flushing {
+        printed: &printed,
+        fails: true,
+    };
+    let mut running = Driven::new(Box::pin(sink.run(flushing)));
+    assert!(running.run().unwrap().is_err());
+    assert_eq!(connection.run().unwrap().end, End::Cut(Cut::SinkGone));
+    assert_eq!(remote.take(), b"");
+}
+
+/// Refuses the second of its calls for data.
+#[derive(Default)]
+struct Refuses(usize);
+
+impl Output for Refuses {
+    fn data(&mut self, _: &Conn, _: &[u8]) -> io::Result<()> {
+        self.0 += 1;
+        match self.0 {
+            2 => Err(StreamError::new(io::ErrorKind::StorageFull.into()).into()),
+            _ => Ok(()),
+        }
+    }
+}
+
+#[test]
+fn a_frame_that_the_output_refuses_is_not_acknowledged() {
+    let (server, sink) = framed(Framing::Auto).receipts(true).build().unwrap();
+    let (io, remote) = pipe();
+    let mut connection = Driven::new(server.plain(io, Peer::label("test")));
+    let mut running = Driven::new(Box::pin(sink.run(Refuses::default())));
+    remote.send(relp(["one"]));
+    assert!(connection.run().is_none() && running.run().is_none());
+    assert!(connection.run().is_none());
+    assert_eq!(opened(remote.take()), acknowledged(2..=2));
+    remote.send(*b"3 syslog 3 two\n");
+    remote.send_eof();
+    assert!(connection.run().is_none() && running.run().is_none());
+    while connection.run().is_none() {
+        assert!(running.run().is_none());
+    }
+    let receipt = String::from_utf8(remote.take()).unwrap();
+    assert!(receipt.starts_with("{\"ok\":false,"), "{receipt}");
+}
+
+#[test]
 fn acknowledgements_of_a_stream_that_has_ended_come_before_its_close() {
     let stream = relp(["one", "two"]);
     let (server, sink) = framed(Framing::Relp).receipts(true).build().unwrap();

@@ -32,6 +32,7 @@ mod files;
 mod frames;
 #[cfg(feature = "unstable-rustls")]
 mod from_rustls;
+mod holds;
 mod json;
 mod lines;
 mod reference_vectors;
