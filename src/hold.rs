@@ -12,7 +12,7 @@ use crate::end::End;
 use crate::lane::Lane;
 use crate::memory::{Memory, Reservation};
 use crate::output::StreamError;
-use crate::sync::{Mutex, MutexGuard};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 
 /// The held bytes from which on a stream gets no turn. A store that syncs every 5 ms still takes
 /// 200 MB/s of one stream; with more, a store that falls behind would only fill the memory. The
@@ -45,7 +45,10 @@ pub(crate) struct Holds {
     id: ConnId,
     lane: Arc<Lane>,
     memory: Memory,
-    state: Mutex<State>,
+    /// `None` before the first hold, which most streams never have: then no room is taken.
+    state: Mutex<Option<Box<State>>>,
+    /// The outcome is delivered. Changed under the lock.
+    settled: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -138,6 +141,7 @@ impl Holds {
             lane: Arc::clone(lane),
             memory: memory.clone(),
             state: Mutex::default(),
+            settled: AtomicBool::new(false),
         })
     }
 
@@ -146,10 +150,10 @@ impl Holds {
     /// then gets no turn until they are through.
     pub(crate) fn hold(self: &Arc<Self>, end: u64, given: usize) -> Hold {
         let mut state = self.lock();
-        if state.stage == Stage::Settled {
+        if self.settled.load(Ordering::Acquire) {
             return Hold::of_nothing();
         }
-        let at = state.hold(end, given, &self.memory);
+        let at = state.get_or_insert_default().hold(end, given, &self.memory);
         self.note(state, None);
         Hold {
             held: Some((Arc::clone(self), at)),
@@ -157,17 +161,19 @@ impl Holds {
     }
 
     fn finish(&self, at: u64, failure: Option<End>) {
-        let mut state = self.lock();
-        let released = state.release(at);
-        if let Some(end) = failure {
-            state.fail(end);
+        let mut guard = self.lock();
+        if let Some(state) = &mut *guard {
+            let released = state.release(at);
+            if let Some(end) = failure {
+                state.fail(end);
+            }
+            self.note(guard, released);
         }
-        self.note(state, released);
     }
 
     /// Asks the sink to look, if it has to.
-    fn note(&self, mut state: MutexGuard<'_, State>, released: Option<Held>) {
-        let note = state.needs_note();
+    fn note(&self, mut state: MutexGuard<'_, Option<Box<State>>>, released: Option<Held>) {
+        let note = state.as_mut().is_some_and(|state| state.needs_note());
         // The lock is released first: freed memory wakes tasks, and so does a note.
         drop(state);
         drop(released);
@@ -178,28 +184,42 @@ impl Holds {
 
     /// Looks at an open stream's holds.
     pub(crate) fn look(&self) -> Look {
-        let mut state = self.lock();
-        state.is_noted = false;
-        state.was_full = state.is_full();
-        Look {
-            failure: state.failure.take().map(|end| *end),
-            is_full: state.was_full,
+        match &mut *self.lock() {
+            Some(state) => {
+                state.is_noted = false;
+                state.was_full = state.is_full();
+                Look {
+                    failure: state.failure.take().map(|end| *end),
+                    is_full: state.was_full,
+                }
+            }
+            None => Look {
+                failure: None,
+                is_full: false,
+            },
         }
     }
 
     /// Whether everything up to the offset `at` is through: its answers are due. If not, a note
     /// follows when it is. After a failure, nothing is.
     pub(crate) fn poll_through(&self, at: u64) -> bool {
-        let mut state = self.lock();
-        let is_through = state.is_through(at);
-        state.awaited = (!is_through).then_some(at);
-        is_through
+        match &mut *self.lock() {
+            Some(state) => {
+                let is_through = state.is_through(at);
+                state.awaited = (!is_through).then_some(at);
+                is_through
+            }
+            None => true,
+        }
     }
 
     /// Looks at the holds of a stream whose end the sink has handled: whether they are all done, or
     /// one has failed, and with which end. From now on, a note follows when that is so.
     pub(crate) fn poll_end(&self) -> Poll<Option<End>> {
-        let mut state = self.lock();
+        let mut guard = self.lock();
+        let Some(state) = &mut *guard else {
+            return Poll::Ready(None);
+        };
         state.is_noted = false;
         state.stage = Stage::Ended;
         match state.is_over() {
@@ -210,10 +230,14 @@ impl Holds {
 
     /// The outcome is being delivered, so holds have no effect from now on.
     pub(crate) fn settle(&self) {
-        self.lock().stage = Stage::Settled;
+        let mut state = self.lock();
+        self.settled.store(true, Ordering::Release);
+        if let Some(state) = &mut *state {
+            state.stage = Stage::Settled;
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Option<Box<State>>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -312,6 +336,10 @@ mod tests {
         (Holds::new(STREAM, &lane, &Memory::new(memory)), lane)
     }
 
+    fn held_bytes(holds: &Holds) -> usize {
+        holds.lock().as_ref().map_or(0, |state| state.bytes)
+    }
+
     /// Whether the sink was asked to look since the last call.
     fn is_noted(lane: &Lane) -> bool {
         let is_noted = lane.has_notes();
@@ -335,7 +363,7 @@ mod tests {
                 let hold = holds.hold(end, given);
                 Some(hold)
             });
-            assert_eq!(holds.lock().bytes, 30);
+            assert_eq!(held_bytes(&holds), 30);
             assert!(holds.poll_end().is_pending());
             for hold in order {
                 assert!(!is_noted(&lane));
@@ -344,7 +372,7 @@ mod tests {
             }
             assert!(is_noted(&lane));
             assert_eq!(holds.poll_end(), Poll::Ready(None));
-            assert_eq!(holds.lock().bytes, 0);
+            assert_eq!(held_bytes(&holds), 0);
         }
     }
 
@@ -402,7 +430,7 @@ mod tests {
         assert!(is_noted(&lane) && holds.look().is_full);
         // Two holds of one event count its bytes once.
         let again = holds.hold(4 * step as u64, step);
-        assert_eq!(holds.lock().bytes, MAX_HELD);
+        assert_eq!(held_bytes(&holds), MAX_HELD);
         again.done();
         assert!(!is_noted(&lane));
         out.remove(1).done();
@@ -509,7 +537,7 @@ mod models {
             let writer = thread::spawn(move || out.map(Hold::done));
             assert_eq!(block_on(end(&holds, &lane)), None);
             writer.join().unwrap();
-            assert_eq!(holds.lock().bytes, 0);
+            assert_eq!(held_bytes(&holds), 0);
         });
     }
 
@@ -605,7 +633,7 @@ mod models {
             holds.settle();
             late.join().unwrap();
             assert!(holds.lock().out.is_empty());
-            assert_eq!(holds.lock().stage, Stage::Settled);
+            assert!(holds.settled.load(Ordering::Acquire));
         });
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use super::SinkSettings;
-use super::answers::HeldAnswers;
+use super::answers::Answers;
 use super::schedule::WorkAccount;
 use crate::conn::{Conn, ConnId};
 use crate::decode::{Decoder, Format, Limits};
@@ -37,10 +37,9 @@ pub(super) struct Stream {
     rest: Option<Box<Rest>>,
     /// The number of decoded bytes that this turn's records were made of.
     in_records: usize,
-    /// The answers to send once this turn's records are delivered and flushed.
-    answers: Vec<u8>,
-    /// The answers to send once the output's holds are done.
-    held_answers: HeldAnswers,
+    /// The answers to send once their records are delivered and flushed, and the output's holds are
+    /// done.
+    answers: Answers,
     /// CRC-32C of the delivered bytes; 0 unless receipts are on.
     pub(super) crc32c: u32,
     announced: bool,
@@ -136,8 +135,7 @@ impl Stream {
             at: 0,
             rest: None,
             in_records: 0,
-            answers: Vec::new(),
-            held_answers: HeldAnswers::default(),
+            answers: Answers::default(),
             crc32c: 0,
             announced: false,
             account: WorkAccount::default(),
@@ -158,12 +156,12 @@ impl Stream {
 
     /// Whether so many answers are unread, or held, that no more data is decoded before they are gone.
     pub(super) fn waits_for_answers(&self) -> bool {
-        self.close.is_none() && (self.link.is_unread() || self.held_answers.are_many())
+        self.close.is_none() && (self.link.is_unread() || self.answers.are_many())
     }
 
     /// Whether answers are due once the output is flushed.
     pub(super) fn has_answers(&self) -> bool {
-        !self.answers.is_empty()
+        self.answers.are_unflushed()
     }
 
     /// Sends the answers that are due, if all that they acknowledge is delivered; the output has been
@@ -172,21 +170,21 @@ impl Stream {
         if self.rest.is_some() {
             return false;
         }
-        let answers = std::mem::take(&mut self.answers);
         // A peer that has ended its stream may not read, and its data may hold any number of frames.
-        if self.close.is_none() || !self.held_answers.are_many() {
-            self.held_answers.push(self.conn.delivered, answers);
+        if self.close.is_some() && self.answers.are_many() {
+            self.answers.drop_unflushed();
         }
+        self.answers.hold(self.conn.delivered);
         self.send_answers();
         true
     }
 
     /// Sends the answers for which the output has been flushed, as far as its holds are done.
     pub(super) fn send_answers(&mut self) {
-        while let Some(at) = self.held_answers.first()
+        while let Some(at) = self.answers.first()
             && self.conn.is_through(at)
         {
-            let answers = self.held_answers.pop();
+            let answers = self.answers.pop();
             if self.close.is_none() || !self.link.is_unread() {
                 self.link.answer(&answers);
             }
@@ -195,7 +193,7 @@ impl Stream {
 
     /// Drops the answers for which the output was not flushed, and never will be.
     pub(super) fn drop_answers(&mut self) {
-        self.answers = Vec::new();
+        self.answers.drop_unflushed();
     }
 
     /// Whether the stream has something to do.
@@ -333,7 +331,7 @@ impl Stream {
         if !is_decoded {
             unframer.finish(&mut records);
         }
-        self.answers.append(&mut records.take_answers());
+        self.answers.add(records.take_answers());
         buffers.records = records;
         self.crc32c = crc32c;
         self.in_records = in_records;

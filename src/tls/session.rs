@@ -6,7 +6,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsSession {
     pub(crate) cipher_suite: CipherSuite,
-    pub(crate) server_name: Option<String>,
+    pub(crate) server_name: Option<Box<str>>,
 }
 
 impl TlsSession {

@@ -13,7 +13,7 @@ thread_local! {
 /// The facts that are known so far.
 #[derive(Debug, Default)]
 pub(super) struct Hello {
-    server_name: Option<String>,
+    server_name: Option<Box<str>>,
     cipher_suite: Option<CipherSuite>,
 }
 
@@ -38,7 +38,7 @@ impl Hello {
 /// Notes the name of the server that the sender of this thread's handshake asks for.
 pub(super) fn note_server_name(name: Option<&str>) {
     if let Some(mut hello) = POLLED.take() {
-        hello.server_name = name.map(str::to_owned);
+        hello.server_name = name.map(Box::from);
         POLLED.set(Some(hello));
     }
 }
