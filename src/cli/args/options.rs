@@ -207,7 +207,7 @@ pub(crate) static LISTEN: Options = Options {
                 value(
                     "--framing",
                     "FRAMING",
-                    "auto, none, octet, relp, nul [auto for lines and json]",
+                    "auto, none, octet, relp, nul [auto, unless raw]",
                 ),
                 value(
                     "--max-decoded",
