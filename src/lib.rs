@@ -62,9 +62,10 @@
 //!
 //! # Two ways to the bytes
 //!
-//! **Push.** [`Sink::run`] calls an [`Output`](output::Output), whose one required method takes the bytes. Outputs
-//! of this crate print [lines](output::Lines), [raw bytes](output::Raw) or [JSON](output::Json),
-//! write [files](output::Files), or call a [function for each line](output::EachLine).
+//! **Push.** [`Sink::run`] calls an [`Output`](output::Output), whose one required method takes the
+//! bytes. Outputs of this crate print [lines](output::Lines), [raw bytes](output::Raw) or
+//! [JSON](output::Json), write [files](output::Files), or call a [function for each
+//! line](output::EachLine).
 //!
 //! **Pull.** [`Sink::next`] lends the next event, [`Sink::into_stream`] yields copies of all events
 //! as a [`Stream`](futures_lite::Stream).
@@ -109,8 +110,8 @@
 //!
 //! The sink serves connections in turn, at most [`MAX_TURN_OUTPUT`](limits::MAX_TURN_OUTPUT)
 //! decoded bytes each, so data that decodes to gigabytes delays nobody. An output that writes more
-//! than it is given, such as a label for each line, ends a turn [earlier](output::Output::turn). Each
-//! handshake runs in its own connection, under a [deadline](ServerBuilder::handshake_timeout),
+//! than it is given, such as a label for each line, ends a turn [earlier](output::Output::turn).
+//! Each handshake runs in its own connection, under a [deadline](ServerBuilder::handshake_timeout),
 //! never in the accept loop.
 //!
 //! # How streams end
@@ -129,17 +130,19 @@
 //!
 //! Outputs are given a [`Conn`] with the connection's number, its [`Peer`] with verified names, its
 //! [TLS session](tls::TlsSession), the format, and the numbers of bytes received and delivered so
-//! far. A [`Report`] has the same and the end, and prints both. [`Server::connections`], [`Server::totals`] and [`Server::failures`] are live counters:
-//! reading them takes no lock, and keeping them costs the sink one store for each chunk.
+//! far. A [`Report`] has the same and the end, and prints both. [`Server::connections`],
+//! [`Server::totals`] and [`Server::failures`] are live counters: reading them takes no lock, and
+//! keeping them costs the sink one store for each chunk.
 //!
 //! # Stopping
 //!
 //! [`Server::shutdown`] is the graceful stop: it stops accepting, lets open connections go on for a
 //! while, cuts the rest, and yields the reports of those that it cut. [`Server::stop`] and
 //! [`Server::cut`] are its two halves. After a stop, sinks end once all their connections have
-//! ended and all holds are finished, [`Sink::run`] with its [`Totals`]; a cut waits for no hold. An output that fails ends its sink; connections are
-//! then cut one by one, and the application has to stop the server. A [`StreamError`](output::StreamError) ends only one
-//! stream, and the sink goes on.
+//! ended and all holds are finished, [`Sink::run`] with its [`Totals`]; a cut waits for no hold. An
+//! output that fails ends its sink; connections are then cut one by one, and the application has to
+//! stop the server. A [`StreamError`](output::StreamError) ends only one stream, and the sink goes
+//! on.
 //!
 //! # Limits
 //!
@@ -228,8 +231,8 @@
 //! # Sending
 //!
 //! With the feature `client`, a [`client::Connector`] verifies a server and opens a
-//! [`client::Sender`]: an [`AsyncWrite`](futures_lite::AsyncWrite) that reports whether the server has
-//! the whole stream. It does not compress.
+//! [`client::Sender`]: an [`AsyncWrite`](futures_lite::AsyncWrite) that reports whether the server
+//! has the whole stream. It does not compress.
 //!
 //! # Not included
 //!

@@ -226,9 +226,9 @@ impl Server {
     /// by another one since the stop; those in the handshake are [not
     /// established](Report::established). The timer is async-io's.
     ///
-    /// The grace period is for senders, and for [holds](crate::Hold) that are out. After it, each sink delivers 1 MiB at most; connections
-    /// wait for that, so the shutdown takes as long as the output does. Dropping the future leaves
-    /// the server stopped and open connections open.
+    /// The grace period is for senders, and for [holds](crate::Hold) that are out. After it, each
+    /// sink delivers 1 MiB at most; connections wait for that, so the shutdown takes as long as the
+    /// output does. Dropping the future leaves the server stopped and open connections open.
     ///
     /// ```
     /// # async fn stop(server: tlsink::Server) {
@@ -326,9 +326,9 @@ impl ServerBuilder {
         self
     }
 
-    /// The framing of all streams, once they are decompressed. [`Framing::None`] by default: outputs
-    /// get the bytes as they are. Of a stream with a framing, outputs get a line for each frame, or
-    /// [records](crate::output::Output::records) if frames contain newlines.
+    /// The framing of all streams, once they are decompressed. [`Framing::None`] by default:
+    /// outputs get the bytes as they are. Of a stream with a framing, outputs get a line for each
+    /// frame, or [records](crate::output::Output::records) if frames contain newlines.
     pub fn framing(mut self, framing: Framing) -> Self {
         self.framing = framing;
         self

@@ -57,8 +57,8 @@ const AFTER_CUT: usize = 4 * MAX_TURN_OUTPUT;
 ///
 /// Use it in one of two ways: pull with [`next`](Self::next), or push into an [`Output`] with
 /// [`run`](Self::run). Both end when the server is [stopped](crate::Server::stop), all its
-/// connections have ended, and no [hold](crate::Conn::hold) is out. When a sink is dropped before that, its connections end as
-/// [`Cut::SinkGone`](crate::Cut::SinkGone).
+/// connections have ended, and no [hold](crate::Conn::hold) is out. When a sink is dropped before
+/// that, its connections end as [`Cut::SinkGone`](crate::Cut::SinkGone).
 ///
 /// [`Server`]: crate::Server
 #[derive(Debug)]
@@ -203,8 +203,8 @@ impl Sink {
     ///
     /// The output is flushed whenever there is nothing more to decode, and soon after a stream's
     /// end. A connection hears how it ended after the flush that follows its end, and after its
-    /// [holds](Conn::hold) are done. A busy sink
-    /// yields to its executor's other tasks about every millisecond.
+    /// [holds](Conn::hold) are done. A busy sink yields to its executor's other tasks about every
+    /// millisecond.
     ///
     /// # Errors
     ///
