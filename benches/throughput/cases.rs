@@ -647,38 +647,23 @@ impl Bench {
         let short_lines = self.short_lines();
         let mut turns = Vec::new();
         for part in short_lines.chunks(short_lines.len().div_ceil(senders)) {
-            let mut client = self.connect(&server)?;
-            let mut records = Vec::new();
-            for record in part.chunks(RECORD) {
-                let mut sealed = Vec::new();
-                client.seal(record, RECORD, &mut sealed)?;
-                records.push(sealed);
-            }
-            turns.push((client, records));
+            turns.push(self.sealed_records(&server, part)?);
         }
-        let most = turns
-            .iter()
-            .map(|(_, records)| records.len())
-            .max()
-            .unwrap_or(0);
-        let mut send = |turn: usize| -> io::Result<()> {
-            for (client, records) in &mut turns {
-                if let Some(record) = records.get(turn) {
-                    client.send(record)?;
-                }
-            }
-            Ok(())
-        };
-        // A connection gets its buffers with its first record, and not before.
-        send(0)?;
-        let before = server.settled_cpu_time();
-        (1..most).try_for_each(send)?;
-        // The time is read before the connections close, as their end is no part of a line.
-        let cpu = server.cpu_time_since(before);
-        let mut clients: Vec<Client> = turns.into_iter().map(|(client, _)| client).collect();
-        clients.iter_mut().try_for_each(Client::close_notify)?;
+        let cpu = send_in_turn(&server, turns)?;
         let lines = (short_lines.len() - senders * RECORD) as f64 / text::SHORT_LINE as f64;
         Ok(vec![cpu.as_secs_f64() * 1e9 / lines])
+    }
+
+    /// A client, and its records, each sealed by itself.
+    fn sealed_records(&self, server: &Running, bytes: &[u8]) -> io::Result<(Client, Vec<Vec<u8>>)> {
+        let mut client = self.connect(server)?;
+        let mut records = Vec::new();
+        for record in bytes.chunks(RECORD) {
+            let mut sealed = Vec::new();
+            client.seal(record, RECORD, &mut sealed)?;
+            records.push(sealed);
+        }
+        Ok((client, records))
     }
 
     fn of_syslog<'a>(&'a self, name: &'static str, senders: usize) -> Case<'a> {
@@ -709,31 +694,9 @@ impl Bench {
                 );
                 write!(frames, "{MESSAGE} {head:x<MESSAGE$}")?;
             }
-            let mut client = self.connect(&server)?;
-            let mut records = Vec::new();
-            for record in frames.chunks(RECORD) {
-                let mut sealed = Vec::new();
-                client.seal(record, RECORD, &mut sealed)?;
-                records.push(sealed);
-            }
-            turns.push((client, records));
+            turns.push(self.sealed_records(&server, &frames)?);
         }
-        let most = turns.iter().map(|(_, records)| records.len()).max();
-        let mut send = |turn: usize| -> io::Result<()> {
-            for (client, records) in &mut turns {
-                if let Some(record) = records.get(turn) {
-                    client.send(record)?;
-                }
-            }
-            Ok(())
-        };
-        // A connection gets its buffers with its first record, and not before.
-        send(0)?;
-        let before = server.settled_cpu_time();
-        (1..most.unwrap_or_default()).try_for_each(send)?;
-        let cpu = server.cpu_time_since(before);
-        let mut clients: Vec<Client> = turns.into_iter().map(|(client, _)| client).collect();
-        clients.iter_mut().try_for_each(Client::close_notify)?;
+        let cpu = send_in_turn(&server, turns)?;
         server.settled_cpu_time();
         let written = std::fs::read(received(&self.certificate))?;
         let lines = written.iter().filter(|byte| **byte == b'\n').count();
@@ -897,4 +860,27 @@ fn zstd(text: &[u8]) -> Vec<u8> {
 
 fn gib(bytes: usize) -> f64 {
     bytes as f64 / f64::from(1 << 30)
+}
+
+/// Sends a record of each client in turn, until all are sent. Returns the processor time that the
+/// server takes for all records but each client's first: a connection gets its buffers with that
+/// one, and not before.
+fn send_in_turn(server: &Running, mut turns: Vec<(Client, Vec<Vec<u8>>)>) -> io::Result<Duration> {
+    let most = turns.iter().map(|(_, records)| records.len()).max();
+    let mut send = |turn: usize| -> io::Result<()> {
+        for (client, records) in &mut turns {
+            if let Some(record) = records.get(turn) {
+                client.send(record)?;
+            }
+        }
+        Ok(())
+    };
+    send(0)?;
+    let before = server.settled_cpu_time();
+    (1..most.unwrap_or_default()).try_for_each(send)?;
+    // The time is read before the connections close, as their end is no part of a line.
+    let cpu = server.cpu_time_since(before);
+    let mut clients: Vec<Client> = turns.into_iter().map(|(client, _)| client).collect();
+    clients.iter_mut().try_for_each(Client::close_notify)?;
+    Ok(cpu)
 }
