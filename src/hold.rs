@@ -321,6 +321,19 @@ impl Held {
     }
 }
 
+#[cfg(test)]
+impl Holds {
+    fn held_bytes(&self) -> usize {
+        self.lock().as_ref().map_or(0, |state| state.bytes)
+    }
+
+    /// Whether a hold is out.
+    fn is_out(&self) -> bool {
+        let state = self.lock();
+        state.as_ref().is_some_and(|state| !state.out.is_empty())
+    }
+}
+
 #[cfg(all(test, not(tlsink_loom)))]
 mod tests {
     use std::thread;
@@ -334,10 +347,6 @@ mod tests {
     fn holds(memory: usize) -> (Arc<Holds>, Arc<Lane>) {
         let lane = Arc::new(Lane::new());
         (Holds::new(STREAM, &lane, &Memory::new(memory)), lane)
-    }
-
-    fn held_bytes(holds: &Holds) -> usize {
-        holds.lock().as_ref().map_or(0, |state| state.bytes)
     }
 
     /// Whether the sink was asked to look since the last call.
@@ -363,7 +372,7 @@ mod tests {
                 let hold = holds.hold(end, given);
                 Some(hold)
             });
-            assert_eq!(held_bytes(&holds), 30);
+            assert_eq!(holds.held_bytes(), 30);
             assert!(holds.poll_end().is_pending());
             for hold in order {
                 assert!(!is_noted(&lane));
@@ -372,7 +381,7 @@ mod tests {
             }
             assert!(is_noted(&lane));
             assert_eq!(holds.poll_end(), Poll::Ready(None));
-            assert_eq!(held_bytes(&holds), 0);
+            assert_eq!(holds.held_bytes(), 0);
         }
     }
 
@@ -430,7 +439,7 @@ mod tests {
         assert!(is_noted(&lane) && holds.look().is_full);
         // Two holds of one event count its bytes once.
         let again = holds.hold(4 * step as u64, step);
-        assert_eq!(held_bytes(&holds), MAX_HELD);
+        assert_eq!(holds.held_bytes(), MAX_HELD);
         again.done();
         assert!(!is_noted(&lane));
         out.remove(1).done();
@@ -537,7 +546,7 @@ mod models {
             let writer = thread::spawn(move || out.map(Hold::done));
             assert_eq!(block_on(end(&holds, &lane)), None);
             writer.join().unwrap();
-            assert_eq!(held_bytes(&holds), 0);
+            assert_eq!(holds.held_bytes(), 0);
         });
     }
 
@@ -568,7 +577,7 @@ mod models {
                 end,
                 Poll::Ready(Some(End::Cut(Cut::Output { .. })))
             ));
-            assert!(holds.lock().out.is_empty());
+            assert!(!holds.is_out());
         });
     }
 
@@ -588,7 +597,7 @@ mod models {
                     assert!(!was_full || !is_full, "a note says something new");
                     was_full = is_full;
                 }
-                match was_full || !holds.lock().out.is_empty() {
+                match was_full || holds.is_out() {
                     true => Poll::Pending,
                     false => Poll::Ready(()),
                 }
@@ -632,7 +641,7 @@ mod models {
             assert_eq!(block_on(end(&holds, &lane)), None);
             holds.settle();
             late.join().unwrap();
-            assert!(holds.lock().out.is_empty());
+            assert!(!holds.is_out());
             assert!(holds.settled.load(Ordering::Acquire));
         });
     }
