@@ -328,6 +328,7 @@ impl Holds {
     }
 
     /// Whether a hold is out.
+    #[cfg(tlsink_loom)]
     fn is_out(&self) -> bool {
         let state = self.lock();
         state.as_ref().is_some_and(|state| !state.out.is_empty())
