@@ -38,6 +38,13 @@ impl Acknowledgements {
         }
     }
 
+    /// Whether the peer leaves answers unread.
+    pub(super) fn are_unread(&self) -> bool {
+        let outgoing = self.0.as_ref();
+        outgoing
+            .is_some_and(|outgoing| outgoing.written < outgoing.bytes.len() || outgoing.unflushed)
+    }
+
     /// The answers that are not written yet, to be sent before the stream's last answer.
     pub(super) fn take_rest(&mut self, guard: &Guard) -> Vec<u8> {
         let outgoing = self.0.take().unwrap_or_default();

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use futures_lite::StreamExt;
 use futures_lite::future::{block_on, zip};
@@ -13,9 +14,11 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use tlsink::decode::Format;
 use tlsink::frame::{Framing, RecordBuffer, Records, Unframer};
-use tlsink::limits::MAX_TURN_OUTPUT;
+use tlsink::limits::{CHUNK, MAX_TURN_OUTPUT};
 use tlsink::output::{EachLine, Json, Lines, Output, Portion, StreamError};
-use tlsink::{Conn, Cut, Delivery, End, Layer, Peer, Report, Server, ServerBuilder, Truncation};
+use tlsink::{
+    Conn, Cut, Delivery, End, Layer, Peer, Report, Server, ServerBuilder, Timeout, Truncation,
+};
 
 use crate::common::pack::zstd;
 use crate::fuzz::frames::check;
@@ -516,6 +519,24 @@ fn a_peer_that_reads_no_acknowledgements_is_read_no_further_and_goes_on_once_it_
     }
     answers.extend(remote.take());
     assert_eq!(opened(answers), acknowledged(2..=FRAMES + 1));
+}
+
+#[test]
+fn a_peer_that_reads_no_acknowledgements_is_idle() {
+    let stream = zstd(&relp((0..100_000).map(|_| "x")));
+    let builder = framed(Framing::Relp).idle_timeout(Duration::from_millis(50));
+    let (server, sink) = builder.build().unwrap();
+    let (io, remote) = pipe();
+    let connection = server.plain(io, Peer::label("test"));
+    drop(server);
+    remote.stop_reading();
+    // More than the connection has credits for.
+    for piece in stream.repeat(100).chunks(CHUNK) {
+        remote.send(piece);
+    }
+    let (report, _) = block_on(zip(connection, sink.run(Lines::new(Page::default()))));
+    let idle = Timeout::Idle(Duration::from_millis(50));
+    assert_eq!(report.end, End::Timeout(idle));
 }
 
 /// Text that people send must not be taken for frames.
