@@ -53,7 +53,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Reading<IO> {
                     guard.wake_sink();
                     return match attempt {
                         Attempt::Drained => self.idle.poll(cx),
-                        // It waits for itself.
+                        // A sender that does not read its answers waits for itself.
                         _ if self.acknowledgements.are_unread() => self.idle.poll(cx),
                         // A sender that is kept waiting is not idle.
                         _ => {
