@@ -96,7 +96,7 @@ enum Stage {
 pub(crate) struct Look {
     /// The end that a hold decided since the last look.
     pub(crate) failure: Option<End>,
-    /// So much is held that the stream gets no turn.
+    /// Whether the held bytes are so many that the stream gets no turn.
     pub(crate) is_full: bool,
 }
 

@@ -5,18 +5,15 @@
 
 use memchr::memchr2;
 
-use super::RecordBuffer;
-use super::octet::DIGITS;
+use super::{DIGITS, Framing, RecordBuffer};
 
 /// The framing according to the first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Detection {
     /// More bytes are needed.
     Undecided,
-    None,
-    Octet,
-    Relp,
-    Nul,
+    /// This framing.
+    Framing(Framing),
     /// A protocol of this name, which is not supported.
     Unsupported(&'static str),
 }
@@ -57,7 +54,7 @@ impl Detect {
                     held.push(*byte);
                     taken += 1;
                     let detection = match counted(held) {
-                        Detection::None => unsupported(held),
+                        Detection::Framing(Framing::None) => unsupported(held),
                         detection => detection,
                     };
                     if detection != Detection::Undecided {
@@ -78,10 +75,10 @@ impl Detect {
                     }
                     taken = taken.saturating_add(end);
                     if behind.first() == Some(&b'\n') {
-                        return (taken, Detection::None);
+                        return (taken, Detection::Framing(Framing::None));
                     }
                     if *closed {
-                        return (taken, Detection::Nul);
+                        return (taken, Detection::Framing(Framing::Nul));
                     }
                     // A NUL in the middle of a line is a byte like others.
                     records.push(&[0]);
@@ -151,7 +148,7 @@ const fn text<const N: usize>(text: &[u8; N]) -> [Byte; N] {
 
 /// Decides whether these bytes begin a protocol that is not supported.
 fn unsupported(held: &[u8]) -> Detection {
-    let mut detection = Detection::None;
+    let mut detection = Detection::Framing(Framing::None);
     for (name, beginning) in UNSUPPORTED {
         let fits = beginning
             .iter()
@@ -176,13 +173,13 @@ fn counted(held: &[u8]) -> Detection {
     let digits = held.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (length, rest) = held.split_at_checked(digits).unwrap_or((held, &[]));
     if length.len() > DIGITS || matches!(length, [] | [b'0', ..]) {
-        return Detection::None;
+        return Detection::Framing(Framing::None);
     }
     match rest {
         [] | [b' '] => Detection::Undecided,
         [b' ', b'<', priority @ ..] => octet(length, priority),
         [b' ', b'o', ..] => relp(rest),
-        _ => Detection::None,
+        _ => Detection::Framing(Framing::None),
     }
 }
 
@@ -193,25 +190,25 @@ fn relp(rest: &[u8]) -> Detection {
     let Some(rest) = rest.strip_prefix(OPEN) else {
         return match OPEN.starts_with(rest) {
             true => Detection::Undecided,
-            false => Detection::None,
+            false => Detection::Framing(Framing::None),
         };
     };
     let digits = rest.iter().take_while(|byte| byte.is_ascii_digit()).count();
     let (length, rest) = rest.split_at_checked(digits).unwrap_or((rest, &[]));
     if length.len() > DIGITS || length.first() == Some(&b'0') {
-        return Detection::None;
+        return Detection::Framing(Framing::None);
     }
     let offer = match rest {
         [] | [b' '] | [b' ', b'\n'] => return Detection::Undecided,
         [b' ', b'\n', offer @ ..] | [b' ', offer @ ..] if digits > 0 => offer,
-        _ => return Detection::None,
+        _ => return Detection::Framing(Framing::None),
     };
     if OFFERS.iter().any(|known| offer.starts_with(known)) {
-        Detection::Relp
+        Detection::Framing(Framing::Relp)
     } else if OFFERS.iter().any(|known| known.starts_with(offer)) {
         Detection::Undecided
     } else {
-        Detection::None
+        Detection::Framing(Framing::None)
     }
 }
 
@@ -228,17 +225,17 @@ fn octet(length: &[u8], priority: &[u8]) -> Detection {
             .then(|| value * 10 + usize::from(digit - b'0'))
     });
     match (value, number) {
-        (None, _) | (_, [b'0', _, ..]) => Detection::None,
-        (Some(value), _) if value > 191 => Detection::None,
-        (_, []) if ends => Detection::None,
+        (None, _) | (_, [b'0', _, ..]) => Detection::Framing(Framing::None),
+        (Some(value), _) if value > 191 => Detection::Framing(Framing::None),
+        (_, []) if ends => Detection::Framing(Framing::None),
         _ if !ends => Detection::Undecided,
         _ => {
             let length = length
                 .iter()
                 .fold(0, |value, digit| value * 10 + usize::from(digit - b'0'));
             match length >= number.len() + 2 {
-                true => Detection::Octet,
-                false => Detection::None,
+                true => Detection::Framing(Framing::Octet),
+                false => Detection::Framing(Framing::None),
             }
         }
     }

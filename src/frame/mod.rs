@@ -148,6 +148,10 @@ impl fmt::Display for Fault {
 
 impl std::error::Error for Fault {}
 
+/// The most digits of a number in a frame: of its length, and of the transactions that librelp
+/// counts up to 999,999,999.
+const DIGITS: usize = 9;
+
 /// Makes records of the bytes of one stream.
 #[derive(Debug)]
 pub struct Unframer {
@@ -166,6 +170,18 @@ enum State {
     Failed(Framing, Fault),
 }
 
+impl State {
+    fn new(framing: Framing) -> Self {
+        match framing {
+            Framing::Auto => State::Detecting(Detect::default()),
+            Framing::None => State::None,
+            Framing::Octet => State::Octet(Octet::default()),
+            Framing::Relp => State::Relp(Box::default()),
+            Framing::Nul => State::Nul(Nul::default()),
+        }
+    }
+}
+
 /// A fault of a frame.
 #[derive(Debug, PartialEq, Eq)]
 struct FrameFault {
@@ -178,13 +194,7 @@ impl Unframer {
     /// Makes an unframer for a stream in this framing.
     pub fn new(framing: Framing) -> Self {
         Unframer {
-            state: match framing {
-                Framing::Auto => State::Detecting(Detect::default()),
-                Framing::None => State::None,
-                Framing::Octet => State::Octet(Octet::default()),
-                Framing::Relp => State::Relp(Box::default()),
-                Framing::Nul => State::Nul(Nul::default()),
-            },
+            state: State::new(framing),
             parsed: 0,
         }
     }
@@ -217,10 +227,7 @@ impl Unframer {
             let held = detect.take_held(detection);
             match detection {
                 Detection::Undecided => {}
-                Detection::None => self.state = State::None,
-                Detection::Octet => self.state = State::Octet(Octet::default()),
-                Detection::Relp => self.state = State::Relp(Box::default()),
-                Detection::Nul => self.state = State::Nul(Nul::default()),
+                Detection::Framing(framing) => self.state = State::new(framing),
                 Detection::Unsupported(name) => {
                     self.state = State::Failed(Framing::Auto, Fault::Unsupported(name));
                 }
@@ -263,7 +270,7 @@ impl Unframer {
     /// Tells that no more bytes follow: bytes that the detection holds back are added to `records`.
     pub fn finish(&mut self, records: &mut RecordBuffer) {
         if let State::Detecting(detect) = &mut self.state {
-            records.push_lines(&detect.take_held(Detection::None));
+            records.push_lines(&detect.take_held(Detection::Framing(Framing::None)));
             self.state = State::None;
         }
     }

@@ -2,10 +2,7 @@
 
 use memchr::memchr;
 
-use super::{FrameFault, RecordBuffer};
-
-/// The most digits of a frame's length.
-pub(super) const DIGITS: usize = 9;
+use super::{DIGITS, FrameFault, RecordBuffer};
 
 #[derive(Debug, Default)]
 pub(super) struct Octet {

@@ -2,10 +2,7 @@
 //!
 //! A frame is `TXNR SP COMMAND SP DATALEN [SP DATA] LF`. The answers are frames, too.
 
-use super::{FrameFault, RecordBuffer};
-
-/// The most digits of a number. librelp counts transactions up to 999,999,999.
-const DIGITS: usize = 9;
+use super::{DIGITS, FrameFault, RecordBuffer};
 
 /// The longest command, in bytes.
 const COMMAND: usize = 32;

@@ -15,8 +15,7 @@ use crate::frame::{Framing, Records};
 use crate::hold::Holds;
 use crate::memory::Memory;
 use crate::output::turn::MAX_TURN_OUTPUT;
-use crate::output::{Output, Portion};
-use crate::output::{OutputError, StreamError};
+use crate::output::{Output, OutputError, Portion, StreamError};
 use crate::totals::{Counters, Totals};
 
 mod answers;
@@ -253,20 +252,15 @@ impl Sink {
     fn deliver(&mut self, turn: Turn, output: &mut impl Output) -> io::Result<()> {
         let mut all = Portion::default();
         loop {
-            let len = match self.event(turn) {
+            let (conn, records) = match self.event(turn) {
                 Some(SinkEvent::Open(conn)) => return output.open(conn),
                 Some(SinkEvent::Close(conn, end)) => return output.close(conn, end),
-                Some(SinkEvent::Data(conn, bytes)) => {
-                    let rest = Records::of_lines(bytes).behind(all.taken);
-                    all.add(give(output, conn, rest)?);
-                    bytes.len()
-                }
-                Some(SinkEvent::Records(conn, records)) => {
-                    all.add(give(output, conn, records.behind(all.taken))?);
-                    records.lines().len()
-                }
+                Some(SinkEvent::Data(conn, bytes)) => (conn, Records::of_lines(bytes)),
+                Some(SinkEvent::Records(conn, records)) => (conn, records),
                 None => return Ok(()),
             };
+            let len = records.lines().len();
+            all.add(give(output, conn, records.behind(all.taken))?);
             if self.is_dealt_with(turn, len, all) {
                 return Ok(());
             }

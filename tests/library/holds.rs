@@ -771,7 +771,7 @@ enum Decided {
     Cut(Cut),
 }
 
-/// What is to be expected of one stream.
+/// The expectations of one stream.
 #[derive(Debug, Default)]
 struct Expected {
     sent: usize,
