@@ -38,12 +38,16 @@ pub struct Conn {
     pub(crate) received: u64,
     pub(crate) delivered: u64,
     pub(crate) undecoded: u64,
+    pub(crate) skipped: u64,
     /// The account from which the connection's memory is reserved.
     pub(crate) memory: Memory,
     /// Shared by all copies that the sink gives out; `None` for those that it does not know.
     pub(crate) holds: Option<Arc<Holds>>,
     /// The number of bytes of the event that the sink gave last.
     pub(crate) given: usize,
+    /// The number of bytes that the output was given so far. Holds count by it: of a few bytes, any
+    /// number of records may be made.
+    pub(crate) offset: u64,
 }
 
 impl Conn {
@@ -58,9 +62,11 @@ impl Conn {
             received: 0,
             delivered: 0,
             undecoded: 0,
+            skipped: 0,
             memory,
             holds: None,
             given: 0,
+            offset: 0,
         }
     }
 
@@ -113,6 +119,13 @@ impl Conn {
     pub fn undecoded(&self) -> u64 {
         self.undecoded
     }
+
+    /// Items that are no log records and were passed over: the metrics and traces that
+    /// [`Framing::Forward`] can hold.
+    pub fn skipped(&self) -> u64 {
+        self.skipped
+    }
+
     /// Whether everything up to the offset `at` is through.
     pub(crate) fn is_through(&self, at: u64) -> bool {
         self.holds
@@ -135,7 +148,7 @@ impl Conn {
     /// stream ended, a hold has no effect.
     pub fn hold(&self) -> Hold {
         match &self.holds {
-            Some(holds) => holds.hold(self.delivered, self.given),
+            Some(holds) => holds.hold(self.offset, self.given),
             None => Hold::of_nothing(),
         }
     }

@@ -236,8 +236,9 @@ impl From<frame::Fault> for End {
             } => End::Corrupt {
                 layer: Layer::Framing(framing),
                 offset,
-                reason: reason.to_owned(),
+                reason: reason.into_owned(),
             },
+            frame::Fault::Limit(limit) => End::Limit(limit),
             frame::Fault::Unsupported(format) => End::Unsupported {
                 layer: Layer::Framing(Framing::Auto),
                 format,

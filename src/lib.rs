@@ -262,6 +262,7 @@ mod peer;
 mod places;
 mod quote;
 mod sync;
+mod time;
 
 #[cfg(feature = "client")]
 pub mod client;

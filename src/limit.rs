@@ -25,6 +25,13 @@ pub enum Limit {
         /// The use that there was no memory for, such as a zstd window.
         purpose: String,
     },
+    /// The events of a window of lumberjack, which are acknowledged together.
+    Events {
+        /// The number of events that the window announces.
+        events: u64,
+        /// The most events of a window.
+        most: u64,
+    },
     /// [`ServerBuilder::max_decoded`](crate::ServerBuilder::max_decoded).
     Decoded {
         /// The most that a stream may decode to, in bytes.
@@ -44,6 +51,9 @@ impl fmt::Display for Limit {
                 write!(f, "zstd window of {window} bytes, the limit is {most}")
             }
             Limit::Memory { purpose } => write!(f, "no memory left for {purpose}"),
+            Limit::Events { events, most } => {
+                write!(f, "window of {events} events, the limit is {most}")
+            }
             Limit::Decoded { most } => {
                 write!(f, "more than {} when decoded", Count(*most, "byte"))
             }

@@ -31,6 +31,9 @@ pub(crate) struct Link {
     answers: Mutex<Vec<u8>>,
     /// The number of bytes of answers that are not sent yet, taken or not.
     unsent: AtomicUsize,
+    /// The answer that is due every few seconds while the peer waits for others.
+    keep_alive: Mutex<Option<&'static [u8]>>,
+    is_kept_alive: AtomicBool,
     // Boxed: the outcome comes last, and its room would otherwise be taken all the time.
     outcome: Mutex<Option<Box<Outcome>>>,
     waker: AtomicWaker,
@@ -55,6 +58,7 @@ pub(crate) struct Outcome {
     pub(crate) framing: Framing,
     pub(crate) delivered: u64,
     pub(crate) undecoded: u64,
+    pub(crate) skipped: u64,
     /// CRC-32C (RFC 3720, appendix B.4) of the delivered bytes; 0 unless receipts are on.
     pub(crate) crc32c: u32,
 }
@@ -68,6 +72,7 @@ impl Outcome {
             framing: Framing::Auto,
             delivered: 0,
             undecoded: 0,
+            skipped: 0,
             crc32c: 0,
         }
     }
@@ -81,6 +86,8 @@ impl Link {
             request: AtomicU8::new(0),
             answers: Mutex::new(Vec::new()),
             unsent: AtomicUsize::new(0),
+            keep_alive: Mutex::new(None),
+            is_kept_alive: AtomicBool::new(false),
             outcome: Mutex::new(None),
             waker: AtomicWaker::new(),
         })
@@ -134,6 +141,26 @@ impl Link {
     /// Whether answers are to be sent.
     pub(crate) fn has_answers(&self) -> bool {
         self.unsent.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether an answer is due every few seconds.
+    pub(crate) fn is_kept_alive(&self) -> bool {
+        self.is_kept_alive.load(Ordering::Acquire)
+    }
+
+    /// Adds the answer that is due every few seconds, if it still is.
+    pub(crate) fn answer_alive(&self) {
+        let keep_alive = self.keep_alive.lock();
+        let keep_alive = keep_alive.unwrap_or_else(PoisonError::into_inner);
+        if let Some(bytes) = *keep_alive {
+            self.add_answer(bytes);
+        }
+    }
+
+    fn add_answer(&self, bytes: &[u8]) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        answers.extend_from_slice(bytes);
+        self.unsent.fetch_add(bytes.len(), Ordering::AcqRel);
     }
 
     /// Takes the answers that are to be sent. `unsent` is the number of bytes that the connection has
@@ -199,10 +226,23 @@ impl SinkLink {
     /// Gives the connection an answer to send.
     pub(crate) fn answer(&self, bytes: &[u8]) {
         if let Some(link) = self.0.as_ref().filter(|_| !bytes.is_empty()) {
-            let mut answers = link.answers.lock().unwrap_or_else(PoisonError::into_inner);
-            answers.extend_from_slice(bytes);
-            link.unsent.fetch_add(bytes.len(), Ordering::AcqRel);
-            drop(answers);
+            link.add_answer(bytes);
+            link.waker.wake();
+        }
+    }
+
+    /// Sets the answer that the connection sends every few seconds. Once it is unset, no more of them
+    /// are sent.
+    pub(crate) fn keep_alive(&self, answer: Option<&'static [u8]>) {
+        if let Some(link) = &self.0 {
+            let mut keep_alive = link
+                .keep_alive
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            *keep_alive = answer;
+            link.is_kept_alive
+                .store(answer.is_some(), Ordering::Release);
+            drop(keep_alive);
             link.waker.wake();
         }
     }

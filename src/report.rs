@@ -87,9 +87,13 @@ impl fmt::Display for Report {
             write!(f, "{}, ", conn.framing())?;
         }
         end.fmt(f)?;
-        match conn.undecoded() {
-            0 => Ok(()),
-            undecoded => write!(f, ", {} not decoded", Count(undecoded, "byte")),
+        if conn.undecoded() > 0 {
+            write!(f, ", {} not decoded", Count(conn.undecoded(), "byte"))?;
         }
+        if conn.skipped() > 0 {
+            let items = Count(conn.skipped(), "item");
+            write!(f, ", {items} skipped that no log has")?;
+        }
+        Ok(())
     }
 }

@@ -1,19 +1,25 @@
 //! Sending acknowledgements while a stream is read.
 
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
+use super::deadline::Deadline;
 use super::guard::Guard;
 use super::stream::PeerStream;
 use crate::event::Kind;
 
+/// The time between two answers that keep a peer from giving up. Beats do so after 30 s by default, and
+/// their server sends one every few seconds.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
 /// The answers of the sink that are on their way to the peer. Most streams have none, so there is no
 /// room for them before the first.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Acknowledgements(Option<Box<Outgoing>>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Outgoing {
     bytes: Vec<u8>,
     /// The number of bytes that are written.
@@ -22,6 +28,8 @@ struct Outgoing {
     unflushed: bool,
     /// The peer takes no answers any more.
     failed: bool,
+    /// The time of the next answer that keeps the peer from giving up.
+    keep_alive: Deadline,
 }
 
 impl Acknowledgements {
@@ -33,7 +41,7 @@ impl Acknowledgements {
         guard: &mut Guard,
         cx: &mut Context<'_>,
     ) {
-        if self.0.is_some() || guard.link.has_answers() {
+        if self.0.is_some() || guard.link.has_answers() || guard.link.is_kept_alive() {
             self.0.get_or_insert_default().poll(stream, guard, cx);
         }
     }
@@ -67,6 +75,18 @@ impl Outgoing {
         guard: &mut Guard,
         cx: &mut Context<'_>,
     ) {
+        if !guard.link.is_kept_alive() {
+            self.keep_alive = Deadline::default();
+        } else if self.keep_alive.is_never() {
+            self.keep_alive = Deadline::after(Some(KEEP_ALIVE));
+        }
+        while !self.failed && self.keep_alive.poll(cx).is_ready() {
+            self.keep_alive = Deadline::after(Some(KEEP_ALIVE));
+            // A peer that does not read is not kept from anything.
+            if self.written == self.bytes.len() {
+                guard.link.answer_alive();
+            }
+        }
         loop {
             let rest = self.bytes.get(self.written..).unwrap_or_default();
             if rest.is_empty() {

@@ -9,11 +9,16 @@ use async_io::Timer;
 use crate::end::{End, Timeout};
 
 /// A point in time, or never. Boxed: connections spend most of their time without one.
+#[derive(Default)]
 pub(super) struct Deadline(Option<Box<(Duration, Timer)>>);
 
 impl Deadline {
     pub(super) fn after(limit: Option<Duration>) -> Self {
         Deadline(limit.map(|limit| Box::new((limit, Timer::after(limit)))))
+    }
+
+    pub(super) fn is_never(&self) -> bool {
+        self.0.is_none()
     }
 
     /// Waits for the deadline; yields its time limit.

@@ -143,6 +143,7 @@ impl Guard {
         self.conn.framing = outcome.framing;
         self.conn.delivered = outcome.delivered;
         self.conn.undecoded = outcome.undecoded;
+        self.conn.skipped = outcome.skipped;
         let report = Report {
             conn: self.conn.clone(),
             established: self.is_established(),

@@ -5,6 +5,7 @@
 
 use memchr::memchr2;
 
+use super::forward::MAX_TAG;
 use super::{DIGITS, Framing, RecordBuffer};
 
 /// The framing according to the first bytes.
@@ -25,7 +26,8 @@ pub(super) struct Detect {
 
 #[derive(Debug)]
 enum State {
-    /// All bytes so far, which are held back: at most a length and a priority.
+    /// All bytes so far, which are held back: at most a length and a priority, or the tag of a message
+    /// and the few bytes behind it.
     Held(Vec<u8>),
     /// In a first line that begins with `{`. Its bytes are passed on, as they are the same with any
     /// framing.
@@ -53,10 +55,7 @@ impl Detect {
                 State::Held(held) => {
                     held.push(*byte);
                     taken += 1;
-                    let detection = match counted(held) {
-                        Detection::Framing(Framing::None) => unsupported(held),
-                        detection => detection,
-                    };
+                    let detection = beginning(held);
                     if detection != Detection::Undecided {
                         return (taken, detection);
                     }
@@ -98,6 +97,23 @@ impl Detect {
     }
 }
 
+/// Decides by the first bytes.
+fn beginning(held: &[u8]) -> Detection {
+    match held {
+        [b'1' | b'2', b'W', window @ ..] => match window {
+            [] => Detection::Undecided,
+            // A window of fewer than 2^24 events.
+            [0, ..] => Detection::Framing(Framing::Lumberjack),
+            _ => Detection::Framing(Framing::None),
+        },
+        [0x92..=0x94, ..] => forward(held),
+        _ => match counted(held) {
+            Detection::Framing(Framing::None) => unsupported(held),
+            detection => detection,
+        },
+    }
+}
+
 /// A byte at the beginning of a protocol: this one, one up to this, or any.
 #[derive(Clone, Copy)]
 enum Byte {
@@ -105,6 +121,9 @@ enum Byte {
     UpTo(u8),
     Any,
 }
+
+/// Octet counting with `compression.mode="single"`.
+const RSYSLOG_SINGLE: &str = "rsyslog's compression.mode=\"single\"";
 
 /// The beginnings of protocols that are not supported.
 const UNSUPPORTED: [(&str, &[Byte]); 7] = {
@@ -168,6 +187,84 @@ fn unsupported(held: &[u8]) -> Detection {
     detection
 }
 
+/// Decides whether a message of Forward begins like this: an array, a tag, and a time with a record or
+/// entries. Text in Windows-1252 and Shift JIS may begin with the same bytes, so that all that can be
+/// checked is.
+fn forward(held: &[u8]) -> Detection {
+    const TEXT: Detection = Detection::Framing(Framing::None);
+    let Some((elements, rest)) = held.split_first() else {
+        return Detection::Undecided;
+    };
+    let (header, len) = match rest {
+        [] | [0xd9] | [0xda] | [0xda, _] => return Detection::Undecided,
+        [first @ 0xa1..=0xbf, ..] => (1, usize::from(first & 0x1f)),
+        [0xd9, len, ..] => (2, usize::from(*len)),
+        [0xda, high, low, ..] => (3, usize::from(u16::from_be_bytes([*high, *low]))),
+        _ => return TEXT,
+    };
+    if !(1..=MAX_TAG).contains(&len) {
+        return TEXT;
+    }
+    let rest = rest.get(header..).unwrap_or_default();
+    let Some((tag, body)) = rest.split_at_checked(len) else {
+        // One byte has come since the last look.
+        return match rest.last() {
+            Some(0..0x20 | 0x7f) => TEXT,
+            _ => Detection::Undecided,
+        };
+    };
+    if body.is_empty() && str::from_utf8(tag).is_err() {
+        return TEXT;
+    }
+    match body {
+        [] => Detection::Undecided,
+        [0xca | 0xcb | 0xce | 0xcf | 0xd2 | 0xd3 | 0xd7 | 0xc7, ..] if *elements != 0x92 => {
+            timed(body)
+        }
+        [0x90..=0x9f | 0xdc | 0xdd | 0xc4..=0xc6 | 0xd9..=0xdb, ..] if *elements != 0x94 => {
+            entries(body)
+        }
+        _ => TEXT,
+    }
+}
+
+/// Decides whether a time and a record begin like this.
+fn timed(body: &[u8]) -> Detection {
+    let time = match body {
+        [0xca | 0xce | 0xd2, ..] => 5,
+        [0xcb | 0xcf | 0xd3, ..] => 9,
+        // An extension of the type 0 and 8 bytes.
+        [0xd7, 0, ..] => 10,
+        [0xc7, 8, 0, ..] => 11,
+        [0xd7] | [0xc7] | [0xc7, 8] => return Detection::Undecided,
+        _ => return Detection::Framing(Framing::None),
+    };
+    match body.get(time) {
+        None => Detection::Undecided,
+        Some(0x80..=0x8f | 0xde | 0xdf) => Detection::Framing(Framing::Forward),
+        Some(_) => Detection::Framing(Framing::None),
+    }
+}
+
+/// Decides whether entries begin like this: in an array, or packed.
+fn entries(body: &[u8]) -> Detection {
+    let header = match body {
+        [0x90, ..] => return Detection::Framing(Framing::Forward),
+        [0x91..=0x9f, ..] => 1,
+        [0xc4 | 0xd9, ..] => 2,
+        [0xc5 | 0xda | 0xdc, ..] => 3,
+        _ => 5,
+    };
+    match body.get(header) {
+        None => Detection::Undecided,
+        // An entry; entries in gzip, in zstd; metrics.
+        Some(0x92 | 0x1f | 0x28 | 0x80..=0x8f | 0xde | 0xdf) => {
+            Detection::Framing(Framing::Forward)
+        }
+        Some(_) => Detection::Framing(Framing::None),
+    }
+}
+
 /// Decides whether these bytes begin a frame that begins with a number, `[1-9][0-9]{0,8}`.
 fn counted(held: &[u8]) -> Detection {
     let digits = held.iter().take_while(|byte| byte.is_ascii_digit()).count();
@@ -178,6 +275,10 @@ fn counted(held: &[u8]) -> Detection {
     match rest {
         [] | [b' '] => Detection::Undecided,
         [b' ', b'<', priority @ ..] => octet(length, priority),
+        // A message that rsyslog has compressed by itself: `z`, then zlib. (A level that makes it begin
+        // `zx^` can't be told from text.)
+        [b' ', b'z'] | [b' ', b'z', b'x'] => Detection::Undecided,
+        [b' ', b'z', b'x', 0x01 | 0x9c | 0xda] => Detection::Unsupported(RSYSLOG_SINGLE),
         [b' ', b'o', ..] => relp(rest),
         _ => Detection::Framing(Framing::None),
     }

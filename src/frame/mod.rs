@@ -2,13 +2,14 @@
 //! lines.
 //!
 //! An [`Unframer`] takes decompressed bytes as they come, in pieces of any size, and yields
-//! [`Records`]: one for each frame. It holds back a few bytes at most, and no part of a frame that
-//! it could pass on.
+//! [`Records`]: one for each frame, or for each event in it. It holds back a few bytes at most, and no
+//! part of a frame that it could pass on.
 //!
 //! ```
+//! use tlsink::decode::Limits;
 //! use tlsink::frame::{Framing, RecordBuffer, Unframer};
 //!
-//! let mut unframer = Unframer::new(Framing::Auto);
+//! let mut unframer = Unframer::new(Framing::Auto, &Limits::default());
 //! let mut records = RecordBuffer::default();
 //! unframer.push(b"9 <13>first11 <13>sec\nond", &mut records).unwrap();
 //!
@@ -17,16 +18,28 @@
 //! assert_eq!(frames, [&b"<13>first"[..], b"<13>sec\nond"]);
 //! ```
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use crate::decode::Limits;
+use crate::limit::Limit;
+
 mod detect;
+mod forward;
+mod lumberjack;
+mod msgpack;
 mod nul;
 mod octet;
+mod payload;
 mod records;
 mod relp;
+mod text;
+mod value;
 
 use detect::{Detect, Detection};
+use forward::Forward;
+use lumberjack::Lumberjack;
 use nul::Nul;
 use octet::Octet;
 pub use records::{Record, RecordBuffer, Records};
@@ -54,6 +67,20 @@ pub enum Framing {
     /// A stream that ends between two frames is clean, even without a close_notify: its sender knows
     /// what was acknowledged.
     Relp,
+    /// Lumberjack, versions 1 and 2, as Beats and Logstash send it: events, several of which are
+    /// acknowledged together once the output has flushed them. It is detected by its first frame, which
+    /// announces their number.
+    ///
+    /// An event is a record: its JSON as it came, or an object of the keys and values of version 1.
+    Lumberjack,
+    /// The Fluent Forward protocol, version 1, as Fluentd and Fluent Bit send it. A message with a
+    /// `chunk` is acknowledged once the output has flushed its records. It is detected by the beginning
+    /// of its first message.
+    ///
+    /// A record is a JSON object with `tag`, `time` (RFC 3339), `metadata` if there is any, and
+    /// `record`. A byte of a string that is not UTF-8 is written as `\\xff`, and binary data is a
+    /// string.
+    Forward,
     /// A NUL ends each frame, as in GELF over TCP. It is detected if the stream begins with `{`, and
     /// a NUL follows a `}` before any LF.
     Nul,
@@ -66,12 +93,19 @@ impl Framing {
         Framing::None,
         Framing::Octet,
         Framing::Relp,
+        Framing::Lumberjack,
+        Framing::Forward,
         Framing::Nul,
     ];
 
     /// Whether the receiver acknowledges frames.
     pub fn is_acknowledged(self) -> bool {
-        matches!(self, Framing::Relp)
+        matches!(self, Framing::Relp | Framing::Lumberjack | Framing::Forward)
+    }
+
+    /// Whether records are events: JSON objects, unless a sender of lumberjack breaks its rules.
+    pub fn has_events(self) -> bool {
+        matches!(self, Framing::Lumberjack | Framing::Forward)
     }
 
     /// The printed name of the framing.
@@ -81,6 +115,8 @@ impl Framing {
             Framing::None => "none",
             Framing::Octet => "octet",
             Framing::Relp => "relp",
+            Framing::Lumberjack => "lumberjack",
+            Framing::Forward => "forward",
             Framing::Nul => "nul",
         }
     }
@@ -109,7 +145,7 @@ pub struct ParseFramingError(());
 
 impl fmt::Display for ParseFramingError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("unknown framing, expected auto, none, octet, relp or nul")
+        f.write_str("unknown framing, expected auto, none, octet, relp, lumberjack, forward or nul")
     }
 }
 
@@ -126,10 +162,12 @@ pub enum Fault {
         framing: Framing,
         /// The position of the fault, in decompressed bytes from the start of the stream.
         offset: u64,
-        /// The fault, for people.
-        reason: &'static str,
+        /// The description of the fault.
+        reason: Cow<'static, str>,
     },
-    /// The stream is of this protocol, which is recognised and not supported.
+    /// The frames need more resources than the receiver allows.
+    Limit(Limit),
+    /// The stream, or the compression of a frame, is of this protocol, which is recognised and not supported.
     Unsupported(&'static str),
 }
 
@@ -141,6 +179,7 @@ impl fmt::Display for Fault {
                 offset,
                 reason,
             } => write!(f, "{framing}: {reason} at byte {offset}"),
+            Fault::Limit(limit) => limit.fmt(f),
             Fault::Unsupported(name) => write!(f, "{name} is not supported"),
         }
     }
@@ -152,10 +191,17 @@ impl std::error::Error for Fault {}
 /// counts up to 999,999,999.
 const DIGITS: usize = 9;
 
+/// The largest part of a frame that is converted at once, in bytes.
+const PART: usize = 16 * 1024;
+
 /// Makes records of the bytes of one stream.
 #[derive(Debug)]
 pub struct Unframer {
     state: State,
+    /// The resources for frames that are compressed.
+    limits: Limits,
+    /// The last push ended because the buffer was full.
+    has_more: bool,
     /// The number of bytes that were parsed, or passed on.
     parsed: u64,
 }
@@ -166,17 +212,21 @@ enum State {
     None,
     Octet(Octet),
     Relp(Box<Relp>),
+    Lumberjack(Box<Lumberjack>),
+    Forward(Box<Forward>),
     Nul(Nul),
-    Failed(Framing, Fault),
+    Failed(Framing, Box<Fault>),
 }
 
 impl State {
-    fn new(framing: Framing) -> Self {
+    fn new(framing: Framing, limits: &Limits) -> Self {
         match framing {
             Framing::Auto => State::Detecting(Detect::default()),
             Framing::None => State::None,
             Framing::Octet => State::Octet(Octet::default()),
             Framing::Relp => State::Relp(Box::default()),
+            Framing::Lumberjack => State::Lumberjack(Box::new(Lumberjack::new(limits))),
+            Framing::Forward => State::Forward(Box::new(Forward::new(limits))),
             Framing::Nul => State::Nul(Nul::default()),
         }
     }
@@ -187,14 +237,46 @@ impl State {
 struct FrameFault {
     /// The position of the byte at fault in the pushed bytes.
     at: usize,
-    reason: &'static str,
+    kind: FaultKind,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum FaultKind {
+    Corrupt(Cow<'static, str>),
+    Limit(Limit),
+    Unsupported(&'static str),
+}
+
+impl FrameFault {
+    fn corrupt(at: usize, reason: &'static str) -> Self {
+        FrameFault {
+            at,
+            kind: FaultKind::Corrupt(reason.into()),
+        }
+    }
+
+    /// The same fault, `taken` bytes further on.
+    fn behind(self, taken: usize) -> Self {
+        FrameFault {
+            at: self.at.saturating_add(taken),
+            ..self
+        }
+    }
+
+    /// The same fault at another position.
+    fn at(self, at: usize) -> Self {
+        FrameFault { at, ..self }
+    }
 }
 
 impl Unframer {
-    /// Makes an unframer for a stream in this framing.
-    pub fn new(framing: Framing) -> Self {
+    /// Makes an unframer for a stream in this framing. The limits are those of frames that are
+    /// compressed.
+    pub fn new(framing: Framing, limits: &Limits) -> Self {
         Unframer {
-            state: State::new(framing),
+            state: State::new(framing, limits),
+            limits: limits.clone(),
+            has_more: false,
             parsed: 0,
         }
     }
@@ -206,65 +288,95 @@ impl Unframer {
             State::None => Framing::None,
             State::Octet(_) => Framing::Octet,
             State::Relp(_) => Framing::Relp,
+            State::Lumberjack(_) => Framing::Lumberjack,
+            State::Forward(_) => Framing::Forward,
             State::Nul(_) => Framing::Nul,
             State::Failed(framing, _) => *framing,
         }
     }
 
-    /// Takes all of `bytes`, and adds the records in them to `records`. Without framing, that is the
-    /// bytes themselves.
+    /// Takes bytes, adds the records in them to `records`, and returns the number of bytes taken.
+    /// Without framing, the records are the bytes themselves.
+    ///
+    /// A frame may expand to any number of bytes, so the buffer may be full before all bytes are taken.
+    /// Clear it, and push the others again; while there is [more](Self::has_more), push even if no
+    /// bytes are left.
     ///
     /// # Errors
     ///
-    /// [`Fault`] if the bytes break the rules of their framing, or are of a protocol that is
-    /// recognised and not supported. The records before them are valid. Each further call returns
-    /// the same error.
-    pub fn push(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<(), Fault> {
-        let mut rest = bytes;
+    /// [`Fault`] if the bytes break the rules of their framing, need more resources than are allowed, or
+    /// are of a protocol that is recognised and not supported. The records before them are valid. Each
+    /// further call returns the same error.
+    pub fn push(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<usize, Fault> {
+        let mut taken = 0;
         if let State::Detecting(detect) = &mut self.state {
-            let (taken, detection) = detect.push(rest, records);
-            rest = rest.get(taken..).unwrap_or_default();
+            let (detected, detection) = detect.push(bytes, records);
+            taken = detected;
             let held = detect.take_held(detection);
             match detection {
-                Detection::Undecided => {}
-                Detection::Framing(framing) => self.state = State::new(framing),
+                Detection::Undecided => return Ok(taken),
+                Detection::Framing(framing) => self.state = State::new(framing, &self.limits),
                 Detection::Unsupported(name) => {
-                    self.state = State::Failed(Framing::Auto, Fault::Unsupported(name));
+                    let fault = Box::new(Fault::Unsupported(name));
+                    self.state = State::Failed(Framing::Auto, fault);
                 }
             }
+            // The first bytes of a frame make no record that could fill the buffer.
             self.parse(&held, records)?;
         }
-        self.parse(rest, records)
+        let parsed = self.parse(bytes.get(taken..).unwrap_or_default(), records)?;
+        Ok(taken.saturating_add(parsed))
     }
 
-    fn parse(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<(), Fault> {
+    /// Whether the last push ended because its buffer was full. Frames may hold further records, even if
+    /// all bytes are taken.
+    pub fn has_more(&self) -> bool {
+        self.has_more
+    }
+
+    fn parse(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<usize, Fault> {
+        let all = bytes.len();
         let pushed = match &mut self.state {
             // The detection has taken all bytes.
-            State::Detecting(_) => Ok(()),
+            State::Detecting(_) => Ok(all),
             State::None => {
                 records.push_lines(bytes);
-                Ok(())
+                Ok(all)
             }
-            State::Octet(octet) => octet.push(bytes, records),
-            State::Relp(relp) => relp.push(bytes, records),
+            State::Octet(octet) => octet.push(bytes, records).map(|()| all),
+            State::Relp(relp) => relp.push(bytes, records).map(|()| all),
+            State::Lumberjack(lumberjack) => lumberjack.push(bytes, records),
+            State::Forward(forward) => forward.push(bytes, records),
             State::Nul(nul) => {
                 nul.push(bytes, records);
-                Ok(())
+                Ok(all)
             }
-            State::Failed(_, fault) => return Err(fault.clone()),
+            State::Failed(_, fault) => return Err(Fault::clone(fault)),
         };
-        if let Err(FrameFault { at, reason }) = pushed {
-            let framing = self.framing();
-            let fault = Fault::Corrupt {
+        match pushed {
+            Ok(taken) => {
+                self.parsed = self.parsed.saturating_add(taken as u64);
+                self.has_more = self.framing().has_events() && records.is_full();
+                Ok(taken)
+            }
+            Err(fault) => Err(self.fail(fault)),
+        }
+    }
+
+    fn fail(&mut self, FrameFault { at, kind }: FrameFault) -> Fault {
+        let framing = self.framing();
+        let fault = match kind {
+            FaultKind::Corrupt(reason) => Fault::Corrupt {
                 framing,
                 offset: self.parsed.saturating_add(at as u64),
                 reason,
-            };
-            self.state = State::Failed(framing, fault.clone());
-            return Err(fault);
-        }
-        self.parsed = self.parsed.saturating_add(bytes.len() as u64);
-        Ok(())
+            },
+            FaultKind::Limit(limit) => Fault::Limit(limit),
+            FaultKind::Unsupported(name) => Fault::Unsupported(name),
+        };
+        self.state = State::Failed(framing, Box::new(fault.clone()));
+        self.has_more = false;
+        fault
     }
 
     /// Tells that no more bytes follow: bytes that the detection holds back are added to `records`.
@@ -281,8 +393,46 @@ impl Unframer {
             State::Detecting(_) | State::None => true,
             State::Octet(octet) => octet.at_boundary(),
             State::Relp(relp) => relp.at_boundary(),
+            State::Lumberjack(lumberjack) => lumberjack.at_boundary(),
+            State::Forward(forward) => forward.at_boundary(),
             State::Nul(nul) => nul.at_boundary(),
             State::Failed(..) => false,
+        }
+    }
+
+    /// Whether the sender has been told of all records so far, or will be once they are delivered.
+    pub fn is_acknowledged(&self) -> bool {
+        match &self.state {
+            State::Relp(_) => true,
+            State::Lumberjack(lumberjack) => lumberjack.is_acknowledged(),
+            State::Forward(forward) => forward.is_acknowledged(),
+            State::Detecting(_) | State::None | State::Octet(_) | State::Nul(_) => false,
+            State::Failed(..) => false,
+        }
+    }
+
+    /// Whether the sender has begun something that is to be acknowledged, and is not complete.
+    pub(crate) fn is_in_work(&self) -> bool {
+        match &self.state {
+            State::Lumberjack(lumberjack) => lumberjack.is_in_work(),
+            _ => false,
+        }
+    }
+
+    /// The answer that keeps a sender from giving up while it waits for another, if its framing has one.
+    pub(crate) fn keep_alive(&self) -> Option<&'static [u8]> {
+        match &self.state {
+            State::Lumberjack(lumberjack) => lumberjack.keep_alive(),
+            _ => None,
+        }
+    }
+
+    /// The number of items within frames that are no records, and were passed over: metrics and traces
+    /// in [`Framing::Forward`].
+    pub fn skipped(&self) -> u64 {
+        match &self.state {
+            State::Forward(forward) => forward.skipped(),
+            _ => 0,
         }
     }
 }
@@ -298,15 +448,25 @@ mod tests {
 
     /// The records of a stream that comes in these pieces, and its framing or its fault.
     fn unframed(framing: Framing, pieces: &[&[u8]]) -> (Vec<Seen>, Result<Framing, Fault>) {
-        let mut unframer = Unframer::new(framing);
+        let mut unframer = Unframer::new(framing, &Limits::default());
         let mut seen: Vec<Seen> = Vec::new();
         let mut result = Ok(());
-        for piece in pieces {
-            let mut records = RecordBuffer::default();
-            result = unframer.push(piece, &mut records);
-            collect(&records, &mut seen);
-            if result.is_err() {
-                break;
+        'pieces: for piece in pieces {
+            let mut piece = *piece;
+            loop {
+                let mut records = RecordBuffer::default();
+                let pushed = unframer.push(piece, &mut records);
+                collect(&records, &mut seen);
+                match pushed {
+                    Ok(taken) => piece = &piece[taken..],
+                    Err(fault) => {
+                        result = Err(fault);
+                        break 'pieces;
+                    }
+                }
+                if piece.is_empty() && !unframer.has_more() {
+                    break;
+                }
             }
         }
         if result.is_ok() {
@@ -460,7 +620,7 @@ mod tests {
 
         #[test]
         fn text_without_frames_is_passed_on_as_it_is(text in "[^{0-9]\\PC*") {
-            let mut unframer = Unframer::new(Framing::Auto);
+            let mut unframer = Unframer::new(Framing::Auto, &Limits::default());
             let mut records = RecordBuffer::default();
             unframer.push(text.as_bytes(), &mut records).unwrap();
             unframer.finish(&mut records);

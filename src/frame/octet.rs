@@ -36,7 +36,7 @@ impl Octet {
         while let Some((first, behind)) = rest.split_first() {
             let fault = |reason| {
                 let at = bytes.len().saturating_sub(rest.len());
-                Err(FrameFault { at, reason })
+                Err(FrameFault::corrupt(at, reason))
             };
             match &mut self.state {
                 State::Between => {

@@ -3,13 +3,21 @@
 use memchr::{memchr, memchr_iter};
 
 /// Records, kept as lines: a newline follows each record that has ended.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecordBuffer {
     bytes: Vec<u8>,
     /// The positions of the newlines that are part of a record, in order.
     inner: Vec<usize>,
     answers: Vec<u8>,
+    /// The number of bytes that were decompressed within frames.
+    unpacked: usize,
+    /// The most that may be decompressed within frames.
+    max_unpacked: usize,
 }
+
+/// The size from which on a buffer takes no further record, in bytes. It may be exceeded by what is
+/// made of one small part of a frame.
+const FULL: usize = 256 * 1024;
 
 /// Records of one stream. The first may continue the last one of the call before, and the last may
 /// go on.
@@ -39,6 +47,18 @@ impl Record<'_> {
     }
 }
 
+impl Default for RecordBuffer {
+    fn default() -> Self {
+        RecordBuffer {
+            bytes: Vec::new(),
+            inner: Vec::new(),
+            answers: Vec::new(),
+            unpacked: 0,
+            max_unpacked: FULL,
+        }
+    }
+}
+
 impl RecordBuffer {
     /// All records in the buffer.
     pub fn records(&self) -> Records<'_> {
@@ -59,15 +79,48 @@ impl RecordBuffer {
         std::mem::take(&mut self.answers)
     }
 
-    pub(crate) fn clear(&mut self) {
+    /// Removes all records and answers.
+    pub fn clear(&mut self) {
         self.bytes.clear();
         self.inner.clear();
         self.answers.clear();
+        self.unpacked = 0;
+        self.max_unpacked = FULL;
+    }
+
+    /// The number of bytes that were decompressed within frames.
+    pub fn unpacked(&self) -> usize {
+        self.unpacked
+    }
+
+    /// Allows only so many bytes to be decompressed within frames, until the buffer is cleared.
+    pub(crate) fn limit_unpacked(&mut self, most: u64) {
+        self.max_unpacked = usize::try_from(most).unwrap_or(FULL).min(FULL);
+    }
+
+    /// Whether there is enough in the buffer: no more is to be parsed into it.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.len() >= FULL || self.unpacked >= self.max_unpacked
+    }
+
+    /// The number of bytes that may still be decompressed within frames.
+    pub(super) fn unpack_room(&self) -> usize {
+        self.max_unpacked.saturating_sub(self.unpacked)
+    }
+
+    /// Notes that bytes were decompressed within a frame.
+    pub(super) fn count_unpacked(&mut self, bytes: usize) {
+        self.unpacked = self.unpacked.saturating_add(bytes);
     }
 
     /// Adds whole lines, and the beginning of one.
     pub(super) fn push_lines(&mut self, lines: &[u8]) {
         self.bytes.extend_from_slice(lines);
+    }
+
+    /// Adds a part of a record in which no newline is.
+    pub(super) fn push_line_part(&mut self, part: &[u8]) {
+        self.bytes.extend_from_slice(part);
     }
 
     /// Adds a part of a record.
@@ -118,7 +171,7 @@ impl<'a> Records<'a> {
             inner: inner
                 .map(|newline| newline.saturating_sub(self.from))
                 .collect(),
-            answers: Vec::new(),
+            ..RecordBuffer::default()
         }
     }
 

@@ -47,7 +47,7 @@ impl Relp {
         while let Some((byte, behind)) = rest.split_first() {
             let fault = |reason| {
                 let at = bytes.len().saturating_sub(rest.len());
-                Err(FrameFault { at, reason })
+                Err(FrameFault::corrupt(at, reason))
             };
             match self.state {
                 State::Data => {

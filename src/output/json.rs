@@ -13,13 +13,13 @@ use parking_lot::MutexGuard;
 use super::escape::{LONGEST_IN_JSON, incomplete, push_json};
 use super::partial::{Partials, split_lines};
 use super::shared::{BUFFER, Inner, SharedWriter};
-use super::time::{LEN, timestamp};
 use super::turn::MAX_WRITTEN;
 use super::{Output, Portion};
 use crate::conn::{Conn, ConnId};
 use crate::end::End;
 use crate::frame::{Framing, Records};
 use crate::memory::Memory;
+use crate::time::{LEN, timestamp};
 
 /// Writes JSON (RFC 8259): an object for each line, and for each connection that opens or closes,
 /// every object on a line of its own.
@@ -47,6 +47,7 @@ use crate::memory::Memory;
 /// | `format` | close | the [compression format](Conn::format); `auto` if too little data arrived to detect it |
 /// | `end` | close | how it ended, in [one word](End::word): only `clean` is complete |
 /// | `undecoded` | close | bytes of those received that were dropped when the server was cut; absent if there were none |
+/// | `skipped` | close | items that are no log records, such as [metrics](Conn::skipped); absent if there were none |
 /// | `error` | close | the further facts of the end; absent if it is `clean` |
 ///
 /// Each `open` has its `close`, even if nothing was sent, as by [health
@@ -346,6 +347,10 @@ impl<W: Write> Output for Json<W> {
         if connection.undecoded() > 0 {
             let undecoded = format!(r#","undecoded":{}"#, connection.undecoded());
             object.extend_from_slice(undecoded.as_bytes());
+        }
+        if connection.skipped() > 0 {
+            let skipped = format!(r#","skipped":{}"#, connection.skipped());
+            object.extend_from_slice(skipped.as_bytes());
         }
         if let Some(facts) = end.facts() {
             push_field(&mut object, "error", &facts.to_string());

@@ -17,10 +17,10 @@ mod partial;
 mod raw;
 mod shared;
 mod template;
-mod time;
 pub(crate) mod turn;
 
 pub use crate::memory::Memory;
+pub use crate::time::Timestamp;
 pub use each_line::{EachLine, Line};
 pub use error::{OutputError, StreamError, TemplateError};
 pub(crate) use escape::push_json;
@@ -31,7 +31,6 @@ pub use label::label;
 pub use lines::Lines;
 pub use raw::Raw;
 pub use template::Template;
-pub use time::Timestamp;
 pub use turn::Portion;
 
 /// The most records that are escaped in one turn: what an output adds to each of them, such as a

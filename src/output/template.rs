@@ -6,9 +6,9 @@ use std::str::FromStr;
 use std::time::SystemTime;
 
 use super::error::TemplateError;
-use super::time;
 use crate::conn::Conn;
 use crate::peer::Address;
+use crate::time;
 
 /// A template for the names of [`Files`](super::Files): text, with tokens in braces.
 ///

@@ -21,6 +21,11 @@ struct Waiting {
 }
 
 impl Answers {
+    /// Whether there are any.
+    pub(super) fn are_any(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Whether some wait for a flush.
     pub(super) fn are_unflushed(&self) -> bool {
         let waiting = self.0.as_ref();

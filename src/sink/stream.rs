@@ -35,11 +35,18 @@ pub(super) struct Stream {
     at: usize,
     /// Decoded bytes, or records of them, that the output did not take in the stream's last turn.
     rest: Option<Box<Rest>>,
+    /// Decoded bytes of which no records are made yet: their frames expand to more than a turn's
+    /// worth.
+    framed: Option<Box<Framed>>,
+    /// The number of bytes that were decompressed within frames.
+    unpacked: u64,
     /// The number of decoded bytes that this turn's records were made of.
     in_records: usize,
     /// The answers to send once their records are delivered and flushed, and the output's holds are
     /// done.
     answers: Answers,
+    /// The connection keeps its peer from giving up.
+    is_kept_alive: bool,
     /// CRC-32C of the delivered bytes; 0 unless receipts are on.
     pub(super) crc32c: u32,
     announced: bool,
@@ -62,6 +69,14 @@ struct Rest {
     _memory: Reservation,
 }
 
+#[derive(Debug)]
+struct Framed {
+    bytes: Vec<u8>,
+    /// The number of bytes of which records are made.
+    at: usize,
+    _memory: Option<Reservation>,
+}
+
 /// The result of a turn. Its bytes are borrowed later, by [`Stream::bytes`]: nothing may be
 /// borrowed while the sink looks for the next turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +97,8 @@ pub(super) enum Source {
     Decoded(usize),
     /// The spent chunk, from this byte on: its bytes are passed through.
     Spent(usize),
+    /// The stream's [`Framed`] bytes.
+    Framed,
     /// The records that were made of the decoded bytes.
     Records,
     /// The stream's [`Rest`].
@@ -129,13 +146,16 @@ impl Stream {
             decoder: Decoder::new(settings.format, &limits),
             unframer: match settings.framing {
                 Framing::None => None,
-                framing => Some(Box::new(Unframer::new(framing))),
+                framing => Some(Box::new(Unframer::new(framing, &limits))),
             },
             queue: VecDeque::new(),
             at: 0,
             rest: None,
+            framed: None,
+            unpacked: 0,
             in_records: 0,
             answers: Answers::default(),
+            is_kept_alive: false,
             crc32c: 0,
             announced: false,
             account: WorkAccount::default(),
@@ -174,20 +194,37 @@ impl Stream {
         if self.close.is_some() && self.answers.are_many() {
             self.answers.drop_unflushed();
         }
-        self.answers.hold(self.conn.delivered);
+        self.answers.hold(self.conn.offset);
         self.send_answers();
         true
     }
 
     /// Sends the answers for which the output has been flushed, as far as its holds are done.
     pub(super) fn send_answers(&mut self) {
+        let mut due = Vec::new();
         while let Some(at) = self.answers.first()
             && self.conn.is_through(at)
         {
-            let answers = self.answers.pop();
+            due.push(self.answers.pop());
+        }
+        // Once the peer has its answer, nothing follows that it does not wait for.
+        self.keep_alive();
+        for answers in due {
             if self.close.is_none() || !self.link.is_unread() {
                 self.link.answer(&answers);
             }
+        }
+    }
+
+    /// Keeps a peer from giving up while it waits for an answer, if its framing has a way to.
+    fn keep_alive(&mut self) {
+        let keep_alive = self.unframer.as_ref().and_then(|unframer| {
+            let waits = unframer.is_in_work() || self.answers.are_any();
+            unframer.keep_alive().filter(|_| waits)
+        });
+        if keep_alive.is_some() != self.is_kept_alive {
+            self.is_kept_alive = keep_alive.is_some();
+            self.link.keep_alive(keep_alive);
         }
     }
 
@@ -198,7 +235,10 @@ impl Stream {
 
     /// Whether the stream has something to do.
     pub(super) fn has_more(&self) -> bool {
-        self.rest.is_some() || !self.queue.is_empty() || self.close.is_some()
+        self.rest.is_some()
+            || self.framed.is_some()
+            || !self.queue.is_empty()
+            || self.close.is_some()
     }
 
     /// Takes a turn; returns its result and its work, in bytes.
@@ -208,9 +248,12 @@ impl Stream {
         settings: &SinkSettings,
     ) -> (Turn, usize) {
         let (mut turn, read) = self.advance(buffers, settings);
-        let decoded = self.bytes(turn, buffers).len();
+        let mut decoded = self.bytes(turn, buffers).len();
         if self.unframer.is_some() {
+            let before = self.unpacked;
             turn = self.unframe(turn, buffers, settings);
+            let unpacked = self.unpacked.saturating_sub(before);
+            decoded = decoded.max(usize::try_from(unpacked).unwrap_or(usize::MAX));
         }
         if self.queue.is_empty() {
             // A connection that waits for its peer holds no memory that it does not need.
@@ -218,6 +261,7 @@ impl Stream {
         }
         // Few records may be made of many bytes.
         self.conn.given = self.bytes(turn, buffers).len();
+        self.conn.offset = self.conn.offset.saturating_add(self.conn.given as u64);
         let written = self.conn.given.max(decoded);
         // The most input that a turn may decode weighs as much as the most output.
         let decoding = read
@@ -246,12 +290,18 @@ impl Stream {
         }
         if self.refused.is_some() {
             self.queue.clear();
+            self.framed = None;
             return match &self.close {
                 Some(_) => (Turn::Close(id), 0),
                 None => (Turn::Nothing, 0),
             };
         }
-        let allowed = settings.max_decoded.saturating_sub(self.conn.delivered);
+        if let Some(framed) = &self.framed {
+            let len = framed.bytes.len().saturating_sub(framed.at);
+            self.conn.delivered = self.conn.delivered.saturating_add(len as u64);
+            return (Turn::Data(id, Source::Framed), 0);
+        }
+        let allowed = self.allowed(settings);
         match self.queue.front() {
             Some(chunk)
                 if self.decoder.is_pass_through()
@@ -263,10 +313,10 @@ impl Stream {
                 buffers.spent = self.queue.pop_front();
                 (Turn::Data(id, Source::Spent(from)), 0)
             }
-            Some(_) => self.decode(buffers, allowed),
+            Some(_) => self.decode(buffers, settings),
             None if self.close.is_some() => {
                 self.decoder.finish();
-                match self.decode(buffers, allowed) {
+                match self.decode(buffers, settings) {
                     (Turn::Nothing, read) if self.refused.is_none() => (Turn::Close(id), read),
                     turn => turn,
                 }
@@ -275,8 +325,15 @@ impl Stream {
         }
     }
 
+    /// The number of bytes that the stream may still decode to.
+    fn allowed(&self, settings: &SinkSettings) -> u64 {
+        let decoded = self.conn.delivered.saturating_add(self.unpacked);
+        settings.max_decoded.saturating_sub(decoded)
+    }
+
     /// Decodes more of the first chunk, or of no input, to at most `allowed` bytes.
-    fn decode(&mut self, buffers: &mut TurnBuffers, allowed: u64) -> (Turn, usize) {
+    fn decode(&mut self, buffers: &mut TurnBuffers, settings: &SinkSettings) -> (Turn, usize) {
+        let allowed = self.allowed(settings);
         let input = self.queue.front().map_or(&[][..], |chunk| chunk);
         // One byte of room beyond the limit shows whether the stream exceeds it.
         let most = usize::try_from(allowed.saturating_add(1)).unwrap_or(usize::MAX);
@@ -294,7 +351,7 @@ impl Stream {
         } else if written as u64 > allowed {
             written -= 1;
             self.refuse(End::Limit(Limit::Decoded {
-                most: self.conn.delivered.saturating_add(allowed),
+                most: settings.max_decoded,
             }));
         } else if self.at >= input.len() && written < room {
             buffers.spent = self.queue.pop_front();
@@ -311,9 +368,11 @@ impl Stream {
     /// Makes records of a turn's decoded bytes. At the end of the stream, makes them of the bytes that
     /// the detection of its framing holds back.
     fn unframe(&mut self, turn: Turn, buffers: &mut TurnBuffers, settings: &SinkSettings) -> Turn {
-        let is_decoded = match turn {
-            Turn::Data(_, Source::Decoded(_) | Source::Spent(_)) => true,
-            Turn::Close(_) => false,
+        let source = match turn {
+            Turn::Data(_, source @ (Source::Decoded(_) | Source::Spent(_) | Source::Framed)) => {
+                Some(source)
+            }
+            Turn::Close(_) => None,
             turn => return turn,
         };
         let Some(mut unframer) = self.unframer.take() else {
@@ -321,32 +380,101 @@ impl Stream {
         };
         let mut records = std::mem::take(&mut buffers.records);
         records.clear();
+        records.limit_unpacked(self.allowed(settings));
         let bytes = self.bytes(turn, buffers);
-        let in_records = bytes.len();
-        let crc32c = match settings.checksums {
-            true => crc32c::crc32c_append(self.crc32c, bytes),
-            false => 0,
-        };
         let pushed = unframer.push(bytes, &mut records);
-        if !is_decoded {
+        let taken = match pushed {
+            Ok(taken) => taken,
+            Err(_) => bytes.len(),
+        };
+        let left = bytes.len().saturating_sub(taken);
+        if settings.checksums {
+            let taken = bytes.get(..taken).unwrap_or(bytes);
+            self.crc32c = crc32c::crc32c_append(self.crc32c, taken);
+        }
+        if source.is_none() {
             unframer.finish(&mut records);
         }
+        self.in_records = taken;
+        self.conn.delivered = self.conn.delivered.saturating_sub(left as u64);
+        self.unpacked = self.unpacked.saturating_add(records.unpacked() as u64);
         self.answers.add(records.take_answers());
         buffers.records = records;
-        self.crc32c = crc32c;
-        self.in_records = in_records;
         self.conn.framing = unframer.framing();
-        if let Err(error) = pushed {
-            self.refuse(error.into());
+        self.conn.skipped = unframer.skipped();
+        let mut end = pushed.err().map(End::from);
+        if unframer.has_more() && self.allowed(settings) == 0 {
+            end = Some(End::Limit(Limit::Decoded {
+                most: settings.max_decoded,
+            }));
+        }
+        if let Some(source) = source
+            && end.is_none()
+        {
+            let has_more = unframer.has_more() || left > 0;
+            end = self.keep_framed(source, left, has_more, buffers).err();
+        }
+        if let Some(end) = end {
+            self.refuse(end);
         }
         if self.conn.framing != Framing::None {
             self.unframer = Some(unframer);
         }
+        self.keep_alive();
         match buffers.records.records().lines() {
-            [] if is_decoded => Turn::Nothing,
+            [] if source.is_some() => Turn::Nothing,
             [] => turn,
             _ => Turn::Data(self.conn.id, Source::Records),
         }
+    }
+
+    /// Keeps the last `left` bytes of a turn's decoded bytes, of which no records are made yet. Without
+    /// any, the next turn still looks for further records if there are more.
+    fn keep_framed(
+        &mut self,
+        source: Source,
+        left: usize,
+        has_more: bool,
+        buffers: &mut TurnBuffers,
+    ) -> Result<(), End> {
+        if !has_more {
+            self.framed = None;
+            return Ok(());
+        }
+        if source == Source::Framed {
+            if let Some(framed) = &mut self.framed {
+                framed.at = framed.bytes.len().saturating_sub(left);
+            }
+            return Ok(());
+        }
+        if let Source::Spent(_) = source
+            && left > 0
+        {
+            if let Some(chunk) = buffers.spent.take() {
+                self.at = chunk.len().saturating_sub(left);
+                self.queue.push_front(chunk);
+            }
+            return Ok(());
+        }
+        let bytes = match source {
+            Source::Decoded(len) => buffers.output.get(len.saturating_sub(left)..len),
+            _ => None,
+        };
+        let bytes = bytes.unwrap_or_default().to_vec();
+        let memory = match bytes.len() {
+            0 => None,
+            len => Some(self.conn.memory.try_reserve(len).ok_or_else(|| {
+                End::Limit(Limit::Memory {
+                    purpose: format!("{len} bytes of a frame"),
+                })
+            })?),
+        };
+        self.framed = Some(Box::new(Framed {
+            bytes,
+            at: 0,
+            _memory: memory,
+        }));
+        Ok(())
     }
 
     /// The decoded bytes, or the records, of a turn of this stream.
@@ -357,6 +485,10 @@ impl Stream {
         let lines = match source {
             Source::Decoded(len) => buffers.output.get(..len),
             Source::Spent(from) => buffers.spent.as_deref().and_then(|chunk| chunk.get(from..)),
+            Source::Framed => self
+                .framed
+                .as_ref()
+                .and_then(|framed| framed.bytes.get(framed.at..)),
             Source::Records => return buffers.records.records(),
             Source::Rest => match &self.rest {
                 Some(rest) => return rest.records.records().behind(rest.at),
@@ -375,7 +507,7 @@ impl Stream {
     /// those.
     fn is_made(&self, source: Source) -> bool {
         match source {
-            Source::Decoded(_) | Source::Spent(_) => false,
+            Source::Decoded(_) | Source::Spent(_) | Source::Framed => false,
             Source::Records => true,
             Source::Rest => self
                 .rest
@@ -438,7 +570,7 @@ impl Stream {
                     self.queue.push_front(chunk);
                 }
             }
-            Source::Spent(_) => {}
+            Source::Spent(_) | Source::Framed => {}
             Source::Rest if len == 0 => self.rest = None,
             Source::Rest => {
                 if let Some(rest) = &mut self.rest {
@@ -451,18 +583,20 @@ impl Stream {
             _ => len,
         };
         self.conn.delivered = self.conn.delivered.saturating_sub(undelivered as u64);
+        self.conn.offset = self.conn.offset.saturating_sub(len as u64);
         Some(undelivered)
     }
 
     /// Drops received bytes that are not delivered, because they may decode to any amount.
     pub(super) fn drop_undecoded(&mut self) {
-        if self.rest.is_none() && self.queue.is_empty() {
+        if self.rest.is_none() && self.framed.is_none() && self.queue.is_empty() {
             return;
         }
         let queued: usize = self.queue.drain(..).map(|chunk| chunk.len()).sum();
         let undecoded = queued.saturating_sub(std::mem::take(&mut self.at));
         self.conn.undecoded = self.conn.undecoded.saturating_add(undecoded as u64);
         self.rest = None;
+        self.framed = None;
         if self.refused.is_none() {
             self.refuse(End::Cut(Cut::Server));
         }
@@ -491,6 +625,7 @@ impl Stream {
         };
         self.decoder = Decoder::new(Format::Plain, &limits);
         self.unframer = None;
+        self.framed = None;
     }
 
     /// The end of the stream, once it has had its last turn.
@@ -508,7 +643,7 @@ impl Stream {
                 }
                 // The sender knows what was acknowledged, and has sent nothing else.
                 (Some(unframer), End::Truncated(Truncation::NoCloseNotify))
-                    if unframer.framing().is_acknowledged() =>
+                    if unframer.is_acknowledged() =>
                 {
                     End::Clean
                 }
@@ -530,6 +665,7 @@ impl Stream {
             framing: self.conn.framing,
             delivered: self.conn.delivered,
             undecoded: self.conn.undecoded,
+            skipped: self.conn.skipped,
             crc32c: self.crc32c,
         });
     }

@@ -13,6 +13,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tlsink::decode::Format;
+use tlsink::decode::Limits;
 use tlsink::frame::{Framing, RecordBuffer, Records, Unframer};
 use tlsink::limits::{CHUNK, MAX_TURN_OUTPUT};
 use tlsink::output::{EachLine, Json, Lines, Output, Portion, StreamError};
@@ -559,7 +560,7 @@ fn no_line_of_these_sources_is_taken_for_a_frame() {
             }
             let text = fs::read(&path).unwrap();
             for (number, line) in text.split(|byte| *byte == b'\n').enumerate() {
-                let mut unframer = Unframer::new(Framing::Auto);
+                let mut unframer = Unframer::new(Framing::Auto, &Limits::default());
                 let mut records = RecordBuffer::default();
                 unframer.push(line, &mut records).unwrap();
                 unframer.push(b"\n", &mut records).unwrap();

@@ -7,6 +7,9 @@ use tlsink::{End, Layer, Limit, Report};
 /// The remedy for an end: the library's hint, or the option that decides.
 pub(super) fn hint(report: &Report) -> Option<Cow<'static, str>> {
     Some(match &report.end {
+        End::Unsupported { format, .. } if format.contains("compression.mode") => {
+            "compression.mode=\"stream:always\" in its action is supported".into()
+        }
         End::Unsupported {
             layer: Layer::Framing(_),
             ..

@@ -59,6 +59,7 @@ impl Framer {
 
 #[cfg(test)]
 mod tests {
+    use tlsink::decode::Limits;
     use tlsink::frame::{Framing, RecordBuffer, Unframer};
 
     use super::*;
@@ -83,7 +84,7 @@ mod tests {
         assert_eq!(framed(&[b"", b"one\n", b""]), b"3 one");
         assert_eq!(framed(&[]), b"");
 
-        let mut unframer = Unframer::new(Framing::Octet);
+        let mut unframer = Unframer::new(Framing::Octet, &Limits::default());
         let mut records = RecordBuffer::default();
         unframer.push(&whole, &mut records).unwrap();
         assert_eq!(records.records().lines(), [text, &b"\n"[..]].concat());

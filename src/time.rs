@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use x509_cert::der::DateTime;
 
-/// A point in time as [`Json`](super::Json) shows it: RFC 3339, in UTC, with microseconds.
+/// A point in time as [`Json`](crate::output::Json) shows it: RFC 3339, in UTC, with microseconds.
 ///
 /// ```
 /// use std::time::{Duration, UNIX_EPOCH};
@@ -26,11 +26,11 @@ impl fmt::Display for Timestamp {
 }
 
 /// The length of a timestamp, in bytes.
-pub(super) const LEN: usize = 27;
+pub(crate) const LEN: usize = 27;
 
 /// Formats a time according to RFC 3339, in UTC, with microseconds. Times before 1970 or after 9999
 /// are shown as the first or last second in between.
-pub(super) fn timestamp(time: SystemTime) -> [u8; LEN] {
+pub(crate) fn timestamp(time: SystemTime) -> [u8; LEN] {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
     let date = DateTime::from_unix_duration(Duration::from_secs(since.as_secs()))
         .unwrap_or(DateTime::INFINITY);
@@ -52,9 +52,17 @@ pub(super) fn timestamp(time: SystemTime) -> [u8; LEN] {
     text
 }
 
+/// Formats seconds since 1970 according to RFC 3339, without a time zone; `None` after 9999.
+pub(crate) fn date_time(seconds: u64) -> Option<[u8; 19]> {
+    let duration = Duration::from_secs(seconds);
+    DateTime::from_unix_duration(duration).ok()?;
+    let text = timestamp(UNIX_EPOCH.checked_add(duration)?);
+    text.first_chunk().copied()
+}
+
 /// Formats a time in the basic format of ISO 8601, which can be part of a file's name:
 /// `20261123T193201.123456Z`. Each text sorts behind all earlier ones.
-pub(super) fn compact(time: SystemTime) -> String {
+pub(crate) fn compact(time: SystemTime) -> String {
     timestamp(time)
         .map(char::from)
         .into_iter()

@@ -1,0 +1,604 @@
+//! Forward (the Fluent Forward protocol, version 1): what Fluentd, Fluent Bit and their libraries send.
+//!
+//! A message is an array of MessagePack, in one of four modes:
+//!
+//! | mode | message |
+//! |---|---|
+//! | Message | `[tag, time, record, option?]` |
+//! | Forward | `[tag, [[time, record], …], option?]` |
+//! | PackedForward | `[tag, bytes, option?]`, the bytes being one `[time, record]` after the other |
+//! | CompressedPackedForward | the same, the bytes being compressed |
+//!
+//! The first byte of packed entries tells whether they are compressed: the option that says so comes
+//! behind them.
+
+use super::msgpack::{Token, Tokenizer};
+use super::payload::Payload;
+use super::text::Text;
+use super::value::Value;
+use super::{FaultKind, FrameFault, RecordBuffer};
+use crate::decode::{Format, Limits};
+use crate::time;
+
+/// The longest tag, and the longest identifier of a chunk, in bytes.
+pub(super) const MAX_TAG: usize = 1024;
+
+/// The longest key of an option that has a meaning here, in bytes.
+const MAX_KEY: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Forward {
+    tokens: Tokenizer,
+    state: State,
+    /// The elements of the message that are yet to come.
+    left: u32,
+    entry: Entry,
+    /// The length of the packed entries, in bytes.
+    packed_len: usize,
+    /// The packed entries, once their first byte has come.
+    packed: Option<Box<Packed>>,
+    option: Options,
+    /// A message had no chunk to acknowledge.
+    is_unacknowledged: bool,
+    limits: Limits,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Message,
+    Tag,
+    TagBytes,
+    /// Before the second element: the time of a record, or entries.
+    Body,
+    /// In an array of entries, of which this many are yet to come.
+    Entries(u32),
+    /// In packed entries.
+    Packed,
+    /// In a single record.
+    Record,
+    Options,
+    /// Before a key of the options.
+    Key,
+    KeyBytes,
+    /// In a key that is no string.
+    OtherKey,
+    /// Before the value of an option.
+    OptionValue,
+    ChunkBytes,
+    /// In the value of an option that has no meaning here.
+    OtherValue,
+}
+
+/// The options of a message.
+#[derive(Debug, Default)]
+struct Options {
+    /// The pairs that are yet to come.
+    left: u32,
+    key: Vec<u8>,
+    /// The identifier that the answer repeats.
+    chunk: Option<Vec<u8>>,
+    skipped: Value,
+}
+
+/// Packed entries.
+#[derive(Debug)]
+struct Packed {
+    payload: Payload,
+    tokens: Tokenizer,
+}
+
+impl Forward {
+    pub(super) fn new(limits: &Limits) -> Self {
+        Forward {
+            tokens: Tokenizer::default(),
+            state: State::Message,
+            left: 0,
+            entry: Entry::default(),
+            packed_len: 0,
+            packed: None,
+            option: Options::default(),
+            is_unacknowledged: false,
+            limits: limits.clone(),
+        }
+    }
+
+    pub(super) fn push(
+        &mut self,
+        bytes: &[u8],
+        records: &mut RecordBuffer,
+    ) -> Result<usize, FrameFault> {
+        let mut taken = 0_usize;
+        while !records.is_full() {
+            let rest = bytes.get(taken..).unwrap_or_default();
+            if self.state == State::Packed {
+                let unpacked = self.unpack(rest, records);
+                let unpacked = unpacked.map_err(|fault| fault.behind(taken))?;
+                taken = taken.saturating_add(unpacked);
+                if self.state == State::Packed {
+                    break;
+                }
+                continue;
+            }
+            let (read, token) = self.tokens.next(rest);
+            taken = taken.saturating_add(read);
+            let fault = |kind| FrameFault {
+                at: taken.saturating_sub(1),
+                kind,
+            };
+            let Some(token) = token.map_err(fault)? else {
+                break;
+            };
+            self.token(token, records).map_err(fault)?;
+        }
+        Ok(taken)
+    }
+
+    /// Whether the stream may end here: between two messages.
+    pub(super) fn at_boundary(&self) -> bool {
+        self.state == State::Message && self.tokens.at_boundary()
+    }
+
+    /// Whether the sender has been told of all records, or will be when they are delivered.
+    pub(super) fn is_acknowledged(&self) -> bool {
+        !self.is_unacknowledged
+    }
+
+    /// The number of items that are no records, such as metrics.
+    pub(super) fn skipped(&self) -> u64 {
+        self.entry.skipped
+    }
+
+    fn token(&mut self, token: Token<'_>, records: &mut RecordBuffer) -> Result<(), FaultKind> {
+        match (self.state, token) {
+            (State::Message, Token::Nil) => {}
+            (State::Message, Token::Array(len @ 2..=4)) => {
+                self.left = len;
+                self.state = State::Tag;
+            }
+            (State::Message, _) => {
+                return corrupt("a message is no array of two to four elements");
+            }
+            (State::Tag, Token::Bytes(len)) if len <= MAX_TAG => {
+                self.entry.begin_tag();
+                self.state = State::TagBytes;
+            }
+            (State::Tag, Token::Bytes(_)) => return corrupt("a tag is longer than 1,024 bytes"),
+            (State::TagBytes, Token::Part(part, is_last)) => {
+                self.entry.tag(part, is_last);
+                if is_last {
+                    self.element(State::Body, records)?;
+                }
+            }
+            (State::Tag | State::TagBytes, _) => return corrupt("a tag is no string"),
+            (State::Body, Token::Array(0)) => self.element(State::Options, records)?,
+            (State::Body, Token::Array(len)) => self.state = State::Entries(len),
+            (State::Body, Token::Bytes(len)) => {
+                self.tokens.leave_bytes();
+                match len {
+                    0 => self.element(State::Options, records)?,
+                    len => {
+                        self.packed_len = len;
+                        self.state = State::Packed;
+                    }
+                }
+            }
+            (State::Body, token) => {
+                if self.left < 3 {
+                    return corrupt("a message has a time and no record");
+                }
+                // The time is an element, too.
+                self.left = self.left.saturating_sub(1);
+                self.state = State::Record;
+                self.entry.begin_single();
+                self.entry.push(token, records)?;
+            }
+            (State::Record, token) => {
+                if self.entry.push(token, records)? {
+                    self.element(State::Options, records)?;
+                }
+            }
+            (State::Entries(left), token) => {
+                if self.entry.push(token, records)? {
+                    match left {
+                        0 | 1 => self.element(State::Options, records)?,
+                        left => self.state = State::Entries(left.saturating_sub(1)),
+                    }
+                }
+            }
+            (State::Options, Token::Nil | Token::Map(0)) => {
+                self.element(State::Message, records)?;
+            }
+            (State::Options, Token::Map(pairs)) => {
+                self.option.left = pairs;
+                self.state = State::Key;
+            }
+            (State::Options, _) => return corrupt("the options of a message are no map"),
+            (State::Key, Token::Bytes(_)) => {
+                self.option.key.clear();
+                self.state = State::KeyBytes;
+            }
+            (State::KeyBytes, Token::Part(part, is_last)) => {
+                let room = MAX_KEY.saturating_sub(self.option.key.len());
+                self.option.key.extend(part.iter().take(room));
+                if is_last {
+                    self.state = State::OptionValue;
+                }
+            }
+            (State::Key, token) => {
+                self.option.key.clear();
+                self.option.skipped.begin(false);
+                self.skip_key(token, records)?;
+            }
+            (State::OtherKey, token) => self.skip_key(token, records)?,
+            (State::OptionValue, Token::Bytes(len)) if self.option.key == b"chunk" => {
+                if len > MAX_TAG {
+                    return corrupt("the identifier of a chunk is longer than 1,024 bytes");
+                }
+                self.option.chunk = Some(Vec::with_capacity(len));
+                self.state = State::ChunkBytes;
+            }
+            (State::ChunkBytes, Token::Part(part, is_last)) => {
+                if let Some(chunk) = &mut self.option.chunk {
+                    chunk.extend_from_slice(part);
+                }
+                if is_last {
+                    self.end_option(records)?;
+                }
+            }
+            (State::OptionValue, token) => {
+                self.option.skipped.begin(false);
+                self.skip_value(token, records)?;
+            }
+            (State::OtherValue, token) => self.skip_value(token, records)?,
+            (State::KeyBytes | State::ChunkBytes | State::Packed, _) => {
+                return corrupt("a string has no end");
+            }
+        }
+        Ok(())
+    }
+
+    fn skip_key(&mut self, token: Token<'_>, records: &mut RecordBuffer) -> Result<(), FaultKind> {
+        self.state = match self.option.skipped.push(token, records)? {
+            true => State::OptionValue,
+            false => State::OtherKey,
+        };
+        Ok(())
+    }
+
+    fn skip_value(
+        &mut self,
+        token: Token<'_>,
+        records: &mut RecordBuffer,
+    ) -> Result<(), FaultKind> {
+        match self.option.skipped.push(token, records)? {
+            true => self.end_option(records),
+            false => {
+                self.state = State::OtherValue;
+                Ok(())
+            }
+        }
+    }
+
+    fn end_option(&mut self, records: &mut RecordBuffer) -> Result<(), FaultKind> {
+        self.option.left = self.option.left.saturating_sub(1);
+        match self.option.left {
+            0 => self.element(State::Message, records),
+            _ => {
+                self.state = State::Key;
+                Ok(())
+            }
+        }
+    }
+
+    /// An element of the message is complete; the next one is to be parsed in this state.
+    fn element(&mut self, next: State, records: &mut RecordBuffer) -> Result<(), FaultKind> {
+        self.left = self.left.saturating_sub(1);
+        match (self.left, next) {
+            (0, State::Body) => return corrupt("a message has a tag and nothing else"),
+            (0, _) => self.end_message(records),
+            (_, State::Message) => return corrupt("a message has too many elements"),
+            (_, next) => self.state = next,
+        }
+        Ok(())
+    }
+
+    /// Ends the message, and answers it if its sender asks for that.
+    fn end_message(&mut self, records: &mut RecordBuffer) {
+        self.state = State::Message;
+        let Some(chunk) = self.option.chunk.take() else {
+            self.is_unacknowledged = true;
+            return;
+        };
+        records.answer(b"\x81\xa3ack");
+        let len = chunk.len() as u16;
+        let [high, low] = len.to_be_bytes();
+        match len {
+            0..32 => records.answer(&[0xa0 | low]),
+            32..256 => records.answer(&[0xd9, low]),
+            _ => records.answer(&[0xda, high, low]),
+        }
+        records.answer(&chunk);
+    }
+
+    /// Parses packed entries; returns the number of bytes taken.
+    fn unpack(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<usize, FrameFault> {
+        let packed = match (&mut self.packed, bytes.first()) {
+            (Some(packed), _) => packed,
+            (None, None) => return Ok(0),
+            (packed @ None, Some(first)) => {
+                // No entry begins with these bytes, which are numbers.
+                let format = match first {
+                    0x1f => Format::Gzip,
+                    0x28 => Format::Zstd,
+                    _ => Format::Plain,
+                };
+                let payload = Payload::new(format, self.packed_len, &self.limits);
+                packed.insert(Box::new(Packed {
+                    payload: payload.map_err(|kind| FrameFault { at: 0, kind })?,
+                    tokens: Tokenizer::default(),
+                }))
+            }
+        };
+        let Packed { payload, tokens } = &mut **packed;
+        let mut taken = 0_usize;
+        while !records.is_full() {
+            let rest = bytes.get(taken..).unwrap_or_default();
+            let fault = |kind| FrameFault { at: taken, kind };
+            if !payload.bytes().is_empty() || tokens.has_empty_part() {
+                let (read, token) = tokens.next(payload.bytes());
+                if let Some(token) = token.map_err(fault)? {
+                    self.entry.push(token, records).map_err(fault)?;
+                }
+                payload.consume(read);
+            } else if payload.is_over() {
+                let is_whole =
+                    payload.at_boundary() && tokens.at_boundary() && self.entry.at_boundary();
+                if !is_whole {
+                    return Err(FrameFault::corrupt(taken, "packed entries are cut off"));
+                }
+                self.packed = None;
+                self.element(State::Options, records).map_err(fault)?;
+                break;
+            } else if rest.is_empty() && !payload.has_more() {
+                break;
+            } else {
+                taken = taken.saturating_add(payload.fill(rest, records).map_err(fault)?);
+            }
+        }
+        Ok(taken)
+    }
+}
+
+fn corrupt<T>(reason: &'static str) -> Result<T, FaultKind> {
+    Err(FaultKind::Corrupt(reason.into()))
+}
+
+/// A record with its time, and the tag of its message.
+#[derive(Debug, Default)]
+struct Entry {
+    state: EntryState,
+    /// The beginning of each event of the message: its tag.
+    head: RecordBuffer,
+    tag: Text,
+    /// The record is that of a message in the mode Message.
+    is_single: bool,
+    /// Metadata stands behind the time.
+    has_metadata: bool,
+    /// The entry begins or ends a group of Fluent Bit's, and is no record.
+    is_marker: bool,
+    event_time: Vec<u8>,
+    value: Value,
+    /// The number of items that were no entries.
+    skipped: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum EntryState {
+    #[default]
+    Entry,
+    Time,
+    /// In a time as an extension.
+    EventTime,
+    /// In a time that is none.
+    OtherTime,
+    Metadata,
+    InMetadata,
+    Record,
+    InRecord,
+    /// In an item that is no entry.
+    Skipped,
+}
+
+impl Entry {
+    fn begin_tag(&mut self) {
+        self.head.clear();
+        self.head.push_line_part(b"{\"tag\":\"");
+    }
+
+    fn tag(&mut self, part: &[u8], is_last: bool) {
+        self.tag.push(part, &mut self.head);
+        if is_last {
+            self.tag.end(&mut self.head);
+            self.head.push_line_part(b"\",\"time\":");
+        }
+    }
+
+    /// Begins the record of a message that has no other, at its time.
+    fn begin_single(&mut self) {
+        self.begin();
+        self.is_single = true;
+    }
+
+    fn begin(&mut self) {
+        self.state = EntryState::Time;
+        self.is_single = false;
+        self.has_metadata = false;
+        self.is_marker = false;
+    }
+
+    fn at_boundary(&self) -> bool {
+        self.state == EntryState::Entry
+    }
+
+    /// Takes the next token; returns whether the entry is complete.
+    fn push(&mut self, token: Token<'_>, records: &mut RecordBuffer) -> Result<bool, FaultKind> {
+        match (self.state, token) {
+            (EntryState::Entry, Token::Array(2)) => self.begin(),
+            (EntryState::Entry, token) => {
+                self.skipped = self.skipped.saturating_add(1);
+                self.value.begin(false);
+                self.state = EntryState::Skipped;
+                return self.skip(token, records);
+            }
+            (EntryState::Skipped, token) => return self.skip(token, records),
+            (EntryState::Time, Token::Array(2)) if !self.is_single && !self.has_metadata => {
+                self.has_metadata = true;
+            }
+            (EntryState::Time, Token::Extension(0, 8)) => {
+                self.event_time.clear();
+                self.state = EntryState::EventTime;
+            }
+            (EntryState::EventTime, Token::Part(part, is_last)) => {
+                self.event_time.extend_from_slice(part);
+                if is_last {
+                    self.event_time(records);
+                }
+            }
+            (EntryState::Time, Token::Unsigned(seconds)) => self.time(seconds, None, records),
+            (EntryState::Time, Token::Negative(-1 | -2)) => self.marker(),
+            (EntryState::Time, Token::Float64(seconds)) => self.float_time(seconds, records),
+            (EntryState::Time, Token::Float32(seconds)) => self.float_time(seconds.into(), records),
+            (EntryState::Time, token) => {
+                records.push_line_part(self.head.records().lines());
+                self.value.begin(true);
+                self.state = EntryState::OtherTime;
+                self.other_time(token, records)?;
+            }
+            (EntryState::OtherTime, token) => self.other_time(token, records)?,
+            (EntryState::Metadata, Token::Map(0)) => self.state = EntryState::Record,
+            (EntryState::Metadata, token) => {
+                self.begin_value(b",\"metadata\":", records);
+                self.state = EntryState::InMetadata;
+                self.metadata(token, records)?;
+            }
+            (EntryState::InMetadata, token) => self.metadata(token, records)?,
+            (EntryState::Record, token) => {
+                self.begin_value(b",\"record\":", records);
+                self.state = EntryState::InRecord;
+                return self.record(token, records);
+            }
+            (EntryState::InRecord, token) => return self.record(token, records),
+            (EntryState::EventTime, _) => return corrupt("a time has no end"),
+        }
+        Ok(false)
+    }
+
+    fn skip(&mut self, token: Token<'_>, records: &mut RecordBuffer) -> Result<bool, FaultKind> {
+        let is_complete = self.value.push(token, records)?;
+        if is_complete {
+            self.state = EntryState::Entry;
+        }
+        Ok(is_complete)
+    }
+
+    /// The time is complete.
+    fn end_time(&mut self) {
+        self.state = match self.has_metadata {
+            true => EntryState::Metadata,
+            false => EntryState::Record,
+        };
+    }
+
+    fn marker(&mut self) {
+        self.is_marker = true;
+        self.end_time();
+    }
+
+    /// Seconds since 1970, and nanoseconds (the protocol's section on EventTime).
+    fn event_time(&mut self, records: &mut RecordBuffer) {
+        let time = self.event_time.iter();
+        let time = time.fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+        let (seconds, nanoseconds) = ((time >> 32) as u32, time as u32);
+        match seconds as i32 {
+            -1 | -2 => self.marker(),
+            _ => self.time(seconds.into(), Some(nanoseconds), records),
+        }
+    }
+
+    fn float_time(&mut self, seconds: f64, records: &mut RecordBuffer) {
+        if seconds == -1.0 || seconds == -2.0 {
+            return self.marker();
+        }
+        // A float of today's size has a resolution of a fifth of a microsecond.
+        let microseconds = (seconds.fract() * 1e6).round() as u32;
+        match seconds >= 0.0 && microseconds < 1_000_000 {
+            true => self.time(
+                seconds as u64,
+                Some(microseconds.saturating_mul(1000)),
+                records,
+            ),
+            false => {
+                records.push_line_part(self.head.records().lines());
+                self.value.begin(true);
+                // A number is a whole value.
+                let _ = self.value.push(Token::Float64(seconds), records);
+                self.end_time();
+            }
+        }
+    }
+
+    fn time(&mut self, seconds: u64, nanoseconds: Option<u32>, records: &mut RecordBuffer) {
+        records.push_line_part(self.head.records().lines());
+        match time::date_time(seconds) {
+            Some(time) => {
+                records.push_line_part(b"\"");
+                records.push_line_part(&time);
+                if let Some(nanoseconds) = nanoseconds {
+                    records.push_line_part(format!(".{nanoseconds:09}").as_bytes());
+                }
+                records.push_line_part(b"Z\"");
+            }
+            None => records.push_line_part(seconds.to_string().as_bytes()),
+        }
+        self.end_time();
+    }
+
+    fn other_time(
+        &mut self,
+        token: Token<'_>,
+        records: &mut RecordBuffer,
+    ) -> Result<(), FaultKind> {
+        if self.value.push(token, records)? {
+            self.end_time();
+        }
+        Ok(())
+    }
+
+    fn metadata(&mut self, token: Token<'_>, records: &mut RecordBuffer) -> Result<(), FaultKind> {
+        if self.value.push(token, records)? {
+            self.state = EntryState::Record;
+        }
+        Ok(())
+    }
+
+    fn record(&mut self, token: Token<'_>, records: &mut RecordBuffer) -> Result<bool, FaultKind> {
+        let is_complete = self.value.push(token, records)?;
+        if is_complete {
+            self.state = EntryState::Entry;
+            if !self.is_marker {
+                records.push_line_part(b"}");
+                records.end();
+            }
+        }
+        Ok(is_complete)
+    }
+
+    /// Begins a member of the event.
+    fn begin_value(&mut self, name: &[u8], records: &mut RecordBuffer) {
+        self.value.begin(!self.is_marker);
+        if !self.is_marker {
+            records.push_line_part(name);
+        }
+    }
+}
