@@ -53,6 +53,7 @@ pub(crate) fn timestamp(time: SystemTime) -> [u8; LEN] {
 }
 
 /// Formats seconds since 1970 according to RFC 3339, without a time zone; `None` after 9999.
+#[cfg(feature = "forward")]
 pub(crate) fn date_time(seconds: u64) -> Option<[u8; 19]> {
     let duration = Duration::from_secs(seconds);
     DateTime::from_unix_duration(duration).ok()?;

@@ -5,8 +5,7 @@
 
 use memchr::memchr2;
 
-use super::forward::MAX_TAG;
-use super::{DIGITS, Framing, RecordBuffer};
+use super::{DIGITS, Framing, MAX_TAG, RecordBuffer};
 
 /// The framing according to the first bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,13 +205,14 @@ fn forward(held: &[u8]) -> Detection {
         return TEXT;
     }
     let rest = rest.get(header..).unwrap_or_default();
-    let Some((tag, body)) = rest.split_at_checked(len) else {
-        // One byte has come since the last look.
-        return match rest.last() {
-            Some(0..0x20 | 0x7f) => TEXT,
-            _ => Detection::Undecided,
-        };
-    };
+    let (tag, body) = rest.split_at_checked(len).unwrap_or((rest, &[]));
+    // The bytes come one by one: only the last one is new.
+    if body.is_empty() && matches!(tag.last(), Some(0..0x20 | 0x7f)) {
+        return TEXT;
+    }
+    if tag.len() < len {
+        return Detection::Undecided;
+    }
     if body.is_empty() && str::from_utf8(tag).is_err() {
         return TEXT;
     }

@@ -12,16 +12,14 @@
 //! The first byte of packed entries tells whether they are compressed: the option that says so comes
 //! behind them.
 
+use super::fault::{FaultKind, FrameFault};
 use super::msgpack::{Token, Tokenizer};
 use super::payload::Payload;
 use super::text::Text;
 use super::value::Value;
-use super::{FaultKind, FrameFault, RecordBuffer};
+use super::{MAX_TAG, Parser, RecordBuffer};
 use crate::decode::{Format, Limits};
 use crate::time;
-
-/// The longest tag, and the longest identifier of a chunk, in bytes.
-pub(super) const MAX_TAG: usize = 1024;
 
 /// The longest key of an option that has a meaning here, in bytes.
 const MAX_KEY: usize = 16;
@@ -102,12 +100,10 @@ impl Forward {
             limits: limits.clone(),
         }
     }
+}
 
-    pub(super) fn push(
-        &mut self,
-        bytes: &[u8],
-        records: &mut RecordBuffer,
-    ) -> Result<usize, FrameFault> {
+impl Parser for Forward {
+    fn push(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<usize, FrameFault> {
         let mut taken = 0_usize;
         while !records.is_full() {
             let rest = bytes.get(taken..).unwrap_or_default();
@@ -134,21 +130,20 @@ impl Forward {
         Ok(taken)
     }
 
-    /// Whether the stream may end here: between two messages.
-    pub(super) fn at_boundary(&self) -> bool {
+    fn at_boundary(&self) -> bool {
         self.state == State::Message && self.tokens.at_boundary()
     }
 
-    /// Whether the sender has been told of all records, or will be when they are delivered.
-    pub(super) fn is_acknowledged(&self) -> bool {
+    fn is_acknowledged(&self) -> bool {
         !self.is_unacknowledged
     }
 
-    /// The number of items that are no records, such as metrics.
-    pub(super) fn skipped(&self) -> u64 {
+    fn skipped(&self) -> u64 {
         self.entry.skipped
     }
+}
 
+impl Forward {
     fn token(&mut self, token: Token<'_>, records: &mut RecordBuffer) -> Result<(), FaultKind> {
         match (self.state, token) {
             (State::Message, Token::Nil) => {}
@@ -184,7 +179,7 @@ impl Forward {
                 }
             }
             (State::Body, token) => {
-                if self.left < 3 {
+                if self.left < 2 {
                     return corrupt("a message has a time and no record");
                 }
                 // The time is an element, too.
@@ -600,5 +595,249 @@ impl Entry {
         if !self.is_marker {
             records.push_line_part(name);
         }
+    }
+}
+
+#[cfg(all(test, feature = "gzip"))]
+mod tests {
+    use std::io::Write;
+
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    /// 2026-11-27T09:00:00.000000001Z.
+    const TIME: &[u8] = b"\xd7\0\x6b\x09\x46\x90\0\0\0\x01";
+
+    fn parse(stream: &[u8], size: usize) -> Result<(Forward, RecordBuffer), FrameFault> {
+        let mut forward = Forward::new(&Limits::default());
+        let mut buffer = RecordBuffer::default();
+        let mut parsed = 0;
+        for piece in stream.chunks(size) {
+            let taken = forward
+                .push(piece, &mut buffer)
+                .map_err(|fault| fault.behind(parsed))?;
+            assert_eq!(taken, piece.len());
+            parsed += taken;
+        }
+        Ok((forward, buffer))
+    }
+
+    fn records(buffer: &RecordBuffer) -> Vec<String> {
+        let records = buffer.records().iter();
+        records
+            .map(|record| String::from_utf8_lossy(record.bytes).into_owned())
+            .collect()
+    }
+
+    /// A message with one record, whose time and value these are.
+    fn message(time: &[u8], value: &[u8]) -> Vec<u8> {
+        [b"\x93\xa1t", time, value].concat()
+    }
+
+    /// A message with these entries, packed.
+    fn packed(entries: &[u8], option: &[u8]) -> Vec<u8> {
+        let [a, b] = (entries.len() as u16).to_be_bytes();
+        [b"\x93\xa1t", &[0xc5, a, b][..], entries, option].concat()
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut gzip = GzEncoder::new(Vec::new(), Default::default());
+        gzip.write_all(bytes).unwrap();
+        gzip.finish().unwrap()
+    }
+
+    #[test]
+    fn the_four_modes_give_the_same_records() {
+        let value = b"\x81\xa1a\x01";
+        let entry = [b"\x92", TIME, value].concat();
+        let two = entry.repeat(2);
+        let option = b"\x83\xa4size\x02\xa5chunk\xa4abc\n\xaacompressed\xa4gzip";
+        let acknowledged = b"\x81\xa3ack\xa4abc\n";
+        let printed = r#"{"tag":"t","time":"2026-11-27T09:00:00.000000001Z","record":{"a":1}}"#;
+        for (stream, answer) in [
+            (message(TIME, value).repeat(2), &b""[..]),
+            ([&b"\x93\xa1t\x92"[..], &two, option].concat(), acknowledged),
+            (packed(&two, option), acknowledged),
+            // Fluent Bit concatenates members.
+            (packed(&gzip(&entry).repeat(2), option), acknowledged),
+            ([b"\x92\xa1t\x92", &two[..], b"\xc0\xc0"].concat(), b""),
+            (
+                [
+                    &b"\x94\xa1t"[..],
+                    TIME,
+                    value,
+                    option,
+                    b"\x92\xa1t\xdc\0\x01",
+                    &entry,
+                ]
+                .concat(),
+                acknowledged,
+            ),
+        ] {
+            for size in 1..=stream.len() {
+                let (forward, buffer) = parse(&stream, size).unwrap();
+                assert!(forward.at_boundary());
+                assert_eq!(records(&buffer), [printed; 2]);
+                assert_eq!(buffer.answers(), answer);
+            }
+        }
+    }
+
+    #[test]
+    fn a_time_is_rfc_3339_if_it_is_one() {
+        for (time, printed) in [
+            (TIME, "\"2026-11-27T09:00:00.000000001Z\""),
+            (
+                b"\xc7\x08\0\x6b\x09\x46\x90\x3b\x9a\xc9\xff",
+                "\"2026-11-27T09:00:00.999999999Z\"",
+            ),
+            (b"\xce\x6b\x09\x46\x90", "\"2026-11-27T09:00:00Z\""),
+            (b"\xd3\0\0\0\0\x6b\x09\x46\x90", "\"2026-11-27T09:00:00Z\""),
+            (
+                b"\xcf\xff\xff\xff\xff\xff\xff\xff\xff",
+                "18446744073709551615",
+            ),
+            (b"\x01", "\"1970-01-01T00:00:01Z\""),
+            (
+                b"\xcb\x3f\xf8\0\0\0\0\0\0",
+                "\"1970-01-01T00:00:01.500000000Z\"",
+            ),
+            (
+                b"\xcb\x3f\xff\xff\xff\xff\xff\xff\xff",
+                "1.9999999999999998",
+            ),
+            (b"\xcb\xbf\xf8\0\0\0\0\0\0", "-1.5"),
+            (b"\xcb\x7f\xf8\0\0\0\0\0\0", "\"NaN\""),
+            (b"\xfd", "-3"),
+            (b"\xc0", "null"),
+            (b"\xd6\x05\0\0\0\0", r#""\u0000\u0000\u0000\u0000""#),
+            (b"\x81\xa1a\x90", r#"{"a":[]}"#),
+        ] {
+            let (_, buffer) = parse(&message(time, b"\x80"), usize::MAX).unwrap();
+            let expected = format!(r#"{{"tag":"t","time":{printed},"record":{{}}}}"#);
+            assert_eq!(records(&buffer), [expected]);
+        }
+    }
+
+    #[test]
+    fn metadata_are_kept_and_the_marks_of_groups_are_no_records() {
+        let group = |seconds: &[u8]| [b"\x92\x92\xd7\0", seconds, b"\0\0\0\0\x80\x80"].concat();
+        let entries = [
+            group(b"\xff\xff\xff\xff"),
+            [b"\x92\x92", TIME, b"\x81\xa1m\x01\x81\xa1a\x02"].concat(),
+            group(b"\xff\xff\xff\xfe"),
+            b"\x92\xff\x80\x92\xfe\x80\x92\xcb\xbf\xf0\0\0\0\0\0\0\x80".to_vec(),
+        ];
+        let (forward, buffer) = parse(&packed(&entries.concat(), b"\x80"), 1).unwrap();
+        assert_eq!(
+            records(&buffer),
+            [
+                r#"{"tag":"t","time":"2026-11-27T09:00:00.000000001Z","metadata":{"m":1},"record":{"a":2}}"#
+            ]
+        );
+        assert_eq!(forward.skipped(), 0);
+    }
+
+    #[test]
+    fn metrics_are_counted_and_answered() {
+        let metrics = b"\x82\xa4meta\x80\xa7metrics\x91\x81\xa1a\xcb\0\0\0\0\0\0\0\0";
+        let option = b"\x82\xadfluent_signal\x01\xa5chunk\xa1c";
+        for entries in [metrics.to_vec(), gzip(metrics)] {
+            let (forward, buffer) = parse(&packed(&entries, option), 1).unwrap();
+            assert_eq!((records(&buffer).len(), forward.skipped()), (0, 1));
+            assert_eq!(buffer.answers(), b"\x81\xa3ack\xa1c");
+            assert!(forward.at_boundary() && forward.is_acknowledged());
+        }
+    }
+
+    #[test]
+    fn an_answer_repeats_the_chunk_whatever_its_length() {
+        for (len, header) in [
+            (0, &b"\xa0"[..]),
+            (31, b"\xbf"),
+            (32, b"\xd9\x20"),
+            (255, b"\xd9\xff"),
+            (256, b"\xda\x01\0"),
+            (1024, b"\xda\x04\0"),
+        ] {
+            let chunk = vec![b'c'; len];
+            let option = [
+                &b"\xde\0\x03\x90\xa1x\xc0\x91\x01\xa5chunk\xc5"[..],
+                &(len as u16).to_be_bytes(),
+                &chunk,
+            ];
+            let stream = packed(b"", &option.concat());
+            let (forward, buffer) = parse(&stream, 7).unwrap();
+            assert!(forward.at_boundary() && forward.is_acknowledged());
+            let answer = [b"\x81\xa3ack", header, &chunk].concat();
+            assert_eq!(buffer.answers(), answer);
+        }
+    }
+
+    #[test]
+    fn a_fault_has_the_position_of_its_byte() {
+        let deep = message(TIME, &[0x91; 10_000]);
+        let cut = packed(b"\x92\x01", b"");
+        let cut_gzip = packed(&gzip(b"\x92\x01\x80")[..20], b"");
+        for (stream, at, reason) in [
+            (&b"x"[..], 0, "no array of two to four elements"),
+            (b"\x95", 0, "no array of two to four elements"),
+            (b"\x92\x01", 1, "a tag is no string"),
+            (b"\x92\xda\x04\x01", 3, "a tag is longer"),
+            (b"\x91", 0, "no array"),
+            (b"\x92\xa1t\x01", 3, "a time and no record"),
+            (b"\x92\xa1t\xc1", 3, "no value of MessagePack"),
+            (b"\x94\xa1t\x90\x80\x80", 4, "too many elements"),
+            (b"\x93\xa1t\x90\x01", 4, "no map"),
+            (
+                b"\x93\xa1t\x90\x81\xa5chunk\xda\x04\x01",
+                13,
+                "identifier of a chunk",
+            ),
+            (&deep, 3 + TIME.len() + 100, "more than 100 deep"),
+            (&cut, cut.len(), "cut off"),
+            (&cut_gzip, cut_gzip.len(), "cut off"),
+        ] {
+            let fault = parse(stream, 1).unwrap_err();
+            let FaultKind::Corrupt(said) = &fault.kind else {
+                panic!("{fault:?}");
+            };
+            assert!(said.contains(reason), "{said}");
+            assert_eq!(fault.at, at, "{said}");
+        }
+    }
+
+    #[test]
+    fn many_records_of_few_bytes_fill_one_buffer_after_the_other() {
+        let tag = "t".repeat(MAX_TAG);
+        let entries = gzip(&b"\x92\x01\x80".repeat(100_000));
+        let stream = [
+            &b"\x93\xda\x04\0"[..],
+            tag.as_bytes(),
+            b"\xc6",
+            &(entries.len() as u32).to_be_bytes(),
+            &entries,
+            b"\x81\xa5chunk\xa1c",
+        ]
+        .concat();
+        let mut forward = Forward::new(&Limits::default());
+        let (mut taken, mut made, mut answers) = (0, 0, Vec::<u8>::new());
+        loop {
+            let mut records = RecordBuffer::default();
+            taken += forward.push(&stream[taken..], &mut records).unwrap();
+            assert!(records.records().lines().len() <= 260 * 1024);
+            made += records
+                .records()
+                .iter()
+                .filter(|record| record.ends)
+                .count();
+            answers.extend(records.answers());
+            if taken == stream.len() && !records.is_full() {
+                break;
+            }
+        }
+        assert_eq!((made, &answers[..]), (100_000, &b"\x81\xa3ack\xa1c"[..]));
+        assert!(forward.at_boundary());
     }
 }

@@ -12,9 +12,10 @@
 //!
 //! All numbers have 32 bits, the most significant first.
 
+use super::fault::{FaultKind, FrameFault};
 use super::payload::Payload;
 use super::text::Text;
-use super::{FaultKind, FrameFault, RecordBuffer};
+use super::{Parser, RecordBuffer};
 use crate::decode::{Format, Limits};
 use crate::limit::Limit;
 
@@ -110,12 +111,10 @@ impl Lumberjack {
             limits: limits.clone(),
         }
     }
+}
 
-    pub(super) fn push(
-        &mut self,
-        bytes: &[u8],
-        records: &mut RecordBuffer,
-    ) -> Result<usize, FrameFault> {
+impl Parser for Lumberjack {
+    fn push(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<usize, FrameFault> {
         let mut taken = 0_usize;
         while !records.is_full() {
             let rest = bytes.get(taken..).unwrap_or_default();
@@ -165,23 +164,20 @@ impl Lumberjack {
         Ok(taken)
     }
 
-    /// Whether the stream may end here: between two frames.
-    pub(super) fn at_boundary(&self) -> bool {
+    fn at_boundary(&self) -> bool {
         self.compressed.is_none() && self.frames.at_boundary()
     }
 
-    /// Whether the sender has been told of all events, or will be when they are delivered.
-    pub(super) fn is_acknowledged(&self) -> bool {
+    fn is_acknowledged(&self) -> bool {
         self.session.window == 0 && !self.session.is_due
     }
 
-    /// Whether a sender of version 2 has begun a window, and not completed it.
-    pub(super) fn is_in_work(&self) -> bool {
+    fn is_in_work(&self) -> bool {
         self.session.window > 0
     }
 
     /// Senders of version 1 take 0 for the whole of a batch.
-    pub(super) fn keep_alive(&self) -> Option<&'static [u8]> {
+    fn keep_alive(&self) -> Option<&'static [u8]> {
         (self.session.version == b'2').then_some(KEEP_ALIVE)
     }
 }
@@ -392,5 +388,187 @@ impl State {
             left: 4,
             value: 0,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::ZlibEncoder;
+
+    use super::*;
+
+    fn number(number: u32) -> [u8; 4] {
+        number.to_be_bytes()
+    }
+
+    fn window(version: u8, events: u32) -> Vec<u8> {
+        [&[version, b'W'][..], &number(events)].concat()
+    }
+
+    fn json(version: u8, sequence: u32, json: &str) -> Vec<u8> {
+        let len = number(json.len() as u32);
+        [
+            &[version, b'J'][..],
+            &number(sequence),
+            &len,
+            json.as_bytes(),
+        ]
+        .concat()
+    }
+
+    fn data(sequence: u32, pairs: &[(&str, &str)]) -> Vec<u8> {
+        let mut frame = [&b"1D"[..], &number(sequence), &number(pairs.len() as u32)].concat();
+        for text in pairs.iter().flat_map(|(key, value)| [key, value]) {
+            frame.extend(number(text.len() as u32));
+            frame.extend(text.as_bytes());
+        }
+        frame
+    }
+
+    fn compressed(version: u8, frames: &[u8]) -> Vec<u8> {
+        let mut zlib = ZlibEncoder::new(Vec::new(), Compression::default());
+        zlib.write_all(frames).unwrap();
+        let zlib = zlib.finish().unwrap();
+        [&[version, b'C'][..], &number(zlib.len() as u32), &zlib].concat()
+    }
+
+    fn answer(version: u8, sequence: u32) -> Vec<u8> {
+        [&[version, b'A'][..], &number(sequence)].concat()
+    }
+
+    /// The records and the answers of pieces of a stream.
+    fn session(pieces: &[Vec<u8>]) -> Result<(Vec<String>, Vec<u8>), FrameFault> {
+        let mut lumberjack = Lumberjack::new(&Limits::default());
+        let mut buffer = RecordBuffer::default();
+        for piece in pieces {
+            assert_eq!(lumberjack.push(piece, &mut buffer)?, piece.len());
+        }
+        assert!(lumberjack.at_boundary());
+        let records = buffer.records().iter();
+        let records = records.map(|record| String::from_utf8_lossy(record.bytes).into_owned());
+        Ok((records.collect(), buffer.answers().to_vec()))
+    }
+
+    #[test]
+    fn a_window_of_version_2_is_answered_once_with_its_last_sequence_number() {
+        let events = [json(b'2', 1, "{}"), json(b'2', 2, r#"{"a":1}"#)].concat();
+        let third = json(b'2', 3, "[\n]");
+        let records = vec!["{}".to_owned(), r#"{"a":1}"#.to_owned(), "[\n]".to_owned()];
+        for pieces in [
+            vec![[window(b'2', 3), events.clone(), third.clone()].concat()],
+            vec![window(b'2', 3), events.clone(), third.clone()],
+            vec![window(b'2', 3), compressed(b'2', &events), third.clone()],
+            vec![
+                window(b'2', 3),
+                compressed(b'2', &events),
+                compressed(b'2', &third),
+            ],
+            vec![compressed(
+                b'2',
+                &[window(b'2', 3), events.clone(), third.clone()].concat(),
+            )],
+        ] {
+            assert_eq!(
+                session(&pieces).unwrap(),
+                (records.clone(), answer(b'2', 3))
+            );
+        }
+        // The numbers are the sender's.
+        let pieces = [window(b'2', 1), json(b'2', u32::MAX, "{}")];
+        assert_eq!(session(&pieces).unwrap().1, answer(b'2', u32::MAX));
+        assert_eq!(session(&[window(b'2', 0)]).unwrap().1, answer(b'2', 0));
+    }
+
+    #[test]
+    fn events_of_version_1_are_answered_when_no_other_follows_and_never_within_compressed_frames() {
+        let pairs = [("line", "one\"\n"), ("", "")];
+        let first = r#"{"line":"one\"\n","":""}"#.to_owned();
+        let events = [data(1, &pairs), data(2, &[])].concat();
+        let records = vec![first, "{}".to_owned()];
+        for (pieces, answers) in [
+            (vec![window(b'1', 2), events.clone()], answer(b'1', 2)),
+            (
+                vec![window(b'1', 2), data(1, &pairs), data(2, &[])],
+                [answer(b'1', 1), answer(b'1', 2)].concat(),
+            ),
+            (
+                vec![window(b'1', 9), compressed(b'1', &events)],
+                answer(b'1', 2),
+            ),
+            (
+                vec![
+                    compressed(b'1', &data(1, &pairs)),
+                    compressed(b'1', &data(2, &[])),
+                ],
+                [answer(b'1', 1), answer(b'1', 2)].concat(),
+            ),
+        ] {
+            assert_eq!(session(&pieces).unwrap(), (records.clone(), answers));
+        }
+        let frame = [window(b'1', 2), compressed(b'1', &events)].concat();
+        let bytes: Vec<_> = frame.iter().map(|byte| vec![*byte]).collect();
+        assert_eq!(session(&bytes).unwrap(), (records, answer(b'1', 2)));
+        // Version 1 takes JSON, too, and 0 for the whole of a batch.
+        let (records, answers) = session(&[json(b'1', 0, "{}")]).unwrap();
+        assert_eq!((records, answers), (vec!["{}".to_owned()], vec![]));
+    }
+
+    #[test]
+    fn a_fault_has_the_position_of_its_byte() {
+        let long = [&b"2C"[..], &number(9), b"not zlib!"].concat();
+        let nested = compressed(b'2', &compressed(b'2', &json(b'2', 1, "{}")));
+        let cut = compressed(b'2', &json(b'2', 1, "{}")[..11]);
+        for (stream, at, reason) in [
+            (&b"3W"[..], 0, "does not begin with its version"),
+            (b"2X", 1, "type of a frame is unknown"),
+            (b"2A\0\0\0\x01", 1, "type of a frame is unknown"),
+            (&[window(b'2', 1), b"x".to_vec()].concat(), 6, "its version"),
+            (
+                b"2W\x01\0\0\0",
+                5,
+                "window of 16777216 events, the limit is 16777215",
+            ),
+            (b"2W\xff\xff\xff\xff", 5, "window of 4294967295 events"),
+            (&long, 6, "zlib"),
+            (&nested, nested.len(), "within a compressed frame"),
+            (&cut, cut.len(), "cut off"),
+        ] {
+            let mut lumberjack = Lumberjack::new(&Limits::default());
+            let mut records = RecordBuffer::default();
+            let fault = lumberjack.push(stream, &mut records).unwrap_err();
+            let said = match &fault.kind {
+                FaultKind::Corrupt(reason) => reason.to_string(),
+                FaultKind::Limit(limit) => limit.to_string(),
+                FaultKind::Unsupported(name) => (*name).to_owned(),
+            };
+            assert!(said.contains(reason), "{said}");
+            assert_eq!(fault.at, at, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_bomb_fills_one_buffer_after_the_other() {
+        let mut event = json(b'2', 7, &" ".repeat(40_000_000));
+        event.extend(json(b'2', 8, "{}"));
+        let stream = [window(b'2', 2), compressed(b'2', &event)].concat();
+        let mut lumberjack = Lumberjack::new(&Limits::default());
+        let (mut taken, mut made, mut answers) = (0, 0, Vec::<u8>::new());
+        loop {
+            let mut records = RecordBuffer::default();
+            taken += lumberjack.push(&stream[taken..], &mut records).unwrap();
+            let len = records.records().lines().len();
+            assert!(len <= 512 * 1024);
+            made += len;
+            answers.extend(records.answers());
+            if taken == stream.len() && !records.is_full() {
+                break;
+            }
+        }
+        assert_eq!(made, 40_000_000 + "\n{}\n".len());
+        assert_eq!(answers, answer(b'2', 8));
+        assert!(lumberjack.at_boundary() && lumberjack.is_acknowledged());
     }
 }

@@ -18,32 +18,45 @@
 //! assert_eq!(frames, [&b"<13>first"[..], b"<13>sec\nond"]);
 //! ```
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use crate::decode::Limits;
-use crate::limit::Limit;
 
 mod detect;
+#[cfg_attr(
+    not(all(feature = "octet", feature = "lumberjack", feature = "forward")),
+    allow(dead_code, reason = "each framing uses a part of it")
+)]
+mod fault;
+#[cfg(feature = "forward")]
 mod forward;
+#[cfg(feature = "lumberjack")]
 mod lumberjack;
+#[cfg(feature = "forward")]
 mod msgpack;
+#[cfg(feature = "nul")]
 mod nul;
+#[cfg(feature = "octet")]
 mod octet;
+#[cfg(any(feature = "lumberjack", feature = "forward"))]
 mod payload;
+#[cfg_attr(
+    not(all(feature = "relp", feature = "lumberjack", feature = "forward")),
+    allow(dead_code, reason = "each framing uses a part of it")
+)]
 mod records;
+#[cfg(feature = "relp")]
 mod relp;
+#[cfg(any(feature = "lumberjack", feature = "forward"))]
 mod text;
+#[cfg(feature = "forward")]
 mod value;
 
 use detect::{Detect, Detection};
-use forward::Forward;
-use lumberjack::Lumberjack;
-use nul::Nul;
-use octet::Octet;
+pub use fault::Fault;
+use fault::FrameFault;
 pub use records::{Record, RecordBuffer, Records};
-use relp::Relp;
 
 /// The framing of a stream's decompressed bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -151,47 +164,15 @@ impl fmt::Display for ParseFramingError {
 
 impl std::error::Error for ParseFramingError {}
 
-/// The reason why an [`Unframer`] stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Fault {
-    /// The bytes are not valid.
-    #[non_exhaustive]
-    Corrupt {
-        /// The framing whose rules the bytes break.
-        framing: Framing,
-        /// The position of the fault, in decompressed bytes from the start of the stream.
-        offset: u64,
-        /// The description of the fault.
-        reason: Cow<'static, str>,
-    },
-    /// The frames need more resources than the receiver allows.
-    Limit(Limit),
-    /// The stream, or the compression of a frame, is of this protocol, which is recognised and not supported.
-    Unsupported(&'static str),
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Fault::Corrupt {
-                framing,
-                offset,
-                reason,
-            } => write!(f, "{framing}: {reason} at byte {offset}"),
-            Fault::Limit(limit) => limit.fmt(f),
-            Fault::Unsupported(name) => write!(f, "{name} is not supported"),
-        }
-    }
-}
-
-impl std::error::Error for Fault {}
-
 /// The most digits of a number in a frame: of its length, and of the transactions that librelp
 /// counts up to 999,999,999.
 const DIGITS: usize = 9;
 
+/// The longest tag of a message of forward, and the longest identifier of its chunk, in bytes.
+const MAX_TAG: usize = 1024;
+
 /// The largest part of a frame that is converted at once, in bytes.
+#[cfg(any(feature = "lumberjack", feature = "forward"))]
 const PART: usize = 16 * 1024;
 
 /// Makes records of the bytes of one stream.
@@ -210,12 +191,55 @@ pub struct Unframer {
 enum State {
     Detecting(Detect),
     None,
-    Octet(Octet),
-    Relp(Box<Relp>),
-    Lumberjack(Box<Lumberjack>),
-    Forward(Box<Forward>),
-    Nul(Nul),
+    Framed(Framing, Box<dyn Parser>),
     Failed(Framing, Box<Fault>),
+}
+
+/// The parser of one framing.
+trait Parser: fmt::Debug + Send {
+    /// Takes bytes until all are taken, or the buffer is full; returns their number.
+    fn push(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<usize, FrameFault>;
+
+    /// Whether the stream may end here: between two frames.
+    fn at_boundary(&self) -> bool;
+
+    /// Whether the sender has been told of all records, or will be once they are delivered.
+    fn is_acknowledged(&self) -> bool {
+        false
+    }
+
+    /// Whether the sender has begun something that is to be acknowledged, and is not complete.
+    fn is_in_work(&self) -> bool {
+        false
+    }
+
+    /// The answer that keeps the sender from giving up while it waits for another.
+    fn keep_alive(&self) -> Option<&'static [u8]> {
+        None
+    }
+
+    /// The number of items that are no records, and were passed over.
+    fn skipped(&self) -> u64 {
+        0
+    }
+}
+
+/// Makes the parser of a framing; `None` if it is not built in.
+fn parser(framing: Framing, limits: &Limits) -> Option<Box<dyn Parser>> {
+    let _ = limits; // Only frames that may be compressed need them.
+    match framing {
+        #[cfg(feature = "octet")]
+        Framing::Octet => Some(Box::new(octet::Octet::default())),
+        #[cfg(feature = "relp")]
+        Framing::Relp => Some(Box::new(relp::Relp::default())),
+        #[cfg(feature = "lumberjack")]
+        Framing::Lumberjack => Some(Box::new(lumberjack::Lumberjack::new(limits))),
+        #[cfg(feature = "forward")]
+        Framing::Forward => Some(Box::new(forward::Forward::new(limits))),
+        #[cfg(feature = "nul")]
+        Framing::Nul => Some(Box::new(nul::Nul::default())),
+        _ => None,
+    }
 }
 
 impl State {
@@ -223,49 +247,11 @@ impl State {
         match framing {
             Framing::Auto => State::Detecting(Detect::default()),
             Framing::None => State::None,
-            Framing::Octet => State::Octet(Octet::default()),
-            Framing::Relp => State::Relp(Box::default()),
-            Framing::Lumberjack => State::Lumberjack(Box::new(Lumberjack::new(limits))),
-            Framing::Forward => State::Forward(Box::new(Forward::new(limits))),
-            Framing::Nul => State::Nul(Nul::default()),
+            framing => match parser(framing, limits) {
+                Some(parser) => State::Framed(framing, parser),
+                None => State::Failed(framing, Box::new(Fault::Unsupported(framing.name()))),
+            },
         }
-    }
-}
-
-/// A fault of a frame.
-#[derive(Debug, PartialEq, Eq)]
-struct FrameFault {
-    /// The position of the byte at fault in the pushed bytes.
-    at: usize,
-    kind: FaultKind,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum FaultKind {
-    Corrupt(Cow<'static, str>),
-    Limit(Limit),
-    Unsupported(&'static str),
-}
-
-impl FrameFault {
-    fn corrupt(at: usize, reason: &'static str) -> Self {
-        FrameFault {
-            at,
-            kind: FaultKind::Corrupt(reason.into()),
-        }
-    }
-
-    /// The same fault, `taken` bytes further on.
-    fn behind(self, taken: usize) -> Self {
-        FrameFault {
-            at: self.at.saturating_add(taken),
-            ..self
-        }
-    }
-
-    /// The same fault at another position.
-    fn at(self, at: usize) -> Self {
-        FrameFault { at, ..self }
     }
 }
 
@@ -286,11 +272,7 @@ impl Unframer {
         match &self.state {
             State::Detecting(_) => Framing::Auto,
             State::None => Framing::None,
-            State::Octet(_) => Framing::Octet,
-            State::Relp(_) => Framing::Relp,
-            State::Lumberjack(_) => Framing::Lumberjack,
-            State::Forward(_) => Framing::Forward,
-            State::Nul(_) => Framing::Nul,
+            State::Framed(framing, _) => *framing,
             State::Failed(framing, _) => *framing,
         }
     }
@@ -343,14 +325,7 @@ impl Unframer {
                 records.push_lines(bytes);
                 Ok(all)
             }
-            State::Octet(octet) => octet.push(bytes, records).map(|()| all),
-            State::Relp(relp) => relp.push(bytes, records).map(|()| all),
-            State::Lumberjack(lumberjack) => lumberjack.push(bytes, records),
-            State::Forward(forward) => forward.push(bytes, records),
-            State::Nul(nul) => {
-                nul.push(bytes, records);
-                Ok(all)
-            }
+            State::Framed(_, parser) => parser.push(bytes, records),
             State::Failed(_, fault) => return Err(Fault::clone(fault)),
         };
         match pushed {
@@ -363,17 +338,9 @@ impl Unframer {
         }
     }
 
-    fn fail(&mut self, FrameFault { at, kind }: FrameFault) -> Fault {
+    fn fail(&mut self, fault: FrameFault) -> Fault {
         let framing = self.framing();
-        let fault = match kind {
-            FaultKind::Corrupt(reason) => Fault::Corrupt {
-                framing,
-                offset: self.parsed.saturating_add(at as u64),
-                reason,
-            },
-            FaultKind::Limit(limit) => Fault::Limit(limit),
-            FaultKind::Unsupported(name) => Fault::Unsupported(name),
-        };
+        let fault = fault.into_fault(framing, self.parsed);
         self.state = State::Failed(framing, Box::new(fault.clone()));
         self.has_more = false;
         fault
@@ -391,53 +358,46 @@ impl Unframer {
     pub fn at_boundary(&self) -> bool {
         match &self.state {
             State::Detecting(_) | State::None => true,
-            State::Octet(octet) => octet.at_boundary(),
-            State::Relp(relp) => relp.at_boundary(),
-            State::Lumberjack(lumberjack) => lumberjack.at_boundary(),
-            State::Forward(forward) => forward.at_boundary(),
-            State::Nul(nul) => nul.at_boundary(),
+            State::Framed(_, parser) => parser.at_boundary(),
             State::Failed(..) => false,
         }
     }
 
     /// Whether the sender has been told of all records so far, or will be once they are delivered.
     pub fn is_acknowledged(&self) -> bool {
-        match &self.state {
-            State::Relp(_) => true,
-            State::Lumberjack(lumberjack) => lumberjack.is_acknowledged(),
-            State::Forward(forward) => forward.is_acknowledged(),
-            State::Detecting(_) | State::None | State::Octet(_) | State::Nul(_) => false,
-            State::Failed(..) => false,
-        }
+        self.parser().is_some_and(Parser::is_acknowledged)
     }
 
-    /// Whether the sender has begun something that is to be acknowledged, and is not complete.
-    pub(crate) fn is_in_work(&self) -> bool {
-        match &self.state {
-            State::Lumberjack(lumberjack) => lumberjack.is_in_work(),
-            _ => false,
-        }
-    }
-
-    /// The answer that keeps a sender from giving up while it waits for another, if its framing has one.
-    pub(crate) fn keep_alive(&self) -> Option<&'static [u8]> {
-        match &self.state {
-            State::Lumberjack(lumberjack) => lumberjack.keep_alive(),
-            _ => None,
-        }
+    /// The answer that keeps the sender from giving up, if it has begun something that is to be
+    /// acknowledged. `is_answered` says that no answer is due.
+    pub(crate) fn keep_alive(&self, is_answered: bool) -> Option<&'static [u8]> {
+        let parser = self.parser()?;
+        let waits = !is_answered || parser.is_in_work();
+        parser.keep_alive().filter(|_| waits)
     }
 
     /// The number of items within frames that are no records, and were passed over: metrics and traces
     /// in [`Framing::Forward`].
     pub fn skipped(&self) -> u64 {
+        self.parser().map_or(0, Parser::skipped)
+    }
+
+    fn parser(&self) -> Option<&dyn Parser> {
         match &self.state {
-            State::Forward(forward) => forward.skipped(),
-            _ => 0,
+            State::Framed(_, parser) => Some(&**parser),
+            _ => None,
         }
     }
 }
 
-#[cfg(test)]
+#[cfg(all(
+    test,
+    feature = "octet",
+    feature = "relp",
+    feature = "lumberjack",
+    feature = "forward",
+    feature = "nul"
+))]
 mod tests {
     use proptest::prelude::*;
 
@@ -503,6 +463,7 @@ mod tests {
             (b"\r\n\r\n\0\r\nQUIT\n\x21", "the PROXY protocol"),
             (b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "HTTP/2"),
             (b"\x10\x10\x00\x04MQTT\x04", "MQTT"),
+            (b"99 zx\x9c\x05", "rsyslog's compression.mode=\"single\""),
         ] {
             for size in [1, stream.len()] {
                 let pieces: Vec<_> = stream.chunks(size).collect();
@@ -572,6 +533,45 @@ mod tests {
                 Framing::None,
                 whole(&[b"1 open 14 relp_versions"]),
             ),
+            (
+                b"2W\0\0\0\x012J\0\0\0\x01\0\0\0\x02{}",
+                Framing::Lumberjack,
+                whole(&[b"{}"]),
+            ),
+            (b"1W\0\0\0\x01", Framing::Lumberjack, vec![]),
+            (b"2Wait\n", Framing::None, whole(&[b"2Wait"])),
+            (b"3W\0\0\0\x01\n", Framing::None, whole(&[b"3W\0\0\0\x01"])),
+            (
+                b"\x93\xa1t\xce\0\0\0\0\x80",
+                Framing::Forward,
+                whole(&[br#"{"tag":"t","time":"1970-01-01T00:00:00Z","record":{}}"#]),
+            ),
+            (b"\x92\xd9\x01t\x90", Framing::Forward, vec![]),
+            (b"\x93\xda\0\x01t\xc4\x05\x92", Framing::Forward, vec![]),
+            (b"\x92\xa1t\x91\x92", Framing::Forward, vec![]),
+            (
+                b"\x94\xa1t\xd7\0\0\0\0\0\0\0\0\0\x80\xc0",
+                Framing::Forward,
+                whole(&[br#"{"tag":"t","time":"1970-01-01T00:00:00.000000000Z","record":{}}"#]),
+            ),
+            // Text in Windows-1252, and messages that are none.
+            (
+                b"\x93\xbfQu\xe9?\x94\n",
+                Framing::None,
+                whole(&[b"\x93\xbfQu\xe9?\x94"]),
+            ),
+            (b"\x92\xa0\n", Framing::None, whole(&[b"\x92\xa0"])),
+            (
+                b"\x93\xa1t\xca\xc9\xc8\xc7\xc6 \n",
+                Framing::None,
+                whole(&[b"\x93\xa1t\xca\xc9\xc8\xc7\xc6 "]),
+            ),
+            (
+                b"\x93\xa1\t\x90\n",
+                Framing::None,
+                whole(&[b"\x93\xa1\t\x90"]),
+            ),
+            (b"12 zx81\n", Framing::None, whole(&[b"12 zx81"])),
             (b"12", Framing::None, vec![(b"12".to_vec(), false)]),
             (b"", Framing::None, vec![]),
         ] {
@@ -586,7 +586,7 @@ mod tests {
         #[test]
         fn any_split_gives_the_records_of_one_piece(
             frames in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..9), 0..9),
-            kind in 0..3,
+            kind in 0..5,
             tail in prop::collection::vec(any::<u8>(), 0..9),
             splits in prop::collection::vec(any::<prop::sample::Index>(), 0..9),
         ) {
@@ -602,6 +602,20 @@ mod tests {
                         stream.extend(frame);
                         stream.push(0);
                     }
+                    2 => {
+                        stream.extend(b"2W\0\0\0\x01");
+                        stream.extend(b"2J\0\0\0\x01\0\0\0");
+                        stream.push(frame.len() as u8);
+                        stream.extend(frame);
+                    }
+                    3 => {
+                        stream.extend(b"\x93\xa1t\xc4");
+                        stream.push(frame.len() as u8 + 3);
+                        stream.extend(b"\x92\x01");
+                        stream.push(0xa0 | frame.len() as u8);
+                        stream.extend(frame);
+                        stream.extend(b"\x81\xa5chunk\xa1c");
+                    }
                     _ => stream.extend(frame),
                 }
             }
@@ -616,6 +630,23 @@ mod tests {
                 prop_assert_eq!(&unframed(framing, &pieces), &whole);
                 prop_assert_eq!(&unframed(framing, &bytes), &whole);
             }
+        }
+
+        /// Text in Windows-1252 that begins as a message of forward does: a quotation mark, then one of
+        /// the characters that begin a string of MessagePack.
+        #[test]
+        fn quotations_in_windows_1252_are_text(
+            mark in 0x92..0x95_u8,
+            first in 0xa0..=0xff_u8,
+            text in prop::collection::vec(prop_oneof![8 => 0x20..0x7f_u8, 1 => 0xa0..=0xff_u8], 0..80),
+        ) {
+            let text = [&[mark, first][..], &text, b"\n"].concat();
+            let mut unframer = Unframer::new(Framing::Auto, &Limits::default());
+            let mut records = RecordBuffer::default();
+            prop_assert_eq!(unframer.push(&text, &mut records), Ok(text.len()));
+            unframer.finish(&mut records);
+            prop_assert_eq!(unframer.framing(), Framing::None);
+            prop_assert_eq!(records.records().lines(), &text[..]);
         }
 
         #[test]

@@ -1,6 +1,6 @@
 //! MessagePack (its specification of 2017), token by token.
 
-use super::FaultKind;
+use super::fault::FaultKind;
 
 /// A token: a value, or the beginning of one.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -2,7 +2,8 @@
 
 use memchr::memchr;
 
-use super::RecordBuffer;
+use super::fault::FrameFault;
+use super::{Parser, RecordBuffer};
 
 #[derive(Debug, Default)]
 pub(super) struct Nul {
@@ -10,8 +11,8 @@ pub(super) struct Nul {
     begun: bool,
 }
 
-impl Nul {
-    pub(super) fn push(&mut self, bytes: &[u8], records: &mut RecordBuffer) {
+impl Parser for Nul {
+    fn push(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<usize, FrameFault> {
         let mut rest = bytes;
         while let Some(nul) = memchr(0, rest) {
             let (frame, behind) = rest.split_at_checked(nul).unwrap_or((rest, &[]));
@@ -22,9 +23,10 @@ impl Nul {
         }
         records.push(rest);
         self.begun |= !rest.is_empty();
+        Ok(bytes.len())
     }
 
-    pub(super) fn at_boundary(&self) -> bool {
+    fn at_boundary(&self) -> bool {
         !self.begun
     }
 }

@@ -2,7 +2,8 @@
 
 use memchr::memchr;
 
-use super::{DIGITS, FrameFault, RecordBuffer};
+use super::fault::FrameFault;
+use super::{DIGITS, Parser, RecordBuffer};
 
 #[derive(Debug, Default)]
 pub(super) struct Octet {
@@ -26,12 +27,8 @@ enum State {
     Line,
 }
 
-impl Octet {
-    pub(super) fn push(
-        &mut self,
-        bytes: &[u8],
-        records: &mut RecordBuffer,
-    ) -> Result<(), FrameFault> {
+impl Parser for Octet {
+    fn push(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<usize, FrameFault> {
         let mut rest = bytes;
         while let Some((first, behind)) = rest.split_first() {
             let fault = |reason| {
@@ -112,11 +109,11 @@ impl Octet {
                 }
             }
         }
-        Ok(())
+        Ok(bytes.len())
     }
 
-    /// Whether the stream may end here. A line needs no LF at the stream's end.
-    pub(super) fn at_boundary(&self) -> bool {
+    /// A line needs no LF at the stream's end.
+    fn at_boundary(&self) -> bool {
         matches!(self.state, State::Between | State::Line)
     }
 }

@@ -1,6 +1,7 @@
 //! Bytes within a frame that are frames or messages themselves, and may be compressed.
 
-use super::{FaultKind, RecordBuffer};
+use super::RecordBuffer;
+use super::fault::FaultKind;
 use crate::decode::{self, Decoder, Format, Limits};
 use crate::limit::Limit;
 use crate::memory::Reservation;

@@ -2,7 +2,8 @@
 //!
 //! A frame is `TXNR SP COMMAND SP DATALEN [SP DATA] LF`. The answers are frames, too.
 
-use super::{DIGITS, FrameFault, RecordBuffer};
+use super::fault::FrameFault;
+use super::{DIGITS, Parser, RecordBuffer};
 
 /// The longest command, in bytes.
 const COMMAND: usize = 32;
@@ -37,12 +38,8 @@ enum State {
     Trailer,
 }
 
-impl Relp {
-    pub(super) fn push(
-        &mut self,
-        bytes: &[u8],
-        records: &mut RecordBuffer,
-    ) -> Result<(), FrameFault> {
+impl Parser for Relp {
+    fn push(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<usize, FrameFault> {
         let mut rest = bytes;
         while let Some((byte, behind)) = rest.split_first() {
             let fault = |reason| {
@@ -98,14 +95,19 @@ impl Relp {
             }
             rest = behind;
         }
-        Ok(())
+        Ok(bytes.len())
     }
 
-    /// Whether the stream may end here: between two frames.
-    pub(super) fn at_boundary(&self) -> bool {
+    fn at_boundary(&self) -> bool {
         self.state == State::Number && self.number.is_empty()
     }
 
+    fn is_acknowledged(&self) -> bool {
+        true
+    }
+}
+
+impl Relp {
     fn is_message(&self) -> bool {
         self.command == b"syslog"
     }
@@ -219,7 +221,7 @@ mod tests {
         ] {
             let mut relp = Relp::default();
             let pushed = relp.push(stream, &mut RecordBuffer::default());
-            let fault = pushed.map_or_else(|fault| fault.at, |()| usize::MAX);
+            let fault = pushed.map_or_else(|fault| fault.at, |_| usize::MAX);
             assert_eq!(fault, at, "{:?}", stream.escape_ascii().to_string());
         }
         let mut relp = Relp::default();

@@ -218,10 +218,9 @@ impl Stream {
 
     /// Keeps a peer from giving up while it waits for an answer, if its framing has a way to.
     fn keep_alive(&mut self) {
-        let keep_alive = self.unframer.as_ref().and_then(|unframer| {
-            let waits = unframer.is_in_work() || self.answers.are_any();
-            unframer.keep_alive().filter(|_| waits)
-        });
+        let is_answered = !self.answers.are_any();
+        let unframer = self.unframer.as_ref();
+        let keep_alive = unframer.and_then(|unframer| unframer.keep_alive(is_answered));
         if keep_alive.is_some() != self.is_kept_alive {
             self.is_kept_alive = keep_alive.is_some();
             self.link.keep_alive(keep_alive);
@@ -380,8 +379,9 @@ impl Stream {
         };
         let mut records = std::mem::take(&mut buffers.records);
         records.clear();
-        records.limit_unpacked(self.allowed(settings));
         let bytes = self.bytes(turn, buffers);
+        let allowed = self.allowed(settings).saturating_add(bytes.len() as u64);
+        records.limit_unpacked(allowed);
         let pushed = unframer.push(bytes, &mut records);
         let taken = match pushed {
             Ok(taken) => taken,

@@ -26,6 +26,13 @@ mod credential_files;
 mod decode;
 mod each_line;
 mod embedding;
+#[cfg(all(
+    feature = "gzip",
+    feature = "zstd",
+    feature = "lumberjack",
+    feature = "forward"
+))]
+mod events;
 mod executors;
 mod files;
 #[cfg(feature = "zstd")]

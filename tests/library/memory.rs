@@ -307,6 +307,7 @@ pub fn pull_one(sink: &mut Sink) -> Option<Seen> {
         None | Some(None) => None,
         Some(Some(SinkEvent::Open(_))) => Some(Seen::Open),
         Some(Some(SinkEvent::Data(_, bytes))) => Some(Seen::Data(bytes.to_vec())),
+        Some(Some(SinkEvent::Records(_, records))) => Some(Seen::Data(records.lines().to_vec())),
         Some(Some(SinkEvent::Close(_, end))) => Some(Seen::Close(end.clone())),
         Some(Some(other)) => panic!("{other:?}"),
     }

@@ -1,0 +1,93 @@
+//! The reasons why the records of a stream end early.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use super::Framing;
+use crate::limit::Limit;
+
+/// The reason why an [`Unframer`] stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// The bytes are not valid.
+    #[non_exhaustive]
+    Corrupt {
+        /// The framing whose rules the bytes break.
+        framing: Framing,
+        /// The position of the fault, in decompressed bytes from the start of the stream.
+        offset: u64,
+        /// The description of the fault.
+        reason: Cow<'static, str>,
+    },
+    /// The frames need more resources than the receiver allows.
+    Limit(Limit),
+    /// The stream, or the compression of a frame, is of this protocol, which is recognised and not supported.
+    Unsupported(&'static str),
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Corrupt {
+                framing,
+                offset,
+                reason,
+            } => write!(f, "{framing}: {reason} at byte {offset}"),
+            Fault::Limit(limit) => limit.fmt(f),
+            Fault::Unsupported(name) => write!(f, "{name} is not supported"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+/// A fault of a frame.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct FrameFault {
+    /// The position of the byte at fault in the pushed bytes.
+    pub(super) at: usize,
+    pub(super) kind: FaultKind,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum FaultKind {
+    Corrupt(Cow<'static, str>),
+    Limit(Limit),
+    Unsupported(&'static str),
+}
+
+impl FrameFault {
+    pub(super) fn corrupt(at: usize, reason: &'static str) -> Self {
+        FrameFault {
+            at,
+            kind: FaultKind::Corrupt(reason.into()),
+        }
+    }
+
+    /// The same fault, `taken` bytes further on.
+    pub(super) fn behind(self, taken: usize) -> Self {
+        FrameFault {
+            at: self.at.saturating_add(taken),
+            ..self
+        }
+    }
+
+    /// The same fault at another position.
+    pub(super) fn at(self, at: usize) -> Self {
+        FrameFault { at, ..self }
+    }
+
+    /// The fault of a stream in this framing, of which `parsed` bytes came before the pushed ones.
+    pub(super) fn into_fault(self, framing: Framing, parsed: u64) -> Fault {
+        match self.kind {
+            FaultKind::Corrupt(reason) => Fault::Corrupt {
+                framing,
+                offset: parsed.saturating_add(self.at as u64),
+                reason,
+            },
+            FaultKind::Limit(limit) => Fault::Limit(limit),
+            FaultKind::Unsupported(name) => Fault::Unsupported(name),
+        }
+    }
+}
