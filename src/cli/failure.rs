@@ -31,6 +31,13 @@ impl Failure {
         }
     }
 
+    /// Adds more to the error, on its line.
+    pub(super) fn more(mut self, more: &str) -> Self {
+        self.what.push_str("; ");
+        self.what.push_str(more);
+        self
+    }
+
     pub(super) fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self

@@ -3,7 +3,9 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use super::args::{self, CertRequest, CertificateSource, Command, Destination, OutputFormat};
+use super::args::{
+    self, CertRequest, CertificateSource, Command, Destination, LineFraming, OutputFormat,
+};
 use super::failure::{Failure, MISUSED};
 
 /// Parsed arguments can be run, and other arguments give an error that the user can fix: there is
@@ -39,6 +41,7 @@ pub(crate) fn check(lines: &[u8]) {
         }
         Ok(Command::Send(send)) => {
             assert!(send.to.port != 0 && !send.name.is_empty());
+            assert!(send.framing != LineFraming::Relp || !send.receipt);
             if let Some(level) = send.compression {
                 let levels = send.encode.levels();
                 assert!(levels.is_some_and(|levels| levels.contains(&level)));

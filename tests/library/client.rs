@@ -1,6 +1,6 @@
 //! A sender as a writer: the arrival of the written bytes, and the server's verdict on them.
 
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,7 +12,7 @@ use rustls::{
     ALL_CIPHER_SUITES, Certificate, PrivateKey, ServerConfig, ServerConnection,
     SupportedCipherSuite, SupportedProtocolVersion,
 };
-use tlsink::client::{Connector, SendError, Sender, ServerVerifier};
+use tlsink::client::{Connector, MAX_ANSWER, SendError, Sender, ServerVerifier};
 use tlsink::{Connection, End, Peer, Server, Sink};
 
 use crate::common::client::{TLS12, TLS13, tls};
@@ -168,6 +168,71 @@ fn a_finished_stream_takes_no_more_bytes() {
     assert_eq!(block_on(opened.sender.finish()), Ok(()));
     let sent = block_on(opened.sender.send(b"text"));
     assert_eq!(sent, Err(SendError::Finished));
+}
+
+#[test]
+fn answers_are_taken_as_they_come_and_before_the_end() {
+    let mut opened = Opened::new(ALL_CIPHER_SUITES, &TLS13);
+    assert!(
+        Driven::new(pin!(opened.sender.take_answer()))
+            .run()
+            .is_none()
+    );
+    // Together they are longer than any answer that nobody takes may be.
+    let answer = [b'a'; MAX_ANSWER];
+    for _ in 0..3 {
+        opened.server.writer().write_all(&answer).unwrap();
+        opened.answer();
+        let mut taken = Vec::new();
+        while taken.len() < answer.len() {
+            taken.extend(block_on(opened.sender.take_answer()).unwrap());
+        }
+        assert!(taken == answer && opened.sender.answer().is_empty());
+    }
+
+    opened.server.writer().write_all(b"the last").unwrap();
+    opened.server.send_close_notify();
+    opened.answer();
+    let sent = block_on(opened.sender.send(b"text"));
+    assert_eq!(sent, Err(SendError::Ended));
+    assert_eq!(opened.sender.answer(), b"the last");
+    let taken = block_on(opened.sender.take_answer());
+    assert_eq!(taken, Ok(b"the last".to_vec()));
+    for _ in 0..2 {
+        let taken = block_on(opened.sender.take_answer());
+        assert_eq!(taken, Err(SendError::Ended));
+    }
+}
+
+#[test]
+fn an_answer_that_is_longer_than_it_may_be_ends_the_stream() {
+    let mut opened = Opened::new(ALL_CIPHER_SUITES, &TLS13);
+    let answer = [b'a'; MAX_ANSWER + 1];
+    opened.server.writer().write_all(&answer).unwrap();
+    opened.answer();
+    let limit = MAX_ANSWER;
+    let flushed = block_on(opened.sender.flush());
+    assert_eq!(flushed, Err(SendError::Answer { limit }));
+    assert!(opened.sender.answer().len() <= limit);
+    let taken = block_on(opened.sender.take_answer()).unwrap();
+    assert!(answer.starts_with(&taken));
+    let taken = block_on(opened.sender.take_answer());
+    assert_eq!(taken, Err(SendError::Answer { limit }));
+}
+
+#[test]
+fn a_stream_that_the_server_has_confirmed_has_no_more_answers() {
+    let mut opened = Opened::new(ALL_CIPHER_SUITES, &TLS13);
+    assert!(Driven::new(pin!(opened.sender.finish())).run().is_none());
+    take(&mut opened.server, &opened.remote);
+    opened.server.writer().write_all(b"receipt").unwrap();
+    opened.server.send_close_notify();
+    opened.answer();
+    assert_eq!(block_on(opened.sender.finish()), Ok(()));
+    for expected in [&b"receipt"[..], b"", b""] {
+        let taken = block_on(opened.sender.take_answer());
+        assert_eq!(taken, Ok(expected.to_vec()));
+    }
 }
 
 #[test]

@@ -274,7 +274,7 @@ fn send_makes_a_frame_of_each_line() {
     }
     let outcome = Program::run(&["send", "--framing", "nul", "localhost:9"]);
     assert!(
-        outcome.stderr.contains("expected octet or none"),
+        outcome.stderr.contains("expected octet, relp or none"),
         "{}",
         outcome.stderr
     );
@@ -357,10 +357,10 @@ fn check(printed: &str) {
 }
 
 /// A folder with messages, certificates, and a shipper's state.
-struct Shipped(TempDir);
+pub struct Shipped(TempDir);
 
 impl Shipped {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let ca = Authority::new("CA");
         let write = |name, text: &str| fs::write(directory.path().join(name), text).unwrap();
@@ -379,7 +379,7 @@ impl Shipped {
         Shipped(directory)
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.0.path().join(name).to_str().unwrap().to_owned()
     }
 
@@ -389,7 +389,7 @@ impl Shipped {
     }
 
     /// Waits until the text of a file is as it should be; returns the text.
-    fn wait_for(&self, name: &str, is_whole: impl Fn(&str) -> bool) -> String {
+    pub fn wait_for(&self, name: &str, is_whole: impl Fn(&str) -> bool) -> String {
         let start = Instant::now();
         loop {
             let text = fs::read_to_string(self.path(name)).unwrap_or_default();
@@ -403,7 +403,7 @@ impl Shipped {
 
     /// Starts a shipper. In its arguments and its configuration, `DIR`, `PORT`, `PID` and `CONFIG`
     /// are replaced.
-    fn start(&self, name: &str, arguments: &[&str], config: &str, port: u16) -> Shipper {
+    pub fn start(&self, name: &str, arguments: &[&str], config: &str, port: u16) -> Shipper {
         let config_path = self.path("config");
         let fill = |text: &str| {
             text.replace("DIR", self.0.path().to_str().unwrap())
@@ -424,7 +424,7 @@ impl Shipped {
 }
 
 /// A running shipper, which is killed when this is dropped.
-struct Shipper(Child);
+pub struct Shipper(Child);
 
 impl Drop for Shipper {
     fn drop(&mut self) {

@@ -28,6 +28,7 @@ mod receipt_promise;
 mod receipts;
 mod reload;
 mod send;
+mod send_relp;
 mod server_certificates;
 mod terminal;
 

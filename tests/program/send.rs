@@ -27,7 +27,7 @@ use rustix::process::Signal;
 use rustls::{RootCertStore, ServerConfig};
 use tlsink::client::Fingerprint;
 
-mod server;
+pub mod server;
 
 use crate::common::authority;
 use crate::common::client::{TLS12, TLS13};
@@ -1508,6 +1508,11 @@ const WRONG: &[Refusal] = &[
     ("send h:1 --retry x", "--retry x: expected a number", ""),
     ("send h:1 --receipt=yes", "--receipt takes no value", ""),
     ("send h:1 --ca a --ca b", "--ca is given twice", ""),
+    (
+        "send h:1 --framing relp --receipt",
+        "--receipt can't be combined with --framing relp",
+        "in RELP, the server acknowledges each line",
+    ),
     ("send h:1 -v -q", "-v and -q can't be combined", ""),
     ("send h:1 -vq", "-v and -q can't be combined", ""),
     (

@@ -234,8 +234,9 @@ and the rest is sent within 10 s; a second signal stops tlsink at once, as the
 first one does with a FILE.
 
 Exit status: 0 when the server has everything: its close_notify came, and with
---receipt all numbers match; 1 otherwise; 2 for wrong arguments or unreadable
-configuration. After 1, the receiver knows that the stream is not whole.
+--receipt all numbers match, or with --framing relp it acknowledged each line;
+1 otherwise; 2 for wrong arguments or unreadable configuration. After 1, the
+receiver knows that the stream is not whole, except in RELP with -e none.
 
 Examples:
   Send a file to a server on this machine, whose fingerprint is known:

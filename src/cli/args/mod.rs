@@ -20,7 +20,7 @@ pub(crate) use listen::{
     CertificateSource, Destination, Directory, ListenArgs, OutputFormat, TlsArgs,
 };
 use options::{ANSWERS, CERT, LISTEN, SEND};
-pub(crate) use send::{SendArgs, Trust};
+pub(crate) use send::{LineFraming, SendArgs, Trust};
 use split::{Asked, Split};
 
 /// The command that the program runs.

@@ -308,7 +308,7 @@ pub(crate) static SEND: Options = Options {
                 value(
                     "--framing",
                     "FRAMING",
-                    "octet (a frame for each line) or none [none]",
+                    "octet or relp (a frame for each line), or none [none]",
                 ),
                 value(
                     "--level",

@@ -18,8 +18,7 @@ pub(crate) struct SendArgs {
     pub(crate) to: HostPort,
     /// The file; `None` is standard input.
     pub(crate) file: Option<PathBuf>,
-    /// Whether each line is sent as an octet-counted frame.
-    pub(crate) frames: bool,
+    pub(crate) framing: LineFraming,
     pub(crate) encode: Encoding,
     /// The level; `None` is the default of the encoding.
     pub(crate) compression: Option<i32>,
@@ -35,6 +34,17 @@ pub(crate) struct SendArgs {
     pub(crate) level: Level,
 }
 
+/// The frames that are made of lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LineFraming {
+    /// None: the input is sent as it is.
+    None,
+    /// An octet-counted frame of each line.
+    Octet,
+    /// A frame of each line in a session of RELP, in which the server acknowledges each.
+    Relp,
+}
+
 /// The verification of the server.
 #[derive(Clone, Debug)]
 pub(crate) enum Trust {
@@ -48,13 +58,20 @@ pub(crate) enum Trust {
 
 pub(super) fn parse(mut given: Given, free: &[OsString]) -> Result<SendArgs, Failure> {
     let args = &mut given;
-    let frames = args.option("--framing", frames)?.unwrap_or(false);
+    let framing = args.option("--framing", framing)?;
+    let framing = framing.unwrap_or(LineFraming::None);
     let encode = args.option("--encode", encoding)?.unwrap_or(Encoding::Zstd);
     let compression = parse_compression(args, encode)?;
     let trust = parse_trust(args)?;
     let identity = parse_identity(args)?;
     let name = args.option("--name", text)?;
     let receipt = args.flag("--receipt");
+    if receipt && framing == LineFraming::Relp {
+        return Err(
+            Failure::misused("--receipt can't be combined with --framing relp")
+                .hint("in RELP, the server acknowledges each line"),
+        );
+    }
     let retry = args.option("--retry", value::tries)?.unwrap_or(0);
     let timestamps = args.flag("--timestamps");
     let level = args.level()?;
@@ -64,7 +81,7 @@ pub(super) fn parse(mut given: Given, free: &[OsString]) -> Result<SendArgs, Fai
         name: name.unwrap_or_else(|| to.name().to_owned()),
         to,
         file,
-        frames,
+        framing,
         encode,
         compression,
         trust,
@@ -100,11 +117,12 @@ fn parse_places(free: &[OsString]) -> Result<(HostPort, Option<PathBuf>), Failur
     Ok((to, file))
 }
 
-fn frames(name: &str) -> Result<bool, String> {
+fn framing(name: &str) -> Result<LineFraming, String> {
     match &*name.to_ascii_lowercase() {
-        "octet" => Ok(true),
-        "none" => Ok(false),
-        _ => Err("expected octet or none".to_owned()),
+        "octet" => Ok(LineFraming::Octet),
+        "relp" => Ok(LineFraming::Relp),
+        "none" => Ok(LineFraming::None),
+        _ => Err("expected octet, relp or none".to_owned()),
     }
 }
 

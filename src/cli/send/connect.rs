@@ -69,7 +69,7 @@ fn unverifiable(error: TlsError) -> Failure {
     Failure::misused(error.to_string()).hint(hint)
 }
 
-/// Connects and completes the handshake, with retries.
+/// Connects and completes the handshake, with retries. Returns the stream, and the socket below it.
 ///
 /// # Errors
 ///
@@ -78,12 +78,12 @@ pub(super) async fn connect(
     args: &SendArgs,
     connector: &Connector,
     say: &Say,
-) -> Result<Sender<TcpStream>, Failure> {
+) -> Result<(Sender<TcpStream>, TcpStream), Failure> {
     let mut pause = FIRST_PAUSE;
     let mut tries = 0;
     loop {
         let error = match attempt(args, connector, say).await {
-            Ok(sender) => return Ok(sender),
+            Ok(connected) => return Ok(connected),
             Err(error) => error,
         };
         if tries >= args.retry || !error.may_pass {
@@ -121,7 +121,7 @@ async fn attempt(
     args: &SendArgs,
     connector: &Connector,
     say: &Say,
-) -> Result<Sender<TcpStream>, AttemptError> {
+) -> Result<(Sender<TcpStream>, TcpStream), AttemptError> {
     let tcp = reach(args, say).await?;
     let to = &args.to;
     let late = async {
@@ -132,8 +132,9 @@ async fn attempt(
         )))
     };
     let handshake = async {
-        let connected = connector.connect(&args.name, tcp).await;
-        connected.map_err(|error| refused(&error, args))
+        let connected = connector.connect(&args.name, tcp.clone()).await;
+        let sender = connected.map_err(|error| refused(&error, args))?;
+        Ok((sender, tcp))
     };
     handshake.or(late).await
 }

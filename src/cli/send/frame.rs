@@ -1,52 +1,48 @@
-//! Framing lines, for receivers that count octets.
+//! Framing lines, for receivers of syslog.
 
 use super::super::Failure;
+use super::relp::Session;
 
 /// The longest line that is framed, in bytes. The length stands before the line, so the whole line
 /// has to be kept until it ends.
 const MAX_LINE: usize = 16 << 20;
 
-/// Makes an octet-counted frame (RFC 6587, section 3.4.1) of each line.
+/// Collects the lines of input that comes in pieces.
 #[derive(Debug, Default)]
-pub(crate) struct Framer {
+pub(crate) struct LineBuffer {
     /// The beginning of a line.
     line: Vec<u8>,
 }
 
-impl Framer {
-    /// Appends a frame to `framed` for each line that ends in `bytes`.
+impl LineBuffer {
+    /// Consumes bytes from the front of `input`, up to the end of a line. Returns whether there is a
+    /// whole line, which has to be framed before the next call.
     ///
     /// # Errors
     ///
-    /// When a line is too long.
-    pub(crate) fn push(&mut self, bytes: &[u8], framed: &mut Vec<u8>) -> Result<(), Failure> {
-        for part in bytes.split_inclusive(|byte| *byte == b'\n') {
-            let (text, ends) = match part.split_last() {
-                Some((b'\n', text)) => (text, true),
-                _ => (part, false),
-            };
-            if self.line.len().saturating_add(text.len()) > MAX_LINE {
-                let what = format!("a line is longer than {MAX_LINE} bytes, which is no frame");
-                return Err(
-                    Failure::failed(what).hint("without --framing, lines of any length are sent")
-                );
-            }
-            self.line.extend_from_slice(text);
-            if ends {
-                self.end(framed);
-            }
+    /// When the line is too long.
+    pub(crate) fn fill(&mut self, input: &mut &[u8]) -> Result<bool, Failure> {
+        let mut parts = input.splitn(2, |byte| *byte == b'\n');
+        let text = parts.next().unwrap_or_default();
+        let behind = parts.next();
+        if self.line.len().saturating_add(text.len()) > MAX_LINE {
+            let what = format!("a line is longer than {MAX_LINE} bytes, which is no frame");
+            return Err(
+                Failure::failed(what).hint("without --framing, lines of any length are sent")
+            );
         }
-        Ok(())
+        self.line.extend_from_slice(text);
+        *input = behind.unwrap_or_default();
+        Ok(behind.is_some())
     }
 
-    /// Appends a frame for a last line that has no newline.
-    pub(crate) fn finish(&mut self, framed: &mut Vec<u8>) {
-        if !self.line.is_empty() {
-            self.end(framed);
-        }
+    /// Whether the input so far ends with a newline, so that no last line is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.line.is_empty()
     }
 
-    fn end(&mut self, framed: &mut Vec<u8>) {
+    /// Appends the octet-counted frame (RFC 6587, section 3.4.1) of the line to `framed`.
+    pub(crate) fn frame(&mut self, framed: &mut Vec<u8>) {
         // No frame is empty: an empty line is its newline.
         if self.line.is_empty() {
             self.line.push(b'\n');
@@ -54,6 +50,12 @@ impl Framer {
         framed.extend_from_slice(self.line.len().to_string().as_bytes());
         framed.push(b' ');
         framed.append(&mut self.line);
+    }
+
+    /// Appends the frame of the line in a session of RELP to `framed`.
+    pub(crate) fn frame_in(&mut self, session: &mut Session, framed: &mut Vec<u8>) {
+        session.line(&self.line, framed);
+        self.line.clear();
     }
 }
 
@@ -65,11 +67,17 @@ mod tests {
     use super::*;
 
     fn framed(pieces: &[&[u8]]) -> Vec<u8> {
-        let (mut framer, mut framed) = (Framer::default(), Vec::new());
+        let (mut lines, mut framed) = (LineBuffer::default(), Vec::new());
         for piece in pieces {
-            framer.push(piece, &mut framed).unwrap();
+            let mut piece = *piece;
+            while lines.fill(&mut piece).unwrap() {
+                lines.frame(&mut framed);
+            }
+            assert_eq!(piece, b"");
         }
-        framer.finish(&mut framed);
+        if !lines.is_empty() {
+            lines.frame(&mut framed);
+        }
         framed
     }
 
@@ -92,10 +100,10 @@ mod tests {
 
     #[test]
     fn a_line_that_is_too_long_is_refused_while_it_comes() {
-        let mut framer = Framer::default();
+        let mut lines = LineBuffer::default();
         let part = vec![b'x'; MAX_LINE];
-        framer.push(&part, &mut Vec::new()).unwrap();
-        let error = framer.push(b"x", &mut Vec::new()).unwrap_err();
+        assert!(!lines.fill(&mut &*part).unwrap());
+        let error = lines.fill(&mut &b"x"[..]).unwrap_err();
         assert!(error.what.contains("16777216 bytes"), "{}", error.what);
     }
 }

@@ -5,12 +5,13 @@ use std::time::{Duration, Instant};
 
 use async_signal::Signal;
 use futures_lite::{FutureExt, StreamExt, future};
+use rustix::net::sockopt;
 use smol::Timer;
 use smol::net::TcpStream;
 use tlsink::client::{SendError, Sender};
 
 use super::Failure;
-use super::args::{SendArgs, Trust};
+use super::args::{LineFraming, SendArgs, Trust};
 use super::count::Count;
 use super::encoding::Encoding;
 use super::say::Say;
@@ -22,12 +23,14 @@ mod frame;
 mod input;
 mod progress;
 mod receipt;
+mod relp;
 
 use encode::{Encoder, Goal};
-use frame::Framer;
+use frame::LineBuffer;
 use input::{Input, InputPiece};
 use progress::Progress;
 use receipt::{Receipt, ReceiptStatus};
+use relp::{Lines, Session, SessionError, WINDOW};
 
 /// The pause in live input after which all data is flushed: longer than a pause within a burst, and
 /// too short to be noticed.
@@ -39,8 +42,16 @@ const STAY: Duration = Duration::from_millis(500);
 /// The buffer between codec and TLS: four records.
 const OUT: usize = 64 << 10;
 
-/// The most bytes that a server may answer to a sender that wants no receipt. They are ignored.
+/// The most bytes that a server may answer to a sender that wants no receipt. They are ignored, but in
+/// RELP, where they are taken as they come: the answers to all frames of a window are shorter.
 const CHATTER: usize = 64 << 10;
+
+/// The number of frames without an answer up to which a full window has to fall before it takes more.
+/// If each answer made room for one frame, each frame would be compressed and sent by itself.
+const REFILL: usize = WINDOW / 2;
+
+/// The time for a RELP server to end the connection, once it has acknowledged everything.
+const PARTING: Duration = Duration::from_secs(2);
 
 /// The time for the rest of a stream after a signal: the data that was read, its end, and the
 /// server's answer.
@@ -56,6 +67,9 @@ const UNANSWERED: Duration = Duration::from_secs(10);
 /// The meaning of a missing close_notify. Other servers may omit it after every stream.
 const NOT_TAKEN: &str =
     "a tlsink server sends it only for a stream that it took whole; its log has the reason";
+
+/// The remedy for a RELP server that ends the connection before it opens the session.
+const NO_COMPRESSION: &str = "of RELP servers, only tlsink decompresses; others need --encode none";
 
 /// Sends, and waits until the server confirms that it has everything.
 ///
@@ -81,6 +95,7 @@ pub(crate) fn run(args: &SendArgs, say: &Say) -> Result<(), Failure> {
     }
     let ending = input.ending.take();
     let open = Cell::new(false);
+    let lines = Cell::new(Lines::default());
     let stopped = async {
         let mut signal = async || match signals.next().await {
             Some(signal) => signal.ok(),
@@ -118,19 +133,25 @@ pub(crate) fn run(args: &SendArgs, say: &Say) -> Result<(), Failure> {
         if !input.live {
             input.read_ahead().await?;
         }
-        let sender = connect::connect(args, &connector, &say).await?;
+        let (sender, socket) = connect::connect(args, &connector, &say).await?;
         open.set(true);
         let sending = Sending {
             args,
             sender,
-            framer: args.frames.then(Framer::default),
+            socket,
+            line: LineBuffer::default(),
+            session: Session::default(),
+            lines: &lines,
             encoder,
             out: vec![0; OUT],
             sent: Sent::default(),
         };
         sending.run(input, &say).await
     };
-    let done = smol::block_on(stopped.or(sending))?;
+    let done = smol::block_on(stopped.or(sending)).map_err(|failure| match lines.get() {
+        Lines { sent: 0, .. } => failure,
+        lines => failure.more(&format!("the server acknowledged {lines}")),
+    })?;
     say.info(&done);
     Ok(())
 }
@@ -139,8 +160,13 @@ pub(crate) fn run(args: &SendArgs, say: &Say) -> Result<(), Failure> {
 struct Sending<'a> {
     args: &'a SendArgs,
     sender: Sender<TcpStream>,
-    /// Makes frames of lines, if frames are wanted.
-    framer: Option<Framer>,
+    socket: TcpStream,
+    /// The beginning of a line, if frames are made of lines.
+    line: LineBuffer,
+    /// The session, in RELP.
+    session: Session,
+    /// The lines of the session, for whoever reports its end.
+    lines: &'a Cell<Lines>,
     encoder: Box<dyn Encoder>,
     out: Vec<u8>,
     sent: Sent,
@@ -159,6 +185,8 @@ struct Sent {
 enum Work {
     Input(InputPiece),
     Flush,
+    /// In RELP: bytes of the server's answers.
+    Answers(Vec<u8>),
 }
 
 impl Sending<'_> {
@@ -170,6 +198,9 @@ impl Sending<'_> {
         let mut unflushed: Option<(Instant, Instant)> = None;
         // The input so far, in bytes.
         let mut taken = 0_u64;
+        if self.is_relp() {
+            self.open(say).await?;
+        }
         loop {
             match self.next(&mut input, unflushed.map(|(_, due)| due)).await? {
                 Work::Input(InputPiece::Bytes(buffer, len)) => {
@@ -186,25 +217,40 @@ impl Sending<'_> {
                 }
                 Work::Input(InputPiece::End) => break,
                 Work::Flush => {
-                    self.encode(&[], Goal::Flush).await?;
-                    let flushed = self.sender.flush().await;
-                    flushed.map_err(|error| self.failure(&error))?;
+                    self.flush().await?;
                     unflushed = None;
                 }
+                Work::Answers(answers) => self.take(&answers)?,
             }
         }
-        if let Some(framer) = &mut self.framer {
+        if !self.line.is_empty() {
             let mut framed = Vec::new();
-            framer.finish(&mut framed);
+            self.frame(&mut framed).await?;
             self.send_plain(&framed).await?;
+        }
+        if self.is_relp() {
+            self.flush().await?;
+            drop(progress);
+            return self.close(say).await;
         }
         self.encode(&[], Goal::Finish).await?;
         drop(progress);
         self.finish(say).await
     }
 
+    fn is_relp(&self) -> bool {
+        self.args.framing == LineFraming::Relp
+    }
+
     async fn next(&mut self, input: &mut Input, due: Option<Instant>) -> Result<Work, Failure> {
-        let ended = async { Err(self.sender.ended().await) };
+        let is_relp = self.is_relp();
+        let ended = async {
+            if !is_relp {
+                return Err(self.sender.ended().await);
+            }
+            let answers = self.sender.take_answer().await?;
+            Ok(Ok(Work::Answers(answers)))
+        };
         let piece = async { Ok(input.next().await.map(Work::Input)) };
         let rested = async {
             match due {
@@ -223,13 +269,104 @@ impl Sending<'_> {
     }
 
     /// Sends the next bytes of the input.
-    async fn send(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        let Some(framer) = &mut self.framer else {
+    async fn send(&mut self, mut bytes: &[u8]) -> Result<(), Failure> {
+        if self.args.framing == LineFraming::None {
             return self.send_plain(bytes).await;
-        };
+        }
         let mut framed = Vec::new();
-        framer.push(bytes, &mut framed)?;
+        while self.line.fill(&mut bytes)? {
+            self.frame(&mut framed).await?;
+        }
         self.send_plain(&framed).await
+    }
+
+    /// Appends the frame of the line to `framed`. In RELP, this sends `framed` and waits for answers
+    /// when the window is full.
+    async fn frame(&mut self, framed: &mut Vec<u8>) -> Result<(), Failure> {
+        if !self.is_relp() {
+            self.line.frame(framed);
+            return Ok(());
+        }
+        if self.session.outstanding() >= WINDOW {
+            self.send_plain(framed).await?;
+            framed.clear();
+            self.flush().await?;
+            while self.session.outstanding() > REFILL {
+                self.take_answers().await?;
+            }
+        }
+        self.line.frame_in(&mut self.session, framed);
+        self.lines.set(self.session.lines());
+        Ok(())
+    }
+
+    /// Opens the session, and waits until the server has done so too.
+    async fn open(&mut self, say: &Say) -> Result<(), Failure> {
+        let mut framed = Vec::new();
+        self.session.open(&mut framed);
+        self.send_plain(&framed).await?;
+        self.flush().await?;
+        let to = &self.args.to;
+        let late = unanswered(
+            say,
+            format!("{to}: waiting for the server to open the RELP session"),
+        );
+        let opened = async {
+            while self.session.is_opening() {
+                self.take_answers().await?;
+            }
+            Ok(())
+        };
+        opened.or(late).await
+    }
+
+    /// Closes the session once every line is acknowledged, waits until the server has done so too, and
+    /// ends the stream. The server's own end confirms nothing more, and may lack a close_notify.
+    async fn close(mut self, say: &Say) -> Result<String, Failure> {
+        let late = unanswered(say, unconfirmed(self.args));
+        let closed = async {
+            while self.session.outstanding() > 0 {
+                self.take_answers().await?;
+            }
+            let mut framed = Vec::new();
+            self.session.close(&mut framed);
+            self.send_plain(&framed).await?;
+            self.encode(&[], Goal::Finish).await?;
+            let flushed = self.sender.flush().await;
+            flushed.map_err(|error| self.failure(&error))?;
+            while !self.session.is_closed() {
+                self.take_answers().await?;
+            }
+            Ok(())
+        };
+        match closed.or(late).await {
+            // The answer came together with the server's end.
+            Err(_) if self.session.is_closed() => {}
+            closed => closed?,
+        }
+        let finished = async {
+            let _ = self.sender.finish().await;
+        };
+        let late = async {
+            Timer::after(PARTING).await;
+        };
+        finished.or(late).await;
+        let acknowledged = Count(self.session.lines().acknowledged, "line");
+        Ok(format!("{}, {acknowledged} acknowledged", self.done()))
+    }
+
+    /// Waits for answers of the server, and takes them.
+    async fn take_answers(&mut self) -> Result<(), Failure> {
+        let answers = self.sender.take_answer().await;
+        let answers = answers.map_err(|error| self.failure(&error))?;
+        self.take(&answers)
+    }
+
+    /// Takes answers of the server.
+    fn take(&mut self, answers: &[u8]) -> Result<(), Failure> {
+        let taken = self.session.take(answers);
+        self.lines.set(self.session.lines());
+        taken.map_err(|error| self.broken(&error))
     }
 
     /// Sends bytes that the receiver gets as they are.
@@ -237,6 +374,20 @@ impl Sending<'_> {
         self.sent.crc32c = crc32c::crc32c_append(self.sent.crc32c, bytes);
         self.sent.plain = self.sent.plain.saturating_add(bytes.len() as u64);
         self.encode(bytes, Goal::Take).await
+    }
+
+    /// Sends all data that waits in the encoder.
+    async fn flush(&mut self) -> Result<(), Failure> {
+        self.encode(&[], Goal::Flush).await?;
+        let flushed = self.sender.flush().await;
+        flushed.map_err(|error| self.failure(&error))?;
+        if self.is_relp() {
+            // After a write, Linux delays its acknowledgement of what comes by 40 ms. A server with
+            // Nagle's algorithm (RFC 896) on, such as rsyslog, sends its second answer only then. The
+            // kernel resets the flag with the next write (tcp(7), `TCP_QUICKACK`).
+            let _ = sockopt::set_tcp_quickack(&self.socket, true);
+        }
+        Ok(())
     }
 
     async fn encode(&mut self, mut bytes: &[u8], goal: Goal) -> Result<(), Failure> {
@@ -261,14 +412,7 @@ impl Sending<'_> {
     /// Ends the stream, and waits for the server's answer without a limit: a slow receiver is still
     /// at work, and TCP detects one that has vanished.
     async fn finish(mut self, say: &Say) -> Result<String, Failure> {
-        let to = &self.args.to;
-        let waiting = async {
-            Timer::after(UNANSWERED).await;
-            say.info(&format!(
-                "{to}: everything is sent; waiting for the server to confirm it"
-            ));
-            future::pending().await
-        };
+        let waiting = unanswered(say, unconfirmed(self.args));
         let finished = self.sender.finish().or(waiting).await;
         finished.map_err(|error| self.failure(&error))?;
         let receipt = match self.args.receipt {
@@ -278,12 +422,17 @@ impl Sending<'_> {
             }
             false => "",
         };
+        Ok(format!("{}{receipt}", self.done()))
+    }
+
+    /// The message on a stream that the server has.
+    fn done(&self) -> String {
         let Sent { plain, encoded, .. } = self.sent;
-        let name = self.args.encode.name();
-        Ok(format!(
-            "sent {} as {encoded} ({name}) to {to}{receipt}",
+        let (name, to) = (self.args.encode.name(), &self.args.to);
+        format!(
+            "sent {} as {encoded} ({name}) to {to}",
             Count(plain, "byte")
-        ))
+        )
     }
 
     /// Compares the receipt with the stream that was sent.
@@ -358,7 +507,14 @@ impl Sending<'_> {
     }
 
     /// The failure for a stream that can't go on.
-    fn failure(&self, error: &SendError) -> Failure {
+    fn failure(&mut self, error: &SendError) -> Failure {
+        if self.is_relp() {
+            // The answers before the end are there; a refusal among them is the reason.
+            let answers = self.sender.answer().to_vec();
+            if let Err(failure) = self.take(&answers) {
+                return failure;
+            }
+        }
         // A server that refuses the stream sends a receipt with the reason, and ends the stream.
         if self.args.receipt
             && let Some(receipt) = Receipt::parse(self.sender.answer())
@@ -368,11 +524,41 @@ impl Sending<'_> {
         let failure = Failure::failed(format!("{}: {error}", self.args.to));
         match error {
             SendError::Alert(alert) => connect::alerted(failure, alert, self.args),
-            SendError::NoCloseNotify => failure.hint(match self.args.receipt {
+            _ if self.is_misunderstood() => failure.hint(NO_COMPRESSION),
+            SendError::NoCloseNotify => failure.hint(match self.args.receipt || self.is_relp() {
                 true => NOT_TAKEN.to_owned(),
                 false => format!("{NOT_TAKEN}; with --receipt on both sides, it is shown here too"),
             }),
             _ => failure,
         }
     }
+
+    /// The failure for a session that can't go on.
+    fn broken(&self, error: &SessionError) -> Failure {
+        let failure = Failure::failed(format!("{}: {error}", self.args.to));
+        match error {
+            SessionError::Invalid(_) | SessionError::Closed if self.is_misunderstood() => {
+                failure.hint(NO_COMPRESSION)
+            }
+            _ => failure,
+        }
+    }
+
+    /// Whether the server may take no compression: it has not opened the session.
+    fn is_misunderstood(&self) -> bool {
+        self.is_relp() && self.session.is_opening() && self.args.encode != Encoding::None
+    }
+}
+
+/// Says this when the server has not answered for a while.
+async fn unanswered<T>(say: &Say, text: String) -> T {
+    Timer::after(UNANSWERED).await;
+    say.info(&text);
+    future::pending().await
+}
+
+/// The message when the server has yet to confirm a whole stream.
+fn unconfirmed(args: &SendArgs) -> String {
+    let to = &args.to;
+    format!("{to}: everything is sent; waiting for the server to confirm it")
 }

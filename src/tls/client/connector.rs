@@ -73,7 +73,8 @@ impl Connector {
         self
     }
 
-    /// Sets the most bytes that a server may answer: one that sends more ends the stream with
+    /// Sets the most bytes that a server may answer before they are
+    /// [taken](Sender::take_answer): one that sends more ends the stream with
     /// [`SendError::Answer`](super::SendError::Answer). [`MAX_ANSWER`] by default.
     pub fn max_answer(mut self, bytes: usize) -> Self {
         self.max_answer = bytes;

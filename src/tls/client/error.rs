@@ -211,7 +211,7 @@ pub enum SendError {
     },
     /// The server answered more than it may.
     Answer {
-        /// The most bytes that it may answer.
+        /// The most bytes that it may answer before they are taken.
         limit: usize,
     },
     /// The call came after [`Sender::finish`](super::Sender::finish): the stream takes no more

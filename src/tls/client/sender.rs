@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::io;
+use std::mem;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -17,7 +18,7 @@ use crate::tls::transport::tls_error;
 
 /// A stream to a server, which reads the server's answer while it sends.
 ///
-/// The server's answer is kept, up to a limit. When the server refuses, ends or breaks the stream,
+/// The server's answer is kept, up to a limit, until it is [taken](Self::take_answer). When the server refuses, ends or breaks the stream,
 /// the pending call ends with that error, and so does each call after it. A stream that is dropped
 /// before it is [finished](Self::finish) is incomplete, and the server can tell.
 ///
@@ -142,9 +143,49 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
         poll_fn(|cx| self.poll_finish(cx)).await
     }
 
-    /// The server's answer so far.
+    /// The server's answer so far, without the bytes that were [taken](Self::take_answer).
     pub fn answer(&self) -> &[u8] {
         &self.answer
+    }
+
+    /// Waits for bytes of the server's answer, and takes them, which makes room for as many:
+    /// [`max_answer`](super::Connector::max_answer) limits the bytes that were not taken. Once the
+    /// server has confirmed a [finished](Self::finish) stream, there are none. The call can be dropped
+    /// and made again.
+    ///
+    /// This is for protocols in which the server answers while the stream goes on. The bytes come as
+    /// they are read: one answer may come in several pieces, and several answers in one. All other
+    /// calls read too, so that a server never waits for this one.
+    ///
+    /// ```no_run
+    /// use smol::net::TcpStream;
+    /// use tlsink::client::{SendError, Sender};
+    ///
+    /// /// Sends a line, and waits for the line that answers it.
+    /// async fn ask(sender: &mut Sender<TcpStream>, line: &[u8]) -> Result<Vec<u8>, SendError> {
+    ///     sender.send(line).await?;
+    ///     sender.flush().await?;
+    ///     let mut answer = Vec::new();
+    ///     while !answer.ends_with(b"\n") {
+    ///         answer.extend(sender.take_answer().await?);
+    ///     }
+    ///     Ok(answer)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When the server ended the stream, or the connection broke, after all bytes before that were
+    /// taken.
+    pub async fn take_answer(&mut self) -> Result<Vec<u8>, SendError> {
+        poll_fn(|cx| {
+            let end = self.poll_end(cx);
+            if !self.answer.is_empty() {
+                return Poll::Ready(Ok(mem::take(&mut self.answer)));
+            }
+            Poll::Ready(ready!(end).map(|()| Vec::new()))
+        })
+        .await
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, SendError>> {
