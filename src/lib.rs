@@ -291,6 +291,13 @@ pub use tls::refusal::{Incompatibility, Refusal, RefusedCertificate};
 pub use tls::server::Tls;
 pub use totals::{Failures, Totals};
 
+/// Names of senders' files, for `fuzz/`: they are made of what is not public.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn check_names(bytes: &[u8]) {
+    output::fuzz::check(bytes);
+}
+
 /// Fixed sizes, and defaults.
 pub mod limits {
     pub use crate::event::CHUNK;

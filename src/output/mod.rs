@@ -31,6 +31,8 @@ pub use label::label;
 pub use lines::Lines;
 pub use raw::Raw;
 pub use template::Template;
+#[cfg(fuzzing)]
+pub(crate) use template::fuzz;
 pub use turn::Portion;
 
 /// The most records that are escaped in one turn: what an output adds to each of them, such as a

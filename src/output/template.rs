@@ -238,9 +238,9 @@ fn safe(value: &[u8]) -> String {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 #[path = "../../tests/fuzz/names.rs"]
-mod fuzz;
+pub(crate) mod fuzz;
 
 #[cfg(test)]
 mod tests {

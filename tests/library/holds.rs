@@ -225,6 +225,7 @@ fn a_hold_that_fails_after_a_clean_end_makes_it_no_clean_one() {
 }
 
 /// A session of RELP; its messages are numbered from 2 on.
+#[cfg(feature = "relp")]
 fn relp(first: usize, messages: usize) -> Vec<u8> {
     let mut stream = Vec::new();
     if first == 2 {
@@ -237,6 +238,7 @@ fn relp(first: usize, messages: usize) -> Vec<u8> {
 }
 
 /// The acknowledgements of the messages that the sender has got since the last call.
+#[cfg(feature = "relp")]
 fn acknowledged(receiver: &Receiver) -> Vec<usize> {
     let answers = String::from_utf8(receiver.senders[0].remote.take()).unwrap();
     let lines = answers.lines().filter_map(|line| {
@@ -247,6 +249,7 @@ fn acknowledged(receiver: &Receiver) -> Vec<usize> {
 }
 
 #[test]
+#[cfg(feature = "relp")]
 fn a_frame_is_acknowledged_when_it_and_all_before_it_are_through() {
     let mut receiver = Receiver::of(1, Server::builder().framing(Framing::Relp));
     for message in 2..=5 {
@@ -269,6 +272,7 @@ fn a_frame_is_acknowledged_when_it_and_all_before_it_are_through() {
 }
 
 #[test]
+#[cfg(feature = "relp")]
 fn held_frames_of_a_stream_that_has_ended_are_acknowledged_before_its_close() {
     let mut receiver = Receiver::of(1, Server::builder().framing(Framing::Relp));
     receiver.send(1, relp(2, 3));
@@ -280,6 +284,7 @@ fn held_frames_of_a_stream_that_has_ended_are_acknowledged_before_its_close() {
 }
 
 #[test]
+#[cfg(feature = "relp")]
 fn a_stream_with_many_held_acknowledgements_waits_for_its_holds() {
     const MESSAGES: usize = 100_000;
     let mut receiver = Receiver::of(1, Server::builder().framing(Framing::Relp));

@@ -35,7 +35,14 @@ mod embedding;
 mod events;
 mod executors;
 mod files;
-#[cfg(feature = "zstd")]
+#[cfg(all(
+    feature = "zstd",
+    feature = "octet",
+    feature = "relp",
+    feature = "lumberjack",
+    feature = "forward",
+    feature = "nul"
+))]
 mod frames;
 #[cfg(feature = "unstable-rustls")]
 mod from_rustls;
@@ -80,6 +87,13 @@ mod fuzz {
         feature = "qt"
     ))]
     pub mod decode;
-    #[cfg(feature = "zstd")]
+    #[cfg(all(
+        feature = "zstd",
+        feature = "octet",
+        feature = "relp",
+        feature = "lumberjack",
+        feature = "forward",
+        feature = "nul"
+    ))]
     pub mod frames;
 }

@@ -77,7 +77,7 @@ fn the_framing_can_be_named_and_raw_output_has_none_unasked() {
     assert!(
         outcome
             .stderr
-            .contains("expected auto, none, octet, relp or nul"),
+            .contains("expected auto, none, octet, relp, lumberjack, forward or nul"),
         "{}",
         outcome.stderr
     );

@@ -279,7 +279,7 @@ fn format(name: &str) -> Result<Format, String> {
 
 fn framing(name: &str) -> Result<Framing, String> {
     let parsed = name.to_ascii_lowercase().parse();
-    parsed.map_err(|_| "expected auto, none, octet, relp or nul".to_owned())
+    parsed.map_err(|_| "expected auto, none, octet, relp, lumberjack, forward or nul".to_owned())
 }
 
 fn template(text: &str) -> Result<Template, String> {
