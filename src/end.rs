@@ -52,7 +52,8 @@ pub enum End {
     Reset(Reset),
     /// The peer took too long.
     Timeout(Timeout),
-    /// One side refused the other during the handshake.
+    /// One side refused the other during the handshake, or during that of
+    /// [`forward`](crate::frame::Framing::Forward).
     Refused(Refusal),
     /// The data is in a format, or of a protocol, that is recognised and not supported. The
     /// printed form calls such a stream refused.
@@ -239,6 +240,7 @@ impl From<frame::Fault> for End {
                 reason: reason.into_owned(),
             },
             frame::Fault::Limit(limit) => End::Limit(limit),
+            frame::Fault::SharedKey => End::Refused(Refusal::SharedKey),
             frame::Fault::Unsupported(format) => End::Unsupported {
                 layer: Layer::Framing(Framing::Auto),
                 format,

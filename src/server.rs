@@ -15,6 +15,8 @@ use crate::connection::{Connection, Transport};
 use crate::decode::Format;
 use crate::event::CHUNK;
 use crate::frame::Framing;
+#[cfg(feature = "forward")]
+use crate::frame::SharedKey;
 use crate::link::CREDITS;
 use crate::memory::Memory;
 use crate::peer::Peer;
@@ -53,6 +55,8 @@ pub struct ServerBuilder {
     max_window: u64,
     format: Format,
     framing: Framing,
+    #[cfg(feature = "forward")]
+    forward_key: Option<SharedKey>,
     max_decoded: Option<u64>,
 }
 
@@ -91,6 +95,8 @@ impl Server {
             max_window: 8 << 20,
             format: Format::Auto,
             framing: Framing::None,
+            #[cfg(feature = "forward")]
+            forward_key: None,
             max_decoded: None,
         }
     }
@@ -331,6 +337,23 @@ impl ServerBuilder {
     /// frame, or [records](crate::output::Output::records) if frames contain newlines.
     pub fn framing(mut self, framing: Framing) -> Self {
         self.framing = framing;
+        #[cfg(feature = "forward")]
+        {
+            self.forward_key = None;
+        }
+        self
+    }
+
+    /// Makes [`Framing::Forward`] the framing of all streams, and demands of their senders to know
+    /// this key: `shared_key` in Fluentd, `Shared_Key` in Fluent Bit. Without a key, no sender has to
+    /// know one.
+    ///
+    /// The server then speaks first, so senders that do not expect it fail. A sender that does not know
+    /// the key is [refused](crate::Refusal::SharedKey).
+    #[cfg(feature = "forward")]
+    pub fn forward_key(mut self, key: SharedKey) -> Self {
+        self.framing = Framing::Forward;
+        self.forward_key = Some(key);
         self
     }
 
@@ -464,6 +487,8 @@ impl ServerBuilder {
         let settings = SinkSettings {
             format: self.format,
             framing: self.framing,
+            #[cfg(feature = "forward")]
+            forward_key: self.forward_key.clone(),
             max_window: self.max_window,
             memory: memory.clone(),
             max_decoded: self.max_decoded.unwrap_or(u64::MAX),

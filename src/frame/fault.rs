@@ -22,6 +22,8 @@ pub enum Fault {
     },
     /// The frames need more resources than the receiver allows.
     Limit(Limit),
+    /// The sender does not know the [key](crate::ServerBuilder::forward_key) that it must share with the receiver.
+    SharedKey,
     /// The stream, or the compression of a frame, is of this protocol, which is recognised and not supported.
     Unsupported(&'static str),
 }
@@ -35,6 +37,7 @@ impl fmt::Display for Fault {
                 reason,
             } => write!(f, "{framing}: {reason} at byte {offset}"),
             Fault::Limit(limit) => limit.fmt(f),
+            Fault::SharedKey => f.write_str("the sender does not know the shared key"),
             Fault::Unsupported(name) => write!(f, "{name} is not supported"),
         }
     }
@@ -54,6 +57,7 @@ pub(super) struct FrameFault {
 pub(super) enum FaultKind {
     Corrupt(Cow<'static, str>),
     Limit(Limit),
+    SharedKey,
     Unsupported(&'static str),
 }
 
@@ -87,6 +91,7 @@ impl FrameFault {
                 reason,
             },
             FaultKind::Limit(limit) => Fault::Limit(limit),
+            FaultKind::SharedKey => Fault::SharedKey,
             FaultKind::Unsupported(name) => Fault::Unsupported(name),
         }
     }

@@ -33,8 +33,6 @@ mod fault;
 mod forward;
 #[cfg(feature = "lumberjack")]
 mod lumberjack;
-#[cfg(feature = "forward")]
-mod msgpack;
 #[cfg(feature = "nul")]
 mod nul;
 #[cfg(feature = "octet")]
@@ -50,12 +48,12 @@ mod records;
 mod relp;
 #[cfg(any(feature = "lumberjack", feature = "forward"))]
 mod text;
-#[cfg(feature = "forward")]
-mod value;
 
 use detect::{Detect, Detection};
 pub use fault::Fault;
 use fault::FrameFault;
+#[cfg(feature = "forward")]
+pub use forward::SharedKey;
 pub use records::{Record, RecordBuffer, Records};
 
 /// The framing of a stream's decompressed bytes.
@@ -203,6 +201,11 @@ trait Parser: fmt::Debug + Send {
     /// Whether the stream may end here: between two frames.
     fn at_boundary(&self) -> bool;
 
+    /// The message with which the receiver begins, if it does.
+    fn greeting(&self) -> Option<Vec<u8>> {
+        None
+    }
+
     /// Whether the sender has been told of all records, or will be once they are delivered.
     fn is_acknowledged(&self) -> bool {
         false
@@ -265,6 +268,21 @@ impl Unframer {
             has_more: false,
             parsed: 0,
         }
+    }
+
+    /// Makes an unframer for a stream in [`Framing::Forward`] whose sender must know this key.
+    #[cfg(feature = "forward")]
+    pub(crate) fn with_key(key: &SharedKey, limits: &Limits) -> Self {
+        let parser = Box::new(forward::Forward::with_key(key, limits));
+        Unframer {
+            state: State::Framed(Framing::Forward, parser),
+            ..Unframer::new(Framing::Forward, limits)
+        }
+    }
+
+    /// The bytes to send to the sender before it sends anything.
+    pub(crate) fn greeting(&self) -> Option<Vec<u8>> {
+        self.parser()?.greeting()
     }
 
     /// The stream's framing; [`Framing::Auto`] until enough bytes have come to detect it.

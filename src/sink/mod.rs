@@ -8,10 +8,12 @@ use futures_lite::future;
 
 use crate::channel::EventReceiver;
 use crate::conn::{Conn, ConnId};
-use crate::decode::Format;
+use crate::decode::{Format, Limits};
 use crate::end::{Cut, End};
 use crate::event::{Event, Kind};
-use crate::frame::{Framing, Records};
+#[cfg(feature = "forward")]
+use crate::frame::SharedKey;
+use crate::frame::{Framing, Records, Unframer};
 use crate::hold::Holds;
 use crate::memory::Memory;
 use crate::output::turn::MAX_TURN_OUTPUT;
@@ -101,6 +103,9 @@ pub enum SinkEvent<'a> {
 pub(crate) struct SinkSettings {
     pub(crate) format: Format,
     pub(crate) framing: Framing,
+    /// The key that senders of forward must know.
+    #[cfg(feature = "forward")]
+    pub(crate) forward_key: Option<SharedKey>,
     /// The largest zstd window, in bytes.
     pub(crate) max_window: u64,
     /// The memory that all connections share.
@@ -109,6 +114,20 @@ pub(crate) struct SinkSettings {
     pub(crate) max_decoded: u64,
     /// Whether to compute checksums, for receipts.
     pub(crate) checksums: bool,
+}
+
+impl SinkSettings {
+    /// Makes the unframer of a stream; `None` if streams have no frames.
+    fn unframer(&self, limits: &Limits) -> Option<Unframer> {
+        #[cfg(feature = "forward")]
+        if let Some(key) = &self.forward_key {
+            return Some(Unframer::with_key(key, limits));
+        }
+        match self.framing {
+            Framing::None => None,
+            framing => Some(Unframer::new(framing, limits)),
+        }
+    }
 }
 
 #[derive(Debug)]

@@ -140,14 +140,15 @@ impl Stream {
             max_window: settings.max_window,
             memory: conn.memory.clone(),
         };
+        let unframer = settings.unframer(&limits).map(Box::new);
+        if let Some(greeting) = unframer.as_ref().and_then(|unframer| unframer.greeting()) {
+            link.answer(&greeting);
+        }
         Stream {
             conn,
             link,
             decoder: Decoder::new(settings.format, &limits),
-            unframer: match settings.framing {
-                Framing::None => None,
-                framing => Some(Box::new(Unframer::new(framing, &limits))),
-            },
+            unframer,
             queue: VecDeque::new(),
             at: 0,
             rest: None,

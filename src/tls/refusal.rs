@@ -30,6 +30,9 @@ pub enum Refusal {
     Alert(Alert),
     /// The sender presented no certificate, and [must](crate::tls::ClientVerifier) present one.
     NoCertificate,
+    /// The sender does not know the [key](crate::ServerBuilder::forward_key) that it must share with
+    /// the receiver.
+    SharedKey,
     /// The sender's certificate was not accepted.
     Certificate(Box<RefusedCertificate>),
 }
@@ -118,6 +121,7 @@ impl fmt::Display for Refusal {
                 write!(f, "the sender {did}: {alert}")
             }
             Refusal::NoCertificate => f.write_str("no certificate"),
+            Refusal::SharedKey => f.write_str("the sender does not know the shared key"),
             Refusal::Certificate(certificate) => f.write_str(&certificate.reason),
         }
     }

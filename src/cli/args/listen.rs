@@ -25,6 +25,7 @@ pub(crate) struct ListenArgs {
     pub(crate) tls: TlsArgs,
     pub(crate) decode: Format,
     pub(crate) framing: Framing,
+    pub(crate) forward_key: Option<PathBuf>,
     pub(crate) printer: OutputFormat,
     pub(crate) max_line: Option<usize>,
     pub(crate) destination: Destination,
@@ -111,6 +112,11 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
     }
     let destination = parse_destination(args)?;
     let printer = parse_printer(args, &destination)?;
+    let framing = args.option("--framing", framing)?;
+    let forward_key = args.path("--forward-key");
+    if forward_key.is_some() && framing != Some(Framing::Forward) {
+        return Err(Failure::misused("--forward-key needs --framing forward"));
+    }
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let listen = ListenArgs {
         addresses,
@@ -123,11 +129,12 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
             key_log: args.flag("--key-log"),
         },
         decode: args.option("--decode", format)?.unwrap_or(Format::Auto),
-        framing: args.option("--framing", framing)?.unwrap_or(match printer {
+        framing: framing.unwrap_or(match printer {
             OutputFormat::Lines { .. } | OutputFormat::Json => Framing::Auto,
             // The bytes stay as they came.
             OutputFormat::Raw => Framing::None,
         }),
+        forward_key,
         printer,
         max_line: args.option("--max-line", value::line)?,
         destination,

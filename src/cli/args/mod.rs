@@ -245,6 +245,7 @@ mod tests {
             (_, "--key") => &["--cert=c"],
             (_, "--client-auth" | "--allow-client" | "--crl") => &["--client-ca=ca"],
             ("tlsink listen", "--name" | "--sync") => &["--output-dir=d"],
+            (_, "--forward-key") => &["--framing=forward"],
             _ => &[],
         };
         let mut words = vec![word(command)];

@@ -207,7 +207,12 @@ pub(crate) static LISTEN: Options = Options {
                 value(
                     "--framing",
                     "FRAMING",
-                    "auto, none, octet, relp, nul [auto, unless raw]",
+                    "auto, none, octet, relp, lumberjack, forward, nul",
+                ),
+                value(
+                    "--forward-key",
+                    "FILE",
+                    "senders must know this key; needs --framing forward",
                 ),
                 value(
                     "--max-decoded",

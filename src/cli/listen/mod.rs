@@ -21,6 +21,7 @@ mod control;
 mod credentials;
 mod file_limit;
 mod files;
+mod forward_key;
 mod hint;
 mod journal;
 mod key_log;
@@ -39,6 +40,7 @@ use control::{Control, ControlEvent, signals};
 use credentials::Credentials;
 use file_limit::{max_connections, raise_file_limit};
 use files::LoggedFiles;
+use forward_key::forward_key;
 use journal::Journal;
 use key_log::{announce_key_log, key_log_file};
 use lane::LaneExecutor;
@@ -164,6 +166,9 @@ fn server_builder(
     }
     if let Some(bytes) = args.max_memory {
         builder = builder.max_memory(bytes);
+    }
+    if let Some(file) = &args.forward_key {
+        builder = forward_key(builder, file)?;
     }
     Ok(builder)
 }

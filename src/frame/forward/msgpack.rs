@@ -1,6 +1,6 @@
 //! MessagePack (its specification of 2017), token by token.
 
-use super::fault::FaultKind;
+use super::super::fault::FaultKind;
 
 /// A token: a value, or the beginning of one.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,7 +43,7 @@ impl Tokenizer {
         bytes: &'a [u8],
     ) -> (usize, Result<Option<Token<'a>>, FaultKind>) {
         if let Some(left) = self.left {
-            let most = left.min(super::PART);
+            let most = left.min(super::super::PART);
             let part = bytes.get(..most).unwrap_or(bytes);
             if part.is_empty() && left > 0 {
                 return (0, Ok(None));

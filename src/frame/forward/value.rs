@@ -1,9 +1,9 @@
 //! Values of MessagePack as JSON.
 
-use super::RecordBuffer;
-use super::fault::FaultKind;
+use super::super::RecordBuffer;
+use super::super::fault::FaultKind;
 use super::msgpack::Token;
-use super::text::Text;
+use super::super::text::Text;
 
 /// The deepest nesting of arrays and maps. Readers of JSON accept 128 levels.
 const MAX_DEPTH: usize = 100;
