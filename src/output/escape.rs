@@ -60,7 +60,7 @@ pub(super) fn write_escaped(writer: &mut impl Write, text: &[u8]) -> io::Result<
     Ok(())
 }
 
-/// The most bytes that one byte of text becomes in JSON.
+/// The most bytes that one byte of text, or of JSON, becomes in JSON.
 pub(super) const LONGEST_IN_JSON: usize = 6;
 
 /// Appends text as it stands between the quotes of a JSON string (RFC 8259, section 7).
@@ -69,6 +69,21 @@ pub(super) const LONGEST_IN_JSON: usize = 6;
 /// would escape, and all invisible ones: the string is harmless on a terminal, and a parser still
 /// gets the original text back.
 pub(crate) fn push_json(json: &mut Vec<u8>, text: &str) {
+    push::<false>(json, text);
+}
+
+/// Appends an object, or another value of JSON, on one line.
+///
+/// It keeps its bytes, except those characters that JSON doesn't require to be escaped and
+/// [`push_json`] escapes: they are in strings, and are escaped there. Whitespace between tokens
+/// becomes spaces, byte by byte.
+///
+/// Pieces of an object may be appended one by one.
+pub(super) fn push_object(json: &mut Vec<u8>, object: &str) {
+    push::<true>(json, object);
+}
+
+fn push<const IS_JSON: bool>(json: &mut Vec<u8>, text: &str) {
     let bytes = text.as_bytes();
     // The bytes before `done` are in `json`; those from there to `at` stay as they are.
     let (mut done, mut at) = (0_usize, 0_usize);
@@ -76,19 +91,20 @@ pub(crate) fn push_json(json: &mut Vec<u8>, text: &str) {
         let (words, tail) = bytes.get(at..).unwrap_or_default().as_chunks();
         let mut found = None;
         for word in words {
-            let marks = marks(word);
+            let marks = marks::<IS_JSON>(word);
             if marks != 0 {
                 if !word.is_ascii() {
                     found = Some(marks.trailing_zeros() as usize / 8);
                     break;
                 }
                 json.extend_from_slice(bytes.get(done..at).unwrap_or_default());
-                push_json_word(json, word);
+                push_word::<IS_JSON>(json, word);
                 done = at.saturating_add(WORD);
             }
             at = at.saturating_add(WORD);
         }
-        let Some(found) = found.or_else(|| tail.iter().position(|byte| !is_plain(*byte))) else {
+        let is_marked = |byte: &u8| !is_plain::<IS_JSON>(*byte);
+        let Some(found) = found.or_else(|| tail.iter().position(is_marked)) else {
             break;
         };
         at = at.saturating_add(found);
@@ -104,7 +120,7 @@ pub(crate) fn push_json(json: &mut Vec<u8>, text: &str) {
         let end = at.saturating_add(c.len_utf8());
         if c.is_ascii() || c.is_control() || directs(c) || formats(c) {
             json.extend_from_slice(bytes.get(done..at).unwrap_or_default());
-            push_json_escape(json, c);
+            push_escape::<IS_JSON>(json, c);
             done = end;
         }
         at = end;
@@ -117,30 +133,35 @@ const WORD: usize = 8;
 
 const EACH: u64 = u64::from_ne_bytes([1; WORD]);
 
-/// Whether JSON leaves an ASCII character as it is.
-fn is_plain(byte: u8) -> bool {
-    matches!(byte, b' '..0x7f) && !matches!(byte, b'"' | b'\\')
+/// Whether an ASCII character stays as it is.
+fn is_plain<const IS_JSON: bool>(byte: u8) -> bool {
+    matches!(byte, b' '..0x7f) && (IS_JSON || !matches!(byte, b'"' | b'\\'))
 }
 
 /// Sets the highest bit of each byte that is not plain. Bytes behind the first of them may be
 /// marked too, as a subtraction borrows from the byte behind.
-fn marks(word: &[u8; WORD]) -> u64 {
+fn marks<const IS_JSON: bool>(word: &[u8; WORD]) -> u64 {
     let word = u64::from_le_bytes(*word);
     let is = |byte: u8| {
         let zero = word ^ (EACH * u64::from(byte));
         zero.wrapping_sub(EACH) & !zero
     };
     let control = word.wrapping_sub(EACH * 0x20) & !word;
-    (word | control | is(b'"') | is(b'\\') | is(0x7f)) & (EACH * 0x80)
+    let escaped = match IS_JSON {
+        false => is(b'"') | is(b'\\'),
+        true => 0,
+    };
+    (word | control | escaped | is(0x7f)) & (EACH * 0x80)
 }
 
 /// Appends ASCII characters, some of which are escaped: any number takes the same time.
-fn push_json_word(json: &mut Vec<u8>, word: &[u8; WORD]) {
+fn push_word<const IS_JSON: bool>(json: &mut Vec<u8>, word: &[u8; WORD]) {
     // A whole entry is stored for each character. The next one overwrites the unused end.
     let mut room = [0; WORD * ENTRY];
     let mut end = 0_usize;
     for byte in word {
-        let entry = JSON_ASCII.get(usize::from(*byte)).unwrap_or(&[0; ENTRY]);
+        let entry = ascii::<IS_JSON>().get(usize::from(*byte));
+        let entry = entry.unwrap_or(&[0; ENTRY]);
         if let Some(place) = room.get_mut(end..).and_then(<[u8]>::first_chunk_mut) {
             *place = *entry;
         }
@@ -154,8 +175,8 @@ fn push_json_word(json: &mut Vec<u8>, word: &[u8; WORD]) {
     json.truncate(end);
 }
 
-fn push_json_escape(json: &mut Vec<u8>, c: char) {
-    if let Some(entry) = JSON_ASCII.get(c as usize) {
+fn push_escape<const IS_JSON: bool>(json: &mut Vec<u8>, c: char) {
+    if let Some(entry) = ascii::<IS_JSON>().get(c as usize) {
         let [.., len] = *entry;
         json.extend_from_slice(entry.get(..usize::from(len)).unwrap_or_default());
         return;
@@ -165,20 +186,44 @@ fn push_json_escape(json: &mut Vec<u8>, c: char) {
     }
 }
 
-/// The size of an entry of [`JSON_ASCII`], in bytes: one store.
+/// The size of an entry of [`Ascii`], in bytes: one store.
 const ENTRY: usize = 8;
 
-/// Each ASCII character as it stands in a JSON string. The last byte of an entry is the number of
-/// bytes that are used.
-static JSON_ASCII: [[u8; ENTRY]; 128] = {
+/// Each ASCII character as it is written. The last byte of an entry is the number of bytes that are
+/// used.
+type Ascii = [[u8; ENTRY]; 128];
+
+/// The characters of a text, as they stand in a JSON string.
+static OF_TEXT: Ascii = ascii_table(false);
+
+/// The characters of an object, as they stand in an object on one line.
+static OF_OBJECT: Ascii = ascii_table(true);
+
+fn ascii<const IS_JSON: bool>() -> &'static Ascii {
+    match IS_JSON {
+        false => &OF_TEXT,
+        true => &OF_OBJECT,
+    }
+}
+
+const fn ascii_table(is_json: bool) -> Ascii {
     let mut table = [[0; ENTRY]; 128];
     let mut byte = 0;
     while byte < 128 {
-        table[byte as usize] = json_ascii(byte);
+        table[byte as usize] = match byte {
+            // In an object, whitespace; in its strings, JSON requires others to be escaped already.
+            0..0x20 if is_json => kept(b' '),
+            b'"' | b'\\' if is_json => kept(byte),
+            byte => json_ascii(byte),
+        };
         byte += 1;
     }
     table
-};
+}
+
+const fn kept(byte: u8) -> [u8; ENTRY] {
+    [byte, 0, 0, 0, 0, 0, 0, 1]
+}
 
 const fn json_ascii(byte: u8) -> [u8; ENTRY] {
     let short = match byte {
@@ -190,7 +235,7 @@ const fn json_ascii(byte: u8) -> [u8; ENTRY] {
             let [a, b, c, d, e, f] = json_unit(byte as u16);
             return [a, b, c, d, e, f, 0, 6];
         }
-        _ => return [byte, 0, 0, 0, 0, 0, 0, 1],
+        _ => return kept(byte),
     };
     [b'\\', short, 0, 0, 0, 0, 0, 2]
 }
@@ -570,8 +615,41 @@ mod tests {
         assert_eq!(json, br"before\u0001234567\u0001behind");
     }
 
+    #[test]
+    fn an_object_is_one_line_and_every_character_that_a_string_may_have_is_given_back() {
+        let may_stand = |c: &char| *c >= ' ' && !matches!(c, '"' | '\\');
+        let all: Vec<char> = (char::MIN..=char::MAX).filter(may_stand).collect();
+        for some in all.chunks(1024) {
+            assert_object(&format!("{{\n\"a\":\t\"{}\"\r}}", String::from_iter(some)));
+        }
+        for byte in (0x20..0x80).chain(*b"\t\n\r") {
+            for len in [0, 1, 7, 8, 9, 16, 33] {
+                let run = char::from(byte).to_string().repeat(len);
+                for before in ["", "a", "01234567", "é", "012345€", "\u{202e}"] {
+                    assert_object(&format!("{before}{run}\u{7f}{run}é{run}"));
+                }
+            }
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn an_object_is_the_same_in_any_pieces(
+            object in "[a{}\"\\\\:, \t\n\r\u{7f}\u{9b}é€\u{202e}\u{feff}🦀\u{e0001}]{0,40}",
+            cut in any::<Index>(),
+        ) {
+            assert_object(&object);
+            let boundaries: Vec<usize> =
+                (0..=object.len()).filter(|at| object.is_char_boundary(*at)).collect();
+            let (first, second) = object.split_at(*cut.get(&boundaries));
+            let (mut whole, mut joined) = (Vec::new(), Vec::new());
+            push_object(&mut whole, &object);
+            push_object(&mut joined, first);
+            push_object(&mut joined, second);
+            prop_assert_eq!(whole, joined);
+        }
 
         #[test]
         fn json_is_escaped_the_same_as_character_by_character(
@@ -638,6 +716,30 @@ mod tests {
         assert_eq!(json, expected, "{text:?}");
         let parsed: String = serde_json::from_str(&format!("\"{json}\"")).unwrap();
         assert_eq!(parsed, text);
+    }
+
+    /// Compares an object on one line with that of a simple loop. If it is one, parses both.
+    fn assert_object(object: &str) {
+        let mut json = Vec::new();
+        push_object(&mut json, object);
+        let json = String::from_utf8(json).unwrap();
+        let mut expected = String::new();
+        for c in object.chars() {
+            match c {
+                '\n' | '\r' | '\t' => expected.push(' '),
+                c if c.is_control() || directs(c) || formats(c) => {
+                    for unit in c.encode_utf16(&mut [0; 2]) {
+                        expected.push_str(&format!(r"\u{unit:04x}"));
+                    }
+                }
+                c => expected.push(c),
+            }
+        }
+        assert_eq!(json, expected, "{object:?}");
+        let parse = |json: &str| serde_json::from_str::<serde_json::Value>(json).ok();
+        if let Some(value) = parse(object) {
+            assert_eq!(parse(&json), Some(value));
+        }
     }
 
     fn text_escaped(text: impl AsRef<[u8]>) -> String {

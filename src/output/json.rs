@@ -10,7 +10,8 @@ use base64::write::EncoderWriter;
 use memchr::{memchr, memchr_iter};
 use parking_lot::MutexGuard;
 
-use super::escape::{LONGEST_IN_JSON, incomplete, push_json};
+use super::escape::{LONGEST_IN_JSON, incomplete, push_json, push_object};
+use super::event;
 use super::partial::{Partials, split_lines};
 use super::shared::{BUFFER, Inner, SharedWriter};
 use super::turn::MAX_WRITTEN;
@@ -30,6 +31,13 @@ use crate::time::{LEN, timestamp};
 /// {"type":"close","conn":1,"time":"2026-11-23T19:32:01.130377Z","peer":"192.0.2.7:40312","received":26,"delivered":6,"format":"gzip","end":"clean"}
 /// ```
 ///
+/// In a [framing that has events](Framing::has_events), a record that is a JSON object is printed as an
+/// object:
+///
+/// ```text
+/// {"type":"data","conn":2,"time":"2026-11-23T19:32:04.581270Z","peer":"192.0.2.9:51876","event":{"message":"hello"}}
+/// ```
+///
 /// The fields, in the order in which they appear:
 ///
 /// | field | in | meaning |
@@ -41,6 +49,7 @@ use crate::time::{LEN, timestamp};
 /// | `client` | all | the first of its verified [names](Conn::names); absent if it has none |
 /// | `text` | data | the line without its newline; a CR before that is part of it |
 /// | `base64` | data | the same, in place of `text`, if it is not UTF-8 (RFC 4648, section 4) |
+/// | `event` | data | the record, in place of `text`, if it is an [event](#events) |
 /// | `partial` | data | `true` if the line goes on in this connection's next data object; else absent |
 /// | `received` | close | bytes received, decrypted and still compressed |
 /// | `delivered` | close | bytes handed on, decompressed, newlines among them |
@@ -65,6 +74,20 @@ use crate::time::{LEN, timestamp};
 /// [`Report`](crate::Report) to [`refused`](Self::refused).
 ///
 /// Clones share the writer, but each has unfinished lines of its own: give one clone to each lane.
+///
+/// # Events
+///
+/// In framings that have events, a record is an event if it is a JSON object (RFC 8259), and common
+/// parsers read it: all of its strings are Unicode (a lone `\ud800` is not), its numbers are within
+/// the range of IEEE 754 doubles, and it is nested at most 126 deep. Any other record is `text` or
+/// `base64`. So are the pieces of an overlong record, and a record that the end of its connection cuts
+/// off.
+///
+/// The object's bytes are passed on: numbers stay as they were written, and keys may appear twice. In
+/// its strings, the characters that are escaped in `text` are escaped too. Between tokens, TAB, LF and
+/// CR become spaces. Whitespace around the object is dropped.
+///
+/// This needs the feature `lumberjack` or `forward`. Without them, there are no events.
 #[derive(Debug)]
 pub struct Json<W: Write> {
     partials: Partials,
@@ -170,15 +193,15 @@ impl<W: Write> Json<W> {
         };
         let line = lines.get(..newline).unwrap_or_default();
         let last = self.keep(connection, line)?;
-        self.finish(connection.id(), last)?;
+        self.finish(connection.id(), last, Rest::None)?;
         Ok(lines.get(newline.saturating_add(1)..).unwrap_or_default())
     }
 
     /// Ends a line with its kept part, or with `last` if that could not be kept.
-    fn finish(&mut self, id: ConnId, last: &[u8]) -> io::Result<()> {
+    fn finish(&mut self, id: ConnId, last: &[u8], rest: Rest) -> io::Result<()> {
         let kept = self.partials.take(id);
         let line = if last.is_empty() { &kept } else { last };
-        self.printer.write_line(id, line, false)
+        self.printer.write_line(id, line, rest)
     }
 
     /// Keeps the beginning of a line, or of the next piece of one.
@@ -303,7 +326,7 @@ impl<W: Write> Output for Json<W> {
         for record in records.iter() {
             if record.ends {
                 let last = self.keep(connection, record.bytes)?;
-                self.finish(id, last)?;
+                self.finish(id, last, Rest::None)?;
             } else {
                 self.begin(connection, record.bytes)?;
             }
@@ -327,7 +350,7 @@ impl<W: Write> Output for Json<W> {
         self.printer.written = 0;
         let goes_on = self.printer.heads.get(&id).is_some_and(|head| head.goes_on);
         if goes_on || !self.partials.kept(id).is_empty() {
-            self.finish(id, b"")?;
+            self.finish(id, b"", Rest::Missing)?;
         }
         self.printer.finish()?;
         self.printer.heads.remove(&id);
@@ -387,6 +410,19 @@ struct Head {
     time: usize,
     /// Whether the last object was partial.
     goes_on: bool,
+    /// Whether records may be events.
+    has_events: bool,
+}
+
+/// The rest of a line, behind the bytes that are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rest {
+    /// The line is complete.
+    None,
+    /// The next object has it.
+    Follows,
+    /// The connection ended before it came.
+    Missing,
 }
 
 impl<W: Write> ObjectPrinter<W> {
@@ -412,7 +448,10 @@ impl<W: Write> ObjectPrinter<W> {
                 Some(text) => text.get(from..newline),
                 None => str::from_utf8(line).ok(),
             };
-            objects.write_object(head, line, text, false)?;
+            match head.has_events {
+                true => objects.write_record(head, line, text)?,
+                false => objects.write_object(head, line, text, false)?,
+            }
             from = newline.saturating_add(1);
             if *objects.written >= MAX_WRITTEN {
                 break;
@@ -421,20 +460,25 @@ impl<W: Write> ObjectPrinter<W> {
         Ok(lines.get(from..).unwrap_or_default())
     }
 
-    /// Writes a line, or a piece of a line that goes on.
-    fn write_line(&mut self, id: ConnId, line: &[u8], goes_on: bool) -> io::Result<()> {
+    /// Writes a line, or a piece of one.
+    fn write_line(&mut self, id: ConnId, line: &[u8], rest: Rest) -> io::Result<()> {
         let Some((head, mut objects)) = self.page_writer(id) else {
             return Ok(());
         };
-        head.goes_on = goes_on;
-        objects.write_object(head, line, str::from_utf8(line).ok(), goes_on)
+        let text = str::from_utf8(line).ok();
+        let is_whole = !head.goes_on && rest == Rest::None;
+        head.goes_on = rest == Rest::Follows;
+        match head.has_events && is_whole {
+            true => objects.write_record(head, line, text),
+            false => objects.write_object(head, line, text, head.goes_on),
+        }
     }
 
     /// Writes a piece of a line, unless the piece is empty.
     fn write_piece(&mut self, id: ConnId, piece: &[u8]) -> io::Result<()> {
         match piece {
             [] => Ok(()),
-            piece => self.write_line(id, piece, true),
+            piece => self.write_line(id, piece, Rest::Follows),
         }
     }
 
@@ -494,7 +538,13 @@ impl Head {
             bytes,
             time,
             goes_on: false,
+            has_events: connection.framing().has_events(),
         }
+    }
+
+    /// All bytes up to the content, whatever it is.
+    fn common(&self) -> &[u8] {
+        self.bytes.strip_suffix(TEXT).unwrap_or_default()
     }
 }
 
@@ -548,14 +598,16 @@ struct PageWriter<'a, W: Write> {
 /// used; the other half is for that object, and few objects are longer.
 const PAGE: usize = 2 * BUFFER;
 
-/// The most text that is put on the page at a time, in bytes. All of it fits on an empty page, even
-/// if every byte has to be escaped.
+/// The most text, or JSON, that is put on the page at a time, in bytes. All of it fits on an empty
+/// page, even if every byte has to be escaped.
 const PART: usize = PAGE / LONGEST_IN_JSON;
 
 const TEXT: &[u8] = br#","text":""#;
 const BASE64: &[u8] = br#","base64":""#;
+const EVENT: &[u8] = br#","event":"#;
 
 impl<W: Write> PageWriter<'_, W> {
+    /// Writes a line, or a piece of one. `text` is the same, if it is text.
     fn write_object(
         &mut self,
         head: &Head,
@@ -565,10 +617,9 @@ impl<W: Write> PageWriter<'_, W> {
     ) -> io::Result<()> {
         if let Some(text) = text {
             self.put(&head.bytes)?;
-            self.put_text(text)?;
+            self.put_escaped(text, push_json)?;
         } else {
-            let common = head.bytes.strip_suffix(TEXT).unwrap_or_default();
-            self.put(common)?;
+            self.put(head.common())?;
             self.put(BASE64)?;
             let mut encoder = EncoderWriter::new(&mut *self, &STANDARD);
             encoder.write_all(line)?;
@@ -578,6 +629,23 @@ impl<W: Write> PageWriter<'_, W> {
             true => b"\",\"partial\":true}\n",
             false => b"\"}\n",
         })?;
+        self.end()
+    }
+
+    /// Writes a whole record, of a framing that has events.
+    fn write_record(&mut self, head: &Head, record: &[u8], text: Option<&str>) -> io::Result<()> {
+        let Some(object) = text.and_then(event::object) else {
+            return self.write_object(head, record, text, false);
+        };
+        self.put(head.common())?;
+        self.put(EVENT)?;
+        self.put_escaped(object, push_object)?;
+        self.put(b"}\n")?;
+        self.end()
+    }
+
+    /// Ends an object.
+    fn end(&mut self) -> io::Result<()> {
         if self.lock.is_some() || self.page.len() >= BUFFER {
             self.hand_on()?;
             self.lock = None;
@@ -596,7 +664,7 @@ impl<W: Write> PageWriter<'_, W> {
         Ok(())
     }
 
-    fn put_text(&mut self, mut text: &str) -> io::Result<()> {
+    fn put_escaped(&mut self, mut text: &str, push: impl Fn(&mut Vec<u8>, &str)) -> io::Result<()> {
         while !text.is_empty() {
             // A character has at most 4 bytes.
             let (part, rest) = (0..4)
@@ -605,7 +673,7 @@ impl<W: Write> PageWriter<'_, W> {
             if PAGE.saturating_sub(self.page.len()) < part.len().saturating_mul(LONGEST_IN_JSON) {
                 self.hand_on()?;
             }
-            push_json(self.page, part);
+            push(self.page, part);
             text = rest;
         }
         Ok(())

@@ -9,6 +9,8 @@ use crate::frame::Records;
 mod each_line;
 mod error;
 mod escape;
+#[cfg(any(feature = "lumberjack", feature = "forward"))]
+mod event;
 mod files;
 mod json;
 mod label;
@@ -18,6 +20,14 @@ mod raw;
 mod shared;
 mod template;
 pub(crate) mod turn;
+
+#[cfg(not(any(feature = "lumberjack", feature = "forward")))]
+mod event {
+    /// No record is an event: the framings that have some are not built in.
+    pub(super) fn object(_: &str) -> Option<&str> {
+        None
+    }
+}
 
 pub use crate::memory::Memory;
 pub use crate::time::Timestamp;

@@ -15,6 +15,9 @@ use tlsink::{Peer, Report, Server};
 use crate::memory::{Driven, pipe};
 use crate::press::{Page, Plain, Press, parts, print_on_threads};
 
+#[cfg(all(feature = "lumberjack", feature = "forward"))]
+mod events;
+
 /// Texts that have to be escaped, or that JSON allows to be, and their escaped forms.
 const ESCAPED: [(&str, &str); 22] = [
     ("\"", r#"\""#),

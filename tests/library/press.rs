@@ -8,7 +8,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use tlsink::output::{Output, OutputError};
-use tlsink::{Connection, End, Peer, Server, Sink, Totals};
+use tlsink::{Connection, End, Peer, Server, ServerBuilder, Sink, Totals};
 
 use crate::memory::{Driven, Pipe, Remote, pipe};
 
@@ -53,7 +53,23 @@ impl Press {
 
     /// The output for two connections from these peers.
     pub fn of<O: Output + 'static>(peers: [Peer; 2], output: impl FnOnce(Page) -> O) -> Self {
-        let (server, sink) = Server::builder().build().unwrap();
+        Press::with(Server::builder(), peers, output)
+    }
+
+    /// The output for two connections to a server with these settings.
+    pub fn built<O: Output + 'static>(
+        builder: ServerBuilder,
+        output: impl FnOnce(Page) -> O,
+    ) -> Self {
+        Press::with(builder, [Peer::label("a"), Peer::label("b")], output)
+    }
+
+    fn with<O: Output + 'static>(
+        builder: ServerBuilder,
+        peers: [Peer; 2],
+        output: impl FnOnce(Page) -> O,
+    ) -> Self {
+        let (server, sink) = builder.build().unwrap();
         let page = Page::default();
         let output = output(page.clone());
         Press {
