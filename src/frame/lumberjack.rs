@@ -542,7 +542,7 @@ mod tests {
             let said = match &fault.kind {
                 FaultKind::Corrupt(reason) => reason.to_string(),
                 FaultKind::Limit(limit) => limit.to_string(),
-                FaultKind::Unsupported(name) => (*name).to_owned(),
+                other => panic!("{other:?}"),
             };
             assert!(said.contains(reason), "{said}");
             assert_eq!(fault.at, at, "{said}");

@@ -1,8 +1,8 @@
 //! The entries of a message: records with their times.
 
+use super::super::RecordBuffer;
 use super::super::fault::FaultKind;
 use super::super::text::Text;
-use super::super::RecordBuffer;
 use super::corrupt;
 use super::msgpack::Token;
 use super::value::Value;
@@ -76,7 +76,11 @@ impl Entry {
     }
 
     /// Takes the next token; returns whether the entry is complete.
-    pub(super) fn push(&mut self, token: Token<'_>, records: &mut RecordBuffer) -> Result<bool, FaultKind> {
+    pub(super) fn push(
+        &mut self,
+        token: Token<'_>,
+        records: &mut RecordBuffer,
+    ) -> Result<bool, FaultKind> {
         match (self.state, token) {
             (EntryState::Entry, Token::Array(2)) => self.begin(),
             (EntryState::Entry, token) => {

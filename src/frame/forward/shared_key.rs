@@ -157,8 +157,15 @@ mod tests {
 
     /// A sender's message, whose digest is of this key.
     fn ping(nonce: &[u8], key: &str) -> Vec<u8> {
-        let digest = digest::digest(&digest::SHA512, &[b"salt", b"me", nonce, key.as_bytes()].concat());
-        let digits: String = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = digest::digest(
+            &digest::SHA512,
+            &[&b"salt"[..], b"me", nonce, key.as_bytes()].concat(),
+        );
+        let digits: String = digest
+            .as_ref()
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
         let mut ping = b"\x96\xa4PING\xa2me\xa4salt".to_vec();
         ping.extend(string(digits.as_bytes()));
         ping.extend(b"\xa0\xa0");
@@ -167,11 +174,18 @@ mod tests {
 
     #[test]
     fn a_sender_that_knows_the_key_is_told_so_and_its_records_follow() {
-        for (known, size) in [("secret", 1), ("secret", 1000), ("other", 1), ("other", 1000)] {
+        for (known, size) in [
+            ("secret", 1),
+            ("secret", 1000),
+            ("other", 1),
+            ("other", 1000),
+        ] {
             let key = SharedKey::new("secret");
             let mut unframer = Unframer::with_key(&key, &Limits::default());
             let helo = unframer.greeting().unwrap();
-            let nonce = helo.strip_prefix(b"\x92\xa4HELO\x83\xa5nonce\xc4\x10").unwrap();
+            let nonce = helo
+                .strip_prefix(b"\x92\xa4HELO\x83\xa5nonce\xc4\x10")
+                .unwrap();
             let (nonce, rest) = nonce.split_at(16);
             assert_eq!(rest, b"\xa4auth\xa0\xa9keepalive\xc3");
             let stream = [&ping(nonce, known), RECORD].concat();
@@ -188,8 +202,15 @@ mod tests {
                 continue;
             }
             pushed.unwrap();
-            let proof = digest::digest(&digest::SHA512, &[b"salt", NAME, nonce, b"secret"].concat());
-            let proof: String = proof.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+            let proof = digest::digest(
+                &digest::SHA512,
+                &[&b"salt"[..], NAME, nonce, b"secret"].concat(),
+            );
+            let proof: String = proof
+                .as_ref()
+                .iter()
+                .map(|byte| format!("{byte:02x}"))
+                .collect();
             let expected = [
                 &b"\x95\xa4PONG\xc3\xd9\0"[..],
                 &string(NAME),
@@ -200,7 +221,10 @@ mod tests {
             assert_eq!(unframer.framing(), Framing::Forward);
             assert!(unframer.at_boundary());
         }
-        assert_eq!(format!("{:?}", SharedKey::new("secret")), "SharedKey { .. }");
+        assert_eq!(
+            format!("{:?}", SharedKey::new("secret")),
+            "SharedKey { .. }"
+        );
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use super::super::RecordBuffer;
 use super::super::fault::FaultKind;
-use super::msgpack::Token;
 use super::super::text::Text;
+use super::msgpack::Token;
 
 /// The deepest nesting of arrays and maps. Readers of JSON accept 128 levels.
 const MAX_DEPTH: usize = 100;
