@@ -54,6 +54,7 @@ use crate::time::{LEN, timestamp};
 /// | `received` | close | bytes received, decrypted and still compressed |
 /// | `delivered` | close | bytes handed on, decompressed, newlines among them |
 /// | `format` | close | the [compression format](Conn::format); `auto` if too little data arrived to detect it |
+/// | `framing` | close | the [framing](Conn::framing); absent if the stream had none |
 /// | `end` | close | how it ended, in [one word](End::word): only `clean` is complete |
 /// | `undecoded` | close | bytes of those received that were dropped when the server was cut; absent if there were none |
 /// | `skipped` | close | items that are no log records, such as [metrics](Conn::skipped); absent if there were none |

@@ -11,7 +11,7 @@ use futures_lite::future::{block_on, zip};
 use futures_lite::io::Cursor;
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::sample::select;
+use proptest::sample::{Index, select};
 use tlsink::decode::Format;
 use tlsink::decode::Limits;
 use tlsink::frame::{Framing, RecordBuffer, Records, Unframer};
@@ -317,6 +317,37 @@ proptest! {
         choice: [u8; 2],
     ) {
         check(&[&choice, start.as_bytes(), &bytes].concat());
+    }
+}
+
+/// The streams from which the fuzzer starts.
+fn seeds() -> Vec<Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/frames");
+    let files = fs::read_dir(folder).unwrap();
+    let mut paths: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+    paths.sort();
+    paths
+        .into_iter()
+        .map(|path| fs::read(path).unwrap())
+        .collect()
+}
+
+proptest! {
+    #[test]
+    fn damaged_frames_give_the_same_records_however_they_are_split(
+        seed in select(seeds()),
+        size: u8,
+        damage in vec((any::<Index>(), any::<u8>()), 0..4),
+        end: Index,
+    ) {
+        let mut bytes = seed;
+        bytes[1] = size;
+        for (at, byte) in damage {
+            let at = 2 + at.index(bytes.len() - 2);
+            bytes[at] = byte;
+        }
+        bytes.truncate(2 + end.index(bytes.len() - 1));
+        check(&bytes);
     }
 }
 
