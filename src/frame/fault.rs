@@ -50,6 +50,9 @@ impl std::error::Error for Fault {}
 pub(super) struct FrameFault {
     /// The position of the byte at fault in the pushed bytes.
     pub(super) at: usize,
+    /// The number of bytes by which the fault is before that position, perhaps in bytes that were pushed
+    /// earlier.
+    pub(super) back: u64,
     pub(super) kind: FaultKind,
 }
 
@@ -63,10 +66,11 @@ pub(super) enum FaultKind {
 
 impl FrameFault {
     pub(super) fn corrupt(at: usize, reason: &'static str) -> Self {
-        FrameFault {
-            at,
-            kind: FaultKind::Corrupt(reason.into()),
-        }
+        FrameFault::new(at, FaultKind::Corrupt(reason.into()))
+    }
+
+    pub(super) fn new(at: usize, kind: FaultKind) -> Self {
+        FrameFault { at, back: 0, kind }
     }
 
     /// The same fault, `taken` bytes further on.
@@ -77,9 +81,9 @@ impl FrameFault {
         }
     }
 
-    /// The same fault at another position.
-    pub(super) fn at(self, at: usize) -> Self {
-        FrameFault { at, ..self }
+    /// The same fault, `back` bytes before `at`.
+    pub(super) fn before(self, at: usize, back: u64) -> Self {
+        FrameFault { at, back, ..self }
     }
 
     /// The fault of a stream in this framing, of which `parsed` bytes came before the pushed ones.
@@ -87,7 +91,9 @@ impl FrameFault {
         match self.kind {
             FaultKind::Corrupt(reason) => Fault::Corrupt {
                 framing,
-                offset: parsed.saturating_add(self.at as u64),
+                offset: parsed
+                    .saturating_add(self.at as u64)
+                    .saturating_sub(self.back),
                 reason,
             },
             FaultKind::Limit(limit) => Fault::Limit(limit),

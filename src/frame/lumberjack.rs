@@ -128,7 +128,7 @@ impl Parser for Lumberjack {
                     self.frames.state = State::Version;
                     let payload = Payload::new(Format::Zlib, len, &self.limits);
                     self.compressed = Some(Box::new(Compressed {
-                        payload: payload.map_err(|kind| FrameFault { at: taken, kind })?,
+                        payload: payload.map_err(|kind| FrameFault::new(taken, kind))?,
                         frames: Frames::default(),
                     }));
                 }
@@ -137,25 +137,27 @@ impl Parser for Lumberjack {
             let Compressed { payload, frames } = &mut **compressed;
             if !payload.bytes().is_empty() {
                 let parsed = frames.push(payload.bytes(), &mut self.session, records);
-                let parsed = parsed.map_err(|fault| fault.at(taken))?;
+                let parsed = parsed.map_err(|fault| fault.before(taken, payload.back(0)))?;
                 if let State::Compressed { .. } = frames.state {
                     let reason = "a compressed frame is within a compressed frame";
-                    return Err(FrameFault::corrupt(taken, reason));
+                    let fault = FrameFault::corrupt(taken, reason);
+                    return Err(fault.before(taken, payload.back(0)));
                 }
                 payload.consume(parsed);
             } else if payload.is_over() {
                 if !payload.at_boundary() || !frames.at_boundary() {
-                    let reason = "a compressed frame is cut off";
-                    return Err(FrameFault::corrupt(taken, reason));
+                    let fault = FrameFault::corrupt(taken, "a compressed frame is cut off");
+                    return Err(fault.before(taken, payload.back(0)));
                 }
                 self.compressed = None;
                 self.session.pause(records);
             } else if rest.is_empty() && !payload.has_more() {
                 break;
             } else {
-                let filled = payload.fill(rest, records);
-                taken =
-                    taken.saturating_add(filled.map_err(|kind| FrameFault { at: taken, kind })?);
+                let filled = payload
+                    .fill(rest, records)
+                    .map_err(|kind| FrameFault::new(taken, kind).before(taken, payload.back(0)));
+                taken = taken.saturating_add(filled?);
             }
         }
         if self.compressed.is_none() {
@@ -264,7 +266,7 @@ impl Frames {
                     if *left == 0 {
                         let (field, value) = (*field, *value);
                         self.number(field, value, session, records)
-                            .map_err(|kind| FrameFault { at, kind })?;
+                            .map_err(|kind| FrameFault::new(at, kind))?;
                     }
                 }
                 State::Json { left } => {
@@ -533,8 +535,8 @@ mod tests {
             ),
             (b"2W\xff\xff\xff\xff", 5, "window of 4294967295 events"),
             (&long, 6, "zlib"),
-            (&nested, nested.len(), "within a compressed frame"),
-            (&cut, cut.len(), "cut off"),
+            (&nested, 6, "within a compressed frame"),
+            (&cut, 6, "cut off"),
         ] {
             let mut lumberjack = Lumberjack::new(&Limits::default());
             let mut records = RecordBuffer::default();
@@ -545,7 +547,7 @@ mod tests {
                 other => panic!("{other:?}"),
             };
             assert!(said.contains(reason), "{said}");
-            assert_eq!(fault.at, at, "{said}");
+            assert_eq!(fault.at - fault.back as usize, at, "{said}");
         }
     }
 

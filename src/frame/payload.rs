@@ -15,6 +15,10 @@ pub(super) struct Payload {
     decoder: Decoder,
     /// The compressed bytes that are yet to come.
     left: usize,
+    /// The number of compressed bytes that were decompressed.
+    taken: u64,
+    /// The number of decompressed bytes that were parsed.
+    parsed: u64,
     /// Decompressed bytes, of which those in `from..to` are not parsed yet.
     piece: Box<[u8]>,
     from: usize,
@@ -35,6 +39,8 @@ impl Payload {
         Ok(Payload {
             decoder: Decoder::new(format, limits),
             left: len,
+            taken: 0,
+            parsed: 0,
             piece: vec![0; PIECE].into(),
             from: 0,
             to: 0,
@@ -51,6 +57,17 @@ impl Payload {
     /// Notes that the first of [`bytes`](Self::bytes) are parsed.
     pub(super) fn consume(&mut self, bytes: usize) {
         self.from = self.from.saturating_add(bytes).min(self.to);
+        self.parsed = self.parsed.saturating_add(bytes as u64);
+    }
+
+    /// The number of bytes from a fault to the next byte that is taken. The fault is `further` bytes
+    /// behind those that are parsed; in compressed bytes, it is where they begin.
+    pub(super) fn back(&self, further: usize) -> u64 {
+        let position = match self.decoder.is_pass_through() {
+            true => self.parsed.saturating_add(further as u64),
+            false => 0,
+        };
+        self.taken.saturating_sub(position)
     }
 
     /// Whether there are decompressed bytes, or there may be without further input.
@@ -81,18 +98,17 @@ impl Payload {
             records.count_unpacked(step.written);
         }
         match step.fault {
+            None => {}
             // The bytes before the fault come first; the decoder repeats it.
-            Some(_) if step.written > 0 => {
-                self.has_more = true;
-                Ok(step.read)
-            }
+            Some(_) if step.written > 0 => self.has_more = true,
             Some(decode::Fault::Corrupt { format, reason, .. }) => {
-                Err(FaultKind::Corrupt(format!("{format}: {reason}").into()))
+                return Err(FaultKind::Corrupt(format!("{format}: {reason}").into()));
             }
-            Some(decode::Fault::Limit(limit)) => Err(FaultKind::Limit(limit)),
-            Some(decode::Fault::Unsupported(format)) => Err(FaultKind::Unsupported(format)),
-            None => Ok(step.read),
+            Some(decode::Fault::Limit(limit)) => return Err(FaultKind::Limit(limit)),
+            Some(decode::Fault::Unsupported(format)) => return Err(FaultKind::Unsupported(format)),
         }
+        self.taken = self.taken.saturating_add(step.read as u64);
+        Ok(step.read)
     }
 
     /// Whether the compressed bytes may end here.
