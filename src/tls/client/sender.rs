@@ -18,9 +18,10 @@ use crate::tls::transport::tls_error;
 
 /// A stream to a server, which reads the server's answer while it sends.
 ///
-/// The server's answer is kept, up to a limit, until it is [taken](Self::take_answer). When the server refuses, ends or breaks the stream,
-/// the pending call ends with that error, and so does each call after it. A stream that is dropped
-/// before it is [finished](Self::finish) is incomplete, and the server can tell.
+/// The server's answer is kept, up to a limit, until it is [taken](Self::take_answer). When the server
+/// refuses, ends or breaks the stream, the pending call ends with that error, and so does each call
+/// after it. A stream that is dropped before it is [finished](Self::finish) is incomplete, and the
+/// server can tell.
 ///
 /// # As a writer
 ///
