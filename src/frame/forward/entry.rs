@@ -23,7 +23,7 @@ pub(super) struct Entry {
     is_marker: bool,
     event_time: Vec<u8>,
     value: Value,
-    /// The number of items that were no entries.
+    /// The number of maps in place of entries: metrics and traces.
     pub(super) skipped: u64,
 }
 
@@ -40,7 +40,7 @@ enum EntryState {
     InMetadata,
     Record,
     InRecord,
-    /// In an item that is no entry.
+    /// In metrics or traces.
     Skipped,
 }
 
@@ -83,11 +83,20 @@ impl Entry {
     ) -> Result<bool, FaultKind> {
         match (self.state, token) {
             (EntryState::Entry, Token::Array(2)) => self.begin(),
-            (EntryState::Entry, token) => {
+            (EntryState::Entry, Token::Map(_)) => {
                 self.skipped = self.skipped.saturating_add(1);
                 self.value.begin(false);
                 self.state = EntryState::Skipped;
                 return self.skip(token, records);
+            }
+            // A value without a time, which no sender should send.
+            (EntryState::Entry, token) => {
+                self.begin();
+                records.push_line_part(self.head.records().lines());
+                records.push_line_part(b"null");
+                self.begin_value(b",\"record\":", records);
+                self.state = EntryState::InRecord;
+                return self.record(token, records);
             }
             (EntryState::Skipped, token) => return self.skip(token, records),
             (EntryState::Time, Token::Array(2)) if !self.is_single && !self.has_metadata => {

@@ -560,6 +560,15 @@ mod tests {
     }
 
     #[test]
+    fn values_that_are_no_entries_are_kept() {
+        let (forward, buffer) = parse(&packed(b"\x93\x01\x02\x03\xa1x\xa0", b"\x80"), 1).unwrap();
+        let printed = ["[1,2,3]", "\"x\"", "\"\""]
+            .map(|value| format!(r#"{{"tag":"t","time":null,"record":{value}}}"#));
+        assert_eq!(records(&buffer), printed);
+        assert_eq!(forward.skipped(), 0);
+    }
+
+    #[test]
     fn metrics_are_counted_and_answered() {
         let metrics = b"\x82\xa4meta\x80\xa7metrics\x91\x81\xa1a\xcb\0\0\0\0\0\0\0\0";
         let option = b"\x82\xadfluent_signal\x01\xa5chunk\xa1c";
