@@ -6,7 +6,7 @@ use std::fmt;
 use super::Framing;
 use crate::limit::Limit;
 
-/// The reason why an [`Unframer`] stopped.
+/// The reason why an [`Unframer`](super::Unframer) stopped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
