@@ -7,7 +7,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,6 +21,7 @@ use tempfile::TempDir;
 
 #[path = "common"]
 mod common {
+    pub mod child;
     #[allow(dead_code, reason = "the library's tests use more of it")]
     pub mod client;
     #[cfg(feature = "gzip")]
@@ -30,6 +31,7 @@ mod common {
     pub mod sender;
 }
 
+use crate::common::child::Running;
 use crate::common::client::{TLS13, config};
 use crate::common::sender::{LIMIT, Sender};
 
@@ -91,7 +93,7 @@ fn tokio() {
     let mut line = || serde_json::from_str::<serde_json::Value>(&example.line()).unwrap();
     assert_eq!(line()["end"], "clean");
     assert_eq!(example.said(), "1 of 1 streams are complete");
-    assert!(example.child.wait().unwrap().success());
+    assert!(example.child.0.wait().unwrap().success());
 }
 
 #[test]
@@ -241,9 +243,9 @@ fn each_example_is_run_and_says_its_purpose() {
     assert!(code.count() <= 30, "it is to be read at a glance");
 }
 
-/// An example, running. It is killed when this is dropped.
+/// An example, running.
 struct Example {
-    child: Child,
+    child: Running,
     stdout: Receiver<String>,
     stderr: Receiver<String>,
     listens: String,
@@ -273,7 +275,7 @@ impl Example {
         let stdout = lines(child.stdout.take().unwrap());
         let stderr = lines(child.stderr.take().unwrap());
         let mut example = Example {
-            child,
+            child: Running(child),
             stdout,
             stderr,
             listens: String::new(),
@@ -304,14 +306,7 @@ impl Example {
     }
 
     fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).unwrap();
-    }
-}
-
-impl Drop for Example {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        kill_process(Pid::from_child(&self.child.0), signal).unwrap();
     }
 }
 

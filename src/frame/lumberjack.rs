@@ -273,7 +273,11 @@ impl Frames {
                     let (part, behind) = rest.split_at_checked(*left).unwrap_or((rest, &[]));
                     *left -= part.len();
                     let is_over = *left == 0;
-                    records.push(part);
+                    // python-logstash-async ends its JSON with an LF.
+                    records.push(match part.strip_suffix(b"\n") {
+                        Some(json) if is_over => json,
+                        _ => part,
+                    });
                     rest = behind;
                     if is_over {
                         self.end(session, records);
@@ -482,6 +486,22 @@ mod tests {
         let pieces = [window(b'2', 1), json(b'2', u32::MAX, "{}")];
         assert_eq!(session(&pieces).unwrap().1, answer(b'2', u32::MAX));
         assert_eq!(session(&[window(b'2', 0)]).unwrap().1, answer(b'2', 0));
+    }
+
+    #[test]
+    fn one_lf_at_the_end_of_an_event_is_no_part_of_it() {
+        let events = [
+            json(b'2', 1, "{}\n"),
+            json(b'2', 2, "{}\n\n"),
+            json(b'2', 3, "\n"),
+        ]
+        .concat();
+        let records = vec!["{}".to_owned(), "{}\n".to_owned(), String::new()];
+        let expected = (records, answer(b'2', 3));
+        let stream = [window(b'2', 3), events].concat();
+        assert_eq!(session(std::slice::from_ref(&stream)).unwrap(), expected);
+        let bytes: Vec<_> = stream.iter().map(|byte| vec![*byte]).collect();
+        assert_eq!(session(&bytes).unwrap(), expected);
     }
 
     #[test]

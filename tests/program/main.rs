@@ -30,6 +30,7 @@ mod reload;
 mod send;
 mod send_relp;
 mod server_certificates;
+mod shippers;
 mod terminal;
 
 // Modules that several tests use.
@@ -37,10 +38,13 @@ mod terminal;
 mod help;
 #[cfg(feature = "cli")]
 mod refused;
+#[cfg(feature = "cli")]
+mod shipped;
 
 #[path = "../common"]
 mod common {
     pub mod authority;
+    pub mod child;
     #[allow(dead_code, reason = "the library's tests use more of it")]
     pub mod client;
     #[allow(dead_code, reason = "the tests under load use more of it")]
@@ -51,6 +55,8 @@ mod common {
     #[allow(dead_code, reason = "the tests under load use more of it")]
     pub mod process;
     pub mod program;
+    #[allow(dead_code, reason = "the library's tests use more of it")]
+    pub mod sender;
     pub mod skip;
     pub mod terminal;
     #[allow(dead_code, reason = "the library's tests use more of it")]

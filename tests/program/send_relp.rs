@@ -20,8 +20,8 @@ use tempfile::TempDir;
 
 use crate::common::program::{Outcome, Program, Stderr};
 use crate::common::skip::is_installed;
-use crate::framing::Shipped;
 use crate::send::server::{Accepted, Keyed, Server};
+use crate::shipped::Shipped;
 
 /// Lines of a test.
 const LINES: usize = 10_000;
@@ -113,8 +113,7 @@ fn rsyslog_acknowledges_each_line() {
         action(type="omfile" file="DIR/state/received" template="raw")
     "#;
     let port = free_port();
-    let arguments = ["-n", "-i", "PID", "-f", "CONFIG"];
-    let _rsyslog = shipped.start("rsyslogd", &arguments, config, port);
+    let _rsyslog = shipped.start_rsyslog(config, port);
     let lines = numbered(LINES);
     fs::write(shipped.path("messages"), &lines).unwrap();
     let send = |encoding: &str| {

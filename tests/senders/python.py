@@ -1,28 +1,12 @@
-"""Logs messages over TLS, by the handler that the first argument names: rfc5424 or gelf. The others are
-the server's port, its CA's file, and the number of messages."""
+"""Logs messages of two lines by a handler. The arguments are a file of Python code that makes the handler, as in
+GUIDE.md, and the number of messages."""
 
-import logging
-import socket
 import sys
 
-kind, port, ca, count = sys.argv[1], int(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-if kind == "rfc5424":
-    from rfc5424logging import FRAMING_OCTET_COUNTING, Rfc5424SysLogHandler
-
-    handler = Rfc5424SysLogHandler(
-        address=("localhost", port),
-        socktype=socket.SOCK_STREAM,
-        framing=FRAMING_OCTET_COUNTING,
-        tls_enable=True,
-        tls_ca_bundle=ca,
-    )
-else:
-    from pygelf import GelfTlsHandler
-
-    handler = GelfTlsHandler(host="localhost", port=port, validate=True, ca_certs=ca)
-log = logging.getLogger()
-log.setLevel(logging.INFO)
-log.addHandler(handler)
+path, count = sys.argv[1], int(sys.argv[2])
+made = {}
+with open(path, encoding="utf-8") as code:
+    exec(code.read(), made)
 for number in range(count):
-    log.info("message %d\nof two lines", number)
-handler.close()
+    made["log"].info("message %d\nof two lines", number)
+made["handler"].close()

@@ -1,0 +1,60 @@
+"""Sends messages by a Beats client, pylogbeat or python-logstash-async, until all are acknowledged, and
+prints how many are. The arguments are a file of Python code that makes the client, as in GUIDE.md, and the
+number of messages."""
+
+import struct
+import sys
+import time
+
+path, count = sys.argv[1], int(sys.argv[2])
+made = {}
+with open(path, encoding="utf-8") as code:
+    exec(code.read(), made)
+acknowledged = 0
+
+
+def acknowledge(messages):
+    global acknowledged
+    acknowledged += messages
+    print("acknowledged", acknowledged, flush=True)
+
+
+def send_by_pylogbeat(client):
+    from pylogbeat import ConnectionException
+
+    while acknowledged < count:
+        window = range(acknowledged, min(acknowledged + 100, count))
+        try:
+            client.send([{"message": f"message {number}"} for number in window])
+        # It unpacks an acknowledgement that the end of the connection cut off.
+        except (OSError, ConnectionException, struct.error):
+            client.close()
+            time.sleep(0.05)
+        else:
+            acknowledge(len(window))
+
+
+def send_by_logstash_async(handler, log):
+    from logstash_async.constants import constants
+
+    # By default, it looks for new messages every two seconds, and tries again after ten.
+    constants.QUEUE_CHECK_INTERVAL = 0.05
+    transport = handler._transport
+    send = transport.send
+
+    def send_and_count(events, **options):
+        send(events, **options)
+        acknowledge(sum(b'"message": "message ' in event for event in events))
+
+    transport.send = send_and_count
+    for number in range(count):
+        log.info("message %d", number)
+    while acknowledged < count:
+        handler.flush()
+        time.sleep(0.05)
+
+
+if "handler" in made:
+    send_by_logstash_async(made["handler"], made["log"])
+else:
+    send_by_pylogbeat(made["client"])
