@@ -66,12 +66,13 @@ impl Shipped {
         self.start("rsyslogd", &arguments, config, port)
     }
 
-    pub fn start_syslog_ng(&self, port: u16) -> Running {
+    /// Starts syslog-ng with this driver, `syslog` or `network`.
+    pub fn start_syslog_ng(&self, driver: &str, port: u16) -> Running {
         let config = r#"@version: 3.38
             source s_src { file("DIR/messages" follow-freq(1) flags(no-parse)); };
         "#
         .to_owned()
-            + &guide("syslog-ng", "text");
+            + &guide("syslog-ng", "text").replace("syslog(", &format!("{driver}("));
         let arguments = [
             "--foreground",
             "--no-caps",

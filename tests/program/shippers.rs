@@ -66,14 +66,21 @@ fn rsyslog_loses_no_message_over_relp_though_the_receiver_is_killed() {
 }
 
 #[test]
-fn syslog_ng_is_received_with_octet_counting() {
+fn syslog_ng_is_received_with_octet_counting_and_by_the_line() {
     if !is_installed("syslog-ng") {
         return;
     }
-    let shipped = Shipped::new();
-    let program = receiver(&shipped);
-    let _syslog_ng = shipped.start_syslog_ng(program.address().port());
-    check(&program.wait_for_printed_lines(MESSAGES));
+    for (driver, end) in [
+        ("syslog", "octet, truncated (no close_notify)"),
+        ("network", "truncated (no close_notify)"),
+    ] {
+        let shipped = Shipped::new();
+        let program = receiver(&shipped);
+        let syslog_ng = shipped.start_syslog_ng(driver, program.address().port());
+        check(&program.wait_for_printed_lines(MESSAGES));
+        drop(syslog_ng);
+        assert_eq!(program.wait_for_end().end, end);
+    }
 }
 
 #[test]

@@ -32,7 +32,7 @@ fn every_record_of_200_senders_of_all_kinds_on_one_port_is_whole() {
         shippers.push(shipped.start_rsyslog(&config, address.port()));
     }
     if is_installed("syslog-ng") {
-        shippers.push(shipped.start_syslog_ng(address.port()));
+        shippers.push(shipped.start_syslog_ng("syslog", address.port()));
     }
     let clients = [
         &LOG4J,
