@@ -173,7 +173,7 @@ fn told_end(stream: &Flushed, received: usize) -> (&'static str, String) {
 /// Sends these streams to a program that decodes this format, one after the other, each over a
 /// connection of its own and with a close_notify.
 fn receive_each<'a>(format: &str, all: impl Iterator<Item = &'a [u8]>) -> Vec<Printed> {
-    let program = Program::start(&["--format", "json", "--decode", format]);
+    let program = Program::start(&["-v", "--format", "json", "--decode", format]);
     let mut count = 0;
     for bytes in all {
         let mut client = Client::connect(program.address());

@@ -213,7 +213,7 @@ fn auto_tells_the_formats_apart_one_sender_at_a_time() {
 #[test]
 fn a_stream_without_any_bytes_is_clean_unless_a_compressed_format_was_named() {
     for name in FORMATS.map(|(name, _)| name).into_iter().chain(["auto"]) {
-        let program = Program::start(&["-d", name]);
+        let program = Program::start(&["-v", "-d", name]);
         let client = Client::connect(program.address());
         let end = match name {
             "auto" | "none" => {
@@ -415,6 +415,19 @@ fn once_reports_probes_and_does_not_count_them() {
 }
 
 /// A load balancer completes the handshake, and then resets or closes the connection.
+#[test]
+fn a_clean_stream_without_any_bytes_has_a_line_only_with_v() {
+    for (args, lines) in [(&[][..], 1), (&["-v"], 2)] {
+        let program = Program::start(args);
+        Client::connect(program.address()).finish().unwrap();
+        send(program.address(), b"hello\n");
+        program.wait_for_ends(lines);
+        let ends = program.stop().ends();
+        assert_eq!(ends.len(), lines);
+        assert!(ends.iter().all(|ended| ended.end == "clean"), "{ends:?}");
+    }
+}
+
 #[test]
 fn health_checks_are_counted_and_have_a_line_only_with_v() {
     for verbose in [false, true] {

@@ -486,7 +486,7 @@ fn beyond_max_connections_the_next_one_waits_for_a_place() {
 
 #[test]
 fn beyond_max_per_ip_the_next_one_from_there_is_refused() {
-    let program = Program::start(&["--max-per-ip", "1"]);
+    let program = Program::start(&["-v", "--max-per-ip", "1"]);
     let first = Client::connect(program.address());
     assert!(Client::connect_as(program.address(), Version::Tls13).is_err());
     program

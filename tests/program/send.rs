@@ -52,7 +52,7 @@ const ENCODINGS: [&str; 4] = ["zstd", "gzip", "zlib", "none"];
 #[test]
 fn sent_data_arrives_byte_for_byte_in_every_encoding() {
     let folder = Folder::new();
-    let receiver = Program::start(&["-f", "raw"]);
+    let receiver = Program::start(&["-v", "-f", "raw"]);
     let to = receiver.address().to_string();
     let mut sent = Vec::new();
     let mut count = 0;

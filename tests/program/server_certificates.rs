@@ -182,7 +182,8 @@ fn key_certificate_and_cas_may_be_in_one_file_in_any_order() {
         let text: String = order.iter().map(|at| items[*at]).collect();
         fs::write(&path, text).unwrap();
         let path = path.to_str().unwrap();
-        let program = Program::start(&["--cert", path, "--key", path, "--client-ca", path]);
+        let args = ["-v", "--cert", path, "--key", path, "--client-ca", path];
+        let program = Program::start(&args);
         for version in Version::ALL {
             let tcp = tcp(program.address()).unwrap();
             let config = sender.config(version.of_rustls());

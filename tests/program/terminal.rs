@@ -242,7 +242,7 @@ fn a_live_line_never_needs_more_than_one_line_of_the_terminal() {
 
 #[test]
 fn stats_in_a_pipe_are_plain_lines() {
-    let program = Program::start(&["--stats"]);
+    let program = Program::start(&["-v", "--stats"]);
     let client = Client::connect(program.address());
     // The first line comes after ten seconds.
     program.wait_for_line(|line| line.starts_with("tlsink: 1 connected, "));

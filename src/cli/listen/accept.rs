@@ -128,11 +128,14 @@ impl Acceptor {
             self.log.report(report);
             return;
         }
-        let level = match report {
-            report if report.end.is_clean() => Level::Info,
+        let is_clean = report.end.is_clean();
+        // Health checks, and the heartbeats of Fluentd, one each second.
+        let is_empty = report.is_health_check() || (is_clean && report.conn.received() == 0);
+        let level = match is_clean {
             // With `once`, this is why the program ends.
-            report if report.is_health_check() && !self.once => Level::Detail,
-            _ => Level::Error,
+            _ if is_empty && !self.once => Level::Detail,
+            true => Level::Info,
+            false => Level::Error,
         };
         self.say
             .line(level, &report.to_string(), hint(report).as_deref());
