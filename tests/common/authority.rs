@@ -236,10 +236,13 @@ impl Authority {
 impl Credentials {
     /// A client's configuration that accepts any server, and presents this certificate.
     pub fn config(&self, version: &'static SupportedProtocolVersion) -> ClientConfig {
-        let key = PrivateKey(self.key.serialize_der());
         builder(version)
-            .with_client_auth_cert(self.chain.clone(), key)
+            .with_client_auth_cert(self.chain.clone(), self.key())
             .unwrap()
+    }
+
+    pub fn key(&self) -> PrivateKey {
+        PrivateKey(self.key.serialize_der())
     }
 
     /// The same certificate, presented without its key.

@@ -7,12 +7,11 @@ use std::time::Duration;
 
 use futures_lite::StreamExt;
 use futures_lite::future::{block_on, poll_once};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, cipher_suite as suite};
 use tlsink::tls::{Alert, CertificateFault, ClientVerifier, Identity, TlsVersion};
 use tlsink::{Cut, Delivery, End, Failures, Peer, Refusal, Server, SinkEvent, Tls};
 
-use crate::common::authority::{self, dns, ip, mail, uri};
+use crate::common::authority::{Authority, dns, ip, mail, uri};
 use crate::common::client::{
     ALERT, AnyCertificate, Client, DATA, Sealer, TLS12, TLS13, tls, versions,
 };
@@ -20,11 +19,11 @@ use crate::memory::{Driven, Remote, Session, data, finish, finish_connection, pi
 
 #[test]
 fn each_reason_why_a_connection_is_not_established_is_counted_once() {
-    let authority = Authority::new();
-    let (chain, key) = authority.issue("localhost");
+    let authority = Authority::new("CA");
+    let own = authority.server(&["localhost"]).pem();
     let tls = Tls::builder()
-        .identity(Identity::from_pem(chain.as_bytes(), key.as_bytes()).unwrap())
-        .client_verifier(ClientVerifier::from_ca_pem(authority.pem.as_bytes()).unwrap())
+        .identity(Identity::from_pem(own.as_bytes(), own.as_bytes()).unwrap())
+        .client_verifier(ClientVerifier::from_ca_pem(authority.pem().as_bytes()).unwrap())
         .build()
         .unwrap();
     let builder = Server::builder().tls(tls).max_per_ip(1);
@@ -224,10 +223,7 @@ fn a_shutdown_does_not_report_a_connection_that_was_cut_before_it() {
 
 #[test]
 fn a_refusal_tells_its_reason_to_a_program() {
-    let (plant, other) = (
-        authority::Authority::new("Plant CA"),
-        authority::Authority::new("Other CA"),
-    );
+    let (plant, other) = (Authority::new("Plant CA"), Authority::new("Other CA"));
     let own = plant.server(&["localhost"]).pem();
     let tls = Tls::builder()
         .identity(Identity::from_pem(own.as_bytes(), own.as_bytes()).unwrap())
@@ -307,7 +303,7 @@ fn a_connection_and_its_report_tell_the_tls_session() {
 
 #[test]
 fn all_verified_names_are_listed_the_one_to_show_first() {
-    let ca = authority::Authority::new("Plant CA");
+    let ca = Authority::new("Plant CA");
     let names = [
         mail("m@x.example"),
         uri("urn:u"),
@@ -391,31 +387,4 @@ fn config_with_chacha20(version: &'static SupportedProtocolVersion) -> ClientCon
         .unwrap()
         .with_custom_certificate_verifier(Arc::new(AnyCertificate(None)))
         .with_no_client_auth()
-}
-
-/// A CA that signs for servers and senders.
-struct Authority {
-    pem: String,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).unwrap();
-        Authority {
-            pem: certificate.pem(),
-            issuer: Issuer::new(params, key),
-        }
-    }
-
-    /// A certificate and its key, PEM.
-    fn issue(&self, name: &str) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
 }

@@ -3,24 +3,21 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustls::client::{
     ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue,
 };
 use rustls::server::AllowAnyAuthenticatedClient;
-use rustls::{
-    Certificate, ClientConfig, NamedGroup, PrivateKey, RootCertStore, ServerConfig, ServerName,
-};
+use rustls::{Certificate, NamedGroup, RootCertStore, ServerConfig, ServerName};
 use tlsink::tls::TlsError;
 use tlsink::{End, Refusal, Server, Tls};
 
+use crate::common::authority::Authority;
 use crate::common::client::{Client, TLS12, TLS13, config};
 use crate::memory::{Session, data, finish};
 
 #[test]
 fn a_configuration_of_rustls_is_taken_but_resumes_nothing() {
-    let authority = Authority::new();
-    let mut given = authority.server_config();
+    let mut given = server_config(&Authority::new("CA"));
     given.ticketer = rustls::Ticketer::new().unwrap();
     given.send_tls13_tickets = 4;
     let tls = Tls::from_rustls(Arc::new(given)).unwrap();
@@ -45,20 +42,20 @@ fn a_configuration_of_rustls_is_taken_but_resumes_nothing() {
 
 #[test]
 fn a_sender_that_a_configuration_of_rustls_verifies_is_anonymous_and_others_are_refused() {
-    let authority = Authority::new();
+    let authority = Authority::new("CA");
     let mut roots = RootCertStore::empty();
-    roots.add(&authority.der()).unwrap();
-    let (chain, key) = authority.der_chain("localhost");
+    roots.add(&Certificate(authority.der().to_vec())).unwrap();
+    let own = authority.server(&["localhost"]);
     let given = ServerConfig::builder()
         .with_safe_defaults()
         .with_client_cert_verifier(AllowAnyAuthenticatedClient::new(roots).boxed())
-        .with_single_cert(chain, key)
+        .with_single_cert(own.chain.clone(), own.key())
         .unwrap();
     let tls = Tls::from_rustls(Arc::new(given)).unwrap();
     let (server, mut sink) = Server::builder().tls(tls).build().unwrap();
 
-    let (chain, key) = authority.der_chain("sender.example.net");
-    let mut session = Session::open(&server, Client::with(authority.client_config(chain, key)));
+    let sender = authority.sender("sender.example.net", &[]);
+    let mut session = Session::open(&server, Client::with(sender.config(&TLS13)));
     session.remote.send(session.client.close_notify());
     let (_, report) = finish(&mut session, &mut sink);
     assert_eq!(report.end, End::Clean);
@@ -74,60 +71,20 @@ fn a_sender_that_a_configuration_of_rustls_verifies_is_anonymous_and_others_are_
 
 #[test]
 fn a_configuration_of_which_rustls_makes_no_session_is_an_error() {
-    let mut given = Authority::new().server_config();
+    let mut given = server_config(&Authority::new("CA"));
     given.max_fragment_size = Some(1);
     let error = Tls::from_rustls(Arc::new(given)).unwrap_err();
     assert!(matches!(error, TlsError::Configuration { .. }), "{error:?}");
 }
 
-/// A CA that signs for servers and senders.
-struct Authority {
-    der: Vec<u8>,
-    issuer: Issuer<'static, KeyPair>,
-}
-
-impl Authority {
-    fn new() -> Self {
-        let key = KeyPair::generate().unwrap();
-        let mut params = CertificateParams::new(Vec::new()).unwrap();
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let certificate = params.self_signed(&key).unwrap();
-        Authority {
-            der: certificate.der().to_vec(),
-            issuer: Issuer::new(params, key),
-        }
-    }
-
-    fn der(&self) -> Certificate {
-        Certificate(self.der.clone())
-    }
-
-    fn der_chain(&self, name: &str) -> (Vec<Certificate>, PrivateKey) {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(vec![name.to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let chain = vec![Certificate(certificate.der().to_vec())];
-        (chain, PrivateKey(key.serialize_der()))
-    }
-
-    fn server_config(&self) -> ServerConfig {
-        let (chain, key) = self.der_chain("localhost");
-        ServerConfig::builder()
-            .with_safe_defaults()
-            .with_no_client_auth()
-            .with_single_cert(chain, key)
-            .unwrap()
-    }
-
-    fn client_config(&self, chain: Vec<Certificate>, key: PrivateKey) -> ClientConfig {
-        let mut roots = RootCertStore::empty();
-        roots.add(&self.der()).unwrap();
-        ClientConfig::builder()
-            .with_safe_defaults()
-            .with_root_certificates(roots)
-            .with_client_auth_cert(chain, key)
-            .unwrap()
-    }
+/// The configuration of a server whose certificate this CA has signed.
+fn server_config(authority: &Authority) -> ServerConfig {
+    let own = authority.server(&["localhost"]);
+    ServerConfig::builder()
+        .with_safe_defaults()
+        .with_no_client_auth()
+        .with_single_cert(own.chain.clone(), own.key())
+        .unwrap()
 }
 
 /// Counts the sessions that a client could resume.
