@@ -1,9 +1,11 @@
 //! The output that writes a file for each connection.
 
 use std::collections::HashMap;
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use super::template::{PART, Template};
@@ -29,7 +31,8 @@ use crate::end::End;
 ///
 /// An error of a file ends only its own stream, as [`Cut::Output`](crate::Cut::Output), even if
 /// other files will have the same error: by the time the next stream comes, the disk may have room
-/// again, and the directory may be back. Errors begin with the path that they concern.
+/// again, and the directory may be back. Errors begin with the path that they concern. On a full
+/// disk, a stream can also [wait](Self::when_full).
 ///
 /// ```no_run
 /// use tlsink::Server;
@@ -45,8 +48,15 @@ pub struct Files {
     directory: PathBuf,
     template: Template,
     sync: bool,
+    when_full: WhenFull,
     incoming: HashMap<ConnId, Incoming>,
 }
+
+/// Decides whether an operation for which the disk has no space is tried again.
+#[derive(Clone, Default)]
+struct WhenFull(Option<Arc<AskWhenFull>>);
+
+type AskWhenFull = dyn Fn(&Path, &io::Error) -> bool + Send + Sync;
 
 /// The file of an open connection.
 #[derive(Debug)]
@@ -85,6 +95,7 @@ impl Files {
             directory: directory.into(),
             template: Template::default(),
             sync: false,
+            when_full: WhenFull::default(),
             incoming: HashMap::new(),
         };
         let (number, _) = files.create(PROBE)?;
@@ -108,6 +119,41 @@ impl Files {
     /// Each clean end waits for the disk.
     pub fn sync(mut self, on: bool) -> Self {
         self.sync = on;
+        self
+    }
+
+    /// What happens when the disk has no space for a file, or a quota is used up: an error of the
+    /// kind [`StorageFull`](ErrorKind::StorageFull) or [`QuotaExceeded`](ErrorKind::QuotaExceeded).
+    /// By default, it ends the stream, like any other error.
+    ///
+    /// `ask` is called with the path of the incomplete file and the error, and returns whether to try
+    /// again: to create the file, to write the bytes that are not yet written, or to give the file
+    /// its name. It is called each time that a try fails, so it has to wait before it returns `true`.
+    /// A sync (fsync(2)) that fails is never tried again, since the system may have dropped the bytes.
+    ///
+    /// Clones share `ask`.
+    ///
+    /// ```no_run
+    /// use std::{thread, time::Duration};
+    ///
+    /// use tlsink::output::Files;
+    ///
+    /// let files = Files::new("incoming")?.when_full(|path, error| {
+    ///     eprintln!("{}: {error}", path.display());
+    ///     thread::sleep(Duration::from_secs(1));
+    ///     true
+    /// });
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// # Blocking
+    ///
+    /// `ask` is called on the thread of the sink, whose streams all wait for it.
+    pub fn when_full(
+        mut self,
+        ask: impl Fn(&Path, &io::Error) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        self.when_full = WhenFull(Some(Arc::new(ask)));
         self
     }
 
@@ -136,7 +182,9 @@ impl Files {
             ends.any(|end| is_there(&self.path_of(name, number, end)))
         };
         take_number(0, is_taken, |number| {
-            File::create_new(self.path_of(name, number, PART))
+            let path = self.path_of(name, number, PART);
+            self.when_full
+                .retry(|| path.clone(), || File::create_new(&path))
         })
     }
 
@@ -150,7 +198,7 @@ impl Files {
         let is_taken = |number| is_there(&self.path_of(name, number, ""));
         let rename = |number| {
             let name = self.path_of(name, number, "");
-            rename_new(file, &part, &name, |from, to| fs::hard_link(from, to))
+            rename_new(file, &part, &name, hard_link, &self.when_full)
         };
         let (number, ()) =
             take_number(*number, is_taken, rename).map_err(|error| about(&part, error))?;
@@ -161,7 +209,7 @@ impl Files {
                     // The sender hears that the stream is not clean, so its file must not look
                     // clean either.
                     let name = self.path_of(name, number, "");
-                    let _ = rename_new(file, &name, &part, |from, to| fs::hard_link(from, to));
+                    let _ = rename_new(file, &name, &part, hard_link, &WhenFull::default());
                     about(&self.directory, error)
                 })?;
         }
@@ -182,6 +230,7 @@ impl Clone for Files {
             directory: self.directory.clone(),
             template: self.template.clone(),
             sync: self.sync,
+            when_full: self.when_full.clone(),
             incoming: HashMap::new(),
         }
     }
@@ -204,9 +253,10 @@ impl Output for Files {
             // This is an error, because nobody would notice the loss of these bytes.
             return Err(io::Error::other("a connection that was not opened"));
         };
-        let mut file = &part.file;
-        file.write_all(bytes)
-            .map_err(|error| about(&self.path_of(&part.name, part.number, PART), error))
+        let path = || self.path_of(&part.name, part.number, PART);
+        self.when_full
+            .write_all(&part.file, path, bytes)
+            .map_err(|error| about(&path(), error))
     }
 
     fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
@@ -219,6 +269,57 @@ impl Output for Files {
             _ => Ok(()),
         }
     }
+}
+
+impl WhenFull {
+    /// Repeats `attempt` while there is no space for the file of this path, and that is worth
+    /// another try.
+    fn retry<T>(
+        &self,
+        path: impl Fn() -> PathBuf,
+        mut attempt: impl FnMut() -> io::Result<T>,
+    ) -> io::Result<T> {
+        loop {
+            match (attempt(), &self.0) {
+                (Err(error), Some(ask)) if is_full(&error) && ask(&path(), &error) => {}
+                (done, _) => return done,
+            }
+        }
+    }
+
+    /// Writes all bytes, each part once.
+    fn write_all(
+        &self,
+        mut file: &File,
+        path: impl Fn() -> PathBuf,
+        mut bytes: &[u8],
+    ) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.retry(&path, || file.write(bytes)) {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => bytes = bytes.get(written..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Debug for WhenFull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Some(_) => "Ask",
+            None => "Fail",
+        })
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
 }
 
 /// Takes a free number from `first` on: the next one, unless the taken numbers have gaps.
@@ -272,12 +373,17 @@ fn rename_new(
     from: &Path,
     to: &Path,
     link: impl Fn(&Path, &Path) -> io::Result<()>,
+    when_full: &WhenFull,
 ) -> io::Result<()> {
-    if !is_name_of(from, file)? {
-        return Err(io::Error::other("another file has taken its place"));
-    }
-    match link(from, to) {
-        Ok(()) => match fs::remove_file(from) {
+    let path = || from.to_owned();
+    // Checked at each try, as another file may take its place meanwhile.
+    let check = || match is_name_of(from, file)? {
+        true => Ok(()),
+        false => Err(io::Error::other("another file has taken its place")),
+    };
+    match when_full.retry(path, || check().and_then(|()| link(from, to))) {
+        // This is tried again by itself: both names are the file's by now.
+        Ok(()) => match when_full.retry(path, || fs::remove_file(from)) {
             // Another process has removed the first name, and the file has its new one.
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
             removed => removed.inspect_err(|_| {
@@ -292,15 +398,22 @@ fn rename_new(
                 ErrorKind::PermissionDenied | ErrorKind::Unsupported
             ) =>
         {
-            // A rename replaces the file with that name: our own empty file, and nothing else.
-            File::create_new(to)?;
-            fs::rename(from, to).inspect_err(|_| {
-                // The file must not be taken for a stream of no bytes.
-                let _ = fs::remove_file(to);
+            when_full.retry(path, || {
+                check()?;
+                // A rename replaces the file with that name: our own empty file, and nothing else.
+                File::create_new(to)?;
+                fs::rename(from, to).inspect_err(|_| {
+                    // The file must not be taken for a stream of no bytes.
+                    let _ = fs::remove_file(to);
+                })
             })
         }
         Err(error) => Err(error),
     }
+}
+
+fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
+    fs::hard_link(from, to)
 }
 
 /// Whether a name is taken, if only by a dangling link.
@@ -335,6 +448,7 @@ fn about(path: &Path, error: io::Error) -> io::Error {
 mod tests {
     use std::cell::Cell;
     use std::collections::HashSet;
+    use std::sync::Mutex;
 
     use super::*;
 
@@ -392,13 +506,14 @@ mod tests {
             let [part, name] = ["a.part", "a"].map(|name| folder.path().join(name));
             fs::write(&part, "new").unwrap();
             let file = File::open(&part).unwrap();
-            rename_new(&file, &part, &name, unsupported).unwrap();
+            rename_new(&file, &part, &name, unsupported, &WhenFull::default()).unwrap();
             assert!(!is_there(&part));
             assert_eq!(fs::read(&name).unwrap(), b"new");
 
             fs::write(&part, "newer").unwrap();
             let file = File::open(&part).unwrap();
-            let error = rename_new(&file, &part, &name, unsupported).unwrap_err();
+            let error =
+                rename_new(&file, &part, &name, unsupported, &WhenFull::default()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::AlreadyExists);
             assert_eq!(fs::read(&part).unwrap(), b"newer");
             assert_eq!(fs::read(&name).unwrap(), b"new");
@@ -406,7 +521,8 @@ mod tests {
             // A missing file leaves no empty file that looks complete.
             fs::remove_file(&part).unwrap();
             fs::remove_file(&name).unwrap();
-            let error = rename_new(&file, &part, &name, unsupported).unwrap_err();
+            let error =
+                rename_new(&file, &part, &name, unsupported, &WhenFull::default()).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::NotFound);
             assert!(!is_there(&name));
         }
@@ -419,9 +535,71 @@ mod tests {
         let file = File::create_new(&part).unwrap();
         fs::rename(&part, folder.path().join("moved")).unwrap();
         fs::write(&part, "another").unwrap();
-        rename_new(&file, &part, &name, |from, to| fs::hard_link(from, to)).unwrap_err();
+        rename_new(&file, &part, &name, hard_link, &WhenFull::default()).unwrap_err();
         assert!(!is_there(&name));
         assert_eq!(fs::read(&part).unwrap(), b"another");
+    }
+
+    #[test]
+    fn a_file_is_named_when_there_is_space_for_the_name() {
+        for full in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
+            let folder = tempfile::tempdir().unwrap();
+            let [part, name] = ["a.part", "a"].map(|name| folder.path().join(name));
+            let file = File::create_new(&part).unwrap();
+            let tries = Cell::new(0);
+            let link = |from: &Path, to: &Path| {
+                tries.set(tries.get() + 1);
+                match tries.get() {
+                    1..4 => Err(full.into()),
+                    _ => fs::hard_link(from, to),
+                }
+            };
+            let asked = Arc::new(Mutex::new(Vec::new()));
+            let asks = Arc::clone(&asked);
+            let twice = WhenFull(Some(Arc::new(move |path, error| {
+                let mut asks = asks.lock().unwrap();
+                asks.push((path.to_owned(), error.kind()));
+                asks.len() != 2
+            })));
+            let error = rename_new(&file, &part, &name, link, &twice).unwrap_err();
+            assert_eq!(error.kind(), full);
+            assert_eq!(
+                *asked.lock().unwrap(),
+                [(part.clone(), full), (part.clone(), full)]
+            );
+            assert!(is_there(&part) && !is_there(&name));
+            rename_new(&file, &part, &name, link, &twice).unwrap();
+            assert_eq!(asked.lock().unwrap().len(), 3);
+            assert!(!is_there(&part) && is_there(&name));
+        }
+    }
+
+    #[test]
+    fn a_file_whose_name_is_another_ones_when_there_is_space_is_not_renamed() {
+        let folder = tempfile::tempdir().unwrap();
+        let [part, name, moved] = ["a.part", "a", "moved"].map(|name| folder.path().join(name));
+        let file = File::create_new(&part).unwrap();
+        let replace = move |part: &Path, _: &io::Error| {
+            fs::rename(part, &moved).unwrap();
+            fs::write(part, "another").unwrap();
+            true
+        };
+        let full = |_: &Path, _: &Path| Err(ErrorKind::StorageFull.into());
+        let when_full = WhenFull(Some(Arc::new(replace)));
+        let error = rename_new(&file, &part, &name, full, &when_full).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Other);
+        assert!(!is_there(&name));
+        assert_eq!(fs::read(&part).unwrap(), b"another");
+    }
+
+    #[test]
+    fn nobody_is_asked_after_other_errors() {
+        let ask = |_: &Path, _: &io::Error| -> bool { unreachable!() };
+        let when_full = WhenFull(Some(Arc::new(ask)));
+        for other in [ErrorKind::PermissionDenied, ErrorKind::FileTooLarge] {
+            let failed = when_full.retry(PathBuf::new, || Err::<(), _>(other.into()));
+            assert_eq!(failed.unwrap_err().kind(), other);
+        }
     }
 
     #[test]
@@ -433,7 +611,7 @@ mod tests {
             fs::hard_link(from, to)?;
             fs::remove_file(from)
         };
-        rename_new(&file, &part, &name, link).unwrap();
+        rename_new(&file, &part, &name, link, &WhenFull::default()).unwrap();
         assert!(is_there(&name));
     }
 }
