@@ -32,8 +32,8 @@ pub(crate) fn unless_ignored<const N: usize>(signals: [Signal; N]) -> impl Itera
         .filter(move |signal| !is_ignored(signal))
 }
 
-/// Lets a write beyond the limit on file sizes fail (setrlimit(2), EFBIG), as on a full disk. By
-/// default, SIGXFSZ ends the program instead.
+/// Lets a write beyond the limit on file sizes fail (setrlimit(2), EFBIG), as any other error
+/// does. By default, SIGXFSZ ends the program instead.
 ///
 /// # Errors
 ///

@@ -833,7 +833,7 @@ fn a_reader_that_is_gone_ends_it_with_1_and_a_line_that_says_so() {
 }
 
 #[test]
-fn a_full_disk_ends_it_with_1_and_a_line_that_says_so() {
+fn a_full_device_ends_it_with_1_and_a_line_that_says_so() {
     let Ok(full) = File::options().write(true).open("/dev/full") else {
         skip("there is no /dev/full");
         return;
@@ -866,7 +866,7 @@ fn fails_to_print(program: Program, said: &str) {
 }
 
 #[test]
-fn a_limit_on_the_size_of_files_is_like_a_full_disk() {
+fn a_file_beyond_the_size_limit_ends_it_with_1_and_a_line_that_says_so() {
     // A block is half a kibibyte or a whole one, depending on the shell.
     const LIMITED: &str = "ulimit -f 8";
     let folder = tempfile::tempdir().unwrap();

@@ -20,6 +20,7 @@ mod cert;
 mod client_certificates;
 mod damaged_streams;
 mod framing;
+mod full_disk;
 mod listen;
 mod messages;
 mod openssl_and_socat;

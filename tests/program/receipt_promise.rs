@@ -127,7 +127,7 @@ fn a_refused_sender_is_told_with_a_receipt_or_without() {
 }
 
 #[test]
-fn a_stream_that_does_not_fit_on_the_disk_is_not_receipted_and_leaves_a_part_file() {
+fn a_stream_beyond_the_limit_on_file_sizes_is_not_receipted_and_leaves_a_part_file() {
     let folder = tempfile::tempdir().unwrap();
     let received = folder.path().join("received");
     fs::create_dir(&received).unwrap();

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::sync::Arc;
 
 use tlsink::output::{Files, Output, label};
 use tlsink::{Conn, End};
@@ -9,13 +10,14 @@ use tlsink::{Conn, End};
 use super::super::Failure;
 use super::super::args::Directory;
 use super::super::say::Say;
+use super::space::SpaceWait;
 
 /// Opens the directory, and checks that files can be created in it, and synced if that is wanted.
 ///
 /// # Errors
 ///
 /// When files can't be created or synced there.
-pub(crate) fn open(directory: &Directory) -> Result<Files, Failure> {
+pub(crate) fn open(directory: &Directory, say: &Say) -> Result<LoggedFiles, Failure> {
     let path = &directory.path;
     let files = Files::new(path).map_err(|error| {
         let failure = Failure::misused(format!("can't make files in {}: {error}", path.display()));
@@ -38,20 +40,43 @@ pub(crate) fn open(directory: &Directory) -> Result<Files, Failure> {
                 .hint("--sync needs a readable directory, on a file system that supports it")
         })?;
     }
-    Ok(files.name(directory.name.clone()).sync(directory.sync))
+    let files = files.name(directory.name.clone()).sync(directory.sync);
+    let wait = SpaceWait::new(format!("files in {}", path.display()), None, say);
+    Ok(LoggedFiles::new(files, wait, say))
 }
 
-/// Logs each file when it is created.
-#[derive(Clone)]
+/// Logs each file when it is created, and waits while there is no space for one.
 pub(crate) struct LoggedFiles {
-    pub(crate) files: Files,
-    pub(crate) say: Say,
+    files: Files,
+    space: Arc<SpaceWait>,
+    say: Say,
+}
+
+impl LoggedFiles {
+    fn new(files: Files, space: SpaceWait, say: &Say) -> Self {
+        let space = Arc::new(space);
+        let wait = Arc::clone(&space);
+        LoggedFiles {
+            files: files.when_full(move |_, error| {
+                wait.wait(error);
+                true
+            }),
+            space,
+            say: say.clone(),
+        }
+    }
+
+    /// The files of another thread.
+    pub(crate) fn another(&self) -> Self {
+        LoggedFiles::new(self.files.clone(), self.space.another(), &self.say)
+    }
 }
 
 impl Output for LoggedFiles {
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
         let is_first = self.files.path(connection.id()).is_none();
         let done = self.files.data(connection, bytes);
+        self.space.over(&done);
         if is_first && let Some(path) = self.files.path(connection.id()) {
             let peer = label(connection.peer());
             self.say
@@ -65,7 +90,9 @@ impl Output for LoggedFiles {
     }
 
     fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
-        self.files.close(connection, end)
+        let done = self.files.close(connection, end);
+        self.space.over(&done);
+        done
     }
 
     fn flush(&mut self) -> io::Result<()> {

@@ -32,6 +32,7 @@ mod rate_limited_log;
 mod reason;
 mod reload;
 mod socket;
+mod space;
 mod stats;
 mod target;
 
@@ -39,7 +40,6 @@ use accept::Acceptor;
 use control::{Control, ControlEvent, signals};
 use credentials::Credentials;
 use file_limit::{max_connections, raise_file_limit};
-use files::LoggedFiles;
 use forward_key::forward_key;
 use journal::Journal;
 use key_log::{announce_key_log, key_log_file};
@@ -228,9 +228,7 @@ fn start_lanes(
     let target = match outlet {
         Outlet::Target(target) => target,
         Outlet::Files(files) => {
-            let say = say.clone();
-            let files = LoggedFiles { files, say };
-            let lanes = start_each(sinks, &files.say, server, events, |_| files.clone())?;
+            let lanes = start_each(sinks, say, server, events, |_| files.another())?;
             return Ok((lanes, None));
         }
     };

@@ -3,20 +3,19 @@
 use std::io;
 use std::path::Path;
 
-use tlsink::output::Files;
-
 use super::super::Failure;
 use super::super::args::{Destination, ListenArgs, OutputFormat};
 use super::super::say::Say;
 use super::super::slow_open::SlowOpenNotice;
-use super::files;
+use super::files::{self, LoggedFiles};
+use super::space::SpaceWait;
 use super::target::{Form, Reopen, Target};
 
 /// The open destination of the data.
 pub(super) enum Outlet {
     /// One destination for all data.
     Target(Target),
-    Files(Files),
+    Files(LoggedFiles),
 }
 
 impl Outlet {
@@ -46,23 +45,24 @@ pub(super) fn open_outlet(args: &ListenArgs, say: &Say) -> Result<Outlet, Failur
         OutputFormat::Raw => Form::Bytes,
     };
     match &args.destination {
-        Destination::Directory(directory) => files::open(directory).map(Outlet::Files),
+        Destination::Directory(directory) => files::open(directory, say).map(Outlet::Files),
         Destination::File(path) => append(path, form, say).map(Outlet::Target),
-        Destination::Stdout => {
-            Target::stdout(form)
-                .map(Outlet::Target)
-                .map_err(|error| match error.kind() {
-                    io::ErrorKind::NotConnected => unconnected("standard output"),
-                    _ => Failure::failed(format!("can't use standard output: {error}")),
-                })
-        }
+        Destination::Stdout => Target::stdout(form)
+            .map(|target| {
+                let wait = SpaceWait::new("standard output".to_owned(), None, say);
+                Outlet::Target(target.waiting_for_space(wait))
+            })
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::NotConnected => unconnected("standard output"),
+                _ => Failure::failed(format!("can't use standard output: {error}")),
+            }),
     }
 }
 
 fn append(path: &Path, form: Form, say: &Say) -> Result<Target, Failure> {
     let shown = path.display();
     let _notice = SlowOpenNotice::new(say, path, "read");
-    Target::append(path, form).map_err(|error| {
+    let target = Target::append(path, form).map_err(|error| {
         let failure = Failure::misused(format!("can't open {shown}: {error}"));
         match error.kind() {
             io::ErrorKind::NotConnected => unconnected(&shown.to_string()),
@@ -74,7 +74,13 @@ fn append(path: &Path, form: Form, say: &Say) -> Result<Target, Failure> {
             }
             _ => failure,
         }
-    })
+    })?;
+    let hint = target.reopen().map(|_| {
+        let removed = "if you remove or rename it, send SIGHUP too: until then, it stays in use";
+        removed.to_owned()
+    });
+    let wait = SpaceWait::new(shown.to_string(), hint, say);
+    Ok(target.waiting_for_space(wait))
 }
 
 /// The error for a closed output: receipts would be given for data that is lost.

@@ -12,13 +12,14 @@ use rustix::io::Errno;
 
 use super::super::blocking::BlockingWriter;
 use super::super::stdio;
+use super::space::{SpaceWait, is_full};
 
 /// An open descriptor, unbuffered.
 ///
 /// A file can be [reopened](Reopen) between two lines: after a newline, or after a flush, where
 /// later data is independent of earlier data. So each line is in one file, except an overlong one
-/// that is written in pieces, whose next piece may be in the next file. The next file may begin
-/// with the newline that ends another connection's last line.
+/// that is written in pieces, whose next piece may be in the next file, and one that a full disk
+/// parts. The next file may begin with the newline that ends another connection's last line.
 pub(crate) struct Target {
     file: File,
     reopen: Option<Reopen>,
@@ -28,6 +29,7 @@ pub(crate) struct Target {
     /// left a line unfinished, which ours must not continue.
     unseen: bool,
     form: Form,
+    space: Option<SpaceWait>,
 }
 
 /// The kind of data that a [`Target`] writes.
@@ -88,7 +90,20 @@ impl Target {
             between_lines: true,
             unseen: true,
             form,
+            space: None,
         }
+    }
+
+    /// Waits while there is no space for a regular file, rather than to fail.
+    ///
+    /// # Blocking
+    ///
+    /// A write then blocks until there is space. A file that is reopened meanwhile ends the wait
+    /// also within a line: the old file, if it was removed, gives its space back only when it is
+    /// closed.
+    pub(crate) fn waiting_for_space(mut self, space: SpaceWait) -> Self {
+        self.space = Some(space);
+        self
     }
 
     pub(crate) fn is_terminal(&self) -> bool {
@@ -100,16 +115,58 @@ impl Target {
         self.reopen.clone()
     }
 
-    /// Switches to the reopened file, if there is one.
-    fn switch(&mut self) {
-        if self.between_lines
-            && let Some(reopen) = &self.reopen
-            && let Some(next) = reopen.next().take()
-        {
-            // In the same file, an unfinished line is our own.
-            self.unseen |= !is_same(&self.file, &next);
-            self.file = next;
+    /// Switches to the reopened file, if there is one, and returns whether there is.
+    fn switch(&mut self) -> bool {
+        let next = self.reopen.as_ref().and_then(|reopen| reopen.next().take());
+        let Some(next) = next else {
+            return false;
+        };
+        // In the same file, an unfinished line is our own.
+        self.unseen |= !is_same(&self.file, &next);
+        self.file = next;
+        true
+    }
+
+    /// Writes some of these bytes, as soon as there is space for them.
+    fn write_some(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
+            if self.between_lines {
+                self.switch();
+            }
+            let written = self.try_write(bytes);
+            if let Err(error) = &written
+                && self.waits_after(error)
+            {
+                // Within a line, a reopened file is used only where the old one is full.
+                if !self.switch()
+                    && let Some(space) = &self.space
+                {
+                    space.wait(error);
+                }
+                continue;
+            }
+            // After a part, the next one may find no space again.
+            if let Some(space) = &self.space
+                && written.as_ref().map_or(true, |count| *count == bytes.len())
+            {
+                space.over(&written);
+            }
+            return written;
         }
+    }
+
+    /// Whether a write that failed is tried again. A device can be full too, but nobody makes space
+    /// on `/dev/full`.
+    fn waits_after(&self, error: &io::Error) -> bool {
+        let is_regular = || self.file.metadata().is_ok_and(|facts| facts.is_file());
+        self.space.is_some() && is_full(error) && is_regular()
+    }
+
+    fn try_write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.unseen && !bytes.is_empty() {
+            self.begin_line()?;
+        }
+        BlockingWriter(&mut self.file).write(bytes)
     }
 
     /// Ends the line that another program left unfinished, if there is one. This happens at the
@@ -125,11 +182,7 @@ impl Target {
 
 impl Write for Target {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.switch();
-        if self.unseen && !bytes.is_empty() {
-            self.begin_line()?;
-        }
-        let written = BlockingWriter(&mut self.file).write(bytes)?;
+        let written = self.write_some(bytes)?;
         if let Some(last) = written.checked_sub(1) {
             self.between_lines = bytes.get(last) == Some(&b'\n');
         }
