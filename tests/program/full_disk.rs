@@ -402,6 +402,33 @@ fn on_sighup_a_line_is_finished_in_the_old_file_if_there_is_space_for_it() {
 }
 
 #[test]
+fn a_file_that_can_not_be_reopened_for_want_of_space_is_reopened_later() {
+    let Some(disk) = Disk::new() else { return };
+    let (log, old) = (disk.path("log"), disk.path("log.1"));
+    let program = disk.start(&["--output", &log]);
+    send(program.address(), b"before\n");
+    fs::rename(&log, &old).unwrap();
+    disk.fill(Errno::NOSPC, 0, ALL, &log);
+    program.signal(Signal::HUP);
+    disk.wait_for_failures(3);
+    disk.free();
+    program.wait_for_line(|line| line == format!("tlsink: {log} reopened"));
+    send(program.address(), b"after\n");
+    assert_eq!(fs::read_to_string(&old).unwrap(), "before\n");
+    assert_eq!(fs::read_to_string(&log).unwrap(), "after\n");
+    let outcome = program.stop();
+    let error = io::Error::from(Errno::NOSPC);
+    assert_eq!(
+        said(&outcome),
+        [
+            format!("tlsink: can't reopen {log}: {error}; waiting until there is space"),
+            "hint: the old file stays in use, under its new name if it was renamed".to_owned(),
+            format!("tlsink: {log} reopened"),
+        ]
+    );
+}
+
+#[test]
 fn the_newline_that_ends_another_programs_line_waits_too() {
     let Some(disk) = Disk::new() else { return };
     let log = disk.path("log");

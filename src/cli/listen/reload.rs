@@ -12,6 +12,7 @@ use super::super::level::Level;
 use super::super::say::Say;
 use super::super::{Failure, start_thread};
 use super::credentials::Credentials;
+use super::space::is_full;
 use super::target::Reopen;
 
 /// The interval at which the files are checked. Polling sees changes that notifications miss, such
@@ -49,6 +50,7 @@ impl Reload {
         let watcher = Watcher {
             credentials,
             output,
+            reopens: false,
             tls: tls.clone(),
             say: say.clone(),
             loaded: stamps,
@@ -65,6 +67,8 @@ impl Reload {
 struct Watcher {
     credentials: Credentials,
     output: Option<Reopen>,
+    /// Whether the output is still to be reopened, as there was no space for a new file.
+    reopens: bool,
     tls: Tls,
     say: Say,
     /// The files as they were when they were last loaded.
@@ -84,7 +88,12 @@ impl Watcher {
                     self.reopen();
                     true
                 }
-                Err(RecvTimeoutError::Timeout) => false,
+                Err(RecvTimeoutError::Timeout) => {
+                    if self.reopens {
+                        self.reopen();
+                    }
+                    false
+                }
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             let now = stamps(&self.credentials);
@@ -103,16 +112,26 @@ impl Watcher {
         }
     }
 
-    fn reopen(&self) {
+    fn reopen(&mut self) {
         let Some(output) = &self.output else { return };
         let shown = output.path().display();
-        match output.request() {
+        let waited = self.reopens;
+        let reopened = output.request();
+        self.reopens = reopened.as_ref().is_err_and(is_full);
+        match reopened {
             Ok(()) => self.say.info(&format!("{shown} reopened")),
-            Err(error) => self.say.line(
-                Level::Error,
-                &format!("can't reopen {shown}: {error}"),
-                Some("the old file stays in use, under its new name if it was renamed"),
-            ),
+            Err(_) if self.reopens && waited => {}
+            Err(error) => {
+                let then = match self.reopens {
+                    true => "; waiting until there is space",
+                    false => "",
+                };
+                self.say.line(
+                    Level::Error,
+                    &format!("can't reopen {shown}: {error}{then}"),
+                    Some("the old file stays in use, under its new name if it was renamed"),
+                );
+            }
         }
     }
 
