@@ -680,14 +680,14 @@ mod program {
     #[test]
     fn a_health_check_makes_no_file_and_a_clean_stream_of_no_bytes_does() {
         let folder = Folder::new();
-        let program = start(&folder, &["--name", "{conn}"]);
+        let program = start(&folder, &["-v", "--name", "{conn}"]);
         for version in [Version::Tls12, Version::Tls13] {
             let connect = || Client::connect_as(program.address(), version).unwrap();
             connect().reset().unwrap();
             connect().abandon().unwrap();
         }
         Client::connect(program.address()).finish().unwrap();
-        program.wait_for_end();
+        program.wait_for_ends(5);
         folder.holds(&[("5", "")]);
     }
 
