@@ -12,7 +12,7 @@ use super::super::level::Level;
 use super::super::say::Say;
 use super::super::{Failure, start_thread};
 use super::credentials::Credentials;
-use super::target::Reopen;
+use super::outlet::Reopening;
 
 /// The interval at which the files are checked. Polling sees changes that notifications miss, such
 /// as a new target of a symbolic link to a folder, and works on every file system.
@@ -34,7 +34,7 @@ impl Reload {
     /// With the first file that can't be used.
     pub(crate) fn start(
         credentials: Credentials,
-        output: Option<Reopen>,
+        output: Option<Reopening>,
         say: &Say,
     ) -> Result<(Tls, Option<Self>), Failure> {
         // Stamped first: a change from here on causes a reload.
@@ -64,7 +64,7 @@ impl Reload {
 
 struct Watcher {
     credentials: Credentials,
-    output: Option<Reopen>,
+    output: Option<Reopening>,
     tls: Tls,
     say: Say,
     /// The files as they were when they were last loaded.
