@@ -228,6 +228,7 @@ impl Output for Appended {
         let id = connection.id();
         let last = self.partials.take(id);
         if !last.is_empty() {
+            self.batches.begin(connection, b"")?;
             self.batches.add(id, last, b"\n");
         }
         self.batches.streams.remove(&id);
@@ -331,4 +332,143 @@ impl Batches {
 fn hours(time: SystemTime) -> u64 {
     let since = time.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO);
     since.as_secs() / 3600
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::Receiver;
+
+    use super::*;
+    use crate::hold::{Holds, MAX_HELD};
+    use crate::lane::Lane;
+    use crate::peer::Peer;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// A lane, and its streams.
+    struct Lines {
+        output: Appended,
+        commands: Receiver<Command>,
+        memory: Memory,
+    }
+
+    impl Lines {
+        fn new(template: &str, memory: usize) -> Self {
+            let (queue, commands) = mpsc::channel();
+            let template = template.parse().unwrap();
+            let memory = Memory::new(memory);
+            let mut partials = Partials::new();
+            partials.memory = memory.clone();
+            Lines {
+                output: Appended {
+                    partials,
+                    batches: Batches::new(template, Arc::new(queue), Arc::default()),
+                },
+                commands,
+                memory,
+            }
+        }
+
+        fn open(&mut self, id: u64) -> Conn {
+            let mut conn = Conn::new(ConnId(id), Peer::label("test"), self.memory.clone());
+            let lane = Arc::new(Lane::new());
+            conn.holds = Some(Holds::new(conn.id, &lane, &self.memory));
+            self.output.open(&conn).unwrap();
+            conn
+        }
+
+        fn send(&mut self, conn: &mut Conn, bytes: &[u8]) {
+            conn.given = bytes.len();
+            conn.offset += bytes.len() as u64;
+            self.output.data(conn, bytes).unwrap();
+        }
+
+        /// The names and lines that are handed over, and the holds.
+        fn flush(&mut self) -> (Vec<(String, String)>, Vec<Hold>) {
+            self.output.flush().unwrap();
+            let (mut batches, mut holds) = (Vec::new(), Vec::new());
+            while let Ok(Command::Append(all)) = self.commands.try_recv() {
+                for batch in all {
+                    let lines = String::from_utf8(batch.lines).unwrap();
+                    batches.push((batch.name.to_string(), lines));
+                    holds.extend(batch.holds);
+                }
+            }
+            batches.sort();
+            (batches, holds)
+        }
+    }
+
+    fn batch(name: &str, lines: &str) -> Vec<(String, String)> {
+        vec![(name.to_owned(), lines.to_owned())]
+    }
+
+    #[test]
+    fn a_stream_goes_on_in_the_next_file_when_the_hour_changes() {
+        let mut lane = Lines::new("{hour}", 1 << 20);
+        let mut conn = lane.open(1);
+        let mut holds = Vec::new();
+        for (hour, sent, name, written) in [
+            (9, "one\ntw", "09", "one\n"),
+            (9, "o\n", "09", "two\n"),
+            (10, "three\n", "10", "three\n"),
+            (33, "four\n", "09", "four\n"),
+        ] {
+            lane.output.batches.now = Some(UNIX_EPOCH + hour * HOUR);
+            lane.send(&mut conn, sent.as_bytes());
+            let (batches, taken) = lane.flush();
+            assert_eq!(batches, batch(name, written));
+            holds.extend(taken);
+        }
+        holds.into_iter().for_each(Hold::done);
+    }
+
+    #[test]
+    fn a_hold_counts_the_part_of_the_line_that_came_before() {
+        let mut lane = Lines::new("log", 16 * MAX_HELD);
+        let mut conn = lane.open(1);
+        lane.output.partials.max_line = 2 * MAX_HELD;
+        lane.send(&mut conn, &vec![b'x'; MAX_HELD]);
+        assert!(lane.flush().0.is_empty());
+        let is_full = |conn: &Conn| conn.holds.as_ref().unwrap().look().is_full;
+        assert!(!is_full(&conn));
+        lane.send(&mut conn, b"\n");
+        assert!(is_full(&conn));
+        let (_, holds) = lane.flush();
+        holds.into_iter().for_each(Hold::done);
+        assert!(!is_full(&conn));
+    }
+
+    #[test]
+    fn without_memory_the_longest_line_is_written_in_pieces_and_held() {
+        let mut lane = Lines::new("log", 100);
+        let [mut long, mut short] = [lane.open(1), lane.open(2)];
+        lane.send(&mut long, &[b'l'; 60]);
+        lane.send(&mut short, &[b's'; 50]);
+        let (batches, holds) = lane.flush();
+        let piece = "l".repeat(60) + "\n";
+        assert_eq!(batches, batch("log", &piece));
+        let is_through = |conn: &Conn| conn.is_through(60);
+        assert!(!is_through(&long));
+        holds.into_iter().for_each(Hold::done);
+        assert!(is_through(&long));
+        // Its line ended with the piece.
+        lane.send(&mut long, b"\n");
+        assert!(lane.flush().0.is_empty());
+    }
+
+    #[test]
+    fn without_a_writer_the_streams_are_cut() {
+        let mut lane = Lines::new("log", 100);
+        let mut conn = lane.open(1);
+        lane.send(&mut conn, b"lost\n");
+        let handle = lane.output.handle();
+        (_, lane.commands) = mpsc::channel();
+        lane.output.flush().unwrap();
+        let failure = conn.holds.as_ref().unwrap().look().failure;
+        let reason = failure.map(|end| end.to_string());
+        let expected = "cut (the output failed: the writer has ended)";
+        assert_eq!(reason.as_deref(), Some(expected));
+        assert_eq!(handle.backlog(), 0);
+    }
 }
