@@ -334,7 +334,7 @@ fn hours(time: SystemTime) -> u64 {
     since.as_secs() / 3600
 }
 
-#[cfg(test)]
+#[cfg(all(test, not(tlsink_loom)))]
 mod tests {
     use std::sync::mpsc::Receiver;
 
