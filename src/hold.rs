@@ -114,6 +114,12 @@ impl Hold {
         Hold { held: None }
     }
 
+    /// Whether its stream gets no turn before bytes are through.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        let holds = self.held.as_ref().map(|(holds, _)| holds.lock());
+        holds.is_some_and(|state| state.as_ref().is_some_and(|state| state.is_full()))
+    }
+
     /// The held bytes are through.
     pub fn done(mut self) {
         self.finish(None);

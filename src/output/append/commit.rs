@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::iter;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use super::Backlog;
@@ -15,8 +13,9 @@ use crate::hold::Hold;
 use crate::output::StreamError;
 use crate::output::shared::copy_of;
 
-/// The shortest time from one sync to the next. Lines that come meanwhile share the next one, and a
-/// sender that waits for it loses less than on a spinning disk.
+/// The shortest time from the beginning of one sync to the next, unless a stream waits for its turn.
+/// Lines that come meanwhile share the next one, and a sender that waits for an acknowledgement loses
+/// less than on a spinning disk.
 const INTERVAL: Duration = Duration::from_millis(5);
 
 /// A message to the thread that syncs.
@@ -34,6 +33,16 @@ pub(super) struct Commit {
     pub(super) files: Vec<Arc<Written>>,
     pub(super) holds: Vec<Hold>,
     pub(super) bytes: usize,
+}
+
+impl Request {
+    /// Whether somebody makes no progress before it is done.
+    fn is_urgent(&self) -> bool {
+        match self {
+            Request::Commit(commit) => commit.holds.iter().any(Hold::is_waited_for),
+            Request::Tell(_) => true,
+        }
+    }
 }
 
 impl Commit {
@@ -56,11 +65,16 @@ impl Commit {
 pub(super) fn sync_all(requests: &Receiver<Request>, backlog: &Backlog) {
     let mut last: Option<Instant> = None;
     while let Ok(first) = requests.recv() {
-        if let Some(last) = last {
-            thread::sleep(INTERVAL.saturating_sub(last.elapsed()));
+        let mut group = vec![first];
+        while let Some(last) = last
+            && !group.last().is_some_and(Request::is_urgent)
+            && let Some(rest) = INTERVAL.checked_sub(last.elapsed())
+            && let Ok(next) = requests.recv_timeout(rest)
+        {
+            group.push(next);
         }
         last = Some(Instant::now());
-        let group: Vec<_> = iter::once(first).chain(requests.try_iter()).collect();
+        group.extend(requests.try_iter());
         sync_group(group, backlog);
     }
 }

@@ -338,6 +338,9 @@ fn hours(time: SystemTime) -> u64 {
 mod tests {
     use std::sync::mpsc::Receiver;
 
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
     use super::*;
     use crate::hold::{Holds, MAX_HELD};
     use crate::lane::Lane;
@@ -435,6 +438,7 @@ mod tests {
         lane.send(&mut conn, b"\n");
         assert!(is_full(&conn));
         let (_, holds) = lane.flush();
+        assert!(holds.iter().all(Hold::is_waited_for));
         holds.into_iter().for_each(Hold::done);
         assert!(!is_full(&conn));
     }
@@ -455,6 +459,41 @@ mod tests {
         // Its line ended with the piece.
         lane.send(&mut long, b"\n");
         assert!(lane.flush().0.is_empty());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn only_whole_lines_are_handed_over_and_newlines_added_only_behind_pieces(
+            parts in vec("[x\n]{1,12}", 1..12),
+            max_line in 1_usize..12,
+        ) {
+            let mut lane = Lines::new("log", 1 << 20);
+            lane.output.partials.max_line = max_line;
+            let mut conn = lane.open(1);
+            let mut written = String::new();
+            let mut take = |lane: &mut Lines| {
+                let (batches, holds) = lane.flush();
+                holds.into_iter().for_each(Hold::done);
+                written.extend(batches.into_iter().map(|(_, lines)| lines));
+                assert!(written.is_empty() || written.ends_with('\n'));
+            };
+            for part in &parts {
+                lane.send(&mut conn, part.as_bytes());
+                take(&mut lane);
+            }
+            lane.output.close(&conn, &End::Clean).unwrap();
+            take(&mut lane);
+            // The number of newlines before each x, and behind the last one.
+            let newlines = |text: &str| text.split('x').map(str::len).collect::<Vec<_>>();
+            let sent = newlines(&parts.concat());
+            let written = newlines(&written);
+            prop_assert_eq!(sent.len(), written.len());
+            for (sent, written) in sent.iter().zip(&written) {
+                prop_assert!(written == sent || (*sent, *written) == (0, 1));
+            }
+        }
     }
 
     #[test]
