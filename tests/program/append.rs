@@ -307,6 +307,29 @@ fn a_second_process_waits_until_the_first_one_has_ended() {
     assert_eq!(second.stop().status, 0);
 }
 
+#[test]
+fn a_directory_in_which_no_files_can_be_made_is_an_error_at_once() {
+    let logs = Logs::new();
+    fs::write(logs.path("file"), "").unwrap();
+    for (path, error, hint) in [
+        (
+            logs.path("missing"),
+            "No such file or directory (os error 2)",
+            "--output-dir must exist: make it first",
+        ),
+        (
+            logs.path("file"),
+            "Not a directory (os error 20)",
+            "give --output-dir a directory; --output takes one file for all",
+        ),
+    ] {
+        let path = path.display().to_string();
+        let outcome = Program::run(&["--output-dir", &path, "--append", "--name", "log"]);
+        let said = format!("tlsink: can't make files in {path}: {error}\nhint: {hint}\n");
+        assert_eq!((outcome.status, outcome.stderr), (2, said));
+    }
+}
+
 /// Each line that the sender knows of is there, and all are whole, but for the last one at most.
 #[test]
 fn killed_at_any_time_the_receiver_has_the_lines_that_it_acknowledged() {

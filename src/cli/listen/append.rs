@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use async_channel::Sender;
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, access, flock, openat};
 use rustix::io::Errno;
 use tlsink::output::{AppendHandle, AppendNotice, AppendWriter, Appended};
 
@@ -39,12 +39,7 @@ pub(super) struct AppendFiles {
 /// When it can't be opened or locked, or not be synced if that is wanted.
 pub(super) fn open(args: &AppendArgs, files: usize, say: &Say) -> Result<AppendOutlet, Failure> {
     let directory = &args.path;
-    let lock = match File::open(directory) {
-        Ok(opened) if opened.metadata().is_ok_and(|facts| facts.is_dir()) => Ok(opened),
-        Ok(_) => Err(io::ErrorKind::NotADirectory.into()),
-        Err(error) => Err(error),
-    };
-    let lock = lock.map_err(|error| unusable(directory, &error))?;
+    let lock = open_directory(directory).map_err(|error| unusable(directory, &error))?;
     lock_directory(&lock, directory, say)?;
     if args.sync {
         check_sync(directory)?;
@@ -62,6 +57,18 @@ pub(super) fn open(args: &AppendArgs, files: usize, say: &Say) -> Result<AppendO
         directory: directory.clone(),
         lock,
     })
+}
+
+/// Opens a directory in which files can be made, by all that can be known before one is made.
+fn open_directory(directory: &Path) -> io::Result<File> {
+    let opened = openat(
+        CWD,
+        directory,
+        OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    access(directory, Access::WRITE_OK | Access::EXEC_OK)?;
+    Ok(File::from(opened))
 }
 
 fn lock_directory(lock: &File, directory: &Path, say: &Say) -> Result<(), Failure> {
