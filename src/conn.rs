@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::decode::Format;
 use crate::frame::Framing;
-use crate::hold::{Hold, Holds};
+use crate::hold::{Hold, HoldPoint, Holds};
 use crate::memory::Memory;
 use crate::peer::Peer;
 use crate::tls::TlsSession;
@@ -131,6 +131,11 @@ impl Conn {
         self.holds
             .as_ref()
             .is_none_or(|holds| holds.poll_through(at))
+    }
+
+    /// The place in the stream up to which the output was given bytes.
+    pub(crate) fn hold_point(&self) -> HoldPoint {
+        HoldPoint::new(self.holds.clone(), self.offset)
     }
 
     /// Takes a hold of all bytes that were delivered up to the event that this connection was given

@@ -39,6 +39,14 @@ pub struct Hold {
     held: Option<(Arc<Holds>, u64)>,
 }
 
+/// The place in a stream up to which an output was given bytes, for holds that are taken after that
+/// call.
+#[derive(Debug)]
+pub(crate) struct HoldPoint {
+    holds: Option<Arc<Holds>>,
+    offset: u64,
+}
+
 /// The holds of one stream.
 #[derive(Debug)]
 pub(crate) struct Holds {
@@ -106,6 +114,12 @@ impl Hold {
         Hold { held: None }
     }
 
+    /// Whether its stream gets no turn before bytes are through.
+    pub(crate) fn is_waited_for(&self) -> bool {
+        let holds = self.held.as_ref().map(|(holds, _)| holds.lock());
+        holds.is_some_and(|state| state.as_ref().is_some_and(|state| state.is_full()))
+    }
+
     /// The held bytes are through.
     pub fn done(mut self) {
         self.finish(None);
@@ -130,6 +144,25 @@ impl Drop for Hold {
         if self.held.is_some() {
             let error = io::Error::other("a hold was dropped before it was done");
             self.finish(Some(StreamError::new(error)));
+        }
+    }
+}
+
+impl HoldPoint {
+    pub(crate) fn new(holds: Option<Arc<Holds>>, offset: u64) -> Self {
+        HoldPoint { holds, offset }
+    }
+
+    /// Moves on, when the output is given more bytes of the same stream.
+    pub(crate) fn move_to(&mut self, offset: u64) {
+        self.offset = offset;
+    }
+
+    /// Takes a hold of all bytes up to here, of which the output keeps this number.
+    pub(crate) fn hold(&self, bytes: usize) -> Hold {
+        match &self.holds {
+            Some(holds) => holds.hold(self.offset, bytes),
+            None => Hold::of_nothing(),
         }
     }
 }

@@ -64,8 +64,8 @@
 //!
 //! **Push.** [`Sink::run`] calls an [`Output`](output::Output), whose one required method takes the
 //! bytes. Outputs of this crate print [lines](output::Lines), [raw bytes](output::Raw) or
-//! [JSON](output::Json), write [files](output::Files), or call a [function for each
-//! line](output::EachLine).
+//! [JSON](output::Json), write [files](output::Files), [append](output::Appended) to shared ones, or
+//! call a [function for each line](output::EachLine).
 //!
 //! **Pull.** [`Sink::next`] lends the next event, [`Sink::into_stream`] yields copies of all events
 //! as a [`Stream`](futures_lite::Stream).
@@ -238,8 +238,8 @@
 //!
 //! The crate accepts no connection by itself, sends no data back but a
 //! [receipt](ServerBuilder::receipts), resumes no TLS session, and keeps nothing on disk but the
-//! data that [`Files`](output::Files) is given. It does not compress, route, or store; xz, lz4 and
-//! bzip2 are recognised and refused.
+//! data that [`Files`](output::Files) and [`Appended`](output::Appended) are given. It does not
+//! compress, route, or store; xz, lz4 and bzip2 are recognised and refused.
 
 #![forbid(unsafe_code)]
 // On docs.rs, each item shows the feature that it needs.

@@ -1,6 +1,7 @@
 //! Points in time, as text.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use x509_cert::der::DateTime;
@@ -71,6 +72,65 @@ pub(crate) fn compact(time: SystemTime) -> String {
         .collect()
 }
 
+/// The length of a [`second`], in bytes.
+pub(crate) const SECOND: usize = "20261123T193201Z".len();
+
+/// Formats a time in the basic format of ISO 8601, without the fraction of its second:
+/// `20261123T193201Z`.
+pub(crate) fn second(time: SystemTime) -> String {
+    let mut second = compact(time);
+    second.truncate(SECOND - 1);
+    second.push('Z');
+    second
+}
+
+/// Parses what [`second`] formats.
+pub(crate) fn parse_second(text: &str) -> Option<SystemTime> {
+    if !is_second(text.as_bytes()) {
+        return None;
+    }
+    let number = |digits: Range<usize>| text.get(digits)?.parse::<u16>().ok();
+    let small = |digits| u8::try_from(number(digits)?).ok();
+    let date = DateTime::new(
+        number(0..4)?,
+        small(4..6)?,
+        small(6..8)?,
+        small(9..11)?,
+        small(11..13)?,
+        small(13..15)?,
+    );
+    UNIX_EPOCH.checked_add(date.ok()?.unix_duration())
+}
+
+/// Whether a text looks like a [`second`], if only to people.
+pub(crate) fn is_second(text: &[u8]) -> bool {
+    let wanted = |(at, byte): (usize, &u8)| match at {
+        8 => byte.eq_ignore_ascii_case(&b'T'),
+        15 => byte.eq_ignore_ascii_case(&b'Z'),
+        _ => byte.is_ascii_digit(),
+    };
+    text.len() == SECOND && text.iter().enumerate().all(wanted)
+}
+
+/// The day of a time, in UTC: `2026-11-23`.
+pub(crate) fn date(time: SystemTime) -> String {
+    part(time, 0..10)
+}
+
+/// The hour of a time, in UTC: `19`.
+pub(crate) fn hour(time: SystemTime) -> String {
+    part(time, 11..13)
+}
+
+fn part(time: SystemTime, part: Range<usize>) -> String {
+    let text = timestamp(time);
+    text.get(part)
+        .into_iter()
+        .flatten()
+        .map(|byte| char::from(*byte))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +162,27 @@ mod tests {
     fn a_compact_time_has_no_marks_but_a_point() {
         let time = UNIX_EPOCH + Duration::new(951_827_696, 7_999);
         assert_eq!(compact(time), "20000229T123456.000007Z");
+    }
+
+    #[test]
+    fn a_second_is_read_as_it_is_written() {
+        for seconds in [0, 1, 951_827_696, 1_795_462_321, LAST] {
+            let time = UNIX_EPOCH + Duration::from_secs(seconds);
+            assert_eq!(parse_second(&second(time)), Some(time));
+        }
+        let time = UNIX_EPOCH + Duration::new(951_827_696, 999_999_999);
+        assert_eq!(second(time), "20000229T123456Z");
+        assert_eq!((date(time), hour(time)), ("2000-02-29".into(), "12".into()));
+        for wrong in [
+            "",
+            "20000229T123456",
+            "20000229T123456Z-1",
+            "20000229 123456Z",
+            "20000230T123456Z",
+            "20000229T1234é6Z",
+        ] {
+            assert_eq!(parse_second(wrong), None, "{wrong}");
+        }
     }
 
     #[test]

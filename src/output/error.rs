@@ -155,7 +155,7 @@ pub enum TemplateError {
 
 impl fmt::Display for TemplateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const TOKENS: &str = "{time}, {peer}, {port}, {client} and {conn}";
+        const TOKENS: &str = "{time}, {date}, {hour}, {peer}, {port}, {client} and {conn}";
         match self {
             TemplateError::Empty => f.write_str("expected a name, such as {time}-{peer}-{conn}"),
             TemplateError::Unbalanced => {
@@ -165,7 +165,7 @@ impl fmt::Display for TemplateError {
                 write!(f, "unknown token {{{token}}}; there are {TOKENS}")
             }
             TemplateError::Forbidden('/') => {
-                f.write_str("names can't hold /, as all files are in one directory")
+                f.write_str("names can't hold /, except those of files that are appended to")
             }
             TemplateError::Forbidden(c) => write!(f, "names can't hold {}", c.escape_default()),
             TemplateError::Beginning => {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::{self, File, Metadata};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -323,7 +323,7 @@ fn is_full(error: &io::Error) -> bool {
 }
 
 /// Takes a free number from `first` on: the next one, unless the taken numbers have gaps.
-fn take_number<T>(
+pub(super) fn take_number<T>(
     first: u32,
     is_taken: impl Fn(u32) -> bool,
     take: impl Fn(u32) -> io::Result<T>,
@@ -417,29 +417,34 @@ fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Whether a name is taken, if only by a dangling link.
-fn is_there(path: &Path) -> bool {
+pub(super) fn is_there(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok()
 }
 
-/// Whether a name still belongs to an open file. Where files can't be told apart, any file of that
-/// name counts.
+/// Whether a name still belongs to an open file.
 fn is_name_of(path: &Path, file: &File) -> io::Result<bool> {
-    let there = fs::symlink_metadata(path)?;
+    Ok(is_same_file(
+        &fs::symlink_metadata(path)?,
+        &file.metadata()?,
+    ))
+}
+
+/// Whether both are facts of one file. Where files can't be told apart, all are taken for the same.
+pub(super) fn is_same_file(one: &Metadata, other: &Metadata) -> bool {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt;
-        let open = file.metadata()?;
-        Ok((there.dev(), there.ino()) == (open.dev(), open.ino()))
+        (one.dev(), one.ino()) == (other.dev(), other.ino())
     }
     #[cfg(not(unix))]
     {
-        let _ = (there, file);
-        Ok(true)
+        let _ = (one, other);
+        true
     }
 }
 
 /// An error of one stream's file.
-fn about(path: &Path, error: io::Error) -> io::Error {
+pub(super) fn about(path: &Path, error: io::Error) -> io::Error {
     let error = io::Error::new(error.kind(), format!("{}: {error}", path.display()));
     StreamError::new(error).into()
 }

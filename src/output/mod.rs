@@ -6,6 +6,7 @@ use crate::conn::Conn;
 use crate::end::End;
 use crate::frame::Records;
 
+mod append;
 mod each_line;
 mod error;
 mod escape;
@@ -31,6 +32,7 @@ mod event {
 
 pub use crate::memory::Memory;
 pub use crate::time::Timestamp;
+pub use append::{AppendHandle, AppendNotice, AppendWriter, Appended};
 pub use each_line::{EachLine, Line};
 pub use error::{OutputError, StreamError, TemplateError};
 pub(crate) use escape::push_json;
@@ -40,9 +42,9 @@ pub use json::Json;
 pub use label::label;
 pub use lines::Lines;
 pub use raw::Raw;
-pub use template::Template;
 #[cfg(fuzzing)]
 pub(crate) use template::fuzz;
+pub use template::{PathTemplate, Template};
 pub use turn::Portion;
 
 /// The most records that are escaped in one turn: what an output adds to each of them, such as a

@@ -146,6 +146,13 @@ impl Partials {
     }
 }
 
+impl Taken {
+    /// No line was begun.
+    pub(super) fn nothing() -> Self {
+        Taken(None)
+    }
+}
+
 impl Deref for Taken {
     type Target = [u8];
 

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::SystemTime;
 
+use memchr::memchr_iter;
+
 use super::error::TemplateError;
 use crate::conn::Conn;
 use crate::peer::Address;
@@ -15,6 +17,8 @@ use crate::time;
 /// | token | stands for |
 /// |---|---|
 /// | `{time}` | when the connection opened, in UTC: `20261123T193201.123456Z`, so that names sort by it |
+/// | `{date}` | the day of that time: `2026-11-23` |
+/// | `{hour}` | the hour of that time: `19` |
 /// | `{peer}` | the sender's address without its port, or the name of a Unix peer or a label |
 /// | `{port}` | its port; `0` if it has none |
 /// | `{client}` | the first of its verified [names](Conn::names); `anonymous` if it has none |
@@ -49,12 +53,41 @@ pub struct Template {
     parts: Vec<Part>,
 }
 
+/// A template for the paths of [`Appended`](super::Appended) files: [`Template`]s with `/` between
+/// them, of which the last names a file, and the others name its folders.
+///
+/// `{date}` and `{hour}` are those of the moment at which lines are written, so that a stream moves
+/// on to the next file.
+///
+/// ```
+/// use tlsink::output::{PathTemplate, TemplateError};
+///
+/// let template: PathTemplate = "{client}/{date}.log".parse()?;
+///
+/// assert_eq!("logs//{date}".parse::<PathTemplate>(), Err(TemplateError::Empty));
+/// # Ok::<(), TemplateError>(())
+/// ```
+///
+/// # Text from outside
+///
+/// It is encoded as in a [`Template`], so it holds no `/`. Each part of a path has at most 216 bytes.
+/// Where a part has an ending that files get later (`.20261123T193201Z`, `.bad-`, `.cut-`, `.part`
+/// or `.zst`), the dot is percent-encoded as well, so that no sender has the name of another one's
+/// old file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathTemplate {
+    parts: Vec<Template>,
+}
+
 /// The suffix of a file's name until the file is complete.
 pub(super) const PART: &str = ".part";
 
 /// The longest name, in bytes. File systems take 255 (NAME_MAX), which leaves room for a number of
 /// ten digits and its hyphen, for `.part`, and for the encoding of one dot.
 const MOST: usize = 255 - 11 - PART.len() - 2;
+
+/// The longest part of a path, in bytes: a time and its dot, a number, `.zst` and `.part` may follow.
+const MOST_OF_PART: usize = 216;
 
 /// The most that a file's name shows of a name from outside, in bytes: enough for nearly all names,
 /// with room for a time and a number beside it.
@@ -70,6 +103,8 @@ const UNNAMED: &str = "unnamed";
 enum Part {
     Text(String),
     Time,
+    Date,
+    Hour,
     Peer,
     Port,
     Client,
@@ -79,11 +114,24 @@ enum Part {
 impl Template {
     /// The name of the file of a connection, not ending in `.part`.
     pub(super) fn name(&self, connection: &Conn, opened: SystemTime) -> String {
+        let mut name = self.fill_in(connection, opened, opened);
+        cut_off(&mut name, MOST);
+        // This check comes last, because tokens or the cut may have composed that ending.
+        if ends_in_part(&name) {
+            let dot = name.len().saturating_sub(PART.len());
+            name.replace_range(dot..=dot, "%2E");
+        }
+        name
+    }
+
+    fn fill_in(&self, connection: &Conn, opened: SystemTime, now: SystemTime) -> String {
         let mut name = String::new();
         for part in &self.parts {
             match part {
                 Part::Text(text) => name.push_str(text),
                 Part::Time => name.push_str(&time::compact(opened)),
+                Part::Date => name.push_str(&time::date(now)),
+                Part::Hour => name.push_str(&time::hour(now)),
                 Part::Peer => name.push_str(&peer(connection.peer().address())),
                 Part::Port => name.push_str(&port(connection.peer().address()).to_string()),
                 Part::Client => match connection.names().first() {
@@ -93,14 +141,50 @@ impl Template {
                 Part::Conn => name.push_str(&connection.id().to_string()),
             }
         }
-        let end = (0..=MOST).rev().find(|at| name.is_char_boundary(*at));
-        name.truncate(end.unwrap_or(0));
-        // This check comes last, because tokens or the cut may have composed that ending.
-        if ends_in_part(&name) {
-            let dot = name.len().saturating_sub(PART.len());
-            name.replace_range(dot..=dot, "%2E");
-        }
         name
+    }
+
+    /// The length of the text besides the tokens, in bytes.
+    fn text_len(&self) -> usize {
+        let texts = self.parts.iter().filter_map(Part::text);
+        texts.map(str::len).sum()
+    }
+}
+
+impl PathTemplate {
+    /// The path, below its folder, of the lines that a connection sent until now.
+    pub(super) fn path(&self, connection: &Conn, opened: SystemTime, now: SystemTime) -> String {
+        let parts = self.parts.iter();
+        let parts = parts.map(|part| {
+            let mut name = part.fill_in(connection, opened, now);
+            cut_off(&mut name, MOST_OF_PART);
+            while let Some(dot) = find_addition(&name) {
+                name.replace_range(dot..=dot, "%2E");
+                // What this cuts off may leave another one at the end.
+                cut_off(&mut name, MOST_OF_PART);
+            }
+            name
+        });
+        parts.collect::<Vec<_>>().join("/")
+    }
+
+    /// Whether the path changes with the hour.
+    pub(super) fn is_dated(&self) -> bool {
+        let mut parts = self.parts.iter().flat_map(|part| &part.parts);
+        parts.any(|part| matches!(part, Part::Date | Part::Hour))
+    }
+}
+
+impl FromStr for PathTemplate {
+    type Err = TemplateError;
+
+    fn from_str(template: &str) -> Result<Self, TemplateError> {
+        let parts = template.split('/').map(str::parse::<Template>);
+        let parts = parts.collect::<Result<Vec<_>, _>>()?;
+        match parts.iter().all(|part| part.text_len() <= MOST_OF_PART) {
+            true => Ok(PathTemplate { parts }),
+            false => Err(TemplateError::TooLong { most: MOST_OF_PART }),
+        }
     }
 }
 
@@ -132,9 +216,6 @@ impl FromStr for Template {
         if let Some(wrong) = texts().flat_map(str::chars).find(|c| is_forbidden(*c)) {
             return Err(TemplateError::Forbidden(wrong));
         }
-        if texts().map(str::len).sum::<usize>() > MOST {
-            return Err(TemplateError::TooLong { most: MOST });
-        }
         let first = parts.first().ok_or(TemplateError::Empty)?;
         if first
             .text()
@@ -146,7 +227,11 @@ impl FromStr for Template {
         if last.is_some_and(ends_in_part) {
             return Err(TemplateError::End);
         }
-        Ok(Template { parts })
+        let template = Template { parts };
+        match template.text_len() {
+            ..=MOST => Ok(template),
+            _ => Err(TemplateError::TooLong { most: MOST }),
+        }
     }
 }
 
@@ -169,6 +254,8 @@ fn parse_text(text: &str) -> Result<Option<Part>, TemplateError> {
 fn parse_token(token: &str) -> Result<Part, TemplateError> {
     match token {
         "time" => Ok(Part::Time),
+        "date" => Ok(Part::Date),
+        "hour" => Ok(Part::Hour),
         "peer" => Ok(Part::Peer),
         "port" => Ok(Part::Port),
         "client" => Ok(Part::Client),
@@ -180,6 +267,33 @@ fn parse_token(token: &str) -> Result<Part, TemplateError> {
 
 fn is_forbidden(c: char) -> bool {
     c == '/' || c.is_control()
+}
+
+/// Cuts a name off after so many bytes, or a few fewer, so that the last character stays whole.
+fn cut_off(name: &mut String, most: usize) {
+    let end = (0..=most).rev().find(|at| name.is_char_boundary(*at));
+    name.truncate(end.unwrap_or(0));
+}
+
+/// Finds the dot of something that looks as if it had been added to a name.
+fn find_addition(name: &str) -> Option<usize> {
+    let dots = memchr_iter(b'.', name.as_bytes());
+    let mut additions = dots.filter(|dot| {
+        let rest = name.as_bytes().get(dot.saturating_add(1)..);
+        let rest = rest.unwrap_or_default();
+        let begins = |with: &[u8]| {
+            let start = rest.get(..with.len());
+            start.is_some_and(|start| start.eq_ignore_ascii_case(with))
+        };
+        let is_last = rest.len() == ".zst".len().saturating_sub(1);
+        let (start, behind) = rest.split_at_checked(time::SECOND).unwrap_or_default();
+        begins(b"bad-")
+            || begins(b"cut-")
+            || (begins(b"zst") && is_last)
+            || (time::is_second(start) && matches!(behind.first(), None | Some(b'-' | b'.')))
+    });
+    let part = name.len().saturating_sub(PART.len());
+    additions.next().or(ends_in_part(name).then_some(part))
 }
 
 /// Whether a name looks like that of an incomplete file, where file systems ignore case too.
@@ -263,6 +377,8 @@ mod tests {
         let connection = conn(Peer::from(address).named("web.example").named("other"));
         for (template, name) in [
             ("{time}", "20261123T193201.123456Z"),
+            ("{date}", "2026-11-23"),
+            ("{hour}", "19"),
             ("{peer}", "192.0.2.7"),
             ("{port}", "40312"),
             ("{client}", "web.example"),
@@ -393,6 +509,81 @@ mod tests {
         assert!(longest.parse::<Template>().is_ok());
         let longer = format!("{longest}y");
         assert_eq!(longer.parse::<Template>(), Err(TooLong { most: MOST }));
+    }
+
+    #[test]
+    fn a_path_has_the_folders_of_its_template_and_the_time_of_its_lines() {
+        let opened = UNIX_EPOCH + Duration::from_micros(1_795_462_321_123_456);
+        let connection = conn(Peer::label("bus").named("a/b"));
+        let path = |template: &str, later: u64| {
+            let template: PathTemplate = template.parse().unwrap();
+            let now = opened + Duration::from_secs(later);
+            template.path(&connection, opened, now)
+        };
+        let template = "{client}/{date}/{hour}-{time}.log";
+        for (later, expected) in [
+            (0, "a%2Fb/2026-11-23/19-20261123T193201.123456Z.log"),
+            (3600, "a%2Fb/2026-11-23/20-20261123T193201.123456Z.log"),
+            (86_400, "a%2Fb/2026-11-24/19-20261123T193201.123456Z.log"),
+        ] {
+            assert_eq!(path(template, later), expected);
+        }
+        for (template, is_dated) in [("{client}/{time}", false), ("{hour}/a", true)] {
+            let template: PathTemplate = template.parse().unwrap();
+            assert_eq!(template.is_dated(), is_dated);
+        }
+    }
+
+    #[test]
+    fn no_part_of_a_path_looks_as_if_something_had_been_added_to_it() {
+        for (client, name) in [
+            ("a.20261123T193201Z", "a%2E20261123T193201Z"),
+            ("a.20261123t193201z-1", "a%2E20261123t193201z-1"),
+            ("a.20261123T193201Z.zst", "a%2E20261123T193201Z%2Ezst"),
+            ("a.bad-20261123T193201Z", "a%2Ebad-20261123T193201Z"),
+            ("a.CUT-1", "a%2ECUT-1"),
+            ("a.zst", "a%2Ezst"),
+            ("a.part", "a%2Epart"),
+            ("a.zst.part", "a.zst%2Epart"),
+            ("a.bad-.bad-", "a%2Ebad-%2Ebad-"),
+            ("a.20261123T193201.123456Z", "a.20261123T193201.123456Z"),
+            ("a.20261123T193201Zx", "a.20261123T193201Zx"),
+            ("a.zst-1", "a.zst-1"),
+            ("a.badge.cut", "a.badge.cut"),
+        ] {
+            let connection = conn(Peer::label("").named(client));
+            let template: PathTemplate = "{client}/{client}".parse().unwrap();
+            let path = template.path(&connection, UNIX_EPOCH, UNIX_EPOCH);
+            assert_eq!(path, format!("{name}/{name}"));
+        }
+    }
+
+    #[test]
+    fn wrong_path_templates_are_refused_with_what_is_wrong() {
+        use TemplateError::*;
+        for (template, error) in [
+            ("", Empty),
+            ("/", Empty),
+            ("/logs", Empty),
+            ("logs/", Empty),
+            ("a//b", Empty),
+            ("{ti/me}", Unbalanced),
+            ("..", Beginning),
+            ("logs/../etc", Beginning),
+            ("{client}/.hidden", Beginning),
+            ("a.part/{time}", End),
+            ("a\n", Forbidden('\n')),
+        ] {
+            assert_eq!(template.parse::<PathTemplate>(), Err(error), "{template:?}");
+        }
+        let longest = "x".repeat(MOST_OF_PART);
+        assert!(
+            format!("{longest}/{longest}")
+                .parse::<PathTemplate>()
+                .is_ok()
+        );
+        let longer = format!("{longest}y").parse::<PathTemplate>();
+        assert_eq!(longer, Err(TooLong { most: MOST_OF_PART }));
     }
 
     proptest! {

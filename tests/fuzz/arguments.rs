@@ -37,6 +37,10 @@ pub(crate) fn check(lines: &[u8]) {
             if let Destination::Directory(_) = listen.destination {
                 assert_eq!(listen.printer, OutputFormat::Raw);
             }
+            if let Destination::Append(append) = &listen.destination {
+                assert_eq!(listen.printer, OutputFormat::Lines { label: false });
+                assert_ne!(append.rotate, Some(0));
+            }
             refuse_more(arguments);
         }
         Ok(Command::Send(send)) => {

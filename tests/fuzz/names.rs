@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
-use super::Template;
+use super::{PathTemplate, Template};
 use crate::conn::{Conn, ConnId};
 use crate::memory::Memory;
 use crate::peer::Peer;
@@ -14,15 +14,16 @@ use crate::peer::Peer;
 /// No UTF-8 text contains this byte.
 const END: u8 = 0xff;
 
-/// For any names of a sender, the file is in its directory, visible, and not taken for an
-/// incomplete one, and its name leaves room for additions. The bytes are a template, a label, the
+/// For any names of a sender, the file is in its directory, or in the folder of a template with `/`,
+/// visible, and not taken for an incomplete or old one, and its name leaves room for additions. The bytes are a template, a label, the
 /// path of a Unix socket, an IP address and a client's name, each ended by 0xff.
 pub(crate) fn check(bytes: &[u8]) {
     let mut parts = bytes.split(|byte| *byte == END);
     let mut next = || parts.next().unwrap_or_default();
-    let Ok(Ok(template)) = str::from_utf8(next()).map(str::parse::<Template>) else {
+    let Ok(text) = str::from_utf8(next()) else {
         return;
     };
+    let (template, paths) = (text.parse::<Template>(), text.parse::<PathTemplate>());
     let label = String::from_utf8_lossy(next()).into_owned();
     let path = Path::new(OsStr::from_bytes(next()));
     let mut address = [0; 16];
@@ -39,7 +40,14 @@ pub(crate) fn check(bytes: &[u8]) {
     ] {
         for peer in [peer.clone(), peer.named(client.clone())] {
             let connection = Conn::new(ConnId(u64::MAX), peer, Memory::new(0));
-            is_safe(&template.name(&connection, UNIX_EPOCH));
+            if let Ok(template) = &template {
+                is_safe(&template.name(&connection, UNIX_EPOCH));
+            }
+            if let Ok(paths) = &paths {
+                let path = paths.path(&connection, UNIX_EPOCH, UNIX_EPOCH);
+                assert_eq!(path.matches('/').count(), text.matches('/').count());
+                path.split('/').for_each(is_safe_part);
+            }
         }
     }
 }
@@ -55,6 +63,20 @@ fn is_safe(name: &str) {
     assert!(!name.to_lowercase().ends_with(".part"), "{name:?}");
     // The longest name of a file (NAME_MAX) has 255 bytes.
     assert!(format!("{name}-{}.part", u32::MAX).len() <= 255, "{name:?}");
+}
+
+/// As above, for a part of a path: it is also not taken for another file's old one.
+fn is_safe_part(name: &str) {
+    is_safe(name);
+    let name = name.to_lowercase();
+    assert!(!name.ends_with(".zst"), "{name:?}");
+    assert!(
+        !name.contains(".bad-") && !name.contains(".cut-"),
+        "{name:?}"
+    );
+    assert!(!name.ends_with(".19700101t000000z"), "{name:?}");
+    let added = format!(".bad-20261127T101010Z-{}.zst.part", u32::MAX);
+    assert!(name.len() + added.len() - "bad-".len() <= 255, "{name:?}");
 }
 
 #[cfg(test)]
@@ -83,7 +105,22 @@ mod tests {
 
     fn template() -> impl Strategy<Value = String> {
         let part = select(vec![
-            "{client}", "{peer}", "{port}", "{time}", "{conn}", ".", ".pa", "rt", "x", "-", "é",
+            "{client}",
+            "{peer}",
+            "{port}",
+            "{time}",
+            "{conn}",
+            ".",
+            ".pa",
+            "rt",
+            "x",
+            "-",
+            "é",
+            "/",
+            "{date}",
+            "{hour}",
+            ".bad",
+            ".19700101T000000Z",
         ]);
         prop_oneof![
             9 => vec(part, 1..5).prop_map(|parts| parts.concat()),
@@ -94,7 +131,23 @@ mod tests {
     /// Parts, many of which have a meaning in a file's name.
     fn value() -> impl Strategy<Value = Vec<u8>> {
         let meaning = select(vec![
-            ".", "..", "-", "/", "\\", ".part", ".PART", "a", "%2E", "\0", "\n", " ", "\u{202e}",
+            ".",
+            "..",
+            "-",
+            "/",
+            "\\",
+            ".part",
+            ".PART",
+            "a",
+            "%2E",
+            "\0",
+            "\n",
+            " ",
+            "\u{202e}",
+            ".zst",
+            ".bad-",
+            ".CUT-",
+            ".19700101T000000Z",
         ]);
         let part = prop_oneof![
             3 => meaning.prop_map(|part| part.as_bytes().to_vec()),

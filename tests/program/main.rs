@@ -16,6 +16,7 @@
     )
 )]
 
+mod append;
 mod cert;
 mod client_certificates;
 mod damaged_streams;

@@ -585,20 +585,62 @@ const WRONG: &[Refusal] = &[
         "--format lines can't be combined with --output-dir",
         AS_THEY_ARE,
     ),
+    ("--append", "--append needs --output-dir", ""),
     (
-        "--output-dir DIR --name {when}",
-        "--name {when}: unknown token {when}; there are {time}, {peer}, {port}, {client} and {conn}",
+        "--append --output DIR/all",
+        "--append can't be combined with --output",
+        "--output appends to its file as it is",
+    ),
+    (
+        "--append --output-dir DIR",
+        "--append needs --name",
+        "streams of the same name share a file: --name '{client}/{date}.log'",
+    ),
+    (
+        "--append --output-dir DIR --name /{date}",
+        "--name /{date}: expected a name, such as {time}-{peer}-{conn}",
         "",
     ),
     (
-        "--name {conn",
-        "--name {conn: expected braces around tokens alone, which are {time}, {peer}, {port}, \
+        "--append --output-dir DIR --name a -f raw",
+        "--format raw can't be combined with --append",
+        WHOLE_LINES,
+    ),
+    (
+        "--append --output-dir DIR --name a -f json",
+        "--format json can't be combined with --append",
+        WHOLE_LINES,
+    ),
+    (
+        "--append --output-dir DIR --name a -f lines --label",
+        "--label can't be combined with --append",
+        WHOLE_LINES,
+    ),
+    (
+        "--output-dir DIR --rotate 1M",
+        "--rotate needs --append",
+        "",
+    ),
+    (
+        "--output-dir DIR --append --rotate 0",
+        "--rotate 0: expected at least 1 byte",
+        "",
+    ),
+    (
+        "--output-dir DIR --name {when}",
+        "--name {when}: unknown token {when}; there are {time}, {date}, {hour}, {peer}, {port}, \
          {client} and {conn}",
         "",
     ),
     (
+        "--name {conn",
+        "--name {conn: expected braces around tokens alone, which are {time}, {date}, {hour}, \
+         {peer}, {port}, {client} and {conn}",
+        "",
+    ),
+    (
         "--name ../{conn}",
-        "--name ../{conn}: names can't hold /, as all files are in one directory",
+        "--name ../{conn}: names can't hold /, except those of files that are appended to",
         "",
     ),
     (
@@ -1077,6 +1119,8 @@ const DAMAGED: &str = "get the file anew if it is damaged; where files were join
                        -----BEGIN and -----END must be a line of its own";
 const DECRYPT: &str = "decrypt it first: openssl pkey -in KEY -out PLAIN-KEY";
 const AS_THEY_ARE: &str = "each file holds the bytes of one sender as they are";
+
+const WHOLE_LINES: &str = "files that are appended to hold whole lines, as they came";
 const PATTERN: &str =
     "give --allow-client a name, an IP address, or *. and a DNS name: *.example.net";
 const LIST: &str = "give a list of revoked certificates that a CA signed, as PEM or DER";

@@ -186,9 +186,9 @@ seconds, or take a unit: 500ms, 30s, 5m, 1h, 2d, 1h30m. Case does not matter.
 Data goes to standard output, everything else to standard error. SIGTERM and
 SIGINT stop tlsink: open streams may go on for the time of --drain, and a second
 signal cuts them. tlsink reloads certificates, keys and CRLs when their files
-change and on SIGHUP, which also reopens the file of --output. Without such
-files, SIGHUP stops tlsink too. A signal that was ignored at the start does not
-stop it.
+change and on SIGHUP, which also reopens the files of --output and --append.
+Without such files, SIGHUP stops tlsink too. A signal that was ignored at the
+start does not stop it.
 
 Exit status: 0 after a requested stop, or with --once after a clean stream;
 1 when running failed; 2 for wrong arguments or unreadable configuration.
@@ -211,6 +211,8 @@ Examples:
     tlsink --once -f raw >received.tar && echo complete
   Write each stream to a file that survives a crash of the machine:
     tlsink --output-dir incoming --sync
+  Keep a log for each sender and day, in files of a gigabyte at most:
+    tlsink --output-dir logs --append --name '{peer}/{date}.log' --rotate 1G
 ";
 
 const SEND_ABOUT: &str = "\

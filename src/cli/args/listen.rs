@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tlsink::decode::Format;
 use tlsink::frame::Framing;
-use tlsink::output::{Template, TemplateError};
+use tlsink::output::{PathTemplate, Template, TemplateError};
 use tlsink::tls::TlsVersion;
 
 use super::super::Failure;
@@ -81,6 +81,8 @@ pub(crate) enum Destination {
     /// A file that is appended to.
     File(PathBuf),
     Directory(Directory),
+    /// Files that streams share.
+    Append(AppendArgs),
 }
 
 /// A directory with a file for each connection.
@@ -88,6 +90,16 @@ pub(crate) enum Destination {
 pub(crate) struct Directory {
     pub(crate) path: PathBuf,
     pub(crate) name: Template,
+    pub(crate) sync: bool,
+}
+
+/// A directory with files that are appended to.
+#[derive(Debug)]
+pub(crate) struct AppendArgs {
+    pub(crate) path: PathBuf,
+    pub(crate) name: PathTemplate,
+    /// The size of a file after which a new one begins, in bytes.
+    pub(crate) rotate: Option<u64>,
     pub(crate) sync: bool,
 }
 
@@ -161,8 +173,14 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
 fn parse_destination(args: &mut Given) -> Result<Destination, Failure> {
     let output = args.path("--output");
     let directory = args.path("--output-dir");
+    if args.flag("--append") {
+        return parse_append(args, output.is_some(), directory);
+    }
     let name = args.option("--name", template)?;
     let sync = args.flag("--sync");
+    if args.option("--rotate", value::size)?.is_some() {
+        return Err(Failure::misused("--rotate needs --append"));
+    }
     let needs_directory = |option| Err(Failure::misused(format!("{option} needs --output-dir")));
     match (output, directory) {
         (Some(_), Some(_)) => Err(Failure::misused(
@@ -179,6 +197,33 @@ fn parse_destination(args: &mut Given) -> Result<Destination, Failure> {
         (Some(path), None) => Ok(Destination::File(path)),
         (None, None) => Ok(Destination::Stdout),
     }
+}
+
+fn parse_append(
+    args: &mut Given,
+    has_output: bool,
+    directory: Option<PathBuf>,
+) -> Result<Destination, Failure> {
+    let name = args.option("--name", path_template)?;
+    let sync = args.flag("--sync");
+    let rotate = args.option("--rotate", value::size)?;
+    if has_output {
+        return Err(Failure::misused("--append can't be combined with --output")
+            .hint("--output appends to its file as it is"));
+    }
+    let Some(path) = directory else {
+        return Err(Failure::misused("--append needs --output-dir"));
+    };
+    let Some(name) = name else {
+        return Err(Failure::misused("--append needs --name")
+            .hint("streams of the same name share a file: --name '{client}/{date}.log'"));
+    };
+    Ok(Destination::Append(AppendArgs {
+        path,
+        name,
+        rotate,
+        sync,
+    }))
 }
 
 fn parse_printer(args: &mut Given, destination: &Destination) -> Result<OutputFormat, Failure> {
@@ -202,6 +247,20 @@ fn parse_printer(args: &mut Given, destination: &Destination) -> Result<OutputFo
             Some(OutputFormat::Json) => combined("--format json"),
             None | Some(OutputFormat::Raw) if label => combined("--label"),
             None | Some(OutputFormat::Raw) => Ok(OutputFormat::Raw),
+        };
+    }
+    if let Destination::Append(_) = destination {
+        let combined = |option| {
+            Err(
+                Failure::misused(format!("{option} can't be combined with --append"))
+                    .hint("files that are appended to hold whole lines, as they came"),
+            )
+        };
+        return match format {
+            Some(OutputFormat::Raw) => combined("--format raw"),
+            Some(OutputFormat::Json) => combined("--format json"),
+            None | Some(OutputFormat::Lines { .. }) if label => combined("--label"),
+            None | Some(OutputFormat::Lines { .. }) => Ok(OutputFormat::Lines { label: false }),
         };
     }
     match (
@@ -290,6 +349,11 @@ fn framing(name: &str) -> Result<Framing, String> {
 }
 
 fn template(text: &str) -> Result<Template, String> {
+    text.parse()
+        .map_err(|error: TemplateError| error.to_string())
+}
+
+fn path_template(text: &str) -> Result<PathTemplate, String> {
     text.parse()
         .map_err(|error: TemplateError| error.to_string())
 }

@@ -17,7 +17,7 @@ mod value;
 pub(crate) use cert::{CertArgs, CertRequest};
 use help::Topic;
 pub(crate) use listen::{
-    CertificateSource, Destination, Directory, ListenArgs, OutputFormat, TlsArgs,
+    AppendArgs, CertificateSource, Destination, Directory, ListenArgs, OutputFormat, TlsArgs,
 };
 use options::{ANSWERS, CERT, LISTEN, SEND};
 pub(crate) use send::{LineFraming, SendArgs, Trust};
@@ -245,6 +245,8 @@ mod tests {
             (_, "--key") => &["--cert=c"],
             (_, "--client-auth" | "--allow-client" | "--crl") => &["--client-ca=ca"],
             ("tlsink listen", "--name" | "--sync") => &["--output-dir=d"],
+            (_, "--append") => &["--output-dir=d", "--name=n"],
+            (_, "--rotate") => &["--output-dir=d", "--name=n", "--append"],
             (_, "--forward-key") => &["--framing=forward"],
             _ => &[],
         };

@@ -259,11 +259,22 @@ pub(crate) static LISTEN: Options = Options {
                 value(
                     "--name",
                     "TEMPLATE",
-                    "names of these files; {time}, {peer}, {port},\n\
-                     {client} and {conn} are filled in\n\
+                    "names of these files; {time}, {date}, {hour}, {peer},\n\
+                     {port}, {client} and {conn} are filled in\n\
                      [{time}-{peer}-{conn}]",
                 ),
                 flag("--sync", "sync each to the disk before its stream is clean"),
+                flag(
+                    "--append",
+                    "append whole lines to files that streams of the same\n\
+                     NAME share; a / in TEMPLATE makes folders",
+                ),
+                value(
+                    "--rotate",
+                    "SIZE",
+                    "at this size, rename such a file to NAME.TIME, and\n\
+                     begin a new one [no limit]",
+                ),
             ],
         },
         Group {

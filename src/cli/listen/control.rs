@@ -14,6 +14,7 @@ use super::super::Failure;
 use super::super::count::{Count, Loss};
 use super::super::say::Say;
 use super::super::signals;
+use super::append::AppendFiles;
 use super::reload::Reload;
 use super::stats::Stats;
 
@@ -31,6 +32,8 @@ pub(crate) enum ControlEvent {
     Reload,
     /// A lane ended.
     Lane(Result<Totals, OutputError>),
+    /// The thread that appends to files ended.
+    Writer(io::Result<()>),
     /// A refusal could not be written to the output.
     Unwritten(io::Error),
     /// A connection ended.
@@ -80,8 +83,10 @@ pub(crate) struct Control {
     pub(crate) stats: Option<Stats>,
     pub(crate) once: bool,
     pub(crate) drain: Duration,
-    /// The number of running lanes.
-    pub(crate) lanes: usize,
+    /// The number of running lanes, and of threads that append to files.
+    pub(crate) running: usize,
+    /// The files that are appended to, if there are any.
+    pub(crate) append: Option<AppendFiles>,
 }
 
 /// The stages of a stop.
@@ -92,8 +97,11 @@ enum Stop {
     /// Open streams may go on until this time, if there is a limit.
     Draining(Option<Instant>),
     /// Everything is cut. The output may be flushed until this time, and for longer while it makes
-    /// progress.
-    Cut { until: Instant, before: Totals },
+    /// progress: while these numbers change.
+    Cut {
+        until: Instant,
+        before: (Totals, usize),
+    },
     /// A second signal came: the output may be flushed until this time.
     AtOnce(Instant),
 }
@@ -103,12 +111,12 @@ enum Stop {
 struct Broken {
     /// The errors of all lanes that failed, combined.
     lanes: Option<OutputError>,
-    /// The error of writing a refusal.
-    refusal: Option<io::Error>,
+    /// The error of writing a refusal, or of the thread that appends to files.
+    writer: Option<io::Error>,
 }
 
 impl Control {
-    /// Runs until all lanes have ended and all connections have said how they ended.
+    /// Runs until all lanes and their writer have ended, and all connections have said how they ended.
     ///
     /// # Errors
     ///
@@ -127,7 +135,7 @@ impl Control {
         let mut through = false;
         let mut came = false;
         let mut broken = Broken::default();
-        while self.lanes > 0 || !through {
+        while self.running > 0 || !through {
             match (self.next(stop, through).await, stop) {
                 (ControlEvent::Reload, _) => {
                     if let Some(reload) = &self.reload {
@@ -141,9 +149,9 @@ impl Control {
                     result = result.and(Err(Failure::failed("stopped at once")));
                     stop = self.cut_at_once();
                 }
-                (ControlEvent::Lane(Ok(_)), _) => self.lanes -= 1,
+                (ControlEvent::Lane(Ok(_)), _) => self.running -= 1,
                 (ControlEvent::Lane(Err(error)), _) => {
-                    self.lanes -= 1;
+                    self.running -= 1;
                     broken.lanes = Some(match broken.lanes {
                         Some(first) => first.and(&error),
                         None => error,
@@ -151,8 +159,15 @@ impl Control {
                     self.server.stop();
                     stop = self.cut_at_once();
                 }
+                (ControlEvent::Writer(Ok(())), _) => self.running -= 1,
+                (ControlEvent::Writer(Err(error)), _) => {
+                    self.running -= 1;
+                    broken.writer = Some(error);
+                    self.server.stop();
+                    stop = self.cut_at_once();
+                }
                 (ControlEvent::Unwritten(error), _) => {
-                    broken.refusal = Some(error);
+                    broken.writer = Some(error);
                     self.server.stop();
                     stop = self.cut_at_once();
                 }
@@ -173,9 +188,7 @@ impl Control {
                     }
                 }
                 (ControlEvent::Late, Stop::Draining(_)) => stop = self.cut(),
-                (ControlEvent::Late, Stop::Cut { before, .. })
-                    if self.server.totals() != before =>
-                {
+                (ControlEvent::Late, Stop::Cut { before, .. }) if self.progress() != before => {
                     stop = self.cut();
                 }
                 (ControlEvent::Late, _) => {
@@ -201,7 +214,7 @@ impl Control {
                 lanes: Some(error), ..
             } => error.to_string(),
             Broken {
-                refusal: Some(error),
+                writer: Some(error),
                 ..
             } => format!("can't write the output: {error}"),
             _ => return result,
@@ -265,8 +278,19 @@ impl Control {
         self.server.cut();
         Stop::Cut {
             until: Instant::now() + FLUSH,
-            before: self.server.totals(),
+            before: self.progress(),
         }
+    }
+
+    /// The numbers that change while the output makes progress.
+    fn progress(&self) -> (Totals, usize) {
+        (self.server.totals(), self.backlog())
+    }
+
+    /// The number of bytes that are yet to be appended to files.
+    fn backlog(&self) -> usize {
+        let append = self.append.as_ref();
+        append.map_or(0, |files| files.handle.backlog())
     }
 
     fn cut_at_once(&self) -> Stop {
@@ -276,8 +300,9 @@ impl Control {
 
     fn hanging(&self) -> Failure {
         let totals = self.server.totals();
+        let unflushed = totals.delivered.saturating_sub(totals.flushed);
         let loss = Loss {
-            bytes: totals.delivered.saturating_sub(totals.flushed),
+            bytes: unflushed.saturating_add(self.backlog() as u64),
             streams: self.server.connections() as u64,
         };
         Failure::failed(format!("the output hangs{loss}"))

@@ -13,6 +13,10 @@ const RESERVED_FILES: u64 = 32;
 /// free.
 const FILES_PER_LISTENER: u64 = 2;
 
+/// The most files for appending that stay open. Beyond them, an open and a close for each write are
+/// cheaper than the memory of the system for each open file.
+const MAX_APPEND_FILES: usize = 1024;
+
 /// Listeners that are covered by [`RESERVED_FILES`].
 const RESERVED_LISTENERS: usize = 4;
 
@@ -26,14 +30,15 @@ pub(super) fn max_connections(
     let Some(limit) = file_limit else {
         return Ok(args.max_connections);
     };
-    let (lanes, each) = match &args.destination {
+    let (others, each) = match &args.destination {
         // A lane that syncs opens the directory; a connection has a socket and a file.
         Destination::Directory(_) => (args.lanes as u64, 2),
+        Destination::Append(_) => (append_files(file_limit) as u64, 1),
         Destination::Stdout | Destination::File(_) => (0, 1),
     };
     let listeners = listeners.saturating_sub(RESERVED_LISTENERS) as u64;
     let reserved = RESERVED_FILES + listeners * FILES_PER_LISTENER;
-    let free = limit.saturating_sub(reserved).saturating_sub(lanes);
+    let free = limit.saturating_sub(reserved).saturating_sub(others);
     let allowed = usize::try_from(free / each).unwrap_or(usize::MAX).max(1);
     match args.max_connections {
         // A surplus socket just waits, but a file that can't be created ends its stream.
@@ -46,6 +51,13 @@ pub(super) fn max_connections(
         Some(given) => Ok(Some(given)),
         None => Ok(Some(allowed.min(MAX_CONNECTIONS))),
     }
+}
+
+/// The number of files for appending that stay open: a quarter of the limit on open files, as
+/// connections need the others.
+pub(super) fn append_files(file_limit: Option<u64>) -> usize {
+    let quarter = file_limit.map_or(u64::MAX, |limit| limit / 4);
+    MAX_APPEND_FILES.min(usize::try_from(quarter).unwrap_or(usize::MAX))
 }
 
 /// Raises the soft limit on open files, usually 1024, to the hard one, as each connection takes a

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use tlsink::output::{Files, Output, label};
@@ -19,30 +20,42 @@ use super::space::SpaceWait;
 /// When files can't be created or synced there.
 pub(crate) fn open(directory: &Directory, say: &Say) -> Result<LoggedFiles, Failure> {
     let path = &directory.path;
-    let files = Files::new(path).map_err(|error| {
-        let failure = Failure::misused(format!("can't make files in {}: {error}", path.display()));
-        match error.kind() {
-            io::ErrorKind::NotFound => failure.hint("--output-dir must exist: make it first"),
-            io::ErrorKind::NotADirectory => {
-                failure.hint("give --output-dir a directory; --output takes one file for all")
-            }
-            io::ErrorKind::PermissionDenied => {
-                failure.hint("the user who runs tlsink must be allowed to write there")
-            }
-            _ => failure,
-        }
-    })?;
+    let files = Files::new(path).map_err(|error| unusable(path, &error))?;
     if directory.sync {
-        // An error is better found now than by the first stream.
-        let synced = File::open(path).and_then(|opened| opened.sync_all());
-        synced.map_err(|error| {
-            Failure::misused(format!("can't sync {}: {error}", path.display()))
-                .hint("--sync needs a readable directory, on a file system that supports it")
-        })?;
+        check_sync(path)?;
     }
     let files = files.name(directory.name.clone()).sync(directory.sync);
     let wait = SpaceWait::new(format!("files in {}", path.display()), None, say);
     Ok(LoggedFiles::new(files, wait, say))
+}
+
+/// The error for a directory in which no files can be made.
+pub(super) fn unusable(directory: &Path, error: &io::Error) -> Failure {
+    let shown = directory.display();
+    let failure = Failure::misused(format!("can't make files in {shown}: {error}"));
+    match error.kind() {
+        io::ErrorKind::NotFound => failure.hint("--output-dir must exist: make it first"),
+        io::ErrorKind::NotADirectory => {
+            failure.hint("give --output-dir a directory; --output takes one file for all")
+        }
+        io::ErrorKind::PermissionDenied => {
+            failure.hint("the user who runs tlsink must be allowed to write there")
+        }
+        _ => failure,
+    }
+}
+
+/// Checks that a directory can be synced: an error is better found now than by the first stream.
+///
+/// # Errors
+///
+/// When it can't be.
+pub(super) fn check_sync(directory: &Path) -> Result<(), Failure> {
+    let synced = File::open(directory).and_then(|opened| opened.sync_all());
+    synced.map_err(|error| {
+        Failure::misused(format!("can't sync {}: {error}", directory.display()))
+            .hint("--sync needs a readable directory, on a file system that supports it")
+    })
 }
 
 /// Logs each file when it is created, and waits while there is no space for one.

@@ -17,6 +17,7 @@ use super::say::Say;
 use super::{Failure, start_thread};
 
 mod accept;
+mod append;
 mod control;
 mod credentials;
 mod file_limit;
@@ -59,7 +60,7 @@ use target::Target;
 pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let say = say.with_level(args.level);
     let file_limit = raise_file_limit();
-    let outlet = open_outlet(&args, &say)?;
+    let outlet = open_outlet(&args, file_limit, &say)?;
     let listeners = smol::block_on(async {
         let mut listeners = Vec::new();
         for address in &args.addresses {
@@ -74,7 +75,7 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     )?;
     let fresh = credentials.fingerprint().map(str::to_owned);
     let key_log = args.tls.key_log.then(key_log_file).transpose()?;
-    let (tls, reload) = Reload::start(credentials, outlet.reopen(), &say)?;
+    let (tls, reload) = Reload::start(credentials, outlet.reopening(), &say)?;
     if let Some(file) = key_log {
         announce_key_log(&file, &say)?;
     }
@@ -92,6 +93,7 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let stats = args
         .stats
         .then(|| Stats::new(say.clone(), server.clone(), outlet.is_terminal()));
+    let append = outlet.append_files();
     let (lanes, json) = start_lanes(sinks, &args, outlet, &say, &server, &events)?;
     let journal = json.zip(lanes.first()).map(|(json, lane)| {
         let on_error = move |error| {
@@ -129,7 +131,8 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
         reload,
         once: args.once,
         drain: args.drain,
-        lanes: args.lanes,
+        running: args.lanes + usize::from(append.is_some()),
+        append,
     };
     let result = smol::block_on(executor.run(control.run()));
     // While a connection is left, the log is not dropped.
@@ -229,6 +232,16 @@ fn start_lanes(
         Outlet::Target(target) => target,
         Outlet::Files(files) => {
             let lanes = start_each(sinks, say, server, events, |_| files.another())?;
+            return Ok((lanes, None));
+        }
+        Outlet::Append(append) => {
+            let mut output = append.start(events)?;
+            if let Some(bytes) = args.max_line {
+                output = output.max_line(bytes);
+            }
+            let lanes = start_each(sinks, say, server, events, |sink| {
+                output.clone().memory(sink.memory())
+            })?;
             return Ok((lanes, None));
         }
     };

@@ -7,6 +7,8 @@ use super::super::Failure;
 use super::super::args::{Destination, ListenArgs, OutputFormat};
 use super::super::say::Say;
 use super::super::slow_open::SlowOpenNotice;
+use super::append::{self, AppendFiles, AppendOutlet};
+use super::file_limit::append_files;
 use super::files::{self, LoggedFiles};
 use super::space::SpaceWait;
 use super::target::{Form, Reopen, Target};
@@ -16,20 +18,61 @@ pub(super) enum Outlet {
     /// One destination for all data.
     Target(Target),
     Files(LoggedFiles),
+    Append(Box<AppendOutlet>),
+}
+
+/// The part of an outlet that SIGHUP reopens.
+pub(super) enum Reopening {
+    Target(Reopen),
+    Append(AppendFiles),
 }
 
 impl Outlet {
     pub(super) fn is_terminal(&self) -> bool {
         match self {
             Outlet::Target(target) => target.is_terminal(),
-            Outlet::Files(_) => false,
+            Outlet::Files(_) | Outlet::Append(_) => false,
         }
     }
 
-    pub(super) fn reopen(&self) -> Option<Reopen> {
+    pub(super) fn reopening(&self) -> Option<Reopening> {
         match self {
-            Outlet::Target(target) => target.reopen(),
+            Outlet::Target(target) => target.reopen().map(Reopening::Target),
+            Outlet::Append(append) => Some(Reopening::Append(append.files())),
             Outlet::Files(_) => None,
+        }
+    }
+
+    /// The files that are appended to, if that is where the data goes.
+    pub(super) fn append_files(&self) -> Option<AppendFiles> {
+        match self {
+            Outlet::Append(append) => Some(append.files()),
+            Outlet::Target(_) | Outlet::Files(_) => None,
+        }
+    }
+}
+
+impl Reopening {
+    /// Opens the file anew, or lets the files in the directory be opened anew.
+    ///
+    /// # Errors
+    ///
+    /// When the file can't be opened; the old one stays in use.
+    pub(super) fn request(&self) -> io::Result<()> {
+        match self {
+            Reopening::Target(reopen) => reopen.request(),
+            Reopening::Append(files) => {
+                files.handle.reopen();
+                Ok(())
+            }
+        }
+    }
+
+    /// The file or the directory.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Reopening::Target(reopen) => reopen.path(),
+            Reopening::Append(files) => &files.directory,
         }
     }
 }
@@ -39,14 +82,22 @@ impl Outlet {
 /// # Errors
 ///
 /// When it can't be opened.
-pub(super) fn open_outlet(args: &ListenArgs, say: &Say) -> Result<Outlet, Failure> {
+pub(super) fn open_outlet(
+    args: &ListenArgs,
+    file_limit: Option<u64>,
+    say: &Say,
+) -> Result<Outlet, Failure> {
     let form = match args.printer {
         OutputFormat::Lines { .. } | OutputFormat::Json => Form::Lines,
         OutputFormat::Raw => Form::Bytes,
     };
     match &args.destination {
         Destination::Directory(directory) => files::open(directory, say).map(Outlet::Files),
-        Destination::File(path) => append(path, form, say).map(Outlet::Target),
+        Destination::Append(args) => {
+            let append = append::open(args, append_files(file_limit), say)?;
+            Ok(Outlet::Append(Box::new(append)))
+        }
+        Destination::File(path) => append_to(path, form, say).map(Outlet::Target),
         Destination::Stdout => Target::stdout(form)
             .map(|target| {
                 let wait = SpaceWait::new("standard output".to_owned(), None, say);
@@ -59,7 +110,7 @@ pub(super) fn open_outlet(args: &ListenArgs, say: &Say) -> Result<Outlet, Failur
     }
 }
 
-fn append(path: &Path, form: Form, say: &Say) -> Result<Target, Failure> {
+fn append_to(path: &Path, form: Form, say: &Say) -> Result<Target, Failure> {
     let shown = path.display();
     let _notice = SlowOpenNotice::new(say, path, "read");
     let target = Target::append(path, form).map_err(|error| {

@@ -12,8 +12,8 @@ use super::super::level::Level;
 use super::super::say::Say;
 use super::super::{Failure, start_thread};
 use super::credentials::Credentials;
+use super::outlet::Reopening;
 use super::space::is_full;
-use super::target::Reopen;
 
 /// The interval at which the files are checked. Polling sees changes that notifications miss, such
 /// as a new target of a symbolic link to a folder, and works on every file system.
@@ -35,7 +35,7 @@ impl Reload {
     /// With the first file that can't be used.
     pub(crate) fn start(
         credentials: Credentials,
-        output: Option<Reopen>,
+        output: Option<Reopening>,
         say: &Say,
     ) -> Result<(Tls, Option<Self>), Failure> {
         // Stamped first: a change from here on causes a reload.
@@ -66,7 +66,7 @@ impl Reload {
 
 struct Watcher {
     credentials: Credentials,
-    output: Option<Reopen>,
+    output: Option<Reopening>,
     /// Whether the output is still to be reopened, as there was no space for a new file.
     reopens: bool,
     tls: Tls,

@@ -1,0 +1,134 @@
+//! Files that streams share: locking their directory, and starting their writer.
+
+use std::fs::File;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use async_channel::Sender;
+use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, access, flock, openat};
+use rustix::io::Errno;
+use tlsink::output::{AppendHandle, AppendNotice, AppendWriter, Appended};
+
+use super::super::args::AppendArgs;
+use super::super::level::Level;
+use super::super::say::Say;
+use super::super::{Failure, start_thread};
+use super::control::ControlEvent;
+use super::files::{check_sync, unusable};
+
+/// The output that appends to files, and its writer, which is yet to be started.
+pub(super) struct AppendOutlet {
+    pub(super) output: Appended,
+    writer: AppendWriter,
+    directory: PathBuf,
+    /// Held until everything is written.
+    lock: File,
+}
+
+/// A handle for the files that are appended to.
+#[derive(Clone)]
+pub(super) struct AppendFiles {
+    pub(super) directory: PathBuf,
+    pub(super) handle: AppendHandle,
+}
+
+/// Locks the directory, and waits for that while another process has locked it.
+///
+/// # Errors
+///
+/// When it can't be opened or locked, or not be synced if that is wanted.
+pub(super) fn open(args: &AppendArgs, files: usize, say: &Say) -> Result<AppendOutlet, Failure> {
+    let directory = &args.path;
+    let lock = open_directory(directory).map_err(|error| unusable(directory, &error))?;
+    lock_directory(&lock, directory, say)?;
+    if args.sync {
+        check_sync(directory)?;
+    }
+    let (output, writer) = Appended::new(directory, args.name.clone());
+    let said = say.clone();
+    let writer = writer
+        .sync(args.sync)
+        .rotate(args.rotate)
+        .open_files(files)
+        .on_notice(move |notice| log(notice, &said));
+    Ok(AppendOutlet {
+        output,
+        writer,
+        directory: directory.clone(),
+        lock,
+    })
+}
+
+/// Opens a directory in which files can be made, by all that can be known before one is made.
+fn open_directory(directory: &Path) -> io::Result<File> {
+    let opened = openat(
+        CWD,
+        directory,
+        OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    access(directory, Access::WRITE_OK | Access::EXEC_OK)?;
+    Ok(File::from(opened))
+}
+
+fn lock_directory(lock: &File, directory: &Path, say: &Say) -> Result<(), Failure> {
+    let shown = directory.display();
+    let mut locked = flock(lock, FlockOperation::NonBlockingLockExclusive);
+    if locked == Err(Errno::WOULDBLOCK) {
+        say.line(
+            Level::Error,
+            &format!("another process appends to files in {shown}; waiting until it ends"),
+            None,
+        );
+        locked = rustix::io::retry_on_intr(|| flock(lock, FlockOperation::LockExclusive));
+    }
+    locked.map_err(|error| {
+        let error = io::Error::from(error);
+        Failure::misused(format!("can't lock {shown}: {error}"))
+    })
+}
+
+fn log(notice: &AppendNotice, say: &Say) {
+    match notice {
+        AppendNotice::Opened(_) | AppendNotice::Rotated { .. } => {
+            say.detail(|| notice.to_string());
+        }
+        AppendNotice::SetAside { .. } => say.line(
+            Level::Error,
+            &notice.to_string(),
+            Some("lines that it lacks were not acknowledged, and their streams are cut"),
+        ),
+        notice => say.error(&notice.to_string()),
+    }
+}
+
+impl AppendOutlet {
+    pub(super) fn files(&self) -> AppendFiles {
+        AppendFiles {
+            directory: self.directory.clone(),
+            handle: self.output.handle(),
+        }
+    }
+
+    /// Starts the writer, and returns its output.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be started.
+    pub(super) fn start(self, events: &Sender<ControlEvent>) -> Result<Appended, Failure> {
+        let AppendOutlet {
+            output,
+            writer,
+            lock,
+            ..
+        } = self;
+        let events = events.clone();
+        start_thread("write", move || {
+            let result = writer.run();
+            // Nobody listens any more once the program is ending.
+            let _ = events.try_send(ControlEvent::Writer(result));
+            drop(lock);
+        })?;
+        Ok(output)
+    }
+}

@@ -1,0 +1,438 @@
+//! The thread that owns all appended files.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::io::{self, ErrorKind};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::commit::{Commit, Request, sync_all};
+use super::file::{AppendFile, Written, rotate, set_aside};
+use super::{Backlog, Batch, Command};
+use crate::output::shared::copy_of;
+
+/// The time between two looks at the paths of open files, and between two tries to write to a full
+/// disk.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The default number of files that stay open.
+const OPEN_FILES: usize = 1024;
+
+/// Writes the lines of an [`Appended`](super::Appended) output to their files. It does nothing before
+/// it [runs](Self::run).
+///
+/// - Files are created when their first line comes, in folders that are created as well, with the
+///   default permissions of the process. A file that ends within a line, as a crash may leave it,
+///   gets a newline before anything else.
+/// - A file that was renamed or removed by another program is noticed within a second. The next
+///   lines go to a new one of its name.
+/// - On a full disk, lines wait: the write is tried again each second. Their streams are held
+///   meanwhile.
+pub struct AppendWriter {
+    directory: PathBuf,
+    commands: Receiver<Command>,
+    backlog: Arc<Backlog>,
+    sync: bool,
+    rotate: Option<u64>,
+    open_files: usize,
+    on_notice: OnNotice,
+}
+
+type OnNotice = Box<dyn FnMut(&AppendNotice) + Send>;
+
+/// Something that a [`AppendWriter`] did, or met, that its operator may want to know.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AppendNotice {
+    /// A file was opened.
+    Opened(PathBuf),
+    /// A file has reached its size, and has a new name.
+    Rotated {
+        /// The path of the file until now.
+        path: PathBuf,
+        /// Its new path.
+        to: PathBuf,
+    },
+    /// The disk has no space for a file, or a quota is used up. The writer waits until there is.
+    Full {
+        /// The path of the file.
+        path: PathBuf,
+        /// The error of the first try.
+        error: io::Error,
+    },
+    /// There is space again.
+    Space(PathBuf),
+    /// A file could not be synced, so bytes in it may be missing. It is written to no more.
+    SetAside {
+        /// The path of the file until now.
+        path: PathBuf,
+        /// Its new path, or the error of the rename.
+        to: io::Result<PathBuf>,
+        /// The error of the sync.
+        error: io::Error,
+    },
+}
+
+impl AppendWriter {
+    pub(super) fn new(
+        directory: PathBuf,
+        commands: Receiver<Command>,
+        backlog: Arc<Backlog>,
+    ) -> Self {
+        AppendWriter {
+            directory,
+            commands,
+            backlog,
+            sync: false,
+            rotate: None,
+            open_files: OPEN_FILES,
+            on_notice: Box::new(|_| {}),
+        }
+    }
+
+    /// Whether lines are through only when they outlive a crash of the system: when their file is
+    /// synced (fdatasync(2)), and before its first lines also its folders. Off by default.
+    ///
+    /// All lines that come during one sync share the next one, which begins at least 5 ms after the
+    /// one before, unless a stream has so many held bytes that it has no turn. A sync that fails is never tried again, since the system may have dropped the bytes:
+    /// the file becomes `NAME.bad-TIME`, and the streams whose lines were not synced end as
+    /// [`Cut::Output`](crate::Cut::Output).
+    pub fn sync(mut self, on: bool) -> Self {
+        self.sync = on;
+        self
+    }
+
+    /// The size, in bytes, at which a file is renamed to `NAME.YYYYMMDDTHHMMSSZ`, and a new one
+    /// begins. No limit by default.
+    ///
+    /// A file ends with a whole line, and is larger only if its first line is. The time is the
+    /// present one, or later than that of the file before it, so that the files of one name sort in
+    /// the order of their lines.
+    pub fn rotate(mut self, size: Option<u64>) -> Self {
+        self.rotate = size;
+        self
+    }
+
+    /// The most files that stay open; at least 1, and 1024 by default. With further ones, those are
+    /// closed that were not written to for longest, after their sync if files are synced.
+    pub fn open_files(mut self, most: usize) -> Self {
+        self.open_files = most.max(1);
+        self
+    }
+
+    /// Calls `on_notice` for what may be worth a message, on the thread that writes.
+    pub fn on_notice(mut self, on_notice: impl FnMut(&AppendNotice) + Send + 'static) -> Self {
+        self.on_notice = Box::new(on_notice);
+        self
+    }
+
+    /// Writes until all clones of the output are dropped, and everything is written. If files are
+    /// synced, it starts another thread for that, and ends it.
+    ///
+    /// # Errors
+    ///
+    /// When that thread can't be started. Then nothing is written, and streams are cut.
+    ///
+    /// # Blocking
+    ///
+    /// Blocks for as long as that takes.
+    pub fn run(self) -> io::Result<()> {
+        let AppendWriter {
+            directory,
+            commands,
+            backlog,
+            sync,
+            rotate,
+            open_files,
+            on_notice,
+        } = self;
+        let (commits, syncing) = match sync {
+            true => {
+                let (sender, requests) = mpsc::channel();
+                let backlog = Arc::clone(&backlog);
+                let thread = thread::Builder::new().name("sync".to_owned());
+                let syncing = thread.spawn(move || sync_all(&requests, &backlog))?;
+                (Some(sender), Some(syncing))
+            }
+            false => (None, None),
+        };
+        let mut files = OpenFiles {
+            directory,
+            files: HashMap::new(),
+            uncommitted: Vec::new(),
+            step: 0,
+            looked: Instant::now(),
+            commits,
+            rotate,
+            most: open_files,
+            on_notice,
+            backlog,
+        };
+        loop {
+            match commands.recv_timeout(INTERVAL) {
+                Ok(Command::Append(batches)) => batches.into_iter().for_each(|b| files.append(b)),
+                Ok(Command::Reopen) => files.close_all(),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if files.looked.elapsed() >= INTERVAL {
+                files.look();
+            }
+        }
+        files.commits = None;
+        if let Some(syncing) = syncing {
+            // If it has panicked, its holds have failed.
+            let _ = syncing.join();
+        }
+        files.close_all();
+        files.look();
+        Ok(())
+    }
+}
+
+impl fmt::Debug for AppendWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AppendWriter")
+            .field("directory", &self.directory)
+            .field("sync", &self.sync)
+            .field("rotate", &self.rotate)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for AppendNotice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AppendNotice::Opened(path) => write!(f, "writing to {}", path.display()),
+            AppendNotice::Rotated { path, to } => {
+                let (path, to) = (path.display(), to.display());
+                write!(f, "{path} has reached its size, and is now {to}")
+            }
+            AppendNotice::Full { path, error } => match error.kind() {
+                // The file system has space, as df(1) shows, but not for us.
+                ErrorKind::QuotaExceeded => write!(
+                    f,
+                    "the disk quota for {} is used up; waiting until there is space",
+                    path.display()
+                ),
+                _ => write!(
+                    f,
+                    "no space left for {}; waiting until there is",
+                    path.display()
+                ),
+            },
+            AppendNotice::Space(path) => write!(f, "there is space for {} again", path.display()),
+            AppendNotice::SetAside { path, to, error } => {
+                write!(f, "can't sync {}: {error}; ", path.display())?;
+                match to {
+                    Ok(to) => write!(f, "it is now {}", to.display()),
+                    Err(error) => write!(f, "it can't be set aside: {error}"),
+                }
+            }
+        }
+    }
+}
+
+/// The files, for the thread that writes.
+struct OpenFiles {
+    directory: PathBuf,
+    files: HashMap<Arc<str>, AppendFile>,
+    /// Closed files that may not be synced yet, and their paths.
+    uncommitted: Vec<(PathBuf, Arc<Written>)>,
+    /// The number of batches so far.
+    step: u64,
+    /// When the paths of the files were last looked at.
+    looked: Instant,
+    /// The way to the thread that syncs, if files are synced.
+    commits: Option<Sender<Request>>,
+    rotate: Option<u64>,
+    most: usize,
+    on_notice: OnNotice,
+    backlog: Arc<Backlog>,
+}
+
+impl OpenFiles {
+    /// Writes a batch, and sees to its holds.
+    fn append(&mut self, batch: Batch) {
+        let Batch { name, lines, holds } = batch;
+        self.step = self.step.saturating_add(1);
+        let mut commit = Commit {
+            files: Vec::new(),
+            holds,
+            bytes: lines.len(),
+        };
+        let path = self.directory.join(&*name);
+        let mut rest = &lines[..];
+        let mut waits = false;
+        let written = loop {
+            match self.write(&name, &mut rest, &mut commit.files) {
+                Err(error) if is_full(&error) => {
+                    if !std::mem::replace(&mut waits, true) {
+                        let path = path.clone();
+                        (self.on_notice)(&AppendNotice::Full { path, error });
+                    }
+                    thread::sleep(INTERVAL);
+                }
+                written => break written,
+            }
+        };
+        if waits && written.is_ok() {
+            (self.on_notice)(&AppendNotice::Space(path.clone()));
+        }
+        match (written, &self.commits) {
+            (Ok(()), Some(commits)) => {
+                if let Err(error) = commits.send(Request::Commit(commit))
+                    && let Request::Commit(commit) = error.0
+                {
+                    let error = io::Error::other("the thread that syncs has ended");
+                    commit.finish(Err((&path, &error)), &self.backlog);
+                }
+            }
+            (Ok(()), None) => commit.finish(Ok(()), &self.backlog),
+            (Err(error), _) => {
+                // The next batch opens it anew, and ends the line that this one left unfinished.
+                self.close(&name);
+                commit.finish(Err((&path, &error)), &self.backlog);
+            }
+        }
+    }
+
+    /// Writes lines, notes the files that take some, and removes what is written from `rest`.
+    fn write(
+        &mut self,
+        name: &Arc<str>,
+        rest: &mut &[u8],
+        written: &mut Vec<Arc<Written>>,
+    ) -> io::Result<()> {
+        while !rest.is_empty() {
+            let size = self.rotate;
+            let file = self.open(name)?;
+            let room = match size {
+                Some(size) => file.room_for(rest, size),
+                None => rest.len(),
+            };
+            if room == 0 {
+                self.rotate(name)?;
+                continue;
+            }
+            let is_noted = written
+                .last()
+                .is_some_and(|last| last.id == file.written.id);
+            if !is_noted {
+                written.push(Arc::clone(&file.written));
+            }
+            match file.write(rest.get(..room).unwrap_or(rest)) {
+                Ok(count) => *rest = rest.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    /// The open file of this name, opened if it is not.
+    fn open(&mut self, name: &Arc<str>) -> io::Result<&mut AppendFile> {
+        if let Some(file) = self.files.get(name)
+            && let Some(error) = file.written.failure()
+        {
+            let (within_line, error) = (file.is_within_line(), copy_of(error));
+            self.close(name);
+            self.look_at_uncommitted();
+            if within_line {
+                return Err(error);
+            }
+        }
+        if !self.files.contains_key(name) {
+            while self.files.len() >= self.most {
+                self.close_oldest();
+            }
+            let file = AppendFile::open(&self.directory, name)?;
+            (self.on_notice)(&AppendNotice::Opened(file.written.path.clone()));
+            self.files.insert(Arc::clone(name), file);
+        }
+        let file = self.files.get_mut(name);
+        let file = file.ok_or_else(|| io::Error::from(ErrorKind::NotFound))?;
+        file.used = self.step;
+        Ok(file)
+    }
+
+    /// Gives a file its next name, unless it has lost its own.
+    fn rotate(&mut self, name: &Arc<str>) -> io::Result<()> {
+        if let Some(file) = self.files.get(name)
+            && file.written.is_at(&file.written.path)
+        {
+            let path = file.written.path.clone();
+            let to = rotate(&path)?;
+            if let Some(file) = self.files.remove(name) {
+                self.uncommitted.push((to.clone(), file.written));
+            }
+            (self.on_notice)(&AppendNotice::Rotated { path, to });
+        }
+        self.close(name);
+        Ok(())
+    }
+
+    fn close(&mut self, name: &Arc<str>) {
+        let file = self.files.remove(name);
+        self.uncommitted.extend(file.map(AppendFile::close));
+    }
+
+    fn close_all(&mut self) {
+        let files = self.files.drain();
+        self.uncommitted.extend(files.map(|(_, file)| file.close()));
+    }
+
+    /// Closes the file that was not written to for longest, once it is synced.
+    fn close_oldest(&mut self) {
+        let oldest = self.files.iter().min_by_key(|(_, file)| file.used);
+        if let Some(name) = oldest.map(|(name, _)| Arc::clone(name)) {
+            self.close(&name);
+        }
+        self.look_at_uncommitted();
+        if !self.uncommitted.is_empty()
+            && let Some(commits) = &self.commits
+        {
+            let (tell, told) = mpsc::sync_channel(1);
+            if commits.send(Request::Tell(tell)).is_ok() {
+                // It fails if the thread has ended, and with it all syncs.
+                let _ = told.recv();
+            }
+            self.look_at_uncommitted();
+        }
+    }
+
+    /// Closes the files whose path belongs to another file by now, and those whose sync has failed.
+    fn look(&mut self) {
+        self.looked = Instant::now();
+        let moved = self.files.extract_if(|_, AppendFile { written, .. }| {
+            written.failure().is_some() || !written.is_at(&written.path)
+        });
+        self.uncommitted.extend(moved.map(|(_, file)| file.close()));
+        self.look_at_uncommitted();
+    }
+
+    /// Forgets the closed files that are synced, and sets those aside whose sync has failed.
+    fn look_at_uncommitted(&mut self) {
+        for (path, file) in std::mem::take(&mut self.uncommitted) {
+            if let Some(error) = file.failure() {
+                if file.is_at(&path) {
+                    let (to, error) = (set_aside(&path), copy_of(error));
+                    (self.on_notice)(&AppendNotice::SetAside { path, to, error });
+                }
+            } else if Arc::strong_count(&file) > 1 {
+                self.uncommitted.push((path, file));
+            }
+        }
+    }
+}
+
+/// Whether an error says that there is no space: the disk is full, or a quota is used up.
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+    )
+}
