@@ -97,9 +97,9 @@ impl AppendWriter {
     /// synced (fdatasync(2)), and before its first lines also its folders. Off by default.
     ///
     /// All lines that come during one sync share the next one, which begins at least 5 ms after the
-    /// one before, unless a stream has so many held bytes that it has no turn. A sync that fails is never tried again, since the system may have dropped the bytes:
-    /// the file becomes `NAME.bad-TIME`, and the streams whose lines were not synced end as
-    /// [`Cut::Output`](crate::Cut::Output).
+    /// one before, unless a stream has so many held bytes that it has no turn. A sync that fails is never
+    /// tried again, since the system may have dropped the bytes: the file becomes `NAME.bad-TIME`, and
+    /// the streams whose lines were not synced end as [`Cut::Output`](crate::Cut::Output).
     pub fn sync(mut self, on: bool) -> Self {
         self.sync = on;
         self
