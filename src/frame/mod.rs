@@ -9,6 +9,7 @@
 //! use tlsink::decode::Limits;
 //! use tlsink::frame::{Framing, RecordBuffer, Unframer};
 //!
+//! # #[cfg(feature = "octet")] {
 //! let mut unframer = Unframer::new(Framing::Auto, &Limits::default());
 //! let mut records = RecordBuffer::default();
 //! unframer.push(b"9 <13>first11 <13>sec\nond", &mut records).unwrap();
@@ -16,6 +17,7 @@
 //! assert_eq!(unframer.framing(), Framing::Octet);
 //! let frames: Vec<_> = records.records().iter().map(|record| record.bytes).collect();
 //! assert_eq!(frames, [&b"<13>first"[..], b"<13>sec\nond"]);
+//! # }
 //! ```
 
 use std::fmt;
