@@ -8,6 +8,9 @@ use super::msgpack::Token;
 use super::value::Value;
 use crate::time;
 
+/// A second, in nanoseconds.
+const SECOND: u32 = 1_000_000_000;
+
 /// A record with its time, and the tag of its message.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
@@ -22,6 +25,8 @@ pub(super) struct Entry {
     /// The entry begins or ends a group of Fluent Bit's, and is no record.
     is_marker: bool,
     event_time: Vec<u8>,
+    /// The last time in seconds, and its text: many entries have the same.
+    last_time: Option<(u64, [u8; 19])>,
     value: Value,
     /// The number of maps in place of entries: metrics and traces.
     pub(super) skipped: u64,
@@ -169,7 +174,12 @@ impl Entry {
         let (seconds, nanoseconds) = ((time >> 32) as u32, time as u32);
         match seconds as i32 {
             -1 | -2 => self.marker(),
-            _ => self.time(seconds.into(), Some(nanoseconds), records),
+            _ => {
+                // Not every sender keeps the nanoseconds below a second.
+                let more = u64::from(nanoseconds / SECOND);
+                let seconds = u64::from(seconds).saturating_add(more);
+                self.time(seconds, Some(nanoseconds % SECOND), records);
+            }
         }
     }
 
@@ -197,18 +207,34 @@ impl Entry {
 
     fn time(&mut self, seconds: u64, nanoseconds: Option<u32>, records: &mut RecordBuffer) {
         records.push_line_part(self.head.records().lines());
-        match time::date_time(seconds) {
+        match self.date_time(seconds) {
             Some(time) => {
                 records.push_line_part(b"\"");
                 records.push_line_part(&time);
-                if let Some(nanoseconds) = nanoseconds {
-                    records.push_line_part(format!(".{nanoseconds:09}").as_bytes());
+                if let Some(mut nanoseconds) = nanoseconds {
+                    let mut fraction = *b".000000000";
+                    for digit in fraction.iter_mut().skip(1).rev() {
+                        *digit += (nanoseconds % 10) as u8;
+                        nanoseconds /= 10;
+                    }
+                    records.push_line_part(&fraction);
                 }
                 records.push_line_part(b"Z\"");
             }
             None => records.push_line_part(seconds.to_string().as_bytes()),
         }
         self.end_time();
+    }
+
+    fn date_time(&mut self, seconds: u64) -> Option<[u8; 19]> {
+        match self.last_time {
+            Some((last, text)) if last == seconds => Some(text),
+            _ => {
+                let text = time::date_time(seconds)?;
+                self.last_time = Some((seconds, text));
+                Some(text)
+            }
+        }
     }
 
     fn other_time(
