@@ -63,21 +63,21 @@ fn escape(byte: u8, records: &mut RecordBuffer) {
     records.push_line_part(format!("\\\\x{byte:02x}").as_bytes());
 }
 
-/// Whether JSON requires this character to be escaped.
+/// Whether JSON requires this character to be escaped. It has no branch, so that several characters are
+/// compared at once.
 fn is_escaped(byte: u8) -> bool {
-    matches!(byte, 0..0x20 | b'"' | b'\\')
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
 /// The number of bytes at the front that are written as they are.
 fn unescaped(text: &[u8]) -> usize {
-    // Sixteen bytes are compared at once, by instructions for vectors.
     let (chunks, _) = text.as_chunks::<16>();
-    let clear = chunks.iter().take_while(|chunk| {
-        !chunk
-            .iter()
-            .fold(false, |any, byte| any | is_escaped(*byte))
-    });
-    let clear = clear.count().saturating_mul(16);
+    let is_clear = |chunk: &&[u8; 16]| {
+        let escaped = chunk.map(|byte| u8::from(is_escaped(byte)));
+        escaped.iter().fold(0, |any, one| any | one) == 0
+    };
+    let clear = chunks.iter().take_while(is_clear).count();
+    let clear = clear.saturating_mul(16);
     let rest = text.get(clear..).unwrap_or_default();
     let more = rest.iter().position(|byte| is_escaped(*byte));
     clear.saturating_add(more.unwrap_or(rest.len()))
