@@ -4,7 +4,6 @@ use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use async_channel::Sender;
 use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, access, flock, openat};
 use rustix::io::Errno;
 use tlsink::output::{AppendHandle, AppendNotice, AppendWriter, Appended};
@@ -13,7 +12,6 @@ use super::super::args::AppendArgs;
 use super::super::level::Level;
 use super::super::say::Say;
 use super::super::{Failure, start_thread};
-use super::control::ControlEvent;
 use super::files::{check_sync, unusable};
 
 /// The output that appends to files, and its writer, which is yet to be started.
@@ -110,23 +108,24 @@ impl AppendOutlet {
         }
     }
 
-    /// Starts the writer, and returns its output.
+    /// Starts the writer, and returns its output. When everything is written, it calls `ended`, before it
+    /// gives up the lock.
     ///
     /// # Errors
     ///
     /// When no thread can be started.
-    pub(super) fn start(self, events: &Sender<ControlEvent>) -> Result<Appended, Failure> {
+    pub(super) fn start(
+        self,
+        ended: impl FnOnce(io::Result<()>) + Send + 'static,
+    ) -> Result<Appended, Failure> {
         let AppendOutlet {
             output,
             writer,
             lock,
             ..
         } = self;
-        let events = events.clone();
         start_thread("write", move || {
-            let result = writer.run();
-            // Nobody listens any more once the program is ending.
-            let _ = events.try_send(ControlEvent::Writer(result));
+            ended(writer.run());
             drop(lock);
         })?;
         Ok(output)

@@ -235,7 +235,11 @@ fn start_lanes(
             return Ok((lanes, None));
         }
         Outlet::Append(append) => {
-            let mut output = append.start(events)?;
+            let ended = events.clone();
+            let mut output = append.start(move |result| {
+                // Nobody listens any more once the program is ending.
+                let _ = ended.try_send(ControlEvent::Writer(result));
+            })?;
             if let Some(bytes) = args.max_line {
                 output = output.max_line(bytes);
             }
