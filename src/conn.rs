@@ -1,30 +1,14 @@
-//! A connection: its number, and the known facts about it.
+//! The known facts about a connection.
 
-use std::fmt;
 use std::sync::Arc;
 
+pub use crate::conn_id::ConnId;
 use crate::decode::Format;
 use crate::frame::Framing;
 use crate::hold::{Hold, HoldPoint, Holds};
 use crate::memory::Memory;
 use crate::peer::Peer;
 use crate::tls::TlsSession;
-
-/// The number of a connection, unique within its [`Server`](crate::Server), counted from 1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ConnId(pub(crate) u64);
-
-impl fmt::Display for ConnId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-impl From<ConnId> for u64 {
-    fn from(id: ConnId) -> u64 {
-        id.0
-    }
-}
 
 /// The known facts about a connection so far.
 #[derive(Clone, Debug)]

@@ -7,11 +7,11 @@ use std::mem;
 use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 
-use crate::conn::ConnId;
+use crate::conn_id::ConnId;
 use crate::end::End;
 use crate::lane::Lane;
 use crate::memory::{Memory, Reservation};
-use crate::output::StreamError;
+use crate::stream_error::StreamError;
 use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 
 /// The held bytes from which on a stream gets no turn. A store that syncs every 5 ms still takes

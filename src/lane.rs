@@ -6,7 +6,7 @@ use std::mem;
 use std::sync::PoisonError;
 use std::task::Context;
 
-use crate::conn::ConnId;
+use crate::conn_id::ConnId;
 use crate::sync::{self, AtomicBool, AtomicWaker, Mutex, MutexGuard, Ordering};
 
 /// The state that a sink shares with its channel's senders, with holds, and with its server.

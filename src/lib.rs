@@ -248,6 +248,7 @@
 
 mod channel;
 mod conn;
+mod conn_id;
 mod count;
 pub mod decode;
 mod end;
@@ -261,6 +262,7 @@ mod memory;
 mod peer;
 mod places;
 mod quote;
+mod stream_error;
 mod sync;
 mod time;
 

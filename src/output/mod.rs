@@ -31,10 +31,11 @@ mod event {
 }
 
 pub use crate::memory::Memory;
+pub use crate::stream_error::StreamError;
 pub use crate::time::Timestamp;
 pub use append::{AppendHandle, AppendNotice, AppendWriter, Appended};
 pub use each_line::{EachLine, Line};
-pub use error::{OutputError, StreamError, TemplateError};
+pub use error::{OutputError, TemplateError};
 pub(crate) use escape::push_json;
 pub use escape::{Escaped, escaped};
 pub use files::Files;
