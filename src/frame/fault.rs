@@ -22,9 +22,11 @@ pub enum Fault {
     },
     /// The frames need more resources than the receiver allows.
     Limit(Limit),
-    /// The sender does not know the [key](crate::ServerBuilder::forward_key) that it must share with the receiver.
+    /// The sender does not know the [key](crate::ServerBuilder::forward_key) that it must share with
+    /// the receiver.
     SharedKey,
-    /// The stream, or the compression of a frame, is of this protocol, which is recognised and not supported.
+    /// The stream, or the compression of a frame, is of this protocol, which is recognised and not
+    /// supported.
     Unsupported(&'static str),
 }
 
@@ -70,7 +72,12 @@ impl FrameFault {
     }
 
     pub(super) fn new(at: usize, kind: FaultKind) -> Self {
-        FrameFault { at, back: 0, kind }
+        FrameFault::before(at, 0, kind)
+    }
+
+    /// A fault `back` bytes before `at`.
+    pub(super) fn before(at: usize, back: u64, kind: FaultKind) -> Self {
+        FrameFault { at, back, kind }
     }
 
     /// The same fault, `taken` bytes further on.
@@ -79,11 +86,6 @@ impl FrameFault {
             at: self.at.saturating_add(taken),
             ..self
         }
-    }
-
-    /// The same fault, `back` bytes before `at`.
-    pub(super) fn before(self, at: usize, back: u64) -> Self {
-        FrameFault { at, back, ..self }
     }
 
     /// The fault of a stream in this framing, of which `parsed` bytes came before the pushed ones.

@@ -135,29 +135,28 @@ impl Parser for Lumberjack {
                 continue;
             };
             let Compressed { payload, frames } = &mut **compressed;
+            let back = payload.back(0);
+            let fault = |kind| FrameFault::before(taken, back, kind);
             if !payload.bytes().is_empty() {
                 let parsed = frames.push(payload.bytes(), &mut self.session, records);
-                let parsed = parsed.map_err(|fault| fault.before(taken, payload.back(0)))?;
+                let parsed = parsed.map_err(|within| fault(within.kind))?;
                 if let State::Compressed { .. } = frames.state {
                     let reason = "a compressed frame is within a compressed frame";
-                    let fault = FrameFault::corrupt(taken, reason);
-                    return Err(fault.before(taken, payload.back(0)));
+                    return Err(fault(FaultKind::Corrupt(reason.into())));
                 }
                 payload.consume(parsed);
             } else if payload.is_over() {
                 if !payload.at_boundary() || !frames.at_boundary() {
-                    let fault = FrameFault::corrupt(taken, "a compressed frame is cut off");
-                    return Err(fault.before(taken, payload.back(0)));
+                    let reason = "a compressed frame is cut off";
+                    return Err(fault(FaultKind::Corrupt(reason.into())));
                 }
                 self.compressed = None;
                 self.session.pause(records);
             } else if rest.is_empty() && !payload.has_more() {
                 break;
             } else {
-                let filled = payload
-                    .fill(rest, records)
-                    .map_err(|kind| FrameFault::new(taken, kind).before(taken, payload.back(0)));
-                taken = taken.saturating_add(filled?);
+                let filled = payload.fill(rest, records).map_err(fault)?;
+                taken = taken.saturating_add(filled);
             }
         }
         if self.compressed.is_none() {

@@ -13,10 +13,10 @@ const PIECE: usize = 16 * 1024;
 #[derive(Debug)]
 pub(super) struct Payload {
     decoder: Decoder,
-    /// The compressed bytes that are yet to come.
+    /// The length of the part, in bytes.
+    len: usize,
+    /// The number of its bytes that are yet to come.
     left: usize,
-    /// The number of compressed bytes that were decompressed.
-    taken: u64,
     /// The number of decompressed bytes that were parsed.
     parsed: u64,
     /// Decompressed bytes, of which those in `from..to` are not parsed yet.
@@ -38,8 +38,8 @@ impl Payload {
         })?;
         Ok(Payload {
             decoder: Decoder::new(format, limits),
+            len,
             left: len,
-            taken: 0,
             parsed: 0,
             piece: vec![0; PIECE].into(),
             from: 0,
@@ -67,7 +67,8 @@ impl Payload {
             true => self.parsed.saturating_add(further as u64),
             false => 0,
         };
-        self.taken.saturating_sub(position)
+        let taken = self.len.saturating_sub(self.left) as u64;
+        taken.saturating_sub(position)
     }
 
     /// Whether there are decompressed bytes, or there may be without further input.
@@ -91,7 +92,6 @@ impl Payload {
         let room = records.unpack_room().min(PIECE);
         let piece = self.piece.get_mut(..room).unwrap_or_default();
         let step = self.decoder.decode(input, piece);
-        self.left = self.left.saturating_sub(step.read);
         (self.from, self.to) = (0, step.written);
         self.has_more = step.written == room || step.read < input.len();
         if !self.decoder.is_pass_through() {
@@ -107,7 +107,7 @@ impl Payload {
             Some(decode::Fault::Limit(limit)) => return Err(FaultKind::Limit(limit)),
             Some(decode::Fault::Unsupported(format)) => return Err(FaultKind::Unsupported(format)),
         }
-        self.taken = self.taken.saturating_add(step.read as u64);
+        self.left = self.left.saturating_sub(step.read);
         Ok(step.read)
     }
 

@@ -119,14 +119,11 @@ impl Entry {
             }
             (EntryState::Time, Token::Unsigned(seconds)) => self.time(seconds, None, records),
             (EntryState::Time, Token::Negative(-1 | -2)) => self.marker(),
-            (EntryState::Time, Token::Float64(seconds)) => self.float_time(seconds, records),
-            (EntryState::Time, Token::Float32(seconds)) => self.float_time(seconds.into(), records),
-            (EntryState::Time, token) => {
-                records.push_line_part(self.head.records().lines());
-                self.value.begin(true);
-                self.state = EntryState::OtherTime;
-                self.other_time(token, records)?;
+            (EntryState::Time, Token::Float64(seconds)) => self.float_time(seconds, records)?,
+            (EntryState::Time, Token::Float32(seconds)) => {
+                self.float_time(seconds.into(), records)?;
             }
+            (EntryState::Time, token) => self.begin_other_time(token, records)?,
             (EntryState::OtherTime, token) => self.other_time(token, records)?,
             (EntryState::Metadata, Token::Map(0)) => self.state = EntryState::Record,
             (EntryState::Metadata, token) => {
@@ -183,26 +180,19 @@ impl Entry {
         }
     }
 
-    fn float_time(&mut self, seconds: f64, records: &mut RecordBuffer) {
+    fn float_time(&mut self, seconds: f64, records: &mut RecordBuffer) -> Result<(), FaultKind> {
         if seconds == -1.0 || seconds == -2.0 {
-            return self.marker();
+            self.marker();
+            return Ok(());
         }
         // A float of today's size has a resolution of a fifth of a microsecond.
         let microseconds = (seconds.fract() * 1e6).round() as u32;
-        match seconds >= 0.0 && microseconds < 1_000_000 {
-            true => self.time(
-                seconds as u64,
-                Some(microseconds.saturating_mul(1000)),
-                records,
-            ),
-            false => {
-                records.push_line_part(self.head.records().lines());
-                self.value.begin(true);
-                // A number is a whole value.
-                let _ = self.value.push(Token::Float64(seconds), records);
-                self.end_time();
-            }
+        if !(seconds >= 0.0 && microseconds < 1_000_000) {
+            return self.begin_other_time(Token::Float64(seconds), records);
         }
+        let nanoseconds = microseconds.saturating_mul(1000);
+        self.time(seconds as u64, Some(nanoseconds), records);
+        Ok(())
     }
 
     fn time(&mut self, seconds: u64, nanoseconds: Option<u32>, records: &mut RecordBuffer) {
@@ -235,6 +225,18 @@ impl Entry {
                 Some(text)
             }
         }
+    }
+
+    /// Begins a time that is none, which is written as it is.
+    fn begin_other_time(
+        &mut self,
+        token: Token<'_>,
+        records: &mut RecordBuffer,
+    ) -> Result<(), FaultKind> {
+        records.push_line_part(self.head.records().lines());
+        self.value.begin(true);
+        self.state = EntryState::OtherTime;
+        self.other_time(token, records)
     }
 
     fn other_time(

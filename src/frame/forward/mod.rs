@@ -24,8 +24,8 @@ mod value;
 
 use entry::Entry;
 use msgpack::{Token, Tokenizer};
+use shared_key::Greeting;
 pub use shared_key::SharedKey;
-use shared_key::{Greeted, Greeting};
 use value::Value;
 
 /// The longest key of an option that has a meaning here, in bytes.
@@ -137,14 +137,11 @@ impl Parser for Forward {
             let (read, token) = self.tokens.next(rest);
             taken = taken.saturating_add(read);
             // The fault of a token is at its last byte.
-            let fault = |kind| FrameFault::new(taken, kind).before(taken, 1);
+            let fault = |kind| FrameFault::before(taken, 1, kind);
             let Some(token) = token.map_err(fault)? else {
                 break;
             };
-            match self.greeting.is_some() {
-                true => self.greet(token, records).map_err(fault)?,
-                false => self.token(token, records).map_err(fault)?,
-            }
+            self.token(token, records).map_err(fault)?;
         }
         Ok(taken)
     }
@@ -167,26 +164,13 @@ impl Parser for Forward {
 }
 
 impl Forward {
-    fn greet(&mut self, token: Token<'_>, records: &mut RecordBuffer) -> Result<(), FaultKind> {
-        let Some(greeting) = &mut self.greeting else {
-            return Ok(());
-        };
-        match greeting.push(token) {
-            Greeted::Undecided => Ok(()),
-            Greeted::Accepted(answer) => {
-                records.answer(&answer);
-                self.greeting = None;
-                Ok(())
-            }
-            Greeted::Refused(answer) => {
-                records.answer(&answer);
-                Err(FaultKind::SharedKey)
-            }
-            Greeted::Invalid => Err(FaultKind::SharedKey),
-        }
-    }
-
     fn token(&mut self, token: Token<'_>, records: &mut RecordBuffer) -> Result<(), FaultKind> {
+        if let Some(greeting) = &mut self.greeting {
+            if greeting.push(token, records)? {
+                self.greeting = None;
+            }
+            return Ok(());
+        }
         match (self.state, token) {
             (State::Message, Token::Nil) => {}
             (State::Message, Token::Array(len @ 2..=4)) => {
@@ -381,7 +365,7 @@ impl Forward {
         let mut taken = 0_usize;
         while !records.is_full() {
             let rest = bytes.get(taken..).unwrap_or_default();
-            let fault = |kind, back| FrameFault::new(taken, kind).before(taken, back);
+            let fault = |kind, back| FrameFault::before(taken, back, kind);
             if !payload.bytes().is_empty() || tokens.has_empty_part() {
                 let (read, token) = tokens.next(payload.bytes());
                 // The fault of a token is at its last byte.

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use ring::digest;
 use ring::rand::{SecureRandom, SystemRandom};
 
-use super::super::MAX_TAG;
+use super::super::fault::FaultKind;
+use super::super::{MAX_TAG, RecordBuffer};
 use super::msgpack::Token;
 
 /// Our name. A sender refuses a receiver of its own name.
@@ -50,18 +51,6 @@ pub(super) struct Greeting {
     has_begun: bool,
 }
 
-/// The state of the handshake.
-pub(super) enum Greeted {
-    /// More of the sender's message is to come.
-    Undecided,
-    /// The answer to a sender that knows the key.
-    Accepted(Vec<u8>),
-    /// The answer to a sender that does not.
-    Refused(Vec<u8>),
-    /// The bytes are no message of this handshake.
-    Invalid,
-}
-
 impl Greeting {
     pub(super) fn new(key: &SharedKey) -> Self {
         let mut nonce = [0; 16];
@@ -82,8 +71,13 @@ impl Greeting {
         helo
     }
 
-    /// Takes the next token of the sender's message.
-    pub(super) fn push(&mut self, token: Token<'_>) -> Greeted {
+    /// Takes the next token of the sender's message, and answers it once it is complete. Returns whether
+    /// the sender has shown that it knows the key.
+    pub(super) fn push(
+        &mut self,
+        token: Token<'_>,
+        records: &mut RecordBuffer,
+    ) -> Result<bool, FaultKind> {
         let elements = self.ping.len();
         match (token, self.ping.last_mut()) {
             (Token::Array(6), None) if !self.has_begun => self.has_begun = true,
@@ -93,28 +87,30 @@ impl Greeting {
             (Token::Part(part, is_last), Some(element)) => {
                 element.extend_from_slice(part);
                 if is_last && elements == ELEMENTS {
-                    return self.answer();
+                    return self.answer(records);
                 }
             }
-            _ => return Greeted::Invalid,
+            _ => return Err(FaultKind::SharedKey),
         }
-        Greeted::Undecided
+        Ok(false)
     }
 
-    fn answer(&self) -> Greeted {
+    fn answer(&self, records: &mut RecordBuffer) -> Result<bool, FaultKind> {
         let [ping, name, salt, digest, ..] = &*self.ping else {
-            return Greeted::Invalid;
+            return Err(FaultKind::SharedKey);
         };
         if ping != b"PING" {
-            return Greeted::Invalid;
+            return Err(FaultKind::SharedKey);
         }
         // The digest is of a nonce that comes only once: how long the comparison takes tells nothing
         // about the next one.
         let is_known = self.nonce.is_some() && *digest == self.digest(salt, name);
-        match is_known {
-            true => Greeted::Accepted(pong(true, b"", &self.digest(salt, NAME))),
-            false => Greeted::Refused(pong(false, b"shared_key mismatch", b"")),
+        if !is_known {
+            records.answer(&pong(false, b"shared_key mismatch", b""));
+            return Err(FaultKind::SharedKey);
         }
+        records.answer(&pong(true, b"", &self.digest(salt, NAME)));
+        Ok(true)
     }
 
     /// The proof that the owner of this name knows the key, in hexadecimal digits.
@@ -145,7 +141,7 @@ fn pong(is_accepted: bool, reason: &[u8], digest: &[u8]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::{Fault, Framing, RecordBuffer, Unframer};
+    use super::super::super::{Fault, Framing, Unframer};
     use super::*;
     use crate::decode::Limits;
 
