@@ -176,6 +176,9 @@ impl End {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             End::Refused(refusal) => refusal.hint(),
+            End::Unsupported { format, .. } if *format == frame::RSYSLOG_SINGLE => {
+                Some("compression.mode=\"stream:always\" in its action is supported")
+            }
             _ => None,
         }
     }

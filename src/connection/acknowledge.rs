@@ -82,7 +82,7 @@ impl Outgoing {
         }
         while !self.failed && self.keep_alive.poll(cx).is_ready() {
             self.keep_alive = Deadline::after(Some(KEEP_ALIVE));
-            // A peer that does not read is not kept from anything.
+            // A peer that leaves answers unread gets no more of these.
             if self.written == self.bytes.len() {
                 guard.link.answer_alive();
             }

@@ -122,7 +122,7 @@ enum Byte {
 }
 
 /// Octet counting with `compression.mode="single"`.
-const RSYSLOG_SINGLE: &str = "rsyslog's compression.mode=\"single\"";
+pub(crate) const RSYSLOG_SINGLE: &str = "rsyslog's compression.mode=\"single\"";
 
 /// The beginnings of protocols that are not supported.
 const UNSUPPORTED: [(&str, &[Byte]); 7] = {

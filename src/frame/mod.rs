@@ -51,6 +51,7 @@ mod relp;
 #[cfg(any(feature = "lumberjack", feature = "forward"))]
 mod text;
 
+pub(crate) use detect::RSYSLOG_SINGLE;
 use detect::{Detect, Detection};
 pub use fault::Fault;
 use fault::FrameFault;
@@ -110,11 +111,6 @@ impl Framing {
         Framing::Forward,
         Framing::Nul,
     ];
-
-    /// Whether the receiver acknowledges frames.
-    pub fn is_acknowledged(self) -> bool {
-        matches!(self, Framing::Relp | Framing::Lumberjack | Framing::Forward)
-    }
 
     /// Whether records are events: JSON objects, unless a sender of lumberjack breaks its rules.
     pub fn has_events(self) -> bool {

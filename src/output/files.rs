@@ -122,9 +122,9 @@ impl Files {
         self
     }
 
-    /// What happens when the disk has no space for a file, or a quota is used up: an error of the
-    /// kind [`StorageFull`](ErrorKind::StorageFull) or [`QuotaExceeded`](ErrorKind::QuotaExceeded).
-    /// By default, it ends the stream, like any other error.
+    /// Asks for a decision when the disk has no space for a file, or a quota is used up: at an error of
+    /// the kind [`StorageFull`](ErrorKind::StorageFull) or
+    /// [`QuotaExceeded`](ErrorKind::QuotaExceeded). By default, it ends the stream, like any other error.
     ///
     /// `ask` is called with the path of the incomplete file and the error, and returns whether to try
     /// again: to create the file, to write the bytes that are not yet written, or to give the file
@@ -315,7 +315,8 @@ impl fmt::Debug for WhenFull {
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
+/// Whether an error says that there is no space for a file: the disk is full, or a quota is used up.
+pub(super) fn is_full(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded

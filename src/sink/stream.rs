@@ -45,8 +45,6 @@ pub(super) struct Stream {
     /// The answers to send once their records are delivered and flushed, and the output's holds are
     /// done.
     answers: Answers,
-    /// The connection keeps its peer from giving up.
-    is_kept_alive: bool,
     /// CRC-32C of the delivered bytes; 0 unless receipts are on.
     pub(super) crc32c: u32,
     announced: bool,
@@ -156,7 +154,6 @@ impl Stream {
             unpacked: 0,
             in_records: 0,
             answers: Answers::default(),
-            is_kept_alive: false,
             crc32c: 0,
             announced: false,
             account: WorkAccount::default(),
@@ -222,10 +219,7 @@ impl Stream {
         let is_answered = !self.answers.are_any();
         let unframer = self.unframer.as_ref();
         let keep_alive = unframer.and_then(|unframer| unframer.keep_alive(is_answered));
-        if keep_alive.is_some() != self.is_kept_alive {
-            self.is_kept_alive = keep_alive.is_some();
-            self.link.keep_alive(keep_alive);
-        }
+        self.link.keep_alive(keep_alive);
     }
 
     /// Drops the answers for which the output was not flushed, and never will be.

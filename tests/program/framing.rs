@@ -112,6 +112,22 @@ fn protocols_that_are_not_supported_are_refused_by_name() {
 }
 
 #[test]
+fn a_message_that_rsyslog_has_compressed_by_itself_is_refused_with_the_way_out() {
+    let program = Program::start(&[]);
+    let mut client = Client::connect(program.address());
+    client.write(b"99 zx\x9c\x05").unwrap();
+    client.finish_unclean().unwrap();
+    let end = program.wait_for_end().end;
+    assert_eq!(
+        end,
+        "refused (rsyslog's compression.mode=\"single\" is not supported)"
+    );
+    program.wait_for_line(|line| {
+        line == "hint: compression.mode=\"stream:always\" in its action is supported"
+    });
+}
+
+#[test]
 fn send_makes_a_frame_of_each_line() {
     let (lines, frames) = ("<13>one\n\n<13>two", "7 <13>one1 \n7 <13>two");
     for (args, printed) in [

@@ -176,7 +176,7 @@ fn parse_destination(args: &mut Given) -> Result<Destination, Failure> {
     if args.flag("--append") {
         return parse_append(args, output.is_some(), directory);
     }
-    let name = args.option("--name", template)?;
+    let name = args.option("--name", template::<Template>)?;
     let sync = args.flag("--sync");
     if args.option("--rotate", value::size)?.is_some() {
         return Err(Failure::misused("--rotate needs --append"));
@@ -204,7 +204,7 @@ fn parse_append(
     has_output: bool,
     directory: Option<PathBuf>,
 ) -> Result<Destination, Failure> {
-    let name = args.option("--name", path_template)?;
+    let name = args.option("--name", template::<PathTemplate>)?;
     let sync = args.flag("--sync");
     let rotate = args.option("--rotate", value::size)?;
     if has_output {
@@ -348,12 +348,7 @@ fn framing(name: &str) -> Result<Framing, String> {
     parsed.map_err(|_| "expected auto, none, octet, relp, lumberjack, forward or nul".to_owned())
 }
 
-fn template(text: &str) -> Result<Template, String> {
-    text.parse()
-        .map_err(|error: TemplateError| error.to_string())
-}
-
-fn path_template(text: &str) -> Result<PathTemplate, String> {
+fn template<T: FromStr<Err = TemplateError>>(text: &str) -> Result<T, String> {
     text.parse()
         .map_err(|error: TemplateError| error.to_string())
 }

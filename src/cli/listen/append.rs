@@ -73,11 +73,9 @@ fn lock_directory(lock: &File, directory: &Path, say: &Say) -> Result<(), Failur
     let shown = directory.display();
     let mut locked = flock(lock, FlockOperation::NonBlockingLockExclusive);
     if locked == Err(Errno::WOULDBLOCK) {
-        say.line(
-            Level::Error,
-            &format!("another process appends to files in {shown}; waiting until it ends"),
-            None,
-        );
+        say.error(&format!(
+            "another process appends to files in {shown}; waiting until it ends"
+        ));
         locked = rustix::io::retry_on_intr(|| flock(lock, FlockOperation::LockExclusive));
     }
     locked.map_err(|error| {

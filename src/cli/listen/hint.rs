@@ -6,10 +6,10 @@ use tlsink::{End, Layer, Limit, Report};
 
 /// The remedy for an end: the library's hint, or the option that decides.
 pub(super) fn hint(report: &Report) -> Option<Cow<'static, str>> {
+    if let Some(hint) = report.end.hint() {
+        return Some(hint.into());
+    }
     Some(match &report.end {
-        End::Unsupported { format, .. } if format.contains("compression.mode") => {
-            "compression.mode=\"stream:always\" in its action is supported".into()
-        }
         End::Unsupported {
             layer: Layer::Framing(_),
             ..
@@ -27,6 +27,6 @@ pub(super) fn hint(report: &Report) -> Option<Cow<'static, str>> {
             "--max-memory allows more, of which one sender has half at most".into()
         }
         End::Limit(Limit::Decoded { .. }) => "--max-decoded allows more".into(),
-        end => end.hint()?.into(),
+        _ => return None,
     })
 }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use super::commit::{Commit, Request, sync_all};
 use super::file::{AppendFile, Written, rotate, set_aside};
 use super::{Backlog, Batch, Command};
+use crate::output::files::is_full;
 use crate::output::shared::copy_of;
 
 /// The time between two looks at the paths of open files, and between two tries to write to a full
@@ -427,12 +428,4 @@ impl OpenFiles {
             }
         }
     }
-}
-
-/// Whether an error says that there is no space: the disk is full, or a quota is used up.
-fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded
-    )
 }
