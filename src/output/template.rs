@@ -160,7 +160,7 @@ impl PathTemplate {
             cut_off(&mut name, MOST_OF_PART);
             while let Some(dot) = find_addition(&name) {
                 name.replace_range(dot..=dot, "%2E");
-                // What this cuts off may leave another one at the end.
+                // A shorter part may have another such ending.
                 cut_off(&mut name, MOST_OF_PART);
             }
             name

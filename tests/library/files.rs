@@ -417,6 +417,7 @@ mod program {
         BINARY, Client, LIMIT, Program, Stderr, Stdout, Version, send, tcp,
     };
     use crate::common::skip::can_trace;
+    use crate::common::strace::traced;
 
     #[test]
     fn each_stream_becomes_a_file_of_the_bytes_that_were_sent() {
@@ -915,27 +916,14 @@ mod program {
     impl Traced {
         /// Runs strace with the expression `what`, in which `DIR` stands for the directory.
         fn run(what: &str, args: &[&str], status: i32) -> Option<Self> {
-            if !can_trace() {
-                return None;
-            }
             let folder = Folder::new();
-            let trace = folder.outer.path().join("trace");
             let path = folder.path().display().to_string();
             let what = what.replace("DIR", &path);
-            let strace = format!(
-                "set -- strace -f -y -s 256 -o {} -e {what} \"$@\"",
-                trace.display()
-            );
-            let common = ["--once", "--name", "log", "--output-dir", &path];
-            let program = Program::start_after(&strace, &[&common, args].concat());
-            let mut client = Client::connect(program.address());
-            client.write(b"synced").unwrap();
-            // The program may end before it answers.
-            let _ = client.finish();
-            let outcome = program.outcome();
+            let args = [&["--name", "log", "--output-dir", &path], args].concat();
+            let (trace, outcome) = traced(&what, folder.outer.path(), &args, b"synced")?;
             assert_eq!(outcome.status, status, "{}", outcome.stderr);
             Some(Traced {
-                trace: fs::read_to_string(trace).unwrap(),
+                trace,
                 stderr: outcome.stderr,
                 folder,
             })

@@ -72,6 +72,9 @@ mod common {
     pub mod program;
     pub mod sender;
     pub mod skip;
+    #[cfg(feature = "cli")]
+    #[allow(dead_code, reason = "few tests trace")]
+    pub mod strace;
     pub mod terminal;
     pub mod zstd;
 }

@@ -24,6 +24,7 @@ use tlsink::output::Timestamp;
 
 use crate::common::program::{BINARY, Client, FREE, LIMIT, Program, Stderr, send};
 use crate::common::skip::{can_trace, skip};
+use crate::common::strace::traced;
 
 #[test]
 fn senders_share_a_file_in_which_every_line_is_whole() {
@@ -389,7 +390,7 @@ fn a_stop_waits_until_all_is_written_and_reports_what_a_cut_one_loses() {
     let [end] = &outcome.ends()[..] else {
         panic!("{}", outcome.stderr);
     };
-    // What was delivered is in the file, whatever was cut.
+    // The delivered bytes are in the file, whatever was cut.
     let delivered = usize::try_from(end.delivered).unwrap();
     let written = logs.read("log");
     assert_eq!(written.trim_end(), lines[..delivered].trim_end());
@@ -479,18 +480,14 @@ fn on_a_full_disk_lines_wait_until_there_is_space() {
     let Some(disk) = SmallDisk::new() else {
         return;
     };
+    let lines = numbered(1, 1000);
+    let (client, full) = disk.fill(40_000, &lines);
     let SmallDisk {
         program,
         root,
         log,
         folder: _folder,
     } = disk;
-    fs::write(root.join("filler"), [0; 40_000]).unwrap();
-    let lines = numbered(1, 1000);
-    let mut client = Client::connect(program.address());
-    client.write(lines.as_bytes()).unwrap();
-    let full = format!("tlsink: no space left for {log}; waiting until there is");
-    program.wait_for_line(|line| line == full);
     // Others are held, too: one thread writes all files.
     let mut other = Client::connect(program.address());
     other.write(b"other\n").unwrap();
@@ -511,18 +508,13 @@ fn a_second_signal_stops_a_wait_for_space_and_the_loss_is_reported() {
     let Some(disk) = SmallDisk::new() else {
         return;
     };
+    let lines = numbered(1, 1000);
+    let _client = disk.fill(60_000, &lines);
     let SmallDisk {
         program,
-        root,
-        log,
         folder: _folder,
+        ..
     } = disk;
-    fs::write(root.join("filler"), [0; 60_000]).unwrap();
-    let lines = numbered(1, 1000);
-    let mut client = Client::connect(program.address());
-    client.write(lines.as_bytes()).unwrap();
-    let full = format!("tlsink: no space left for {log}; waiting until there is");
-    program.wait_for_line(|line| line == full);
     program.signal(Signal::TERM);
     program.wait_for_line(|line| line.starts_with("tlsink: stopping: 1 connection open"));
     program.signal(Signal::TERM);
@@ -575,6 +567,17 @@ impl SmallDisk {
             folder,
             program,
         })
+    }
+
+    /// Leaves so little space that these lines wait; returns their client, and the message that says so.
+    fn fill(&self, filler: usize, lines: &str) -> (Client, String) {
+        fs::write(self.root.join("filler"), vec![0; filler]).unwrap();
+        let mut client = Client::connect(self.program.address());
+        client.write(lines.as_bytes()).unwrap();
+        let log = &self.log;
+        let full = format!("tlsink: no space left for {log}; waiting until there is");
+        self.program.wait_for_line(|line| line == full);
+        (client, full)
     }
 }
 
@@ -656,33 +659,14 @@ struct Traced {
 
 impl Traced {
     fn run(what: &str, args: &[&str], status: i32) -> Option<Self> {
-        if !can_trace() {
-            return None;
-        }
         let logs = Logs::new();
-        let trace = logs.outer.path().join("trace");
-        let strace = format!(
-            "set -- strace -f -y -s 256 -o '{}' -e {what} \"$@\"",
-            trace.display()
-        );
         let path = logs.folder();
-        let common = [
-            "--once",
-            "--output-dir",
-            &path,
-            "--append",
-            "--name",
-            "a/log",
-        ];
-        let program = Program::start_after(&strace, &[&common, args].concat());
-        let mut client = Client::connect(program.address());
-        client.write(b"synced\n").unwrap();
-        // The program may end before it answers.
-        let _ = client.finish();
-        let outcome = program.outcome();
+        let common = ["--output-dir", &path, "--append", "--name", "a/log"];
+        let args = [&common, args].concat();
+        let (trace, outcome) = traced(what, logs.outer.path(), &args, b"synced\n")?;
         assert_eq!(outcome.status, status, "{}", outcome.stderr);
         Some(Traced {
-            trace: fs::read_to_string(trace).unwrap(),
+            trace,
             stderr: outcome.stderr,
             logs,
         })

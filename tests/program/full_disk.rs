@@ -589,7 +589,7 @@ fn hint() -> &'static str {
     "hint: if you remove or rename it, send SIGHUP too: until then, it stays in use"
 }
 
-/// What the program said about space and files.
+/// The messages about space and files.
 fn said(outcome: &Outcome) -> Vec<String> {
     let about = ["space", "quota", "hint", "open"];
     let lines = outcome.stderr.lines().filter(|line| {

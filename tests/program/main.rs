@@ -60,6 +60,9 @@ mod common {
     #[allow(dead_code, reason = "the library's tests use more of it")]
     pub mod sender;
     pub mod skip;
+    #[cfg(feature = "cli")]
+    #[allow(dead_code, reason = "few tests trace")]
+    pub mod strace;
     pub mod terminal;
     #[allow(dead_code, reason = "the library's tests use more of it")]
     pub mod zstd;

@@ -399,7 +399,7 @@ fn without_lf(mut record: Vec<u8>) -> Vec<u8> {
     record
 }
 
-/// What a record was printed as.
+/// The printed form of a record.
 #[derive(Debug, PartialEq)]
 enum Seen {
     Event(Value),

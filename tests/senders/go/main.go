@@ -45,7 +45,7 @@ func lumber(port int, config *tls.Config, count int) {
 			}
 			var sent int
 			sent, err = client.Send(window)
-			// What it counts before it fails is acknowledged, too.
+			// The messages that it counts before it fails are acknowledged, too.
 			acknowledged += sent
 			fmt.Println("acknowledged", acknowledged)
 		}
