@@ -140,6 +140,8 @@ pub enum Cut {
         /// The error's text. It may name a file of this system.
         reason: String,
     },
+    /// Another connection goes on with the same [stream](crate::resume).
+    TakenOver,
 }
 
 impl End {
@@ -347,6 +349,7 @@ impl fmt::Display for Cut {
             Cut::Dropped => f.write_str("the connection was dropped"),
             Cut::SinkGone => f.write_str("the output is gone"),
             Cut::Output { reason, .. } => write!(f, "the output failed: {reason}"),
+            Cut::TakenOver => f.write_str("another connection took the stream over"),
         }
     }
 }
