@@ -193,7 +193,7 @@ fn last_rotation(path: &Path) -> io::Result<Option<SystemTime>> {
 }
 
 /// Renames a file to its path with this addition, and with a number if that name is taken.
-fn rename_to_free(path: &Path, addition: &str) -> io::Result<PathBuf> {
+pub(super) fn rename_to_free(path: &Path, addition: &str) -> io::Result<PathBuf> {
     let numbered = |number| {
         let mut to = OsString::from(path);
         to.push(addition);
