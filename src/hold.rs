@@ -72,6 +72,10 @@ struct State {
     has_failed: bool,
     /// The offset that the sink waits for, to send answers.
     awaited: Option<u64>,
+    /// The greatest offset of all holds that were finished.
+    finished: u64,
+    /// The greatest known offset up to which everything is through, of those that holds were taken at.
+    through: u64,
     stage: Stage,
     /// Whether the stream was full when the sink last looked.
     was_full: bool,
@@ -127,14 +131,20 @@ impl Hold {
 
     /// The held bytes are lost: ends the stream as [`Cut::Output`](crate::Cut::Output). The sink
     /// goes on with the others, whatever the error is.
-    pub fn fail(mut self, error: impl Into<io::Error>) {
+    pub fn fail(self, error: impl Into<io::Error>) {
         let error = error.into();
-        self.finish(Some(error.downcast().unwrap_or_else(StreamError::new)));
+        let error: StreamError = error.downcast().unwrap_or_else(StreamError::new);
+        self.fail_as(error.into());
     }
 
-    fn finish(&mut self, failure: Option<StreamError>) {
+    /// The held bytes are lost: ends the stream like this.
+    pub(crate) fn fail_as(mut self, end: End) {
+        self.finish(Some(end));
+    }
+
+    fn finish(&mut self, failure: Option<End>) {
         if let Some((holds, at)) = self.held.take() {
-            holds.finish(at, failure.map(End::from));
+            holds.finish(at, failure);
         }
     }
 }
@@ -143,7 +153,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         if self.held.is_some() {
             let error = io::Error::other("a hold was dropped before it was done");
-            self.finish(Some(StreamError::new(error)));
+            self.finish(Some(StreamError::new(error).into()));
         }
     }
 }
@@ -178,6 +188,12 @@ impl Holds {
         })
     }
 
+    /// The lane of the stream's sink.
+    #[cfg(feature = "resume")]
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
     /// Holds all bytes up to the offset `end`, of which the output was given the last `given` now. If
     /// there is no memory for these, they are held without: the output has them already. The stream
     /// then gets no turn until they are through.
@@ -196,10 +212,10 @@ impl Holds {
     fn finish(&self, at: u64, failure: Option<End>) {
         let mut guard = self.lock();
         if let Some(state) = &mut *guard {
-            let released = state.release(at);
             if let Some(end) = failure {
                 state.fail(end);
             }
+            let released = state.release(at);
             self.note(guard, released);
         }
     }
@@ -230,6 +246,17 @@ impl Holds {
                 failure: None,
                 is_full: false,
             },
+        }
+    }
+
+    /// The greatest known offset up to which everything is through, if the output was flushed up to the
+    /// offset `flushed`. If more is held, a note follows when some of it is through. After a failure,
+    /// none does.
+    #[cfg(feature = "resume")]
+    pub(crate) fn poll_progress(&self, flushed: u64) -> u64 {
+        match &mut *self.lock() {
+            Some(state) => state.progress(flushed),
+            None => flushed,
         }
     }
 
@@ -305,6 +332,11 @@ impl State {
             return None;
         }
         let held = entry.remove();
+        self.finished = self.finished.max(at);
+        let first = self.out.first_key_value();
+        if !self.has_failed && first.is_none_or(|(end, _)| *end > self.finished) {
+            self.through = self.finished;
+        }
         self.bytes = self.bytes.saturating_sub(held.bytes);
         self.unreserved = self
             .unreserved
@@ -326,6 +358,19 @@ impl State {
     fn is_through(&self, at: u64) -> bool {
         let first = self.out.first_key_value();
         !self.has_failed && first.is_none_or(|(end, _)| *end > at)
+    }
+
+    #[cfg(feature = "resume")]
+    fn progress(&mut self, flushed: u64) -> u64 {
+        let first = self.out.first_key_value();
+        self.awaited = first.map(|(end, _)| *end);
+        // Each hold is of the bytes before its offset.
+        let is_held =
+            first.is_some_and(|(end, held)| end.saturating_sub(held.bytes as u64) < flushed);
+        match is_held || self.has_failed {
+            true => self.through,
+            false => self.through.max(flushed),
+        }
     }
 
     fn is_over(&self) -> bool {
