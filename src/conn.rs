@@ -45,6 +45,8 @@ pub struct Conn {
 pub(crate) struct ResumedAt {
     pub(crate) stream: Arc<Resumed>,
     pub(crate) at: Position,
+    /// The output keeps the position of all bytes for which it finishes a hold.
+    pub(crate) by_output: bool,
 }
 
 impl Conn {

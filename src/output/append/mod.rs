@@ -21,8 +21,21 @@ use crate::memory::Memory;
 
 mod commit;
 mod file;
+#[cfg(all(unix, feature = "resume"))]
+mod journal;
+#[cfg(all(unix, feature = "resume"))]
+mod journaled;
+#[cfg(all(unix, feature = "resume"))]
+mod resumed;
+#[cfg(not(all(unix, feature = "resume")))]
+mod unresumed;
 mod writer;
 
+#[cfg(all(unix, feature = "resume"))]
+pub use journal::{Journal, Recovery};
+use resumed::{Part, StreamCommand, Track};
+#[cfg(not(all(unix, feature = "resume")))]
+use unresumed as resumed;
 pub use writer::{AppendNotice, AppendWriter};
 
 /// Appends the lines of all streams to files. Streams for which the [template](PathTemplate) makes
@@ -74,6 +87,9 @@ enum Command {
     Append(Vec<Batch>),
     /// Close all files: the next lines open them anew.
     Reopen,
+    Stream(StreamCommand),
+    /// Nothing can be committed any more.
+    Failed,
 }
 
 /// Whole lines for one file.
@@ -84,6 +100,9 @@ struct Batch {
     lines: Vec<u8>,
     /// The holds of the streams that the lines come from.
     holds: Vec<Hold>,
+    /// The parts that the lines are, one for each hold, if they come from streams whose positions are
+    /// kept here; empty if not.
+    parts: Vec<Part>,
 }
 
 /// The number of bytes that are handed over, and neither written, nor synced if they are to be, nor
@@ -97,6 +116,8 @@ struct Batches {
     template: PathTemplate,
     streams: HashMap<ConnId, Stream>,
     by_name: HashMap<Arc<str>, Batch>,
+    /// The same, of streams whose positions are kept here.
+    resumed: HashMap<Arc<str>, Batch>,
     /// The time of these lines, once there is one.
     now: Option<SystemTime>,
     queue: Arc<Sender<Command>>,
@@ -113,15 +134,18 @@ struct Stream {
     at: HoldPoint,
     /// The last line was overlong, and goes on.
     in_pieces: bool,
+    track: Track,
 }
 
 impl Appended {
     /// Appends to files in `directory`, which must exist, with paths made by `template`.
     pub fn new(directory: impl Into<PathBuf>, template: PathTemplate) -> (Self, AppendWriter) {
         let (queue, commands) = mpsc::channel();
+        let queue = Arc::new(queue);
         let backlog = Arc::<Backlog>::default();
-        let writer = AppendWriter::new(directory.into(), commands, Arc::clone(&backlog));
-        let batches = Batches::new(template, Arc::new(queue), backlog);
+        let told = Arc::downgrade(&queue);
+        let writer = AppendWriter::new(directory.into(), commands, told, Arc::clone(&backlog));
+        let batches = Batches::new(template, queue, backlog);
         let partials = Partials::new();
         (Appended { partials, batches }, writer)
     }
@@ -201,6 +225,7 @@ impl Output for Appended {
             name: None,
             at: connection.hold_point(),
             in_pieces: false,
+            track: Track::default(),
         };
         self.batches.streams.insert(connection.id(), stream);
         Ok(())
@@ -212,7 +237,7 @@ impl Output for Appended {
         let bytes = batches.begin(connection, bytes)?;
         let (lines, rest) = split_lines(bytes);
         if !lines.is_empty() {
-            batches.add(id, partials.take(id), lines);
+            batches.add(id, partials.take(id), lines, b"");
         }
         let kept = partials.keep(connection, rest, |id, line| {
             batches.add_piece(id, Taken::nothing(), line);
@@ -224,12 +249,14 @@ impl Output for Appended {
         Ok(())
     }
 
-    fn close(&mut self, connection: &Conn, _: &End) -> io::Result<()> {
+    fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
         let id = connection.id();
         let last = self.partials.take(id);
-        if !last.is_empty() {
+        // The unfinished line of a stream that will be resumed comes again.
+        let comes_again = connection.stream().is_some() && !end.is_clean();
+        if !last.is_empty() && !comes_again {
             self.batches.begin(connection, b"")?;
-            self.batches.add(id, last, b"\n");
+            self.batches.add(id, last, b"", b"\n");
         }
         self.batches.streams.remove(&id);
         Ok(())
@@ -247,6 +274,7 @@ impl Batches {
             template,
             streams: HashMap::new(),
             by_name: HashMap::new(),
+            resumed: HashMap::new(),
             now: None,
             queue,
             backlog,
@@ -270,52 +298,84 @@ impl Batches {
             let name = self.template.path(connection, stream.opened, now);
             stream.name = Some((hour, name.into()));
         }
+        stream.track.look(connection);
         let in_pieces = std::mem::take(&mut stream.in_pieces);
-        Ok(match bytes.strip_prefix(b"\n") {
-            Some(rest) if in_pieces => rest,
-            _ => bytes,
-        })
+        match bytes.strip_prefix(b"\n") {
+            Some(rest) if in_pieces => {
+                if stream.track.is_on() {
+                    self.add_unwritten(connection.id(), b"\n");
+                }
+                Ok(rest)
+            }
+            _ => Ok(bytes),
+        }
     }
 
-    /// Adds lines, of which the first may have a part that was kept.
-    fn add(&mut self, id: ConnId, kept: Taken, lines: &[u8]) {
-        let Some(stream) = self.streams.get(&id) else {
-            return;
-        };
-        let Some((_, name)) = &stream.name else {
-            return;
-        };
-        let batch = match self.by_name.get_mut(name) {
-            Some(batch) => batch,
-            None => self.by_name.entry(Arc::clone(name)).or_insert(Batch {
-                name: Arc::clone(name),
-                lines: Vec::new(),
-                holds: Vec::new(),
-            }),
-        };
+    /// Adds lines, of which the first may have a part that was kept, and behind them `end`, which the
+    /// stream does not have.
+    fn add(&mut self, id: ConnId, kept: Taken, lines: &[u8], end: &[u8]) {
         let len = kept.len().saturating_add(lines.len());
-        batch.lines.extend_from_slice(&kept);
-        batch.lines.extend_from_slice(lines);
+        let len = len.saturating_add(end.len());
+        let (Some(batch), Some(stream)) = self.batch(id) else {
+            return;
+        };
+        for bytes in [&kept, lines, end] {
+            batch.lines.extend_from_slice(bytes);
+        }
+        let counted = stream.track.part([&kept, lines], len, end.is_empty());
         // The hold reserves the memory of the kept part, too.
         drop(kept);
-        batch.holds.push(stream.at.hold(len));
+        batch.push(stream, counted, len);
+    }
+
+    /// Counts bytes of a stream that are not written: its position must pass them.
+    fn add_unwritten(&mut self, id: ConnId, bytes: &[u8]) {
+        if let (Some(batch), Some(stream)) = self.batch(id) {
+            let counted = stream.track.part([bytes, b""], 0, false);
+            batch.push(stream, counted, bytes.len());
+        }
     }
 
     /// Adds a piece of an overlong line.
     fn add_piece(&mut self, id: ConnId, kept: Taken, piece: &[u8]) {
-        self.add(id, kept, &[piece, b"\n"].concat());
+        self.add(id, kept, piece, b"\n");
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.in_pieces = true;
         }
     }
 
+    /// The batch that a stream's next lines belong to, and the stream.
+    fn batch(&mut self, id: ConnId) -> (Option<&mut Batch>, Option<&mut Stream>) {
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return (None, None);
+        };
+        let Some((_, name)) = &stream.name else {
+            return (None, None);
+        };
+        let by_name = match stream.track.is_on() {
+            true => &mut self.resumed,
+            false => &mut self.by_name,
+        };
+        if !by_name.contains_key(name) {
+            let batch = Batch {
+                name: Arc::clone(name),
+                lines: Vec::new(),
+                holds: Vec::new(),
+                parts: Vec::new(),
+            };
+            by_name.insert(Arc::clone(name), batch);
+        }
+        (by_name.get_mut(name), Some(stream))
+    }
+
     /// Hands all lines to the writer.
     fn hand_over(&mut self) {
         self.now = None;
-        if self.by_name.is_empty() {
+        if self.by_name.is_empty() && self.resumed.is_empty() {
             return;
         }
-        let batches: Vec<_> = self.by_name.drain().map(|(_, batch)| batch).collect();
+        let batches = self.by_name.drain().chain(self.resumed.drain());
+        let batches: Vec<_> = batches.map(|(_, batch)| batch).collect();
         let bytes = batches.iter().map(|batch| batch.lines.len()).sum();
         self.backlog.add(bytes);
         if let Err(SendError(Command::Append(batches))) = self.queue.send(Command::Append(batches))
@@ -325,6 +385,19 @@ impl Batches {
                 hold.fail(StreamError::new(io::Error::other("the writer has ended")));
             }
         }
+    }
+}
+
+impl Batch {
+    /// Takes the hold of the lines that were added last, for which `len` bytes are kept, and the part
+    /// that they are.
+    fn push(&mut self, stream: &mut Stream, counted: Option<(Part, u64)>, len: usize) {
+        if let Some((part, offset)) = counted {
+            // The position of the stream is that of its whole lines, not of all bytes that came.
+            stream.at.move_to(offset);
+            self.parts.push(part);
+        }
+        self.holds.push(stream.at.hold(len));
     }
 }
 

@@ -6,7 +6,7 @@ use crate::resume::{Position, Resumed};
 
 /// A fact about streams and files. Records count in the order of the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Record {
+pub(in crate::output::append) enum Record {
     /// A stream is known from now on, or was used on another day.
     Stream {
         stream: u32,
@@ -28,8 +28,8 @@ pub(super) enum Record {
     },
     /// Bytes are about to be written to a file.
     Batch { file: u64, batch: Batch },
-    /// The batches of a file from a position on are given up, and no longer in it.
-    Undo { file: u64, position: u64 },
+    /// The batches of a file whose records have this number or a later one are given up.
+    Undo { file: u64, from: u64 },
     /// A sync of a file failed, so its batches that are not committed are lost.
     Lost { file: u64 },
     /// All records with a lower number are synced in their files.
@@ -42,40 +42,40 @@ pub(super) enum Record {
 
 /// The properties by which a file is found again when it was renamed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Identity {
-    pub(super) inode: u64,
+pub(in crate::output::append) struct Identity {
+    pub(in crate::output::append) inode: u64,
     /// When it was created, in nanoseconds since 1970, as numbers of inodes are used again; 0 if the
     /// file system does not tell.
-    pub(super) born: u64,
+    pub(in crate::output::append) born: u64,
 }
 
 /// Bytes of a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Batch {
-    pub(super) position: u64,
-    pub(super) len: u64,
+pub(in crate::output::append) struct Batch {
+    pub(in crate::output::append) position: u64,
+    pub(in crate::output::append) len: u64,
     /// The CRC-32C of the bytes.
-    pub(super) crc32c: u32,
+    pub(in crate::output::append) crc32c: u32,
     /// The positions of the streams that the bytes come from, behind them. Empty if these are not
     /// resumed ones.
-    pub(super) streams: Vec<(u32, Position)>,
+    pub(in crate::output::append) streams: Vec<(u32, Position)>,
 }
 
 impl Batch {
     /// The position behind the bytes.
-    pub(super) fn end(&self) -> u64 {
+    pub(in crate::output::append) fn end(&self) -> u64 {
         self.position.saturating_add(self.len)
     }
 
     /// Whether the senders of the bytes send them again if they are not committed.
-    pub(super) fn is_resumed(&self) -> bool {
+    pub(in crate::output::append) fn is_resumed(&self) -> bool {
         !self.streams.is_empty()
     }
 }
 
 impl Record {
     /// Appends the kind and the fields.
-    pub(super) fn encode(&self, to: &mut Vec<u8>) {
+    pub(in crate::output::append) fn encode(&self, to: &mut Vec<u8>) {
         match self {
             Record::Stream {
                 stream,
@@ -120,10 +120,10 @@ impl Record {
                     put_position(to, *at);
                 }
             }
-            Record::Undo { file, position } => {
+            Record::Undo { file, from } => {
                 to.push(5);
                 put_u64(to, *file);
-                put_u64(to, *position);
+                put_u64(to, *from);
             }
             Record::Lost { file } => {
                 to.push(6);
@@ -147,7 +147,7 @@ impl Record {
     }
 
     /// Decodes a kind and its fields; `None` if they are not valid.
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+    pub(in crate::output::append) fn decode(bytes: &[u8]) -> Option<Self> {
         let mut from = Fields(bytes);
         let record = match from.u8()? {
             1 => {
@@ -189,7 +189,7 @@ impl Record {
             }
             5 => Record::Undo {
                 file: from.u64()?,
-                position: from.u64()?,
+                from: from.u64()?,
             },
             6 => Record::Lost { file: from.u64()? },
             7 => Record::Commit {
@@ -322,10 +322,7 @@ pub(in super::super) mod tests {
                 file: 1,
                 batch: batch(vec![(3, at(10)), (4, at(1))]),
             },
-            Record::Undo {
-                file: 1,
-                position: 77,
-            },
+            Record::Undo { file: 1, from: 5 },
             Record::Lost { file: 1 },
             Record::Commit { below: 8, day: 1 },
             Record::Rotate {

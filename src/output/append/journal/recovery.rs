@@ -59,9 +59,8 @@ pub(super) fn recover(state: &mut State, output: &Path) -> io::Result<Recovery> 
     let mut folders = BTreeSet::new();
     for (_, file) in state.files() {
         let path = output.join(&file.name);
-        let about = |error: io::Error| {
-            io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-        };
+        let about =
+            |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", path.display()));
         let Some(found) = find(&path, file.identity).map_err(about)? else {
             if !file.batches.is_empty() {
                 recovery.gone.push(path);

@@ -27,18 +27,18 @@ pub(super) struct Stream {
 }
 
 /// A file that is not closed.
-#[derive(Debug)]
-pub(super) struct FileState {
-    pub(super) identity: Identity,
-    pub(super) name: String,
+#[derive(Clone, Debug)]
+pub(in crate::output::append) struct FileState {
+    pub(in crate::output::append) identity: Identity,
+    pub(in crate::output::append) name: String,
     /// The size up to which its bytes count, in bytes.
-    pub(super) committed: u64,
+    pub(in crate::output::append) committed: u64,
     /// The batches behind that, in the order of their positions, and the numbers of their records.
-    pub(super) batches: VecDeque<(u64, Batch)>,
+    pub(in crate::output::append) batches: VecDeque<(u64, Batch)>,
     /// A sync has failed.
-    pub(super) is_lost: bool,
+    pub(in crate::output::append) is_lost: bool,
     /// It is complete, and about to have this path.
-    pub(super) rotated: Option<String>,
+    pub(in crate::output::append) rotated: Option<String>,
 }
 
 impl State {
@@ -82,14 +82,14 @@ impl State {
             }
             Record::Batch { file, batch } => {
                 if let Some(known) = self.files.get_mut(file) {
-                    known.undo(batch.position);
+                    known.write_over(batch.position);
                     known.batches.push_back((number, batch.clone()));
                     self.pending.insert(*file);
                 }
             }
-            Record::Undo { file, position } => {
+            Record::Undo { file, from } => {
                 if let Some(known) = self.files.get_mut(file) {
-                    known.undo(*position);
+                    known.batches.retain(|(number, _)| number < from);
                 }
             }
             Record::Lost { file } => {
@@ -157,6 +157,49 @@ impl State {
         self.numbers.get(name).copied()
     }
 
+    #[cfg(test)]
+    pub(super) fn set_day(&mut self, number: u32, day: u32) {
+        self.streams.get_mut(&number).unwrap().day = day;
+    }
+
+    /// The number of streams that are known.
+    pub(super) fn count(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// A number that no stream has.
+    pub(super) fn next_stream(&self) -> u32 {
+        let last = self.streams.last_key_value();
+        let next = last.map_or(Some(0), |(number, _)| number.checked_add(1));
+        // Numbers begin anew when the last is used.
+        next.or_else(|| (0..u32::MAX).find(|number| !self.streams.contains_key(number)))
+            .unwrap_or_default()
+    }
+
+    /// Forgets the streams that were last used before this day, and are not in use. A snapshot must
+    /// follow.
+    pub(super) fn forget_unused(&mut self, oldest: u32, is_in_use: impl Fn(u32) -> bool) {
+        let State {
+            streams, numbers, ..
+        } = self;
+        streams.retain(|number, stream| {
+            let is_kept = stream.day >= oldest || is_in_use(*number);
+            if !is_kept {
+                numbers.remove(&stream.name);
+            }
+            is_kept
+        });
+    }
+
+    /// Whether a commit of the records below this number changes anything.
+    pub(super) fn is_pending(&self, below: u64) -> bool {
+        let mut pending = self.pending.iter().filter_map(|file| self.files.get(file));
+        pending.any(|file| {
+            let first = file.batches.front();
+            first.is_some_and(|(number, _)| *number < below) && !file.is_lost
+        })
+    }
+
     /// All streams, by their numbers.
     pub(super) fn streams(&self) -> impl Iterator<Item = (u32, &Stream)> {
         self.streams
@@ -204,18 +247,15 @@ impl State {
 }
 
 impl FileState {
-    /// Removes the batches from a position on.
-    fn undo(&mut self, position: u64) {
-        let is_before = |(_, batch): &(u64, Batch)| batch.position < position;
-        while self.batches.back().is_some_and(|last| !is_before(last)) {
+    /// Removes the batches that have bytes behind a position.
+    fn write_over(&mut self, position: u64) {
+        while self
+            .batches
+            .back()
+            .is_some_and(|(_, last)| last.end() > position)
+        {
             self.batches.pop_back();
         }
-    }
-
-    /// The position behind all of its batches.
-    pub(super) fn end(&self) -> u64 {
-        let last = self.batches.back();
-        last.map_or(self.committed, |(_, batch)| batch.end())
     }
 }
 
@@ -236,7 +276,9 @@ mod tests {
     }
 
     fn batch(position: u64, len: u64, streams: &[(u32, u64)]) -> Record {
-        let streams = streams.iter().map(|(stream, offset)| (*stream, at(*offset)));
+        let streams = streams
+            .iter()
+            .map(|(stream, offset)| (*stream, at(*offset)));
         Record::Batch {
             file: FILE,
             batch: Batch {
@@ -249,10 +291,7 @@ mod tests {
     }
 
     fn commit(below: u64) -> Record {
-        Record::Commit {
-            below,
-            day: 30_000,
-        }
+        Record::Commit { below, day: 30_000 }
     }
 
     fn state(records: &[Record]) -> State {
@@ -265,10 +304,7 @@ mod tests {
 
     fn committed(state: &State) -> (u64, u64) {
         let stream = state.stream(1).unwrap();
-        (
-            stream.committed.offset,
-            state.file(FILE).unwrap().committed,
-        )
+        (stream.committed.offset, state.file(FILE).unwrap().committed)
     }
 
     #[test]
@@ -281,11 +317,15 @@ mod tests {
             batch(110, 5, &[(1, 20)]),
         ];
         assert_eq!(committed(&state(&records)), (10, 100));
-        for (below, expected) in [(2, (10, 100)), (3, (15, 105)), (4, (15, 110)), (5, (20, 115))] {
+        for (below, expected) in [
+            (2, (10, 100)),
+            (3, (15, 105)),
+            (4, (15, 110)),
+            (5, (20, 115)),
+        ] {
             records.push(commit(below));
             let state = state(&records);
             assert_eq!(committed(&state), expected);
-            assert_eq!(state.file(FILE).unwrap().end(), 115);
             records.pop();
         }
         records.push(commit(5));
@@ -296,7 +336,7 @@ mod tests {
     fn a_batch_that_is_undone_or_written_over_does_not_count() {
         let undo = Record::Undo {
             file: FILE,
-            position: 105,
+            from: 3,
         };
         let begin = [
             stream(1, "s", 10),
@@ -308,6 +348,14 @@ mod tests {
         assert_eq!(committed(&end(undo)), (15, 105));
         assert_eq!(committed(&end(batch(105, 2, &[]))), (15, 107));
         assert_eq!(committed(&end(batch(100, 2, &[]))), (10, 102));
+        // A batch without bytes is not written over.
+        let records = [
+            &begin[..3],
+            &[batch(105, 0, &[(1, 16)]), batch(105, 5, &[])],
+        ]
+        .concat();
+        let empty = state(&[&records[..], &[commit(9)]].concat());
+        assert_eq!(committed(&empty), (16, 110));
     }
 
     #[test]
