@@ -465,6 +465,33 @@ mod tests {
     }
 
     #[test]
+    #[cfg(feature = "resume")]
+    fn progress_goes_as_far_as_all_holds_are_done() {
+        let (holds, _lane) = holds(MIB);
+        assert_eq!(holds.poll_progress(5), 5);
+        let mut out = [10, 20, 30].map(|end| Some(holds.hold(end, 10)));
+        let mut done = |hold: usize| out[hold].take().unwrap().done();
+        // The bytes before those of the first hold are not held.
+        for (flushed, through) in [(0, 0), (3, 0), (30, 0)] {
+            assert_eq!(holds.poll_progress(flushed), through, "{flushed}");
+        }
+        done(1);
+        assert_eq!(holds.poll_progress(30), 0);
+        done(0);
+        for (flushed, through) in [(0, 20), (20, 20), (23, 20), (30, 20)] {
+            assert_eq!(holds.poll_progress(flushed), through, "{flushed}");
+        }
+        done(2);
+        for (flushed, through) in [(0, 30), (30, 30), (35, 35)] {
+            assert_eq!(holds.poll_progress(flushed), through, "{flushed}");
+        }
+        let [kept, lost] = [40, 50].map(|end| holds.hold(end, 10));
+        lost.fail(StreamError::new(io::Error::other("the disk broke")));
+        kept.done();
+        assert_eq!(holds.poll_progress(60), 30);
+    }
+
+    #[test]
     fn a_hold_without_bytes_keeps_the_end_waiting() {
         let (holds, lane) = holds(MIB);
         let [open, close] = [holds.hold(0, 0), holds.hold(10, 0)];
@@ -708,6 +735,35 @@ mod models {
             writer.join().unwrap();
             assert!(!holds.poll_through(20));
             second.done();
+        });
+    }
+
+    #[test]
+    #[cfg(feature = "resume")]
+    fn progress_is_not_missed_and_none_is_seen_that_is_not_there() {
+        loom::model(|| {
+            let (holds, lane) = holds();
+            let [first, second] = [10, 20].map(|end| holds.hold(end, 10));
+            let writer = thread::spawn(move || {
+                second.done();
+                first.done();
+            });
+            let mut seen = holds.poll_progress(20);
+            block_on(poll_fn(|cx| {
+                lane.register(cx);
+                if lane.has_notes() {
+                    lane.take_notes();
+                    holds.look();
+                    seen = holds.poll_progress(20);
+                }
+                // The first hold is of everything up to 10, and so is not done alone.
+                assert!([0, 20].contains(&seen));
+                match seen {
+                    20 => Poll::Ready(()),
+                    _ => Poll::Pending,
+                }
+            }));
+            writer.join().unwrap();
         });
     }
 

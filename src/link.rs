@@ -399,7 +399,7 @@ mod tests {
 /// read:
 ///
 /// ```sh
-/// RUSTFLAGS='--cfg tlsink_loom' cargo test --no-default-features --target-dir target/loom --lib models
+/// RUSTFLAGS='--cfg tlsink_loom' cargo test --no-default-features --features resume --target-dir target/loom --lib models
 /// ```
 #[cfg(all(test, tlsink_loom))]
 mod models {

@@ -126,6 +126,7 @@ impl TurnBuffers {
     }
 
     /// Notes that the turn finished this chunk.
+    #[cfg(feature = "resume")]
     pub(super) fn spend(&mut self, chunk: Option<Chunk>) {
         self.spent = chunk;
     }
@@ -366,6 +367,7 @@ impl Stream {
     }
 
     /// Decodes bytes that come before those in the queue.
+    #[cfg(feature = "resume")]
     pub(super) fn decode_early(
         &mut self,
         bytes: &[u8],
@@ -662,6 +664,7 @@ impl Stream {
     }
 
     /// No frames are made of the stream's bytes.
+    #[cfg(feature = "resume")]
     pub(super) fn drop_unframer(&mut self) {
         self.unframer = None;
     }
