@@ -33,6 +33,7 @@ mod send;
 mod send_relp;
 mod server_certificates;
 mod shippers;
+mod state;
 mod terminal;
 
 // Modules that several tests use.

@@ -246,6 +246,7 @@ mod tests {
             (_, "--client-auth" | "--allow-client" | "--crl") => &["--client-ca=ca"],
             ("tlsink listen", "--name" | "--sync") => &["--output-dir=d"],
             (_, "--append") => &["--output-dir=d", "--name=n"],
+            (_, "--state") => &["--output=f"],
             (_, "--rotate") => &["--output-dir=d", "--name=n", "--append"],
             (_, "--forward-key") => &["--framing=forward"],
             _ => &[],

@@ -275,6 +275,12 @@ pub(crate) static LISTEN: Options = Options {
                     "at this size, rename such a file to NAME.TIME, and\n\
                      begin a new one [no limit]",
                 ),
+                value(
+                    "--state",
+                    "DIR",
+                    "resume streams of tlsink send --follow: keep in DIR how\n\
+                     much of each is in the files of --append or --output",
+                ),
             ],
         },
         Group {
