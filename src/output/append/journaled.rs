@@ -43,6 +43,8 @@ struct Live {
     file: Option<u64>,
     /// A part of it is lost, so its connection must not add more.
     is_broken: bool,
+    /// The last connection whose sender wanted to go on with it.
+    wanted: ConnId,
 }
 
 /// An error of writing a batch.
@@ -565,7 +567,7 @@ impl OpenFiles {
         match command {
             // An error is noted, and the stream refused.
             StreamCommand::Open(opening) => _ = self.open_stream(opening),
-            StreamCommand::Opened(opening) => _ = self.go_on(opening),
+            StreamCommand::Opened(opening) => self.go_on(opening),
         }
     }
 
@@ -603,7 +605,9 @@ impl OpenFiles {
             written: opening.from(),
             file: None,
             is_broken: false,
+            wanted: opening.id(),
         });
+        live.wanted = opening.id();
         if let Some(owner) = live.owner.take() {
             owner.take_over();
         }
@@ -614,27 +618,33 @@ impl OpenFiles {
         Ok(())
     }
 
-    /// Lets a stream go on on its new connection, as everything that the older one wrote is committed.
-    fn go_on(&mut self, opening: Opening) -> Result<(), Trouble> {
+    /// Lets a stream go on on its new connection, as everything that was written of it before is
+    /// committed or lost.
+    fn go_on(&mut self, opening: Opening) {
         let Some(own) = &mut self.journaled else {
-            return Ok(());
+            return;
         };
         let number = own.journal.stream(opening.resumed());
         let committed = number.and_then(|number| own.journal.committed(number));
         let live = number.and_then(|number| own.live.get_mut(&number));
-        match (live, committed) {
-            (Some(live), Some(at)) if live.owner.is_none() => {
-                *live = Live {
-                    owner: Some(opening.accept_by_output(at)),
-                    written: at,
-                    file: None,
-                    is_broken: false,
-                };
-                Ok(())
-            }
-            // Another connection has come meanwhile.
-            _ => self.open_stream(opening),
+        let (Some(live), Some(at)) = (live, committed) else {
+            // Dropping it refuses the stream. One that was just opened is not forgotten.
+            return;
+        };
+        let id = opening.id();
+        let owner = opening.accept_by_output(at);
+        if live.wanted != id {
+            // Another one has come meanwhile, which this one must add nothing before.
+            owner.take_over();
+            return;
         }
+        *live = Live {
+            owner: Some(owner),
+            written: at,
+            file: None,
+            is_broken: false,
+            wanted: id,
+        };
     }
 
     /// Sends lines that are written to be committed.
