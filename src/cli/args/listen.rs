@@ -253,11 +253,6 @@ fn parse_rotation(args: &mut Given) -> Result<Rotation, Failure> {
         compress: args.flag("--compress"),
         keep: args.option("--keep", keep)?,
     };
-    if rotation.compress && !cfg!(feature = "zstd") {
-        return Err(Failure::misused(
-            "--compress needs zstd, which this tlsink was built without",
-        ));
-    }
     let alone = [
         ("--compress", rotation.compress),
         ("--keep", rotation.keep.is_some()),

@@ -34,13 +34,18 @@ pub(super) struct AppendFiles {
 ///
 /// # Errors
 ///
-/// When it can't be opened or locked, or not be synced if that is wanted.
+/// When it can't be opened or locked, or not be synced or packed if that is wanted.
 pub(super) fn open(
     args: &AppendArgs,
     format: &OutputFormat,
     files: usize,
     say: &Say,
 ) -> Result<AppendOutlet, Failure> {
+    if args.compress && !cfg!(feature = "zstd") {
+        return Err(Failure::misused(
+            "--compress needs zstd, which this tlsink was built without",
+        ));
+    }
     let directory = &args.path;
     let lock = open_directory(directory).map_err(|error| unusable(directory, &error))?;
     lock_directory(&lock, directory, say)?;

@@ -100,13 +100,6 @@ enum Form {
     Part,
 }
 
-/// The outcome of packing a file.
-enum Outcome {
-    Done,
-    /// The time was up, or the file was gone.
-    GivenUp,
-}
-
 impl Closer {
     /// Starts the thread, if closed files are to be packed or removed. Lists the files that were
     /// closed before, so that it comes before the first of the writer's.
@@ -180,8 +173,10 @@ impl Closed {
             if self.is_late() {
                 return;
             }
-            if let Some(path) = self.waiting.pop_front() {
-                self.pack(&path);
+            if let Some(path) = self.waiting.pop_front()
+                && !self.pack(&path)
+            {
+                return;
             }
         }
     }
@@ -276,19 +271,20 @@ impl Closed {
     }
 
     /// Packs a file. On a full disk, it tries again each second, and removes old files meanwhile.
-    fn pack(&mut self, path: &Path) {
+    /// Returns `false` if the writer has ended before there was space.
+    fn pack(&mut self, path: &Path) -> bool {
         let mut waits = false;
         loop {
             let began = Instant::now();
             match self.try_pack(path) {
-                Ok(Outcome::Done) => {
+                Ok(true) => {
                     if waits {
                         self.notify(&AppendNotice::Space(added(path, PACKED)));
                     }
                     self.packed(path);
-                    return;
+                    return true;
                 }
-                Ok(Outcome::GivenUp) => return,
+                Ok(false) => return true,
                 Err(error) if is_full(&error) => {
                     if !std::mem::replace(&mut waits, true) {
                         let path = added(path, PACKED);
@@ -298,38 +294,37 @@ impl Closed {
                     // that are ten times as long.
                     let wait = began.elapsed().saturating_mul(10).max(INTERVAL);
                     if !self.wait(wait) {
-                        return;
+                        return false;
                     }
                 }
                 Err(error) => {
                     let path = path.to_owned();
                     self.notify(&AppendNotice::NotPacked { path, error });
-                    return;
+                    return true;
                 }
             }
         }
     }
 
+    /// Returns `false` if the time was up, or the file is gone.
     #[cfg(feature = "zstd")]
-    fn try_pack(&self, path: &Path) -> io::Result<Outcome> {
+    fn try_pack(&self, path: &Path) -> io::Result<bool> {
         let (packed, part) = (added(path, PACKED), added(path, PART));
         match super::pack::pack(path, &part, &packed, || self.is_late()) {
-            Ok(true) => Ok(Outcome::Done),
-            Ok(false) => Ok(Outcome::GivenUp),
             // It was removed, as too old or by somebody else.
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Outcome::GivenUp),
-            Err(error) => Err(error),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            packed => packed,
         }
     }
 
     /// Nothing asks for this without the feature `zstd`.
     #[cfg(not(feature = "zstd"))]
-    fn try_pack(&self, _: &Path) -> io::Result<Outcome> {
-        Ok(Outcome::GivenUp)
+    fn try_pack(&self, _: &Path) -> io::Result<bool> {
+        Ok(false)
     }
 
-    /// Waits, and takes the files that the writer closes meanwhile. Returns `false` if the time is
-    /// up.
+    /// Waits, and takes the files that the writer closes meanwhile. Returns `false` if the writer has
+    /// ended: nobody makes space within the time that is left.
     fn wait(&mut self, time: Duration) -> bool {
         let began = Instant::now();
         self.expire_all();
@@ -337,7 +332,6 @@ impl Closed {
             match self.announced.recv_timeout(rest) {
                 Ok(path) => self.add(&path),
                 Err(RecvTimeoutError::Timeout) => break,
-                // Nobody makes space within the time that is left.
                 Err(RecvTimeoutError::Disconnected) => return false,
             }
         }
