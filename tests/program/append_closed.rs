@@ -20,7 +20,7 @@ use rustix::process::Signal;
 use tlsink::output::Timestamp;
 
 use crate::append::{Logs, numbered};
-use crate::common::program::{Client, Outcome, Program, send};
+use crate::common::program::{Outcome, Program, send};
 use crate::common::skip::is_installed;
 use crate::common::strace::traced;
 
@@ -429,27 +429,32 @@ fn on_a_full_disk_packing_waits_and_lines_are_written_meanwhile() {
 
 #[test]
 fn a_file_is_not_touched_before_its_lines_are_synced() {
-    if !crate::common::skip::can_trace() {
-        return;
-    }
     let logs = Logs::new();
     let path = logs.folder();
-    // With -D, the process that gets the test's signals is the program. The first sync lasts long.
-    let strace = "set -- strace -D -f -o /dev/null -e inject=fdatasync:delay_enter=1500000:when=1 \
-                  \"$@\"";
-    let common = ["--output-dir", &path, "--append", "--name", "log"];
-    let args = ["--sync", "--rotate", "1k", "--compress"];
-    let program = Program::start_after(strace, &[&common[..], &args].concat());
-    let mut client = Client::connect(program.address());
+    let args = [
+        "--output-dir",
+        &path,
+        "--append",
+        "--name",
+        "log",
+        "--sync",
+        "--rotate",
+        "1k",
+        "--compress",
+        "--keep",
+        "3",
+    ];
+    // The first sync takes longer than the time between two looks for files that are committed.
+    let what = "trace=openat,unlink,fdatasync -e inject=fdatasync:delay_enter=2500000:when=1";
     let lines = numbered(1, 200);
-    client.write(lines.as_bytes()).unwrap();
-    logs.wait_until(|| closed(&logs).len() > 1);
-    // It is told of the end after the sync.
-    let packed = || closed(&logs).iter().any(|name| name.contains(".zst"));
-    assert!(!packed());
-    client.finish().unwrap();
-    logs.wait_until(|| closed(&logs).iter().all(|name| name.ends_with(".zst")));
-    assert_eq!(program.stop().status, 0);
+    let Some((trace, outcome)) = traced(what, logs.outer.path(), &args, lines.as_bytes()) else {
+        return;
+    };
+    assert_eq!(outcome.status, 0);
+    let first = |what: &str| trace.lines().position(|line| line.contains(what)).unwrap();
+    let synced = first("(DELAYED)");
+    assert!(first(".zst.part") > synced && first("unlink(") > synced);
+    assert_eq!(closed(&logs).len(), 3);
 }
 
 fn start(logs: &Logs, name: &str, args: &[&str]) -> Program {

@@ -163,7 +163,11 @@ impl Closed {
         self.expire_all();
         loop {
             match self.next() {
-                Ok(Some(path)) => self.add(&path),
+                Ok(Some(path)) => {
+                    // Removing old files is not late, as packing may be.
+                    self.add(&path);
+                    continue;
+                }
                 Ok(None) if self.expired.elapsed() >= EXPIRY => self.expire_all(),
                 Ok(None) => {}
                 Err(TryRecvError::Empty) => {}
