@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender, TryRecvError};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
@@ -162,17 +162,20 @@ impl Closed {
     fn run(mut self) {
         self.expire_all();
         loop {
-            match self.next() {
-                Ok(Some(path)) => {
-                    // Removing old files is not late, as packing may be.
+            // It waits for files only when there are none to pack.
+            let patience = match self.waiting.is_empty() {
+                true => EXPIRY,
+                false => Duration::ZERO,
+            };
+            match self.announced.recv_timeout(patience) {
+                Ok(path) => {
+                    // Removing old files is never late, as packing may be.
                     self.add(&path);
                     continue;
                 }
-                Ok(None) if self.expired.elapsed() >= EXPIRY => self.expire_all(),
-                Ok(None) => {}
-                Err(TryRecvError::Empty) => {}
-                Err(TryRecvError::Disconnected) if self.waiting.is_empty() => return,
-                Err(TryRecvError::Disconnected) => {}
+                Err(RecvTimeoutError::Disconnected) if self.waiting.is_empty() => return,
+                Err(_) if self.expired.elapsed() >= EXPIRY => self.expire_all(),
+                Err(_) => {}
             }
             if self.is_late() {
                 return;
@@ -182,21 +185,6 @@ impl Closed {
             {
                 return;
             }
-        }
-    }
-
-    /// The next file that the writer has closed. Waits for one only when there is nothing to pack.
-    fn next(&self) -> Result<Option<PathBuf>, TryRecvError> {
-        match self.waiting.is_empty() {
-            true => match self.announced.recv_timeout(EXPIRY) {
-                Ok(path) => Ok(Some(path)),
-                Err(RecvTimeoutError::Timeout) => Ok(None),
-                Err(RecvTimeoutError::Disconnected) => Err(TryRecvError::Disconnected),
-            },
-            false => match self.announced.try_recv() {
-                Err(TryRecvError::Empty) => Ok(None),
-                announced => announced.map(Some),
-            },
         }
     }
 

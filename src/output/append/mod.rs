@@ -186,7 +186,8 @@ impl Appended {
     pub fn json(mut self, on: bool) -> Self {
         self.format = match on {
             true => {
-                let objects = Objects::new(Pages::default(), self.partials.another());
+                let mut objects = Objects::new(Pages::default(), self.partials.another());
+                objects.max_line(self.partials.max_line);
                 Format::Json(Box::new(objects))
             }
             false => Format::Lines(Front::Nothing),
@@ -423,12 +424,11 @@ impl Batches {
             let name = self.template.path(connection, stream.opened, now);
             stream.name = Some((hour, name.into()));
         }
-        if !stream.opening.is_empty() {
-            let opening = std::mem::take(&mut stream.opening);
-            self.add_rendered(connection.id(), &opening);
-            return Ok(bytes);
-        }
         let in_pieces = std::mem::take(&mut stream.in_pieces);
+        let opening = std::mem::take(&mut stream.opening);
+        if !opening.is_empty() {
+            self.add_rendered(connection.id(), &opening);
+        }
         Ok(match bytes.strip_prefix(b"\n") {
             Some(rest) if in_pieces => rest,
             _ => bytes,

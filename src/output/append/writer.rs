@@ -166,8 +166,10 @@ impl AppendWriter {
     ///
     /// Files that an earlier run has closed are packed too, and its incomplete ones removed. For
     /// that, [`run`](Self::run) looks through the directory for names that the template can have
-    /// made, with the additions of closed files. When it ends, files that are not packed within half
-    /// a second are left to the next run.
+    /// made, with the additions of closed files. When the writer ends, files that are not packed
+    /// within half a second are left to the next run.
+    ///
+    /// A file whose hour has passed is not closed, since a late line may open it again.
     #[cfg(feature = "zstd")]
     pub fn compress(mut self, on: bool) -> Self {
         self.closed.compress = on;
@@ -180,7 +182,7 @@ impl AppendWriter {
     /// at the start, and, for an age, once a minute. Only files are removed that
     /// [`rotate`](Self::rotate) has closed, in this run or an earlier one: whose names are one that
     /// the template can have made, the time of closing, and the ending of a packed file if it is
-    /// one.
+    /// one, complete or left incomplete by a crash.
     pub fn keep(mut self, keep: Option<Keep>) -> Self {
         self.closed.keep = keep;
         self
