@@ -40,7 +40,10 @@ pub(super) fn pack(
         // it removed the other one.
         return match holds(packed, from, &is_late)? {
             Some(true) => remove(plain, packed).map(|()| true),
-            Some(false) => Err(ErrorKind::AlreadyExists.into()),
+            Some(false) => Err(io::Error::new(
+                ErrorKind::AlreadyExists,
+                "its packed file is there, and holds something else",
+            )),
             None => Ok(false),
         };
     }
