@@ -86,6 +86,17 @@ impl Conn {
         self.peer.names()
     }
 
+    /// The name of the resumed stream; `None` for any other.
+    pub fn stream(&self) -> Option<&str> {
+        None
+    }
+
+    /// The offset in the resumed stream behind the last byte that the output was given; `None` for
+    /// any other.
+    pub(crate) fn stream_offset(&self) -> Option<u64> {
+        None
+    }
+
     /// The parameters of the TLS session; `None` for a [plain](crate::Server::plain) stream, and
     /// before the handshake is completed.
     pub fn tls(&self) -> Option<&TlsSession> {

@@ -43,6 +43,8 @@ struct Tracked {
     conn: ConnId,
     /// The offset in the stream at which the connection went on with it.
     began: u64,
+    /// The position behind all bytes that came, where only [`Track::take`] counts them.
+    taken: Position,
     /// The position behind the bytes that are in batches.
     handed: Position,
 }
@@ -58,6 +60,7 @@ impl Track {
                 stream: Arc::clone(&resumed.stream),
                 conn: connection.id(),
                 began: resumed.at.offset,
+                taken: resumed.at,
                 handed: resumed.at,
             });
         }
@@ -67,27 +70,52 @@ impl Track {
         self.0.is_some()
     }
 
-    /// Counts bytes of the stream, of which a batch has `len` bytes; they are the same if `is_verbatim`.
-    /// Returns them as a part, and the offset on the connection behind them.
-    pub(super) fn part(
-        &mut self,
-        bytes: [&[u8]; 2],
-        len: usize,
-        is_verbatim: bool,
-    ) -> Option<(Part, u64)> {
+    /// Counts bytes that came, of which [`part_before`](Self::part_before) tells later which are in a
+    /// batch.
+    pub(super) fn take(&mut self, bytes: &[u8]) {
+        if let Some(tracked) = &mut self.0 {
+            tracked.taken = tracked.taken.behind(bytes);
+        }
+    }
+
+    /// The part of the stream that all bytes are that came, but for the last ones, which are kept.
+    pub(super) fn part_before(&mut self, kept: &[u8]) -> Option<(Part, u64)> {
         let tracked = self.0.as_mut()?;
-        let from = tracked.handed;
+        let end = tracked.taken.before(kept);
+        Some(tracked.part(end, false))
+    }
+
+    /// The part of the stream that these bytes are. If `is_verbatim`, the batch has the same ones.
+    pub(super) fn part(&mut self, bytes: [&[u8]; 2], is_verbatim: bool) -> Option<(Part, u64)> {
+        let tracked = self.0.as_mut()?;
         let [first, second] = bytes;
-        let end = from.behind(first).behind(second);
-        tracked.handed = end;
+        let end = tracked.handed.behind(first).behind(second);
+        Some(tracked.part(end, is_verbatim))
+    }
+}
+
+impl Tracked {
+    /// The part from the end of the last one to this position, and the offset on the connection behind
+    /// it.
+    fn part(&mut self, end: Position, is_verbatim: bool) -> (Part, u64) {
         let part = Part {
-            stream: Arc::clone(&tracked.stream),
-            conn: tracked.conn,
-            len,
-            from,
+            stream: Arc::clone(&self.stream),
+            conn: self.conn,
+            len: 0,
+            from: self.handed,
             end,
             is_verbatim,
         };
-        Some((part, end.offset.saturating_sub(tracked.began)))
+        self.handed = end;
+        (part, end.offset.saturating_sub(self.began))
+    }
+}
+
+impl Part {
+    /// Takes the number of its bytes in the batch; returns the number of those in the stream.
+    pub(super) fn take_len(&mut self, len: usize) -> usize {
+        self.len = len;
+        let count = self.end.offset.saturating_sub(self.from.offset);
+        usize::try_from(count).unwrap_or(usize::MAX)
     }
 }

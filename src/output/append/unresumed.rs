@@ -33,8 +33,20 @@ impl Track {
         false
     }
 
-    pub(super) fn part(&mut self, _: [&[u8]; 2], _: usize, _: bool) -> Option<(Part, u64)> {
+    pub(super) fn take(&mut self, _: &[u8]) {}
+
+    pub(super) fn part_before(&mut self, _: &[u8]) -> Option<(Part, u64)> {
         None
+    }
+
+    pub(super) fn part(&mut self, _: [&[u8]; 2], _: bool) -> Option<(Part, u64)> {
+        None
+    }
+}
+
+impl Part {
+    pub(super) fn take_len(&mut self, _: usize) -> usize {
+        match *self {}
     }
 }
 

@@ -9,12 +9,16 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
+use super::closed::{ClosedSettings, Closer, Keep, SharedNotice};
 use super::commit::{Commit, Request, Syncing};
 use super::file::{AppendFile, Written, rotate, set_aside};
 use super::resumed::Journaled;
 use super::{Backlog, Batch, Command};
 use crate::output::files::is_full;
 use crate::output::shared::copy_of;
+use crate::output::template::PathTemplate;
 
 /// The time between two looks at the paths of open files, and between two tries to write to a full
 /// disk.
@@ -35,6 +39,7 @@ const OPEN_FILES: usize = 1024;
 ///   meanwhile.
 pub struct AppendWriter {
     directory: PathBuf,
+    template: PathTemplate,
     commands: Receiver<Command>,
     /// The way to itself, for the thread that syncs.
     queue: Weak<Sender<Command>>,
@@ -42,11 +47,12 @@ pub struct AppendWriter {
     sync: bool,
     rotate: Option<u64>,
     open_files: usize,
+    closed: ClosedSettings,
     on_notice: OnNotice,
     pub(super) journaled: Option<Journaled>,
 }
 
-type OnNotice = Box<dyn FnMut(&AppendNotice) + Send>;
+pub(super) type OnNotice = Box<dyn FnMut(&AppendNotice) + Send>;
 
 /// Something that a [`AppendWriter`] did, or met, that its operator may want to know.
 #[derive(Debug)]
@@ -82,23 +88,49 @@ pub enum AppendNotice {
     /// Another program has shortened a file while it was written to, as logrotate's copytruncate does.
     /// With a [`Journal`](super::Journal), that is not supported: lines may be lost.
     Shortened(PathBuf),
+    /// A closed file was packed.
+    Packed {
+        /// The path of the file, which was removed.
+        path: PathBuf,
+        /// The path of the packed file.
+        to: PathBuf,
+    },
+    /// A closed file could not be packed, and stays as it is. The next start tries it again.
+    NotPacked {
+        /// The path of the file.
+        path: PathBuf,
+        /// The error, which is no lack of space.
+        error: io::Error,
+    },
+    /// A closed file was removed, because it is not to be kept.
+    Removed(PathBuf),
+    /// A closed file that is not to be kept could not be removed.
+    NotRemoved {
+        /// The path of the file.
+        path: PathBuf,
+        /// The error.
+        error: io::Error,
+    },
 }
 
 impl AppendWriter {
     pub(super) fn new(
         directory: PathBuf,
+        template: PathTemplate,
         commands: Receiver<Command>,
         queue: Weak<Sender<Command>>,
         backlog: Arc<Backlog>,
     ) -> Self {
         AppendWriter {
             directory,
+            template,
             commands,
             queue,
             backlog,
             sync: false,
             rotate: None,
             open_files: OPEN_FILES,
+            closed: ClosedSettings::default(),
             on_notice: Box::new(|_| {}),
             journaled: None,
         }
@@ -134,18 +166,52 @@ impl AppendWriter {
         self
     }
 
-    /// Calls `on_notice` for what may be worth a message, on the thread that writes.
+    /// Whether files that [`rotate`](Self::rotate) has closed are packed with zstd (RFC 8878), to
+    /// `NAME.YYYYMMDDTHHMMSSZ.zst`. Off by default.
+    ///
+    /// A thread of its own packs one file after another, once all their lines are through. The
+    /// packed file is `.zst.part` until it is complete; it is synced, and so is its folder, before
+    /// the other one is removed. It has the mode and the time of modification of the other. Nothing
+    /// is overwritten. On a full disk, a file waits, and lines are written meanwhile.
+    ///
+    /// Files that an earlier run has closed are packed too, and its incomplete ones removed. For
+    /// that, [`run`](Self::run) looks through the directory for names that the template can have
+    /// made, with the additions of closed files. When the writer ends, files that are not packed
+    /// within half a second are left to the next run.
+    ///
+    /// A file whose hour has passed is not closed, since a late line may open it again.
+    #[cfg(feature = "zstd")]
+    pub fn compress(mut self, on: bool) -> Self {
+        self.closed.compress = on;
+        self
+    }
+
+    /// The closed files of each name that are kept. All of them by default.
+    ///
+    /// The others are removed, packed or not, the oldest ones first: when a further file is closed,
+    /// at the start, and, for an age, once a minute. Only files are removed that
+    /// [`rotate`](Self::rotate) has closed, in this run or an earlier one: whose names are one that
+    /// the template can have made, the time of closing, and the ending of a packed file if it is
+    /// one, complete or left incomplete by a crash.
+    pub fn keep(mut self, keep: Option<Keep>) -> Self {
+        self.closed.keep = keep;
+        self
+    }
+
+    /// Calls `on_notice` for what may be worth a message, on the thread that writes, or the one that
+    /// packs and removes closed files; never on both at once.
     pub fn on_notice(mut self, on_notice: impl FnMut(&AppendNotice) + Send + 'static) -> Self {
         self.on_notice = Box::new(on_notice);
         self
     }
 
     /// Writes until all clones of the output are dropped, and everything is written. If files are
-    /// synced, it starts another thread for that, and ends it.
+    /// synced, it starts another thread for that, and ends it; and so it does for closed files, if
+    /// they are packed or removed.
     ///
     /// # Errors
     ///
-    /// When that thread can't be started: then nothing is written, and streams are cut. With a journal,
+    /// When such a thread can't be started: then nothing is written, and streams are cut. With a journal,
     /// also when that can't be written or synced; the streams whose lines were not committed are cut.
     ///
     /// # Blocking
@@ -154,15 +220,20 @@ impl AppendWriter {
     pub fn run(self) -> io::Result<()> {
         let AppendWriter {
             directory,
+            template,
             commands,
             queue,
             backlog,
             sync,
             rotate,
             open_files,
+            closed,
             on_notice,
             journaled,
         } = self;
+        let shared: SharedNotice = Arc::new(Mutex::new(on_notice));
+        let closer = Closer::start(closed, &directory, &template, &shared)?;
+        let on_notice: OnNotice = Box::new(move |notice| (shared.lock())(notice));
         let (commits, syncing) = match sync {
             true => {
                 let (sender, requests) = mpsc::channel();
@@ -186,6 +257,7 @@ impl AppendWriter {
             commits,
             rotate,
             most: open_files,
+            closer,
             on_notice,
             backlog,
             full: None,
@@ -200,7 +272,11 @@ impl AppendWriter {
         served?;
         files.close_all();
         files.look();
-        files.failure()
+        let failure = files.failure();
+        if let Some(closer) = files.closer.take() {
+            closer.finish();
+        }
+        failure
     }
 }
 
@@ -248,6 +324,18 @@ impl fmt::Display for AppendNotice {
                 "another program has shortened {}, so lines may be lost",
                 path.display()
             ),
+            AppendNotice::Packed { path, to } => {
+                write!(f, "{} is packed, and now {}", path.display(), to.display())
+            }
+            AppendNotice::NotPacked { path, error } => {
+                write!(f, "can't pack {}: {error}", path.display())
+            }
+            AppendNotice::Removed(path) => {
+                write!(f, "{} is not to be kept, and removed", path.display())
+            }
+            AppendNotice::NotRemoved { path, error } => {
+                write!(f, "can't remove {}: {error}", path.display())
+            }
         }
     }
 }
@@ -266,6 +354,8 @@ pub(super) struct OpenFiles {
     pub(super) commits: Option<Sender<Request>>,
     pub(super) rotate: Option<u64>,
     pub(super) most: usize,
+    /// The thread that packs and removes closed files, if that is wanted.
+    pub(super) closer: Option<Closer>,
     pub(super) on_notice: OnNotice,
     pub(super) backlog: Arc<Backlog>,
     /// The path for which there is no space.
@@ -496,6 +586,12 @@ impl OpenFiles {
                 self.uncommitted.push((path, file));
             } else {
                 self.note_closed(&file);
+                if let Some(closer) = &self.closer
+                    && path != file.path
+                {
+                    // It was rotated, and all its lines are committed.
+                    closer.announce(path);
+                }
             }
         }
     }
