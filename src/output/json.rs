@@ -436,7 +436,9 @@ impl<P: PageSink> Objects<P> {
         self.printer.now = timestamp(SystemTime::now());
         self.printer.written = 0;
         let goes_on = self.printer.heads.get(&id).is_some_and(|head| head.goes_on);
-        if goes_on || !self.partials.kept(id).is_empty() {
+        if connection.comes_again(end) {
+            drop(self.partials.take(id));
+        } else if goes_on || !self.partials.kept(id).is_empty() {
             self.finish(id, b"", Rest::Missing)?;
         }
         self.printer.finish()?;

@@ -340,7 +340,7 @@ impl Output for Appended {
             self.batches.begin(connection, b"", 0)?;
             self.batches.add_pages(objects.sink().take());
         }
-        let last = self.partials.take(id);
+        let last = self.partials.take_last(connection, end);
         if !last.is_empty() {
             self.batches.begin(connection, b"", 0)?;
             self.batches.add(id, last, b"\n");
