@@ -440,13 +440,10 @@ impl<P: PageSink> Objects<P> {
         let id = connection.id();
         self.printer.now = timestamp(SystemTime::now());
         self.printer.written = 0;
-        let mut goes_on = self.printer.heads.get(&id).is_some_and(|head| head.goes_on);
-        if connection.stream().is_some() && !end.is_clean() {
-            // The unfinished line comes again, when the stream is resumed.
-            self.partials.take(id);
-            goes_on = false;
-        }
-        if goes_on || !self.partials.kept(id).is_empty() {
+        let goes_on = self.printer.heads.get(&id).is_some_and(|head| head.goes_on);
+        if connection.comes_again(end) {
+            drop(self.partials.take(id));
+        } else if goes_on || !self.partials.kept(id).is_empty() {
             self.finish(id, b"", Rest::Missing)?;
         }
         self.printer.finish()?;

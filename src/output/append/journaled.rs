@@ -536,6 +536,9 @@ impl OpenFiles {
         self.files.remove(name);
         sync_folder(&path).map_err(Trouble::File)?;
         self.note_closed(&written);
+        if let Some(closer) = &self.closer {
+            closer.announce(to.clone());
+        }
         (self.on_notice)(&AppendNotice::Rotated { path, to });
         Ok(())
     }

@@ -365,12 +365,15 @@ impl Output for Appended {
         if let Format::Json(objects) = &mut self.format {
             objects.close(connection, end)?;
             self.batches.begin(connection, b"", 0)?;
-            self.batches.add_pages(objects.sink().take());
+            match connection.comes_again(end) {
+                true => self.batches.add_notes(objects.sink().take()),
+                false => self.batches.add_pages(objects),
+            }
         }
         let last = self.partials.take_last(connection, end);
         if !last.is_empty() {
             self.batches.begin(connection, b"", 0)?;
-            self.batches.add(id, last, b"\n");
+            self.batches.add(id, last, b"", b"\n");
         }
         self.batches.streams.remove(&id);
         Ok(())
