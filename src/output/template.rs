@@ -240,12 +240,18 @@ impl PathTemplate {
 
     /// The number of its parts: those of a file's path, below the directory.
     pub(super) fn depth(&self) -> usize {
-        self.parts.len()
+        match self.fixed {
+            Some(_) => 1,
+            None => self.parts.len(),
+        }
     }
 
     /// Whether some connection can have this name as this part of its path. `false` for a few of
     /// those that were cut off.
     pub(super) fn may_make(&self, part: usize, name: &str) -> bool {
+        if let Some(fixed) = &self.fixed {
+            return part == 0 && name == fixed.as_str();
+        }
         let template = self.parts.get(part);
         template.is_some_and(|template| template.may_make(name)) && find_addition(name).is_none()
     }

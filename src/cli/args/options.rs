@@ -296,7 +296,7 @@ pub(crate) static LISTEN: Options = Options {
                 value(
                     "--state",
                     "DIR",
-                    "resume streams of tlsink send --follow: keep in DIR how\n\
+                    "resume streams of tlsink send --follow: DIR knows how\n\
                      much of each is in the files of --append or --output",
                 ),
             ],
