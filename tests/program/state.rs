@@ -291,7 +291,6 @@ fn a_failed_write_is_undone_and_its_lines_come_again() {
     let site = Site::new();
     let lines = numbered("resumed", 1000);
     let log = site.path("log").display().to_string();
-    // A second write of the same batch fails: the first one is short.
     let inject = "-e trace=write -e inject=write:error=EIO:when=3";
     let strace = format!("set -- strace -D -f -o /dev/null -P '{log}' {inject} \"$@\"");
     let program = site.start_after(&strace, &[]);
@@ -310,6 +309,32 @@ fn a_failed_write_is_undone_and_its_lines_come_again() {
     sender.finish().unwrap();
     assert_eq!(program.stop().status, 0);
     assert_eq!(site.files(), ["log"]);
+    assert!(site.read("log") == lines);
+}
+
+#[test]
+fn a_write_that_fails_half_way_leaves_no_part_of_it() {
+    // More than the journal's size.
+    const LIMIT_BLOCKS: usize = 17 << 11;
+    let site = Site::new();
+    let lines = numbered("resumed", 540_000);
+    assert!(lines.len() > LIMIT_BLOCKS * 512 + 1_000_000);
+    let limit = format!("trap '' XFSZ; ulimit -f {LIMIT_BLOCKS}");
+    let program = site.start_after(&limit, &[]);
+    let mut sender = Sender::open(program.address(), "s", &lines, 0);
+    sender.send_all(50_000, 1 << 20).unwrap_err();
+    let written = fs::metadata(site.path("log")).unwrap().len();
+    let acknowledged = sender.acknowledged;
+    assert!(acknowledged as u64 <= written && written < LIMIT_BLOCKS as u64 * 512);
+    let sender = Sender::open(program.address(), "s", &lines, acknowledged);
+    assert_eq!(sender.at as u64, written);
+    drop(sender);
+    assert_eq!(program.stop().status, 0);
+    let program = site.start(&[]);
+    let mut sender = Sender::open(program.address(), "s", &lines, acknowledged);
+    sender.send_all(50_000, 1 << 20).unwrap();
+    sender.finish().unwrap();
+    assert_eq!(program.stop().status, 0);
     assert!(site.read("log") == lines);
 }
 
