@@ -8,8 +8,8 @@ use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use super::file::Written;
-use super::resumed::{Journal, Opening};
-use super::{Backlog, Command, StreamCommand};
+use super::resumed::Journal;
+use super::{Backlog, Command};
 use crate::hold::Hold;
 use crate::output::StreamError;
 use crate::output::shared::copy_of;
@@ -25,8 +25,12 @@ pub(super) enum Request {
     Commit(Commit),
     /// Say when all commits before it are done.
     Tell(SyncSender<()>),
-    /// Tell the writer of this opening when all commits before it are done.
-    Open(Opening),
+    /// Send this to the writer when all commits before it are done.
+    #[cfg_attr(
+        not(all(unix, feature = "resume")),
+        expect(dead_code, reason = "only streams wait so")
+    )]
+    Return(Command),
 }
 
 /// Lines that are written.
@@ -55,7 +59,7 @@ impl Request {
         match self {
             Request::Commit(commit) => commit.holds.iter().any(Hold::is_waited_for),
             Request::Tell(_) => true,
-            Request::Open(_) => false,
+            Request::Return(_) => false,
         }
     }
 }
@@ -137,10 +141,8 @@ impl Syncing {
                 }
                 // Nobody waits any more if the writer is gone.
                 Request::Tell(told) if committed.is_ok() => _ = told.send(()),
-                Request::Open(opening) if committed.is_ok() => {
-                    self.tell(Command::Stream(StreamCommand::Opened(opening)));
-                }
-                Request::Tell(_) | Request::Open(_) => {}
+                Request::Return(command) if committed.is_ok() => self.tell(command),
+                Request::Tell(_) | Request::Return(_) => {}
             }
         }
         committed

@@ -126,11 +126,13 @@ impl AppendFile {
     }
 
     /// The number of bytes in it, if nobody else writes to it.
+    #[cfg(all(unix, feature = "resume"))]
     pub(super) fn len(&self) -> u64 {
         self.len
     }
 
     /// Removes the bytes from this length on.
+    #[cfg(all(unix, feature = "resume"))]
     pub(super) fn truncate(&mut self, len: u64) -> io::Result<()> {
         self.written.file.set_len(len)?;
         (self.len, self.within_line) = (len, false);
@@ -163,11 +165,13 @@ impl Written {
     }
 
     /// Never syncs it again, as with an error of its sync.
+    #[cfg(all(unix, feature = "resume"))]
     pub(super) fn give_up(&self, error: &io::Error) {
         let _ = self.failed.set(copy_of(error));
     }
 
     /// The facts about the open file.
+    #[cfg(all(unix, feature = "resume"))]
     pub(super) fn facts(&self) -> io::Result<fs::Metadata> {
         self.file.metadata()
     }

@@ -100,6 +100,10 @@ enum Command {
     Append(Vec<Batch>),
     /// Close all files: the next lines open them anew.
     Reopen,
+    #[cfg_attr(
+        not(all(unix, feature = "resume")),
+        expect(dead_code, reason = "no streams are resumed")
+    )]
     Stream(StreamCommand),
     /// Nothing can be committed any more.
     Failed,

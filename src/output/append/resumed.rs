@@ -4,12 +4,10 @@
 use std::sync::Arc;
 
 use crate::conn::{Conn, ConnId};
-use crate::resume::{Position, Resumed};
+use crate::resume::{Opening, Position, Resumed};
 
 pub(super) use super::journal::Journal;
 pub(super) use super::journaled::Journaled;
-pub(super) use crate::resume::Opening;
-
 /// A request about a stream, for the writer.
 #[derive(Debug)]
 pub(super) enum StreamCommand {

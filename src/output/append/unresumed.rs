@@ -12,13 +12,10 @@ use crate::conn::Conn;
 pub(super) enum StreamCommand {}
 
 #[derive(Debug)]
-pub(super) enum Opening {}
-
-#[derive(Debug)]
 pub(super) enum Part {}
 
 #[derive(Debug, Default)]
-pub(super) struct Track;
+pub(super) struct Track(());
 
 #[derive(Debug)]
 pub(super) enum Journal {}

@@ -3,7 +3,6 @@
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::ops::Range;
 use std::os::unix::fs::{DirEntryExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -38,7 +37,24 @@ struct Verdict {
     end: u64,
     streams: Vec<(u32, Position)>,
     /// The bytes behind `end` that are to be saved.
-    saved: Vec<Range<u64>>,
+    saved: Vec<Span>,
+}
+
+/// Bytes of a file, from one position to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    start: u64,
+    end: u64,
+}
+
+impl Span {
+    fn len(self) -> u64 {
+        self.end.saturating_sub(self.start)
+    }
+}
+
+fn span(start: u64, end: u64) -> Span {
+    Span { start, end }
 }
 
 impl Identity {
@@ -99,7 +115,7 @@ pub(in super::super) fn mend(path: &Path, state: &FileState) -> io::Result<Mende
         Ok(!state.is_lost
             && !is_short
             && batch.end() <= len
-            && checksum(&file, &[batch.position..batch.end()])? == batch.crc32c)
+            && checksum(&file, &[span(batch.position, batch.end())])? == batch.crc32c)
     };
     let batches: Vec<_> = state.batches.iter().map(|(_, batch)| batch).collect();
     let Verdict {
@@ -117,7 +133,7 @@ pub(in super::super) fn mend(path: &Path, state: &FileState) -> io::Result<Mende
         && ends_within_line(&file, end)?
         && !ends_within_line(&file, len)?;
     if len > end && !is_own_newline {
-        if saved.iter().any(|range| !range.is_empty()) {
+        if saved.iter().any(|part| part.len() > 0) {
             mended.saved = Some(save(path, &file, &saved)?);
         }
         file.set_len(end)?;
@@ -167,12 +183,12 @@ fn judge(
     let known = rest.last().map_or(verdict.end, |batch| batch.end());
     verdict.saved = match known < len {
         // Some bytes are of no batch that is known, so others may not be what they seem.
-        true => vec![verdict.end..len],
+        true => vec![span(verdict.end, len)],
         false => {
             let others = rest.iter().filter(|batch| !batch.is_resumed());
             let clipped = |at: u64| at.clamp(verdict.end, len);
             others
-                .map(|batch| clipped(batch.position)..clipped(batch.end()))
+                .map(|batch| span(clipped(batch.position), clipped(batch.end())))
                 .collect()
         }
     };
@@ -180,7 +196,7 @@ fn judge(
 }
 
 /// Copies parts of a file to `NAME.cut-TIME`, unless they are in such a file already. Returns its path.
-fn save(path: &Path, file: &File, parts: &[Range<u64>]) -> io::Result<PathBuf> {
+fn save(path: &Path, file: &File, parts: &[Span]) -> io::Result<PathBuf> {
     if let Some(saved) = find_saved(path, file, parts)? {
         return Ok(saved);
     }
@@ -205,13 +221,13 @@ fn save(path: &Path, file: &File, parts: &[Range<u64>]) -> io::Result<PathBuf> {
 }
 
 /// Finds a file that an earlier, interrupted try has saved these parts in.
-fn find_saved(path: &Path, file: &File, parts: &[Range<u64>]) -> io::Result<Option<PathBuf>> {
+fn find_saved(path: &Path, file: &File, parts: &[Span]) -> io::Result<Option<PathBuf>> {
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
         return Ok(None);
     };
     let mut beginning = name.to_owned();
     beginning.push(".cut-");
-    let lens = parts.iter().map(|part| part.end.saturating_sub(part.start));
+    let lens = parts.iter().map(|part| part.len());
     let len = lens.fold(0, u64::saturating_add);
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
@@ -225,7 +241,7 @@ fn find_saved(path: &Path, file: &File, parts: &[Range<u64>]) -> io::Result<Opti
                 .is_ok_and(|facts| facts.is_file() && facts.len() == len)
         {
             let saved = File::open(entry.path())?;
-            if checksum(&saved, &[0..len])? == checksum(file, parts)? {
+            if checksum(&saved, &[span(0, len)])? == checksum(file, parts)? {
                 return Ok(Some(entry.path()));
             }
         }
@@ -275,7 +291,7 @@ fn ends_within_line(mut file: &File, end: u64) -> io::Result<bool> {
     Ok(byte != *b"\n")
 }
 
-fn checksum(file: &File, parts: &[Range<u64>]) -> io::Result<u32> {
+fn checksum(file: &File, parts: &[Span]) -> io::Result<u32> {
     let mut checksum = 0;
     each_piece(file, parts, |piece| {
         checksum = crc32c::crc32c_append(checksum, piece);
@@ -287,13 +303,13 @@ fn checksum(file: &File, parts: &[Range<u64>]) -> io::Result<u32> {
 /// Reads parts of a file.
 fn each_piece(
     mut file: &File,
-    parts: &[Range<u64>],
+    parts: &[Span],
     mut take: impl FnMut(&[u8]) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut buffer = vec![0; usize::try_from(PIECE).unwrap_or_default()];
     for part in parts {
         file.seek(SeekFrom::Start(part.start))?;
-        let mut left = part.end.saturating_sub(part.start);
+        let mut left = part.len();
         while left > 0 {
             let len = usize::try_from(left.min(PIECE)).unwrap_or_default();
             let piece = buffer.get_mut(..len).unwrap_or_default();
@@ -325,23 +341,23 @@ mod tests {
         // of resumed streams and of others.
         for (letters, len, end, saved) in [
             ("", 100, 100, vec![]),
-            ("", 105, 100, vec![100..105]),
+            ("", 105, 100, vec![span(100, 105)]),
             ("ro", 120, 120, vec![]),
-            ("ro", 121, 120, vec![120..121]),
+            ("ro", 121, 120, vec![span(120, 121)]),
             ("rR", 115, 110, vec![]),
             ("rR", 120, 110, vec![]),
-            ("rR", 121, 110, vec![110..121]),
+            ("rR", 121, 110, vec![span(110, 121)]),
             ("oO", 115, 115, vec![]),
             ("oO", 110, 110, vec![]),
             ("Or", 120, 110, vec![]),
-            ("Oor", 130, 110, vec![110..120]),
-            ("rRo", 130, 110, vec![120..130]),
+            ("Oor", 130, 110, vec![span(110, 120)]),
+            ("rRo", 130, 110, vec![span(120, 130)]),
             ("rRr", 130, 110, vec![]),
-            ("rROr", 140, 110, vec![120..130]),
-            ("rRO", 125, 110, vec![120..125]),
-            ("rRO", 115, 110, vec![115..115]),
+            ("rROr", 140, 110, vec![span(120, 130)]),
+            ("rRO", 125, 110, vec![span(120, 125)]),
+            ("rRO", 115, 110, vec![span(115, 115)]),
             ("OR", 105, 105, vec![]),
-            ("Oo", 105, 105, vec![105..105]),
+            ("Oo", 105, 105, vec![span(105, 105)]),
         ] {
             let batches: Vec<_> = (0..)
                 .zip(letters.bytes())
@@ -372,10 +388,13 @@ mod tests {
         let path = folder.path().join("log");
         fs::write(&path, "0123456789").unwrap();
         let file = File::open(&path).unwrap();
-        let first = save(&path, &file, &[2..4, 6..7]).unwrap();
+        let first = save(&path, &file, &[span(2, 4), span(6, 7)]).unwrap();
         assert_eq!(fs::read_to_string(&first).unwrap(), "236");
-        assert_eq!(save(&path, &file, &[2..4, 6..7]).unwrap(), first);
-        let second = save(&path, &file, &[2..5]).unwrap();
+        assert_eq!(
+            save(&path, &file, &[span(2, 4), span(6, 7)]).unwrap(),
+            first
+        );
+        let second = save(&path, &file, &[span(2, 5)]).unwrap();
         assert_ne!(second, first);
         assert_eq!(fs::read_to_string(&second).unwrap(), "234");
     }

@@ -4,13 +4,13 @@ use std::io;
 
 use super::super::commit::Request;
 use super::super::journal::MOST_STREAMS;
-use super::super::resumed::{Opening, StreamCommand};
+use super::super::resumed::StreamCommand;
 use super::super::writer::OpenFiles;
 use super::super::{AppendHandle, Command};
 use super::{Live, Trouble, closed};
 use crate::end::End;
 use crate::limit::Limit;
-use crate::resume::{Offsets, Progress};
+use crate::resume::{Offsets, Opening, Progress};
 
 /// Keeps the positions of resumed streams in the [journal](AppendWriter::journal) of the writer. Without
 /// one, they are refused. All streams of the server must go to this output.
@@ -78,7 +78,8 @@ impl OpenFiles {
         }
         if let Some(commits) = &self.commits {
             // If that thread has ended, this is the end of the writer, too.
-            let _ = commits.send(Request::Open(opening));
+            let opened = Command::Stream(StreamCommand::Opened(opening));
+            let _ = commits.send(Request::Return(opened));
         }
         Ok(())
     }
