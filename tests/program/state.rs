@@ -244,6 +244,33 @@ fn a_file_that_is_moved_away_loses_nothing() {
 }
 
 #[test]
+fn a_file_that_another_program_shortens_is_said() {
+    let site = Site::new();
+    let program = site.start(&[]);
+    let lines = numbered("resumed", 200);
+    let mut sender = Sender::open(program.address(), "s", &lines, 0);
+    let half = lines.len() / 2;
+    let half = half - tail(&lines, half);
+    sender.send(half).unwrap();
+    sender.wait_for(half).unwrap();
+    fs::write(site.path("log"), "").unwrap();
+    sender.send(lines.len()).unwrap();
+    sender.finish().unwrap();
+    let log = site.path("log").display().to_string();
+    let said = format!("tlsink: another program has shortened {log}, so lines may be lost");
+    program.wait_for_line(|line| line == said);
+    // Lines from then on are as sure as before.
+    program.signal(Signal::KILL);
+    drop(program.outcome());
+    let program = site.start(&[]);
+    let sender = Sender::open(program.address(), "s", &lines, 0);
+    assert_eq!(sender.at, lines.len());
+    assert!(site.read("log") == lines[half..]);
+    drop(sender);
+    assert_eq!(program.stop().status, 0);
+}
+
+#[test]
 fn a_failed_sync_of_a_file_sets_it_aside_and_its_lines_come_again() {
     if !can_trace() {
         return;
@@ -422,11 +449,8 @@ fn a_failed_sync_of_the_journal_ends_the_program() {
     let acknowledged = sender.acknowledged;
     let outcome = program.outcome();
     assert_eq!(outcome.status, 1, "{}", outcome.stderr);
-    assert!(
-        outcome.stderr.contains("can't write the output: "),
-        "{}",
-        outcome.stderr
-    );
+    let said = format!("can't write the output: {journal}: ");
+    assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
     let program = site.start(&[]);
     let mut sender = Sender::open(program.address(), "s", &lines, acknowledged);
     sender.send_all(lines.len(), usize::MAX).unwrap();

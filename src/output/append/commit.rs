@@ -72,7 +72,10 @@ impl Commit {
             match result {
                 Ok(()) => hold.done(),
                 Err((path, error)) => {
-                    let text = format!("{}: {error}", path.display());
+                    let text = match path.as_os_str().is_empty() {
+                        true => error.to_string(),
+                        false => format!("{}: {error}", path.display()),
+                    };
                     hold.fail(StreamError::new(io::Error::new(error.kind(), text)));
                 }
             }
@@ -135,7 +138,8 @@ impl Syncing {
                     });
                     let failed = match &committed {
                         Ok(()) => failed,
-                        Err(error) => Some((Path::new("the journal"), error)),
+                        // It names the journal.
+                        Err(error) => Some((Path::new(""), error)),
                     };
                     commit.finish(failed.map_or(Ok(()), Err), &self.backlog);
                 }

@@ -62,6 +62,9 @@ pub use writer::{AppendNotice, AppendWriter};
 /// acknowledged. An error of a file ends the streams whose lines it had to take, as
 /// [`Cut::Output`](crate::Cut::Output), and no others; the next lines of that name are tried anew.
 ///
+/// With a [`Journal`](crate::output::Journal), each line of a [resumed](crate::resume) stream is in its
+/// file exactly once, whatever dies when.
+///
 /// Clones share the writer, but each has unfinished lines of its own: give one clone to each lane.
 ///
 /// ```no_run

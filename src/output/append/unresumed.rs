@@ -72,5 +72,5 @@ impl OpenFiles {
 
     pub(super) fn note_closed(&mut self, _: &Arc<Written>) {}
 
-    pub(super) fn mend_lost(&mut self, _: &std::path::Path, _: &Arc<Written>) {}
+    pub(super) fn mend_lost(&mut self, _: &Arc<Written>) {}
 }

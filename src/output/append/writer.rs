@@ -578,9 +578,9 @@ impl OpenFiles {
             if let Some(error) = file.failure() {
                 if file.is_at(&path) {
                     let (to, error) = (set_aside(&path), copy_of(error));
-                    self.mend_lost(to.as_ref().unwrap_or(&path), &file);
                     (self.on_notice)(&AppendNotice::SetAside { path, to, error });
                 }
+                self.mend_lost(&file);
                 self.note_closed(&file);
             } else if Arc::strong_count(&file) > 1 {
                 self.uncommitted.push((path, file));

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirEntryExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -78,7 +78,7 @@ impl Identity {
 /// # Errors
 ///
 /// When the folder can't be read.
-pub(super) fn find(path: &Path, identity: Identity) -> io::Result<Option<PathBuf>> {
+pub(in super::super) fn find(path: &Path, identity: Identity) -> io::Result<Option<PathBuf>> {
     if fs::metadata(path).is_ok_and(|facts| identity.is_of(&facts)) {
         return Ok(Some(path.to_owned()));
     }
@@ -90,9 +90,7 @@ pub(super) fn find(path: &Path, identity: Identity) -> io::Result<Option<PathBuf
     };
     for entry in entries {
         let entry = entry?;
-        if entry.ino() == identity.inode
-            && entry.metadata().is_ok_and(|facts| identity.is_of(&facts))
-        {
+        if entry.metadata().is_ok_and(|facts| identity.is_of(&facts)) {
             return Ok(Some(entry.path()));
         }
     }

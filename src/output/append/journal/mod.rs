@@ -23,7 +23,7 @@ mod recovery;
 mod state;
 
 use file::{JournalFile, SIZE, Scanned};
-pub(super) use mend::{mend, sync_folder};
+pub(super) use mend::{find, mend, sync_folder};
 pub(super) use record::{Batch, Identity, Record};
 pub use recovery::Recovery;
 use state::{FileState, State};
@@ -95,13 +95,7 @@ impl Journal {
         least: u64,
     ) -> io::Result<(Self, Recovery)> {
         let path = folder.join(NAME);
-        let about = |error: io::Error| {
-            let text = match error.kind() {
-                ErrorKind::InvalidData => format!("{} is damaged", path.display()),
-                _ => format!("{}: {error}", path.display()),
-            };
-            io::Error::new(error.kind(), text)
-        };
+        let about = |error| about(&path, error);
         let mut state = State::default();
         let mut next = 0;
         if let Some(scanned) = Scanned::read(&path).map_err(about)? {
@@ -138,7 +132,8 @@ impl Journal {
     ///
     /// When it can't be written. Then the journal can't be used any more.
     pub(super) fn record(&self, record: &Record) -> io::Result<u64> {
-        self.lock().record(record)
+        let recorded = self.lock().record(record);
+        recorded.map_err(|error| about(&self.path, error))
     }
 
     /// The number of the next record.
@@ -157,6 +152,12 @@ impl Journal {
     ///
     /// For the sync.
     pub(super) fn commit(&self, below: u64, lost: &[u64]) -> io::Result<()> {
+        let noted = self.note_commit(below, lost);
+        noted.map_err(|error| about(&self.path, error))?;
+        self.sync()
+    }
+
+    fn note_commit(&self, below: u64, lost: &[u64]) -> io::Result<()> {
         let mut inner = self.lock();
         for file in lost {
             if inner.state.file(*file).is_some_and(|known| !known.is_lost) {
@@ -167,8 +168,7 @@ impl Journal {
             let day = today();
             inner.record(&Record::Commit { below, day })?;
         }
-        drop(inner);
-        self.sync()
+        Ok(())
     }
 
     /// Syncs the records that are not.
@@ -184,7 +184,8 @@ impl Journal {
         let Some((file, end)) = self.lock().file.unsynced() else {
             return Ok(());
         };
-        file.sync_data()?;
+        let synced = file.sync_data();
+        synced.map_err(|error| about(&self.path, error))?;
         self.lock().file.set_synced(end);
         Ok(())
     }
@@ -317,6 +318,15 @@ impl Inner {
         self.state.apply(number, record);
         Ok(number)
     }
+}
+
+/// An error of the journal with this path.
+fn about(path: &Path, error: io::Error) -> io::Error {
+    let text = match error.kind() {
+        ErrorKind::InvalidData => format!("{} is damaged", path.display()),
+        _ => format!("{}: {error}", path.display()),
+    };
+    io::Error::new(error.kind(), text)
 }
 
 /// The present day, counted from 1970.

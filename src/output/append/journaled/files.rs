@@ -1,12 +1,11 @@
 //! The files: each is known to the journal before it is written to.
 
 use std::io::ErrorKind;
-use std::path::Path;
 use std::sync::Arc;
 
 use super::super::AppendNotice;
 use super::super::file::{AppendFile, Written, rename_to_free, rotation};
-use super::super::journal::{Batch, Identity, Record, mend, sync_folder};
+use super::super::journal::{Batch, Identity, Record, find, mend, sync_folder};
 use super::super::writer::OpenFiles;
 use super::{Trouble, closed};
 use crate::output::files::is_full;
@@ -171,15 +170,17 @@ impl OpenFiles {
     }
 
     /// Removes the bytes that come again from a file whose sync has failed, as far as that can be done.
-    pub(in super::super) fn mend_lost(&mut self, path: &Path, file: &Arc<Written>) {
+    /// It may have been renamed in its folder.
+    pub(in super::super) fn mend_lost(&mut self, file: &Arc<Written>) {
         let Some(own) = &self.journaled else { return };
         let state = own.journal.with_file(file.id, Clone::clone);
         if let Some(mut state) = state
             && state.batches.iter().any(|(_, batch)| batch.is_resumed())
+            && let Ok(Some(path)) = find(&file.path, state.identity)
         {
             state.is_lost = true;
             // Nothing in it is sure any more.
-            let _ = mend(path, &state);
+            let _ = mend(&path, &state);
         }
     }
 }

@@ -62,7 +62,7 @@ impl AppendWriter {
     ///
     /// - Lines are through when they are committed: their file is synced, and then the journal.
     /// - A file that is rotated gets its next name only when everything in it is committed, and an
-    ///   [`AppendNotice::Rotated`] follows.
+    ///   [`AppendNotice::Rotated`](super::AppendNotice::Rotated) follows.
     /// - When the journal has no room and the disk has none for a new one, lines wait.
     pub fn journal(mut self, journal: Journal) -> Self {
         self.journaled = Some(Journaled {

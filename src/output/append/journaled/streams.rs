@@ -12,7 +12,7 @@ use crate::end::End;
 use crate::limit::Limit;
 use crate::resume::{Offsets, Opening, Progress};
 
-/// Keeps the positions of resumed streams in the [journal](AppendWriter::journal) of the writer. Without
+/// Keeps the positions of resumed streams in the [journal](super::AppendWriter::journal) of the writer. Without
 /// one, they are refused. All streams of the server must go to this output.
 impl Offsets for AppendHandle {
     fn open(&self, opening: Opening) {
