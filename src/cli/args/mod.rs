@@ -20,7 +20,7 @@ pub(crate) use listen::{
     AppendArgs, CertificateSource, Destination, Directory, ListenArgs, OutputFormat, TlsArgs,
 };
 use options::{ANSWERS, CERT, LISTEN, SEND};
-pub(crate) use send::{LineFraming, SendArgs, Trust};
+pub(crate) use send::{FollowArgs, LineFraming, ResumeArgs, SendArgs, Trust};
 use split::{Asked, Split};
 
 /// The command that the program runs.
@@ -248,6 +248,8 @@ mod tests {
             (_, "--append") => &["--output-dir=d", "--name=n"],
             (_, "--rotate") => &["--output-dir=d", "--name=n", "--append"],
             (_, "--forward-key") => &["--framing=forward"],
+            (_, "--follow-state") => &["--follow=f"],
+            (_, "--stream" | "--buffer" | "--accept-gap") => &["--resume"],
             _ => &[],
         };
         let mut words = vec![word(command)];
