@@ -20,6 +20,7 @@ mod append;
 mod cert;
 mod client_certificates;
 mod damaged_streams;
+mod follow;
 mod framing;
 mod full_disk;
 mod listen;
