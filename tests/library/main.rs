@@ -50,6 +50,8 @@ mod holds;
 mod json;
 mod lines;
 mod reference_vectors;
+#[cfg(all(feature = "client", feature = "resume"))]
+mod resumed;
 mod sink;
 
 // Modules that several tests use.

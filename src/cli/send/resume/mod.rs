@@ -287,7 +287,7 @@ impl Sending<'_> {
                         Some(_) => self.say.detail(|| what),
                     }
                     course.outage.get_or_insert_with(Instant::now);
-                    if failed % count != 0 {
+                    if !failed.is_multiple_of(count) {
                         continue;
                     }
                     course.pauses.next()
