@@ -239,9 +239,9 @@ and the rest is sent within 10 s; a second signal stops tlsink at once, as the
 first one does with a FILE.
 
 With --follow and --resume, the server acknowledges what it keeps, and tlsink
-keeps what it does not: it tries again until the server is back, and goes on from
-there. --follow ends with SIGTERM or SIGINT: what was read is sent within 10 s,
-and anything else when tlsink follows the file again.
+keeps the rest: it tries again until the server is back, and goes on from there.
+--follow ends with SIGTERM or SIGINT, and --resume also with its input: then the
+rest is sent within 10 s. The next --follow goes on with the same stream.
 
 Exit status: 0 when the server has everything: its close_notify came, and with
 --receipt all numbers match, or with --framing relp it acknowledged each line;
