@@ -360,7 +360,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Opened<IO> {
     }
 }
 
-fn take(server: &mut ServerConnection, remote: &Remote) {
+/// Takes all that the sender has sent.
+pub fn take(server: &mut ServerConnection, remote: &Remote) {
     let records = remote.take();
     let mut rest = &*records;
     while !rest.is_empty() {

@@ -22,6 +22,7 @@ mod append_formats;
 mod cert;
 mod client_certificates;
 mod damaged_streams;
+mod follow;
 mod framing;
 mod full_disk;
 mod listen;

@@ -21,7 +21,7 @@ pub(crate) use listen::{
     TlsArgs,
 };
 use options::{ANSWERS, CERT, LISTEN, SEND};
-pub(crate) use send::{LineFraming, SendArgs, Trust};
+pub(crate) use send::{FollowArgs, LineFraming, ResumeArgs, SendArgs, Trust};
 use split::{Asked, Split};
 
 /// The command that the program runs.
@@ -254,6 +254,8 @@ mod tests {
                 &["--output-dir=d", "--name=n", "--append", "--rotate=1k"]
             }
             (_, "--forward-key") => &["--framing=forward"],
+            (_, "--follow-state") => &["--follow=f"],
+            (_, "--stream" | "--buffer" | "--accept-gap") => &["--resume"],
             _ => &[],
         };
         let mut words = vec![word(command)];

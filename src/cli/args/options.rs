@@ -398,6 +398,39 @@ pub(crate) static SEND: Options = Options {
             ],
         },
         Group {
+            title: "Streams that outlive their connection; the server needs --state",
+            options: &[
+                value(
+                    "--follow",
+                    "FILE",
+                    "send FILE and each line that is added, also after it\n\
+                     is rotated; further HOST:PORT are tried in turn",
+                ),
+                value(
+                    "--follow-state",
+                    "FILE",
+                    "keeps how far that is acknowledged\n\
+                     [.NAME.tlsink, beside the followed file]",
+                ),
+                flag("--resume", "send standard input, and go on after a break"),
+                value(
+                    "--stream",
+                    "NAME",
+                    "the stream's name at the server [made of host, path\n\
+                     and a random number]",
+                ),
+                value(
+                    "--buffer",
+                    "SIZE",
+                    "most that is read and not acknowledged [64M]",
+                ),
+                flag(
+                    "--accept-gap",
+                    "go on, as a new stream, if the server lost a part",
+                ),
+            ],
+        },
+        Group {
             title: "Sending",
             options: &[
                 flag(
