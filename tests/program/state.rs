@@ -23,6 +23,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 use tlsink::resume::{Answer, Position, Preamble};
 
+use crate::append::SmallDisk;
 use crate::common::program::{Client, LIMIT, Outcome, Program, Stderr, send};
 use crate::common::skip::can_trace;
 
@@ -363,6 +364,36 @@ fn a_write_that_fails_half_way_leaves_no_part_of_it() {
     sender.finish().unwrap();
     assert_eq!(program.stop().status, 0);
     assert!(site.read("log") == lines);
+}
+
+#[test]
+fn on_a_full_disk_lines_wait_and_are_written_once() {
+    let site = Site::new();
+    let state = site.state("").display().to_string();
+    let Some(disk) = SmallDisk::with(&["--state", &state]) else {
+        return;
+    };
+    fs::write(disk.root.join("filler"), vec![0; 40_000]).unwrap();
+    let lines = numbered("resumed", 1000);
+    let mut sender = Sender::open(disk.program.address(), "s", &lines, 0);
+    sender.send(lines.len()).unwrap();
+    let full = format!(
+        "tlsink: no space left for {}; waiting until there is",
+        disk.log
+    );
+    disk.program.wait_for_line(|line| line == full);
+    // Another connection takes it over meanwhile, and waits for the lines of the first.
+    let mut second = Client::connect(disk.program.address());
+    let preamble = Preamble::new("s", Position::START).unwrap();
+    second.write(&preamble.to_line()).unwrap();
+    fs::remove_file(disk.root.join("filler")).unwrap();
+    let answer = second.read_line().unwrap().unwrap();
+    let at = Position::START.behind(lines.as_bytes());
+    assert_eq!(Answer::parse(answer.as_bytes()), Ok(Answer::At(at)));
+    let log = fs::read_to_string(disk.root.join("log")).unwrap();
+    assert!(log == lines);
+    drop(second);
+    assert_eq!(disk.program.stop().status, 0);
 }
 
 #[test]

@@ -468,7 +468,11 @@ impl Batches {
         let in_pieces = std::mem::take(&mut stream.in_pieces);
         let opening = std::mem::take(&mut stream.opening);
         if !opening.is_empty() {
-            self.add_notes(vec![(connection.id(), opening)]);
+            // It comes before the lines, and has no bytes of the stream.
+            self.push(connection.id(), true, |stream, written| {
+                written.extend_from_slice(&opening);
+                stream.track.part([b"", b""], false)
+            });
         }
         match bytes.strip_prefix(b"\n") {
             Some(rest) if in_pieces => {
@@ -524,7 +528,7 @@ impl Batches {
         }
     }
 
-    /// Adds pages of objects that have no bytes of their streams.
+    /// Adds pages of objects that have no bytes of their streams, and that nobody sends again.
     fn add_notes(&mut self, pages: Vec<(ConnId, Vec<u8>)>) {
         for (id, page) in pages {
             self.push(id, false, |_, written| {
