@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 pub use crate::conn_id::ConnId;
 use crate::decode::Format;
+use crate::end::End;
 use crate::frame::Framing;
 use crate::hold::{Hold, HoldPoint, Holds};
 use crate::memory::Memory;
 use crate::peer::Peer;
+#[cfg(feature = "resume")]
+use crate::resume::{Position, Resumed};
 use crate::tls::TlsSession;
 
 /// The known facts about a connection so far.
@@ -32,6 +35,19 @@ pub struct Conn {
     /// The number of bytes that the output was given so far. Holds count by it: of a few bytes, any
     /// number of records may be made.
     pub(crate) offset: u64,
+    /// The stream that goes on on this connection.
+    #[cfg(feature = "resume")]
+    pub(crate) resumed: Option<Arc<ResumedAt>>,
+}
+
+/// A stream, and the position at which it goes on.
+#[cfg(feature = "resume")]
+#[derive(Debug)]
+pub(crate) struct ResumedAt {
+    pub(crate) stream: Arc<Resumed>,
+    pub(crate) at: Position,
+    /// The output keeps the position of all bytes for which it finishes a hold.
+    pub(crate) by_output: bool,
 }
 
 impl Conn {
@@ -51,6 +67,8 @@ impl Conn {
             holds: None,
             given: 0,
             offset: 0,
+            #[cfg(feature = "resume")]
+            resumed: None,
         }
     }
 
@@ -108,6 +126,40 @@ impl Conn {
     /// [`Framing::Forward`] can hold.
     pub fn skipped(&self) -> u64 {
         self.skipped
+    }
+
+    /// The name of the [resumed](crate::ServerBuilder::offsets) stream that goes on on this connection,
+    /// once it is known; `None` for any other stream.
+    pub fn stream(&self) -> Option<&str> {
+        #[cfg(feature = "resume")]
+        if let Some(resumed) = &self.resumed {
+            return Some(&resumed.stream.name);
+        }
+        None
+    }
+
+    /// The offset in the [resumed](Self::stream) stream behind the last byte that the output was given.
+    pub(crate) fn stream_offset(&self) -> Option<u64> {
+        #[cfg(feature = "resume")]
+        if let Some(resumed) = &self.resumed {
+            return Some(resumed.at.offset.saturating_add(self.offset));
+        }
+        None
+    }
+
+    /// Whether the bytes behind the last newline come again, as the stream has ended like this.
+    pub(crate) fn comes_again(&self, end: &End) -> bool {
+        self.stream().is_some() && !end.is_clean()
+    }
+
+    /// The greatest known offset up to which everything is through, if the output was flushed up to the
+    /// offset `flushed`.
+    #[cfg(feature = "resume")]
+    pub(crate) fn progress(&self, flushed: u64) -> u64 {
+        match &self.holds {
+            Some(holds) => holds.poll_progress(flushed),
+            None => flushed,
+        }
     }
 
     /// Whether everything up to the offset `at` is through.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::{Position, Resumed};
 use crate::conn_id::ConnId;
 use crate::end::End;
+use crate::hold::Hold;
 use crate::lane::Lane;
 use crate::stream_error::StreamError;
 
@@ -72,12 +73,14 @@ pub struct Opening {
 }
 
 /// A position in a stream up to which the output is through with it. Dropping it leaves the sender
-/// without an acknowledgement.
+/// without an acknowledgement; if it is the end of the stream, that is not clean then.
 #[derive(Debug)]
 pub struct Progress {
     stream: Arc<Resumed>,
     position: Position,
     channel: Arc<Channel>,
+    /// The hold of a stream whose end waits for this.
+    hold: Option<Hold>,
 }
 
 /// The connection on which a stream is open.
@@ -187,11 +190,17 @@ impl Drop for Opening {
 }
 
 impl Progress {
-    pub(crate) fn new(stream: &Arc<Resumed>, position: Position, channel: &Arc<Channel>) -> Self {
+    pub(crate) fn new(
+        stream: &Arc<Resumed>,
+        position: Position,
+        channel: &Arc<Channel>,
+        hold: Option<Hold>,
+    ) -> Self {
         Progress {
             stream: Arc::clone(stream),
             position,
             channel: Arc::clone(channel),
+            hold,
         }
     }
 
@@ -220,6 +229,9 @@ impl Progress {
         let offset = self.position.offset;
         self.channel
             .tell(|news| news.kept = news.kept.max(Some(offset)));
+        if let Some(hold) = self.hold {
+            hold.done();
+        }
     }
 }
 

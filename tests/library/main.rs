@@ -50,8 +50,10 @@ mod holds;
 mod json;
 mod lines;
 mod reference_vectors;
+#[cfg(feature = "resume")]
+mod resume;
 #[cfg(all(feature = "client", feature = "resume"))]
-mod resumed;
+mod resumed_sender;
 mod sink;
 
 // Modules that several tests use.

@@ -17,6 +17,8 @@
 )]
 
 mod append;
+mod append_closed;
+mod append_formats;
 mod cert;
 mod client_certificates;
 mod damaged_streams;
@@ -34,6 +36,7 @@ mod send;
 mod send_relp;
 mod server_certificates;
 mod shippers;
+mod state;
 mod terminal;
 
 // Modules that several tests use.

@@ -1,6 +1,7 @@
 //! The options of `tlsink listen`.
 
 use std::cmp::Ordering;
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use tlsink::decode::Format;
 use tlsink::frame::Framing;
-use tlsink::output::{PathTemplate, Template, TemplateError};
+use tlsink::output::{Keep, PathTemplate, Prefix, Template, TemplateError};
 use tlsink::tls::TlsVersion;
 
 use super::super::Failure;
@@ -100,15 +101,30 @@ pub(crate) struct AppendArgs {
     pub(crate) name: PathTemplate,
     /// The size of a file after which a new one begins, in bytes.
     pub(crate) rotate: Option<u64>,
+    pub(crate) compress: bool,
+    /// The closed files that are kept; `None` for all.
+    pub(crate) keep: Option<Keep>,
     pub(crate) sync: bool,
+    /// The folder of the journal.
+    pub(crate) state: Option<PathBuf>,
+    /// The one file in the directory that is appended to, if it was named itself.
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// The format of the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OutputFormat {
-    Lines { label: bool },
+    Lines(LineFront),
     Raw,
     Json,
+}
+
+/// What stands in front of each line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LineFront {
+    Nothing,
+    Label,
+    Prefix(Prefix),
 }
 
 /// The default port.
@@ -142,7 +158,7 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
         },
         decode: args.option("--decode", format)?.unwrap_or(Format::Auto),
         framing: framing.unwrap_or(match printer {
-            OutputFormat::Lines { .. } | OutputFormat::Json => Framing::Auto,
+            OutputFormat::Lines(_) | OutputFormat::Json => Framing::Auto,
             // The bytes stay as they came.
             OutputFormat::Raw => Framing::None,
         }),
@@ -173,13 +189,22 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
 fn parse_destination(args: &mut Given) -> Result<Destination, Failure> {
     let output = args.path("--output");
     let directory = args.path("--output-dir");
+    let state = args.path("--state");
     if args.flag("--append") {
-        return parse_append(args, output.is_some(), directory);
+        return parse_append(args, output.is_some(), directory, state);
     }
     let name = args.option("--name", template::<Template>)?;
     let sync = args.flag("--sync");
-    if args.option("--rotate", value::size)?.is_some() {
+    let rotation = parse_rotation(args)?;
+    if rotation.size.is_some() {
         return Err(Failure::misused("--rotate needs --append"));
+    }
+    if let Some(state) = state {
+        return match (output, directory) {
+            (Some(file), None) if name.is_none() && !sync => append_to_file(file, state),
+            _ => Err(Failure::misused("--state needs --append or --output FILE")
+                .hint("lines and the positions of their streams are kept together")),
+        };
     }
     let needs_directory = |option| Err(Failure::misused(format!("{option} needs --output-dir")));
     match (output, directory) {
@@ -203,10 +228,11 @@ fn parse_append(
     args: &mut Given,
     has_output: bool,
     directory: Option<PathBuf>,
+    state: Option<PathBuf>,
 ) -> Result<Destination, Failure> {
     let name = args.option("--name", template::<PathTemplate>)?;
     let sync = args.flag("--sync");
-    let rotate = args.option("--rotate", value::size)?;
+    let rotation = parse_rotation(args)?;
     if has_output {
         return Err(Failure::misused("--append can't be combined with --output")
             .hint("--output appends to its file as it is"));
@@ -221,20 +247,101 @@ fn parse_append(
     Ok(Destination::Append(AppendArgs {
         path,
         name,
-        rotate,
-        sync,
+        rotate: rotation.size,
+        compress: rotation.compress,
+        keep: rotation.keep,
+        // The positions of streams are synced, so their lines must be.
+        sync: sync || state.is_some(),
+        state,
+        file: None,
     }))
+}
+
+/// One file, with a journal.
+fn append_to_file(file: PathBuf, state: PathBuf) -> Result<Destination, Failure> {
+    let folder = match file.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => PathBuf::from("."),
+        Some(folder) => folder.to_owned(),
+        None => PathBuf::from("/"),
+    };
+    let name = file.file_name().and_then(OsStr::to_str);
+    let name = name.and_then(|name| PathTemplate::fixed(name).ok());
+    let is_stream = file.as_os_str() == "-";
+    let Some(name) = name.filter(|_| !is_stream) else {
+        return Err(Failure::misused("--state needs --append or --output FILE")
+            .hint("FILE must be a regular file, with a name in UTF-8"));
+    };
+    Ok(Destination::Append(AppendArgs {
+        path: folder,
+        name,
+        rotate: None,
+        compress: false,
+        keep: None,
+        sync: true,
+        state: Some(state),
+        file: Some(file),
+    }))
+}
+
+/// When files are closed, and what is done with them then.
+struct Rotation {
+    size: Option<u64>,
+    compress: bool,
+    keep: Option<Keep>,
+}
+
+fn parse_rotation(args: &mut Given) -> Result<Rotation, Failure> {
+    let rotation = Rotation {
+        size: args.option("--rotate", value::size)?,
+        compress: args.flag("--compress"),
+        keep: args.option("--keep", keep)?,
+    };
+    let alone = [
+        ("--compress", rotation.compress),
+        ("--keep", rotation.keep.is_some()),
+    ];
+    match alone.iter().find(|(_, given)| *given) {
+        Some((option, _)) if rotation.size.is_none() => {
+            Err(Failure::misused(format!("{option} needs --rotate"))
+                .hint("only files that --rotate has closed are packed or removed"))
+        }
+        _ => Ok(rotation),
+    }
+}
+
+/// A number of files, or an age.
+fn keep(text: &str) -> Result<Keep, String> {
+    if let Ok(count) = value::count(text) {
+        return Ok(Keep::Count(count));
+    }
+    let age = value::duration(text).ok().filter(|age| {
+        let has_unit = text.contains(|c: char| c.is_ascii_alphabetic());
+        has_unit && !age.is_zero()
+    });
+    let expected =
+        "expected a number of files, such as 10, or an age with a unit, such as 12h or 30d";
+    age.map(Keep::Age).ok_or_else(|| expected.to_owned())
 }
 
 fn parse_printer(args: &mut Given, destination: &Destination) -> Result<OutputFormat, Failure> {
     let parse = |name: &str| match &*name.to_ascii_lowercase() {
-        "lines" => Ok(OutputFormat::Lines { label: false }),
+        "lines" => Ok(OutputFormat::Lines(LineFront::Nothing)),
         "raw" => Ok(OutputFormat::Raw),
         "json" => Ok(OutputFormat::Json),
         _ => Err("expected lines, raw or json".to_owned()),
     };
     let format = args.option("--format", parse)?;
     let label = args.flag("--label");
+    let prefix = args.option("--prefix", template::<Prefix>)?;
+    let (option, front) = match (label, prefix) {
+        (true, Some(_)) => {
+            return Err(Failure::misused("--label and --prefix can't be combined")
+                .hint("a prefix can name the sender: --prefix '{time} {client} '"));
+        }
+        (true, None) => (Some("--label"), LineFront::Label),
+        (false, Some(prefix)) => (Some("--prefix"), LineFront::Prefix(prefix)),
+        (false, None) => (None, LineFront::Nothing),
+    };
     if let Destination::Directory(_) = destination {
         let combined = |option| {
             Err(
@@ -242,34 +349,27 @@ fn parse_printer(args: &mut Given, destination: &Destination) -> Result<OutputFo
                     .hint("each file holds the bytes of one sender as they are"),
             )
         };
-        return match format {
-            Some(OutputFormat::Lines { .. }) => combined("--format lines"),
-            Some(OutputFormat::Json) => combined("--format json"),
-            None | Some(OutputFormat::Raw) if label => combined("--label"),
-            None | Some(OutputFormat::Raw) => Ok(OutputFormat::Raw),
+        return match (format, option) {
+            (Some(OutputFormat::Lines(_)), _) => combined("--format lines"),
+            (Some(OutputFormat::Json), _) => combined("--format json"),
+            (None | Some(OutputFormat::Raw), Some(option)) => combined(option),
+            (None | Some(OutputFormat::Raw), None) => Ok(OutputFormat::Raw),
         };
     }
-    if let Destination::Append(_) = destination {
-        let combined = |option| {
-            Err(
-                Failure::misused(format!("{option} can't be combined with --append"))
-                    .hint("files that are appended to hold whole lines, as they came"),
-            )
+    if let (Destination::Append(append), Some(OutputFormat::Raw)) = (destination, &format) {
+        let with = match append.file {
+            Some(_) => "--state",
+            None => "--append",
         };
-        return match format {
-            Some(OutputFormat::Raw) => combined("--format raw"),
-            Some(OutputFormat::Json) => combined("--format json"),
-            None | Some(OutputFormat::Lines { .. }) if label => combined("--label"),
-            None | Some(OutputFormat::Lines { .. }) => Ok(OutputFormat::Lines { label: false }),
-        };
+        return Err(
+            Failure::misused(format!("--format raw can't be combined with {with}"))
+                .hint("files that are appended to hold whole lines"),
+        );
     }
-    match (
-        format.unwrap_or(OutputFormat::Lines { label: false }),
-        label,
-    ) {
-        (OutputFormat::Lines { .. }, label) => Ok(OutputFormat::Lines { label }),
-        (_, true) => Err(Failure::misused("--label needs --format lines")),
-        (printer, false) => Ok(printer),
+    match (format, option) {
+        (None | Some(OutputFormat::Lines(_)), _) => Ok(OutputFormat::Lines(front)),
+        (_, Some(option)) => Err(Failure::misused(format!("{option} needs --format lines"))),
+        (Some(printer), None) => Ok(printer),
     }
 }
 

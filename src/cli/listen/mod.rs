@@ -12,7 +12,7 @@ use tlsink::frame::Records;
 use tlsink::output::{Json, Lines, Output, Portion, Raw, label};
 use tlsink::{BuildError, Conn, End, Server, ServerBuilder, Sink};
 
-use super::args::{ListenArgs, OutputFormat};
+use super::args::{LineFront, ListenArgs, OutputFormat};
 use super::say::Say;
 use super::{Failure, start_thread};
 
@@ -79,10 +79,17 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     if let Some(file) = key_log {
         announce_key_log(&file, &say)?;
     }
-    let (server, sinks) = server_builder(&args, listeners.len(), file_limit)?
-        .tls(tls)
-        .build_lanes(args.lanes)
-        .map_err(unbuildable)?;
+    let append = outlet.append_files();
+    let mut builder = server_builder(&args, listeners.len(), file_limit)?.tls(tls);
+    if let Some(files) = &append
+        && files.has_state
+    {
+        builder = builder.offsets(files.handle.clone());
+        if args.tls.clients.is_none() {
+            say.info("without --client-ca, anybody who knows a stream's name can take it over");
+        }
+    }
+    let (server, sinks) = builder.build_lanes(args.lanes).map_err(unbuildable)?;
 
     let executor = Arc::new(Executor::new());
     let (events, inbox) = async_channel::unbounded();
@@ -93,7 +100,6 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let stats = args
         .stats
         .then(|| Stats::new(say.clone(), server.clone(), outlet.is_terminal()));
-    let append = outlet.append_files();
     let (lanes, json) = start_lanes(sinks, &args, outlet, &say, &server, &events)?;
     let journal = json.zip(lanes.first()).map(|(json, lane)| {
         let on_error = move |error| {
@@ -249,14 +255,19 @@ fn start_lanes(
             return Ok((lanes, None));
         }
     };
-    let lanes = match args.printer {
+    let lanes = match &args.printer {
         OutputFormat::Raw => {
             let raw = Raw::new(target);
             start_each(sinks, say, server, events, |_| raw.clone())
         }
-        OutputFormat::Lines { label } => {
+        OutputFormat::Lines(front) => {
             let escape = target.is_terminal();
-            let mut lines = Lines::new(target).labels(label).escape(escape);
+            let mut lines = Lines::new(target).escape(escape);
+            lines = match front {
+                LineFront::Nothing => lines,
+                LineFront::Label => lines.labels(true),
+                LineFront::Prefix(prefix) => lines.prefix(prefix.clone()),
+            };
             if let Some(bytes) = args.max_line {
                 lines = lines.max_line(bytes);
             }

@@ -11,18 +11,41 @@ use std::sync::mpsc::{self, SendError, Sender};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::json::Objects;
 use super::partial::{Partials, Taken, split_lines};
+use super::prefix::{Front, LineFront, Prefix};
 use super::template::PathTemplate;
-use super::{Output, StreamError};
+use super::turn::turn_of;
+use super::{Output, Portion, StreamError, records_as_lines};
 use crate::conn::{Conn, ConnId};
 use crate::end::End;
+use crate::frame::Records;
 use crate::hold::{Hold, HoldPoint};
 use crate::memory::Memory;
 
+mod closed;
 mod commit;
 mod file;
+mod format;
+#[cfg(all(unix, feature = "resume"))]
+mod journal;
+#[cfg(all(unix, feature = "resume"))]
+mod journaled;
+#[cfg(feature = "zstd")]
+mod pack;
+#[cfg(all(unix, feature = "resume"))]
+mod resumed;
+#[cfg(not(all(unix, feature = "resume")))]
+mod unresumed;
 mod writer;
 
+pub use closed::Keep;
+use format::{Format, Pages};
+#[cfg(all(unix, feature = "resume"))]
+pub use journal::{Journal, Recovery};
+use resumed::{Part, StreamCommand, Track};
+#[cfg(not(all(unix, feature = "resume")))]
+use unresumed as resumed;
 pub use writer::{AppendNotice, AppendWriter};
 
 /// Appends the lines of all streams to files. Streams for which the [template](PathTemplate) makes
@@ -30,7 +53,8 @@ pub use writer::{AppendNotice, AppendWriter};
 ///
 /// Only whole lines are written. An unfinished line is kept until it is finished or its connection
 /// ends, which adds a newline. A line that outgrows [`max_line`](Self::max_line) is written in
-/// pieces, each with a newline of its own.
+/// pieces, each with a newline of its own. Lines are written as they came, unless they get
+/// [labels](Self::labels), a [prefix](Self::prefix), or become [objects](Self::json).
 ///
 /// Lines are handed to a [`AppendWriter`], which runs on a thread of its own, so no call of this output
 /// waits for a disk. It takes a [hold](Conn::hold) for the lines that it hands over, which is done
@@ -56,7 +80,9 @@ pub use writer::{AppendNotice, AppendWriter};
 /// ```
 #[derive(Debug)]
 pub struct Appended {
+    /// Unused by objects, which have unfinished lines of their own.
     partials: Partials,
+    format: Format,
     batches: Batches,
 }
 
@@ -74,6 +100,13 @@ enum Command {
     Append(Vec<Batch>),
     /// Close all files: the next lines open them anew.
     Reopen,
+    #[cfg_attr(
+        not(all(unix, feature = "resume")),
+        expect(dead_code, reason = "no streams are resumed")
+    )]
+    Stream(StreamCommand),
+    /// Nothing can be committed any more.
+    Failed,
 }
 
 /// Whole lines for one file.
@@ -84,6 +117,9 @@ struct Batch {
     lines: Vec<u8>,
     /// The holds of the streams that the lines come from.
     holds: Vec<Hold>,
+    /// The parts that the lines are, one for each hold, if they come from streams whose positions are
+    /// kept here; empty if not.
+    parts: Vec<Part>,
 }
 
 /// The number of bytes that are handed over, and neither written, nor synced if they are to be, nor
@@ -97,8 +133,12 @@ struct Batches {
     template: PathTemplate,
     streams: HashMap<ConnId, Stream>,
     by_name: HashMap<Arc<str>, Batch>,
+    /// The same, of streams whose positions are kept here.
+    resumed: HashMap<Arc<str>, Batch>,
     /// The time of these lines, once there is one.
     now: Option<SystemTime>,
+    /// The number of bytes added in this turn.
+    added: usize,
     queue: Arc<Sender<Command>>,
     backlog: Arc<Backlog>,
 }
@@ -113,22 +153,82 @@ struct Stream {
     at: HoldPoint,
     /// The last line was overlong, and goes on.
     in_pieces: bool,
+    /// The front of its lines, if they have one; `None` before the first.
+    front: Option<LineFront>,
+    /// The object that says that it was opened, until the name of its file is known.
+    opening: Vec<u8>,
+    track: Track,
 }
 
 impl Appended {
     /// Appends to files in `directory`, which must exist, with paths made by `template`.
     pub fn new(directory: impl Into<PathBuf>, template: PathTemplate) -> (Self, AppendWriter) {
         let (queue, commands) = mpsc::channel();
+        let queue = Arc::new(queue);
         let backlog = Arc::<Backlog>::default();
-        let writer = AppendWriter::new(directory.into(), commands, Arc::clone(&backlog));
-        let batches = Batches::new(template, Arc::new(queue), backlog);
+        let writer = AppendWriter::new(
+            directory.into(),
+            template.clone(),
+            commands,
+            Arc::downgrade(&queue),
+            Arc::clone(&backlog),
+        );
+        let batches = Batches::new(template, queue, backlog);
         let partials = Partials::new();
-        (Appended { partials, batches }, writer)
+        let appended = Appended {
+            partials,
+            format: Format::Lines(Front::Nothing),
+            batches,
+        };
+        (appended, writer)
+    }
+
+    /// Whether each line begins with its sender, as with [`Lines::labels`](super::Lines::labels). Off
+    /// by default.
+    ///
+    /// Each piece of an overlong line has the label again.
+    pub fn labels(mut self, on: bool) -> Self {
+        self.format = Format::Lines(match on {
+            true => Front::Label,
+            false => Front::Nothing,
+        });
+        self
+    }
+
+    /// Begins each line with this, in place of a [label](Self::labels). By default, lines have none.
+    ///
+    /// Each piece of an overlong line has the prefix again. Its times are those that choose the file:
+    /// the time at which the first lines came that the writer was not handed yet.
+    pub fn prefix(mut self, prefix: Prefix) -> Self {
+        self.format = Format::Lines(Front::Prefix(prefix));
+        self
+    }
+
+    /// Whether each line becomes a JSON object, and each connection that opens or closes has one, as
+    /// [`Json`](super::Json) prints them, in the file of that stream. Off by default; takes the place
+    /// of labels and prefix.
+    ///
+    /// A connection that sends nothing has two objects, too. If the [template](PathTemplate) has
+    /// `{stream}`, its first object is written with the next one: before, the name of its file is not
+    /// known. A refused connection is no stream, and has none.
+    pub fn json(mut self, on: bool) -> Self {
+        self.format = match on {
+            true => {
+                let mut objects = Objects::new(Pages::default(), self.partials.another());
+                objects.max_line(self.partials.max_line);
+                Format::Json(Box::new(objects))
+            }
+            false => Format::Lines(Front::Nothing),
+        };
+        self
     }
 
     /// The longest line that is kept whole, in bytes. 1 MiB by default.
     pub fn max_line(mut self, bytes: usize) -> Self {
         self.partials.max_line = bytes;
+        if let Format::Json(objects) = &mut self.format {
+            objects.max_line(bytes);
+        }
         self
     }
 
@@ -138,6 +238,9 @@ impl Appended {
     ///
     /// [`Sink::memory`]: crate::Sink::memory
     pub fn memory(mut self, memory: Memory) -> Self {
+        if let Format::Json(objects) = &mut self.format {
+            objects.memory(memory.clone());
+        }
         self.partials.memory = memory;
         self
     }
@@ -189,6 +292,7 @@ impl Clone for Appended {
         } = &self.batches;
         Appended {
             partials: self.partials.another(),
+            format: self.format.another(),
             batches: Batches::new(template.clone(), Arc::clone(queue), Arc::clone(backlog)),
         }
     }
@@ -201,35 +305,79 @@ impl Output for Appended {
             name: None,
             at: connection.hold_point(),
             in_pieces: false,
+            front: None,
+            opening: Vec::new(),
+            track: Track::default(),
         };
-        self.batches.streams.insert(connection.id(), stream);
-        Ok(())
-    }
-
-    fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
-        let Appended { partials, batches } = self;
         let id = connection.id();
-        let bytes = batches.begin(connection, bytes)?;
-        let (lines, rest) = split_lines(bytes);
-        if !lines.is_empty() {
-            batches.add(id, partials.take(id), lines);
+        self.batches.streams.insert(id, stream);
+        let Format::Json(objects) = &mut self.format else {
+            return Ok(());
+        };
+        objects.open(connection)?;
+        let pages = objects.sink().take();
+        if let Some(stream) = self.batches.streams.get_mut(&id) {
+            stream.opening = pages.into_iter().flat_map(|(_, page)| page).collect();
         }
-        let kept = partials.keep(connection, rest, |id, line| {
-            batches.add_piece(id, Taken::nothing(), line);
-            Ok(0)
-        })?;
-        if !kept {
-            batches.add_piece(id, partials.take(id), rest);
+        if !self.batches.template.has_stream() {
+            self.batches.begin(connection, b"", 0)?;
         }
         Ok(())
     }
 
-    fn close(&mut self, connection: &Conn, _: &End) -> io::Result<()> {
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
+        let taken = match &mut self.format {
+            Format::Lines(Front::Nothing) => bytes.len(),
+            Format::Lines(front) => turn_of(bytes, self.batches.front(connection, front)),
+            Format::Json(objects) => {
+                let portion = objects.turn(connection, bytes)?;
+                let left = bytes.len().saturating_sub(portion.taken);
+                self.batches.begin(connection, b"", left)?;
+                let taken = bytes.get(..portion.taken).unwrap_or(bytes);
+                self.batches.take(connection.id(), taken);
+                self.batches.add_pages(objects);
+                return Ok(portion);
+            }
+        };
+        let (now, later) = bytes.split_at_checked(taken).unwrap_or((bytes, &[]));
+        self.batches.added = 0;
+        self.lines(connection, now, later.len())?;
+        Ok(Portion::new(taken, self.batches.added.max(taken)))
+    }
+
+    fn records(&mut self, connection: &Conn, records: Records<'_>) -> io::Result<Portion> {
+        let Format::Json(objects) = &mut self.format else {
+            return records_as_lines(self, connection, records);
+        };
+        let portion = objects.records(connection, records)?;
+        let left = connection.given.saturating_sub(portion.taken);
+        self.batches.begin(connection, b"", left)?;
+        self.batches.add_pages(objects);
+        Ok(portion)
+    }
+
+    fn data(&mut self, connection: &Conn, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let Portion { taken, .. } = self.turn(connection, bytes)?;
+            bytes = bytes.get(taken..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
         let id = connection.id();
-        let last = self.partials.take(id);
+        if let Format::Json(objects) = &mut self.format {
+            objects.close(connection, end)?;
+            self.batches.begin(connection, b"", 0)?;
+            match connection.comes_again(end) {
+                true => self.batches.add_notes(objects.sink().take()),
+                false => self.batches.add_pages(objects),
+            }
+        }
+        let last = self.partials.take_last(connection, end);
         if !last.is_empty() {
-            self.batches.begin(connection, b"")?;
-            self.batches.add(id, last, b"\n");
+            self.batches.begin(connection, b"", 0)?;
+            self.batches.add(id, last, b"", b"\n");
         }
         self.batches.streams.remove(&id);
         Ok(())
@@ -241,26 +389,70 @@ impl Output for Appended {
     }
 }
 
+impl Appended {
+    /// Adds lines, and keeps the beginning of one, behind which the connection was given `later` bytes
+    /// more.
+    fn lines(&mut self, connection: &Conn, bytes: &[u8], later: usize) -> io::Result<()> {
+        let Appended {
+            partials,
+            format,
+            batches,
+        } = self;
+        let id = connection.id();
+        if let Format::Lines(front) = format
+            && !front.is_nothing()
+        {
+            batches.front(connection, front);
+        }
+        let bytes = batches.begin(connection, bytes, later)?;
+        let (lines, rest) = split_lines(bytes);
+        if !lines.is_empty() {
+            batches.add(id, partials.take(id), lines, b"");
+        }
+        let kept = partials.keep(connection, rest, |id, line| {
+            batches.add_piece(id, Taken::nothing(), line);
+            Ok(0)
+        })?;
+        if !kept {
+            batches.add_piece(id, partials.take(id), rest);
+        }
+        Ok(())
+    }
+}
+
 impl Batches {
     fn new(template: PathTemplate, queue: Arc<Sender<Command>>, backlog: Arc<Backlog>) -> Self {
         Batches {
             template,
             streams: HashMap::new(),
             by_name: HashMap::new(),
+            resumed: HashMap::new(),
             now: None,
+            added: 0,
             queue,
             backlog,
         }
     }
 
-    /// Prepares for the next bytes of a connection, and returns those that belong to a line: the
-    /// newline behind the last piece of an overlong one is written already.
-    fn begin<'a>(&mut self, connection: &Conn, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
+    /// Prepares for the next bytes of a connection, behind which it was given `later` bytes more, and
+    /// returns those that belong to a line: the newline behind the last piece of an overlong one is
+    /// written already.
+    fn begin<'a>(
+        &mut self,
+        connection: &Conn,
+        bytes: &'a [u8],
+        later: usize,
+    ) -> io::Result<&'a [u8]> {
         let Some(stream) = self.streams.get_mut(&connection.id()) else {
             // This is an error, because nobody would notice the loss of these bytes.
             return Err(io::Error::other("a connection that was not opened"));
         };
-        stream.at.move_to(connection.offset);
+        stream.track.look(connection);
+        // The position of a stream that is kept here is that of its whole lines.
+        if !stream.track.is_on() {
+            let offset = connection.offset.saturating_sub(later as u64);
+            stream.at.move_to(offset);
+        }
         let now = *self.now.get_or_insert_with(SystemTime::now);
         let hour = match self.template.is_dated() {
             true => hours(now),
@@ -271,39 +463,127 @@ impl Batches {
             stream.name = Some((hour, name.into()));
         }
         let in_pieces = std::mem::take(&mut stream.in_pieces);
-        Ok(match bytes.strip_prefix(b"\n") {
-            Some(rest) if in_pieces => rest,
-            _ => bytes,
-        })
+        let opening = std::mem::take(&mut stream.opening);
+        if !opening.is_empty() {
+            self.add_notes(vec![(connection.id(), opening)]);
+        }
+        match bytes.strip_prefix(b"\n") {
+            Some(rest) if in_pieces => {
+                self.pass(connection.id(), b"\n");
+                Ok(rest)
+            }
+            _ => Ok(bytes),
+        }
     }
 
-    /// Adds lines, of which the first may have a part that was kept.
-    fn add(&mut self, id: ConnId, kept: Taken, lines: &[u8]) {
-        let Some(stream) = self.streams.get(&id) else {
+    /// Counts bytes that the objects of a connection took.
+    fn take(&mut self, id: ConnId, bytes: &[u8]) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.track.take(bytes);
+        }
+    }
+
+    /// Adds lines, of which the first may have a part that was kept, and behind them `end`, which the
+    /// stream does not have.
+    fn add(&mut self, id: ConnId, kept: Taken, lines: &[u8], end: &[u8]) {
+        let now = self.now.unwrap_or(UNIX_EPOCH);
+        self.push(id, true, |stream, written| {
+            let is_verbatim = stream.front.is_none() && end.is_empty();
+            match &mut stream.front {
+                None => {
+                    for bytes in [&kept, lines, end] {
+                        written.extend_from_slice(bytes);
+                    }
+                }
+                Some(front) if end.is_empty() => front.push_lines(written, &kept, lines, now),
+                Some(front) => front.push_lines(written, &kept, &[lines, end].concat(), now),
+            }
+            // The hold reserves the memory of the kept part, too.
+            stream.track.part([&kept, lines], is_verbatim)
+        });
+    }
+
+    /// Passes bytes of a stream that are not written.
+    fn pass(&mut self, id: ConnId, bytes: &[u8]) {
+        let is_tracked = |stream: &Stream| stream.track.is_on();
+        if self.streams.get(&id).is_some_and(is_tracked) {
+            self.push(id, true, |stream, _| stream.track.part([bytes, b""], false));
+        }
+    }
+
+    /// Adds pages of objects, each for its connection.
+    fn add_pages(&mut self, objects: &mut Objects<Pages>) {
+        for (id, page) in objects.sink().take() {
+            self.push(id, true, |stream, written| {
+                written.extend_from_slice(&page);
+                stream.track.part_before(objects.kept(id))
+            });
+        }
+    }
+
+    /// Adds pages of objects that have no bytes of their streams.
+    fn add_notes(&mut self, pages: Vec<(ConnId, Vec<u8>)>) {
+        for (id, page) in pages {
+            self.push(id, false, |_, written| {
+                written.extend_from_slice(&page);
+                None
+            });
+        }
+    }
+
+    /// Adds lines of a connection, which `write` appends to the others of the same file. It returns the
+    /// part of the stream that they are, and the offset on the connection behind it, if `is_data` and the
+    /// position of the stream is kept here.
+    fn push(
+        &mut self,
+        id: ConnId,
+        is_data: bool,
+        write: impl FnOnce(&mut Stream, &mut Vec<u8>) -> Option<(Part, u64)>,
+    ) {
+        let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
         let Some((_, name)) = &stream.name else {
             return;
         };
-        let batch = match self.by_name.get_mut(name) {
+        let by_name = match is_data && stream.track.is_on() {
+            true => &mut self.resumed,
+            false => &mut self.by_name,
+        };
+        let batch = match by_name.get_mut(name) {
             Some(batch) => batch,
-            None => self.by_name.entry(Arc::clone(name)).or_insert(Batch {
+            None => by_name.entry(Arc::clone(name)).or_insert(Batch {
                 name: Arc::clone(name),
                 lines: Vec::new(),
                 holds: Vec::new(),
+                parts: Vec::new(),
             }),
         };
-        let len = kept.len().saturating_add(lines.len());
-        batch.lines.extend_from_slice(&kept);
-        batch.lines.extend_from_slice(lines);
-        // The hold reserves the memory of the kept part, too.
-        drop(kept);
-        batch.holds.push(stream.at.hold(len));
+        let before = batch.lines.len();
+        let counted = write(stream, &mut batch.lines);
+        let len = batch.lines.len().saturating_sub(before);
+        self.added = self.added.saturating_add(len);
+        let mut held = len;
+        if let Some((mut part, offset)) = counted {
+            held = held.max(part.take_len(len));
+            stream.at.move_to(offset);
+            batch.parts.push(part);
+        }
+        batch.holds.push(stream.at.hold(held));
+    }
+
+    /// The length of the front of this connection's lines.
+    fn front(&mut self, connection: &Conn, front: &Front) -> usize {
+        let Some(stream) = self.streams.get_mut(&connection.id()) else {
+            return 0;
+        };
+        let front = stream.front.get_or_insert_with(|| front.of(connection));
+        front.len()
     }
 
     /// Adds a piece of an overlong line.
     fn add_piece(&mut self, id: ConnId, kept: Taken, piece: &[u8]) {
-        self.add(id, kept, &[piece, b"\n"].concat());
+        self.add(id, kept, piece, b"\n");
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.in_pieces = true;
         }
@@ -312,10 +592,12 @@ impl Batches {
     /// Hands all lines to the writer.
     fn hand_over(&mut self) {
         self.now = None;
-        if self.by_name.is_empty() {
+        if self.by_name.is_empty() && self.resumed.is_empty() {
             return;
         }
-        let batches: Vec<_> = self.by_name.drain().map(|(_, batch)| batch).collect();
+        // The object that says that a stream was closed comes last.
+        let batches = self.resumed.drain().chain(self.by_name.drain());
+        let batches: Vec<_> = batches.map(|(_, batch)| batch).collect();
         let bytes = batches.iter().map(|batch| batch.lines.len()).sum();
         self.backlog.add(bytes);
         if let Err(SendError(Command::Append(batches))) = self.queue.send(Command::Append(batches))
@@ -365,6 +647,7 @@ mod tests {
             Lines {
                 output: Appended {
                     partials,
+                    format: Format::Lines(Front::Nothing),
                     batches: Batches::new(template, Arc::new(queue), Arc::default()),
                 },
                 commands,
@@ -494,6 +777,53 @@ mod tests {
                 prop_assert!(written == sent || (*sent, *written) == (0, 1));
             }
         }
+    }
+
+    #[test]
+    fn a_hold_counts_the_bytes_that_are_written_and_ends_with_those_that_were_taken() {
+        let prefix = "x".repeat(100);
+        for is_json in [false, true] {
+            let mut lane = Lines::new("log", 1 << 30);
+            lane.output = match is_json {
+                true => lane.output.json(true),
+                false => lane.output.prefix(prefix.parse().unwrap()),
+            };
+            let mut conn = lane.open(1);
+            lane.flush().1.into_iter().for_each(Hold::done);
+            let all = vec![b'\n'; 2 * MAX_HELD / 100];
+            conn.given = all.len();
+            conn.offset += all.len() as u64;
+            let portion = lane.output.turn(&conn, &all).unwrap();
+            assert!(portion.taken < all.len() && portion.written > portion.taken * 50);
+            let (batches, holds) = lane.flush();
+            assert_eq!(batches[0].1.lines().count(), portion.taken);
+            assert!(!conn.is_through(portion.taken as u64));
+            let held = batches[0].1.len();
+            assert_eq!(
+                conn.holds.as_ref().unwrap().look().is_full,
+                held >= MAX_HELD
+            );
+            holds.into_iter().for_each(Hold::done);
+            assert!(conn.is_through(portion.taken as u64));
+        }
+    }
+
+    #[test]
+    fn without_memory_the_line_of_another_stream_becomes_an_object_of_its_own_file() {
+        let mut lane = Lines::new("{conn}", 100);
+        let memory = lane.memory.clone();
+        lane.output = lane.output.json(true).memory(memory);
+        let [mut long, mut short] = [lane.open(1), lane.open(2)];
+        lane.flush().1.into_iter().for_each(Hold::done);
+        lane.send(&mut long, &[b'l'; 60]);
+        lane.send(&mut short, &[b's'; 50]);
+        let (batches, holds) = lane.flush();
+        let [(name, object)] = &batches[..] else {
+            panic!("{batches:?}");
+        };
+        assert_eq!(name, "1");
+        assert!(object.contains(&"l".repeat(60)) && object.ends_with("\"partial\":true}\n"));
+        holds.into_iter().for_each(Hold::done);
     }
 
     #[test]
