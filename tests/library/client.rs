@@ -355,7 +355,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Opened<IO> {
     }
 
     /// Sends all that the server has to send.
-    fn answer(&mut self) {
+    pub fn answer(&mut self) {
         self.remote.send(records(&mut self.server));
     }
 }

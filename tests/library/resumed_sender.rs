@@ -166,6 +166,27 @@ fn an_end_comes_after_the_acknowledgements_before_it() {
 }
 
 #[test]
+fn an_answer_is_taken_though_the_server_has_ended_the_connection() {
+    for (answer, expected) in [
+        ("{\"at\":6,\"crc32c\":\"00000000\"}\n", Ok(6)),
+        (
+            "{\"error\":\"full\"}\n",
+            Err(ResumeError::Refused {
+                reason: "full".to_owned(),
+            }),
+        ),
+    ] {
+        let mut opened = Opened::new(ALL_CIPHER_SUITES, &TLS13);
+        opened.server.writer().write_all(answer.as_bytes()).unwrap();
+        opened.server.send_close_notify();
+        opened.answer();
+        let preamble = Preamble::new("test", Position::START).unwrap();
+        let sender = block_on(ResumedSender::open(opened.sender, &preamble));
+        assert_eq!(sender.map(|sender| sender.at().offset), expected);
+    }
+}
+
+#[test]
 fn many_acknowledgements_may_wait() {
     let (mut peer, opened) = Peer::open(&TLS13, "{\"at\":6,\"crc32c\":\"00000000\"}\n");
     let mut sender = opened.unwrap();

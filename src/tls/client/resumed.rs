@@ -126,7 +126,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ResumedSender<IO> {
     /// connection.
     pub async fn open(mut sender: Sender<IO>, preamble: &Preamble) -> Result<Self, ResumeError> {
         sender.raise_max_answer(MAX_UNREAD);
-        sender.send(&preamble.to_line()).await?;
+        // A server that has answered may have ended the connection already.
+        let sent = sender.send(&preamble.to_line()).await;
         let mut opened = ResumedSender {
             sender,
             at: Position::START,
@@ -137,7 +138,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ResumedSender<IO> {
             receipt: None,
             failed: None,
         };
-        let at = poll_fn(|cx| opened.poll_at(cx)).await?;
+        let at = match opened.first_answer()? {
+            Some(at) => at,
+            None => {
+                sent?;
+                poll_fn(|cx| opened.poll_at(cx)).await?
+            }
+        };
         opened.at = at;
         opened.acknowledged = at.offset;
         opened.reported = at.offset;
@@ -300,22 +307,30 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ResumedSender<IO> {
         // A flush reads, too.
         let flushed = self.sender.poll_send_buffered(cx);
         let end = self.sender.poll_end(cx);
-        if let Some(line) = self.next_line()? {
-            return Poll::Ready(match Answer::parse(&line) {
-                Ok(Answer::At(at)) => Ok(at),
-                Ok(Answer::Refused(reason)) => Err(ResumeError::Refused { reason }),
-                Ok(Answer::Receipt(receipt)) => Err(match reason(&receipt) {
-                    Some(reason) => ended(reason),
-                    None => no_answer(&line),
-                }),
-                _ => Err(no_answer(&line)),
-            });
+        if let Some(at) = self.first_answer()? {
+            return Poll::Ready(Ok(at));
         }
         if let Poll::Ready(Err(error)) = flushed {
             return Poll::Ready(Err(error.into()));
         }
         ready!(end)?;
         Poll::Pending
+    }
+
+    /// The position in the first answer, if that has come.
+    fn first_answer(&mut self) -> Result<Option<Position>, ResumeError> {
+        let Some(line) = self.next_line()? else {
+            return Ok(None);
+        };
+        match Answer::parse(&line) {
+            Ok(Answer::At(at)) => Ok(Some(at)),
+            Ok(Answer::Refused(reason)) => Err(ResumeError::Refused { reason }),
+            Ok(Answer::Receipt(receipt)) => Err(match reason(&receipt) {
+                Some(reason) => ended(reason),
+                None => no_answer(&line),
+            }),
+            _ => Err(no_answer(&line)),
+        }
     }
 
     /// The next whole line of those that have come, without its newline.

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -40,6 +40,9 @@ const CHUNK: usize = 256 << 10;
 /// The length from which a line is sent before it ends.
 const MAX_UNFINISHED: usize = 1 << 20;
 
+/// The number of files that are remembered after they were read to their ends.
+const MAX_FINISHED: usize = 8;
+
 /// The pieces that are read ahead, in addition to the buffer of whoever takes them.
 const AHEAD: usize = 1;
 
@@ -71,14 +74,14 @@ pub(crate) struct SourceFile {
     pub(crate) start: Mark,
 }
 
-/// Begins to follow a file, from this place on if there is one.
+/// Begins to follow a file, from the place on that is in the state, if there is one.
 ///
 /// # Errors
 ///
 /// When the file can't be opened, unless it does not exist yet.
 pub(crate) fn follow(
     path: &Path,
-    place: Option<&FilePlace>,
+    state: &State,
     say: &Say,
 ) -> Result<Receiver<Result<Followed, Failure>>, Failure> {
     let (out, news) = async_channel::bounded(AHEAD);
@@ -86,6 +89,7 @@ pub(crate) fn follow(
         path: path.to_owned(),
         reading: None,
         queue: VecDeque::new(),
+        finished: state.before.into_iter().collect(),
         out,
         say: say.clone(),
         buf: vec![0; MARKED.saturating_add(CHUNK)],
@@ -93,7 +97,7 @@ pub(crate) fn follow(
         is_missed: false,
         is_unopened: false,
     };
-    follower.begin(place).map_err(|error| {
+    follower.begin(state.file.as_ref()).map_err(|error| {
         let failure = Failure::misused(format!("can't follow {}: {error}", path.display()));
         match error.kind() {
             io::ErrorKind::InvalidInput => {
@@ -111,6 +115,8 @@ struct Follower {
     reading: Option<Reading>,
     /// The files behind the one that is read, the newest last.
     queue: VecDeque<(File, Metadata)>,
+    /// The ends of the files that were read last, the newest last.
+    finished: Vec<FilePlace>,
     out: Sender<Result<Followed, Failure>>,
     say: Say,
     buf: Vec<u8>,
@@ -288,7 +294,13 @@ impl Follower {
             None
         });
         let Some((file, mark)) = found else {
-            self.say.error(&match named {
+            let is_same =
+                |facts: &Metadata| (facts.dev(), facts.ino()) == (place.device, place.inode);
+            self.say.error(&match &named {
+                Some((_, facts)) if is_same(facts) => format!(
+                    "{shown} was truncated or overwritten since it was followed: reading it from \
+                     its start; lines may be missing"
+                ),
                 Some(_) => format!(
                     "{shown} is not the file that was followed before, which is not in its folder: \
                      lines of that one may be missing"
@@ -337,7 +349,7 @@ impl Follower {
             }
             (None, None) => return self.queue.push_back(named),
         };
-        match rotated::rotated_since(&self.path, since, &known) {
+        match rotated::rotated_since(&self.path, since, &known, &self.finished) {
             Ok(between) => self.queue.extend(between),
             Err(error) => self.unsearched(&error),
         }
@@ -494,7 +506,17 @@ impl Follower {
             line.push(b'\n');
             self.deliver(line, true)?;
         }
-        self.reading = None;
+        if let Some(reading) = self.reading.take() {
+            if self.finished.len() >= MAX_FINISHED {
+                self.finished.remove(0);
+            }
+            self.finished.push(FilePlace {
+                device: reading.source.id.device,
+                inode: reading.source.id.inode,
+                fingerprint: reading.mark.fingerprint(),
+                newline_added: false,
+            });
+        }
         Ok(())
     }
 

@@ -112,7 +112,9 @@ pub(crate) fn find_copy(
     Ok(None)
 }
 
-/// Opens the rotated files that were changed after this time, except these, from the oldest on.
+/// Opens the rotated files that were changed after this time, from the oldest on. Files that are open
+/// already, and those that were read to these places, are left out: a writer may go on for a while
+/// with a file that was rotated, and so make it newer than the next one.
 ///
 /// # Errors
 ///
@@ -120,13 +122,21 @@ pub(crate) fn find_copy(
 pub(crate) fn rotated_since(
     path: &Path,
     since: Modified,
-    except: &[FileId],
+    opened: &[FileId],
+    finished: &[FilePlace],
 ) -> io::Result<Vec<(File, Metadata)>> {
+    let is_finished = |file: &File, facts: &Metadata| {
+        finished.iter().any(|place| {
+            let is_same = (place.device, place.inode) == (facts.dev(), facts.ino());
+            is_same && matches!(place.fingerprint.find_in(file), Ok(Some(_)))
+        })
+    };
     let mut found: Vec<(File, Metadata)> = siblings(path)?
         .into_iter()
         .filter(|candidate| is_rotated(path, candidate))
         .filter_map(|candidate| open(&candidate).ok())
-        .filter(|(_, facts)| modified(facts) > since && !except.contains(&FileId::of(facts)))
+        .filter(|(_, facts)| modified(facts) > since && !opened.contains(&FileId::of(facts)))
+        .filter(|(file, facts)| !is_finished(file, facts))
         .collect();
     found.sort_by_key(|(_, facts)| (modified(facts), FileId::of(facts)));
     // A file may have several names.

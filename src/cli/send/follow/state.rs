@@ -24,6 +24,8 @@ pub(crate) struct State {
     pub(crate) acknowledged: Position,
     /// The place in a file at this position; `None` before any file was read.
     pub(crate) file: Option<FilePlace>,
+    /// The end of the file before that, which may still be in the folder.
+    pub(crate) before: Option<FilePlace>,
 }
 
 /// A place in a file.
@@ -47,6 +49,7 @@ impl State {
             generation: 1,
             acknowledged: Position::START,
             file: None,
+            before: None,
         }
     }
 
@@ -57,24 +60,27 @@ impl State {
             generation,
             acknowledged: Position { offset, crc32c },
             file,
+            before,
         } = self;
         let stream = Value::from(stream.as_str());
         let mut text = format!(
             "{{\"tlsink_state\":1,\"stream\":{stream},\"generation\":{generation},\
              \"acknowledged\":{offset},\"crc32c\":{crc32c}"
         );
-        if let Some(place) = file {
-            let Fingerprint {
-                offset,
-                first,
-                last,
-            } = place.fingerprint;
-            let _ = write!(
-                text,
-                ",\"file\":{{\"device\":{},\"inode\":{},\"offset\":{offset},\"first\":{first},\
-                 \"last\":{last},\"newline_added\":{}}}",
-                place.device, place.inode, place.newline_added
-            );
+        for (name, place) in [("file", file), ("before", before)] {
+            if let Some(place) = place {
+                let Fingerprint {
+                    offset,
+                    first,
+                    last,
+                } = place.fingerprint;
+                let _ = write!(
+                    text,
+                    ",\"{name}\":{{\"device\":{},\"inode\":{},\"offset\":{offset},\
+                     \"first\":{first},\"last\":{last},\"newline_added\":{}}}",
+                    place.device, place.inode, place.newline_added
+                );
+            }
         }
         let check = crc32c::crc32c(text.as_bytes());
         let _ = writeln!(text, "{CHECK}{check}}}");
@@ -92,19 +98,6 @@ impl State {
         if state.get("tlsink_state")?.as_u64()? != 1 {
             return None;
         }
-        let file = match state.get("file") {
-            None => None,
-            Some(file) => Some(FilePlace {
-                device: file.get("device")?.as_u64()?,
-                inode: file.get("inode")?.as_u64()?,
-                fingerprint: Fingerprint {
-                    offset: file.get("offset")?.as_u64()?,
-                    first: checksum(file, "first")?,
-                    last: checksum(file, "last")?,
-                },
-                newline_added: file.get("newline_added")?.as_bool()?,
-            }),
-        };
         Some(State {
             stream: state.get("stream")?.as_str()?.to_owned(),
             generation: state.get("generation")?.as_u64().filter(|n| *n > 0)?,
@@ -112,9 +105,27 @@ impl State {
                 offset: state.get("acknowledged")?.as_u64()?,
                 crc32c: checksum(&state, "crc32c")?,
             },
-            file,
+            file: place(state.get("file"))?,
+            before: place(state.get("before"))?,
         })
     }
+}
+
+/// Parses a place that may be missing; `None` if it is not valid.
+fn place(place: Option<&Value>) -> Option<Option<FilePlace>> {
+    let Some(place) = place else {
+        return Some(None);
+    };
+    Some(Some(FilePlace {
+        device: place.get("device")?.as_u64()?,
+        inode: place.get("inode")?.as_u64()?,
+        fingerprint: Fingerprint {
+            offset: place.get("offset")?.as_u64()?,
+            first: checksum(place, "first")?,
+            last: checksum(place, "last")?,
+        },
+        newline_added: place.get("newline_added")?.as_bool()?,
+    }))
 }
 
 const CHECK: &str = ",\"check\":";
@@ -294,6 +305,12 @@ mod tests {
                     last: u32::MAX,
                 },
                 newline_added: true,
+            }),
+            before: Some(FilePlace {
+                device: 0,
+                inode: u64::MAX,
+                fingerprint: Fingerprint::default(),
+                newline_added: false,
             }),
         }
     }

@@ -72,6 +72,13 @@ impl Keeper {
         let mark = match &mut self.place {
             Some((now, mark)) if Arc::ptr_eq(now, source) => mark,
             place => {
+                // A start goes on in the same file, and knows it by its inode.
+                let is_other = self.state.file.is_some_and(|file| {
+                    (file.device, file.inode) != (source.id.device, source.id.inode)
+                });
+                if is_other || place.is_some() {
+                    self.state.before = self.state.file;
+                }
                 let start = source.start.clone();
                 &mut place.insert((Arc::clone(source), start)).1
             }

@@ -1,6 +1,7 @@
 //! Sending streams that outlive their connection: a followed file, or standard input.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,6 @@ use tlsink::client::Connector;
 use tlsink::resume::{MAX_NAME, Position, Preamble};
 
 use super::super::Failure;
-use super::super::address::HostPort;
 use super::super::args::{FollowArgs, ResumeArgs, SendArgs};
 use super::super::count::Count;
 use super::super::say::Say;
@@ -114,6 +114,9 @@ pub(super) fn run(args: &SendArgs, resume: &ResumeArgs, say: &Say) -> Result<(),
             if let Err(unsaved) = saved {
                 say.error(&unsaved.what);
             }
+            if left == 0 {
+                return Err(failure);
+            }
             let left = Count(left, "byte");
             Err(failure.more(&match resume.follow {
                 Some(_) => format!("{left} wait for the next start"),
@@ -159,7 +162,7 @@ fn open_file(
         ))
         .hint("without --stream, that one goes on; --follow-state FILE begins another"));
     }
-    let news = follow::follow(path, state.file.as_ref(), say)?;
+    let news = follow::follow(path, &state, say)?;
     let stream = Stream {
         name: state.stream.clone(),
         generation: state.generation,
@@ -240,8 +243,8 @@ struct Sending<'a> {
 /// The course of all connections so far.
 #[derive(Default)]
 struct Course {
-    /// The stream was open on this many connections.
-    opened: u64,
+    /// The servers on which the stream was open.
+    opened: BTreeSet<usize>,
     /// The time since which there is no connection, if one was lost or failed.
     outage: Option<Instant>,
     pauses: Pauses,
@@ -251,12 +254,12 @@ impl Sending<'_> {
     /// Sends the stream, over as many connections as that takes.
     async fn run(&self, feed: &mut Feed, stream: &mut Stream) -> Result<(), Failure> {
         let mut course = Course::default();
-        let mut servers = self.resume.servers.iter().cycle().peekable();
         let count = self.resume.servers.len();
         // The servers that failed in turn.
         let mut failed = 0_usize;
-        while let Some(server) = servers.peek().copied() {
-            let broken = match self.run_once(server, feed, stream, &mut course).await {
+        loop {
+            let turn = failed.checked_rem(count).unwrap_or(0);
+            let broken = match self.run_once(turn, feed, stream, &mut course).await {
                 Ok(()) => return Ok(()),
                 Err(broken) => broken,
             };
@@ -280,7 +283,6 @@ impl Sending<'_> {
                     TAKEN_OVER
                 }
                 Break::Outage(what) => {
-                    servers.next();
                     failed = failed.saturating_add(1);
                     match course.outage {
                         None => self.say.info(&format!("{what}; trying again")),
@@ -301,23 +303,24 @@ impl Sending<'_> {
                 return Ok(());
             }
         }
-        Ok(())
     }
 
     /// Sends the stream over one connection, until it is whole or the connection breaks.
     async fn run_once(
         &self,
-        server: &(HostPort, String),
+        turn: usize,
         feed: &mut Feed,
         stream: &Stream,
         course: &mut Course,
     ) -> Result<(), Break> {
+        let server = self.resume.servers.get(turn);
+        let server = server.ok_or_else(|| Failure::failed("there is no server"))?;
         let (name, to) = (stream.name(), &server.0);
         let from = feed.backlog().acknowledged();
         let preamble = Preamble::new(&*name, from)
             .map_err(|error| Failure::failed(format!("{name:?}: {error}")))?;
         let opening = async {
-            let known = course.opened > 0;
+            let known = course.opened.contains(&turn);
             Session::open(
                 self.args,
                 server,
@@ -338,7 +341,7 @@ impl Sending<'_> {
         };
         let at = session.at();
         // What is on standard input goes behind what the stream had before.
-        if course.opened == 0 && self.resume.follow.is_none() && from == Position::START {
+        if course.opened.is_empty() && self.resume.follow.is_none() && from == Position::START {
             feed.move_behind(at);
             self.say.info(&format!(
                 "{to}: sending standard input as stream {name:?}, from byte {}",
@@ -348,7 +351,7 @@ impl Sending<'_> {
         session
             .reconcile(feed, &name, self.resume.accept_gap)
             .await?;
-        course.opened = course.opened.saturating_add(1);
+        course.opened.insert(turn);
         match course.outage.take() {
             Some(since) => self.say.info(&format!(
                 "{to}: connected again after {} s, going on from byte {}",
@@ -371,7 +374,7 @@ impl Sending<'_> {
 /// stream has ended, and everything is acknowledged.
 async fn settled(feed: &mut Feed, course: &Course) -> Result<bool, Failure> {
     loop {
-        let was_open = course.opened > 0 || feed.is_of_file();
+        let was_open = !course.opened.is_empty() || feed.is_of_file();
         if feed.has_ended() && feed.backlog().len() == 0 && was_open {
             return Ok(true);
         }
