@@ -21,7 +21,6 @@ mod stop_under_load;
 
 // Modules that several tests use.
 mod bomb;
-mod dice;
 mod faults;
 mod honest;
 mod host;
@@ -32,6 +31,7 @@ mod process;
 mod common {
     #[allow(dead_code, reason = "the library's tests use more of it")]
     pub mod client;
+    pub mod dice;
     pub mod flushed;
     pub mod objects;
     #[allow(dead_code, reason = "the program's tests use more of it")]

@@ -26,6 +26,7 @@ mod listen;
 mod messages;
 mod openssl_and_socat;
 mod options;
+mod power;
 mod receipt_promise;
 mod receipts;
 mod reload;
@@ -49,6 +50,8 @@ mod common {
     pub mod child;
     #[allow(dead_code, reason = "the library's tests use more of it")]
     pub mod client;
+    #[allow(dead_code, reason = "the tests under load use more of it")]
+    pub mod dice;
     #[allow(dead_code, reason = "the tests under load use more of it")]
     pub mod flushed;
     pub mod objects;
