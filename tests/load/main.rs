@@ -11,6 +11,7 @@
 ))]
 
 mod conservation;
+mod crash;
 mod crowd;
 mod fairness;
 mod leak;
@@ -37,6 +38,7 @@ mod common {
     #[allow(dead_code, reason = "the program's tests use more of it")]
     pub mod pack;
     pub mod page;
+    pub mod preload;
     pub mod process;
     #[allow(dead_code, reason = "the program's tests use more of it")]
     pub mod program;

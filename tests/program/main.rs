@@ -57,6 +57,7 @@ mod common {
     pub mod objects;
     pub mod pack;
     pub mod page;
+    pub mod preload;
     #[allow(dead_code, reason = "the tests under load use more of it")]
     pub mod process;
     pub mod program;

@@ -1,8 +1,7 @@
 //! The records of the [library](shim.c) that the program preloads.
 
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 /// An event that the program caused. Paths are relative to the watched folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,18 +117,4 @@ impl Event {
 fn int(bytes: &[u8]) -> u64 {
     let bytes = bytes.iter().rev();
     bytes.fold(0, |value, byte| value << 8 | u64::from(*byte))
-}
-
-/// Makes the library in this folder. Returns its path.
-pub fn compile(folder: &Path) -> PathBuf {
-    let library = folder.join("shim.so");
-    let source = "tests/program/power/shim.c";
-    let compiled = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
-        .arg(&library)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(source))
-        .arg("-lpthread")
-        .status();
-    assert!(compiled.unwrap().success());
-    library
 }
