@@ -23,6 +23,7 @@ mod damaged_streams;
 mod framing;
 mod full_disk;
 mod listen;
+mod logrotate;
 mod messages;
 mod openssl_and_socat;
 mod options;
