@@ -8,6 +8,8 @@ use crate::frame::Framing;
 use crate::hold::{Hold, HoldPoint, Holds};
 use crate::memory::Memory;
 use crate::peer::Peer;
+#[cfg(feature = "resume")]
+use crate::resume::{Position, Resumed};
 use crate::tls::TlsSession;
 
 /// The known facts about a connection so far.
@@ -32,6 +34,17 @@ pub struct Conn {
     /// The number of bytes that the output was given so far. Holds count by it: of a few bytes, any
     /// number of records may be made.
     pub(crate) offset: u64,
+    /// The stream that goes on on this connection.
+    #[cfg(feature = "resume")]
+    pub(crate) resumed: Option<Arc<ResumedAt>>,
+}
+
+/// A stream, and the position at which it goes on.
+#[cfg(feature = "resume")]
+#[derive(Debug)]
+pub(crate) struct ResumedAt {
+    pub(crate) stream: Arc<Resumed>,
+    pub(crate) at: Position,
 }
 
 impl Conn {
@@ -51,6 +64,8 @@ impl Conn {
             holds: None,
             given: 0,
             offset: 0,
+            #[cfg(feature = "resume")]
+            resumed: None,
         }
     }
 
@@ -67,6 +82,17 @@ impl Conn {
     /// The verified names of the peer; the first is the one to show. Empty for an anonymous peer.
     pub fn names(&self) -> &[String] {
         self.peer.names()
+    }
+
+    /// The name of the resumed stream; `None` for any other.
+    pub fn stream(&self) -> Option<&str> {
+        None
+    }
+
+    /// The offset in the resumed stream behind the last byte that the output was given; `None` for
+    /// any other.
+    pub(crate) fn stream_offset(&self) -> Option<u64> {
+        None
     }
 
     /// The parameters of the TLS session; `None` for a [plain](crate::Server::plain) stream, and
@@ -108,6 +134,35 @@ impl Conn {
     /// [`Framing::Forward`] can hold.
     pub fn skipped(&self) -> u64 {
         self.skipped
+    }
+
+    /// The name of the [resumed](crate::ServerBuilder::offsets) stream that goes on on this connection,
+    /// once it is known; `None` for any other stream.
+    pub fn stream(&self) -> Option<&str> {
+        #[cfg(feature = "resume")]
+        if let Some(resumed) = &self.resumed {
+            return Some(&resumed.stream.name);
+        }
+        None
+    }
+
+    /// The offset in the [resumed](Self::stream) stream behind the last byte that the output was given.
+    pub(crate) fn stream_offset(&self) -> Option<u64> {
+        #[cfg(feature = "resume")]
+        if let Some(resumed) = &self.resumed {
+            return Some(resumed.at.offset.saturating_add(self.offset));
+        }
+        None
+    }
+
+    /// The greatest known offset up to which everything is through, if the output was flushed up to the
+    /// offset `flushed`.
+    #[cfg(feature = "resume")]
+    pub(crate) fn progress(&self, flushed: u64) -> u64 {
+        match &self.holds {
+            Some(holds) => holds.poll_progress(flushed),
+            None => flushed,
+        }
     }
 
     /// Whether everything up to the offset `at` is through.

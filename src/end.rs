@@ -140,6 +140,8 @@ pub enum Cut {
         /// The error's text. It may name a file of this system.
         reason: String,
     },
+    /// Another connection goes on with the same [stream](crate::resume).
+    TakenOver,
 }
 
 impl End {
@@ -172,6 +174,15 @@ impl End {
         }
     }
 
+    /// The end as its sender is told of it. The full text may name files of this system, which do not
+    /// concern the sender.
+    pub(crate) fn told(&self) -> String {
+        match self {
+            End::Cut(Cut::Output { kind, .. }) => format!("cut (the output failed: {kind})"),
+            end => end.to_string(),
+        }
+    }
+
     /// A remedy for the sender or the receiver.
     pub fn hint(&self) -> Option<&'static str> {
         match self {
@@ -179,6 +190,10 @@ impl End {
             End::Unsupported { format, .. } if *format == frame::RSYSLOG_SINGLE => {
                 Some("compression.mode=\"stream:always\" in its action is supported")
             }
+            End::Unsupported {
+                layer: Layer::Framing(Framing::Resume),
+                ..
+            } => Some("tlsink with --state resumes streams"),
             _ => None,
         }
     }
@@ -347,6 +362,7 @@ impl fmt::Display for Cut {
             Cut::Dropped => f.write_str("the connection was dropped"),
             Cut::SinkGone => f.write_str("the output is gone"),
             Cut::Output { reason, .. } => write!(f, "the output failed: {reason}"),
+            Cut::TakenOver => f.write_str("another connection took the stream over"),
         }
     }
 }

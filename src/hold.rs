@@ -72,6 +72,10 @@ struct State {
     has_failed: bool,
     /// The offset that the sink waits for, to send answers.
     awaited: Option<u64>,
+    /// The greatest offset of all holds that were finished.
+    finished: u64,
+    /// The greatest known offset up to which everything is through, of those that holds were taken at.
+    through: u64,
     stage: Stage,
     /// Whether the stream was full when the sink last looked.
     was_full: bool,
@@ -127,14 +131,20 @@ impl Hold {
 
     /// The held bytes are lost: ends the stream as [`Cut::Output`](crate::Cut::Output). The sink
     /// goes on with the others, whatever the error is.
-    pub fn fail(mut self, error: impl Into<io::Error>) {
+    pub fn fail(self, error: impl Into<io::Error>) {
         let error = error.into();
-        self.finish(Some(error.downcast().unwrap_or_else(StreamError::new)));
+        let error: StreamError = error.downcast().unwrap_or_else(StreamError::new);
+        self.fail_as(error.into());
     }
 
-    fn finish(&mut self, failure: Option<StreamError>) {
+    /// The held bytes are lost: ends the stream like this.
+    pub(crate) fn fail_as(mut self, end: End) {
+        self.finish(Some(end));
+    }
+
+    fn finish(&mut self, failure: Option<End>) {
         if let Some((holds, at)) = self.held.take() {
-            holds.finish(at, failure.map(End::from));
+            holds.finish(at, failure);
         }
     }
 }
@@ -143,7 +153,7 @@ impl Drop for Hold {
     fn drop(&mut self) {
         if self.held.is_some() {
             let error = io::Error::other("a hold was dropped before it was done");
-            self.finish(Some(StreamError::new(error)));
+            self.finish(Some(StreamError::new(error).into()));
         }
     }
 }
@@ -178,6 +188,12 @@ impl Holds {
         })
     }
 
+    /// The lane of the stream's sink.
+    #[cfg(feature = "resume")]
+    pub(crate) fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
     /// Holds all bytes up to the offset `end`, of which the output was given the last `given` now. If
     /// there is no memory for these, they are held without: the output has them already. The stream
     /// then gets no turn until they are through.
@@ -196,10 +212,10 @@ impl Holds {
     fn finish(&self, at: u64, failure: Option<End>) {
         let mut guard = self.lock();
         if let Some(state) = &mut *guard {
-            let released = state.release(at);
             if let Some(end) = failure {
                 state.fail(end);
             }
+            let released = state.release(at);
             self.note(guard, released);
         }
     }
@@ -230,6 +246,17 @@ impl Holds {
                 failure: None,
                 is_full: false,
             },
+        }
+    }
+
+    /// The greatest known offset up to which everything is through, if the output was flushed up to the
+    /// offset `flushed`. If more is held, a note follows when some of it is through. After a failure,
+    /// none does.
+    #[cfg(feature = "resume")]
+    pub(crate) fn poll_progress(&self, flushed: u64) -> u64 {
+        match &mut *self.lock() {
+            Some(state) => state.progress(flushed),
+            None => flushed,
         }
     }
 
@@ -305,6 +332,11 @@ impl State {
             return None;
         }
         let held = entry.remove();
+        self.finished = self.finished.max(at);
+        let first = self.out.first_key_value();
+        if !self.has_failed && first.is_none_or(|(end, _)| *end > self.finished) {
+            self.through = self.finished;
+        }
         self.bytes = self.bytes.saturating_sub(held.bytes);
         self.unreserved = self
             .unreserved
@@ -326,6 +358,19 @@ impl State {
     fn is_through(&self, at: u64) -> bool {
         let first = self.out.first_key_value();
         !self.has_failed && first.is_none_or(|(end, _)| *end > at)
+    }
+
+    #[cfg(feature = "resume")]
+    fn progress(&mut self, flushed: u64) -> u64 {
+        let first = self.out.first_key_value();
+        self.awaited = first.map(|(end, _)| *end);
+        // Each hold is of the bytes before its offset.
+        let is_held =
+            first.is_some_and(|(end, held)| end.saturating_sub(held.bytes as u64) < flushed);
+        match is_held || self.has_failed {
+            true => self.through,
+            false => self.through.max(flushed),
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -417,6 +462,33 @@ mod tests {
             assert_eq!(holds.poll_end(), Poll::Ready(None));
             assert_eq!(holds.held_bytes(), 0);
         }
+    }
+
+    #[test]
+    #[cfg(feature = "resume")]
+    fn progress_goes_as_far_as_all_holds_are_done() {
+        let (holds, _lane) = holds(MIB);
+        assert_eq!(holds.poll_progress(5), 5);
+        let mut out = [10, 20, 30].map(|end| Some(holds.hold(end, 10)));
+        let mut done = |hold: usize| out[hold].take().unwrap().done();
+        // The bytes before those of the first hold are not held.
+        for (flushed, through) in [(0, 0), (3, 0), (30, 0)] {
+            assert_eq!(holds.poll_progress(flushed), through, "{flushed}");
+        }
+        done(1);
+        assert_eq!(holds.poll_progress(30), 0);
+        done(0);
+        for (flushed, through) in [(0, 20), (20, 20), (23, 20), (30, 20)] {
+            assert_eq!(holds.poll_progress(flushed), through, "{flushed}");
+        }
+        done(2);
+        for (flushed, through) in [(0, 30), (30, 30), (35, 35)] {
+            assert_eq!(holds.poll_progress(flushed), through, "{flushed}");
+        }
+        let [kept, lost] = [40, 50].map(|end| holds.hold(end, 10));
+        lost.fail(StreamError::new(io::Error::other("the disk broke")));
+        kept.done();
+        assert_eq!(holds.poll_progress(60), 30);
     }
 
     #[test]
@@ -663,6 +735,35 @@ mod models {
             writer.join().unwrap();
             assert!(!holds.poll_through(20));
             second.done();
+        });
+    }
+
+    #[test]
+    #[cfg(feature = "resume")]
+    fn progress_is_not_missed_and_none_is_seen_that_is_not_there() {
+        loom::model(|| {
+            let (holds, lane) = holds();
+            let [first, second] = [10, 20].map(|end| holds.hold(end, 10));
+            let writer = thread::spawn(move || {
+                second.done();
+                first.done();
+            });
+            let mut seen = holds.poll_progress(20);
+            block_on(poll_fn(|cx| {
+                lane.register(cx);
+                if lane.has_notes() {
+                    lane.take_notes();
+                    holds.look();
+                    seen = holds.poll_progress(20);
+                }
+                // The first hold is of everything up to 10, and so is not done alone.
+                assert!([0, 20].contains(&seen));
+                match seen {
+                    20 => Poll::Ready(()),
+                    _ => Poll::Pending,
+                }
+            }));
+            writer.join().unwrap();
         });
     }
 

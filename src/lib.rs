@@ -262,6 +262,8 @@ mod memory;
 mod peer;
 mod places;
 mod quote;
+#[cfg(feature = "resume")]
+pub mod resume;
 mod stream_error;
 mod sync;
 mod time;

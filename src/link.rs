@@ -3,6 +3,8 @@
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
+#[cfg(feature = "resume")]
+use crate::conn::ResumedAt;
 use crate::decode::Format;
 use crate::end::{Cut, End};
 use crate::frame::Framing;
@@ -34,6 +36,8 @@ pub(crate) struct Link {
     /// The answer that is due every few seconds while the peer waits for others.
     keep_alive: Mutex<Option<&'static [u8]>>,
     is_kept_alive: AtomicBool,
+    /// The peer gets a receipt, whatever the server's settings are.
+    wants_receipt: AtomicBool,
     // Boxed: the outcome comes last, and its room would otherwise be taken all the time.
     outcome: Mutex<Option<Box<Outcome>>>,
     waker: AtomicWaker,
@@ -61,6 +65,9 @@ pub(crate) struct Outcome {
     pub(crate) skipped: u64,
     /// CRC-32C (RFC 3720, appendix B.4) of the delivered bytes; 0 unless receipts are on.
     pub(crate) crc32c: u32,
+    /// The stream that went on on the connection.
+    #[cfg(feature = "resume")]
+    pub(crate) resumed: Option<Arc<ResumedAt>>,
 }
 
 impl Outcome {
@@ -74,6 +81,8 @@ impl Outcome {
             undecoded: 0,
             skipped: 0,
             crc32c: 0,
+            #[cfg(feature = "resume")]
+            resumed: None,
         }
     }
 }
@@ -88,6 +97,7 @@ impl Link {
             unsent: AtomicUsize::new(0),
             keep_alive: Mutex::new(None),
             is_kept_alive: AtomicBool::new(false),
+            wants_receipt: AtomicBool::new(false),
             outcome: Mutex::new(None),
             waker: AtomicWaker::new(),
         })
@@ -163,6 +173,21 @@ impl Link {
         self.unsent.fetch_add(bytes.len(), Ordering::AcqRel);
     }
 
+    #[cfg(feature = "resume")]
+    fn replace_answer(&self, bytes: &[u8]) {
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        let replaced = answers.len();
+        answers.clear();
+        answers.extend_from_slice(bytes);
+        self.unsent.fetch_add(bytes.len(), Ordering::AcqRel);
+        self.unsent.fetch_sub(replaced, Ordering::AcqRel);
+    }
+
+    /// Whether the peer gets a receipt, whatever the server's settings are.
+    pub(crate) fn wants_receipt(&self) -> bool {
+        self.wants_receipt.load(Ordering::Acquire)
+    }
+
     /// Takes the answers that are to be sent. `unsent` is the number of bytes that the connection has
     /// taken before and not sent yet.
     pub(crate) fn take_answers(&self, unsent: usize) -> Option<Vec<u8>> {
@@ -228,6 +253,23 @@ impl SinkLink {
         if let Some(link) = self.0.as_ref().filter(|_| !bytes.is_empty()) {
             link.add_answer(bytes);
             link.waker.wake();
+        }
+    }
+
+    /// Gives the connection an answer to send in place of those that it has not taken yet.
+    #[cfg(feature = "resume")]
+    pub(crate) fn replace_answer(&self, bytes: &[u8]) {
+        if let Some(link) = &self.0 {
+            link.replace_answer(bytes);
+            link.waker.wake();
+        }
+    }
+
+    /// Promises the peer a receipt, whatever the server's settings are.
+    #[cfg(feature = "resume")]
+    pub(crate) fn promise_receipt(&self) {
+        if let Some(link) = &self.0 {
+            link.wants_receipt.store(true, Ordering::Release);
         }
     }
 
@@ -357,7 +399,7 @@ mod tests {
 /// read:
 ///
 /// ```sh
-/// RUSTFLAGS='--cfg tlsink_loom' cargo test --no-default-features --target-dir target/loom --lib models
+/// RUSTFLAGS='--cfg tlsink_loom' cargo test --no-default-features --features resume --target-dir target/loom --lib models
 /// ```
 #[cfg(all(test, tlsink_loom))]
 mod models {

@@ -21,7 +21,11 @@ use crate::link::CREDITS;
 use crate::memory::Memory;
 use crate::peer::Peer;
 use crate::report::Report;
+#[cfg(feature = "resume")]
+use crate::resume::Offsets;
 use crate::shared::{ServerSettings, Shared};
+#[cfg(feature = "resume")]
+use crate::sink::resuming::Keeper;
 use crate::sink::{Sink, SinkSettings};
 use crate::tls::Tls;
 use crate::totals::{Counters, Failures, Totals};
@@ -58,6 +62,8 @@ pub struct ServerBuilder {
     #[cfg(feature = "forward")]
     forward_key: Option<SharedKey>,
     max_decoded: Option<u64>,
+    #[cfg(feature = "resume")]
+    keeper: Option<Keeper>,
 }
 
 #[derive(Debug)]
@@ -98,6 +104,8 @@ impl Server {
             #[cfg(feature = "forward")]
             forward_key: None,
             max_decoded: None,
+            #[cfg(feature = "resume")]
+            keeper: None,
         }
     }
 
@@ -357,6 +365,23 @@ impl ServerBuilder {
         self
     }
 
+    /// Resumes streams whose senders [ask for it](crate::resume), and keeps their positions there. A
+    /// stream that begins with the line `tlsink/1 {…}`, before any compression, is resumed; no framing
+    /// is looked for in it. Without this, such a stream is refused if both the format and the framing
+    /// of streams are detected, and is no different from others if not.
+    ///
+    /// Outputs get the bytes of a resumed stream from its position on; [`Conn::stream`] has its name.
+    /// The position moves on by whole lines, once the output is flushed and its holds are done, so that
+    /// after any end but a clean one, the bytes behind the last newline come again. An output that keeps
+    /// an unfinished line drops it when such a stream ends otherwise.
+    ///
+    /// [`Conn::stream`]: crate::Conn::stream
+    #[cfg(feature = "resume")]
+    pub fn offsets(mut self, offsets: impl Offsets + 'static) -> Self {
+        self.keeper = Some(Keeper(Arc::new(offsets)));
+        self
+    }
+
     /// The most connections at once; further ones wait. 10,000 by default, at least 1. A
     /// connection's place is free again when the sink has finished with the connection.
     pub fn max_connections(mut self, connections: usize) -> Self {
@@ -493,6 +518,8 @@ impl ServerBuilder {
             memory: memory.clone(),
             max_decoded: self.max_decoded.unwrap_or(u64::MAX),
             checksums: self.settings.receipts,
+            #[cfg(feature = "resume")]
+            keeper: self.keeper.clone(),
         };
         (sender, Sink::new(receiver, settings))
     }

@@ -9,7 +9,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 
 use super::deadline::Deadline;
 use super::stream::PeerStream;
-use crate::end::{Cut, End};
+use crate::end::End;
 use crate::link::Outcome;
 use crate::output::push_json;
 
@@ -118,12 +118,7 @@ fn receipt(received: u64, outcome: &Outcome) -> Vec<u8> {
         }
         end => {
             line.extend_from_slice(br#""reason":""#);
-            let reason = match end {
-                // The full text may name files of this system, which do not concern the sender.
-                End::Cut(Cut::Output { kind, .. }) => format!("cut (the output failed: {kind})"),
-                end => end.to_string(),
-            };
-            push_json(&mut line, &reason);
+            push_json(&mut line, &end.told());
             line.push(b'"');
         }
     }

@@ -74,6 +74,11 @@ impl Guard {
         self.channel.is_none() || self.link.requested().is_some()
     }
 
+    /// Whether the peer gets a receipt.
+    pub(super) fn gives_receipt(&self) -> bool {
+        self.shared.settings.receipts || self.link.wants_receipt()
+    }
+
     /// Whether the sink has heard of the connection.
     pub(super) fn is_established(&self) -> bool {
         match self.known {
@@ -144,6 +149,10 @@ impl Guard {
         self.conn.delivered = outcome.delivered;
         self.conn.undecoded = outcome.undecoded;
         self.conn.skipped = outcome.skipped;
+        #[cfg(feature = "resume")]
+        {
+            self.conn.resumed = outcome.resumed;
+        }
         let report = Report {
             conn: self.conn.clone(),
             established: self.is_established(),

@@ -171,7 +171,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                     End::Clean => true,
                     // A broken connection or TLS session carries no answer.
                     End::Reset(_) | End::Corrupt { .. } => false,
-                    _ => guard.shared.settings.receipts,
+                    _ => guard.gives_receipt(),
                 };
                 guard.close(end);
                 let stream = std::mem::replace(&mut reading.stream, PeerStream::Gone);
@@ -193,7 +193,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                     acknowledgements.take_rest(guard),
                     outcome,
                     guard.conn.received(),
-                    guard.shared.settings.receipts,
+                    guard.gives_receipt(),
                 )))),
                 (None, _) => return Poll::Pending,
             },

@@ -98,10 +98,14 @@ pub enum Framing {
     /// A NUL ends each frame, as in GELF over TCP. It is detected if the stream begins with `{`, and
     /// a NUL follows a `}` before any LF.
     Nul,
+    /// A [resumed](crate::ServerBuilder::offsets) stream. Its first line names it, and is not
+    /// compressed; the bytes behind that line are passed on as they are. It can't be chosen, and is
+    /// not among [`ALL`](Self::ALL).
+    Resume,
 }
 
 impl Framing {
-    /// All framings, in the order in which they are documented.
+    /// All framings that can be chosen, in the order in which they are documented.
     pub const ALL: &[Framing] = &[
         Framing::Auto,
         Framing::None,
@@ -127,6 +131,7 @@ impl Framing {
             Framing::Lumberjack => "lumberjack",
             Framing::Forward => "forward",
             Framing::Nul => "nul",
+            Framing::Resume => "resume",
         }
     }
 }

@@ -54,7 +54,8 @@ impl std::error::Error for OutputError {
     }
 }
 
-/// The reason why a text is no [`Template`](crate::output::Template) for file names.
+/// The reason why a text is no [`Template`](crate::output::Template) for file names, or no
+/// [`Prefix`](crate::output::Prefix) for lines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TemplateError {
@@ -67,6 +68,8 @@ pub enum TemplateError {
     /// The template has a character that no file name in a directory can hold: `/`, or a control
     /// character.
     Forbidden(char),
+    /// A [`Prefix`](crate::output::Prefix) has a character that is not printable.
+    Unprintable(char),
     /// The template begins with `.` or `-`, as hidden files and options do.
     Beginning,
     /// The template ends in `.part`, as names of incomplete files do.
@@ -80,7 +83,8 @@ pub enum TemplateError {
 
 impl fmt::Display for TemplateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const TOKENS: &str = "{time}, {date}, {hour}, {peer}, {port}, {client} and {conn}";
+        const TOKENS: &str =
+            "{time}, {date}, {hour}, {peer}, {port}, {client}, {conn} and {stream}";
         match self {
             TemplateError::Empty => f.write_str("expected a name, such as {time}-{peer}-{conn}"),
             TemplateError::Unbalanced => {
@@ -93,6 +97,9 @@ impl fmt::Display for TemplateError {
                 f.write_str("names can't hold /, except those of files that are appended to")
             }
             TemplateError::Forbidden(c) => write!(f, "names can't hold {}", c.escape_default()),
+            TemplateError::Unprintable(c) => {
+                write!(f, "prefixes can't hold {}", c.escape_default())
+            }
             TemplateError::Beginning => {
                 f.write_str("names can't begin with . or -, as hidden files and options do")
             }

@@ -54,7 +54,7 @@ pub struct Files {
 
 /// Decides whether an operation for which the disk has no space is tried again.
 #[derive(Clone, Default)]
-struct WhenFull(Option<Arc<AskWhenFull>>);
+pub(super) struct WhenFull(Option<Arc<AskWhenFull>>);
 
 type AskWhenFull = dyn Fn(&Path, &io::Error) -> bool + Send + Sync;
 
@@ -369,7 +369,7 @@ fn free_number(first: u32, is_taken: impl Fn(u32) -> bool) -> Option<u32> {
 }
 
 /// Gives a file another name, unless that name is taken.
-fn rename_new(
+pub(super) fn rename_new(
     file: &File,
     from: &Path,
     to: &Path,
@@ -413,7 +413,7 @@ fn rename_new(
     }
 }
 
-fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
+pub(super) fn hard_link(from: &Path, to: &Path) -> io::Result<()> {
     fs::hard_link(from, to)
 }
 

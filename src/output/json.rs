@@ -47,6 +47,8 @@ use crate::time::{LEN, timestamp};
 /// | `time` | all | when it was printed: RFC 3339, in UTC, with microseconds |
 /// | `peer` | all | the sender's [address](crate::Peer) |
 /// | `client` | all | the first of its verified [names](Conn::names); absent if it has none |
+/// | `stream` | data | the name of the resumed [stream](Conn::stream); absent for any other |
+/// | `offset` | data | the offset in that stream of the object's first byte; absent with `stream` |
 /// | `text` | data | the line without its newline; a CR before that is part of it |
 /// | `base64` | data | the same, in place of `text`, if it is not UTF-8 (RFC 4648, section 4) |
 /// | `event` | data | the record, in place of `text`, if it is an [event](#events) |
@@ -91,8 +93,27 @@ use crate::time::{LEN, timestamp};
 /// This needs the feature `lumberjack` or `forward`. Without them, there are no events.
 #[derive(Debug)]
 pub struct Json<W: Write> {
+    objects: Objects<SharedWriter<W, ()>>,
+}
+
+/// Makes the objects of one lane, for [`Json`] and for files that are appended to.
+#[derive(Debug)]
+pub(super) struct Objects<P> {
     partials: Partials,
-    printer: ObjectPrinter<W>,
+    printer: ObjectPrinter<P>,
+}
+
+/// Takes pages of objects, from any number of lanes.
+pub(super) trait PageSink {
+    /// While it is held, pages of other lanes wait: an object may have several.
+    type Lock<'a>
+    where
+        Self: 'a;
+
+    fn lock(&self) -> Self::Lock<'_>;
+
+    /// Takes a page, which has objects of this connection alone.
+    fn write(lock: &mut Self::Lock<'_>, id: ConnId, page: &[u8]) -> io::Result<()>;
 }
 
 /// The length of the longest character in UTF-8, in bytes. No piece of a line is shorter, so that a
@@ -103,21 +124,14 @@ impl<W: Write> Json<W> {
     /// Prints to `writer`, which needs no buffer of its own.
     pub fn new(writer: W) -> Self {
         Json {
-            partials: Partials::new(),
-            printer: ObjectPrinter {
-                shared: SharedWriter::new(writer),
-                heads: HashMap::new(),
-                page: Vec::with_capacity(PAGE),
-                now: timestamp(SystemTime::now()),
-                written: 0,
-            },
+            objects: Objects::new(SharedWriter::new(writer), Partials::new()),
         }
     }
 
     /// The longest line that is kept whole, in bytes, and the longest piece of one that is not. At
     /// least 4; 1 MiB by default.
     pub fn max_line(mut self, bytes: usize) -> Self {
-        self.partials.max_line = bytes.max(CHARACTER);
+        self.objects.max_line(bytes);
         self
     }
 
@@ -127,7 +141,7 @@ impl<W: Write> Json<W> {
     ///
     /// [`Sink::memory`]: crate::Sink::memory
     pub fn memory(mut self, memory: Memory) -> Self {
-        self.partials.memory = memory;
+        self.objects.partials.memory = memory;
         self
     }
 
@@ -162,8 +176,7 @@ impl<W: Write> Json<W> {
             push_field(&mut object, "claimed", claimed);
         }
         push_field(&mut object, "reason", &end.reason().unwrap_or_default());
-        self.printer.write_event(object)?;
-        self.printer.shared.flush()
+        self.write_refused(object)
     }
 
     /// Writes an object for further connections that were refused for the same reason, and flushes.
@@ -183,8 +196,92 @@ impl<W: Write> Json<W> {
         let mut object = begin_refused();
         push_field(&mut object, "reason", reason);
         object.extend_from_slice(format!(r#","more":{more}"#).as_bytes());
-        self.printer.write_event(object)?;
-        self.printer.shared.flush()
+        self.write_refused(object)
+    }
+
+    fn write_refused(&self, mut object: Vec<u8>) -> io::Result<()> {
+        object.extend_from_slice(END);
+        let shared = &self.objects.printer.sink;
+        shared.lock().writer.write_all(&object)?;
+        shared.flush()
+    }
+}
+
+impl<W: Write> Clone for Json<W> {
+    fn clone(&self) -> Self {
+        Json {
+            objects: self.objects.another(self.objects.printer.sink.clone()),
+        }
+    }
+}
+
+impl<W: Write> Output for Json<W> {
+    fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+        self.objects.data(connection, bytes)
+    }
+
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
+        self.objects.turn(connection, bytes)
+    }
+
+    fn records(&mut self, connection: &Conn, records: Records<'_>) -> io::Result<Portion> {
+        self.objects.records(connection, records)
+    }
+
+    fn open(&mut self, connection: &Conn) -> io::Result<()> {
+        self.objects.open(connection)
+    }
+
+    fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
+        self.objects.close(connection, end)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.objects.printer.sink.flush()
+    }
+}
+
+impl<W: Write> PageSink for SharedWriter<W, ()> {
+    type Lock<'a>
+        = MutexGuard<'a, Inner<W, ()>>
+    where
+        Self: 'a;
+
+    fn lock(&self) -> Self::Lock<'_> {
+        SharedWriter::lock(self)
+    }
+
+    fn write(lock: &mut Self::Lock<'_>, _: ConnId, page: &[u8]) -> io::Result<()> {
+        lock.writer.write_all(page)
+    }
+}
+
+impl<P: PageSink> Objects<P> {
+    pub(super) fn new(sink: P, partials: Partials) -> Self {
+        Objects {
+            partials,
+            printer: ObjectPrinter::new(sink),
+        }
+    }
+
+    /// Makes objects with the same limits, for another lane.
+    pub(super) fn another(&self, sink: P) -> Self {
+        Objects::new(sink, self.partials.another())
+    }
+
+    /// See [`Json::max_line`].
+    pub(super) fn max_line(&mut self, bytes: usize) {
+        self.partials.max_line = bytes.max(CHARACTER);
+    }
+
+    /// See [`Json::memory`].
+    pub(super) fn memory(&mut self, memory: Memory) {
+        self.partials.memory = memory;
+    }
+
+    /// The sink of all pages.
+    pub(super) fn sink(&mut self) -> &mut P {
+        &mut self.printer.sink
     }
 
     /// Writes the first of these lines, which began earlier or is overlong, and returns the others.
@@ -220,7 +317,7 @@ impl<W: Write> Json<W> {
     /// last piece, which is returned, and then nothing is kept.
     fn keep<'a>(&mut self, connection: &Conn, mut bytes: &'a [u8]) -> io::Result<&'a [u8]> {
         let id = connection.id();
-        let Json { partials, printer } = self;
+        let Objects { partials, printer } = self;
         loop {
             let room = partials.max_line.saturating_sub(partials.kept(id).len());
             let (now, later) = bytes.split_at_checked(room).unwrap_or((bytes, &[]));
@@ -259,23 +356,8 @@ impl<W: Write> Json<W> {
     }
 }
 
-impl<W: Write> Clone for Json<W> {
-    fn clone(&self) -> Self {
-        Json {
-            partials: self.partials.another(),
-            printer: ObjectPrinter {
-                shared: self.printer.shared.clone(),
-                heads: HashMap::new(),
-                page: Vec::with_capacity(PAGE),
-                now: self.printer.now,
-                written: 0,
-            },
-        }
-    }
-}
-
-impl<W: Write> Output for Json<W> {
-    fn data(&mut self, connection: &Conn, mut bytes: &[u8]) -> io::Result<()> {
+impl<P: PageSink> Objects<P> {
+    pub(super) fn data(&mut self, connection: &Conn, mut bytes: &[u8]) -> io::Result<()> {
         while !bytes.is_empty() {
             let Portion { taken, .. } = self.turn(connection, bytes)?;
             bytes = bytes.get(taken..).unwrap_or_default();
@@ -283,11 +365,11 @@ impl<W: Write> Output for Json<W> {
         Ok(())
     }
 
-    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
+    pub(super) fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
         let id = connection.id();
         self.printer.now = timestamp(SystemTime::now());
         self.printer.written = 0;
-        let goes_on = self.printer.head(connection).goes_on;
+        let goes_on = self.printer.head(connection, bytes.len()).goes_on;
         let (mut lines, rest) = split_lines(bytes);
         if goes_on || !self.partials.kept(id).is_empty() {
             lines = self.line(connection, lines)?;
@@ -318,11 +400,15 @@ impl<W: Write> Output for Json<W> {
         })
     }
 
-    fn records(&mut self, connection: &Conn, records: Records<'_>) -> io::Result<Portion> {
+    pub(super) fn records(
+        &mut self,
+        connection: &Conn,
+        records: Records<'_>,
+    ) -> io::Result<Portion> {
         let id = connection.id();
         self.printer.now = timestamp(SystemTime::now());
         self.printer.written = 0;
-        self.printer.head(connection);
+        self.printer.head(connection, connection.given);
         let mut taken = 0_usize;
         for record in records.iter() {
             if record.ends {
@@ -340,12 +426,12 @@ impl<W: Write> Output for Json<W> {
         Ok(Portion::new(taken, self.printer.written))
     }
 
-    fn open(&mut self, connection: &Conn) -> io::Result<()> {
+    pub(super) fn open(&mut self, connection: &Conn) -> io::Result<()> {
         let (object, _) = begin_object("open", connection);
-        self.printer.write_event(object)
+        self.printer.write_event(connection.id(), object)
     }
 
-    fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
+    pub(super) fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
         let id = connection.id();
         self.printer.now = timestamp(SystemTime::now());
         self.printer.written = 0;
@@ -379,23 +465,21 @@ impl<W: Write> Output for Json<W> {
         if let Some(facts) = end.facts() {
             push_field(&mut object, "error", &facts.to_string());
         }
-        self.printer.write_event(object)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.printer.shared.flush()
+        self.printer.write_event(id, object)
     }
 }
 
 /// Prints objects.
 #[derive(Debug)]
-struct ObjectPrinter<W: Write> {
-    shared: SharedWriter<W, ()>,
+struct ObjectPrinter<P> {
+    sink: P,
     /// The heads of open connections. A head is hardly larger than the connection's other state, so
     /// its memory is not counted.
     heads: HashMap<ConnId, Head>,
     /// Objects that are not handed on yet; empty between calls of the output.
     page: Vec<u8>,
+    /// The connection whose objects are on the page.
+    page_of: Option<ConnId>,
     /// The time for the objects being printed.
     now: [u8; LEN],
     /// The number of bytes handed on in this turn.
@@ -409,6 +493,8 @@ struct Head {
     bytes: Vec<u8>,
     /// The offset of the time in them.
     time: usize,
+    /// The offset in the resumed stream of the next object's first byte, if there is a stream.
+    offset: Option<u64>,
     /// Whether the last object was partial.
     goes_on: bool,
     /// Whether records may be events.
@@ -426,7 +512,18 @@ enum Rest {
     Missing,
 }
 
-impl<W: Write> ObjectPrinter<W> {
+impl<P: PageSink> ObjectPrinter<P> {
+    fn new(sink: P) -> Self {
+        ObjectPrinter {
+            sink,
+            heads: HashMap::new(),
+            page: Vec::with_capacity(PAGE),
+            page_of: None,
+            now: timestamp(SystemTime::now()),
+            written: 0,
+        }
+    }
+
     /// Writes whole lines up to the first overlong one, or until a turn's worth is written, and
     /// returns the others. `text` is the same lines, if they are text.
     fn write_lines<'a>(
@@ -436,7 +533,7 @@ impl<W: Write> ObjectPrinter<W> {
         text: Option<&str>,
         longest: usize,
     ) -> io::Result<&'a [u8]> {
-        let Some((head, mut objects)) = self.page_writer(id) else {
+        let Some((head, mut objects)) = self.page_writer(id)? else {
             return Ok(lines);
         };
         let mut from = 0;
@@ -453,6 +550,7 @@ impl<W: Write> ObjectPrinter<W> {
                 true => objects.write_record(head, line, text)?,
                 false => objects.write_object(head, line, text, false)?,
             }
+            head.move_by(line.len().saturating_add(1));
             from = newline.saturating_add(1);
             if *objects.written >= MAX_WRITTEN {
                 break;
@@ -463,16 +561,19 @@ impl<W: Write> ObjectPrinter<W> {
 
     /// Writes a line, or a piece of one.
     fn write_line(&mut self, id: ConnId, line: &[u8], rest: Rest) -> io::Result<()> {
-        let Some((head, mut objects)) = self.page_writer(id) else {
+        let Some((head, mut objects)) = self.page_writer(id)? else {
             return Ok(());
         };
         let text = str::from_utf8(line).ok();
         let is_whole = !head.goes_on && rest == Rest::None;
         head.goes_on = rest == Rest::Follows;
         match head.has_events && is_whole {
-            true => objects.write_record(head, line, text),
-            false => objects.write_object(head, line, text, head.goes_on),
+            true => objects.write_record(head, line, text)?,
+            false => objects.write_object(head, line, text, head.goes_on)?,
         }
+        let newline = usize::from(rest == Rest::None);
+        head.move_by(line.len().saturating_add(newline));
+        Ok(())
     }
 
     /// Writes a piece of a line, unless the piece is empty.
@@ -492,38 +593,48 @@ impl<W: Write> ObjectPrinter<W> {
     }
 
     /// Writes an object that has begun.
-    fn write_event(&self, mut object: Vec<u8>) -> io::Result<()> {
-        object.extend_from_slice(b"}\n");
-        self.shared.lock().writer.write_all(&object)
+    fn write_event(&self, id: ConnId, mut object: Vec<u8>) -> io::Result<()> {
+        object.extend_from_slice(END);
+        P::write(&mut self.sink.lock(), id, &object)
     }
 
-    /// The head of a connection's objects, which exists from its first data to its end.
-    fn head(&mut self, connection: &Conn) -> &mut Head {
+    /// The head of a connection's objects, which exists from its first data, of this length, to its
+    /// end.
+    fn head(&mut self, connection: &Conn, given: usize) -> &mut Head {
         self.heads
             .entry(connection.id())
-            .or_insert_with(|| Head::new(connection))
+            .or_insert_with(|| Head::new(connection, given))
     }
 
     /// Gets ready to write for a connection.
-    fn page_writer(&mut self, id: ConnId) -> Option<(&mut Head, PageWriter<'_, W>)> {
-        let head = self.heads.get_mut(&id)?;
+    fn page_writer(&mut self, id: ConnId) -> io::Result<Option<(&mut Head, PageWriter<'_, P>)>> {
+        if self.page_of != Some(id) {
+            self.finish()?;
+            self.page_of = Some(id);
+        }
+        let Some(head) = self.heads.get_mut(&id) else {
+            return Ok(None);
+        };
         let time = head.time..head.time.saturating_add(LEN);
         if let Some(time) = head.bytes.get_mut(time) {
             time.copy_from_slice(&self.now);
         }
         let objects = PageWriter {
-            shared: &self.shared,
+            sink: &self.sink,
+            id,
             page: &mut self.page,
             written: &mut self.written,
             lock: None,
         };
-        Some((head, objects))
+        Ok(Some((head, objects)))
     }
 
     /// Hands on the page.
     fn finish(&mut self) -> io::Result<()> {
-        if !self.page.is_empty() {
-            self.shared.lock().writer.write_all(&self.page)?;
+        if let Some(id) = self.page_of
+            && !self.page.is_empty()
+        {
+            P::write(&mut self.sink.lock(), id, &self.page)?;
             self.written = self.written.saturating_add(self.page.len());
             self.page.clear();
         }
@@ -532,18 +643,30 @@ impl<W: Write> ObjectPrinter<W> {
 }
 
 impl Head {
-    fn new(connection: &Conn) -> Self {
+    fn new(connection: &Conn, given: usize) -> Self {
         let (mut bytes, time) = begin_object("data", connection);
+        if let Some(stream) = connection.stream() {
+            push_field(&mut bytes, "stream", stream);
+        }
         bytes.extend_from_slice(TEXT);
+        let end = connection.stream_offset();
         Head {
             bytes,
             time,
+            offset: end.map(|end| end.saturating_sub(given as u64)),
             goes_on: false,
             has_events: connection.framing().has_events(),
         }
     }
 
-    /// All bytes up to the content, whatever it is.
+    /// Moves on in the stream, by the bytes of an object and its newline.
+    fn move_by(&mut self, bytes: usize) {
+        if let Some(offset) = &mut self.offset {
+            *offset = offset.saturating_add(bytes as u64);
+        }
+    }
+
+    /// All bytes up to the offset, or to the content, whatever it is.
     fn common(&self) -> &[u8] {
         self.bytes.strip_suffix(TEXT).unwrap_or_default()
     }
@@ -586,13 +709,14 @@ fn split_characters(text: &[u8]) -> (&[u8], &[u8]) {
 
 /// Writes objects on a page of its own lane, so that lanes work in parallel; the page is handed on
 /// as a whole.
-struct PageWriter<'a, W: Write> {
-    shared: &'a SharedWriter<W, ()>,
+struct PageWriter<'a, P: PageSink> {
+    sink: &'a P,
+    id: ConnId,
     page: &'a mut Vec<u8>,
     written: &'a mut usize,
     /// The lock is held from the moment an object outgrows the page to the object's end, so that
     /// nothing comes in between.
-    lock: Option<MutexGuard<'a, Inner<W, ()>>>,
+    lock: Option<P::Lock<'a>>,
 }
 
 /// The size of a page, in bytes. A page is handed on at the end of an object when half of it is
@@ -607,7 +731,10 @@ const TEXT: &[u8] = br#","text":""#;
 const BASE64: &[u8] = br#","base64":""#;
 const EVENT: &[u8] = br#","event":"#;
 
-impl<W: Write> PageWriter<'_, W> {
+/// The end of an object that is no data.
+const END: &[u8] = b"}\n";
+
+impl<'a, P: PageSink> PageWriter<'a, P> {
     /// Writes a line, or a piece of one. `text` is the same, if it is text.
     fn write_object(
         &mut self,
@@ -617,11 +744,13 @@ impl<W: Write> PageWriter<'_, W> {
         partial: bool,
     ) -> io::Result<()> {
         if let Some(text) = text {
-            self.put(&head.bytes)?;
+            match head.offset {
+                None => self.put(&head.bytes)?,
+                Some(_) => self.begin(head, TEXT)?,
+            }
             self.put_escaped(text, push_json)?;
         } else {
-            self.put(head.common())?;
-            self.put(BASE64)?;
+            self.begin(head, BASE64)?;
             let mut encoder = EncoderWriter::new(&mut *self, &STANDARD);
             encoder.write_all(line)?;
             encoder.finish()?;
@@ -638,11 +767,19 @@ impl<W: Write> PageWriter<'_, W> {
         let Some(object) = text.and_then(event::object) else {
             return self.write_object(head, record, text, false);
         };
-        self.put(head.common())?;
-        self.put(EVENT)?;
+        self.begin(head, EVENT)?;
         self.put_escaped(object, push_object)?;
         self.put(b"}\n")?;
         self.end()
+    }
+
+    /// Begins an object with this content.
+    fn begin(&mut self, head: &Head, content: &[u8]) -> io::Result<()> {
+        self.put(head.common())?;
+        if let Some(offset) = head.offset {
+            self.put(format!(r#","offset":{offset}"#).as_bytes())?;
+        }
+        self.put(content)
     }
 
     /// Ends an object.
@@ -656,9 +793,10 @@ impl<W: Write> PageWriter<'_, W> {
 
     fn put(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.len() > PAGE.saturating_sub(self.page.len()) {
-            let inner = self.hand_on()?;
+            let id = self.id;
+            let lock = self.hand_on()?;
             if bytes.len() > PAGE {
-                return inner.writer.write_all(bytes);
+                return P::write(lock, id, bytes);
             }
         }
         self.page.extend_from_slice(bytes);
@@ -681,16 +819,17 @@ impl<W: Write> PageWriter<'_, W> {
     }
 
     /// Hands on the page under the lock, and keeps the lock.
-    fn hand_on(&mut self) -> io::Result<&mut Inner<W, ()>> {
-        let inner = self.lock.get_or_insert_with(|| self.shared.lock());
-        inner.writer.write_all(self.page)?;
+    fn hand_on(&mut self) -> io::Result<&mut P::Lock<'a>> {
+        let sink = self.sink;
+        let lock = self.lock.get_or_insert_with(|| sink.lock());
+        P::write(lock, self.id, self.page)?;
         *self.written = self.written.saturating_add(self.page.len());
         self.page.clear();
-        Ok(inner)
+        Ok(lock)
     }
 }
 
-impl<W: Write> Write for PageWriter<'_, W> {
+impl<P: PageSink> Write for PageWriter<'_, P> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.put(bytes)?;
         Ok(bytes.len())
@@ -698,5 +837,60 @@ impl<W: Write> Write for PageWriter<'_, W> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::peer::Peer;
+
+    /// Takes the pages of one connection.
+    #[derive(Debug, Default)]
+    struct Page(parking_lot::Mutex<Vec<u8>>);
+
+    impl PageSink for Page {
+        type Lock<'a> = MutexGuard<'a, Vec<u8>>;
+
+        fn lock(&self) -> Self::Lock<'_> {
+            self.0.lock()
+        }
+
+        fn write(page: &mut Self::Lock<'_>, _: ConnId, more: &[u8]) -> io::Result<()> {
+            page.extend_from_slice(more);
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_object_of_a_resumed_stream_tells_the_offset_of_its_first_byte() {
+        let connection = Conn::new(ConnId(1), Peer::label("x"), Memory::new(1 << 20));
+        let mut objects = Objects::new(Page::default(), Partials::new());
+        objects.max_line(4);
+        let head = objects.printer.head(&connection, 0);
+        head.offset = Some(1000);
+        for bytes in [&b"one\ntw"[..], b"o\n\n12", b"34567\n\xff\nrest"] {
+            let mut rest = bytes;
+            while !rest.is_empty() {
+                let taken = objects.turn(&connection, rest).unwrap().taken;
+                rest = &rest[taken..];
+            }
+        }
+        objects.close(&connection, &End::Clean).unwrap();
+        let page = String::from_utf8(objects.sink().0.get_mut().clone()).unwrap();
+        let data = page.lines().filter_map(|line| {
+            let (_, rest) = line.split_once(r#","offset":"#)?;
+            rest.strip_suffix('}')
+        });
+        let expected = [
+            r#"1000,"text":"one""#,
+            r#"1004,"text":"two""#,
+            r#"1008,"text":"""#,
+            r#"1009,"text":"1234","partial":true"#,
+            r#"1013,"text":"567""#,
+            r#"1017,"base64":"/w==""#,
+            r#"1019,"text":"rest""#,
+        ];
+        assert_eq!(data.collect::<Vec<_>>(), expected);
     }
 }

@@ -28,7 +28,7 @@ pub fn label(peer: &Peer) -> String {
 }
 
 /// Makes one word of text from outside, so that a label ends where it seems to.
-fn word(text: &str) -> String {
+pub(super) fn word(text: &str) -> String {
     let end = (0..=LABEL).rev().find(|at| text.is_char_boundary(*at));
     let (text, rest) = text
         .split_at_checked(end.unwrap_or(0))

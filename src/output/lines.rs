@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
+use std::time::SystemTime;
 
 use memchr::memchr_iter;
 
 use super::escape::{Held, write_escaped};
-use super::label::label;
 use super::partial::{Partials, split_lines};
+use super::prefix::{Front, LineFront, Prefix};
 use super::shared::{Inner, SharedWriter};
 use super::turn::turn_of;
 use super::{Output, Portion};
@@ -20,8 +21,8 @@ use crate::memory::Memory;
 /// An unfinished line is kept until it is finished, its connection ends, or it outgrows
 /// [`max_line`](Self::max_line) and is written in pieces. With one connection, the output is byte
 /// for byte the data that was sent; a newline is added only where another connection's bytes would
-/// otherwise follow on the same line. [`labels`](Self::labels) and [`escape`](Self::escape) change
-/// that as they say.
+/// otherwise follow on the same line. [`labels`](Self::labels), [`prefix`](Self::prefix) and
+/// [`escape`](Self::escape) change that as they say.
 ///
 /// Clones share the writer, but each has unfinished lines of its own: give one clone to each lane.
 #[derive(Debug)]
@@ -36,8 +37,10 @@ struct LinePrinter<W: Write> {
     shared: SharedWriter<W, Tail>,
     /// Empty if lines are printed unchanged.
     shown: HashMap<ConnId, Shown>,
-    labels: bool,
+    front: Front,
     escape: bool,
+    /// The time of the lines of this turn.
+    now: SystemTime,
     /// The number of bytes written in this turn.
     written: usize,
 }
@@ -45,12 +48,12 @@ struct LinePrinter<W: Write> {
 /// The connection whose unfinished line is the last thing in the output.
 type Tail = Option<ConnId>;
 
-/// The label and the held bytes of an open connection, unless its lines are printed as they are.
+/// The front and the held bytes of an open connection, unless its lines are printed as they are.
 /// Too small to be counted.
 #[derive(Debug)]
 struct Shown {
-    /// The beginning of each line; empty without labels.
-    label: String,
+    /// The beginning of each line; empty without labels and prefix.
+    front: LineFront,
     /// Bytes before the partial line that can't be escaped yet; empty without escaping.
     held: Held,
 }
@@ -63,8 +66,9 @@ impl<W: Write> Lines<W> {
             printer: LinePrinter {
                 shared: SharedWriter::new(writer),
                 shown: HashMap::new(),
-                labels: false,
+                front: Front::Nothing,
                 escape: false,
+                now: SystemTime::now(),
                 written: 0,
             },
         }
@@ -77,7 +81,19 @@ impl<W: Write> Lines<W> {
     /// 256 bytes are shown. When an overlong line is written in pieces and another sender's bytes
     /// came between, the next piece begins a line of the output, and has the label again.
     pub fn labels(mut self, on: bool) -> Self {
-        self.printer.labels = on;
+        self.printer.front = match on {
+            true => Front::Label,
+            false => Front::Nothing,
+        };
+        self
+    }
+
+    /// Begins each line with this, in place of a [label](Self::labels). By default, lines have none.
+    ///
+    /// When an overlong line is written in pieces and another sender's bytes came between, the next
+    /// piece begins a line of the output, and has the prefix again.
+    pub fn prefix(mut self, prefix: Prefix) -> Self {
+        self.printer.front = Front::Prefix(prefix);
         self
     }
 
@@ -109,25 +125,26 @@ impl<W: Write> Lines<W> {
 
 impl<W: Write> LinePrinter<W> {
     fn shown(&mut self, connection: &Conn) -> &mut Shown {
-        let labels = self.labels;
-        self.shown
-            .entry(connection.id())
-            .or_insert_with(|| Shown::new(connection, labels))
+        let front = &self.front;
+        self.shown.entry(connection.id()).or_insert_with(|| Shown {
+            front: front.of(connection),
+            held: Held::default(),
+        })
     }
 
     /// Writes the kept part of this connection's line, and `bytes` behind it. Unless these bytes
     /// are the connection's last, an end that can't be escaped yet is held back.
     fn write(&mut self, id: ConnId, kept: &[u8], bytes: &[u8], last: bool) -> io::Result<()> {
-        let (label, held) = match self.shown.get_mut(&id) {
-            Some(shown) => (shown.label.as_str(), Some(&mut shown.held)),
-            None => ("", None),
+        let (front, held) = match self.shown.get_mut(&id) {
+            Some(shown) => (shown.front.at(self.now), Some(&mut shown.held)),
+            None => (&[][..], None),
         };
         let Inner { writer, state } = &mut *self.shared.lock();
         let mut output = ConnectionWriter {
             writer,
             tail: state,
             id,
-            label,
+            front,
             escape: self.escape,
             written: &mut self.written,
         };
@@ -151,8 +168,9 @@ impl<W: Write> Clone for Lines<W> {
             printer: LinePrinter {
                 shared: self.printer.shared.clone(),
                 shown: HashMap::new(),
-                labels: self.printer.labels,
+                front: self.printer.front.clone(),
                 escape: self.printer.escape,
+                now: self.printer.now,
                 written: 0,
             },
         }
@@ -161,9 +179,9 @@ impl<W: Write> Clone for Lines<W> {
 
 impl<W: Write> Output for Lines<W> {
     fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
-        let taken = match self.printer.labels {
-            true => turn_of(bytes, self.printer.shown(connection).label.len()),
-            false => bytes.len(),
+        let taken = match self.printer.front.is_nothing() {
+            true => bytes.len(),
+            false => turn_of(bytes, self.printer.shown(connection).front.len()),
         };
         self.printer.written = 0;
         self.data(connection, bytes.get(..taken).unwrap_or(bytes))?;
@@ -176,8 +194,9 @@ impl<W: Write> Output for Lines<W> {
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
         let Lines { partials, printer } = self;
         let id = connection.id();
-        if printer.labels || printer.escape {
+        if printer.escape || !printer.front.is_nothing() {
             printer.shown(connection);
+            printer.now = SystemTime::now();
         }
         let (lines, rest) = split_lines(bytes);
         if !lines.is_empty() {
@@ -197,6 +216,9 @@ impl<W: Write> Output for Lines<W> {
     fn close(&mut self, connection: &Conn, _: &End) -> io::Result<()> {
         let id = connection.id();
         let kept = self.partials.take(id);
+        if !self.printer.front.is_nothing() {
+            self.printer.now = SystemTime::now();
+        }
         self.printer.write(id, &kept, b"", true)?;
         self.printer.shown.remove(&id);
         Ok(())
@@ -207,24 +229,12 @@ impl<W: Write> Output for Lines<W> {
     }
 }
 
-impl Shown {
-    fn new(connection: &Conn, labels: bool) -> Self {
-        Shown {
-            label: match labels {
-                true => format!("{} ", label(connection.peer())),
-                false => String::new(),
-            },
-            held: Held::default(),
-        }
-    }
-}
-
 /// Writes for one connection.
 struct ConnectionWriter<'a, W: Write> {
     writer: &'a mut BufWriter<W>,
     tail: &'a mut Tail,
     id: ConnId,
-    label: &'a str,
+    front: &'a [u8],
     escape: bool,
     written: &'a mut usize,
 }
@@ -240,7 +250,7 @@ impl<W: Write> ConnectionWriter<'_, W> {
             self.writer.write_all(b"\n")?;
             *self.tail = None;
         }
-        if self.label.is_empty() {
+        if self.front.is_empty() {
             return self.print(bytes);
         }
         let mut from = 0;
@@ -249,8 +259,8 @@ impl<W: Write> ConnectionWriter<'_, W> {
             let line = bytes.get(from..end).unwrap_or_default();
             from = end;
             if !line.is_empty() && self.tail.is_none() {
-                self.writer.write_all(self.label.as_bytes())?;
-                *self.written = self.written.saturating_add(self.label.len());
+                self.writer.write_all(self.front)?;
+                *self.written = self.written.saturating_add(self.front.len());
             }
             self.print(line)?;
         }

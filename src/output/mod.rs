@@ -17,6 +17,7 @@ mod json;
 mod label;
 mod lines;
 mod partial;
+mod prefix;
 mod raw;
 mod shared;
 mod template;
@@ -33,7 +34,7 @@ mod event {
 pub use crate::memory::Memory;
 pub use crate::stream_error::StreamError;
 pub use crate::time::Timestamp;
-pub use append::{AppendHandle, AppendNotice, AppendWriter, Appended};
+pub use append::{AppendHandle, AppendNotice, AppendWriter, Appended, Keep};
 pub use each_line::{EachLine, Line};
 pub use error::{OutputError, TemplateError};
 pub(crate) use escape::push_json;
@@ -42,6 +43,7 @@ pub use files::Files;
 pub use json::Json;
 pub use label::label;
 pub use lines::Lines;
+pub use prefix::Prefix;
 pub use raw::Raw;
 #[cfg(fuzzing)]
 pub(crate) use template::fuzz;
@@ -172,14 +174,7 @@ pub trait Output {
     ///
     /// The same as for [`data`](Self::data).
     fn records(&mut self, connection: &Conn, records: Records<'_>) -> io::Result<Portion> {
-        let (lines, taken) = records.escaped(MAX_ESCAPED);
-        let mut portion = self.turn(connection, &lines)?;
-        let rest = lines.get(portion.taken..).unwrap_or_default();
-        if !rest.is_empty() {
-            self.data(connection, rest)?;
-            portion.written = portion.written.saturating_add(rest.len());
-        }
-        Ok(Portion::new(taken, portion.written))
+        records_as_lines(self, connection, records)
     }
 
     /// A connection completed its handshake.
@@ -210,6 +205,22 @@ pub trait Output {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Gives records to an output as lines, with their newlines escaped.
+fn records_as_lines(
+    output: &mut (impl Output + ?Sized),
+    connection: &Conn,
+    records: Records<'_>,
+) -> io::Result<Portion> {
+    let (lines, taken) = records.escaped(MAX_ESCAPED);
+    let mut portion = output.turn(connection, &lines)?;
+    let rest = lines.get(portion.taken..).unwrap_or_default();
+    if !rest.is_empty() {
+        output.data(connection, rest)?;
+        portion.written = portion.written.saturating_add(rest.len());
+    }
+    Ok(Portion::new(taken, portion.written))
 }
 
 impl<O: Output + ?Sized> Output for Box<O> {

@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::Range;
 use std::str::FromStr;
 use std::time::SystemTime;
 
@@ -23,6 +24,7 @@ use crate::time;
 /// | `{port}` | its port; `0` if it has none |
 /// | `{client}` | the first of its verified [names](Conn::names); `anonymous` if it has none |
 /// | `{conn}` | the connection's [number](crate::ConnId) |
+/// | `{stream}` | the name of the resumed [stream](Conn::stream); `none` for any other |
 ///
 /// The default is `{time}-{peer}-{conn}`. A template may have no tokens: files that would have the
 /// same name are numbered.
@@ -40,7 +42,7 @@ use crate::time;
 ///
 /// # Text from outside
 ///
-/// A client's name, a label and the path of a Unix peer become part of a file's name and nothing
+/// A client's name, a stream's, a label and the path of a Unix peer become part of a file's name and nothing
 /// else. ASCII letters, digits and `_` stay as they are, and so do `-`, `.`, `@` and `+` behind the
 /// first character; all other bytes are percent-encoded (RFC 3986, section 2.1), so that different
 /// names stay different. Names are cut off after 128 bytes; an empty one becomes `unnamed`. In IPv6
@@ -94,13 +96,17 @@ const MOST_OF_PART: usize = 216;
 const MOST_OF_VALUE: usize = 128;
 
 /// The name of a client that has none.
-const ANONYMOUS: &str = "anonymous";
+pub(super) const ANONYMOUS: &str = "anonymous";
+
+/// The name of a stream that has none.
+pub(super) const NO_STREAM: &str = "none";
 
 /// The name of a client or label without any characters.
 const UNNAMED: &str = "unnamed";
 
+/// A part of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     Text(String),
     Time,
     Date,
@@ -109,6 +115,7 @@ enum Part {
     Port,
     Client,
     Conn,
+    Stream,
 }
 
 impl Template {
@@ -139,9 +146,34 @@ impl Template {
                     None => name.push_str(ANONYMOUS),
                 },
                 Part::Conn => name.push_str(&connection.id().to_string()),
+                Part::Stream => match connection.stream() {
+                    Some(stream) => name.push_str(&safe(stream.as_bytes())),
+                    None => name.push_str(NO_STREAM),
+                },
             }
         }
         name
+    }
+
+    /// Whether some connection can have this name, which may have encoded dots.
+    fn may_make(&self, name: &str) -> bool {
+        let name = name.as_bytes();
+        // The lengths of the name that the parts so far may make.
+        let mut made = vec![false; name.len().saturating_add(1)];
+        made.iter_mut().take(1).for_each(|made| *made = true);
+        for part in &self.parts {
+            let mut next = vec![false; made.len()];
+            for (from, _) in made.iter().enumerate().filter(|(_, made)| **made) {
+                let rest = name.get(from..).unwrap_or_default();
+                for len in part.lengths(rest) {
+                    if let Some(made) = next.get_mut(from.saturating_add(len)) {
+                        *made = true;
+                    }
+                }
+            }
+            made = next;
+        }
+        made.last().is_some_and(|made| *made)
     }
 
     /// The length of the text besides the tokens, in bytes.
@@ -166,6 +198,24 @@ impl PathTemplate {
             name
         });
         parts.collect::<Vec<_>>().join("/")
+    }
+
+    /// Whether the path depends on the stream's name, which is not known when its connection opens.
+    pub(super) fn has_stream(&self) -> bool {
+        let mut parts = self.parts.iter().flat_map(|part| &part.parts);
+        parts.any(|part| matches!(part, Part::Stream))
+    }
+
+    /// The number of its parts: those of a file's path, below the directory.
+    pub(super) fn depth(&self) -> usize {
+        self.parts.len()
+    }
+
+    /// Whether some connection can have this name as this part of its path. `false` for a few of
+    /// those that were cut off.
+    pub(super) fn may_make(&self, part: usize, name: &str) -> bool {
+        let template = self.parts.get(part);
+        template.is_some_and(|template| template.may_make(name)) && find_addition(name).is_none()
     }
 
     /// Whether the path changes with the hour.
@@ -202,16 +252,7 @@ impl FromStr for Template {
     type Err = TemplateError;
 
     fn from_str(template: &str) -> Result<Self, TemplateError> {
-        let mut parts = Vec::new();
-        let mut rest = template;
-        while let Some((text, more)) = rest.split_once('{') {
-            let (token, more) = more.split_once('}').ok_or(TemplateError::Unbalanced)?;
-            parts.extend(parse_text(text)?);
-            parts.push(parse_token(token)?);
-            rest = more;
-        }
-        parts.extend(parse_text(rest)?);
-
+        let parts = parse_parts(template)?;
         let texts = || parts.iter().filter_map(Part::text);
         if let Some(wrong) = texts().flat_map(str::chars).find(|c| is_forbidden(*c)) {
             return Err(TemplateError::Forbidden(wrong));
@@ -236,12 +277,73 @@ impl FromStr for Template {
 }
 
 impl Part {
-    fn text(&self) -> Option<&str> {
+    pub(super) fn text(&self) -> Option<&str> {
         match self {
             Part::Text(text) => Some(text),
             _ => None,
         }
     }
+
+    /// The lengths of the beginnings of a name that this part can stand for.
+    fn lengths(&self, name: &[u8]) -> Range<usize> {
+        const NONE: Range<usize> = 0..0;
+        let only = |len: usize| len..len.saturating_add(1);
+        let up_to = |most: usize| 1..most.saturating_add(1);
+        let digits = |most: usize| {
+            let is_digit = |byte: &&u8| byte.is_ascii_digit();
+            up_to(name.iter().take(most).take_while(is_digit).count())
+        };
+        let pattern = |pattern: &[u8]| {
+            let start = name.get(..pattern.len()).unwrap_or_default();
+            let fits = |(byte, wanted): (&u8, &u8)| match wanted {
+                b'0' => byte.is_ascii_digit(),
+                wanted => byte == wanted,
+            };
+            match start.len() == pattern.len() && start.iter().zip(pattern).all(fits) {
+                true => only(pattern.len()),
+                false => NONE,
+            }
+        };
+        match self {
+            Part::Text(text) => {
+                let mut rest = name;
+                for byte in text.bytes() {
+                    let left = match byte {
+                        b'.' => rest.strip_prefix(b".").or(rest.strip_prefix(b"%2E")),
+                        byte => rest.strip_prefix(&[byte]),
+                    };
+                    let Some(left) = left else {
+                        return NONE;
+                    };
+                    rest = left;
+                }
+                only(name.len().saturating_sub(rest.len()))
+            }
+            Part::Time => pattern(b"00000000T000000.000000Z"),
+            Part::Date => pattern(b"0000-00-00"),
+            Part::Hour => pattern(b"00"),
+            Part::Port => digits(5),
+            Part::Conn => digits(20),
+            Part::Peer | Part::Client | Part::Stream => {
+                let is_part = |(at, byte): &(usize, &u8)| is_safe(**byte, *at) || **byte == b'%';
+                up_to(name.iter().enumerate().take_while(is_part).count())
+            }
+        }
+    }
+}
+
+/// Splits a template into text and tokens.
+pub(super) fn parse_parts(template: &str) -> Result<Vec<Part>, TemplateError> {
+    let mut parts = Vec::new();
+    let mut rest = template;
+    while let Some((text, more)) = rest.split_once('{') {
+        let (token, more) = more.split_once('}').ok_or(TemplateError::Unbalanced)?;
+        parts.extend(parse_text(text)?);
+        parts.push(parse_token(token)?);
+        rest = more;
+    }
+    parts.extend(parse_text(rest)?);
+    Ok(parts)
 }
 
 fn parse_text(text: &str) -> Result<Option<Part>, TemplateError> {
@@ -260,6 +362,7 @@ fn parse_token(token: &str) -> Result<Part, TemplateError> {
         "port" => Ok(Part::Port),
         "client" => Ok(Part::Client),
         "conn" => Ok(Part::Conn),
+        "stream" => Ok(Part::Stream),
         token if token.contains('{') => Err(TemplateError::Unbalanced),
         token => Err(TemplateError::UnknownToken(token.to_owned())),
     }
@@ -321,10 +424,20 @@ fn peer(address: &Address) -> String {
     }
 }
 
-fn port(address: &Address) -> u16 {
+pub(super) fn port(address: &Address) -> u16 {
     match address {
         Address::Ip(address) => address.port(),
         Address::Unix(_) | Address::Label(_) => 0,
+    }
+}
+
+/// Whether a byte of text from outside can stay as it is, at this place in the text.
+fn is_safe(byte: u8, at: usize) -> bool {
+    match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => true,
+        // The first character may begin the name, where these would mark a hidden file or an option.
+        b'-' | b'.' | b'@' | b'+' => at > 0,
+        _ => false,
     }
 }
 
@@ -333,13 +446,10 @@ fn safe(value: &[u8]) -> String {
     let mut safe = String::new();
     for byte in value {
         let len = safe.len();
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'_' => safe.push(char::from(*byte)),
-            // The first character may begin the name, where these would mark a hidden file or an
-            // option.
-            b'-' | b'.' | b'@' | b'+' if len > 0 => safe.push(char::from(*byte)),
+        match is_safe(*byte, len) {
+            true => safe.push(char::from(*byte)),
             // Writing to a string does not fail.
-            _ => _ = write!(safe, "%{byte:02X}"),
+            false => _ = write!(safe, "%{byte:02X}"),
         }
         if safe.len() > MOST_OF_VALUE {
             safe.truncate(len);

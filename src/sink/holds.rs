@@ -66,6 +66,10 @@ impl Closed {
             None => Poll::Ready(None),
         };
         match end {
+            // The position of its end has to be kept, too.
+            Poll::Ready(None) if self.end.is_clean() && !is_cut && self.stream.keep_end() => {
+                return self.waits_for_holds(is_cut);
+            }
             Poll::Ready(None) => {}
             Poll::Ready(Some(failure)) => self.end = failure,
             Poll::Pending if is_cut => self.end = End::Cut(Cut::Server),
@@ -114,6 +118,7 @@ impl Sink {
             if let Some(end) = look.failure {
                 stream.take_back(0, end);
             }
+            stream.look_at_position();
             stream.send_answers();
             stream.is_held_back = look.is_full && !is_cut;
             if stream.is_held_back {

@@ -22,6 +22,8 @@ use crate::totals::{Counters, Totals};
 
 mod answers;
 mod holds;
+#[cfg_attr(not(feature = "resume"), path = "unresumed.rs")]
+pub(crate) mod resuming;
 mod schedule;
 mod stream;
 
@@ -114,6 +116,9 @@ pub(crate) struct SinkSettings {
     pub(crate) max_decoded: u64,
     /// Whether to compute checksums, for receipts.
     pub(crate) checksums: bool,
+    /// The keeper of the positions of resumed streams.
+    #[cfg(feature = "resume")]
+    pub(crate) keeper: Option<resuming::Keeper>,
 }
 
 impl SinkSettings {
@@ -279,8 +284,9 @@ impl Sink {
                 None => return Ok(()),
             };
             let len = records.lines().len();
+            let is_resumed = conn.stream().is_some();
             all.add(give(output, conn, records.behind(all.taken))?);
-            if self.is_dealt_with(turn, len, all) {
+            if self.is_dealt_with(turn, len, all, is_resumed) {
                 return Ok(());
             }
         }
@@ -288,14 +294,21 @@ impl Sink {
 
     /// Notes the portion of a turn's bytes that the output took, and keeps the others for the
     /// stream's next turn. Returns `false` if there is no memory to keep them in.
-    fn is_dealt_with(&mut self, turn: Turn, len: usize, portion: Portion) -> bool {
+    fn is_dealt_with(
+        &mut self,
+        turn: Turn,
+        len: usize,
+        portion: Portion,
+        is_resumed: bool,
+    ) -> bool {
         let Turn::Data(id, source) = turn else {
             return true;
         };
         let is_simple = portion.taken == len
             && portion.written.saturating_sub(len) < LEAST_WORK
             && source != Source::Rest
-            && !self.settings.checksums;
+            && !self.settings.checksums
+            && !is_resumed;
         if is_simple {
             // This is the usual case: there is nothing to note.
             return true;
@@ -307,6 +320,9 @@ impl Sink {
         let Some(undelivered) = kept else {
             return false;
         };
+        if stream.resuming.needs_answer() {
+            self.answering.push(id);
+        }
         let left = len.saturating_sub(portion.taken);
         // The decoded bytes are charged already, the additional bytes written for them are not.
         let more = portion.written.saturating_sub(len);
@@ -478,10 +494,13 @@ impl Sink {
     /// the bytes that are handed over.
     fn hand_over(&mut self, turn: Turn) -> Option<SinkEvent<'_>> {
         if let Turn::Data(id, _) = turn
-            && self.settings.checksums
             && let Some(stream) = self.streams.get_mut(&id)
+            && stream.is_checked(&self.settings)
         {
             stream.checksum(turn, &self.buffers, usize::MAX);
+            if stream.resuming.needs_answer() {
+                self.answering.push(id);
+            }
         }
         self.event(turn)
     }
@@ -493,7 +512,9 @@ impl Sink {
                 let stream = self.streams.get(&id)?;
                 let records = stream.records(turn, &self.buffers);
                 Some(match stream.conn.framing {
-                    Framing::Auto | Framing::None => SinkEvent::Data(&stream.conn, records.lines()),
+                    Framing::Auto | Framing::None | Framing::Resume => {
+                        SinkEvent::Data(&stream.conn, records.lines())
+                    }
                     _ => SinkEvent::Records(&stream.conn, records),
                 })
             }

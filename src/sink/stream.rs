@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use super::SinkSettings;
 use super::answers::Answers;
+use super::resuming::Resuming;
 use super::schedule::WorkAccount;
 use crate::conn::{Conn, ConnId};
-use crate::decode::{Decoder, Format, Limits};
+use crate::decode::{Decoder, Format, Limits, Step};
 use crate::end::{Cut, End, Layer, Truncation};
 use crate::event::{Chunk, Close, Open};
 use crate::frame::{Framing, RecordBuffer, Records, Unframer};
@@ -28,11 +29,12 @@ pub(super) struct Stream {
     pub(super) conn: Conn,
     pub(super) link: SinkLink,
     decoder: Decoder,
+    pub(super) resuming: Resuming,
     /// Makes records of the decoded bytes; `None` once it is known that there are no frames.
     unframer: Option<Box<Unframer>>,
-    queue: VecDeque<Chunk>,
+    pub(super) queue: VecDeque<Chunk>,
     /// The number of bytes of the first chunk that are decoded.
-    at: usize,
+    pub(super) at: usize,
     /// Decoded bytes, or records of them, that the output did not take in the stream's last turn.
     rest: Option<Box<Rest>>,
     /// Decoded bytes of which no records are made yet: their frames expand to more than a turn's
@@ -123,6 +125,12 @@ impl TurnBuffers {
         }
     }
 
+    /// Notes that the turn finished this chunk.
+    #[cfg(feature = "resume")]
+    pub(super) fn spend(&mut self, chunk: Option<Chunk>) {
+        self.spent = chunk;
+    }
+
     /// Returns the credit of the chunk that the last turn finished.
     pub(super) fn release(&mut self) {
         self.spent = None;
@@ -146,6 +154,7 @@ impl Stream {
             conn,
             link,
             decoder: Decoder::new(settings.format, &limits),
+            resuming: Resuming::new(settings),
             unframer,
             queue: VecDeque::new(),
             at: 0,
@@ -172,9 +181,11 @@ impl Stream {
         self.close = Some(close);
     }
 
-    /// Whether so many answers are unread, or held, that no more data is decoded before they are gone.
+    /// Whether so many answers are unread, or held, that no more data is decoded before they are gone;
+    /// or the answer that says where the stream goes on is not there yet.
     pub(super) fn waits_for_answers(&self) -> bool {
-        self.close.is_none() && (self.link.is_unread() || self.answers.are_many())
+        self.close.is_none()
+            && (self.link.is_unread() || self.answers.are_many() || self.resuming.is_opening())
     }
 
     /// Whether answers are due once the output is flushed.
@@ -185,6 +196,7 @@ impl Stream {
     /// Sends the answers that are due, if all that they acknowledge is delivered; the output has been
     /// flushed. Returns `false` if they must wait for another flush.
     pub(super) fn answer(&mut self) -> bool {
+        self.acknowledge(true);
         if self.rest.is_some() {
             return false;
         }
@@ -199,6 +211,7 @@ impl Stream {
 
     /// Sends the answers for which the output has been flushed, as far as its holds are done.
     pub(super) fn send_answers(&mut self) {
+        self.acknowledge(false);
         let mut due = Vec::new();
         while let Some(at) = self.answers.first()
             && self.conn.is_through(at)
@@ -225,6 +238,7 @@ impl Stream {
     /// Drops the answers for which the output was not flushed, and never will be.
     pub(super) fn drop_answers(&mut self) {
         self.answers.drop_unflushed();
+        self.resuming.drop_unflushed();
     }
 
     /// Whether the stream has something to do.
@@ -295,6 +309,11 @@ impl Stream {
             self.conn.delivered = self.conn.delivered.saturating_add(len as u64);
             return (Turn::Data(id, Source::Framed), 0);
         }
+        if self.resuming.is_beginning()
+            && let Some(begun) = self.begin(buffers, settings)
+        {
+            return begun;
+        }
         let allowed = self.allowed(settings);
         match self.queue.front() {
             Some(chunk)
@@ -338,6 +357,34 @@ impl Stream {
             buffers.output.get_mut(..room).unwrap_or_default(),
         );
         self.at = self.at.saturating_add(step.read);
+        let is_spent = self.at >= input.len() && step.written < room;
+        let decoded = self.decoded(step, allowed, settings);
+        if is_spent && !self.is_refused() {
+            buffers.spent = self.queue.pop_front();
+            self.at = 0;
+        }
+        decoded
+    }
+
+    /// Decodes bytes that come before those in the queue.
+    #[cfg(feature = "resume")]
+    pub(super) fn decode_early(
+        &mut self,
+        bytes: &[u8],
+        buffers: &mut TurnBuffers,
+        settings: &SinkSettings,
+    ) -> (Turn, usize) {
+        let allowed = self.allowed(settings);
+        let most = usize::try_from(allowed.saturating_add(1)).unwrap_or(usize::MAX);
+        let room = buffers.output.len().min(most);
+        let output = buffers.output.get_mut(..room).unwrap_or_default();
+        let step = self.decoder.decode(bytes, output);
+        self.decoded(step, allowed, settings)
+    }
+
+    /// Notes what was decoded in a turn, of at most `allowed` bytes; also returns how many bytes of input
+    /// were decoded for it.
+    fn decoded(&mut self, step: Step, allowed: u64, settings: &SinkSettings) -> (Turn, usize) {
         self.conn.format = self.decoder.format();
         let mut written = step.written;
         if let Some(fault) = step.fault {
@@ -347,16 +394,13 @@ impl Stream {
             self.refuse(End::Limit(Limit::Decoded {
                 most: settings.max_decoded,
             }));
-        } else if self.at >= input.len() && written < room {
-            buffers.spent = self.queue.pop_front();
-            self.at = 0;
         }
         self.conn.delivered = self.conn.delivered.saturating_add(written as u64);
-        let found = match written {
+        let turn = match written {
             0 => Turn::Nothing,
             written => Turn::Data(self.conn.id, Source::Decoded(written)),
         };
-        (found, step.read)
+        (turn, step.read)
     }
 
     /// Makes records of a turn's decoded bytes. At the end of the stream, makes them of the bytes that
@@ -519,15 +563,24 @@ impl Stream {
         }
     }
 
+    /// Whether the bytes that the output takes are counted and added to a checksum.
+    pub(super) fn is_checked(&self, settings: &SinkSettings) -> bool {
+        settings.checksums || self.resuming.is_on()
+    }
+
     /// Adds the first `taken` bytes of a turn to the stream's checksum. Those of records are in it
     /// already.
     pub(super) fn checksum(&mut self, turn: Turn, buffers: &TurnBuffers, taken: usize) {
         if let Turn::Data(_, source) = turn
             && !self.is_made(source)
         {
+            // Lent for a moment, as the bytes may be the stream's own.
+            let mut resuming = std::mem::replace(&mut self.resuming, Resuming::No);
             let bytes = self.bytes(turn, buffers);
             let taken = bytes.get(..taken).unwrap_or(bytes);
-            self.crc32c = crc32c::crc32c_append(self.crc32c, taken);
+            let crc32c = crc32c::crc32c_append(self.crc32c, taken);
+            resuming.take(taken);
+            (self.crc32c, self.resuming) = (crc32c, resuming);
         }
     }
 
@@ -554,7 +607,7 @@ impl Stream {
             })),
             _ => None,
         };
-        if settings.checksums {
+        if self.is_checked(settings) {
             self.checksum(turn, buffers, taken);
         }
         match source {
@@ -606,7 +659,17 @@ impl Stream {
         self.refuse(end);
     }
 
-    fn refuse(&mut self, end: End) {
+    pub(super) fn is_refused(&self) -> bool {
+        self.refused.is_some()
+    }
+
+    /// No frames are made of the stream's bytes.
+    #[cfg(feature = "resume")]
+    pub(super) fn drop_unframer(&mut self) {
+        self.unframer = None;
+    }
+
+    pub(super) fn refuse(&mut self, end: End) {
         self.link.refuse();
         self.refused = Some(Box::new(end));
     }
@@ -662,6 +725,8 @@ impl Stream {
             undecoded: self.conn.undecoded,
             skipped: self.conn.skipped,
             crc32c: self.crc32c,
+            #[cfg(feature = "resume")]
+            resumed: self.conn.resumed.take(),
         });
     }
 }

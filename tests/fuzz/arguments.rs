@@ -38,8 +38,10 @@ pub(crate) fn check(lines: &[u8]) {
                 assert_eq!(listen.printer, OutputFormat::Raw);
             }
             if let Destination::Append(append) = &listen.destination {
-                assert_eq!(listen.printer, OutputFormat::Lines { label: false });
+                assert_ne!(listen.printer, OutputFormat::Raw);
                 assert_ne!(append.rotate, Some(0));
+                let needs_rotation = append.compress || append.keep.is_some();
+                assert!(append.rotate.is_some() || !needs_rotation);
             }
             refuse_more(arguments);
         }

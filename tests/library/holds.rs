@@ -18,7 +18,7 @@ use tlsink::frame::Framing;
 use tlsink::limits::{CHUNK, CREDITS, MAX_HELD, MAX_TURN_OUTPUT, MAX_UNREAD_ANSWERS};
 use tlsink::output::{Output, OutputError, StreamError};
 use tlsink::{
-    Conn, Cut, Delivery, End, Hold, Peer, Report, Server, ServerBuilder, SinkEvent, Totals,
+    Conn, Cut, Delivery, End, Hold, Peer, Report, Server, ServerBuilder, Sink, SinkEvent, Totals,
 };
 
 #[cfg(feature = "zstd")]
@@ -32,10 +32,10 @@ type Running = Driven<Pin<Box<dyn Future<Output = Result<Totals, OutputError>>>>
 
 /// Takes a hold at each event that carries data, and leaves it to the test.
 #[derive(Clone, Default)]
-struct Shelf(Rc<RefCell<Kept>>);
+pub struct Shelf(Rc<RefCell<Kept>>);
 
 #[derive(Default)]
-struct Kept {
+pub struct Kept {
     /// Each hold with its connection's number.
     holds: Vec<(u64, Hold)>,
     delivered: HashMap<u64, usize>,
@@ -59,7 +59,7 @@ impl Output for Shelf {
 
 impl Shelf {
     /// Takes the holds of a stream.
-    fn take(&self, stream: u64) -> Vec<Hold> {
+    pub fn take(&self, stream: u64) -> Vec<Hold> {
         let mut kept = self.0.borrow_mut();
         let (own, others) = kept.holds.drain(..).partition(|(id, _)| *id == stream);
         kept.holds = others;
@@ -67,22 +67,22 @@ impl Shelf {
         own.into_iter().map(|(_, hold)| hold).collect()
     }
 
-    fn delivered(&self, stream: u64) -> usize {
+    pub fn delivered(&self, stream: u64) -> usize {
         let delivered = self.0.borrow().delivered.get(&stream).copied();
         delivered.unwrap_or_default()
     }
 
-    fn end(&self, stream: u64) -> Option<End> {
+    pub fn end(&self, stream: u64) -> Option<End> {
         self.0.borrow().ends.get(&stream).cloned()
     }
 }
 
 /// Streams that a sink delivers to a [`Shelf`]. The first one has the number 1.
-struct Receiver {
-    server: Option<Server>,
-    senders: Vec<Plain>,
+pub struct Receiver {
+    pub server: Option<Server>,
+    pub senders: Vec<Plain>,
     running: Running,
-    shelf: Shelf,
+    pub shelf: Shelf,
 }
 
 impl Receiver {
@@ -94,8 +94,12 @@ impl Receiver {
         Receiver::of(streams, Server::builder().receipts(receipts))
     }
 
-    fn of(streams: usize, builder: ServerBuilder) -> Self {
+    pub fn of(streams: usize, builder: ServerBuilder) -> Self {
         let (server, sink) = builder.decode(Format::Plain).build().unwrap();
+        Receiver::with(streams, server, sink)
+    }
+
+    pub fn with(streams: usize, server: Server, sink: Sink) -> Self {
         let shelf = Shelf::default();
         Receiver {
             senders: (0..streams).map(|_| Plain::new(&server)).collect(),
@@ -105,19 +109,19 @@ impl Receiver {
         }
     }
 
-    fn send(&mut self, stream: usize, bytes: impl Into<Vec<u8>>) {
+    pub fn send(&mut self, stream: usize, bytes: impl Into<Vec<u8>>) {
         self.senders[stream - 1].remote.send(bytes);
         assert!(self.drive(stream).is_none());
     }
 
     /// Ends a stream as its sender does.
-    fn end(&mut self, stream: usize) -> Option<Report> {
+    pub fn end(&mut self, stream: usize) -> Option<Report> {
         self.senders[stream - 1].remote.send_eof();
         self.drive(stream)
     }
 
     /// Lets a stream and the sink do all that they can.
-    fn drive(&mut self, stream: usize) -> Option<Report> {
+    pub fn drive(&mut self, stream: usize) -> Option<Report> {
         let connection = &mut self.senders[stream - 1].connection;
         loop {
             let polls = connection.polls + self.running.polls;

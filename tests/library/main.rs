@@ -50,6 +50,8 @@ mod holds;
 mod json;
 mod lines;
 mod reference_vectors;
+#[cfg(feature = "resume")]
+mod resume;
 mod sink;
 
 // Modules that several tests use.

@@ -582,37 +582,37 @@ impl SmallDisk {
 }
 
 /// The directory of a test, and what is in it.
-struct Logs {
-    outer: TempDir,
+pub struct Logs {
+    pub outer: TempDir,
 }
 
 impl Logs {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let outer = tempfile::tempdir().unwrap();
         fs::create_dir(outer.path().join("logs")).unwrap();
         Logs { outer }
     }
 
-    fn start(&self, name: &str, args: &[&str]) -> Program {
+    pub fn start(&self, name: &str, args: &[&str]) -> Program {
         let path = self.folder();
         let common = ["--output-dir", &path, "--append", "--name", name];
         Program::start(&[&common, args].concat())
     }
 
-    fn folder(&self) -> String {
+    pub fn folder(&self) -> String {
         self.outer.path().join("logs").display().to_string()
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub fn path(&self, name: &str) -> PathBuf {
         self.outer.path().join("logs").join(name)
     }
 
-    fn read(&self, name: &str) -> String {
+    pub fn read(&self, name: &str) -> String {
         fs::read_to_string(self.path(name)).unwrap()
     }
 
     /// The paths of all files, in order.
-    fn files(&self) -> Vec<String> {
+    pub fn files(&self) -> Vec<String> {
         let root = self.path("");
         let mut folders = vec![root.clone()];
         let mut files = Vec::new();
@@ -630,18 +630,18 @@ impl Logs {
     }
 
     /// The bytes of all files together.
-    fn len(&self) -> u64 {
+    pub fn len(&self) -> u64 {
         let files = fs::read_dir(self.folder()).unwrap();
         // A file may get another name meanwhile.
         let facts = files.filter_map(|file| file.ok()?.metadata().ok());
         facts.map(|facts| facts.len()).sum()
     }
 
-    fn wait_for(&self, name: &str, is_whole: impl Fn(&str) -> bool) {
+    pub fn wait_for(&self, name: &str, is_whole: impl Fn(&str) -> bool) {
         self.wait_until(|| fs::read_to_string(self.path(name)).is_ok_and(|text| is_whole(&text)));
     }
 
-    fn wait_until(&self, is_so: impl Fn() -> bool) {
+    pub fn wait_until(&self, is_so: impl Fn() -> bool) {
         let deadline = Instant::now() + LIMIT;
         while !is_so() {
             assert!(Instant::now() < deadline, "{:?}", self.files());
@@ -690,7 +690,7 @@ impl Traced {
     }
 }
 
-fn numbered(sender: usize, lines: usize) -> String {
+pub fn numbered(sender: usize, lines: usize) -> String {
     (0..lines)
         .map(|number| {
             format!(

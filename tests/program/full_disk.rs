@@ -473,14 +473,14 @@ fn only_regular_files_are_waited_for() {
 }
 
 /// A folder in which files may have no space.
-struct Disk {
+pub struct Disk {
     folder: TempDir,
     library: PathBuf,
 }
 
 impl Disk {
     /// `None` if there is no C compiler, which is reported.
-    fn new() -> Option<Self> {
+    pub fn new() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("files")).unwrap();
         let library = compile("tests/program/full_disk/preload.c", folder.path())?;
@@ -488,16 +488,16 @@ impl Disk {
     }
 
     /// The path of a file on this disk.
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         let path = self.folder.path().join("files").join(name);
         path.to_str().unwrap().to_owned()
     }
 
-    fn start(&self, args: &[&str]) -> Program {
+    pub fn start(&self, args: &[&str]) -> Program {
         self.start_after(":", args)
     }
 
-    fn start_after(&self, commands: &str, args: &[&str]) -> Program {
+    pub fn start_after(&self, commands: &str, args: &[&str]) -> Program {
         let commands = format!(
             "{commands}; export FULL_DISK='{}' LD_PRELOAD='{}'",
             self.state().display(),
@@ -508,7 +508,7 @@ impl Disk {
 
     /// From now on, these calls fail with this error where the path begins with `path`, writes only
     /// after so many bytes more. The program writes no such file at the moment.
-    fn fill(&self, error: Errno, space: usize, calls: &str, path: &str) {
+    pub fn fill(&self, error: Errno, space: usize, calls: &str, path: &str) {
         let next = self.folder.path().join("next");
         let state = format!("{} {space} {calls} {path}\n", error.raw_os_error());
         fs::write(&next, state).unwrap();
@@ -516,28 +516,28 @@ impl Disk {
     }
 
     /// From now on, there is space for everything.
-    fn free(&self) {
+    pub fn free(&self) {
         fs::remove_file(self.state()).unwrap();
     }
 
-    fn wait_for_failures(&self, count: u64) {
+    pub fn wait_for_failures(&self, count: u64) {
         self.wait_for(|| self.failures() >= count);
     }
 
-    fn wait_for_more_failures(&self) {
+    pub fn wait_for_more_failures(&self) {
         let before = self.failures();
         self.wait_for(|| self.failures() > before);
     }
 
-    fn failures(&self) -> u64 {
+    pub fn failures(&self) -> u64 {
         fs::metadata(self.failed()).map_or(0, |facts| facts.len())
     }
 
-    fn forget_failures(&self) {
+    pub fn forget_failures(&self) {
         fs::remove_file(self.failed()).unwrap();
     }
 
-    fn wait_for(&self, wanted: impl Fn() -> bool) {
+    pub fn wait_for(&self, wanted: impl Fn() -> bool) {
         let deadline = Instant::now() + LIMIT;
         while !wanted() {
             assert!(Instant::now() < deadline, "the disk never becomes so");
@@ -545,11 +545,11 @@ impl Disk {
         }
     }
 
-    fn state(&self) -> PathBuf {
+    pub fn state(&self) -> PathBuf {
         self.folder.path().join("state")
     }
 
-    fn failed(&self) -> PathBuf {
+    pub fn failed(&self) -> PathBuf {
         self.folder.path().join("state.failed")
     }
 }

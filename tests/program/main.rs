@@ -17,6 +17,8 @@
 )]
 
 mod append;
+mod append_closed;
+mod append_formats;
 mod cert;
 mod client_certificates;
 mod damaged_streams;

@@ -607,14 +607,51 @@ const WRONG: &[Refusal] = &[
         WHOLE_LINES,
     ),
     (
-        "--append --output-dir DIR --name a -f json",
-        "--format json can't be combined with --append",
-        WHOLE_LINES,
+        "--append --output-dir DIR --name a -f json --label",
+        "--label needs --format lines",
+        "",
     ),
     (
-        "--append --output-dir DIR --name a -f lines --label",
-        "--label can't be combined with --append",
-        WHOLE_LINES,
+        "--append --output-dir DIR --name a --rotate 1M --keep 0",
+        "--keep 0: expected a number of files, such as 10, or an age with a unit, such as 12h or 30d",
+        "",
+    ),
+    (
+        "--append --output-dir DIR --name a --keep 0.5 --rotate 1M",
+        "--keep 0.5: expected a number of files, such as 10, or an age with a unit, such as 12h or 30d",
+        "",
+    ),
+    (
+        "--append --output-dir DIR --name a --keep 30d",
+        "--keep needs --rotate",
+        CLOSED_FILES,
+    ),
+    (
+        "--append --output-dir DIR --name a --compress",
+        "--compress needs --rotate",
+        CLOSED_FILES,
+    ),
+    (
+        "--output-dir DIR --compress --rotate 1M",
+        "--rotate needs --append",
+        "",
+    ),
+    (
+        "--prefix a --label",
+        "--label and --prefix can't be combined",
+        "a prefix can name the sender: --prefix '{time} {client} '",
+    ),
+    ("--prefix a -f json", "--prefix needs --format lines", ""),
+    (
+        "--prefix a --output-dir DIR",
+        "--prefix can't be combined with --output-dir",
+        "each file holds the bytes of one sender as they are",
+    ),
+    (
+        "--prefix {when}",
+        "--prefix {when}: unknown token {when}; there are {time}, {date}, {hour}, {peer}, {port}, \
+         {client}, {conn} and {stream}",
+        "",
     ),
     (
         "--output-dir DIR --rotate 1M",
@@ -629,13 +666,13 @@ const WRONG: &[Refusal] = &[
     (
         "--output-dir DIR --name {when}",
         "--name {when}: unknown token {when}; there are {time}, {date}, {hour}, {peer}, {port}, \
-         {client} and {conn}",
+         {client}, {conn} and {stream}",
         "",
     ),
     (
         "--name {conn",
         "--name {conn: expected braces around tokens alone, which are {time}, {date}, {hour}, \
-         {peer}, {port}, {client} and {conn}",
+         {peer}, {port}, {client}, {conn} and {stream}",
         "",
     ),
     (
@@ -1120,7 +1157,8 @@ const DAMAGED: &str = "get the file anew if it is damaged; where files were join
 const DECRYPT: &str = "decrypt it first: openssl pkey -in KEY -out PLAIN-KEY";
 const AS_THEY_ARE: &str = "each file holds the bytes of one sender as they are";
 
-const WHOLE_LINES: &str = "files that are appended to hold whole lines, as they came";
+const WHOLE_LINES: &str = "files that are appended to hold whole lines";
+const CLOSED_FILES: &str = "only files that --rotate has closed are packed or removed";
 const PATTERN: &str =
     "give --allow-client a name, an IP address, or *. and a DNS name: *.example.net";
 const LIST: &str = "give a list of revoked certificates that a CA signed, as PEM or DER";

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tlsink::decode::Format;
 use tlsink::frame::Framing;
-use tlsink::output::{PathTemplate, Template, TemplateError};
+use tlsink::output::{Keep, PathTemplate, Prefix, Template, TemplateError};
 use tlsink::tls::TlsVersion;
 
 use super::super::Failure;
@@ -100,15 +100,26 @@ pub(crate) struct AppendArgs {
     pub(crate) name: PathTemplate,
     /// The size of a file after which a new one begins, in bytes.
     pub(crate) rotate: Option<u64>,
+    pub(crate) compress: bool,
+    /// The closed files that are kept; `None` for all.
+    pub(crate) keep: Option<Keep>,
     pub(crate) sync: bool,
 }
 
 /// The format of the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OutputFormat {
-    Lines { label: bool },
+    Lines(LineFront),
     Raw,
     Json,
+}
+
+/// What stands in front of each line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum LineFront {
+    Nothing,
+    Label,
+    Prefix(Prefix),
 }
 
 /// The default port.
@@ -142,7 +153,7 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
         },
         decode: args.option("--decode", format)?.unwrap_or(Format::Auto),
         framing: framing.unwrap_or(match printer {
-            OutputFormat::Lines { .. } | OutputFormat::Json => Framing::Auto,
+            OutputFormat::Lines(_) | OutputFormat::Json => Framing::Auto,
             // The bytes stay as they came.
             OutputFormat::Raw => Framing::None,
         }),
@@ -178,7 +189,8 @@ fn parse_destination(args: &mut Given) -> Result<Destination, Failure> {
     }
     let name = args.option("--name", template::<Template>)?;
     let sync = args.flag("--sync");
-    if args.option("--rotate", value::size)?.is_some() {
+    let rotation = parse_rotation(args)?;
+    if rotation.size.is_some() {
         return Err(Failure::misused("--rotate needs --append"));
     }
     let needs_directory = |option| Err(Failure::misused(format!("{option} needs --output-dir")));
@@ -206,7 +218,7 @@ fn parse_append(
 ) -> Result<Destination, Failure> {
     let name = args.option("--name", template::<PathTemplate>)?;
     let sync = args.flag("--sync");
-    let rotate = args.option("--rotate", value::size)?;
+    let rotation = parse_rotation(args)?;
     if has_output {
         return Err(Failure::misused("--append can't be combined with --output")
             .hint("--output appends to its file as it is"));
@@ -221,20 +233,72 @@ fn parse_append(
     Ok(Destination::Append(AppendArgs {
         path,
         name,
-        rotate,
+        rotate: rotation.size,
+        compress: rotation.compress,
+        keep: rotation.keep,
         sync,
     }))
 }
 
+/// When files are closed, and what is done with them then.
+struct Rotation {
+    size: Option<u64>,
+    compress: bool,
+    keep: Option<Keep>,
+}
+
+fn parse_rotation(args: &mut Given) -> Result<Rotation, Failure> {
+    let rotation = Rotation {
+        size: args.option("--rotate", value::size)?,
+        compress: args.flag("--compress"),
+        keep: args.option("--keep", keep)?,
+    };
+    let alone = [
+        ("--compress", rotation.compress),
+        ("--keep", rotation.keep.is_some()),
+    ];
+    match alone.iter().find(|(_, given)| *given) {
+        Some((option, _)) if rotation.size.is_none() => {
+            Err(Failure::misused(format!("{option} needs --rotate"))
+                .hint("only files that --rotate has closed are packed or removed"))
+        }
+        _ => Ok(rotation),
+    }
+}
+
+/// A number of files, or an age.
+fn keep(text: &str) -> Result<Keep, String> {
+    if let Ok(count) = value::count(text) {
+        return Ok(Keep::Count(count));
+    }
+    let age = value::duration(text).ok().filter(|age| {
+        let has_unit = text.contains(|c: char| c.is_ascii_alphabetic());
+        has_unit && !age.is_zero()
+    });
+    let expected =
+        "expected a number of files, such as 10, or an age with a unit, such as 12h or 30d";
+    age.map(Keep::Age).ok_or_else(|| expected.to_owned())
+}
+
 fn parse_printer(args: &mut Given, destination: &Destination) -> Result<OutputFormat, Failure> {
     let parse = |name: &str| match &*name.to_ascii_lowercase() {
-        "lines" => Ok(OutputFormat::Lines { label: false }),
+        "lines" => Ok(OutputFormat::Lines(LineFront::Nothing)),
         "raw" => Ok(OutputFormat::Raw),
         "json" => Ok(OutputFormat::Json),
         _ => Err("expected lines, raw or json".to_owned()),
     };
     let format = args.option("--format", parse)?;
     let label = args.flag("--label");
+    let prefix = args.option("--prefix", template::<Prefix>)?;
+    let (option, front) = match (label, prefix) {
+        (true, Some(_)) => {
+            return Err(Failure::misused("--label and --prefix can't be combined")
+                .hint("a prefix can name the sender: --prefix '{time} {client} '"));
+        }
+        (true, None) => (Some("--label"), LineFront::Label),
+        (false, Some(prefix)) => (Some("--prefix"), LineFront::Prefix(prefix)),
+        (false, None) => (None, LineFront::Nothing),
+    };
     if let Destination::Directory(_) = destination {
         let combined = |option| {
             Err(
@@ -242,34 +306,23 @@ fn parse_printer(args: &mut Given, destination: &Destination) -> Result<OutputFo
                     .hint("each file holds the bytes of one sender as they are"),
             )
         };
-        return match format {
-            Some(OutputFormat::Lines { .. }) => combined("--format lines"),
-            Some(OutputFormat::Json) => combined("--format json"),
-            None | Some(OutputFormat::Raw) if label => combined("--label"),
-            None | Some(OutputFormat::Raw) => Ok(OutputFormat::Raw),
+        return match (format, option) {
+            (Some(OutputFormat::Lines(_)), _) => combined("--format lines"),
+            (Some(OutputFormat::Json), _) => combined("--format json"),
+            (None | Some(OutputFormat::Raw), Some(option)) => combined(option),
+            (None | Some(OutputFormat::Raw), None) => Ok(OutputFormat::Raw),
         };
     }
-    if let Destination::Append(_) = destination {
-        let combined = |option| {
-            Err(
-                Failure::misused(format!("{option} can't be combined with --append"))
-                    .hint("files that are appended to hold whole lines, as they came"),
-            )
-        };
-        return match format {
-            Some(OutputFormat::Raw) => combined("--format raw"),
-            Some(OutputFormat::Json) => combined("--format json"),
-            None | Some(OutputFormat::Lines { .. }) if label => combined("--label"),
-            None | Some(OutputFormat::Lines { .. }) => Ok(OutputFormat::Lines { label: false }),
-        };
+    if let (Destination::Append(_), Some(OutputFormat::Raw)) = (destination, &format) {
+        return Err(
+            Failure::misused("--format raw can't be combined with --append")
+                .hint("files that are appended to hold whole lines"),
+        );
     }
-    match (
-        format.unwrap_or(OutputFormat::Lines { label: false }),
-        label,
-    ) {
-        (OutputFormat::Lines { .. }, label) => Ok(OutputFormat::Lines { label }),
-        (_, true) => Err(Failure::misused("--label needs --format lines")),
-        (printer, false) => Ok(printer),
+    match (format, option) {
+        (None | Some(OutputFormat::Lines(_)), _) => Ok(OutputFormat::Lines(front)),
+        (_, Some(option)) => Err(Failure::misused(format!("{option} needs --format lines"))),
+        (Some(printer), None) => Ok(printer),
     }
 }
 

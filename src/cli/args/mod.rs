@@ -17,7 +17,8 @@ mod value;
 pub(crate) use cert::{CertArgs, CertRequest};
 use help::Topic;
 pub(crate) use listen::{
-    AppendArgs, CertificateSource, Destination, Directory, ListenArgs, OutputFormat, TlsArgs,
+    AppendArgs, CertificateSource, Destination, Directory, LineFront, ListenArgs, OutputFormat,
+    TlsArgs,
 };
 use options::{ANSWERS, CERT, LISTEN, SEND};
 pub(crate) use send::{LineFraming, SendArgs, Trust};
@@ -227,6 +228,7 @@ mod tests {
             (_, "N") => "3",
             (_, "TIME") => "1h30m",
             (_, "SIZE") => "2MiB",
+            (_, "LIMIT") => "30d",
             (_, "FILE" | "DIR") => "of=a/b.pem",
             (_, "NAME" | "NAMES") => "a.example",
             (_, "MODE") => "Optional",
@@ -247,6 +249,9 @@ mod tests {
             ("tlsink listen", "--name" | "--sync") => &["--output-dir=d"],
             (_, "--append") => &["--output-dir=d", "--name=n"],
             (_, "--rotate") => &["--output-dir=d", "--name=n", "--append"],
+            (_, "--compress" | "--keep") => {
+                &["--output-dir=d", "--name=n", "--append", "--rotate=1k"]
+            }
             (_, "--forward-key") => &["--framing=forward"],
             _ => &[],
         };

@@ -238,6 +238,12 @@ pub(crate) static LISTEN: Options = Options {
                 )
                 .short("-f"),
                 flag("--label", "put the sender before each line"),
+                value(
+                    "--prefix",
+                    "TEMPLATE",
+                    "put this before each line: text, and the tokens of\n\
+                     --name; {time} is that of writing, as in RFC 3339",
+                ),
                 value("--max-line", "SIZE", "longest line that is kept whole [1M]"),
                 value(
                     "--output",
@@ -260,7 +266,7 @@ pub(crate) static LISTEN: Options = Options {
                     "--name",
                     "TEMPLATE",
                     "names of these files; {time}, {date}, {hour}, {peer},\n\
-                     {port}, {client} and {conn} are filled in\n\
+                     {port}, {client}, {conn} and {stream} are filled in\n\
                      [{time}-{peer}-{conn}]",
                 ),
                 flag("--sync", "sync each to the disk before its stream is clean"),
@@ -274,6 +280,18 @@ pub(crate) static LISTEN: Options = Options {
                     "SIZE",
                     "at this size, rename such a file to NAME.TIME, and\n\
                      begin a new one [no limit]",
+                ),
+                flag(
+                    "--compress",
+                    "pack the files that --rotate has closed with zstd, to\n\
+                     NAME.TIME.zst",
+                ),
+                value(
+                    "--keep",
+                    "LIMIT",
+                    "keep this many of them for each NAME, such as 10, or\n\
+                     those up to this age, such as 30d; remove the others\n\
+                     [keep all]",
                 ),
             ],
         },

@@ -8,7 +8,7 @@ use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, access, flock, opena
 use rustix::io::Errno;
 use tlsink::output::{AppendHandle, AppendNotice, AppendWriter, Appended};
 
-use super::super::args::AppendArgs;
+use super::super::args::{AppendArgs, LineFront, OutputFormat};
 use super::super::level::Level;
 use super::super::say::Say;
 use super::super::{Failure, start_thread};
@@ -34,8 +34,18 @@ pub(super) struct AppendFiles {
 ///
 /// # Errors
 ///
-/// When it can't be opened or locked, or not be synced if that is wanted.
-pub(super) fn open(args: &AppendArgs, files: usize, say: &Say) -> Result<AppendOutlet, Failure> {
+/// When it can't be opened or locked, or not be synced or packed if that is wanted.
+pub(super) fn open(
+    args: &AppendArgs,
+    format: &OutputFormat,
+    files: usize,
+    say: &Say,
+) -> Result<AppendOutlet, Failure> {
+    if args.compress && !cfg!(feature = "zstd") {
+        return Err(Failure::misused(
+            "--compress needs zstd, which this tlsink was built without",
+        ));
+    }
     let directory = &args.path;
     let lock = open_directory(directory).map_err(|error| unusable(directory, &error))?;
     lock_directory(&lock, directory, say)?;
@@ -43,12 +53,22 @@ pub(super) fn open(args: &AppendArgs, files: usize, say: &Say) -> Result<AppendO
         check_sync(directory)?;
     }
     let (output, writer) = Appended::new(directory, args.name.clone());
+    let output = match format {
+        OutputFormat::Lines(LineFront::Nothing) => output,
+        OutputFormat::Lines(LineFront::Label) => output.labels(true),
+        OutputFormat::Lines(LineFront::Prefix(prefix)) => output.prefix(prefix.clone()),
+        OutputFormat::Json => output.json(true),
+        OutputFormat::Raw => return Err(Failure::misused("raw bytes can't be appended as lines")),
+    };
     let said = say.clone();
     let writer = writer
         .sync(args.sync)
         .rotate(args.rotate)
+        .keep(args.keep)
         .open_files(files)
         .on_notice(move |notice| log(notice, &said));
+    #[cfg(feature = "zstd")]
+    let writer = writer.compress(args.compress);
     Ok(AppendOutlet {
         output,
         writer,
@@ -86,7 +106,10 @@ fn lock_directory(lock: &File, directory: &Path, say: &Say) -> Result<(), Failur
 
 fn log(notice: &AppendNotice, say: &Say) {
     match notice {
-        AppendNotice::Opened(_) | AppendNotice::Rotated { .. } => {
+        AppendNotice::Opened(_)
+        | AppendNotice::Rotated { .. }
+        | AppendNotice::Packed { .. }
+        | AppendNotice::Removed(_) => {
             say.detail(|| notice.to_string());
         }
         AppendNotice::SetAside { .. } => say.line(

@@ -12,7 +12,7 @@ use tlsink::frame::Records;
 use tlsink::output::{Json, Lines, Output, Portion, Raw, label};
 use tlsink::{BuildError, Conn, End, Server, ServerBuilder, Sink};
 
-use super::args::{ListenArgs, OutputFormat};
+use super::args::{LineFront, ListenArgs, OutputFormat};
 use super::say::Say;
 use super::{Failure, start_thread};
 
@@ -249,14 +249,19 @@ fn start_lanes(
             return Ok((lanes, None));
         }
     };
-    let lanes = match args.printer {
+    let lanes = match &args.printer {
         OutputFormat::Raw => {
             let raw = Raw::new(target);
             start_each(sinks, say, server, events, |_| raw.clone())
         }
-        OutputFormat::Lines { label } => {
+        OutputFormat::Lines(front) => {
             let escape = target.is_terminal();
-            let mut lines = Lines::new(target).labels(label).escape(escape);
+            let mut lines = Lines::new(target).escape(escape);
+            lines = match front {
+                LineFront::Nothing => lines,
+                LineFront::Label => lines.labels(true),
+                LineFront::Prefix(prefix) => lines.prefix(prefix.clone()),
+            };
             if let Some(bytes) = args.max_line {
                 lines = lines.max_line(bytes);
             }

@@ -87,14 +87,14 @@ pub(super) fn open_outlet(
     file_limit: Option<u64>,
     say: &Say,
 ) -> Result<Outlet, Failure> {
-    let form = match args.printer {
-        OutputFormat::Lines { .. } | OutputFormat::Json => Form::Lines,
+    let form = match &args.printer {
+        OutputFormat::Lines(_) | OutputFormat::Json => Form::Lines,
         OutputFormat::Raw => Form::Bytes,
     };
     match &args.destination {
         Destination::Directory(directory) => files::open(directory, say).map(Outlet::Files),
-        Destination::Append(args) => {
-            let append = append::open(args, append_files(file_limit), say)?;
+        Destination::Append(directory) => {
+            let append = append::open(directory, &args.printer, append_files(file_limit), say)?;
             Ok(Outlet::Append(Box::new(append)))
         }
         Destination::File(path) => append_to(path, form, say).map(Outlet::Target),

@@ -11,18 +11,28 @@ use std::sync::mpsc::{self, SendError, Sender};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::json::Objects;
 use super::partial::{Partials, Taken, split_lines};
+use super::prefix::{Front, LineFront, Prefix};
 use super::template::PathTemplate;
-use super::{Output, StreamError};
+use super::turn::turn_of;
+use super::{Output, Portion, StreamError, records_as_lines};
 use crate::conn::{Conn, ConnId};
 use crate::end::End;
+use crate::frame::Records;
 use crate::hold::{Hold, HoldPoint};
 use crate::memory::Memory;
 
+mod closed;
 mod commit;
 mod file;
+mod format;
+#[cfg(feature = "zstd")]
+mod pack;
 mod writer;
 
+pub use closed::Keep;
+use format::{Format, Pages};
 pub use writer::{AppendNotice, AppendWriter};
 
 /// Appends the lines of all streams to files. Streams for which the [template](PathTemplate) makes
@@ -30,7 +40,8 @@ pub use writer::{AppendNotice, AppendWriter};
 ///
 /// Only whole lines are written. An unfinished line is kept until it is finished or its connection
 /// ends, which adds a newline. A line that outgrows [`max_line`](Self::max_line) is written in
-/// pieces, each with a newline of its own.
+/// pieces, each with a newline of its own. Lines are written as they came, unless they get
+/// [labels](Self::labels), a [prefix](Self::prefix), or become [objects](Self::json).
 ///
 /// Lines are handed to a [`AppendWriter`], which runs on a thread of its own, so no call of this output
 /// waits for a disk. It takes a [hold](Conn::hold) for the lines that it hands over, which is done
@@ -56,7 +67,9 @@ pub use writer::{AppendNotice, AppendWriter};
 /// ```
 #[derive(Debug)]
 pub struct Appended {
+    /// Unused by objects, which have unfinished lines of their own.
     partials: Partials,
+    format: Format,
     batches: Batches,
 }
 
@@ -99,6 +112,8 @@ struct Batches {
     by_name: HashMap<Arc<str>, Batch>,
     /// The time of these lines, once there is one.
     now: Option<SystemTime>,
+    /// The number of bytes added in this turn.
+    added: usize,
     queue: Arc<Sender<Command>>,
     backlog: Arc<Backlog>,
 }
@@ -113,6 +128,10 @@ struct Stream {
     at: HoldPoint,
     /// The last line was overlong, and goes on.
     in_pieces: bool,
+    /// The front of its lines, if they have one; `None` before the first.
+    front: Option<LineFront>,
+    /// The object that says that it was opened, until the name of its file is known.
+    opening: Vec<u8>,
 }
 
 impl Appended {
@@ -120,15 +139,68 @@ impl Appended {
     pub fn new(directory: impl Into<PathBuf>, template: PathTemplate) -> (Self, AppendWriter) {
         let (queue, commands) = mpsc::channel();
         let backlog = Arc::<Backlog>::default();
-        let writer = AppendWriter::new(directory.into(), commands, Arc::clone(&backlog));
+        let writer = AppendWriter::new(
+            directory.into(),
+            template.clone(),
+            commands,
+            Arc::clone(&backlog),
+        );
         let batches = Batches::new(template, Arc::new(queue), backlog);
         let partials = Partials::new();
-        (Appended { partials, batches }, writer)
+        let appended = Appended {
+            partials,
+            format: Format::Lines(Front::Nothing),
+            batches,
+        };
+        (appended, writer)
+    }
+
+    /// Whether each line begins with its sender, as with [`Lines::labels`](super::Lines::labels). Off
+    /// by default.
+    ///
+    /// Each piece of an overlong line has the label again.
+    pub fn labels(mut self, on: bool) -> Self {
+        self.format = Format::Lines(match on {
+            true => Front::Label,
+            false => Front::Nothing,
+        });
+        self
+    }
+
+    /// Begins each line with this, in place of a [label](Self::labels). By default, lines have none.
+    ///
+    /// Each piece of an overlong line has the prefix again. Its times are those that choose the file:
+    /// the time at which the first lines came that the writer was not handed yet.
+    pub fn prefix(mut self, prefix: Prefix) -> Self {
+        self.format = Format::Lines(Front::Prefix(prefix));
+        self
+    }
+
+    /// Whether each line becomes a JSON object, and each connection that opens or closes has one, as
+    /// [`Json`](super::Json) prints them, in the file of that stream. Off by default; takes the place
+    /// of labels and prefix.
+    ///
+    /// A connection that sends nothing has two objects, too. If the [template](PathTemplate) has
+    /// `{stream}`, its first object is written with the next one: before, the name of its file is not
+    /// known. A refused connection is no stream, and has none.
+    pub fn json(mut self, on: bool) -> Self {
+        self.format = match on {
+            true => {
+                let mut objects = Objects::new(Pages::default(), self.partials.another());
+                objects.max_line(self.partials.max_line);
+                Format::Json(Box::new(objects))
+            }
+            false => Format::Lines(Front::Nothing),
+        };
+        self
     }
 
     /// The longest line that is kept whole, in bytes. 1 MiB by default.
     pub fn max_line(mut self, bytes: usize) -> Self {
         self.partials.max_line = bytes;
+        if let Format::Json(objects) = &mut self.format {
+            objects.max_line(bytes);
+        }
         self
     }
 
@@ -138,6 +210,9 @@ impl Appended {
     ///
     /// [`Sink::memory`]: crate::Sink::memory
     pub fn memory(mut self, memory: Memory) -> Self {
+        if let Format::Json(objects) = &mut self.format {
+            objects.memory(memory.clone());
+        }
         self.partials.memory = memory;
         self
     }
@@ -189,6 +264,7 @@ impl Clone for Appended {
         } = &self.batches;
         Appended {
             partials: self.partials.another(),
+            format: self.format.another(),
             batches: Batches::new(template.clone(), Arc::clone(queue), Arc::clone(backlog)),
         }
     }
@@ -201,15 +277,100 @@ impl Output for Appended {
             name: None,
             at: connection.hold_point(),
             in_pieces: false,
+            front: None,
+            opening: Vec::new(),
         };
-        self.batches.streams.insert(connection.id(), stream);
+        let id = connection.id();
+        self.batches.streams.insert(id, stream);
+        let Format::Json(objects) = &mut self.format else {
+            return Ok(());
+        };
+        objects.open(connection)?;
+        let pages = objects.sink().take();
+        if let Some(stream) = self.batches.streams.get_mut(&id) {
+            stream.opening = pages.into_iter().flat_map(|(_, page)| page).collect();
+        }
+        if !self.batches.template.has_stream() {
+            self.batches.begin(connection, b"", 0)?;
+        }
         Ok(())
     }
 
-    fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
-        let Appended { partials, batches } = self;
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
+        let taken = match &mut self.format {
+            Format::Lines(Front::Nothing) => bytes.len(),
+            Format::Lines(front) => turn_of(bytes, self.batches.front(connection, front)),
+            Format::Json(objects) => {
+                let portion = objects.turn(connection, bytes)?;
+                let left = bytes.len().saturating_sub(portion.taken);
+                self.batches.begin(connection, b"", left)?;
+                self.batches.add_pages(objects.sink().take());
+                return Ok(portion);
+            }
+        };
+        let (now, later) = bytes.split_at_checked(taken).unwrap_or((bytes, &[]));
+        self.batches.added = 0;
+        self.lines(connection, now, later.len())?;
+        Ok(Portion::new(taken, self.batches.added.max(taken)))
+    }
+
+    fn records(&mut self, connection: &Conn, records: Records<'_>) -> io::Result<Portion> {
+        let Format::Json(objects) = &mut self.format else {
+            return records_as_lines(self, connection, records);
+        };
+        let portion = objects.records(connection, records)?;
+        let left = connection.given.saturating_sub(portion.taken);
+        self.batches.begin(connection, b"", left)?;
+        self.batches.add_pages(objects.sink().take());
+        Ok(portion)
+    }
+
+    fn data(&mut self, connection: &Conn, mut bytes: &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            let Portion { taken, .. } = self.turn(connection, bytes)?;
+            bytes = bytes.get(taken..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
         let id = connection.id();
-        let bytes = batches.begin(connection, bytes)?;
+        if let Format::Json(objects) = &mut self.format {
+            objects.close(connection, end)?;
+            self.batches.begin(connection, b"", 0)?;
+            self.batches.add_pages(objects.sink().take());
+        }
+        let last = self.partials.take(id);
+        if !last.is_empty() {
+            self.batches.begin(connection, b"", 0)?;
+            self.batches.add(id, last, b"\n");
+        }
+        self.batches.streams.remove(&id);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.batches.hand_over();
+        Ok(())
+    }
+}
+
+impl Appended {
+    /// Adds lines, and keeps the beginning of one, behind which the connection was given `later` bytes
+    /// more.
+    fn lines(&mut self, connection: &Conn, bytes: &[u8], later: usize) -> io::Result<()> {
+        let Appended {
+            partials,
+            format,
+            batches,
+        } = self;
+        let id = connection.id();
+        if let Format::Lines(front) = format
+            && !front.is_nothing()
+        {
+            batches.front(connection, front);
+        }
+        let bytes = batches.begin(connection, bytes, later)?;
         let (lines, rest) = split_lines(bytes);
         if !lines.is_empty() {
             batches.add(id, partials.take(id), lines);
@@ -223,22 +384,6 @@ impl Output for Appended {
         }
         Ok(())
     }
-
-    fn close(&mut self, connection: &Conn, _: &End) -> io::Result<()> {
-        let id = connection.id();
-        let last = self.partials.take(id);
-        if !last.is_empty() {
-            self.batches.begin(connection, b"")?;
-            self.batches.add(id, last, b"\n");
-        }
-        self.batches.streams.remove(&id);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.batches.hand_over();
-        Ok(())
-    }
 }
 
 impl Batches {
@@ -248,19 +393,28 @@ impl Batches {
             streams: HashMap::new(),
             by_name: HashMap::new(),
             now: None,
+            added: 0,
             queue,
             backlog,
         }
     }
 
-    /// Prepares for the next bytes of a connection, and returns those that belong to a line: the
-    /// newline behind the last piece of an overlong one is written already.
-    fn begin<'a>(&mut self, connection: &Conn, bytes: &'a [u8]) -> io::Result<&'a [u8]> {
+    /// Prepares for the next bytes of a connection, behind which it was given `later` bytes more, and
+    /// returns those that belong to a line: the newline behind the last piece of an overlong one is
+    /// written already.
+    fn begin<'a>(
+        &mut self,
+        connection: &Conn,
+        bytes: &'a [u8],
+        later: usize,
+    ) -> io::Result<&'a [u8]> {
         let Some(stream) = self.streams.get_mut(&connection.id()) else {
             // This is an error, because nobody would notice the loss of these bytes.
             return Err(io::Error::other("a connection that was not opened"));
         };
-        stream.at.move_to(connection.offset);
+        stream
+            .at
+            .move_to(connection.offset.saturating_sub(later as u64));
         let now = *self.now.get_or_insert_with(SystemTime::now);
         let hour = match self.template.is_dated() {
             true => hours(now),
@@ -271,6 +425,10 @@ impl Batches {
             stream.name = Some((hour, name.into()));
         }
         let in_pieces = std::mem::take(&mut stream.in_pieces);
+        let opening = std::mem::take(&mut stream.opening);
+        if !opening.is_empty() {
+            self.add_rendered(connection.id(), &opening);
+        }
         Ok(match bytes.strip_prefix(b"\n") {
             Some(rest) if in_pieces => rest,
             _ => bytes,
@@ -279,7 +437,35 @@ impl Batches {
 
     /// Adds lines, of which the first may have a part that was kept.
     fn add(&mut self, id: ConnId, kept: Taken, lines: &[u8]) {
-        let Some(stream) = self.streams.get(&id) else {
+        let now = self.now.unwrap_or(UNIX_EPOCH);
+        self.push(id, |stream, written| {
+            match &mut stream.front {
+                None => {
+                    written.extend_from_slice(&kept);
+                    written.extend_from_slice(lines);
+                }
+                Some(front) => front.push_lines(written, &kept, lines, now),
+            }
+            // The hold reserves the memory of the kept part, too.
+            drop(kept);
+        });
+    }
+
+    /// Adds bytes that are whole lines of the file.
+    fn add_rendered(&mut self, id: ConnId, lines: &[u8]) {
+        self.push(id, |_, written| written.extend_from_slice(lines));
+    }
+
+    /// Adds pages of objects, each for its connection.
+    fn add_pages(&mut self, pages: Vec<(ConnId, Vec<u8>)>) {
+        for (id, page) in pages {
+            self.add_rendered(id, &page);
+        }
+    }
+
+    /// Adds lines of a connection, which `write` appends to the others of the same file.
+    fn push(&mut self, id: ConnId, write: impl FnOnce(&mut Stream, &mut Vec<u8>)) {
+        let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
         let Some((_, name)) = &stream.name else {
@@ -293,12 +479,20 @@ impl Batches {
                 holds: Vec::new(),
             }),
         };
-        let len = kept.len().saturating_add(lines.len());
-        batch.lines.extend_from_slice(&kept);
-        batch.lines.extend_from_slice(lines);
-        // The hold reserves the memory of the kept part, too.
-        drop(kept);
+        let before = batch.lines.len();
+        write(stream, &mut batch.lines);
+        let len = batch.lines.len().saturating_sub(before);
+        self.added = self.added.saturating_add(len);
         batch.holds.push(stream.at.hold(len));
+    }
+
+    /// The length of the front of this connection's lines.
+    fn front(&mut self, connection: &Conn, front: &Front) -> usize {
+        let Some(stream) = self.streams.get_mut(&connection.id()) else {
+            return 0;
+        };
+        let front = stream.front.get_or_insert_with(|| front.of(connection));
+        front.len()
     }
 
     /// Adds a piece of an overlong line.
@@ -365,6 +559,7 @@ mod tests {
             Lines {
                 output: Appended {
                     partials,
+                    format: Format::Lines(Front::Nothing),
                     batches: Batches::new(template, Arc::new(queue), Arc::default()),
                 },
                 commands,
@@ -494,6 +689,53 @@ mod tests {
                 prop_assert!(written == sent || (*sent, *written) == (0, 1));
             }
         }
+    }
+
+    #[test]
+    fn a_hold_counts_the_bytes_that_are_written_and_ends_with_those_that_were_taken() {
+        let prefix = "x".repeat(100);
+        for is_json in [false, true] {
+            let mut lane = Lines::new("log", 1 << 30);
+            lane.output = match is_json {
+                true => lane.output.json(true),
+                false => lane.output.prefix(prefix.parse().unwrap()),
+            };
+            let mut conn = lane.open(1);
+            lane.flush().1.into_iter().for_each(Hold::done);
+            let all = vec![b'\n'; 2 * MAX_HELD / 100];
+            conn.given = all.len();
+            conn.offset += all.len() as u64;
+            let portion = lane.output.turn(&conn, &all).unwrap();
+            assert!(portion.taken < all.len() && portion.written > portion.taken * 50);
+            let (batches, holds) = lane.flush();
+            assert_eq!(batches[0].1.lines().count(), portion.taken);
+            assert!(!conn.is_through(portion.taken as u64));
+            let held = batches[0].1.len();
+            assert_eq!(
+                conn.holds.as_ref().unwrap().look().is_full,
+                held >= MAX_HELD
+            );
+            holds.into_iter().for_each(Hold::done);
+            assert!(conn.is_through(portion.taken as u64));
+        }
+    }
+
+    #[test]
+    fn without_memory_the_line_of_another_stream_becomes_an_object_of_its_own_file() {
+        let mut lane = Lines::new("{conn}", 100);
+        let memory = lane.memory.clone();
+        lane.output = lane.output.json(true).memory(memory);
+        let [mut long, mut short] = [lane.open(1), lane.open(2)];
+        lane.flush().1.into_iter().for_each(Hold::done);
+        lane.send(&mut long, &[b'l'; 60]);
+        lane.send(&mut short, &[b's'; 50]);
+        let (batches, holds) = lane.flush();
+        let [(name, object)] = &batches[..] else {
+            panic!("{batches:?}");
+        };
+        assert_eq!(name, "1");
+        assert!(object.contains(&"l".repeat(60)) && object.ends_with("\"partial\":true}\n"));
+        holds.into_iter().for_each(Hold::done);
     }
 
     #[test]

@@ -9,11 +9,15 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
+
+use super::closed::{ClosedSettings, Closer, Keep, SharedNotice};
 use super::commit::{Commit, Request, sync_all};
 use super::file::{AppendFile, Written, rotate, set_aside};
 use super::{Backlog, Batch, Command};
 use crate::output::files::is_full;
 use crate::output::shared::copy_of;
+use crate::output::template::PathTemplate;
 
 /// The time between two looks at the paths of open files, and between two tries to write to a full
 /// disk.
@@ -34,15 +38,17 @@ const OPEN_FILES: usize = 1024;
 ///   meanwhile.
 pub struct AppendWriter {
     directory: PathBuf,
+    template: PathTemplate,
     commands: Receiver<Command>,
     backlog: Arc<Backlog>,
     sync: bool,
     rotate: Option<u64>,
     open_files: usize,
+    closed: ClosedSettings,
     on_notice: OnNotice,
 }
 
-type OnNotice = Box<dyn FnMut(&AppendNotice) + Send>;
+pub(super) type OnNotice = Box<dyn FnMut(&AppendNotice) + Send>;
 
 /// Something that a [`AppendWriter`] did, or met, that its operator may want to know.
 #[derive(Debug)]
@@ -75,21 +81,47 @@ pub enum AppendNotice {
         /// The error of the sync.
         error: io::Error,
     },
+    /// A closed file was packed.
+    Packed {
+        /// The path of the file, which was removed.
+        path: PathBuf,
+        /// The path of the packed file.
+        to: PathBuf,
+    },
+    /// A closed file could not be packed, and stays as it is. The next start tries it again.
+    NotPacked {
+        /// The path of the file.
+        path: PathBuf,
+        /// The error, which is no lack of space.
+        error: io::Error,
+    },
+    /// A closed file was removed, because it is not to be kept.
+    Removed(PathBuf),
+    /// A closed file that is not to be kept could not be removed.
+    NotRemoved {
+        /// The path of the file.
+        path: PathBuf,
+        /// The error.
+        error: io::Error,
+    },
 }
 
 impl AppendWriter {
     pub(super) fn new(
         directory: PathBuf,
+        template: PathTemplate,
         commands: Receiver<Command>,
         backlog: Arc<Backlog>,
     ) -> Self {
         AppendWriter {
             directory,
+            template,
             commands,
             backlog,
             sync: false,
             rotate: None,
             open_files: OPEN_FILES,
+            closed: ClosedSettings::default(),
             on_notice: Box::new(|_| {}),
         }
     }
@@ -124,18 +156,52 @@ impl AppendWriter {
         self
     }
 
-    /// Calls `on_notice` for what may be worth a message, on the thread that writes.
+    /// Whether files that [`rotate`](Self::rotate) has closed are packed with zstd (RFC 8878), to
+    /// `NAME.YYYYMMDDTHHMMSSZ.zst`. Off by default.
+    ///
+    /// A thread of its own packs one file after another, once all their lines are through. The
+    /// packed file is `.zst.part` until it is complete; it is synced, and so is its folder, before
+    /// the other one is removed. It has the mode and the time of modification of the other. Nothing
+    /// is overwritten. On a full disk, a file waits, and lines are written meanwhile.
+    ///
+    /// Files that an earlier run has closed are packed too, and its incomplete ones removed. For
+    /// that, [`run`](Self::run) looks through the directory for names that the template can have
+    /// made, with the additions of closed files. When the writer ends, files that are not packed
+    /// within half a second are left to the next run.
+    ///
+    /// A file whose hour has passed is not closed, since a late line may open it again.
+    #[cfg(feature = "zstd")]
+    pub fn compress(mut self, on: bool) -> Self {
+        self.closed.compress = on;
+        self
+    }
+
+    /// The closed files of each name that are kept. All of them by default.
+    ///
+    /// The others are removed, packed or not, the oldest ones first: when a further file is closed,
+    /// at the start, and, for an age, once a minute. Only files are removed that
+    /// [`rotate`](Self::rotate) has closed, in this run or an earlier one: whose names are one that
+    /// the template can have made, the time of closing, and the ending of a packed file if it is
+    /// one, complete or left incomplete by a crash.
+    pub fn keep(mut self, keep: Option<Keep>) -> Self {
+        self.closed.keep = keep;
+        self
+    }
+
+    /// Calls `on_notice` for what may be worth a message, on the thread that writes, or the one that
+    /// packs and removes closed files; never on both at once.
     pub fn on_notice(mut self, on_notice: impl FnMut(&AppendNotice) + Send + 'static) -> Self {
         self.on_notice = Box::new(on_notice);
         self
     }
 
     /// Writes until all clones of the output are dropped, and everything is written. If files are
-    /// synced, it starts another thread for that, and ends it.
+    /// synced, it starts another thread for that, and ends it; and so it does for closed files, if
+    /// they are packed or removed.
     ///
     /// # Errors
     ///
-    /// When that thread can't be started. Then nothing is written, and streams are cut.
+    /// When such a thread can't be started. Then nothing is written, and streams are cut.
     ///
     /// # Blocking
     ///
@@ -143,13 +209,18 @@ impl AppendWriter {
     pub fn run(self) -> io::Result<()> {
         let AppendWriter {
             directory,
+            template,
             commands,
             backlog,
             sync,
             rotate,
             open_files,
+            closed,
             on_notice,
         } = self;
+        let shared: SharedNotice = Arc::new(Mutex::new(on_notice));
+        let closer = Closer::start(closed, &directory, &template, &shared)?;
+        let on_notice: OnNotice = Box::new(move |notice| (shared.lock())(notice));
         let (commits, syncing) = match sync {
             true => {
                 let (sender, requests) = mpsc::channel();
@@ -169,6 +240,7 @@ impl AppendWriter {
             commits,
             rotate,
             most: open_files,
+            closer,
             on_notice,
             backlog,
         };
@@ -190,6 +262,9 @@ impl AppendWriter {
         }
         files.close_all();
         files.look();
+        if let Some(closer) = files.closer.take() {
+            closer.finish();
+        }
         Ok(())
     }
 }
@@ -233,6 +308,18 @@ impl fmt::Display for AppendNotice {
                     Err(error) => write!(f, "it can't be set aside: {error}"),
                 }
             }
+            AppendNotice::Packed { path, to } => {
+                write!(f, "{} is packed, and now {}", path.display(), to.display())
+            }
+            AppendNotice::NotPacked { path, error } => {
+                write!(f, "can't pack {}: {error}", path.display())
+            }
+            AppendNotice::Removed(path) => {
+                write!(f, "{} is not to be kept, and removed", path.display())
+            }
+            AppendNotice::NotRemoved { path, error } => {
+                write!(f, "can't remove {}: {error}", path.display())
+            }
         }
     }
 }
@@ -251,6 +338,8 @@ struct OpenFiles {
     commits: Option<Sender<Request>>,
     rotate: Option<u64>,
     most: usize,
+    /// The thread that packs and removes closed files, if that is wanted.
+    closer: Option<Closer>,
     on_notice: OnNotice,
     backlog: Arc<Backlog>,
 }
@@ -425,6 +514,11 @@ impl OpenFiles {
                 }
             } else if Arc::strong_count(&file) > 1 {
                 self.uncommitted.push((path, file));
+            } else if let Some(closer) = &self.closer
+                && path != file.path
+            {
+                // It was rotated, and all its lines are committed.
+                closer.announce(path);
             }
         }
     }

@@ -1,0 +1,75 @@
+//! Streams that outlive their connection.
+//!
+//! A sender names its stream, and asks how much of it the server has; then it sends the rest. The server
+//! acknowledges what it keeps, so that whatever breaks, the sender knows where to go on. Both sides
+//! speak lines of JSON:
+//!
+//! ```text
+//! sender                                              server
+//! tlsink/1 {"stream":"NAME","from":10,"crc32c":"…"}
+//!                                                     {"at":14,"crc32c":"…"}
+//! the stream from byte 14 on, compressed or not
+//!                                                     {"ack":20}
+//!                                                     {"ack":31}
+//! close_notify
+//!                                                     a receipt, close_notify
+//! ```
+//!
+//! A server does so with [`ServerBuilder::offsets`](crate::ServerBuilder::offsets), which takes the
+//! place where positions are kept: an implementation of [`Offsets`].
+
+mod answer;
+mod opening;
+mod preamble;
+
+pub use answer::{Answer, ParseAnswerError};
+pub(crate) use opening::{Accepted, Channel};
+pub use opening::{Offsets, Opening, Owner, Progress};
+pub(crate) use preamble::{PREFIX, Resumed};
+pub use preamble::{Preamble, PreambleError};
+
+/// The longest line of this protocol, in bytes, with its newline.
+pub const MAX_LINE: usize = 4096;
+
+/// The longest name of a stream, in bytes.
+pub const MAX_NAME: usize = 255;
+
+/// A position in a stream, and the checksum of everything before it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Position {
+    /// The number of bytes before it.
+    pub offset: u64,
+    /// The CRC-32C (RFC 3720, appendix B.4) of these bytes.
+    pub crc32c: u32,
+}
+
+impl Position {
+    /// The beginning of a stream.
+    pub const START: Position = Position {
+        offset: 0,
+        crc32c: 0,
+    };
+
+    /// The position behind these bytes.
+    ///
+    /// ```
+    /// use tlsink::resume::Position;
+    ///
+    /// let position = Position::START.behind(b"1234").behind(b"56789");
+    /// assert_eq!((position.offset, position.crc32c), (9, 0xe306_9283));
+    /// ```
+    pub fn behind(self, bytes: &[u8]) -> Self {
+        Position {
+            offset: self.offset.saturating_add(bytes.len() as u64),
+            crc32c: crc32c::crc32c_append(self.crc32c, bytes),
+        }
+    }
+}
+
+/// Parses a checksum: eight lower-case hexadecimal digits.
+fn parse_checksum(text: &str) -> Option<u32> {
+    let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    (text.len() == 8 && text.bytes().all(is_digit))
+        .then(|| u32::from_str_radix(text, 16).ok())
+        .flatten()
+}

@@ -1,0 +1,137 @@
+//! The progress of a resumed stream: what its output has, and what its sender is told of it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use memchr::memrchr;
+
+use super::Keeper;
+use crate::conn::ResumedAt;
+use crate::hold::Hold;
+use crate::resume::{Accepted, Answer, Channel, Position, Progress};
+
+/// The most positions that wait until their bytes are through. A further one replaces the last.
+const MAX_POSITIONS: usize = 1024;
+
+/// A stream that goes on on this connection.
+#[derive(Debug)]
+pub(in crate::sink) struct ResumedStream {
+    channel: Arc<Channel>,
+    keeper: Keeper,
+    resumed: Arc<ResumedAt>,
+    /// The output keeps the position of all bytes for which it finishes a hold.
+    by_output: bool,
+    /// The position behind the bytes that the output took.
+    taken: Position,
+    /// The position behind the last newline of them.
+    line_end: Position,
+    /// The positions behind newlines for which the output was flushed, and that are not through yet.
+    flushed: VecDeque<Position>,
+    /// The offset that the sender was told of, or that is being kept.
+    acknowledged: u64,
+    /// The sink is to answer after its next flush.
+    pub(super) is_answering: bool,
+}
+
+impl ResumedStream {
+    pub(super) fn new(
+        channel: Arc<Channel>,
+        keeper: Keeper,
+        resumed: Arc<ResumedAt>,
+        accepted: Accepted,
+    ) -> Self {
+        let Accepted { at, by_output } = accepted;
+        ResumedStream {
+            channel,
+            keeper,
+            resumed,
+            by_output,
+            taken: at,
+            line_end: at,
+            flushed: VecDeque::new(),
+            acknowledged: at.offset,
+            is_answering: false,
+        }
+    }
+
+    pub(super) fn channel(&self) -> &Channel {
+        &self.channel
+    }
+
+    /// Notes that the output took these bytes.
+    pub(super) fn take(&mut self, bytes: &[u8]) {
+        let lines = memrchr(b'\n', bytes).map_or(0, |newline| newline.saturating_add(1));
+        let (lines, rest) = bytes.split_at_checked(lines).unwrap_or((&[], bytes));
+        if !lines.is_empty() {
+            self.line_end = self.taken.behind(lines);
+            self.taken = self.line_end;
+        }
+        self.taken = self.taken.behind(rest);
+    }
+
+    /// Whether the output took lines for which it was not flushed.
+    pub(super) fn is_unflushed(&self) -> bool {
+        let flushed = self.flushed.back();
+        self.line_end.offset > flushed.map_or(self.acknowledged, |at| at.offset)
+    }
+
+    /// Forgets the lines for which the output was not flushed, and never will be.
+    pub(super) fn drop_unflushed(&mut self) {
+        let flushed = self.flushed.back();
+        self.line_end.offset = flushed.map_or(self.acknowledged, |at| at.offset);
+    }
+
+    /// The offset on this connection for which the output was flushed; `is_flushed` says that it just
+    /// was.
+    pub(super) fn flushed(&mut self, is_flushed: bool) -> u64 {
+        if is_flushed && self.is_unflushed() {
+            self.flushed.truncate(MAX_POSITIONS.saturating_sub(1));
+            self.flushed.push_back(self.line_end);
+        }
+        let flushed = self.flushed.back();
+        let offset = flushed.map_or(self.acknowledged, |at| at.offset);
+        offset.saturating_sub(self.resumed.at.offset)
+    }
+
+    /// Notes that the output is through with everything up to this offset on this connection, and keeps
+    /// the position. Returns the acknowledgement that is due.
+    pub(super) fn through(&mut self, through: u64) -> Option<Vec<u8>> {
+        let through = self.resumed.at.offset.saturating_add(through);
+        let passed = self.flushed.iter().take_while(|at| at.offset <= through);
+        let passed = passed.count();
+        let last = self.flushed.drain(..passed).next_back();
+        if self.by_output {
+            return self.acknowledge(through);
+        }
+        if let Some(position) = last {
+            self.keep(position, None);
+        }
+        None
+    }
+
+    /// Keeps the position of the end of a whole stream, of which the output has everything. `hold` is
+    /// done when it is kept. Returns `false` if it is kept already.
+    pub(super) fn keep_end(&mut self, hold: impl FnOnce() -> Hold) -> bool {
+        let is_kept = self.by_output || self.taken.offset <= self.acknowledged;
+        if !is_kept {
+            self.keep(self.taken, Some(hold()));
+        }
+        !is_kept
+    }
+
+    fn keep(&mut self, position: Position, hold: Option<Hold>) {
+        self.acknowledged = position.offset;
+        let Keeper(offsets) = &self.keeper;
+        let stream = &self.resumed.stream;
+        offsets.keep(Progress::new(stream, position, &self.channel, hold));
+    }
+
+    /// Notes that everything up to this offset is kept. Returns the acknowledgement, if it is due.
+    pub(super) fn acknowledge(&mut self, kept: u64) -> Option<Vec<u8>> {
+        if self.by_output && kept <= self.acknowledged {
+            return None;
+        }
+        self.acknowledged = self.acknowledged.max(kept);
+        Some(Answer::Acknowledged(kept).to_line())
+    }
+}

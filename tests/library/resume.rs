@@ -1,0 +1,352 @@
+//! Streams that outlive their connection, on the server's side.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use tlsink::decode::Format;
+use tlsink::frame::Framing;
+use tlsink::resume::{Answer, Offsets, Opening, Owner, Position, Preamble, Progress};
+use tlsink::{Cut, End, Layer, Server, ServerBuilder};
+
+use crate::holds::Receiver;
+
+/// Keeps positions, and answers when the test says so.
+#[derive(Clone, Default)]
+struct Keeper(Arc<Mutex<Kept>>);
+
+#[derive(Default)]
+struct Kept {
+    streams: HashMap<String, Position>,
+    owners: Vec<Owner>,
+    /// Openings that are not answered.
+    openings: Vec<Opening>,
+    answers_late: bool,
+    /// Positions that are not kept yet.
+    progress: Vec<Progress>,
+    keeps_late: bool,
+}
+
+impl Offsets for Keeper {
+    fn open(&self, opening: Opening) {
+        let mut kept = self.0.lock().unwrap();
+        if kept.answers_late {
+            kept.openings.push(opening);
+            return;
+        }
+        kept.accept(opening);
+    }
+
+    fn keep(&self, progress: Progress) {
+        let mut kept = self.0.lock().unwrap();
+        if kept.keeps_late {
+            kept.progress.push(progress);
+            return;
+        }
+        kept.keep(progress);
+    }
+}
+
+impl Kept {
+    fn accept(&mut self, opening: Opening) {
+        let stream = opening.stream().to_owned();
+        let from = opening.from();
+        let at = *self.streams.entry(stream).or_insert(from);
+        let owner = opening.accept(at);
+        self.owners.push(owner);
+    }
+
+    fn keep(&mut self, progress: Progress) {
+        let stream = progress.stream().to_owned();
+        self.streams.insert(stream, progress.position());
+        progress.done();
+    }
+}
+
+impl Keeper {
+    fn position(&self, stream: &str) -> Position {
+        self.0.lock().unwrap().streams[stream]
+    }
+
+    /// Answers everything that waits.
+    fn answer(&self) {
+        let mut kept = self.0.lock().unwrap();
+        for opening in std::mem::take(&mut kept.openings) {
+            kept.accept(opening);
+        }
+        for progress in std::mem::take(&mut kept.progress) {
+            kept.keep(progress);
+        }
+    }
+}
+
+fn resuming(keeper: &Keeper) -> ServerBuilder {
+    Server::builder().offsets(keeper.clone())
+}
+
+fn preamble(stream: &str, from: Position) -> Vec<u8> {
+    Preamble::new(stream, from).unwrap().to_line()
+}
+
+impl Receiver {
+    /// The answers to a stream since the last look.
+    fn answers(&self, stream: usize) -> Vec<Answer> {
+        let answers = self.senders[stream - 1].remote.take();
+        let lines = answers.split_inclusive(|byte| *byte == b'\n');
+        lines.map(|line| Answer::parse(line).unwrap()).collect()
+    }
+
+    fn finish_holds(&mut self, stream: usize) {
+        for hold in self.shelf.take(stream as u64) {
+            hold.done();
+        }
+        assert!(self.drive(stream).is_none());
+    }
+}
+
+fn at(bytes: &[u8]) -> Position {
+    Position::START.behind(bytes)
+}
+
+#[test]
+fn whole_lines_are_acknowledged_when_they_are_through_and_kept() {
+    let keeper = Keeper::default();
+    let mut receiver = Receiver::of(1, resuming(&keeper));
+    receiver.send(1, preamble("s", Position::START));
+    assert_eq!(receiver.answers(1), [Answer::At(Position::START)]);
+    receiver.send(1, *b"one\ntw");
+    assert_eq!(receiver.answers(1), []);
+    receiver.finish_holds(1);
+    assert_eq!(receiver.answers(1), [Answer::Acknowledged(4)]);
+    assert_eq!(keeper.position("s"), at(b"one\n"));
+
+    keeper.0.lock().unwrap().keeps_late = true;
+    receiver.send(1, *b"o\n");
+    receiver.finish_holds(1);
+    assert_eq!(receiver.answers(1), []);
+    keeper.answer();
+    assert!(receiver.drive(1).is_none());
+    assert_eq!(receiver.answers(1), [Answer::Acknowledged(8)]);
+    assert_eq!(keeper.position("s"), at(b"one\ntwo\n"));
+}
+
+#[test]
+fn the_next_connection_goes_on_where_the_last_one_was_acknowledged() {
+    let keeper = Keeper::default();
+    let mut receiver = Receiver::of(3, resuming(&keeper));
+    // A stream that the receiver does not know begins where its sender can.
+    receiver.send(1, preamble("s", at(b"lost\n")));
+    assert_eq!(receiver.answers(1), [Answer::At(at(b"lost\n"))]);
+    receiver.send(1, *b"one\ntwo");
+    receiver.finish_holds(1);
+    assert_eq!(receiver.answers(1), [Answer::Acknowledged(9)]);
+    receiver.senders[0]
+        .remote
+        .send_error(std::io::ErrorKind::ConnectionReset);
+    assert!(!receiver.drive(1).unwrap().end.is_clean());
+
+    receiver.send(2, preamble("s", at(b"lost\n")));
+    let known = at(b"lost\none\n");
+    assert_eq!(receiver.answers(2), [Answer::At(known)]);
+    receiver.send(2, *b"two\nend");
+    receiver.finish_holds(2);
+    assert_eq!(receiver.answers(2), [Answer::Acknowledged(13)]);
+    // At a clean end, an unfinished line counts as well.
+    let report = receiver.end(2).unwrap();
+    assert_eq!(report.end, End::Clean);
+    assert_eq!(report.conn.framing(), Framing::Resume);
+    assert_eq!(report.conn.stream(), Some("s"));
+    assert_eq!(report.conn.delivered(), 7);
+    assert_eq!(keeper.position("s"), at(b"lost\none\ntwo\nend"));
+    match &receiver.answers(2)[..] {
+        [Answer::Receipt(line)] => {
+            let crc32c = crc32c(b"two\nend");
+            let expected = format!("\"delivered\":7,\"crc32c\":\"{crc32c:08x}\"}}\n");
+            let line = String::from_utf8_lossy(line);
+            assert!(
+                line.starts_with("{\"ok\":true") && line.ends_with(&expected),
+                "{line}"
+            );
+        }
+        answers => panic!("{answers:?}"),
+    }
+    // Another stream begins anew.
+    receiver.send(3, preamble("t", Position::START));
+    assert_eq!(receiver.answers(3), [Answer::At(Position::START)]);
+}
+
+fn crc32c(bytes: &[u8]) -> u32 {
+    at(bytes).crc32c
+}
+
+#[test]
+fn the_end_of_a_clean_stream_waits_until_its_position_is_kept() {
+    let keeper = Keeper::default();
+    let mut receiver = Receiver::of(1, resuming(&keeper));
+    receiver.send(1, preamble("s", Position::START));
+    receiver.answers(1);
+    keeper.0.lock().unwrap().keeps_late = true;
+    receiver.send(1, *b"unfinished");
+    receiver.finish_holds(1);
+    assert!(receiver.end(1).is_none());
+    assert_eq!(receiver.answers(1), []);
+    keeper.answer();
+    assert!(receiver.drive(1).unwrap().end.is_clean());
+    assert_eq!(keeper.position("s"), at(b"unfinished"));
+
+    let mut receiver = Receiver::of(1, resuming(&keeper));
+    keeper.0.lock().unwrap().keeps_late = false;
+    receiver.send(1, preamble("u", Position::START));
+    keeper.0.lock().unwrap().keeps_late = true;
+    receiver.send(1, *b"unfinished");
+    receiver.finish_holds(1);
+    assert!(receiver.end(1).is_none());
+    // A position that can't be kept.
+    keeper.0.lock().unwrap().progress.clear();
+    let end = receiver.drive(1).unwrap().end;
+    assert!(matches!(end, End::Cut(Cut::Output { .. })), "{end:?}");
+}
+
+#[test]
+fn nothing_is_read_before_the_position_is_known() {
+    let keeper = Keeper::default();
+    keeper.0.lock().unwrap().answers_late = true;
+    let mut receiver = Receiver::of(2, resuming(&keeper));
+    receiver.send(
+        1,
+        [preamble("s", Position::START), b"early\n".to_vec()].concat(),
+    );
+    assert_eq!(receiver.answers(1), []);
+    assert_eq!(receiver.shelf.delivered(1), 0);
+    keeper.answer();
+    assert!(receiver.drive(1).is_none());
+    assert_eq!(receiver.answers(1), [Answer::At(Position::START)]);
+    receiver.finish_holds(1);
+    assert_eq!(receiver.shelf.delivered(1), 6);
+    assert_eq!(receiver.answers(1), [Answer::Acknowledged(6)]);
+
+    // The sender is gone before it is told.
+    receiver.send(
+        2,
+        [preamble("t", Position::START), b"early\n".to_vec()].concat(),
+    );
+    assert!(receiver.end(2).is_some());
+    assert_eq!(receiver.shelf.delivered(2), 0);
+    keeper.answer();
+}
+
+#[test]
+fn a_connection_that_is_taken_over_ends() {
+    let keeper = Keeper::default();
+    let mut receiver = Receiver::of(1, resuming(&keeper));
+    receiver.send(1, preamble("s", Position::START));
+    receiver.send(1, *b"one\n");
+    receiver.answers(1);
+    let owner = keeper.0.lock().unwrap().owners.pop().unwrap();
+    owner.take_over();
+    assert!(receiver.drive(1).is_none());
+    for hold in receiver.shelf.take(1) {
+        hold.done();
+    }
+    receiver.senders[0].remote.send_eof();
+    assert_eq!(receiver.drive(1).unwrap().end, End::Cut(Cut::TakenOver));
+    match &receiver.answers(1)[..] {
+        [Answer::Receipt(line)] => {
+            let line = String::from_utf8_lossy(line);
+            let reason = "\"reason\":\"cut (another connection took the stream over)\"";
+            assert!(line.contains(reason), "{line}");
+        }
+        answers => panic!("{answers:?}"),
+    }
+}
+
+#[test]
+fn a_stream_that_can_not_be_resumed_is_told_so() {
+    let keeper = Keeper::default();
+    keeper.0.lock().unwrap().answers_late = true;
+    for (builder, line, reason) in [
+        (
+            Server::builder().framing(Framing::Auto),
+            preamble("s", Position::START),
+            "refused (a resumed stream is not supported)",
+        ),
+        (
+            resuming(&keeper),
+            b"tlsink/1 {\"stream\":\"\"}\n".to_vec(),
+            "corrupt (resume: the line that names the stream is not valid at byte 0)",
+        ),
+        (
+            resuming(&keeper),
+            preamble("s", Position::START),
+            "cut (the output failed: other error)",
+        ),
+    ] {
+        let (server, sink) = builder.build().unwrap();
+        let mut receiver = Receiver::with(1, server, sink);
+        receiver.send(1, line);
+        // Dropped openings are refused.
+        keeper.0.lock().unwrap().openings.clear();
+        receiver.drive(1);
+        let answers = receiver.answers(1);
+        assert_eq!(answers.first(), Some(&Answer::Refused(reason.to_owned())));
+        receiver.senders[0].remote.send_eof();
+        assert!(!receiver.drive(1).unwrap().end.is_clean());
+    }
+}
+
+#[test]
+fn other_streams_are_as_before() {
+    let keeper = Keeper::default();
+    let plain = [&b"tlsink/1"[..], b"t", b"tlsink/2 {}\n", b"line\n", b""];
+    let mut receiver = Receiver::of(plain.len(), resuming(&keeper));
+    for (at, bytes) in plain.iter().enumerate() {
+        let stream = at + 1;
+        for byte in *bytes {
+            receiver.send(stream, [*byte]);
+        }
+        receiver.end(stream);
+        for hold in receiver.shelf.take(stream as u64) {
+            hold.done();
+        }
+        receiver.drive(stream);
+        assert_eq!(receiver.shelf.delivered(stream as u64), bytes.len());
+        assert!(receiver.senders[at].remote.take().is_empty());
+    }
+    // Without a keeper and without detection, it is a line like others.
+    let mut receiver = Receiver::of(1, Server::builder());
+    let line = preamble("s", Position::START);
+    receiver.send(1, line.clone());
+    assert_eq!(receiver.shelf.delivered(1), line.len());
+}
+
+#[cfg(feature = "zstd")]
+#[test]
+fn the_stream_is_compressed_behind_its_first_line_whatever_the_format() {
+    use crate::common::pack::zstd;
+
+    for format in [Format::Auto, Format::Zstd] {
+        let keeper = Keeper::default();
+        let (server, sink) = resuming(&keeper).decode(format).build().unwrap();
+        let mut receiver = Receiver::with(1, server, sink);
+        receiver.send(1, preamble("s", Position::START));
+        receiver.answers(1);
+        receiver.send(1, zstd(b"one\ntwo\n"));
+        receiver.finish_holds(1);
+        assert_eq!(receiver.answers(1), [Answer::Acknowledged(8)]);
+        assert!(receiver.end(1).unwrap().end.is_clean());
+        assert_eq!(keeper.position("s"), at(b"one\ntwo\n"));
+    }
+}
+
+#[test]
+fn a_stream_that_breaks_the_rules_is_corrupt_at_its_beginning() {
+    let keeper = Keeper::default();
+    let mut receiver = Receiver::of(1, resuming(&keeper));
+    receiver.send(1, [&b"tlsink/1 "[..], &vec![b'x'; 10_000]].concat());
+    receiver.senders[0].remote.send_eof();
+    match receiver.drive(1).unwrap().end {
+        End::Corrupt { layer, offset, .. } => {
+            assert_eq!((layer, offset), (Layer::Framing(Framing::Resume), 0));
+        }
+        end => panic!("{end:?}"),
+    }
+}
