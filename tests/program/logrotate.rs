@@ -150,10 +150,13 @@ fn follow(how: &str, down: Down) {
             sent.write(50, |line| append(&input, line));
         }
         logs.rotate("input/app.log", how);
-        sent.write(50, |line| append(&input, line));
+        // No more than before, or a sender can't see that the file was truncated.
+        sent.write(10, |line| append(&input, line));
         sender.get_or_insert_with(|| logs.start_sender(address));
         receiver.get_or_insert_with(|| logs.start_receiver(&address.to_string(), &listen));
-        sent.write(50, |line| append(&input, line));
+        sent.write(10, |line| append(&input, line));
+        arrived(&sent);
+        sent.write(100, |line| append(&input, line));
         arrived(&sent);
     }
     assert_eq!(sender.map(stop), Some(0));

@@ -51,7 +51,12 @@ const SYNC: &[&str] = &["--sync", "--rotate", "2k", "--receipt"];
 fn every_acknowledged_line_is_on_the_disk() {
     let mut dice = Dice::fresh();
     for lanes in ["1", "2"] {
-        let Some(run) = Run::new(&[SYNC, &["--lanes", lanes]].concat(), "", &mut dice) else {
+        let Some(run) = Run::new(
+            Journal::No,
+            &[SYNC, &["--lanes", lanes]].concat(),
+            "",
+            &mut dice,
+        ) else {
             return;
         };
         assert!(run.acknowledged.len() > 100, "few lines are acknowledged");
@@ -65,7 +70,7 @@ fn every_acknowledged_line_is_on_the_disk() {
 fn without_sync_some_acknowledged_line_is_lost() {
     let mut dice = Dice::fresh();
     let args = ["--rotate", "2k", "--receipt"];
-    let Some(run) = Run::new(&args, "", &mut dice) else {
+    let Some(run) = Run::new(Journal::No, &args, "", &mut dice) else {
         return;
     };
     assert!(run.first_loss(&mut dice).is_some());
@@ -75,7 +80,7 @@ fn without_sync_some_acknowledged_line_is_lost() {
 #[test]
 fn without_the_syncs_of_folders_some_acknowledged_line_would_be_lost() {
     let mut dice = Dice::fresh();
-    let Some(mut run) = Run::new(SYNC, "", &mut dice) else {
+    let Some(mut run) = Run::new(Journal::No, SYNC, "", &mut dice) else {
         return;
     };
     let is_folder = |path: &str| ["", "logs", "logs/a"].contains(&path);
@@ -91,7 +96,7 @@ fn no_line_is_acknowledged_that_a_failed_sync_may_have_lost() {
         // The first sync of a folder is a try before any data.
         for what in ["logs/a/all.log", "logs/a"] {
             let fail = format!("{number} {error} {what}");
-            let Some(run) = Run::new(SYNC, &fail, &mut dice) else {
+            let Some(run) = Run::new(Journal::No, SYNC, &fail, &mut dice) else {
                 return;
             };
             let failed = |event: &&Event| matches!(event, Event::Sync { failed: true, .. });
@@ -117,7 +122,12 @@ fn after_the_loss_resumed_streams_go_on_where_they_were() {
         (&["--rotate", "2k", "--compress"][..], ""),
         (&["--rotate", "2k"][..], "3 5 logs/a/all.log"),
     ] {
-        let Some(run) = Run::new(&[args, &["--receipt"]].concat(), fail, &mut dice) else {
+        let Some(run) = Run::new(
+            Journal::Kept,
+            &[args, &["--receipt"]].concat(),
+            fail,
+            &mut dice,
+        ) else {
             return;
         };
         run.verify(&mut dice);
@@ -125,8 +135,16 @@ fn after_the_loss_resumed_streams_go_on_where_they_were() {
     }
 }
 
+/// Whether the receiver has a journal, for resumed streams.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Journal {
+    No,
+    Kept,
+}
+
 /// What happened while the program served some senders.
 struct Run {
+    journal: Journal,
     args: Vec<String>,
     library: Library,
     events: Vec<Event>,
@@ -146,54 +164,63 @@ impl Library {
     fn new() -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let path = compile("tests/program/power/shim.c", folder.path())?;
+        fs::create_dir(folder.path().join("kept")).unwrap();
         Some(Library { folder, path })
+    }
+
+    /// The folder that is watched.
+    fn root(&self) -> PathBuf {
+        self.folder.path().canonicalize().unwrap().join("root")
+    }
+
+    /// The folder in which all files have a second name.
+    fn kept(&self) -> PathBuf {
+        self.folder.path().join("kept")
+    }
+
+    /// The shell commands that make a program preload it.
+    fn commands(&self, log: &Path, fail: &str) -> String {
+        format!(
+            "export POWER_FOLDER='{}' POWER_LOG='{}' POWER_KEEP='{}' POWER_FAIL='{fail}' LD_PRELOAD='{}'",
+            self.root().display(),
+            log.display(),
+            self.kept().display(),
+            self.path.display()
+        )
     }
 }
 
 /// The arguments for files below this folder.
-fn args_for(root: &Path, args: &[String]) -> Vec<String> {
+fn args_for(root: &Path, journal: Journal, args: &[String]) -> Vec<String> {
     let below = |name: &str| root.join(name).display().to_string();
     let mut all: Vec<String> = ["--output-dir", &below("logs"), "--append", "--name"]
         .map(str::to_owned)
         .into();
     all.push("a/all.log".to_owned());
-    if has_state(args) {
+    if journal == Journal::Kept {
         all.extend(["--state".to_owned(), below("state")]);
     }
     all.extend_from_slice(args);
     all
 }
 
-/// Without `--sync` of its own, a receiver has a journal if it can.
-fn has_state(args: &[String]) -> bool {
-    let is_given = |wanted: &str| args.iter().any(|arg| arg == wanted);
-    let listed = Listed::of("listen");
-    let is_known = listed.iter().any(|option| option.long == "--state");
-    is_known && !is_given("--sync") && !is_given("--no-state")
-}
-
 impl Run {
     /// Runs the program while syncs [fail](shim.c). `None` if there is no C compiler.
-    fn new(args: &[&str], fail: &str, dice: &mut Dice) -> Option<Self> {
+    fn new(journal: Journal, args: &[&str], fail: &str, dice: &mut Dice) -> Option<Self> {
         let library = Library::new()?;
         let args: Vec<_> = args.iter().map(|arg| (*arg).to_owned()).collect();
-        let root = library.folder.path().canonicalize().unwrap().join("root");
+        let root = library.root();
         for folder in ["logs", "state"] {
             fs::create_dir_all(root.join(folder)).unwrap();
         }
         let log = library.folder.path().join("log");
-        let commands = format!(
-            "export POWER_FOLDER='{}' POWER_LOG='{}' POWER_FAIL='{fail}' LD_PRELOAD='{}'",
-            root.display(),
-            log.display(),
-            library.path.display()
-        );
-        let all = args_for(&root, &args);
+        let commands = library.commands(&log, fail);
+        let all = args_for(&root, journal, &args);
         let all: Vec<_> = all.iter().map(String::as_str).collect();
         let program = Program::start_after(&commands, &all);
         let address = program.address();
         let mut streams = BTreeMap::new();
-        if has_state(&args) {
+        if journal == Journal::Kept {
             for name in ["stream-x", "stream-y"] {
                 let lines = roll_lines(name, 150, dice);
                 let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
@@ -228,6 +255,7 @@ impl Run {
         Some(Run {
             events: Event::read_all(&log),
             acknowledged,
+            journal,
             args,
             library,
             streams,
@@ -282,10 +310,14 @@ impl Run {
         let loss = self.first_loss(dice);
         assert!(loss.is_none(), "{}", loss.unwrap_or_default());
         // The record is complete if it leads to the files that are there.
-        let there = Tree::of(&self.library.folder.path().join("root"));
+        let there = Tree::of(&self.library.root());
         self.each_moment(|number, disk, _| {
             let is_last = number + 1 == self.events.len();
-            assert!(!is_last || disk.current() == there, "{:?}", self.events);
+            assert!(
+                !is_last || disk.current().all == there.all,
+                "{:?}",
+                self.events
+            );
             None::<()>
         });
     }
@@ -320,10 +352,17 @@ impl Run {
         });
     }
 
+    fn put_back(&self, tree: &Tree) {
+        let root = self.library.root();
+        fs::remove_dir_all(&root).unwrap();
+        fs::create_dir(&root).unwrap();
+        tree.make(&root, &self.library.kept());
+    }
+
     fn recover_from(&self, tree: &Tree, acknowledged: &[&Acknowledged]) {
-        let folder = tempfile::tempdir().unwrap();
-        tree.make(folder.path());
-        let args = args_for(folder.path(), &self.args);
+        let root = self.library.root();
+        self.put_back(tree);
+        let args = args_for(&root, self.journal, &self.args);
         let args: Vec<_> = args.iter().map(String::as_str).collect();
         let program = Program::start(&args);
         for (name, all) in &self.streams {
@@ -343,17 +382,20 @@ impl Run {
                 stream.at
             );
             let at = usize::try_from(stream.at).unwrap();
-            let found = lines_of(&Tree::of(folder.path()), name);
+            let found = lines_of(&Tree::of(&root), name);
+            let difference = difference(&found, &all[..at]);
             assert!(
-                found == all[..at],
-                "{name}: not exactly {at} bytes are there"
+                difference.is_none(),
+                "{name}, of which {at} bytes are known: {difference:?}, in {tree:?}; {}",
+                program.stderr()
             );
             stream.send(all, 10_000);
         }
         assert_eq!(program.stop().status, 0);
-        let after = Tree::of(folder.path());
+        let after = Tree::of(&root);
         for (name, all) in &self.streams {
-            assert!(lines_of(&after, name) == *all, "{name} is not there once");
+            let difference = difference(&lines_of(&after, name), all);
+            assert!(difference.is_none(), "{name}: {difference:?}");
         }
         assert_eq!(self.lost(&after, acknowledged), None);
         // Lines of others are not cut away, whether they were acknowledged or not.
@@ -383,14 +425,15 @@ fn all_text(tree: &Tree) -> Vec<u8> {
     let (last, mut rest): (Vec<_>, Vec<_>) = logs.partition(|(path, _)| path.ends_with("/all.log"));
     rest.extend(last);
     let mut text = Vec::new();
-    for (path, bytes) in rest {
+    for (path, content) in rest {
+        let bytes = content.bytes();
         match path.strip_suffix(".zst") {
             // A part of a file that is being made.
             _ if path.ends_with(".part") => {}
             // The file that it was made of may be there, too.
             Some(original) if tree.file(original).is_some() => {}
-            Some(_) => text.extend(unpack(bytes)),
-            None => text.extend_from_slice(bytes),
+            Some(_) => text.extend(unpack(&bytes)),
+            None => text.extend(bytes),
         }
         text.push(b'\n');
     }
@@ -400,13 +443,31 @@ fn all_text(tree: &Tree) -> Vec<u8> {
 /// The lines of this sender in the files, but for those that were set aside.
 fn lines_of(tree: &Tree, sender: &str) -> Vec<u8> {
     let mut tree = tree.clone();
-    tree.0
+    tree.all
         .retain(|path, _| !path.contains(".cut-") && !path.contains(".bad-"));
     let text = all_text(&tree);
     let start = format!("{sender} ");
     let lines = text.split_inclusive(|byte| *byte == b'\n');
     let lines = lines.filter(|line| line.starts_with(start.as_bytes()));
     lines.flatten().copied().collect()
+}
+
+/// Where two texts differ, and how they go on there.
+fn difference(found: &[u8], sent: &[u8]) -> Option<String> {
+    let same = found
+        .iter()
+        .zip(sent)
+        .take_while(|(one, other)| one == other);
+    let same = same.count();
+    let shown = |text: &[u8]| {
+        let shown = &text[same.saturating_sub(50)..text.len().min(same + 50)];
+        String::from_utf8_lossy(shown).into_owned()
+    };
+    let (found_len, sent_len) = (found.len(), sent.len());
+    (found != sent).then(|| {
+        let (found, sent) = (shown(found), shown(sent));
+        format!("{found_len} and {sent_len} bytes, from {same} on {found:?}, not {sent:?}")
+    })
 }
 
 fn unpack(bytes: &[u8]) -> Vec<u8> {

@@ -5,6 +5,7 @@
 //! whole or not at all.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::fs;
 use std::path::Path;
 
@@ -28,13 +29,24 @@ pub struct Disk {
 }
 
 /// The files and folders that are found, by their paths.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tree(pub BTreeMap<String, Found>);
+#[derive(Clone, Debug, Default)]
+pub struct Tree {
+    pub all: BTreeMap<String, Found>,
+    /// The inodes of files that were made while the disk was watched.
+    inodes: BTreeMap<String, u64>,
+}
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub enum Found {
     Folder,
-    File(Vec<u8>),
+    File(Content),
+}
+
+/// The bytes of a file, of which many may be zeros that were never written.
+#[derive(Clone)]
+pub struct Content {
+    size: u64,
+    blocks: Vec<(usize, Vec<u8>)>,
 }
 
 /// The node of the folder itself.
@@ -254,11 +266,15 @@ impl Disk {
             let found = match &self.nodes[*node] {
                 Node::Folder => Found::Folder,
                 Node::File { size, blocks } => {
-                    let blocks = blocks.iter().map(|(at, block)| (*at, block.current()));
-                    Found::File(put_together(*size.current(), blocks))
+                    let blocks = blocks.iter();
+                    let blocks = blocks.map(|(at, block)| (*at, block.current().clone()));
+                    Found::File(Content {
+                        size: *size.current(),
+                        blocks: blocks.collect(),
+                    })
                 }
             };
-            tree.0.insert(path, found);
+            tree.insert(path, found, self.inode(*node));
         }
         tree
     }
@@ -284,15 +300,21 @@ impl Disk {
                     let size = *size.draw(luck, dice);
                     // The size may be written without the bytes, and they without it.
                     let luck = dice.one_of(&[luck, Luck::Mixed]);
-                    let blocks: Vec<_> = blocks
-                        .iter()
-                        .map(|(at, block)| (*at, block.draw(luck, dice)))
-                        .collect();
-                    Found::File(put_together(size, blocks.into_iter()))
+                    let blocks = blocks.iter();
+                    let blocks = blocks.map(|(at, block)| (*at, block.draw(luck, dice).clone()));
+                    Found::File(Content {
+                        size,
+                        blocks: blocks.collect(),
+                    })
                 }
             };
-            tree.0.insert(path, found);
+            tree.insert(path, found, self.inode(*node));
         }
+    }
+
+    fn inode(&self, node: usize) -> Option<u64> {
+        let mut inodes = self.inodes.iter();
+        inodes.find(|(_, of)| **of == node).map(|(inode, _)| *inode)
     }
 
     fn path_of(&self, folder: usize, name: &str) -> String {
@@ -445,27 +467,57 @@ impl Node {
     }
 }
 
-fn put_together<'a>(size: u64, blocks: impl Iterator<Item = (usize, &'a Vec<u8>)>) -> Vec<u8> {
-    let size = usize::try_from(size).unwrap();
-    let mut bytes = vec![0; size];
-    for (at, block) in blocks {
-        let at = at * BLOCK;
-        if at < size {
-            let end = size.min(at + BLOCK);
-            bytes[at..end].copy_from_slice(&block[..end - at]);
+impl Content {
+    pub fn bytes(&self) -> Vec<u8> {
+        let size = usize::try_from(self.size).unwrap();
+        let mut bytes = vec![0; size];
+        for (at, block) in &self.blocks {
+            let at = at * BLOCK;
+            if at < size {
+                let end = size.min(at + BLOCK);
+                bytes[at..end].copy_from_slice(&block[..end - at]);
+            }
+        }
+        bytes
+    }
+}
+
+impl PartialEq for Content {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes() == other.bytes()
+    }
+}
+
+impl Eq for Content {}
+
+impl fmt::Debug for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Found::Folder => f.write_str("folder"),
+            Found::File(bytes) => write!(f, "{} bytes", bytes.size),
         }
     }
-    bytes
 }
 
 impl Tree {
-    /// Makes these files in a folder that is empty.
-    pub fn make(&self, folder: &Path) {
-        for (path, found) in &self.0 {
-            let path = folder.join(path);
+    fn insert(&mut self, path: String, found: Found, inode: Option<u64>) {
+        self.inodes.extend(inode.map(|inode| (path.clone(), inode)));
+        self.all.insert(path, found);
+    }
+
+    /// Makes these files in a folder that is empty. Programs know files by their inodes, so those that
+    /// are kept get their bytes and names back.
+    pub fn make(&self, folder: &Path, kept: &Path) {
+        for (path, found) in &self.all {
+            let to = folder.join(path);
             match found {
-                Found::Folder => fs::create_dir(path).unwrap(),
-                Found::File(bytes) => fs::write(path, bytes).unwrap(),
+                Found::Folder => fs::create_dir(to).unwrap(),
+                Found::File(bytes) => {
+                    if let Some(inode) = self.inodes.get(path) {
+                        fs::hard_link(kept.join(inode.to_string()), &to).unwrap();
+                    }
+                    fs::write(to, bytes.bytes()).unwrap();
+                }
             }
         }
     }
@@ -475,18 +527,17 @@ impl Tree {
         Disk::of(folder).current()
     }
 
-    pub fn file(&self, path: &str) -> Option<&[u8]> {
-        match self.0.get(path)? {
+    /// The paths and the contents of the files, in order.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &Content)> {
+        self.all.iter().filter_map(|(path, found)| match found {
             Found::Folder => None,
-            Found::File(bytes) => Some(bytes),
-        }
+            Found::File(content) => Some((path.as_str(), content)),
+        })
     }
 
-    /// The paths and the contents of the files, in order.
-    pub fn files(&self) -> impl Iterator<Item = (&str, &[u8])> {
-        self.0.iter().filter_map(|(path, found)| match found {
-            Found::Folder => None,
-            Found::File(bytes) => Some((path.as_str(), &bytes[..])),
-        })
+    pub fn file(&self, path: &str) -> Option<Vec<u8>> {
+        let mut files = self.files();
+        let file = files.find(|(name, _)| *name == path);
+        file.map(|(_, content)| content.bytes())
     }
 }

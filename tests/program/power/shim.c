@@ -7,6 +7,8 @@
 //
 // $POWER_FOLDER is the folder, without symbolic links; $POWER_LOG the file of the records, outside.
 // Each is a `struct head`, two paths relative to the folder, and data.
+// $POWER_KEEP is a folder in which each new file gets a second name, its inode's number: so the number
+// stays its own, and the file can be put back.
 // $POWER_FAIL has rules `N ERROR TEXT`, one a line: the Nth sync of a file whose path contains TEXT
 // fails with this errno, and syncs nothing.
 
@@ -225,9 +227,12 @@ static long open_file(long number, int at, const char *name, int flags, const lo
         return fd;
     if ((flags & O_TMPFILE) == O_TMPFILE)
         unsupported("O_TMPFILE");
-    else if (!existed)
+    else if (!existed) {
+        char kept[PATH];
+        snprintf(kept, sizeof kept, "%s/%lu", getenv("POWER_KEEP"), (unsigned long)after.st_ino);
+        call(SYS_linkat, AT_FDCWD, (long)whole, AT_FDCWD, (long)kept, 0, 0);
         record('C', 0, after.st_ino, 0, path, "", NULL, 0);
-    else if ((flags & O_TRUNC) && before.st_size > 0)
+    } else if ((flags & O_TRUNC) && before.st_size > 0)
         record('T', 0, after.st_ino, 0, path, "", NULL, 0);
     return fd;
 }
