@@ -40,10 +40,10 @@ use record::Event;
 use session::{Acknowledged, Resumed, What};
 
 /// Disks drawn for each moment.
-const DRAWS: usize = 3;
+const DRAWS: usize = 2;
 
 /// Moments after which a receiver is started anew.
-const RECOVERIES: usize = 12;
+const RECOVERIES: usize = 5;
 
 const SYNC: &[&str] = &["--sync", "--rotate", "2k", "--receipt"];
 
@@ -62,6 +62,7 @@ fn every_acknowledged_line_is_on_the_disk() {
         assert!(run.acknowledged.len() > 100, "few lines are acknowledged");
         assert_eq!(run.outcome.status, 0);
         run.verify(&mut dice);
+        run.recover(&mut dice);
     }
 }
 

@@ -422,7 +422,12 @@ impl Node {
         };
         Node::File {
             size: Unsure::new(bytes.len() as u64),
-            blocks: bytes.chunks(BLOCK).map(padded).enumerate().collect(),
+            blocks: bytes
+                .chunks(BLOCK)
+                .enumerate()
+                .filter(|(_, block)| !is_zero(block))
+                .map(|(at, block)| (at, padded(block)))
+                .collect(),
         }
     }
 
@@ -439,14 +444,18 @@ impl Node {
         while !rest.is_empty() {
             let (block, at) = (offset / BLOCK, offset % BLOCK);
             let (part, after) = rest.split_at(rest.len().min(BLOCK - at));
+            offset += part.len();
+            rest = after;
+            // A block that is missing has zeros, too: files that are preallocated have many.
+            if is_zero(part) && !blocks.contains_key(&block) {
+                continue;
+            }
             let new = || Unsure::new(vec![0; BLOCK]);
             blocks.entry(block).or_insert_with(new).change(|old| {
                 let mut new = old.clone();
                 new[at..at + part.len()].copy_from_slice(part);
                 new
             });
-            offset += part.len();
-            rest = after;
         }
     }
 
@@ -465,6 +474,11 @@ impl Node {
             });
         }
     }
+}
+
+/// Whether a part of a block has no other bytes.
+fn is_zero(part: &[u8]) -> bool {
+    part == &[0; BLOCK][..part.len()]
 }
 
 impl Content {
