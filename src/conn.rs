@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 pub use crate::conn_id::ConnId;
 use crate::decode::Format;
+use crate::end::End;
 use crate::frame::Framing;
 use crate::hold::{Hold, HoldPoint, Holds};
 use crate::memory::Memory;
@@ -45,6 +46,8 @@ pub struct Conn {
 pub(crate) struct ResumedAt {
     pub(crate) stream: Arc<Resumed>,
     pub(crate) at: Position,
+    /// The output keeps the position of all bytes for which it finishes a hold.
+    pub(crate) by_output: bool,
 }
 
 impl Conn {
@@ -82,17 +85,6 @@ impl Conn {
     /// The verified names of the peer; the first is the one to show. Empty for an anonymous peer.
     pub fn names(&self) -> &[String] {
         self.peer.names()
-    }
-
-    /// The name of the resumed stream; `None` for any other.
-    pub fn stream(&self) -> Option<&str> {
-        None
-    }
-
-    /// The offset in the resumed stream behind the last byte that the output was given; `None` for
-    /// any other.
-    pub(crate) fn stream_offset(&self) -> Option<u64> {
-        None
     }
 
     /// The parameters of the TLS session; `None` for a [plain](crate::Server::plain) stream, and
@@ -153,6 +145,11 @@ impl Conn {
             return Some(resumed.at.offset.saturating_add(self.offset));
         }
         None
+    }
+
+    /// Whether the bytes behind the last newline come again, as the stream has ended like this.
+    pub(crate) fn comes_again(&self, end: &End) -> bool {
+        self.stream().is_some() && !end.is_clean()
     }
 
     /// The greatest known offset up to which everything is through, if the output was flushed up to the

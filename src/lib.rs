@@ -238,7 +238,8 @@
 //!
 //! The crate accepts no connection by itself, sends no data back but a
 //! [receipt](ServerBuilder::receipts), resumes no TLS session, and keeps nothing on disk but the
-//! data that [`Files`](output::Files) and [`Appended`](output::Appended) are given. It does not
+//! data that [`Files`](output::Files) and [`Appended`](output::Appended) are given, and a
+//! [`Journal`](output::Journal) of it. It does not
 //! compress, route, or store; xz, lz4 and bzip2 are recognised and refused.
 
 #![forbid(unsafe_code)]

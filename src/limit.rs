@@ -37,6 +37,12 @@ pub enum Limit {
         /// The most that a stream may decode to, in bytes.
         most: u64,
     },
+    /// The [resumed](crate::ServerBuilder::offsets) streams of a client that a
+    /// [`Journal`](crate::output::Journal) knows.
+    Streams {
+        /// The most streams that it knows of a client.
+        most: usize,
+    },
 }
 
 impl fmt::Display for Limit {
@@ -56,6 +62,10 @@ impl fmt::Display for Limit {
             }
             Limit::Decoded { most } => {
                 write!(f, "more than {} when decoded", Count(*most, "byte"))
+            }
+            Limit::Streams { most } => {
+                let streams = Count(*most as u64, "stream");
+                write!(f, "{streams} of this client are known")
             }
         }
     }

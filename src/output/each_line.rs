@@ -216,8 +216,8 @@ where
         self.begin(connection, rest)
     }
 
-    fn close(&mut self, connection: &Conn, _: &End) -> io::Result<()> {
-        let last = self.partials.take(connection.id());
+    fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
+        let last = self.partials.take_last(connection, end);
         if last.is_empty() && !self.in_pieces.contains(&connection.id()) {
             return Ok(());
         }

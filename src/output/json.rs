@@ -279,6 +279,11 @@ impl<P: PageSink> Objects<P> {
         self.partials.memory = memory;
     }
 
+    /// The kept part of this connection's line.
+    pub(super) fn kept(&self, id: ConnId) -> &[u8] {
+        self.partials.kept(id)
+    }
+
     /// The sink of all pages.
     pub(super) fn sink(&mut self) -> &mut P {
         &mut self.printer.sink
@@ -436,7 +441,9 @@ impl<P: PageSink> Objects<P> {
         self.printer.now = timestamp(SystemTime::now());
         self.printer.written = 0;
         let goes_on = self.printer.heads.get(&id).is_some_and(|head| head.goes_on);
-        if goes_on || !self.partials.kept(id).is_empty() {
+        if connection.comes_again(end) {
+            drop(self.partials.take(id));
+        } else if goes_on || !self.partials.kept(id).is_empty() {
             self.finish(id, b"", Rest::Missing)?;
         }
         self.printer.finish()?;

@@ -213,9 +213,9 @@ impl<W: Write> Output for Lines<W> {
         Ok(())
     }
 
-    fn close(&mut self, connection: &Conn, _: &End) -> io::Result<()> {
+    fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
         let id = connection.id();
-        let kept = self.partials.take(id);
+        let kept = self.partials.take_last(connection, end);
         if !self.printer.front.is_nothing() {
             self.printer.now = SystemTime::now();
         }

@@ -35,6 +35,8 @@ pub use crate::memory::Memory;
 pub use crate::stream_error::StreamError;
 pub use crate::time::Timestamp;
 pub use append::{AppendHandle, AppendNotice, AppendWriter, Appended, Keep};
+#[cfg(all(unix, feature = "resume"))]
+pub use append::{Journal, Recovery};
 pub use each_line::{EachLine, Line};
 pub use error::{OutputError, TemplateError};
 pub(crate) use escape::push_json;

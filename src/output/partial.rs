@@ -7,6 +7,7 @@ use std::ops::Deref;
 use memchr::memrchr;
 
 use crate::conn::{Conn, ConnId};
+use crate::end::End;
 use crate::memory::{Memory, Reservation};
 
 /// The beginnings of lines, one for each connection that is in the middle of one.
@@ -64,6 +65,15 @@ impl Partials {
     /// Takes the kept part of this connection's line; dropping it frees its memory.
     pub(super) fn take(&mut self, id: ConnId) -> Taken {
         Taken(self.lines.remove(&id))
+    }
+
+    /// Takes the unfinished line of a connection that has ended. If it comes again, it is dropped.
+    pub(super) fn take_last(&mut self, connection: &Conn, end: &End) -> Taken {
+        let last = self.take(connection.id());
+        match connection.comes_again(end) {
+            true => Taken::nothing(),
+            false => last,
+        }
     }
 
     /// Keeps these bytes behind the kept part of this connection's line. Returns `false` if the

@@ -79,6 +79,8 @@ pub struct Template {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PathTemplate {
     parts: Vec<Template>,
+    /// The one name, whatever it looks like.
+    fixed: Option<String>,
 }
 
 /// The suffix of a file's name until the file is complete.
@@ -184,8 +186,38 @@ impl Template {
 }
 
 impl PathTemplate {
+    /// One file in the directory itself, whose name is taken as it is.
+    ///
+    /// ```
+    /// use tlsink::output::{PathTemplate, TemplateError};
+    ///
+    /// let template = PathTemplate::fixed("{all}.zst")?;
+    /// assert_eq!(PathTemplate::fixed("a/b"), Err(TemplateError::Forbidden('/')));
+    /// # Ok::<(), TemplateError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// When it is no name of a file: empty, `.`, `..`, or one that holds `/` or NUL.
+    pub fn fixed(name: impl Into<String>) -> Result<Self, TemplateError> {
+        let name = name.into();
+        if let Some(wrong) = name.chars().find(|c| matches!(c, '/' | '\0')) {
+            return Err(TemplateError::Forbidden(wrong));
+        }
+        match &*name {
+            "" | "." | ".." => Err(TemplateError::Empty),
+            _ => Ok(PathTemplate {
+                parts: Vec::new(),
+                fixed: Some(name),
+            }),
+        }
+    }
+
     /// The path, below its folder, of the lines that a connection sent until now.
     pub(super) fn path(&self, connection: &Conn, opened: SystemTime, now: SystemTime) -> String {
+        if let Some(name) = &self.fixed {
+            return name.clone();
+        }
         let parts = self.parts.iter();
         let parts = parts.map(|part| {
             let mut name = part.fill_in(connection, opened, now);
@@ -208,12 +240,18 @@ impl PathTemplate {
 
     /// The number of its parts: those of a file's path, below the directory.
     pub(super) fn depth(&self) -> usize {
-        self.parts.len()
+        match self.fixed {
+            Some(_) => 1,
+            None => self.parts.len(),
+        }
     }
 
     /// Whether some connection can have this name as this part of its path. `false` for a few of
     /// those that were cut off.
     pub(super) fn may_make(&self, part: usize, name: &str) -> bool {
+        if let Some(fixed) = &self.fixed {
+            return part == 0 && name == fixed.as_str();
+        }
         let template = self.parts.get(part);
         template.is_some_and(|template| template.may_make(name)) && find_addition(name).is_none()
     }
@@ -232,7 +270,7 @@ impl FromStr for PathTemplate {
         let parts = template.split('/').map(str::parse::<Template>);
         let parts = parts.collect::<Result<Vec<_>, _>>()?;
         match parts.iter().all(|part| part.text_len() <= MOST_OF_PART) {
-            true => Ok(PathTemplate { parts }),
+            true => Ok(PathTemplate { parts, fixed: None }),
             false => Err(TemplateError::TooLong { most: MOST_OF_PART }),
         }
     }

@@ -64,6 +64,27 @@ impl Position {
             crc32c: crc32c::crc32c_append(self.crc32c, bytes),
         }
     }
+
+    /// The position before these bytes, which are the last ones before it.
+    pub(crate) fn before(self, bytes: &[u8]) -> Self {
+        /// The polynomial, with its bits reversed.
+        const POLYNOMIAL: u32 = 0x82f6_3b78;
+        let mut register = !self.crc32c;
+        for byte in bytes.iter().rev() {
+            for _ in 0..8 {
+                // Its highest bit is set only where a step has added it.
+                register = match register >> 31 {
+                    0 => register << 1,
+                    _ => ((register ^ POLYNOMIAL) << 1) | 1,
+                };
+            }
+            register ^= u32::from(*byte);
+        }
+        Position {
+            offset: self.offset.saturating_sub(bytes.len() as u64),
+            crc32c: !register,
+        }
+    }
 }
 
 /// Parses a checksum: eight lower-case hexadecimal digits.
@@ -72,4 +93,24 @@ fn parse_checksum(text: &str) -> Option<u32> {
     (text.len() == 8 && text.bytes().all(is_digit))
         .then(|| u32::from_str_radix(text, 16).ok())
         .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn the_position_before_bytes_is_the_one_that_they_are_behind(
+            offset in 0..u64::MAX / 2,
+            crc32c: u32,
+            bytes in vec(any::<u8>(), 0..100),
+        ) {
+            let position = Position { offset, crc32c };
+            prop_assert_eq!(position.behind(&bytes).before(&bytes), position);
+        }
+    }
 }

@@ -122,7 +122,7 @@ impl fmt::Display for PreambleError {
 impl std::error::Error for PreambleError {}
 
 /// A stream that is resumed on a connection.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Resumed {
     /// The verified name of the client that owns the stream; `None` if it is anonymous.
     pub(crate) client: Option<String>,

@@ -527,7 +527,8 @@ impl Client {
         }
     }
 
-    fn finish_for_answer(mut self) -> io::Result<(String, bool)> {
+    /// Sends close_notify and reads all answers; returns whether a close_notify ended them.
+    pub fn finish_for_answer(mut self) -> io::Result<(String, bool)> {
         self.close_notify()?;
         self.read_answer()
     }
@@ -551,6 +552,26 @@ impl Client {
         };
         let text = String::from_utf8(text).map_err(io::Error::other)?;
         Ok((text, close_notify))
+    }
+
+    /// Reads the server's next line, without its newline; `None` if it ends the stream before.
+    pub fn read_line(&mut self) -> io::Result<Option<String>> {
+        let mut line = Vec::new();
+        loop {
+            let mut byte = [0];
+            match self.tls.reader().read(&mut byte) {
+                Ok(0) => return Ok(None),
+                Ok(_) if byte == *b"\n" => break,
+                Ok(_) => line.extend(byte),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.tls.read_tls(&mut self.tcp)?;
+                    self.tls.process_new_packets().map_err(io::Error::other)?;
+                }
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return Ok(None),
+                Err(error) => return Err(error),
+            }
+        }
+        String::from_utf8(line).map(Some).map_err(io::Error::other)
     }
 
     /// Waits until the server has shut down its side of the socket too.

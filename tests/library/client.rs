@@ -355,12 +355,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Opened<IO> {
     }
 
     /// Sends all that the server has to send.
-    fn answer(&mut self) {
+    pub fn answer(&mut self) {
         self.remote.send(records(&mut self.server));
     }
 }
 
-fn take(server: &mut ServerConnection, remote: &Remote) {
+/// Takes all that the sender has sent.
+pub fn take(server: &mut ServerConnection, remote: &Remote) {
     let records = remote.take();
     let mut rest = &*records;
     while !rest.is_empty() {

@@ -52,6 +52,8 @@ mod lines;
 mod reference_vectors;
 #[cfg(feature = "resume")]
 mod resume;
+#[cfg(all(feature = "client", feature = "resume"))]
+mod resumed_sender;
 mod sink;
 
 // Modules that several tests use.

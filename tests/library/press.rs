@@ -1,5 +1,6 @@
 //! Connections, and the output printed for them.
 
+use std::io::ErrorKind;
 use std::pin::Pin;
 use std::thread;
 
@@ -104,6 +105,13 @@ impl Press {
 
     pub fn end_a(&mut self) {
         self.senders[0].remote.send_eof();
+        self.drive(0);
+    }
+
+    pub fn break_a(&mut self) {
+        self.senders[0]
+            .remote
+            .send_error(ErrorKind::ConnectionReset);
         self.drive(0);
     }
 

@@ -3,12 +3,15 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
+use serde_json::Value;
 use tlsink::decode::Format;
 use tlsink::frame::Framing;
+use tlsink::output::{EachLine, Json, Line, Lines, Output};
 use tlsink::resume::{Answer, Offsets, Opening, Owner, Position, Preamble, Progress};
-use tlsink::{Cut, End, Layer, Server, ServerBuilder};
+use tlsink::{Conn, Cut, End, Layer, Server, ServerBuilder};
 
 use crate::holds::Receiver;
+use crate::press::{Page, Press};
 
 /// Keeps positions, and answers when the test says so.
 #[derive(Clone, Default)]
@@ -316,6 +319,51 @@ fn other_streams_are_as_before() {
     let line = preamble("s", Position::START);
     receiver.send(1, line.clone());
     assert_eq!(receiver.shelf.delivered(1), line.len());
+}
+
+/// The output for a stream that breaks within a line, and for the next connection, which ends it.
+fn print<O: Output + 'static>(output: impl FnOnce(Page) -> O) -> String {
+    let keeper = Keeper::default();
+    let mut press = Press::built(resuming(&keeper), output);
+    press.a([preamble("s", Position::START), b"one\ntw".to_vec()].concat());
+    press.break_a();
+    press.b([preamble("s", Position::START), b"two\nend".to_vec()].concat());
+    press.end_b();
+    press.text()
+}
+
+#[test]
+fn an_output_drops_the_unfinished_line_that_comes_again() {
+    assert_eq!(print(Lines::new), "one\ntwo\nend");
+    let lines = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&lines);
+    print(|_| {
+        EachLine::new(move |_: &Conn, line: Line<'_>| {
+            assert!(!line.goes_on);
+            seen.lock().unwrap().push(line.bytes.to_vec());
+            Ok(())
+        })
+    });
+    assert_eq!(*lines.lock().unwrap(), [&b"one"[..], b"two", b"end"]);
+}
+
+#[test]
+fn json_tells_the_stream_and_the_offset_of_each_line() {
+    let printed = print(Json::new);
+    let objects = printed
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap());
+    let data = objects.filter(|object: &Value| object["type"] == "data");
+    let facts = data.map(|object| {
+        (
+            object["stream"].clone(),
+            object["offset"].clone(),
+            object["text"].clone(),
+        )
+    });
+    let expected = [("one", 0), ("two", 4), ("end", 8)];
+    let expected = expected.map(|(text, offset)| (Value::from("s"), offset.into(), text.into()));
+    assert_eq!(facts.collect::<Vec<_>>(), expected);
 }
 
 #[cfg(feature = "zstd")]

@@ -526,17 +526,22 @@ fn a_second_signal_stops_a_wait_for_space_and_the_loss_is_reported() {
 }
 
 /// The program on a small disk of its own.
-struct SmallDisk {
-    program: Program,
+pub struct SmallDisk {
+    pub program: Program,
     /// The directory, as the program sees it.
-    root: PathBuf,
+    pub root: PathBuf,
     /// The path of its only file, as messages show it.
-    log: String,
+    pub log: String,
     folder: TempDir,
 }
 
 impl SmallDisk {
     fn new() -> Option<Self> {
+        SmallDisk::with(&[])
+    }
+
+    /// Runs the program with further arguments.
+    pub fn with(args: &[&str]) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().display().to_string();
         let script = format!("mount -t tmpfs -o size=64k tmpfs '{path}' && exec \"$@\"");
@@ -560,6 +565,7 @@ impl SmallDisk {
             "--name",
             "log",
         ]);
+        command.args(args);
         let program = Program::start_by(command, 1);
         Some(SmallDisk {
             root: PathBuf::from(format!("/proc/{}/root{path}", program.id())),

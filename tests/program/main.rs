@@ -22,6 +22,7 @@ mod append_formats;
 mod cert;
 mod client_certificates;
 mod damaged_streams;
+mod follow;
 mod framing;
 mod full_disk;
 mod listen;
@@ -37,6 +38,7 @@ mod send;
 mod send_relp;
 mod server_certificates;
 mod shippers;
+mod state;
 mod terminal;
 
 // Modules that several tests use.

@@ -140,6 +140,7 @@ usage: tlsink send [OPTIONS] HOST:PORT [FILE]
   -c, --cert FILE       our certificate chain, PEM
   -k, --key FILE        its private key, PEM
       --receipt         wait for the server's receipt, and check it
+      --follow FILE     send FILE as it grows; see tlsink send --help
       --retry N         further tries to connect [0]
   -v, -q                log more; log only errors
   -h, --help            this help; all options and examples
@@ -223,6 +224,8 @@ until the server has all of it.
 
 const SEND_USAGE: &str = "\
 usage: tlsink send [OPTIONS] HOST:PORT [FILE]
+       tlsink send [OPTIONS] --follow FILE HOST:PORT [HOST:PORT...]
+       tlsink send [OPTIONS] --resume HOST:PORT [HOST:PORT...]
 ";
 
 const SEND_NOTES: &str = "
@@ -235,6 +238,11 @@ each line of a growing log arrives at once. SIGINT or SIGTERM ends such input,
 and the rest is sent within 10 s; a second signal stops tlsink at once, as the
 first one does with a FILE.
 
+With --follow and --resume, the server acknowledges what it keeps, and tlsink
+keeps the rest: it tries again until the server is back, and goes on from there.
+--follow ends with SIGTERM or SIGINT, and --resume also with its input: then the
+rest is sent within 10 s. The next --follow goes on with the same stream.
+
 Exit status: 0 when the server has everything: its close_notify came, and with
 --receipt all numbers match, or with --framing relp it acknowledged each line;
 1 otherwise; 2 for wrong arguments or unreadable configuration. After 1, the
@@ -246,6 +254,8 @@ Examples:
   Send each line of a log at once, with a client certificate:
     tail -f app.log | tlsink send --ca tls/ca.pem --cert tls/client.pem \\
       --key tls/client.key logs.example.net:4433
+  Ship a log without losing a line, whatever breaks:
+    tlsink send --ca tls/ca.pem --follow app.log logs.example.net:4433
   Send a folder, and check that it arrived whole:
     tar -c folder | tlsink send --ca ca.pem --receipt logs.example.net:4433
 ";

@@ -1,6 +1,7 @@
 //! The options of `tlsink listen`.
 
 use std::cmp::Ordering;
+use std::ffi::OsStr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -104,6 +105,10 @@ pub(crate) struct AppendArgs {
     /// The closed files that are kept; `None` for all.
     pub(crate) keep: Option<Keep>,
     pub(crate) sync: bool,
+    /// The folder of the journal.
+    pub(crate) state: Option<PathBuf>,
+    /// The one file in the directory that is appended to, if it was named itself.
+    pub(crate) file: Option<PathBuf>,
 }
 
 /// The format of the output.
@@ -184,14 +189,22 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
 fn parse_destination(args: &mut Given) -> Result<Destination, Failure> {
     let output = args.path("--output");
     let directory = args.path("--output-dir");
+    let state = args.path("--state");
     if args.flag("--append") {
-        return parse_append(args, output.is_some(), directory);
+        return parse_append(args, output.is_some(), directory, state);
     }
     let name = args.option("--name", template::<Template>)?;
     let sync = args.flag("--sync");
     let rotation = parse_rotation(args)?;
     if rotation.size.is_some() {
         return Err(Failure::misused("--rotate needs --append"));
+    }
+    if let Some(state) = state {
+        return match (output, directory) {
+            (Some(file), None) if name.is_none() && !sync => append_to_file(file, state),
+            _ => Err(Failure::misused("--state needs --append or --output FILE")
+                .hint("lines and the positions of their streams are kept together")),
+        };
     }
     let needs_directory = |option| Err(Failure::misused(format!("{option} needs --output-dir")));
     match (output, directory) {
@@ -215,6 +228,7 @@ fn parse_append(
     args: &mut Given,
     has_output: bool,
     directory: Option<PathBuf>,
+    state: Option<PathBuf>,
 ) -> Result<Destination, Failure> {
     let name = args.option("--name", template::<PathTemplate>)?;
     let sync = args.flag("--sync");
@@ -236,7 +250,36 @@ fn parse_append(
         rotate: rotation.size,
         compress: rotation.compress,
         keep: rotation.keep,
-        sync,
+        // The positions of streams are synced, so their lines must be.
+        sync: sync || state.is_some(),
+        state,
+        file: None,
+    }))
+}
+
+/// One file, with a journal.
+fn append_to_file(file: PathBuf, state: PathBuf) -> Result<Destination, Failure> {
+    let folder = match file.parent() {
+        Some(folder) if folder.as_os_str().is_empty() => PathBuf::from("."),
+        Some(folder) => folder.to_owned(),
+        None => PathBuf::from("/"),
+    };
+    let name = file.file_name().and_then(OsStr::to_str);
+    let name = name.and_then(|name| PathTemplate::fixed(name).ok());
+    let is_stream = file.as_os_str() == "-";
+    let Some(name) = name.filter(|_| !is_stream) else {
+        return Err(Failure::misused("--state needs --append or --output FILE")
+            .hint("FILE must be a regular file, with a name in UTF-8"));
+    };
+    Ok(Destination::Append(AppendArgs {
+        path: folder,
+        name,
+        rotate: None,
+        compress: false,
+        keep: None,
+        sync: true,
+        state: Some(state),
+        file: Some(file),
     }))
 }
 
@@ -313,9 +356,13 @@ fn parse_printer(args: &mut Given, destination: &Destination) -> Result<OutputFo
             (None | Some(OutputFormat::Raw), None) => Ok(OutputFormat::Raw),
         };
     }
-    if let (Destination::Append(_), Some(OutputFormat::Raw)) = (destination, &format) {
+    if let (Destination::Append(append), Some(OutputFormat::Raw)) = (destination, &format) {
+        let with = match append.file {
+            Some(_) => "--state",
+            None => "--append",
+        };
         return Err(
-            Failure::misused("--format raw can't be combined with --append")
+            Failure::misused(format!("--format raw can't be combined with {with}"))
                 .hint("files that are appended to hold whole lines"),
         );
     }

@@ -21,7 +21,7 @@ pub(crate) use listen::{
     TlsArgs,
 };
 use options::{ANSWERS, CERT, LISTEN, SEND};
-pub(crate) use send::{LineFraming, SendArgs, Trust};
+pub(crate) use send::{FollowArgs, LineFraming, ResumeArgs, SendArgs, Trust};
 use split::{Asked, Split};
 
 /// The command that the program runs.
@@ -248,11 +248,14 @@ mod tests {
             (_, "--client-auth" | "--allow-client" | "--crl") => &["--client-ca=ca"],
             ("tlsink listen", "--name" | "--sync") => &["--output-dir=d"],
             (_, "--append") => &["--output-dir=d", "--name=n"],
+            (_, "--state") => &["--output=f"],
             (_, "--rotate") => &["--output-dir=d", "--name=n", "--append"],
             (_, "--compress" | "--keep") => {
                 &["--output-dir=d", "--name=n", "--append", "--rotate=1k"]
             }
             (_, "--forward-key") => &["--framing=forward"],
+            (_, "--follow-state") => &["--follow=f"],
+            (_, "--stream" | "--buffer" | "--accept-gap") => &["--resume"],
             _ => &[],
         };
         let mut words = vec![word(command)];

@@ -293,6 +293,12 @@ pub(crate) static LISTEN: Options = Options {
                      those up to this age, such as 30d; remove the others\n\
                      [keep all]",
                 ),
+                value(
+                    "--state",
+                    "DIR",
+                    "resume streams of tlsink send --follow: DIR knows how\n\
+                     much of each is in the files of --append or --output",
+                ),
             ],
         },
         Group {
@@ -389,6 +395,39 @@ pub(crate) static SEND: Options = Options {
                     "its private key, PEM: PKCS#8, PKCS#1 or SEC1",
                 )
                 .short("-k"),
+            ],
+        },
+        Group {
+            title: "Streams that outlive their connection; the server needs --state",
+            options: &[
+                value(
+                    "--follow",
+                    "FILE",
+                    "send FILE and each line that is added, also after it\n\
+                     is rotated; further HOST:PORT are tried in turn",
+                ),
+                value(
+                    "--follow-state",
+                    "FILE",
+                    "keeps how far that is acknowledged\n\
+                     [.NAME.tlsink, beside the followed file]",
+                ),
+                flag("--resume", "send standard input, and go on after a break"),
+                value(
+                    "--stream",
+                    "NAME",
+                    "the stream's name at the server [made of host, path\n\
+                     and a random number]",
+                ),
+                value(
+                    "--buffer",
+                    "SIZE",
+                    "most that is read and not acknowledged [64M]",
+                ),
+                flag(
+                    "--accept-gap",
+                    "go on, as a new stream, if the server lost a part",
+                ),
             ],
         },
         Group {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use tlsink::client::Fingerprint;
+use tlsink::resume::{MAX_NAME, Position, Preamble};
 
 use super::super::Failure;
 use super::super::address::HostPort;
@@ -30,9 +31,39 @@ pub(crate) struct SendArgs {
     pub(crate) receipt: bool,
     /// The number of retries.
     pub(crate) retry: u64,
+    /// The stream outlives its connection.
+    pub(crate) resume: Option<ResumeArgs>,
     pub(crate) timestamps: bool,
     pub(crate) level: Level,
 }
+
+/// The options of a stream that outlives its connection.
+#[derive(Debug)]
+pub(crate) struct ResumeArgs {
+    /// The file to follow; `None` is standard input.
+    pub(crate) follow: Option<FollowArgs>,
+    /// The servers, of which there is one at least, and the names of their certificates.
+    pub(crate) servers: Vec<(HostPort, String)>,
+    /// The name of the stream; `None` is one that the program makes.
+    pub(crate) stream: Option<String>,
+    /// The most bytes that are read and not acknowledged.
+    pub(crate) buffer: u64,
+    pub(crate) accept_gap: bool,
+}
+
+/// The file to follow.
+#[derive(Debug)]
+pub(crate) struct FollowArgs {
+    pub(crate) path: PathBuf,
+    /// The file that keeps how much of it is acknowledged.
+    pub(crate) state: PathBuf,
+}
+
+/// The default of `--buffer`.
+const BUFFER: u64 = 64 << 20;
+
+/// The smallest `--buffer`: room for the longest piece of a line, and the pieces around it.
+const LEAST_BUFFER: u64 = 2 << 20;
 
 /// The frames that are made of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,13 +103,42 @@ pub(super) fn parse(mut given: Given, free: &[OsString]) -> Result<SendArgs, Fai
                 .hint("in RELP, the server acknowledges each line"),
         );
     }
-    let retry = args.option("--retry", value::tries)?.unwrap_or(0);
+    let retry = args.option("--retry", value::tries)?;
+    let resume = parse_resume(args)?;
+    if resume.is_some() {
+        let uncombined = [
+            (framing != LineFraming::None, "--framing"),
+            (receipt, "--receipt"),
+            (retry.is_some(), "--retry"),
+        ];
+        for (is_given, option) in uncombined {
+            if is_given {
+                return Err(uncombinable(option));
+            }
+        }
+    }
     let timestamps = args.flag("--timestamps");
     let level = args.level()?;
     given.finish();
-    let (to, file) = parse_places(free)?;
+    let name_of = |to: &HostPort| match &name {
+        Some(name) => name.clone(),
+        None => to.name().to_owned(),
+    };
+    let (to, file, resume) = match resume {
+        None => {
+            let (to, file) = parse_places(free)?;
+            (to, file, None)
+        }
+        Some(mut resume) => {
+            let servers = parse_servers(free)?;
+            let to = servers.first().cloned().ok_or_else(no_server)?;
+            let named = servers.into_iter().map(|to| (name_of(&to), to));
+            resume.servers = named.map(|(name, to)| (to, name)).collect();
+            (to, None, Some(resume))
+        }
+    };
     Ok(SendArgs {
-        name: name.unwrap_or_else(|| to.name().to_owned()),
+        name: name_of(&to),
         to,
         file,
         framing,
@@ -87,10 +147,119 @@ pub(super) fn parse(mut given: Given, free: &[OsString]) -> Result<SendArgs, Fai
         trust,
         identity,
         receipt,
-        retry,
+        retry: retry.unwrap_or(0),
+        resume,
         timestamps,
         level,
     })
+}
+
+/// Parses the options of a stream that outlives its connection. The servers are yet to be parsed.
+fn parse_resume(args: &mut Given) -> Result<Option<ResumeArgs>, Failure> {
+    let path = args.path("--follow");
+    let state = args.path("--follow-state");
+    let is_resumed = args.flag("--resume");
+    let stream = args.option("--stream", stream)?;
+    let buffer = args.option("--buffer", buffer)?;
+    let accept_gap = args.flag("--accept-gap");
+    if path.is_some() && is_resumed {
+        return Err(Failure::misused("--follow and --resume can't be combined")
+            .hint("--follow FILE sends a file, --resume sends standard input"));
+    }
+    if path.is_none() && state.is_some() {
+        return Err(Failure::misused("--follow-state needs --follow FILE"));
+    }
+    if path.is_none() && !is_resumed {
+        let given = [
+            (stream.is_some(), "--stream"),
+            (buffer.is_some(), "--buffer"),
+            (accept_gap, "--accept-gap"),
+        ];
+        return match given.into_iter().find(|(is_given, _)| *is_given) {
+            Some((_, option)) => Err(Failure::misused(format!(
+                "{option} needs --follow FILE or --resume"
+            ))),
+            None => Ok(None),
+        };
+    }
+    let follow = match path {
+        None => None,
+        Some(path) => {
+            let Some(name) = path.file_name().filter(|_| path.as_os_str() != "-") else {
+                let shown = path.display();
+                return Err(
+                    Failure::misused(format!("--follow {shown}: expected a file"))
+                        .hint("--resume sends standard input"),
+                );
+            };
+            // No pattern of a shell or of logrotate finds a name that begins with a dot.
+            let mut hidden = OsString::from(".");
+            hidden.push(name);
+            hidden.push(".tlsink");
+            Some(FollowArgs {
+                state: state.unwrap_or_else(|| path.with_file_name(hidden)),
+                path,
+            })
+        }
+    };
+    Ok(Some(ResumeArgs {
+        follow,
+        servers: Vec::new(),
+        stream,
+        buffer: buffer.unwrap_or(BUFFER),
+        accept_gap,
+    }))
+}
+
+/// The error for an option of streams that end with their connection.
+fn uncombinable(option: &str) -> Failure {
+    let what = format!("{option} can't be combined with --follow and --resume");
+    Failure::misused(what).hint(match option {
+        "--framing" => "they have a protocol of their own, for which the server needs --state",
+        "--receipt" => "with these, the server acknowledges everything anyway",
+        _ => "with these, tlsink tries again until it is stopped",
+    })
+}
+
+const USAGE_RESUMED: &str = "tlsink send [OPTIONS] --follow FILE HOST:PORT [HOST:PORT...]";
+
+fn no_server() -> Failure {
+    Failure::misused("send needs HOST:PORT").hint(USAGE_RESUMED)
+}
+
+/// Parses the servers, which are tried in turn.
+fn parse_servers(free: &[OsString]) -> Result<Vec<HostPort>, Failure> {
+    free.iter()
+        .map(|to| parse_server(to, USAGE_RESUMED))
+        .collect()
+}
+
+fn parse_server(to: &OsString, usage: &str) -> Result<HostPort, Failure> {
+    let shown = to.to_string_lossy();
+    let to = match HostPort::parse(&shown) {
+        Ok(to) if to.port == 0 => Err("expected a port from 1 to 65535".to_owned()),
+        parsed => parsed,
+    };
+    to.map_err(|error| Failure::misused(format!("{shown}: {error}")).hint(usage))
+}
+
+/// A stream's name leaves room for the number of its generation.
+const MAX_STREAM: usize = MAX_NAME - 16;
+
+fn stream(name: &str) -> Result<String, String> {
+    match name.len() <= MAX_STREAM && Preamble::new(name, Position::START).is_ok() {
+        true => Ok(name.to_owned()),
+        false => Err(format!(
+            "expected up to {MAX_STREAM} bytes without control characters"
+        )),
+    }
+}
+
+fn buffer(text: &str) -> Result<u64, String> {
+    match value::size(text)? {
+        bytes @ LEAST_BUFFER.. => Ok(bytes),
+        _ => Err("expected at least 2M".to_owned()),
+    }
 }
 
 /// Parses the receiver and the file; `-` is standard input, as is no file.
@@ -108,13 +277,7 @@ fn parse_places(free: &[OsString]) -> Result<(HostPort, Option<PathBuf>), Failur
             return Err(Failure::misused(format!("unexpected argument {more}")).hint(USAGE));
         }
     };
-    let shown = to.to_string_lossy();
-    let to = match HostPort::parse(&shown) {
-        Ok(to) if to.port == 0 => Err("expected a port from 1 to 65535".to_owned()),
-        parsed => parsed,
-    };
-    let to = to.map_err(|error| Failure::misused(format!("{shown}: {error}")).hint(USAGE))?;
-    Ok((to, file))
+    Ok((parse_server(to, USAGE)?, file))
 }
 
 fn framing(name: &str) -> Result<LineFraming, String> {

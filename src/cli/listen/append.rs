@@ -1,6 +1,8 @@
 //! Files that streams share: locking their directory, and starting their writer.
 
-use std::fs::File;
+mod state;
+
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -11,23 +13,29 @@ use tlsink::output::{AppendHandle, AppendNotice, AppendWriter, Appended};
 use super::super::args::{AppendArgs, LineFront, OutputFormat};
 use super::super::level::Level;
 use super::super::say::Say;
-use super::super::{Failure, start_thread};
+use super::super::{Failure, start_thread, stdio};
 use super::files::{check_sync, unusable};
 
 /// The output that appends to files, and its writer, which is yet to be started.
 pub(super) struct AppendOutlet {
     pub(super) output: Appended,
     writer: AppendWriter,
-    directory: PathBuf,
+    /// The directory, or the one file in it.
+    path: PathBuf,
+    /// Whether the writer keeps the positions of streams.
+    has_state: bool,
     /// Held until everything is written.
-    lock: File,
+    locks: Vec<File>,
 }
 
 /// A handle for the files that are appended to.
 #[derive(Clone)]
 pub(super) struct AppendFiles {
-    pub(super) directory: PathBuf,
+    /// The directory, or the one file in it.
+    pub(super) path: PathBuf,
     pub(super) handle: AppendHandle,
+    /// Whether the positions of streams are kept with them.
+    pub(super) has_state: bool,
 }
 
 /// Locks the directory, and waits for that while another process has locked it.
@@ -48,11 +56,28 @@ pub(super) fn open(
     }
     let directory = &args.path;
     let lock = open_directory(directory).map_err(|error| unusable(directory, &error))?;
-    lock_directory(&lock, directory, say)?;
+    let mut locks = Vec::new();
+    match &args.file {
+        // Others may write to other files in its folder.
+        Some(file) => check_regular(file)?,
+        None => {
+            let waits = format!(
+                "another process appends to files in {}",
+                directory.display()
+            );
+            lock_file(&lock, directory, &waits, say)?;
+            locks.push(lock);
+        }
+    }
     if args.sync {
         check_sync(directory)?;
     }
-    let (output, writer) = Appended::new(directory, args.name.clone());
+    let (output, mut writer) = Appended::new(directory, args.name.clone());
+    if let Some(state) = &args.state {
+        let (journal, lock) = state::open(state, directory, say)?;
+        writer = writer.journal(journal);
+        locks.push(lock);
+    }
     let output = match format {
         OutputFormat::Lines(LineFront::Nothing) => output,
         OutputFormat::Lines(LineFront::Label) => output.labels(true),
@@ -72,8 +97,9 @@ pub(super) fn open(
     Ok(AppendOutlet {
         output,
         writer,
-        directory: directory.clone(),
-        lock,
+        path: args.file.as_ref().unwrap_or(directory).clone(),
+        has_state: args.state.is_some(),
+        locks,
     })
 }
 
@@ -89,18 +115,29 @@ fn open_directory(directory: &Path) -> io::Result<File> {
     Ok(File::from(opened))
 }
 
-fn lock_directory(lock: &File, directory: &Path, say: &Say) -> Result<(), Failure> {
-    let shown = directory.display();
+/// Checks that a file is a regular one, or can become one.
+fn check_regular(file: &Path) -> Result<(), Failure> {
+    let is_other = fs::metadata(file).is_ok_and(|facts| !facts.is_file());
+    match is_other || stdio::descriptor(file).is_some() {
+        true => Err(
+            Failure::misused(format!("{} is not a regular file", file.display()))
+                .hint("only such a file can be synced and cut back, as --state has to"),
+        ),
+        false => Ok(()),
+    }
+}
+
+/// Locks a directory or file, and waits for that while another process has locked it, which `waits`
+/// says.
+fn lock_file(lock: &File, path: &Path, waits: &str, say: &Say) -> Result<(), Failure> {
     let mut locked = flock(lock, FlockOperation::NonBlockingLockExclusive);
     if locked == Err(Errno::WOULDBLOCK) {
-        say.error(&format!(
-            "another process appends to files in {shown}; waiting until it ends"
-        ));
+        say.error(&format!("{waits}; waiting until it ends"));
         locked = rustix::io::retry_on_intr(|| flock(lock, FlockOperation::LockExclusive));
     }
     locked.map_err(|error| {
         let error = io::Error::from(error);
-        Failure::misused(format!("can't lock {shown}: {error}"))
+        Failure::misused(format!("can't lock {}: {error}", path.display()))
     })
 }
 
@@ -124,13 +161,14 @@ fn log(notice: &AppendNotice, say: &Say) {
 impl AppendOutlet {
     pub(super) fn files(&self) -> AppendFiles {
         AppendFiles {
-            directory: self.directory.clone(),
+            path: self.path.clone(),
             handle: self.output.handle(),
+            has_state: self.has_state,
         }
     }
 
     /// Starts the writer, and returns its output. When everything is written, it calls `ended`, before it
-    /// gives up the lock.
+    /// gives up the locks.
     ///
     /// # Errors
     ///
@@ -142,12 +180,12 @@ impl AppendOutlet {
         let AppendOutlet {
             output,
             writer,
-            lock,
+            locks,
             ..
         } = self;
         start_thread("write", move || {
             ended(writer.run());
-            drop(lock);
+            drop(locks);
         })?;
         Ok(output)
     }

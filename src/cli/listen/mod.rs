@@ -79,10 +79,17 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     if let Some(file) = key_log {
         announce_key_log(&file, &say)?;
     }
-    let (server, sinks) = server_builder(&args, listeners.len(), file_limit)?
-        .tls(tls)
-        .build_lanes(args.lanes)
-        .map_err(unbuildable)?;
+    let append = outlet.append_files();
+    let mut builder = server_builder(&args, listeners.len(), file_limit)?.tls(tls);
+    if let Some(files) = &append
+        && files.has_state
+    {
+        builder = builder.offsets(files.handle.clone());
+        if args.tls.clients.is_none() {
+            say.info("without --client-ca, anybody who knows a stream's name can take it over");
+        }
+    }
+    let (server, sinks) = builder.build_lanes(args.lanes).map_err(unbuildable)?;
 
     let executor = Arc::new(Executor::new());
     let (events, inbox) = async_channel::unbounded();
@@ -93,7 +100,6 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let stats = args
         .stats
         .then(|| Stats::new(say.clone(), server.clone(), outlet.is_terminal()));
-    let append = outlet.append_files();
     let (lanes, json) = start_lanes(sinks, &args, outlet, &say, &server, &events)?;
     let journal = json.zip(lanes.first()).map(|(json, lane)| {
         let on_error = move |error| {

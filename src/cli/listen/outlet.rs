@@ -72,7 +72,7 @@ impl Reopening {
     pub(super) fn path(&self) -> &Path {
         match self {
             Reopening::Target(reopen) => reopen.path(),
-            Reopening::Append(files) => &files.directory,
+            Reopening::Append(files) => &files.path,
         }
     }
 }

@@ -9,6 +9,7 @@ use smol::net::TcpStream;
 use tlsink::client::{ConnectError, Connector, Sender, ServerAlert, ServerVerifier};
 use tlsink::tls::{CertificateFault, CredentialKind, Identity, TlsError};
 
+use super::super::address::HostPort;
 use super::super::args::{SendArgs, Trust};
 use super::super::keep_alive::keep_alive;
 use super::super::resolve::{is_no_interface, resolve};
@@ -82,7 +83,7 @@ pub(super) async fn connect(
     let mut pause = FIRST_PAUSE;
     let mut tries = 0;
     loop {
-        let error = match attempt(args, connector, say).await {
+        let error = match attempt(args, (&args.to, &args.name), connector, say).await {
             Ok(connected) => return Ok(connected),
             Err(error) => error,
         };
@@ -102,10 +103,10 @@ pub(super) async fn connect(
 }
 
 /// The error of a failed try.
-struct AttemptError {
-    failure: Failure,
+pub(super) struct AttemptError {
+    pub(super) failure: Failure,
     /// The next try may succeed.
-    may_pass: bool,
+    pub(super) may_pass: bool,
 }
 
 impl AttemptError {
@@ -117,13 +118,19 @@ impl AttemptError {
     }
 }
 
-async fn attempt(
+/// Tries once to connect to this server, whose certificate has this name, and to complete the
+/// handshake.
+///
+/// # Errors
+///
+/// When that failed, or took too long.
+pub(super) async fn attempt(
     args: &SendArgs,
+    (to, name): (&HostPort, &str),
     connector: &Connector,
     say: &Say,
 ) -> Result<(Sender<TcpStream>, TcpStream), AttemptError> {
-    let tcp = reach(args, say).await?;
-    let to = &args.to;
+    let tcp = reach(args, to, say).await?;
     let late = async {
         Timer::after(HANDSHAKE).await;
         Err(AttemptError::passing(format!(
@@ -132,16 +139,15 @@ async fn attempt(
         )))
     };
     let handshake = async {
-        let connected = connector.connect(&args.name, tcp.clone()).await;
-        let sender = connected.map_err(|error| refused(&error, args))?;
+        let connected = connector.connect(name, tcp.clone()).await;
+        let sender = connected.map_err(|error| refused(&error, args, (to, name)))?;
         Ok((sender, tcp))
     };
     handshake.or(late).await
 }
 
 /// Connects to the first address that accepts.
-async fn reach(args: &SendArgs, say: &Say) -> Result<TcpStream, AttemptError> {
-    let to = &args.to;
+async fn reach(args: &SendArgs, to: &HostPort, say: &Say) -> Result<TcpStream, AttemptError> {
     let addresses = resolve(to).await;
     let addresses = addresses.map_err(|error| AttemptError {
         failure: Failure::failed(format!("can't resolve {to}: {error}")).hint(
@@ -187,10 +193,10 @@ async fn reach(args: &SendArgs, say: &Say) -> Result<TcpStream, AttemptError> {
     })
 }
 
-fn refused(error: &ConnectError, args: &SendArgs) -> AttemptError {
-    let what = format!("{}: {error}", args.to);
+fn refused(error: &ConnectError, args: &SendArgs, (to, name): (&HostPort, &str)) -> AttemptError {
+    let what = format!("{to}: {error}");
     // Without --name, the name is that of the host.
-    let is_named = args.name != args.to.name();
+    let is_named = name != to.name();
     let failure = match error {
         ConnectError::Name { .. } => Failure::misused(what).hint(match is_named {
             true => "--name takes one of these; international names in ASCII",

@@ -11,6 +11,7 @@ use smol::net::TcpStream;
 use tlsink::client::{SendError, Sender};
 
 use super::Failure;
+use super::address::HostPort;
 use super::args::{LineFraming, SendArgs, Trust};
 use super::count::Count;
 use super::encoding::Encoding;
@@ -19,11 +20,13 @@ use super::signals;
 
 mod connect;
 mod encode;
+mod follow;
 mod frame;
 mod input;
 mod progress;
 mod receipt;
 mod relp;
+mod resume;
 
 use encode::{Encoder, Goal};
 use frame::LineBuffer;
@@ -78,6 +81,9 @@ const NO_COMPRESSION: &str = "of RELP servers, only tlsink decompresses; others 
 /// When the stream was not sent whole, or was not confirmed.
 pub(crate) fn run(args: &SendArgs, say: &Say) -> Result<(), Failure> {
     let say = say.with_level(args.level);
+    if let Some(resumed) = &args.resume {
+        return resume::run(args, resumed, &say);
+    }
     let encoder = encode::encoder(args.encode, args.compression)?;
     let answer = if args.receipt {
         receipt::LIMIT
@@ -87,12 +93,7 @@ pub(crate) fn run(args: &SendArgs, say: &Say) -> Result<(), Failure> {
     let connector = connect::connector(args, answer)?;
     let mut input = Input::open(args.file.as_deref(), &say)?;
     let mut signals = signals::handle(signals::unless_ignored([Signal::Term, Signal::Int]))?;
-    if let Trust::Anyone = args.trust {
-        say.error(&format!(
-            "{}: the server is not verified; any server at this address receives the data",
-            args.to
-        ));
-    }
+    warn_if_unverified(args, &args.to, &say);
     let ending = input.ending.take();
     let open = Cell::new(false);
     let lines = Cell::new(Lines::default());
@@ -323,7 +324,7 @@ impl Sending<'_> {
     /// Closes the session once every line is acknowledged, waits until the server has done so too, and
     /// ends the stream. The server's own end confirms nothing more, and may lack a close_notify.
     async fn close(mut self, say: &Say) -> Result<String, Failure> {
-        let late = unanswered(say, unconfirmed(self.args));
+        let late = unanswered(say, unconfirmed_by(&self.args.to));
         let closed = async {
             while self.session.outstanding() > 0 {
                 self.take_answers().await?;
@@ -412,7 +413,7 @@ impl Sending<'_> {
     /// Ends the stream, and waits for the server's answer without a limit: a slow receiver is still
     /// at work, and TCP detects one that has vanished.
     async fn finish(mut self, say: &Say) -> Result<String, Failure> {
-        let waiting = unanswered(say, unconfirmed(self.args));
+        let waiting = unanswered(say, unconfirmed_by(&self.args.to));
         let finished = self.sender.finish().or(waiting).await;
         finished.map_err(|error| self.failure(&error))?;
         let receipt = match self.args.receipt {
@@ -550,6 +551,15 @@ impl Sending<'_> {
     }
 }
 
+/// Says that the server is not verified, if it is so.
+fn warn_if_unverified(args: &SendArgs, to: &HostPort, say: &Say) {
+    if let Trust::Anyone = args.trust {
+        say.error(&format!(
+            "{to}: the server is not verified; any server at this address receives the data"
+        ));
+    }
+}
+
 /// Says this when the server has not answered for a while.
 async fn unanswered<T>(say: &Say, text: String) -> T {
     Timer::after(UNANSWERED).await;
@@ -558,7 +568,6 @@ async fn unanswered<T>(say: &Say, text: String) -> T {
 }
 
 /// The message when the server has yet to confirm a whole stream.
-fn unconfirmed(args: &SendArgs) -> String {
-    let to = &args.to;
+fn unconfirmed_by(to: &HostPort) -> String {
     format!("{to}: everything is sent; waiting for the server to confirm it")
 }

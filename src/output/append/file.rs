@@ -93,7 +93,13 @@ impl AppendFile {
     /// the next line belongs to another file. A file that is empty takes any line, and one takes the
     /// rest of the line that it has begun.
     pub(super) fn room_for(&self, lines: &[u8], size: u64) -> usize {
-        let room = usize::try_from(size.saturating_sub(self.len)).unwrap_or(usize::MAX);
+        self.room_behind(0, lines, size)
+    }
+
+    /// The same, when so many bytes have been written more.
+    pub(super) fn room_behind(&self, more: u64, lines: &[u8], size: u64) -> usize {
+        let len = self.len.saturating_add(more);
+        let room = usize::try_from(size.saturating_sub(len)).unwrap_or(usize::MAX);
         if lines.len() <= room {
             return lines.len();
         }
@@ -101,7 +107,7 @@ impl AppendFile {
         let fitting = lines.get(..room).unwrap_or(lines);
         match memrchr(b'\n', fitting) {
             Some(newline) => end(newline),
-            None if self.len == 0 || self.within_line => {
+            None if len == 0 || (more == 0 && self.within_line) => {
                 memchr(b'\n', lines).map_or(lines.len(), end)
             }
             None => 0,
@@ -117,6 +123,20 @@ impl AppendFile {
         self.len = self.len.saturating_add(count as u64);
         self.within_line = bytes.get(last) != Some(&b'\n');
         Ok(count)
+    }
+
+    /// The number of bytes in it, if nobody else writes to it.
+    #[cfg(all(unix, feature = "resume"))]
+    pub(super) fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Removes the bytes from this length on.
+    #[cfg(all(unix, feature = "resume"))]
+    pub(super) fn truncate(&mut self, len: u64) -> io::Result<()> {
+        self.written.file.set_len(len)?;
+        (self.len, self.within_line) = (len, false);
+        Ok(())
     }
 
     pub(super) fn is_within_line(&self) -> bool {
@@ -144,6 +164,18 @@ impl Written {
             .inspect_err(|error| _ = self.failed.set(copy_of(error)))
     }
 
+    /// Never syncs it again, as with an error of its sync.
+    #[cfg(all(unix, feature = "resume"))]
+    pub(super) fn give_up(&self, error: &io::Error) {
+        let _ = self.failed.set(copy_of(error));
+    }
+
+    /// The facts about the open file.
+    #[cfg(all(unix, feature = "resume"))]
+    pub(super) fn facts(&self) -> io::Result<fs::Metadata> {
+        self.file.metadata()
+    }
+
     /// The error of its sync, if that has failed.
     pub(super) fn failure(&self) -> Option<&io::Error> {
         self.failed.get()
@@ -159,6 +191,11 @@ impl Written {
 /// Renames a file to `NAME.TIME`, with the present time, or one later than those of all files that
 /// were renamed so before. Returns the new path.
 pub(super) fn rotate(path: &Path) -> io::Result<PathBuf> {
+    rename_to_free(path, &rotation(path)?)
+}
+
+/// The addition to the path of a file that is rotated now.
+pub(super) fn rotation(path: &Path) -> io::Result<String> {
     let now = SystemTime::now();
     let time = match last_rotation(path)? {
         // Seconds are compared, as the names have no more.
@@ -167,7 +204,7 @@ pub(super) fn rotate(path: &Path) -> io::Result<PathBuf> {
         }
         _ => now,
     };
-    rename_to_free(path, &format!(".{}", time::second(time)))
+    Ok(format!(".{}", time::second(time)))
 }
 
 /// Renames a file that lacks lines to `NAME.bad-TIME`. Returns the new path.
@@ -193,7 +230,7 @@ fn last_rotation(path: &Path) -> io::Result<Option<SystemTime>> {
 }
 
 /// Renames a file to its path with this addition, and with a number if that name is taken.
-fn rename_to_free(path: &Path, addition: &str) -> io::Result<PathBuf> {
+pub(super) fn rename_to_free(path: &Path, addition: &str) -> io::Result<PathBuf> {
     let numbered = |number| {
         let mut to = OsString::from(path);
         to.push(addition);

@@ -27,12 +27,25 @@ mod closed;
 mod commit;
 mod file;
 mod format;
+#[cfg(all(unix, feature = "resume"))]
+mod journal;
+#[cfg(all(unix, feature = "resume"))]
+mod journaled;
 #[cfg(feature = "zstd")]
 mod pack;
+#[cfg(all(unix, feature = "resume"))]
+mod resumed;
+#[cfg(not(all(unix, feature = "resume")))]
+mod unresumed;
 mod writer;
 
 pub use closed::Keep;
 use format::{Format, Pages};
+#[cfg(all(unix, feature = "resume"))]
+pub use journal::{Journal, Recovery};
+use resumed::{Part, StreamCommand, Track};
+#[cfg(not(all(unix, feature = "resume")))]
+use unresumed as resumed;
 pub use writer::{AppendNotice, AppendWriter};
 
 /// Appends the lines of all streams to files. Streams for which the [template](PathTemplate) makes
@@ -48,6 +61,9 @@ pub use writer::{AppendNotice, AppendWriter};
 /// when they are written, or [synced](AppendWriter::sync): until then, no end is clean and no frame is
 /// acknowledged. An error of a file ends the streams whose lines it had to take, as
 /// [`Cut::Output`](crate::Cut::Output), and no others; the next lines of that name are tried anew.
+///
+/// With a [`Journal`](crate::output::Journal), each line of a [resumed](crate::resume) stream is in its
+/// file exactly once, whatever dies when.
 ///
 /// Clones share the writer, but each has unfinished lines of its own: give one clone to each lane.
 ///
@@ -87,6 +103,13 @@ enum Command {
     Append(Vec<Batch>),
     /// Close all files: the next lines open them anew.
     Reopen,
+    #[cfg_attr(
+        not(all(unix, feature = "resume")),
+        expect(dead_code, reason = "no streams are resumed")
+    )]
+    Stream(StreamCommand),
+    /// Nothing can be committed any more.
+    Failed,
 }
 
 /// Whole lines for one file.
@@ -97,6 +120,9 @@ struct Batch {
     lines: Vec<u8>,
     /// The holds of the streams that the lines come from.
     holds: Vec<Hold>,
+    /// The parts that the lines are, one for each hold, if they come from streams whose positions are
+    /// kept here; empty if not.
+    parts: Vec<Part>,
 }
 
 /// The number of bytes that are handed over, and neither written, nor synced if they are to be, nor
@@ -110,6 +136,8 @@ struct Batches {
     template: PathTemplate,
     streams: HashMap<ConnId, Stream>,
     by_name: HashMap<Arc<str>, Batch>,
+    /// The same, of streams whose positions are kept here.
+    resumed: HashMap<Arc<str>, Batch>,
     /// The time of these lines, once there is one.
     now: Option<SystemTime>,
     /// The number of bytes added in this turn.
@@ -132,20 +160,23 @@ struct Stream {
     front: Option<LineFront>,
     /// The object that says that it was opened, until the name of its file is known.
     opening: Vec<u8>,
+    track: Track,
 }
 
 impl Appended {
     /// Appends to files in `directory`, which must exist, with paths made by `template`.
     pub fn new(directory: impl Into<PathBuf>, template: PathTemplate) -> (Self, AppendWriter) {
         let (queue, commands) = mpsc::channel();
+        let queue = Arc::new(queue);
         let backlog = Arc::<Backlog>::default();
         let writer = AppendWriter::new(
             directory.into(),
             template.clone(),
             commands,
+            Arc::downgrade(&queue),
             Arc::clone(&backlog),
         );
-        let batches = Batches::new(template, Arc::new(queue), backlog);
+        let batches = Batches::new(template, queue, backlog);
         let partials = Partials::new();
         let appended = Appended {
             partials,
@@ -279,6 +310,7 @@ impl Output for Appended {
             in_pieces: false,
             front: None,
             opening: Vec::new(),
+            track: Track::default(),
         };
         let id = connection.id();
         self.batches.streams.insert(id, stream);
@@ -304,7 +336,9 @@ impl Output for Appended {
                 let portion = objects.turn(connection, bytes)?;
                 let left = bytes.len().saturating_sub(portion.taken);
                 self.batches.begin(connection, b"", left)?;
-                self.batches.add_pages(objects.sink().take());
+                let taken = bytes.get(..portion.taken).unwrap_or(bytes);
+                self.batches.take(connection.id(), taken);
+                self.batches.add_pages(objects);
                 return Ok(portion);
             }
         };
@@ -321,7 +355,7 @@ impl Output for Appended {
         let portion = objects.records(connection, records)?;
         let left = connection.given.saturating_sub(portion.taken);
         self.batches.begin(connection, b"", left)?;
-        self.batches.add_pages(objects.sink().take());
+        self.batches.add_pages(objects);
         Ok(portion)
     }
 
@@ -338,12 +372,15 @@ impl Output for Appended {
         if let Format::Json(objects) = &mut self.format {
             objects.close(connection, end)?;
             self.batches.begin(connection, b"", 0)?;
-            self.batches.add_pages(objects.sink().take());
+            match connection.comes_again(end) {
+                true => self.batches.add_notes(objects.sink().take()),
+                false => self.batches.add_pages(objects),
+            }
         }
-        let last = self.partials.take(id);
+        let last = self.partials.take_last(connection, end);
         if !last.is_empty() {
             self.batches.begin(connection, b"", 0)?;
-            self.batches.add(id, last, b"\n");
+            self.batches.add(id, last, b"", b"\n");
         }
         self.batches.streams.remove(&id);
         Ok(())
@@ -373,7 +410,7 @@ impl Appended {
         let bytes = batches.begin(connection, bytes, later)?;
         let (lines, rest) = split_lines(bytes);
         if !lines.is_empty() {
-            batches.add(id, partials.take(id), lines);
+            batches.add(id, partials.take(id), lines, b"");
         }
         let kept = partials.keep(connection, rest, |id, line| {
             batches.add_piece(id, Taken::nothing(), line);
@@ -392,6 +429,7 @@ impl Batches {
             template,
             streams: HashMap::new(),
             by_name: HashMap::new(),
+            resumed: HashMap::new(),
             now: None,
             added: 0,
             queue,
@@ -412,9 +450,12 @@ impl Batches {
             // This is an error, because nobody would notice the loss of these bytes.
             return Err(io::Error::other("a connection that was not opened"));
         };
-        stream
-            .at
-            .move_to(connection.offset.saturating_sub(later as u64));
+        stream.track.look(connection);
+        // The position of a stream that is kept here is that of its whole lines.
+        if !stream.track.is_on() {
+            let offset = connection.offset.saturating_sub(later as u64);
+            stream.at.move_to(offset);
+        }
         let now = *self.now.get_or_insert_with(SystemTime::now);
         let hour = match self.template.is_dated() {
             true => hours(now),
@@ -427,63 +468,115 @@ impl Batches {
         let in_pieces = std::mem::take(&mut stream.in_pieces);
         let opening = std::mem::take(&mut stream.opening);
         if !opening.is_empty() {
-            self.add_rendered(connection.id(), &opening);
+            // It comes before the lines, and has no bytes of the stream.
+            self.push(connection.id(), true, |stream, written| {
+                written.extend_from_slice(&opening);
+                stream.track.part([b"", b""], false)
+            });
         }
-        Ok(match bytes.strip_prefix(b"\n") {
-            Some(rest) if in_pieces => rest,
-            _ => bytes,
-        })
+        match bytes.strip_prefix(b"\n") {
+            Some(rest) if in_pieces => {
+                self.pass(connection.id(), b"\n");
+                Ok(rest)
+            }
+            _ => Ok(bytes),
+        }
     }
 
-    /// Adds lines, of which the first may have a part that was kept.
-    fn add(&mut self, id: ConnId, kept: Taken, lines: &[u8]) {
+    /// Counts bytes that the objects of a connection took.
+    fn take(&mut self, id: ConnId, bytes: &[u8]) {
+        if let Some(stream) = self.streams.get_mut(&id) {
+            stream.track.take(bytes);
+        }
+    }
+
+    /// Adds lines, of which the first may have a part that was kept, and behind them `end`, which the
+    /// stream does not have.
+    fn add(&mut self, id: ConnId, kept: Taken, lines: &[u8], end: &[u8]) {
         let now = self.now.unwrap_or(UNIX_EPOCH);
-        self.push(id, |stream, written| {
+        self.push(id, true, |stream, written| {
+            let is_verbatim = stream.front.is_none() && end.is_empty();
             match &mut stream.front {
                 None => {
-                    written.extend_from_slice(&kept);
-                    written.extend_from_slice(lines);
+                    for bytes in [&kept, lines, end] {
+                        written.extend_from_slice(bytes);
+                    }
                 }
-                Some(front) => front.push_lines(written, &kept, lines, now),
+                Some(front) if end.is_empty() => front.push_lines(written, &kept, lines, now),
+                Some(front) => front.push_lines(written, &kept, &[lines, end].concat(), now),
             }
             // The hold reserves the memory of the kept part, too.
-            drop(kept);
+            stream.track.part([&kept, lines], is_verbatim)
         });
     }
 
-    /// Adds bytes that are whole lines of the file.
-    fn add_rendered(&mut self, id: ConnId, lines: &[u8]) {
-        self.push(id, |_, written| written.extend_from_slice(lines));
-    }
-
-    /// Adds pages of objects, each for its connection.
-    fn add_pages(&mut self, pages: Vec<(ConnId, Vec<u8>)>) {
-        for (id, page) in pages {
-            self.add_rendered(id, &page);
+    /// Passes bytes of a stream that are not written.
+    fn pass(&mut self, id: ConnId, bytes: &[u8]) {
+        let is_tracked = |stream: &Stream| stream.track.is_on();
+        if self.streams.get(&id).is_some_and(is_tracked) {
+            self.push(id, true, |stream, _| stream.track.part([bytes, b""], false));
         }
     }
 
-    /// Adds lines of a connection, which `write` appends to the others of the same file.
-    fn push(&mut self, id: ConnId, write: impl FnOnce(&mut Stream, &mut Vec<u8>)) {
+    /// Adds pages of objects, each for its connection.
+    fn add_pages(&mut self, objects: &mut Objects<Pages>) {
+        for (id, page) in objects.sink().take() {
+            self.push(id, true, |stream, written| {
+                written.extend_from_slice(&page);
+                stream.track.part_before(objects.kept(id))
+            });
+        }
+    }
+
+    /// Adds pages of objects that have no bytes of their streams, and that nobody sends again.
+    fn add_notes(&mut self, pages: Vec<(ConnId, Vec<u8>)>) {
+        for (id, page) in pages {
+            self.push(id, false, |_, written| {
+                written.extend_from_slice(&page);
+                None
+            });
+        }
+    }
+
+    /// Adds lines of a connection, which `write` appends to the others of the same file. It returns the
+    /// part of the stream that they are, and the offset on the connection behind it, if `is_data` and the
+    /// position of the stream is kept here.
+    fn push(
+        &mut self,
+        id: ConnId,
+        is_data: bool,
+        write: impl FnOnce(&mut Stream, &mut Vec<u8>) -> Option<(Part, u64)>,
+    ) {
         let Some(stream) = self.streams.get_mut(&id) else {
             return;
         };
         let Some((_, name)) = &stream.name else {
             return;
         };
-        let batch = match self.by_name.get_mut(name) {
+        let by_name = match is_data && stream.track.is_on() {
+            true => &mut self.resumed,
+            false => &mut self.by_name,
+        };
+        let batch = match by_name.get_mut(name) {
             Some(batch) => batch,
-            None => self.by_name.entry(Arc::clone(name)).or_insert(Batch {
+            None => by_name.entry(Arc::clone(name)).or_insert(Batch {
                 name: Arc::clone(name),
                 lines: Vec::new(),
                 holds: Vec::new(),
+                parts: Vec::new(),
             }),
         };
         let before = batch.lines.len();
-        write(stream, &mut batch.lines);
+        let counted = write(stream, &mut batch.lines);
         let len = batch.lines.len().saturating_sub(before);
         self.added = self.added.saturating_add(len);
-        batch.holds.push(stream.at.hold(len));
+        let mut held = len;
+        if let Some((mut part, offset)) = counted {
+            held = held.max(part.take_len(len));
+            stream.at.move_to(offset);
+            batch.parts.push(part);
+        }
+        batch.holds.push(stream.at.hold(held));
     }
 
     /// The length of the front of this connection's lines.
@@ -497,7 +590,7 @@ impl Batches {
 
     /// Adds a piece of an overlong line.
     fn add_piece(&mut self, id: ConnId, kept: Taken, piece: &[u8]) {
-        self.add(id, kept, &[piece, b"\n"].concat());
+        self.add(id, kept, piece, b"\n");
         if let Some(stream) = self.streams.get_mut(&id) {
             stream.in_pieces = true;
         }
@@ -506,10 +599,12 @@ impl Batches {
     /// Hands all lines to the writer.
     fn hand_over(&mut self) {
         self.now = None;
-        if self.by_name.is_empty() {
+        if self.by_name.is_empty() && self.resumed.is_empty() {
             return;
         }
-        let batches: Vec<_> = self.by_name.drain().map(|(_, batch)| batch).collect();
+        // The object that says that a stream was closed comes last.
+        let batches = self.resumed.drain().chain(self.by_name.drain());
+        let batches: Vec<_> = batches.map(|(_, batch)| batch).collect();
         let bytes = batches.iter().map(|batch| batch.lines.len()).sum();
         self.backlog.add(bytes);
         if let Err(SendError(Command::Append(batches))) = self.queue.send(Command::Append(batches))

@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io::{self, ErrorKind};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
 use super::closed::{ClosedSettings, Closer, Keep, SharedNotice};
-use super::commit::{Commit, Request, sync_all};
+use super::commit::{Commit, Request, Syncing};
 use super::file::{AppendFile, Written, rotate, set_aside};
+use super::resumed::Journaled;
 use super::{Backlog, Batch, Command};
 use crate::output::files::is_full;
 use crate::output::shared::copy_of;
@@ -40,12 +41,15 @@ pub struct AppendWriter {
     directory: PathBuf,
     template: PathTemplate,
     commands: Receiver<Command>,
+    /// The way to itself, for the thread that syncs.
+    queue: Weak<Sender<Command>>,
     backlog: Arc<Backlog>,
     sync: bool,
     rotate: Option<u64>,
     open_files: usize,
     closed: ClosedSettings,
     on_notice: OnNotice,
+    pub(super) journaled: Option<Journaled>,
 }
 
 pub(super) type OnNotice = Box<dyn FnMut(&AppendNotice) + Send>;
@@ -81,6 +85,9 @@ pub enum AppendNotice {
         /// The error of the sync.
         error: io::Error,
     },
+    /// Another program has shortened a file while it was written to, as logrotate's copytruncate does.
+    /// With a [`Journal`](super::Journal), that is not supported: lines may be lost.
+    Shortened(PathBuf),
     /// A closed file was packed.
     Packed {
         /// The path of the file, which was removed.
@@ -111,18 +118,21 @@ impl AppendWriter {
         directory: PathBuf,
         template: PathTemplate,
         commands: Receiver<Command>,
+        queue: Weak<Sender<Command>>,
         backlog: Arc<Backlog>,
     ) -> Self {
         AppendWriter {
             directory,
             template,
             commands,
+            queue,
             backlog,
             sync: false,
             rotate: None,
             open_files: OPEN_FILES,
             closed: ClosedSettings::default(),
             on_notice: Box::new(|_| {}),
+            journaled: None,
         }
     }
 
@@ -201,7 +211,8 @@ impl AppendWriter {
     ///
     /// # Errors
     ///
-    /// When such a thread can't be started. Then nothing is written, and streams are cut.
+    /// When such a thread can't be started: then nothing is written, and streams are cut. With a journal,
+    /// also when that can't be written or synced; the streams whose lines were not committed are cut.
     ///
     /// # Blocking
     ///
@@ -211,12 +222,14 @@ impl AppendWriter {
             directory,
             template,
             commands,
+            queue,
             backlog,
             sync,
             rotate,
             open_files,
             closed,
             on_notice,
+            journaled,
         } = self;
         let shared: SharedNotice = Arc::new(Mutex::new(on_notice));
         let closer = Closer::start(closed, &directory, &template, &shared)?;
@@ -224,10 +237,14 @@ impl AppendWriter {
         let (commits, syncing) = match sync {
             true => {
                 let (sender, requests) = mpsc::channel();
-                let backlog = Arc::clone(&backlog);
+                let syncing = Syncing {
+                    requests,
+                    backlog: Arc::clone(&backlog),
+                    journal: journaled.as_ref().map(Journaled::journal),
+                    queue,
+                };
                 let thread = thread::Builder::new().name("sync".to_owned());
-                let syncing = thread.spawn(move || sync_all(&requests, &backlog))?;
-                (Some(sender), Some(syncing))
+                (Some(sender), Some(thread.spawn(move || syncing.run())?))
             }
             false => (None, None),
         };
@@ -243,29 +260,23 @@ impl AppendWriter {
             closer,
             on_notice,
             backlog,
+            full: None,
+            journaled,
         };
-        loop {
-            match commands.recv_timeout(INTERVAL) {
-                Ok(Command::Append(batches)) => batches.into_iter().for_each(|b| files.append(b)),
-                Ok(Command::Reopen) => files.close_all(),
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => break,
-            }
-            if files.looked.elapsed() >= INTERVAL {
-                files.look();
-            }
-        }
+        let served = files.serve(&commands);
         files.commits = None;
         if let Some(syncing) = syncing {
             // If it has panicked, its holds have failed.
-            let _ = syncing.join();
+            syncing.join().unwrap_or(Ok(()))?;
         }
+        served?;
         files.close_all();
         files.look();
+        let failure = files.failure();
         if let Some(closer) = files.closer.take() {
             closer.finish();
         }
-        Ok(())
+        failure
     }
 }
 
@@ -308,6 +319,11 @@ impl fmt::Display for AppendNotice {
                     Err(error) => write!(f, "it can't be set aside: {error}"),
                 }
             }
+            AppendNotice::Shortened(path) => write!(
+                f,
+                "another program has shortened {}, so lines may be lost",
+                path.display()
+            ),
             AppendNotice::Packed { path, to } => {
                 write!(f, "{} is packed, and now {}", path.display(), to.display())
             }
@@ -325,53 +341,86 @@ impl fmt::Display for AppendNotice {
 }
 
 /// The files, for the thread that writes.
-struct OpenFiles {
-    directory: PathBuf,
-    files: HashMap<Arc<str>, AppendFile>,
+pub(super) struct OpenFiles {
+    pub(super) directory: PathBuf,
+    pub(super) files: HashMap<Arc<str>, AppendFile>,
     /// Closed files that may not be synced yet, and their paths.
     uncommitted: Vec<(PathBuf, Arc<Written>)>,
     /// The number of batches so far.
-    step: u64,
+    pub(super) step: u64,
     /// When the paths of the files were last looked at.
     looked: Instant,
     /// The way to the thread that syncs, if files are synced.
-    commits: Option<Sender<Request>>,
-    rotate: Option<u64>,
-    most: usize,
+    pub(super) commits: Option<Sender<Request>>,
+    pub(super) rotate: Option<u64>,
+    pub(super) most: usize,
     /// The thread that packs and removes closed files, if that is wanted.
-    closer: Option<Closer>,
-    on_notice: OnNotice,
-    backlog: Arc<Backlog>,
+    pub(super) closer: Option<Closer>,
+    pub(super) on_notice: OnNotice,
+    pub(super) backlog: Arc<Backlog>,
+    /// The path for which there is no space.
+    full: Option<PathBuf>,
+    pub(super) journaled: Option<Journaled>,
 }
 
 impl OpenFiles {
+    /// Handles commands until there will be none.
+    fn serve(&mut self, commands: &Receiver<Command>) -> io::Result<()> {
+        loop {
+            match commands.recv_timeout(INTERVAL) {
+                Ok(Command::Append(batches)) => {
+                    for batch in batches {
+                        self.step = self.step.saturating_add(1);
+                        match self.journaled {
+                            Some(_) => self.append_journaled(batch),
+                            None => self.append(batch),
+                        }
+                        self.failure()?;
+                    }
+                }
+                Ok(Command::Reopen) => self.close_all(),
+                Ok(Command::Stream(command)) => self.handle_stream(command),
+                Ok(Command::Failed) => {
+                    return Err(io::Error::other("nothing can be committed any more"));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            }
+            if self.looked.elapsed() >= INTERVAL {
+                self.look();
+            }
+            self.failure()?;
+        }
+    }
+
+    /// The error of the journal, if it has failed.
+    fn failure(&mut self) -> io::Result<()> {
+        match self.journaled.as_mut().and_then(Journaled::failure) {
+            Some(error) => Err(error),
+            None => Ok(()),
+        }
+    }
+
     /// Writes a batch, and sees to its holds.
     fn append(&mut self, batch: Batch) {
-        let Batch { name, lines, holds } = batch;
-        self.step = self.step.saturating_add(1);
+        let Batch {
+            name, lines, holds, ..
+        } = batch;
         let mut commit = Commit {
             files: Vec::new(),
             holds,
             bytes: lines.len(),
+            below: 0,
         };
         let path = self.directory.join(&*name);
         let mut rest = &lines[..];
-        let mut waits = false;
         let written = loop {
             match self.write(&name, &mut rest, &mut commit.files) {
-                Err(error) if is_full(&error) => {
-                    if !std::mem::replace(&mut waits, true) {
-                        let path = path.clone();
-                        (self.on_notice)(&AppendNotice::Full { path, error });
-                    }
-                    thread::sleep(INTERVAL);
-                }
+                Err(error) if is_full(&error) => self.wait_for_space(&path, error),
                 written => break written,
             }
         };
-        if waits && written.is_ok() {
-            (self.on_notice)(&AppendNotice::Space(path.clone()));
-        }
+        self.waited_for_space(written.is_ok());
         match (written, &self.commits) {
             (Ok(()), Some(commits)) => {
                 if let Err(error) = commits.send(Request::Commit(commit))
@@ -387,6 +436,25 @@ impl OpenFiles {
                 self.close(&name);
                 commit.finish(Err((&path, &error)), &self.backlog);
             }
+        }
+    }
+
+    /// Waits until the next try to write to a full disk, and says so the first time.
+    pub(super) fn wait_for_space(&mut self, path: &Path, error: io::Error) {
+        if self.full.is_none() {
+            let path = path.to_owned();
+            self.full = Some(path.clone());
+            (self.on_notice)(&AppendNotice::Full { path, error });
+        }
+        thread::sleep(INTERVAL);
+    }
+
+    /// Ends the wait, if there was one, as everything is written or given up.
+    pub(super) fn waited_for_space(&mut self, is_written: bool) {
+        if let Some(path) = self.full.take()
+            && is_written
+        {
+            (self.on_notice)(&AppendNotice::Space(path));
         }
     }
 
@@ -465,7 +533,7 @@ impl OpenFiles {
         Ok(())
     }
 
-    fn close(&mut self, name: &Arc<str>) {
+    pub(super) fn close(&mut self, name: &Arc<str>) {
         let file = self.files.remove(name);
         self.uncommitted.extend(file.map(AppendFile::close));
     }
@@ -476,7 +544,7 @@ impl OpenFiles {
     }
 
     /// Closes the file that was not written to for longest, once it is synced.
-    fn close_oldest(&mut self) {
+    pub(super) fn close_oldest(&mut self) {
         let oldest = self.files.iter().min_by_key(|(_, file)| file.used);
         if let Some(name) = oldest.map(|(name, _)| Arc::clone(name)) {
             self.close(&name);
@@ -505,20 +573,25 @@ impl OpenFiles {
     }
 
     /// Forgets the closed files that are synced, and sets those aside whose sync has failed.
-    fn look_at_uncommitted(&mut self) {
+    pub(super) fn look_at_uncommitted(&mut self) {
         for (path, file) in std::mem::take(&mut self.uncommitted) {
             if let Some(error) = file.failure() {
                 if file.is_at(&path) {
                     let (to, error) = (set_aside(&path), copy_of(error));
                     (self.on_notice)(&AppendNotice::SetAside { path, to, error });
                 }
+                self.mend_lost(&file);
+                self.note_closed(&file);
             } else if Arc::strong_count(&file) > 1 {
                 self.uncommitted.push((path, file));
-            } else if let Some(closer) = &self.closer
-                && path != file.path
-            {
-                // It was rotated, and all its lines are committed.
-                closer.announce(path);
+            } else {
+                self.note_closed(&file);
+                if let Some(closer) = &self.closer
+                    && path != file.path
+                {
+                    // It was rotated, and all its lines are committed.
+                    closer.announce(path);
+                }
             }
         }
     }

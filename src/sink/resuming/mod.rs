@@ -244,8 +244,12 @@ impl Stream {
             keeper,
             stream,
         } = *waiting;
-        let at = accepted.at;
-        let resumed = Arc::new(ResumedAt { stream, at });
+        let Accepted { at, by_output } = accepted;
+        let resumed = Arc::new(ResumedAt {
+            stream,
+            at,
+            by_output,
+        });
         self.conn.resumed = Some(Arc::clone(&resumed));
         self.link.answer(&Answer::At(at).to_line());
         let resumed = ResumedStream::new(channel, keeper, resumed, accepted);

@@ -18,6 +18,8 @@ mod connector;
 mod error;
 mod fingerprint;
 mod resolver;
+#[cfg(feature = "resume")]
+mod resumed;
 mod sender;
 mod transport;
 mod verifier;
@@ -25,5 +27,7 @@ mod verifier;
 pub use connector::{Connector, MAX_ANSWER};
 pub use error::{ConnectError, SendError, ServerAlert};
 pub use fingerprint::{Fingerprint, ParseFingerprintError};
+#[cfg(feature = "resume")]
+pub use resumed::{ResumeError, ResumedSender};
 pub use sender::Sender;
 pub use verifier::ServerVerifier;

@@ -189,7 +189,23 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
         .await
     }
 
-    fn poll_send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<Result<usize, SendError>> {
+    /// Takes the bytes of the server's answer that have been read.
+    #[cfg(feature = "resume")]
+    pub(super) fn take_read(&mut self) -> Vec<u8> {
+        mem::take(&mut self.answer)
+    }
+
+    /// Lets at least this many bytes of the server's answer wait.
+    #[cfg(feature = "resume")]
+    pub(super) fn raise_max_answer(&mut self, bytes: usize) {
+        self.max_answer = self.max_answer.max(bytes);
+    }
+
+    pub(super) fn poll_send(
+        &mut self,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<Result<usize, SendError>> {
         if self.stage != Stage::Open {
             return Poll::Ready(self.known_end().and(Err(SendError::Finished)));
         }
@@ -205,7 +221,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
         }
     }
 
-    fn poll_send_buffered(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+    pub(super) fn poll_send_buffered(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<(), SendError>> {
         if self.stage != Stage::Open {
             return self.poll_send_end(cx);
         }
@@ -219,7 +238,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
         }
     }
 
-    fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+    pub(super) fn poll_finish(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         if self.stage == Stage::Open {
             self.check(cx)?;
             self.stage = Stage::Closing;
@@ -260,7 +279,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Sender<IO> {
 
     /// Reads until the end of the stream. The server's close_notify is a good end only if it comes
     /// after ours.
-    fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
+    pub(super) fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), SendError>> {
         if let Some(end) = &self.end {
             return Poll::Ready(end.clone());
         }

@@ -10,11 +10,13 @@ use std::time::Duration;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
 };
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustls::{
     Certificate, DEFAULT_CIPHER_SUITES, PrivateKey, ServerConfig, ServerConnection,
     SupportedCipherSuite, SupportedProtocolVersion,
 };
 use tlsink::client::Fingerprint;
+use tlsink::resume::{Answer, Position, Preamble};
 
 use crate::common::client::{TLS12, TLS13};
 use crate::common::program::{FREE, LIMIT};
@@ -240,5 +242,151 @@ impl Accepted {
             self.tls.write_tls(&mut self.tcp)?;
         }
         Ok(())
+    }
+}
+
+/// A server for any number of connections, which the test accepts one by one.
+pub struct Resuming {
+    listener: TcpListener,
+    config: ServerConfig,
+}
+
+impl Resuming {
+    pub fn new() -> Self {
+        Resuming::on(TcpListener::bind(FREE).unwrap())
+    }
+
+    pub fn on(listener: TcpListener) -> Self {
+        Resuming {
+            listener,
+            config: Keyed::self_signed(&["127.0.0.1"]).config(),
+        }
+    }
+
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
+    }
+
+    /// Waits for the next connection that names a stream.
+    pub fn accept(&self) -> ResumingPeer {
+        self.accept_within(LIMIT).expect("a sender connects")
+    }
+
+    /// Waits this long for a connection that names a stream.
+    pub fn accept_within(&self, limit: Duration) -> Option<ResumingPeer> {
+        let mut ready = [PollFd::new(&self.listener, PollFlags::IN)];
+        let limit = Timespec::try_from(limit).unwrap();
+        if rustix::event::poll(&mut ready, Some(&limit)).unwrap() == 0 {
+            return None;
+        }
+        let (tcp, _) = self.listener.accept().unwrap();
+        tcp.set_read_timeout(Some(LIMIT)).unwrap();
+        tcp.set_write_timeout(Some(LIMIT)).unwrap();
+        let mut accepted = Accepted::new(self.config.clone(), tcp);
+        accepted.shake_hands().expect("the handshake succeeds");
+        let mut unread = Vec::new();
+        while !unread.contains(&b'\n') {
+            let mut buf = [0; 1024];
+            match accepted.read(&mut buf).expect("the sender goes on") {
+                0 => panic!("the sender ended the stream"),
+                read => unread.extend_from_slice(&buf[..read]),
+            }
+        }
+        // It sends nothing more until it is answered.
+        let preamble = Preamble::parse(&unread).expect("the sender names a stream");
+        Some(ResumingPeer {
+            accepted,
+            preamble,
+            received: Vec::new(),
+            sums: (0, 0),
+        })
+    }
+}
+
+/// A sender that has named a stream.
+pub struct ResumingPeer {
+    pub accepted: Accepted,
+    pub preamble: Preamble,
+    /// The bytes that have come, and were not taken.
+    received: Vec<u8>,
+    /// The number of bytes that have come, and their checksum.
+    sums: (usize, u32),
+}
+
+impl ResumingPeer {
+    pub fn answer(&mut self, answer: &Answer) {
+        self.say(&answer.to_line());
+    }
+
+    /// Answers this, whatever it is. The sender may be gone.
+    pub fn say(&mut self, bytes: &[u8]) {
+        let _ = self.accepted.write(bytes);
+    }
+
+    /// Answers that the stream goes on where these bytes end.
+    pub fn answer_at(&mut self, bytes: &[u8]) {
+        self.answer(&Answer::At(Position::START.behind(bytes)));
+    }
+
+    pub fn acknowledge(&mut self, offset: usize) {
+        self.answer(&Answer::Acknowledged(offset as u64));
+    }
+
+    /// Takes some bytes; none after the end of the stream.
+    pub fn read_some(&mut self) -> io::Result<Vec<u8>> {
+        if self.received.is_empty() {
+            let mut buf = [0; 16 << 10];
+            let read = self.accepted.read(&mut buf)?;
+            self.received.extend_from_slice(&buf[..read]);
+            self.sums.0 += read;
+            self.sums.1 = crc32c::crc32c_append(self.sums.1, &buf[..read]);
+        }
+        Ok(std::mem::take(&mut self.received))
+    }
+
+    /// Takes exactly this many bytes.
+    pub fn read(&mut self, len: usize) -> Vec<u8> {
+        let mut all = Vec::new();
+        while all.len() < len {
+            let some = self.read_some().expect("the sender goes on");
+            assert!(!some.is_empty(), "the sender ended the stream");
+            all.extend(some);
+        }
+        self.received = all.split_off(len);
+        all
+    }
+
+    /// Expects these bytes next.
+    pub fn expect(&mut self, bytes: impl AsRef<[u8]>) {
+        let bytes = bytes.as_ref();
+        let read = self.read(bytes.len());
+        assert!(read == bytes, "{:?}", String::from_utf8_lossy(&read));
+    }
+
+    /// Takes everything up to the end of the stream, and confirms the whole of it.
+    pub fn finish(mut self) -> Vec<u8> {
+        let mut all = Vec::new();
+        loop {
+            let some = self.read_some().expect("the sender goes on");
+            if some.is_empty() {
+                break;
+            }
+            all.extend(some);
+        }
+        let (delivered, crc32c) = self.sums;
+        self.say(
+            format!(
+                "{{\"ok\":true,\"received\":{delivered},\"delivered\":{delivered},\
+                 \"crc32c\":\"{crc32c:08x}\"}}\n"
+            )
+            .as_bytes(),
+        );
+        self.accepted.close_notify();
+        all
+    }
+
+    /// Ends the connection, as a server does that is killed.
+    pub fn cut(self) {
+        self.accepted.reset_when_closed();
     }
 }

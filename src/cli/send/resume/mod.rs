@@ -1,0 +1,383 @@
+//! Sending streams that outlive their connection: a followed file, or standard input.
+
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use async_channel::Receiver;
+use async_signal::Signal;
+use futures_lite::{FutureExt, StreamExt, future};
+use smol::Timer;
+use tlsink::client::Connector;
+use tlsink::resume::{MAX_NAME, Position, Preamble};
+
+use super::super::Failure;
+use super::super::args::{FollowArgs, ResumeArgs, SendArgs};
+use super::super::count::Count;
+use super::super::say::Say;
+use super::super::signals;
+use super::follow::{self, State, StateFile};
+use super::input::Input;
+use super::{CHATTER, ECHO, STOPPING, connect, encode, warn_if_unverified};
+
+mod backlog;
+mod feed;
+mod keeper;
+mod pause;
+mod session;
+mod standing;
+
+use feed::{Feed, Source};
+use keeper::Keeper;
+use pause::Pauses;
+use session::{Break, Session};
+use standing::Standing;
+
+/// The pause after another connection took the stream over: the other sender should be stopped, and
+/// until then the two should not take it from each other all the time.
+const TAKEN_OVER: Duration = Duration::from_secs(30);
+
+/// Sends, until everything is acknowledged.
+///
+/// # Errors
+///
+/// When the stream can't go on, or when the server does not have everything in time at the end.
+pub(super) fn run(args: &SendArgs, resume: &ResumeArgs, say: &Say) -> Result<(), Failure> {
+    // It is better found now that the format is not built in.
+    encode::encoder(args.encode, args.compression)?;
+    let connector = connect::connector(args, CHATTER)?;
+    let mut signals = signals::handle(signals::unless_ignored([Signal::Term, Signal::Int]))?;
+    let (stopping, stop) = async_channel::bounded::<()>(1);
+    let (mut feed, mut stream, ending) = match &resume.follow {
+        Some(follow) => {
+            let (feed, stream) = open_file(follow, resume, &stop, say)?;
+            (feed, stream, None)
+        }
+        None => open_input(resume, say)?,
+    };
+    for (to, _) in &resume.servers {
+        warn_if_unverified(args, to, say);
+    }
+    let is_live = resume.follow.is_some() || ending.is_some();
+    let is_stopped_now = Cell::new(false);
+    let stopped = async {
+        let mut signal = async || match signals.next().await {
+            Some(signal) => signal.ok(),
+            None => future::pending().await,
+        };
+        let first = signal().await;
+        let since = Instant::now();
+        if is_live {
+            let limit = STOPPING.as_secs_f64();
+            say.info(&format!(
+                "stopping: up to {limit} s to finish; a second signal stops now"
+            ));
+            drop((stopping, ending));
+            let late = async {
+                Timer::after(STOPPING).await;
+                Err(Failure::failed(format!(
+                    "no server had everything {limit} s after the signal"
+                )))
+            };
+            let again = async {
+                while signal().await == first && since.elapsed() < ECHO {}
+                Ok(())
+            };
+            again.or(late).await?;
+        }
+        is_stopped_now.set(true);
+        Err(Failure::failed("stopped before a server had everything"))
+    };
+    let sending = Sending {
+        args,
+        resume,
+        connector: &connector,
+        say,
+    };
+    let sent = smol::block_on(stopped.or(sending.run(&mut feed, &mut stream)));
+    let (left, end) = (feed.backlog().len(), feed.backlog().end());
+    let saved = match is_stopped_now.get() {
+        true => Ok(()),
+        false => feed.finish(),
+    };
+    match sent {
+        Ok(()) => {
+            saved?;
+            let name = stream.name();
+            say.info(&format!(
+                "everything up to byte {end} of {name:?} is acknowledged"
+            ));
+            Ok(())
+        }
+        Err(failure) => {
+            if let Err(unsaved) = saved {
+                say.error(&unsaved.what);
+            }
+            if left == 0 {
+                return Err(failure);
+            }
+            let left = Count(left, "byte");
+            Err(failure.more(&match resume.follow {
+                Some(_) => format!("{left} wait for the next start"),
+                None => format!("{left} were read and are not acknowledged"),
+            }))
+        }
+    }
+}
+
+/// The name of a stream.
+struct Stream {
+    name: String,
+    generation: u64,
+}
+
+impl Stream {
+    /// The name that servers know it by.
+    fn name(&self) -> String {
+        match self.generation {
+            1 => self.name.clone(),
+            generation => format!("{}.{generation}", self.name),
+        }
+    }
+}
+
+/// Opens the file to follow, and its state.
+fn open_file(
+    follow: &FollowArgs,
+    resume: &ResumeArgs,
+    stop: &Receiver<()>,
+    say: &Say,
+) -> Result<(Feed, Stream), Failure> {
+    let (path, shown) = (&follow.path, follow.state.display().to_string());
+    let wanted = resume.stream.as_ref();
+    let (file, state) = StateFile::open(&follow.state, || {
+        let name = wanted.cloned().unwrap_or_else(|| name_of(Some(path)));
+        Ok(State::new(name))
+    })?;
+    if let Some(wanted) = wanted.filter(|wanted| **wanted != state.stream) {
+        return Err(Failure::misused(format!(
+            "{shown} is of stream {:?}, not {wanted:?}",
+            state.stream
+        ))
+        .hint("without --stream, that one goes on; --follow-state FILE begins another"));
+    }
+    let news = follow::follow(path, &state, say)?;
+    let stream = Stream {
+        name: state.stream.clone(),
+        generation: state.generation,
+    };
+    let start = state.acknowledged;
+    say.info(&format!(
+        "following {} as stream {:?}, from byte {}",
+        path.display(),
+        stream.name(),
+        start.offset
+    ));
+    let keeper = Keeper::new(file, state, shown, resume.buffer / 2, say);
+    let source = Source::File {
+        news,
+        stop: stop.clone(),
+    };
+    let standing = Standing::new(say);
+    let feed = Feed::new(source, start, Some(keeper), resume.buffer, standing);
+    Ok((feed, stream))
+}
+
+/// Opens standard input. The last part ends it when it is dropped, if it is live.
+fn open_input(
+    resume: &ResumeArgs,
+    say: &Say,
+) -> Result<(Feed, Stream, Option<std::io::PipeWriter>), Failure> {
+    let mut input = Input::open(None, say)?;
+    let ending = input.ending.take();
+    let stream = Stream {
+        name: resume.stream.clone().unwrap_or_else(|| name_of(None)),
+        generation: 1,
+    };
+    let source = Source::Input(input);
+    let standing = Standing::new(say);
+    let feed = Feed::new(source, Position::START, None, resume.buffer, standing);
+    Ok((feed, stream, ending))
+}
+
+/// Room for a point and the number of a generation behind a name.
+const GENERATION: usize = 16;
+
+/// Makes a name for the stream of this file, or of standard input: of the host, the file's path, and
+/// a random number, so that no other stream has it.
+fn name_of(path: Option<&Path>) -> String {
+    let host = rustix::system::uname();
+    let host = host.nodename().to_string_lossy();
+    let path = match path {
+        Some(path) => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
+        None => "stdin".into(),
+    };
+    let front: String = format!("{host}:{}", path.display())
+        .chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect();
+    let random = format!(":{:016x}", pause::random());
+    // The end of a path tells more than its beginning.
+    let most = MAX_NAME - GENERATION;
+    let surplus = front
+        .len()
+        .saturating_add(random.len())
+        .saturating_sub(most);
+    let cut = front
+        .char_indices()
+        .map(|(at, _)| at)
+        .find(|at| *at >= surplus);
+    let front = front.get(cut.unwrap_or(0)..).unwrap_or_default();
+    format!("{front}{random}")
+}
+
+/// What all connections have in common.
+struct Sending<'a> {
+    args: &'a SendArgs,
+    resume: &'a ResumeArgs,
+    connector: &'a Connector,
+    say: &'a Say,
+}
+
+/// The course of all connections so far.
+#[derive(Default)]
+struct Course {
+    /// The servers on which the stream was open.
+    opened: BTreeSet<usize>,
+    /// The time since which there is no connection, if one was lost or failed.
+    outage: Option<Instant>,
+    pauses: Pauses,
+}
+
+impl Sending<'_> {
+    /// Sends the stream, over as many connections as that takes.
+    async fn run(&self, feed: &mut Feed, stream: &mut Stream) -> Result<(), Failure> {
+        let mut course = Course::default();
+        let count = self.resume.servers.len();
+        // The servers that failed in turn.
+        let mut failed = 0_usize;
+        loop {
+            let turn = failed.checked_rem(count).unwrap_or(0);
+            let broken = match self.run_once(turn, feed, stream, &mut course).await {
+                Ok(()) => return Ok(()),
+                Err(broken) => broken,
+            };
+            let pause = match broken {
+                Break::Fatal(failure) => return Err(failure),
+                Break::Contradicted(what) => {
+                    stream.generation = stream.generation.saturating_add(1);
+                    feed.set_generation(stream.generation);
+                    let from = feed.backlog().acknowledged().offset;
+                    self.say.error(&format!(
+                        "{what}; going on from byte {from} as stream {:?}",
+                        stream.name()
+                    ));
+                    course.pauses.next()
+                }
+                Break::TakenOver(what) => {
+                    self.say.error(&format!(
+                        "{what}; going on in {} s; is another sender running?",
+                        TAKEN_OVER.as_secs()
+                    ));
+                    TAKEN_OVER
+                }
+                Break::Outage(what) => {
+                    failed = failed.saturating_add(1);
+                    match course.outage {
+                        None => self.say.info(&format!("{what}; trying again")),
+                        Some(_) => self.say.detail(|| what),
+                    }
+                    course.outage.get_or_insert_with(Instant::now);
+                    if !failed.is_multiple_of(count) {
+                        continue;
+                    }
+                    course.pauses.next()
+                }
+            };
+            let paused = async {
+                Timer::after(pause).await;
+                Ok(false)
+            };
+            if settled(feed, &course).or(paused).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Sends the stream over one connection, until it is whole or the connection breaks.
+    async fn run_once(
+        &self,
+        turn: usize,
+        feed: &mut Feed,
+        stream: &Stream,
+        course: &mut Course,
+    ) -> Result<(), Break> {
+        let server = self.resume.servers.get(turn);
+        let server = server.ok_or_else(|| Failure::failed("there is no server"))?;
+        let (name, to) = (stream.name(), &server.0);
+        let from = feed.backlog().acknowledged();
+        let preamble = Preamble::new(&*name, from)
+            .map_err(|error| Failure::failed(format!("{name:?}: {error}")))?;
+        let opening = async {
+            let known = course.opened.contains(&turn);
+            Session::open(
+                self.args,
+                server,
+                self.connector,
+                &preamble,
+                known,
+                self.say,
+            )
+            .await
+            .map(Some)
+        };
+        let settled = async {
+            settled(feed, course).await?;
+            Ok(None)
+        };
+        let Some(mut session) = opening.or(settled).await? else {
+            return Ok(());
+        };
+        let at = session.at();
+        // What is on standard input goes behind what the stream had before.
+        if course.opened.is_empty() && self.resume.follow.is_none() && from == Position::START {
+            feed.move_behind(at);
+            self.say.info(&format!(
+                "{to}: sending standard input as stream {name:?}, from byte {}",
+                at.offset
+            ));
+        }
+        session
+            .reconcile(feed, &name, self.resume.accept_gap)
+            .await?;
+        course.opened.insert(turn);
+        match course.outage.take() {
+            Some(since) => self.say.info(&format!(
+                "{to}: connected again after {} s, going on from byte {}",
+                since.elapsed().as_secs(),
+                at.offset
+            )),
+            None => self
+                .say
+                .detail(|| format!("{to}: going on from byte {}", at.offset)),
+        }
+        let ran = session.run(feed).await;
+        if session.has_progressed() {
+            course.pauses = Pauses::default();
+        }
+        ran
+    }
+}
+
+/// Does the work of the feed while there is no connection; returns `true` when none is needed: the
+/// stream has ended, and everything is acknowledged.
+async fn settled(feed: &mut Feed, course: &Course) -> Result<bool, Failure> {
+    loop {
+        let was_open = !course.opened.is_empty() || feed.is_of_file();
+        if feed.has_ended() && feed.backlog().len() == 0 && was_open {
+            return Ok(true);
+        }
+        feed.work().await?;
+    }
+}

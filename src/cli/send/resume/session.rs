@@ -1,0 +1,347 @@
+//! One connection of a resumed stream.
+
+use std::time::{Duration, Instant};
+
+use futures_lite::{FutureExt, future};
+use smol::Timer;
+use smol::net::TcpStream;
+use tlsink::client::{Connector, ResumeError, ResumedSender, SendError, ServerAlert};
+use tlsink::resume::{Position, Preamble};
+
+use super::super::super::address::HostPort;
+use super::super::super::args::SendArgs;
+use super::super::super::say::Say;
+use super::super::super::{Failure, count::Count};
+use super::super::encode::{Encoder, Goal};
+use super::super::receipt::{Receipt, ReceiptStatus};
+use super::super::{OUT, REST, STAY, connect, encode, unanswered, unconfirmed_by};
+use super::feed::Feed;
+
+/// The time for the server to say how much of the stream it has.
+const OPENING: Duration = Duration::from_secs(10);
+
+/// The remedy for a server that does not know resumed streams.
+const NO_STATE: &str =
+    "the server must be a tlsink of this version or a later one, with --state DIR";
+
+/// The reason why a connection is over, and the stream is not.
+pub(super) enum Break {
+    /// Another try would end in the same way.
+    Fatal(Failure),
+    /// Another try may do better.
+    Outage(String),
+    /// Another connection goes on with the stream.
+    TakenOver(String),
+    /// The server has something else than was sent: the stream can go on only under another name.
+    Contradicted(String),
+}
+
+impl From<Failure> for Break {
+    fn from(failure: Failure) -> Self {
+        Break::Fatal(failure)
+    }
+}
+
+/// A connection on which the stream is open.
+pub(super) struct Session<'a> {
+    args: &'a SendArgs,
+    to: &'a HostPort,
+    say: &'a Say,
+    link: ResumedSender<TcpStream>,
+    encoder: Box<dyn Encoder>,
+    out: Vec<u8>,
+    /// The offset from which on this connection has the stream, and that behind what was sent.
+    from: u64,
+    sent: u64,
+    /// The checksum of what was sent over this connection.
+    crc32c: u32,
+    is_finished: bool,
+}
+
+/// The next thing to do.
+enum Work {
+    Acknowledged,
+    Fed,
+    Flush,
+}
+
+impl<'a> Session<'a> {
+    /// Connects to the server, names the stream, and waits for the position at which it goes on.
+    ///
+    /// A server that was `known` to take resumed streams may have a reason for being slow.
+    pub(super) async fn open(
+        args: &'a SendArgs,
+        server: &'a (HostPort, String),
+        connector: &Connector,
+        preamble: &Preamble,
+        known: bool,
+        say: &'a Say,
+    ) -> Result<Self, Break> {
+        let (to, name) = server;
+        let (sender, _) = connect::attempt(args, (to, name), connector, say)
+            .await
+            .map_err(|error| match error.may_pass {
+                true => Break::Outage(error.failure.what),
+                false => Break::Fatal(error.failure),
+            })?;
+        let late = async {
+            Timer::after(OPENING).await;
+            let what = format!(
+                "{to}: the server did not say within {} s how much of the stream it has",
+                OPENING.as_secs()
+            );
+            Err(match known {
+                true => Break::Outage(what),
+                false => Break::Fatal(Failure::failed(what).hint(NO_STATE)),
+            })
+        };
+        let opened = async {
+            let opened = ResumedSender::open(sender, preamble).await;
+            opened.map_err(|error| unopened(args, to, &error))
+        };
+        let link = opened.or(late).await?;
+        let from = link.at().offset;
+        Ok(Session {
+            args,
+            to,
+            say,
+            link,
+            encoder: encode::encoder(args.encode, args.compression)?,
+            out: vec![0; OUT],
+            from,
+            sent: from,
+            crc32c: 0,
+            is_finished: false,
+        })
+    }
+
+    /// The position at which the stream goes on, as the server has it.
+    pub(super) fn at(&self) -> Position {
+        self.link.at()
+    }
+
+    /// Whether the server has acknowledged bytes that were sent over this connection.
+    pub(super) fn has_progressed(&self) -> bool {
+        self.link.acknowledged() > self.from
+    }
+
+    /// Compares the position that the server has with the stream, which may have to be read up to
+    /// there. Everything before it is acknowledged then.
+    pub(super) async fn reconcile(
+        &mut self,
+        feed: &mut Feed,
+        stream: &str,
+        accept_gap: bool,
+    ) -> Result<(), Break> {
+        let (to, at) = (self.to, self.at());
+        let first = feed.backlog().acknowledged();
+        if at.offset < first.offset {
+            let what = format!(
+                "{to}: the server has only {} of the {} bytes of {stream:?} that it acknowledged",
+                at.offset, first.offset
+            );
+            return Err(match accept_gap {
+                true => Break::Contradicted(what),
+                false => Break::Fatal(Failure::failed(what).hint(
+                    "another server may have them; --accept-gap goes on without them, as a new \
+                     stream",
+                )),
+            });
+        }
+        feed.catch_up(true);
+        let caught_up = self.catch_up(feed, stream).await;
+        feed.catch_up(false);
+        caught_up?;
+        if feed.backlog().position(at.offset) != Some(at) {
+            return Err(Break::Contradicted(format!(
+                "{to}: the {} bytes of {stream:?} that the server has are not those that are here",
+                at.offset
+            )));
+        }
+        feed.acknowledge(at.offset);
+        Ok(())
+    }
+
+    /// Reads the stream up to the position that the server has.
+    async fn catch_up(&mut self, feed: &mut Feed, stream: &str) -> Result<(), Break> {
+        let (to, at) = (self.to, self.at());
+        while feed.backlog().end() < at.offset {
+            if feed.is_cut_short() {
+                let what = format!("{to}: stopped while reading again what the server has");
+                return Err(Break::Fatal(Failure::failed(what)));
+            }
+            if feed.is_at_rest() {
+                let what = format!(
+                    "{to}: the server has {} bytes of {stream:?}, of which there are only {} here",
+                    at.offset,
+                    feed.backlog().end()
+                );
+                return Err(Break::Contradicted(what));
+            }
+            let ended = async {
+                let ended = self.link.acknowledgement().await;
+                ended.map_err(|error| broken(to, &error)).map(drop)
+            };
+            let fed = async { feed.work().await.map_err(Break::from) };
+            ended.or(fed).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the stream until it ends, and waits until the server keeps all of it.
+    pub(super) async fn run(&mut self, feed: &mut Feed) -> Result<(), Break> {
+        let ran = self.send_all(feed).await;
+        if !self.is_finished {
+            feed.acknowledge(self.link.acknowledged());
+        }
+        ran?;
+        feed.acknowledge(self.sent);
+        Ok(())
+    }
+
+    async fn send_all(&mut self, feed: &mut Feed) -> Result<(), Break> {
+        // The time since which data may be in the codec, and the time by which it must be flushed.
+        let mut unflushed: Option<(Instant, Instant)> = None;
+        loop {
+            feed.acknowledge(self.link.acknowledged());
+            let due = unflushed.map(|(_, due)| due);
+            if due.is_some_and(|due| due <= Instant::now()) {
+                self.flush().await?;
+                unflushed = None;
+                continue;
+            }
+            if let Some(bytes) = feed.backlog().from(self.sent) {
+                self.send(bytes).await?;
+                let now = Instant::now();
+                let since = unflushed.map_or(now, |(since, _)| since);
+                unflushed = Some((since, (now + REST).min(since + STAY)));
+                continue;
+            }
+            if feed.has_ended() {
+                return self.finish().await;
+            }
+            match self.next(feed, due).await? {
+                Work::Acknowledged | Work::Fed => {}
+                Work::Flush => {
+                    self.flush().await?;
+                    unflushed = None;
+                }
+            }
+        }
+    }
+
+    async fn next(&mut self, feed: &mut Feed, due: Option<Instant>) -> Result<Work, Break> {
+        let acknowledged = async {
+            let acknowledged = self.link.acknowledgement().await;
+            acknowledged.map_err(|error| broken(self.to, &error))?;
+            Ok(Work::Acknowledged)
+        };
+        let fed = async {
+            feed.work().await?;
+            Ok(Work::Fed)
+        };
+        let rested = async {
+            match due {
+                Some(due) => Timer::at(due).await,
+                None => future::pending().await,
+            };
+            Ok(Work::Flush)
+        };
+        acknowledged.or(fed).or(rested).await
+    }
+
+    /// Sends the next bytes of the stream.
+    async fn send(&mut self, bytes: &[u8]) -> Result<(), Break> {
+        self.sent = self.sent.saturating_add(bytes.len() as u64);
+        self.crc32c = crc32c::crc32c_append(self.crc32c, bytes);
+        self.encode(bytes, Goal::Take).await
+    }
+
+    async fn flush(&mut self) -> Result<(), Break> {
+        self.encode(&[], Goal::Flush).await?;
+        let flushed = self.link.flush().await;
+        flushed.map_err(|error| broken(self.to, &error))
+    }
+
+    async fn encode(&mut self, mut bytes: &[u8], goal: Goal) -> Result<(), Break> {
+        loop {
+            let step = self
+                .encoder
+                .step(&mut bytes, goal, &mut self.out)
+                .map_err(|error| {
+                    let name = self.args.encode.name();
+                    Failure::failed(format!("can't compress with {name}: {error}"))
+                })?;
+            let encoded = self.out.get(..step.written).unwrap_or_default();
+            let sent = self.link.send(encoded, self.sent).await;
+            sent.map_err(|error| broken(self.to, &error))?;
+            if step.done {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Ends the stream, and waits for the receipt.
+    async fn finish(&mut self) -> Result<(), Break> {
+        self.encode(&[], Goal::Finish).await?;
+        let to = self.to;
+        let waiting = unanswered(self.say, unconfirmed_by(to));
+        let finished = self.link.finish().or(waiting).await;
+        let receipt = finished.map_err(|error| broken(to, &error))?;
+        self.is_finished = true;
+        let (sent, crc32c) = (self.sent.saturating_sub(self.from), self.crc32c);
+        let what = match Receipt::parse(&receipt) {
+            Some(Receipt {
+                delivered,
+                status: ReceiptStatus::Whole { crc32c: theirs },
+                ..
+            }) if (delivered, theirs) == (sent, crc32c) => return Ok(()),
+            Some(Receipt {
+                delivered,
+                status: ReceiptStatus::Whole { crc32c: theirs },
+                ..
+            }) => format!(
+                "{to}: the receipt does not match: {} delivered with crc32c {theirs:08x}, not \
+                 {sent} with {crc32c:08x}",
+                Count(delivered, "byte")
+            ),
+            _ => format!("{to}: the server's answer is not a receipt"),
+        };
+        Err(Failure::failed(what).into())
+    }
+}
+
+/// The break before the server said how much of the stream it has.
+fn unopened(args: &SendArgs, to: &HostPort, error: &ResumeError) -> Break {
+    let failure = Failure::failed(format!("{to}: {error}"));
+    match error {
+        ResumeError::Connection(SendError::Alert(alert)) if !may_pass(alert) => {
+            Break::Fatal(connect::alerted(failure, alert, args))
+        }
+        // The server takes the name of the stream for data that it can't decode.
+        ResumeError::Ended { reason } if !reason.starts_with("cut ") => {
+            Break::Fatal(failure.hint(NO_STATE))
+        }
+        ResumeError::NoAnswer { .. } => Break::Fatal(failure.hint(NO_STATE)),
+        error => broken(to, error),
+    }
+}
+
+/// The break of a connection on which the stream was open.
+fn broken(to: &HostPort, error: &ResumeError) -> Break {
+    let what = format!("{to}: {error}");
+    match error {
+        ResumeError::Connection(_) | ResumeError::Ended { .. } => Break::Outage(what),
+        ResumeError::TakenOver => Break::TakenOver(what),
+        _ => Break::Fatal(Failure::failed(what)),
+    }
+}
+
+/// Whether a server may send the alert because of its own state (RFC 8446, section 6): it fails, or
+/// stops.
+fn may_pass(alert: &ServerAlert) -> bool {
+    matches!(
+        &*alert.alert.to_string(),
+        "internal_error" | "user_canceled"
+    )
+}
