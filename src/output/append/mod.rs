@@ -42,7 +42,7 @@ mod writer;
 pub use closed::Keep;
 use format::{Format, Pages};
 #[cfg(all(unix, feature = "resume"))]
-pub use journal::{Journal, Recovery};
+pub use journal::{Journal, JournalKeeper, KeeperWriter, Recovery};
 use resumed::{Part, StreamCommand, Track};
 #[cfg(not(all(unix, feature = "resume")))]
 use unresumed as resumed;
