@@ -323,6 +323,13 @@ fn unopened(args: &SendArgs, to: &HostPort, error: &ResumeError) -> Break {
             Break::Fatal(failure.hint(NO_STATE))
         }
         ResumeError::NoAnswer { .. } => Break::Fatal(failure.hint(NO_STATE)),
+        // It may be stopping, or it may not be able to decode the name.
+        ResumeError::Connection(SendError::NoCloseNotify | SendError::Ended) => {
+            Break::Outage(format!(
+                "{to}: the server closed the connection and did not say how much of the stream it \
+                 has; does it run with --state?"
+            ))
+        }
         error => broken(to, error),
     }
 }
