@@ -326,8 +326,8 @@ fn unopened(args: &SendArgs, to: &HostPort, error: &ResumeError) -> Break {
         // It may be stopping, or it may not be able to decode the name.
         ResumeError::Connection(SendError::NoCloseNotify | SendError::Ended) => {
             Break::Outage(format!(
-                "{to}: the server closed the connection and did not say how much of the stream it \
-                 has; does it run with --state?"
+                "{to}: the server closed the connection before it said how much of the stream it \
+                 has (it needs --state)"
             ))
         }
         error => broken(to, error),
