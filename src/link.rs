@@ -274,7 +274,7 @@ impl SinkLink {
     }
 
     /// Sets the answer that the connection sends every few seconds. Once it is unset, no more of them
-    /// are sent. Each stream has only one such answer.
+    /// are sent. Each stream has only one such answer at a time.
     pub(crate) fn keep_alive(&self, answer: Option<&'static [u8]>) {
         if let Some(link) = &self.0
             && link.is_kept_alive() != answer.is_some()

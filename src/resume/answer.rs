@@ -19,8 +19,10 @@ use crate::output::push_json;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Answer {
-    /// The server has the stream up to this position: the sender goes on from there. It is the first
-    /// answer.
+    /// The server needs more time to say how much of the stream it has, as its disk may. It says so
+    /// every 2 seconds until it does.
+    Waiting,
+    /// The server has the stream up to this position: the sender goes on from there.
     At(Position),
     /// The server keeps the stream up to this offset.
     Acknowledged(u64),
@@ -30,6 +32,9 @@ pub enum Answer {
     Receipt(Vec<u8>),
 }
 
+/// The line of [`Answer::Waiting`].
+pub(crate) const WAITING: &[u8] = b"{\"wait\":true}\n";
+
 /// The line is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ParseAnswerError(());
@@ -38,6 +43,7 @@ impl Answer {
     /// The line, with its newline.
     pub fn to_line(&self) -> Vec<u8> {
         match self {
+            Answer::Waiting => WAITING.to_vec(),
             Answer::At(Position { offset, crc32c }) => {
                 format!("{{\"at\":{offset},\"crc32c\":\"{crc32c:08x}\"}}\n").into_bytes()
             }
@@ -79,8 +85,9 @@ impl Answer {
             let reason = reason.as_str().ok_or(INVALID)?;
             return Ok(Answer::Refused(reason.to_owned()));
         }
-        match object.get("ok") {
-            Some(Value::Bool(_)) => Ok(Answer::Receipt(line.to_vec())),
+        match (object.get("wait"), object.get("ok")) {
+            (Some(Value::Bool(true)), None) => Ok(Answer::Waiting),
+            (None, Some(Value::Bool(_))) => Ok(Answer::Receipt(line.to_vec())),
             _ => Err(INVALID),
         }
     }
@@ -101,6 +108,7 @@ mod tests {
     #[test]
     fn an_answer_is_the_same_behind_its_line() {
         for answer in [
+            Answer::Waiting,
             Answer::At(Position::START),
             Answer::At(Position {
                 offset: u64::MAX,
@@ -129,6 +137,8 @@ mod tests {
             "{\"at\":null,\"crc32c\":\"00000000\"}",
             "{\"error\":1}",
             "{\"ok\":1}",
+            "{\"wait\":false}",
+            "{\"wait\":true,\"ok\":true}",
             "{\"ack\":1} {\"ack\":2}",
         ] {
             assert!(Answer::parse(line.as_bytes()).is_err(), "{line}");

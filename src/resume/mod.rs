@@ -7,6 +7,7 @@
 //! ```text
 //! sender                                              server
 //! tlsink/1 {"stream":"NAME","from":10,"crc32c":"…"}
+//!                                                     {"wait":true}, every 2 s, if it takes long
 //!                                                     {"at":14,"crc32c":"…"}
 //! the stream from byte 14 on, compressed or not
 //!                                                     {"ack":20}
@@ -22,6 +23,7 @@ mod answer;
 mod opening;
 mod preamble;
 
+pub(crate) use answer::WAITING;
 pub use answer::{Answer, ParseAnswerError};
 pub(crate) use opening::{Accepted, Channel};
 pub use opening::{Offsets, Opening, Owner, Progress};

@@ -228,11 +228,12 @@ impl Stream {
     }
 
     /// Keeps a peer from giving up while it waits for an answer, if its framing has a way to.
-    fn keep_alive(&mut self) {
+    pub(super) fn keep_alive(&mut self) {
         let is_answered = !self.answers.are_any();
         let unframer = self.unframer.as_ref();
         let keep_alive = unframer.and_then(|unframer| unframer.keep_alive(is_answered));
-        self.link.keep_alive(keep_alive);
+        self.link
+            .keep_alive(keep_alive.or_else(|| self.resuming.keep_alive()));
     }
 
     /// Drops the answers for which the output was not flushed, and never will be.

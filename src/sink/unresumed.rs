@@ -21,6 +21,10 @@ impl Resuming {
         false
     }
 
+    pub(super) fn keep_alive(&self) -> Option<&'static [u8]> {
+        None
+    }
+
     pub(super) fn is_on(&self) -> bool {
         false
     }

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
 
 use serde_json::Value;
 use tlsink::decode::Format;
@@ -220,6 +222,14 @@ fn nothing_is_read_before_the_position_is_known() {
     );
     assert_eq!(receiver.answers(1), []);
     assert_eq!(receiver.shelf.delivered(1), 0);
+    // While it takes long, the sender is told to wait.
+    let mut answers = Vec::new();
+    while answers.is_empty() {
+        thread::sleep(Duration::from_millis(10));
+        assert!(receiver.drive(1).is_none());
+        answers = receiver.answers(1);
+    }
+    assert_eq!(answers, [Answer::Waiting]);
     keeper.answer();
     assert!(receiver.drive(1).is_none());
     assert_eq!(receiver.answers(1), [Answer::At(Position::START)]);

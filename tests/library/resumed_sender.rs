@@ -181,7 +181,7 @@ fn an_answer_is_taken_though_the_server_has_ended_the_connection() {
         opened.server.send_close_notify();
         opened.answer();
         let preamble = Preamble::new("test", Position::START).unwrap();
-        let sender = block_on(ResumedSender::open(opened.sender, &preamble));
+        let sender = block_on(ResumedSender::open(opened.sender, &preamble, || {}));
         assert_eq!(sender.map(|sender| sender.at().offset), expected);
     }
 }
@@ -224,7 +224,7 @@ impl Peer {
             crc32c: 7,
         };
         let preamble = Preamble::new("test", from).unwrap();
-        let mut opening = Driven::new(Box::pin(ResumedSender::open(sender, &preamble)));
+        let mut opening = Driven::new(Box::pin(ResumedSender::open(sender, &preamble, || {})));
         assert!(opening.run().is_none());
         let mut peer = Peer { remote, server };
         peer.answer(answer);

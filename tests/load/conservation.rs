@@ -14,9 +14,9 @@ use std::time::Duration;
 mod faulty;
 mod sealed;
 
+use crate::common::dice::Dice;
 use crate::common::objects::streams;
 use crate::common::program::{Ended, Program, Stdout};
-use crate::dice::Dice;
 use crate::machine;
 use faulty::{DETECTED, Fault, MOST_IN_RECORD, Others, Plan};
 use sealed::Sealed;

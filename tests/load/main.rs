@@ -11,6 +11,7 @@
 ))]
 
 mod conservation;
+mod crash;
 mod crowd;
 mod fairness;
 mod leak;
@@ -21,7 +22,6 @@ mod stop_under_load;
 
 // Modules that several tests use.
 mod bomb;
-mod dice;
 mod faults;
 mod honest;
 mod host;
@@ -32,11 +32,13 @@ mod process;
 mod common {
     #[allow(dead_code, reason = "the library's tests use more of it")]
     pub mod client;
+    pub mod dice;
     pub mod flushed;
     pub mod objects;
     #[allow(dead_code, reason = "the program's tests use more of it")]
     pub mod pack;
     pub mod page;
+    pub mod preload;
     pub mod process;
     #[allow(dead_code, reason = "the program's tests use more of it")]
     pub mod program;

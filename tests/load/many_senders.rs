@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::thread;
 
+use crate::common::dice::Dice;
 use crate::common::pack::{gzip, zstd};
 use crate::common::program::{Client, Program, Version};
-use crate::dice::Dice;
 use crate::machine;
 
 const SENDERS: usize = 200;

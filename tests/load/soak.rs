@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::common::dice::Dice;
 use crate::common::pack::{gzip, qt, zlib, zstd};
 use crate::common::process::{memory, peak_memory};
 use crate::common::program::{Client, Program, Stdout, Version};
-use crate::dice::Dice;
 use crate::faults::FAULTS;
 use crate::machine;
 use crate::process::{open_files, wait_for_open_files};

@@ -11,9 +11,9 @@ use std::thread;
 use rustix::process::Signal;
 
 use crate::bomb::bomb_of;
+use crate::common::dice::Dice;
 use crate::common::pack::{gzip, zstd};
 use crate::common::program::{Client, Ended, LIMIT, Outcome, Program, Stdout, Version};
-use crate::dice::Dice;
 use crate::machine;
 
 /// The senders that send one stream after the other until the program accepts none any more.

@@ -25,9 +25,10 @@ use rustix::io::Errno;
 use rustix::process::Signal;
 use tempfile::TempDir;
 
+use crate::common::preload::compile;
 use crate::common::process::peak_memory;
 use crate::common::program::{Client, LIMIT, Outcome, Program, Stderr, send};
-use crate::common::skip::{is_installed, skip};
+use crate::common::skip::skip;
 
 /// Each call that needs space.
 const ALL: &str = "wcl";
@@ -480,20 +481,9 @@ pub struct Disk {
 impl Disk {
     /// `None` if there is no C compiler, which is reported.
     pub fn new() -> Option<Self> {
-        if !is_installed("cc") {
-            return None;
-        }
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("files")).unwrap();
-        let library = folder.path().join("preload.so");
-        let source = "tests/program/full_disk/preload.c";
-        let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Werror", "-o"])
-            .arg(&library)
-            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(source))
-            .args(["-ldl", "-lpthread"])
-            .status();
-        assert!(compiled.unwrap().success());
+        let library = compile("tests/program/full_disk/preload.c", folder.path())?;
         Some(Disk { folder, library })
     }
 

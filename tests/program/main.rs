@@ -26,9 +26,11 @@ mod follow;
 mod framing;
 mod full_disk;
 mod listen;
+mod logrotate;
 mod messages;
 mod openssl_and_socat;
 mod options;
+mod power;
 mod receipt_promise;
 mod receipts;
 mod reload;
@@ -54,10 +56,13 @@ mod common {
     #[allow(dead_code, reason = "the library's tests use more of it")]
     pub mod client;
     #[allow(dead_code, reason = "the tests under load use more of it")]
+    pub mod dice;
+    #[allow(dead_code, reason = "the tests under load use more of it")]
     pub mod flushed;
     pub mod objects;
     pub mod pack;
     pub mod page;
+    pub mod preload;
     #[allow(dead_code, reason = "the tests under load use more of it")]
     pub mod process;
     pub mod program;

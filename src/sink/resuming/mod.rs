@@ -11,7 +11,7 @@ use crate::decode::Format;
 use crate::end::{Cut, End, Layer};
 use crate::frame::Framing;
 use crate::resume::{
-    Accepted, Answer, Channel, Offsets, Opening, Preamble, PreambleError, Resumed,
+    Accepted, Answer, Channel, Offsets, Opening, Preamble, PreambleError, Resumed, WAITING,
 };
 
 mod preamble;
@@ -74,6 +74,11 @@ impl Resuming {
     /// Whether the stream waits for its position.
     pub(super) fn is_opening(&self) -> bool {
         matches!(self, Resuming::Opening(_))
+    }
+
+    /// The line that keeps the sender waiting for its position.
+    pub(super) fn keep_alive(&self) -> Option<&'static [u8]> {
+        self.is_opening().then_some(WAITING)
     }
 
     /// Whether the stream is resumed.
@@ -201,12 +206,14 @@ impl Stream {
             keeper: keeper.clone(),
             stream,
         }));
+        self.keep_alive();
         offsets.open(opening);
     }
 
     /// Tells the sender that its stream is not taken.
     fn refuse_opening(&mut self, end: End) {
         self.resuming = Resuming::No;
+        self.keep_alive();
         let answer = Answer::Refused(end.told());
         self.link.answer(&answer.to_line());
         self.refuse(end);
@@ -251,6 +258,7 @@ impl Stream {
             by_output,
         });
         self.conn.resumed = Some(Arc::clone(&resumed));
+        self.keep_alive();
         self.link.answer(&Answer::At(at).to_line());
         let resumed = ResumedStream::new(channel, keeper, resumed, accepted);
         self.resuming = Resuming::Yes(Box::new(resumed));

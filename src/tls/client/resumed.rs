@@ -41,7 +41,7 @@ const TAKEN_OVER: &str = "cut (another connection took the stream over";
 ///         let tcp = TcpStream::connect("127.0.0.1:4433").await?;
 ///         let sender = connector.connect("localhost", tcp).await?;
 ///         let preamble = Preamble::new("web1/app.log", Position::START)?;
-///         let mut sender = ResumedSender::open(sender, &preamble).await?;
+///         let mut sender = ResumedSender::open(sender, &preamble, || {}).await?;
 ///
 ///         // The server may have a part of it, from an earlier connection.
 ///         let at = sender.at();
@@ -118,13 +118,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ResumedSender<IO> {
     /// Names the stream, and waits until the server says how much of it there is.
     ///
     /// A server that does not know resumed streams may take the name as data and never answer: the
-    /// caller sets a deadline.
+    /// caller sets a deadline. One that needs more time says so, and `on_waiting` is called: the deadline
+    /// begins anew.
     ///
     /// # Errors
     ///
     /// When the server refuses the stream, answers with anything but a position, or ends the
     /// connection.
-    pub async fn open(mut sender: Sender<IO>, preamble: &Preamble) -> Result<Self, ResumeError> {
+    pub async fn open(
+        mut sender: Sender<IO>,
+        preamble: &Preamble,
+        mut on_waiting: impl FnMut(),
+    ) -> Result<Self, ResumeError> {
         sender.raise_max_answer(MAX_UNREAD);
         // A server that has answered may have ended the connection already.
         let sent = sender.send(&preamble.to_line()).await;
@@ -138,11 +143,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ResumedSender<IO> {
             receipt: None,
             failed: None,
         };
-        let at = match opened.first_answer()? {
+        let at = match opened.first_answer(&mut on_waiting)? {
             Some(at) => at,
             None => {
                 sent?;
-                poll_fn(|cx| opened.poll_at(cx)).await?
+                poll_fn(|cx| opened.poll_at(cx, &mut on_waiting)).await?
             }
         };
         opened.at = at;
@@ -303,11 +308,15 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ResumedSender<IO> {
         }
     }
 
-    fn poll_at(&mut self, cx: &mut Context<'_>) -> Poll<Result<Position, ResumeError>> {
+    fn poll_at(
+        &mut self,
+        cx: &mut Context<'_>,
+        on_waiting: &mut impl FnMut(),
+    ) -> Poll<Result<Position, ResumeError>> {
         // A flush reads, too.
         let flushed = self.sender.poll_send_buffered(cx);
         let end = self.sender.poll_end(cx);
-        if let Some(at) = self.first_answer()? {
+        if let Some(at) = self.first_answer(on_waiting)? {
             return Poll::Ready(Ok(at));
         }
         if let Poll::Ready(Err(error)) = flushed {
@@ -317,20 +326,27 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ResumedSender<IO> {
         Poll::Pending
     }
 
-    /// The position in the first answer, if that has come.
-    fn first_answer(&mut self) -> Result<Option<Position>, ResumeError> {
-        let Some(line) = self.next_line()? else {
-            return Ok(None);
-        };
-        match Answer::parse(&line) {
-            Ok(Answer::At(at)) => Ok(Some(at)),
-            Ok(Answer::Refused(reason)) => Err(ResumeError::Refused { reason }),
-            Ok(Answer::Receipt(receipt)) => Err(match reason(&receipt) {
-                Some(reason) => ended(reason),
-                None => no_answer(&line),
-            }),
-            _ => Err(no_answer(&line)),
+    /// The position at which the stream goes on, if the server has told it.
+    fn first_answer(
+        &mut self,
+        on_waiting: &mut impl FnMut(),
+    ) -> Result<Option<Position>, ResumeError> {
+        while let Some(line) = self.next_line()? {
+            return match Answer::parse(&line) {
+                Ok(Answer::Waiting) => {
+                    on_waiting();
+                    continue;
+                }
+                Ok(Answer::At(at)) => Ok(Some(at)),
+                Ok(Answer::Refused(reason)) => Err(ResumeError::Refused { reason }),
+                Ok(Answer::Receipt(receipt)) => Err(match reason(&receipt) {
+                    Some(reason) => ended(reason),
+                    None => no_answer(&line),
+                }),
+                _ => Err(no_answer(&line)),
+            };
         }
+        Ok(None)
     }
 
     /// The next whole line of those that have come, without its newline.

@@ -9,9 +9,9 @@ use std::time::Duration;
 use tlsink::decode::Format;
 
 use super::sealed::Sealed;
+use crate::common::dice::Dice;
 use crate::common::flushed::Flushed;
 use crate::common::program::{Program, Version};
-use crate::dice::Dice;
 
 /// The fault of a stream, and its place.
 #[derive(Clone, Copy, Debug)]

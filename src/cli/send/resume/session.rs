@@ -1,5 +1,6 @@
 //! One connection of a resumed stream.
 
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use futures_lite::{FutureExt, future};
@@ -84,8 +85,11 @@ impl<'a> Session<'a> {
                 true => Break::Outage(error.failure.what),
                 false => Break::Fatal(error.failure),
             })?;
+        let heard = Cell::new(Instant::now());
         let late = async {
-            Timer::after(OPENING).await;
+            while let Some(rest) = OPENING.checked_sub(heard.get().elapsed()) {
+                Timer::after(rest).await;
+            }
             let what = format!(
                 "{to}: the server did not say within {} s how much of the stream it has",
                 OPENING.as_secs()
@@ -96,8 +100,8 @@ impl<'a> Session<'a> {
             })
         };
         let opened = async {
-            let opened = ResumedSender::open(sender, preamble).await;
-            opened.map_err(|error| unopened(args, to, &error))
+            let opened = ResumedSender::open(sender, preamble, || heard.set(Instant::now()));
+            opened.await.map_err(|error| unopened(args, to, &error))
         };
         let link = opened.or(late).await?;
         let from = link.at().offset;
