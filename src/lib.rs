@@ -247,11 +247,11 @@
 //!
 //! # Not included
 //!
-//! The crate accepts no connection by itself, sends no data back but a
-//! [receipt](ServerBuilder::receipts), resumes no TLS session, and keeps nothing on disk but the
-//! data that [`Files`](output::Files) and [`Appended`](output::Appended) are given, and a
-//! [`Journal`](output::Journal) of it. It does not
-//! compress, route, or store; xz, lz4 and bzip2 are recognised and refused.
+//! The crate accepts no connection by itself, sends no data back but acknowledgements and
+//! [receipts](ServerBuilder::receipts), resumes no TLS session, and keeps nothing on disk but the data
+//! that [`Files`](output::Files) and [`Appended`](output::Appended) are given, and a
+//! [`Journal`](output::Journal) of it. It does not compress what it sends, and routes nothing; xz, lz4
+//! and bzip2 are recognised and refused.
 
 #![forbid(unsafe_code)]
 // On docs.rs, each item shows the feature that it needs.
