@@ -209,7 +209,9 @@ impl End {
         matches!(
             self,
             End::Reset(Reset::Transport { .. })
-                | End::Truncated(Truncation::NoCloseNotify | Truncation::Both(_))
+                | End::Truncated(
+                    Truncation::Handshake | Truncation::NoCloseNotify | Truncation::Both(_)
+                )
         )
     }
 

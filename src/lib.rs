@@ -273,6 +273,7 @@ mod link;
 mod memory;
 mod peer;
 mod places;
+pub mod proxy;
 mod quote;
 #[cfg(feature = "resume")]
 pub mod resume;

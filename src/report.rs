@@ -37,6 +37,8 @@ pub struct Report {
     pub established: bool,
     /// The end of the stream.
     pub end: End,
+    /// The peer is a proxy that has passed nobody's connection on.
+    pub(crate) probe: bool,
 }
 
 impl Report {
@@ -50,9 +52,14 @@ impl Report {
     }
 
     /// Whether this looks like a load balancer's health check: the peer completed the handshake, sent
-    /// nothing, and reset or closed the connection without a close_notify or another alert.
+    /// nothing, and reset or closed the connection without a close_notify or another alert; or it is
+    /// a [proxy](crate::Connection::behind_proxy) that named no sender, and went away before the
+    /// handshake was completed.
     pub fn is_health_check(&self) -> bool {
-        self.established && self.conn.received() == 0 && self.end.is_departure()
+        match self.established {
+            true => self.conn.received() == 0 && self.end.is_departure(),
+            false => self.probe && self.end.is_departure(),
+        }
     }
 }
 

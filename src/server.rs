@@ -23,7 +23,7 @@ use crate::peer::Peer;
 use crate::report::Report;
 #[cfg(feature = "resume")]
 use crate::resume::Offsets;
-use crate::shared::{ServerSettings, Shared};
+use crate::shared::{PeerFilter, ServerSettings, Shared};
 #[cfg(feature = "resume")]
 use crate::sink::resuming::Keeper;
 use crate::sink::{Sink, SinkSettings};
@@ -95,6 +95,7 @@ impl Server {
                 max_per_ip: None,
                 stop_after: None,
                 receipts: false,
+                allow: None,
             },
             max_connections: MAX_CONNECTIONS,
             max_memory: 1 << 30,
@@ -176,19 +177,50 @@ impl Server {
     pub async fn serve<IO, P>(
         &self,
         incoming: impl Stream<Item = io::Result<(IO, P)>>,
-        mut spawn: impl FnMut(Connection<IO>),
+        spawn: impl FnMut(Connection<IO>),
     ) where
         IO: AsyncRead + AsyncWrite + Unpin,
         P: Into<Peer>,
     {
+        let incoming = incoming.map(|accepted| {
+            let (io, peer) = accepted?;
+            Ok(self.connection(io, peer))
+        });
+        self.serve_with(incoming, spawn).await;
+    }
+
+    /// The accept loop for connections of any kind: like [`serve`](Self::serve), but `take` makes the
+    /// connection of whatever was accepted, and spawns it.
+    ///
+    /// ```no_run
+    /// # async fn f(server: tlsink::Server, listener: smol::net::unix::UnixListener) {
+    /// # let incoming = futures_lite::stream::unfold(listener, |listener| async {
+    /// #     Some((listener.accept().await, listener))
+    /// # });
+    /// use tlsink::Peer;
+    ///
+    /// // A TLS proxy on this machine passes decrypted streams on, with a PROXY header.
+    /// server
+    ///     .serve_with(incoming, |(stream, _)| {
+    ///         let connection = server.plain(stream, Peer::unix(None)).behind_proxy();
+    ///         smol::spawn(connection).detach();
+    ///     })
+    ///     .await;
+    /// # }
+    /// ```
+    pub async fn serve_with<A>(
+        &self,
+        incoming: impl Stream<Item = io::Result<A>>,
+        mut take: impl FnMut(A),
+    ) {
         let mut incoming = pin!(incoming);
         let mut pause = ACCEPT_PAUSE.0;
         while self.unless_stopped(self.ready()).await.is_some() {
             match self.unless_stopped(incoming.next()).await.flatten() {
                 None => return,
-                Some(Ok((io, peer))) => {
+                Some(Ok(accepted)) => {
                     pause = ACCEPT_PAUSE.0;
-                    spawn(self.connection(io, peer));
+                    take(accepted);
                 }
                 Some(Err(error)) if concerns_one_peer(&error) => {}
                 Some(Err(_)) => {
@@ -390,9 +422,31 @@ impl ServerBuilder {
     }
 
     /// The most connections that one IP address may have at once; further ones end at once, with
-    /// [`End::Limit`](crate::End::Limit). `None` means no limit, and is the default.
+    /// [`End::Limit`](crate::End::Limit). `None` means no limit, and is the default. Peers on Unix
+    /// sockets are not limited, nor are [proxies](Connection::behind_proxy) until they have named the
+    /// sender, whose address then counts.
     pub fn max_per_ip(mut self, connections: impl Into<Option<usize>>) -> Self {
         self.settings.max_per_ip = connections.into();
+        self
+    }
+
+    /// Which peers may connect: others are refused, with
+    /// [`Refusal::Address`](crate::Refusal::Address), before their handshake. By default all may.
+    ///
+    /// Of connections that a [proxy](Connection::behind_proxy) passes on, the peer that the proxy
+    /// names is asked for.
+    ///
+    /// ```
+    /// use tlsink::{Address, Server};
+    ///
+    /// let builder = Server::builder().allow(|peer| match peer.address() {
+    ///     Address::Ip(address) => address.ip().is_loopback(),
+    ///     Address::Unix(_) => true,
+    ///     _ => false,
+    /// });
+    /// ```
+    pub fn allow(mut self, allow: impl Fn(&Peer) -> bool + Send + Sync + 'static) -> Self {
+        self.settings.allow = Some(PeerFilter(Arc::new(allow)));
         self
     }
 

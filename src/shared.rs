@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,18 @@ pub(crate) struct ServerSettings {
     pub(crate) stop_after: Option<u64>,
     /// Whether senders get receipts.
     pub(crate) receipts: bool,
+    /// Decides which peers are refused.
+    pub(crate) allow: Option<PeerFilter>,
+}
+
+/// Decides whether a peer may connect.
+#[derive(Clone)]
+pub(crate) struct PeerFilter(pub(crate) Arc<dyn Fn(&Peer) -> bool + Send + Sync>);
+
+impl fmt::Debug for PeerFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PeerFilter")
+    }
 }
 
 /// The state that a server and its connections share. Connections keep it alive, but do not keep
@@ -141,11 +154,7 @@ impl Shared {
         registry.links.insert(id, Arc::clone(link));
         self.count(&registry);
         let channel = registry.channels.get(self.lane(id)).cloned();
-        let too_many = self.limited(peer).and_then(|(ip, limit)| {
-            let count = registry.per_ip.entry(ip).or_default();
-            *count += 1;
-            (*count > limit).then_some(limit)
-        });
+        let too_many = self.count_peer(&mut registry, peer);
         Registration {
             id,
             channel,
@@ -162,10 +171,35 @@ impl Shared {
             .unwrap_or(0)
     }
 
-    pub(crate) fn forget(&self, id: ConnId, peer: &Peer) {
+    /// Counts a connection for another peer. Returns the connection limit, if the new peer's address
+    /// exceeds it.
+    pub(crate) fn change_peer(&self, before: Option<&Peer>, peer: Option<&Peer>) -> Option<usize> {
+        let mut registry = self.registry();
+        if let Some(before) = before {
+            self.discount_peer(&mut registry, before);
+        }
+        peer.and_then(|peer| self.count_peer(&mut registry, peer))
+    }
+
+    /// Removes a connection, which counts for this peer.
+    pub(crate) fn forget(&self, id: ConnId, peer: Option<&Peer>) {
         let mut registry = self.registry();
         registry.links.remove(&id);
         self.count(&registry);
+        if let Some(peer) = peer {
+            self.discount_peer(&mut registry, peer);
+        }
+    }
+
+    /// Returns the connection limit, if the peer's address now exceeds it.
+    fn count_peer(&self, registry: &mut Registry, peer: &Peer) -> Option<usize> {
+        let (ip, limit) = self.limited(peer)?;
+        let count = registry.per_ip.entry(ip).or_default();
+        *count += 1;
+        (*count > limit).then_some(limit)
+    }
+
+    fn discount_peer(&self, registry: &mut Registry, peer: &Peer) {
         if let Some((ip, _)) = self.limited(peer)
             && let Entry::Occupied(mut count) = registry.per_ip.entry(ip)
         {

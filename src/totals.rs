@@ -62,6 +62,9 @@ pub struct Failures {
     /// This side gave up: the server was stopped or cut, or the [`Connection`](crate::Connection)
     /// was dropped.
     pub cut: u64,
+    /// A proxy connected to see whether the server is there: a [health
+    /// check](crate::Report::is_health_check) that completed no handshake.
+    pub health_checks: u64,
 }
 
 impl Failures {
@@ -75,10 +78,20 @@ impl Failures {
             timeout,
             limit,
             cut,
+            health_checks,
         } = *self;
-        [refused, unverified, closed, reset, timeout, limit, cut]
-            .into_iter()
-            .fold(0, u64::saturating_add)
+        [
+            refused,
+            unverified,
+            closed,
+            reset,
+            timeout,
+            limit,
+            cut,
+            health_checks,
+        ]
+        .into_iter()
+        .fold(0, u64::saturating_add)
     }
 }
 
@@ -93,12 +106,15 @@ pub(crate) struct FailureCounters {
     timeout: AtomicU64,
     limit: AtomicU64,
     cut: AtomicU64,
+    health_checks: AtomicU64,
 }
 
 impl FailureCounters {
-    /// Counts a connection that was never established.
-    pub(crate) fn count(&self, end: &End) {
+    /// Counts a connection that was never established. `probe` is whether its peer is a proxy that has
+    /// passed nobody's connection on.
+    pub(crate) fn count(&self, end: &End, probe: bool) {
         let counter = match end {
+            end if probe && end.is_departure() => &self.health_checks,
             End::Refused(refusal) if refusal.concerns_certificate() => &self.unverified,
             // Only an established stream can be corrupt, unsupported or clean.
             End::Refused(_) | End::Corrupt { .. } | End::Unsupported { .. } | End::Clean => {
@@ -123,6 +139,7 @@ impl FailureCounters {
             timeout: value(&self.timeout),
             limit: value(&self.limit),
             cut: value(&self.cut),
+            health_checks: value(&self.health_checks),
         }
     }
 }

@@ -25,6 +25,10 @@ pub(super) struct Guard {
     /// Shared with the stream's `Close`: the place is free once both the sink and the peer have
     /// finished with the connection.
     pub(super) place: Option<Arc<Place>>,
+    /// Whether the connection counts for the peer's address. It does not while that is a proxy's.
+    counted: bool,
+    /// The peer is a proxy that has passed nobody's connection on.
+    pub(super) probe: bool,
     known: Known,
     /// Events are queued for which the sink has not been woken.
     wake_pending: bool,
@@ -63,10 +67,33 @@ impl Guard {
             link,
             channel: registration.channel,
             place: shared.places.try_take().map(Arc::new),
+            counted: true,
+            probe: false,
             known: Known::Nothing,
             wake_pending: false,
         };
         (guard, registration.too_many)
+    }
+
+    /// Takes the peer for a proxy, whose connections are not limited.
+    pub(super) fn await_peer(&mut self) {
+        if std::mem::take(&mut self.counted) {
+            self.shared.change_peer(Some(&self.conn.peer), None);
+        }
+    }
+
+    /// Sets the peer that a proxy has named. Returns the connection limit, if the peer's address
+    /// exceeds it.
+    pub(super) fn found_peer(&mut self, peer: Peer) -> Option<usize> {
+        self.counted = true;
+        self.conn.peer = peer;
+        self.shared.change_peer(None, Some(&self.conn.peer))
+    }
+
+    /// Whether the peer may connect.
+    pub(super) fn allows_peer(&self) -> bool {
+        let allow = self.shared.settings.allow.as_ref();
+        allow.is_none_or(|allow| (allow.0)(&self.conn.peer))
     }
 
     /// Whether the connection has to end before it is opened.
@@ -157,9 +184,10 @@ impl Guard {
             conn: self.conn.clone(),
             established: self.is_established(),
             end: outcome.end,
+            probe: self.probe,
         };
         if !report.established {
-            self.shared.failures.count(&report.end);
+            self.shared.failures.count(&report.end, self.probe);
         }
         // A connection made after the stop is not one of those that are being stopped.
         if report.end == End::Cut(Cut::Server) && self.channel.is_some() {
@@ -175,7 +203,9 @@ impl Guard {
         };
         self.place = None;
         self.channel = None;
-        self.shared.forget(self.conn.id(), self.conn.peer());
+        let counted = std::mem::take(&mut self.counted);
+        let peer = counted.then_some(&self.conn.peer);
+        self.shared.forget(self.conn.id(), peer);
     }
 }
 
@@ -188,7 +218,8 @@ impl Drop for Guard {
         if !self.is_established() {
             // A caller of `established` may know already that the handshake failed, and why.
             let failed = self.link.take_outcome().map(|outcome| outcome.end);
-            self.shared.failures.count(failed.as_ref().unwrap_or(&end));
+            let end = failed.as_ref().unwrap_or(&end);
+            self.shared.failures.count(end, self.probe);
         }
         self.close(end);
         self.forget();

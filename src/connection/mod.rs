@@ -19,6 +19,7 @@ mod acknowledge;
 mod answer;
 mod deadline;
 mod guard;
+mod proxied;
 mod reading;
 mod stream;
 
@@ -26,6 +27,7 @@ use acknowledge::Acknowledgements;
 use answer::Answer;
 use deadline::Deadline;
 use guard::{Guard, NotOpened};
+use proxied::Proxied;
 use reading::Reading;
 use stream::PeerStream;
 
@@ -56,10 +58,14 @@ enum Phase<IO> {
     /// Waiting for a free place.
     Waiting {
         transport: Option<Transport<IO>>,
+        /// Whether the peer is a proxy, which says first whose connection it passes on.
+        proxied: bool,
         /// The connection limit, if the peer's address exceeds it.
         too_many: Option<usize>,
         listener: Option<EventListener>,
     },
+    /// Reading what a proxy says of the peer.
+    Proxied(Box<Proxied<IO>>),
     Handshake {
         // Boxed, like the stream that it becomes: a TLS session is large, and the phases before
         // and after it need none.
@@ -91,10 +97,36 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
             guard,
             phase: Phase::Waiting {
                 transport: Some(transport),
+                proxied: false,
                 too_many,
                 listener: None,
             },
         }
+    }
+
+    /// Takes the peer for a proxy, which sends a PROXY header (version 1 or 2) before anything else,
+    /// and before any TLS. The sender that the header names becomes the [peer](crate::Conn::peer), whom
+    /// limits and [`allow`](crate::ServerBuilder::allow) concern. Call this before the connection is
+    /// polled.
+    ///
+    /// A header that names nobody, such as a health check's, leaves the proxy as the peer. The header
+    /// is subject to the [deadline](crate::ServerBuilder::handshake_timeout) of handshakes. A
+    /// connection with anything else in its place ends with
+    /// [`Refusal::Proxy`](crate::Refusal::Proxy).
+    ///
+    /// The name in a sender's certificate, if the proxy has verified it and gives it (HAProxy's
+    /// `send-proxy-v2-ssl-cn`), becomes the peer's [name](crate::Peer::names) on connections without
+    /// TLS of our own. Make sure that nobody but the proxy can connect: it is believed.
+    pub fn behind_proxy(mut self) -> Self {
+        if let Phase::Waiting {
+            proxied, too_many, ..
+        } = &mut self.phase
+        {
+            *proxied = true;
+            *too_many = None;
+            self.guard.await_peer();
+        }
+        self
     }
 
     /// Waits until the handshake is over; returns whether the stream is open.
@@ -108,7 +140,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
 
     fn poll_established(&mut self, cx: &mut Context<'_>) -> Poll<bool> {
         self.guard.link.register(cx);
-        while let Phase::Waiting { .. } | Phase::Handshake { .. } = self.phase {
+        while let Phase::Waiting { .. } | Phase::Proxied(_) | Phase::Handshake { .. } = self.phase {
             self.phase = match ready!(self.poll_phase(cx)) {
                 Next::Phase(phase) => phase,
                 Next::Done(outcome) => {
@@ -124,14 +156,20 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     fn poll_phase(&mut self, cx: &mut Context<'_>) -> Poll<Next<IO>> {
         let guard = &mut self.guard;
         let next = match &mut self.phase {
-            Phase::Waiting { .. } | Phase::Handshake { .. } if guard.is_cut() => {
+            Phase::Waiting { .. } | Phase::Proxied(_) | Phase::Handshake { .. }
+                if guard.is_cut() =>
+            {
                 Next::unopened(End::Cut(Cut::Server))
             }
             Phase::Waiting {
                 transport,
+                proxied,
                 too_many,
                 listener,
             } => {
+                if !*proxied && !guard.allows_peer() {
+                    return Poll::Ready(Next::unopened(End::Refused(Refusal::Address)));
+                }
                 if let Some(limit) = too_many {
                     return Poll::Ready(Next::unopened(End::Limit(Limit::PerIp { most: *limit })));
                 }
@@ -139,18 +177,22 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                     let place = ready!(guard.shared.places.poll_take(listener, cx));
                     guard.place = Some(Arc::new(place));
                 }
-                match (transport.take(), &guard.shared.settings.tls) {
-                    (Some(Transport::Tls(io)), Some(tls)) => Next::Phase(Phase::Handshake {
-                        accept: Box::new(tls.accept(io)),
-                        deadline: Deadline::after(guard.shared.settings.handshake_timeout),
-                    }),
-                    (Some(Transport::Plain(io)), _) => Next::opened(guard, PeerStream::plain(io)),
-                    (Some(Transport::Tls(_)), None) => {
-                        Next::unopened(End::Refused(Refusal::NoServerCertificate))
+                match transport.take() {
+                    Some(transport) if *proxied => {
+                        let proxied = Proxied::new(transport, &guard.shared.settings);
+                        Next::Phase(Phase::Proxied(Box::new(proxied)))
                     }
-                    (None, _) => Next::Phase(Phase::Done),
+                    Some(transport) => Next::begun(guard, transport, None, None),
+                    None => Next::Phase(Phase::Done),
                 }
             }
+            Phase::Proxied(proxied) => match ready!(proxied.poll(guard, cx)) {
+                Ok(transport) => {
+                    let deadline = std::mem::take(&mut proxied.deadline);
+                    Next::begun(guard, transport, proxied.first, Some(deadline))
+                }
+                Err(end) => Next::unopened(end),
+            },
             Phase::Handshake { accept, deadline } => match accept.poll(cx) {
                 Poll::Ready(Ok(accepted)) => {
                     guard.conn.peer.verified(accepted.names);
@@ -248,7 +290,26 @@ impl<IO> Phase<IO> {
     }
 }
 
-impl<IO> Next<IO> {
+impl<IO: AsyncRead + AsyncWrite + Unpin> Next<IO> {
+    /// Begins the handshake, if there is one. The first byte of a stream without TLS may have been
+    /// read.
+    fn begun(
+        guard: &mut Guard,
+        transport: Transport<IO>,
+        first: Option<u8>,
+        deadline: Option<Deadline>,
+    ) -> Self {
+        let settings = &guard.shared.settings;
+        match (transport, &settings.tls) {
+            (Transport::Tls(io), Some(tls)) => Next::Phase(Phase::Handshake {
+                accept: Box::new(tls.accept(io)),
+                deadline: deadline.unwrap_or_else(|| Deadline::after(settings.handshake_timeout)),
+            }),
+            (Transport::Plain(io), _) => Next::opened(guard, PeerStream::plain(io, first)),
+            (Transport::Tls(_), None) => Next::unopened(End::Refused(Refusal::NoServerCertificate)),
+        }
+    }
+
     /// Announces the connection to the sink, and reads from it.
     fn opened(guard: &mut Guard, stream: PeerStream<IO>) -> Self {
         match guard.open() {

@@ -12,6 +12,8 @@ use crate::tls;
 pub(super) enum PeerStream<IO> {
     Tls(Box<tls::ServerStream<IO>>),
     Plain(Box<tls::NormalizedTransport<IO>>),
+    /// The first byte of the stream has been read.
+    Begun(u8, Box<tls::NormalizedTransport<IO>>),
     Gone,
 }
 
@@ -24,8 +26,13 @@ pub(super) struct Filled {
 }
 
 impl<IO> PeerStream<IO> {
-    pub(super) fn plain(io: IO) -> Self {
-        PeerStream::Plain(Box::new(tls::NormalizedTransport(io)))
+    /// A stream without TLS, whose first byte may have been read.
+    pub(super) fn plain(io: IO, first: Option<u8>) -> Self {
+        let io = Box::new(tls::NormalizedTransport(io));
+        match first {
+            Some(first) => PeerStream::Begun(first, io),
+            None => PeerStream::Plain(io),
+        }
     }
 }
 
@@ -79,6 +86,18 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> PeerStream<IO> {
                         reason: error.to_string(),
                     })
             }
+            PeerStream::Begun(first, _) => {
+                let first = *first;
+                let PeerStream::Begun(_, io) = std::mem::replace(self, PeerStream::Gone) else {
+                    return Poll::Ready(Ok(0));
+                };
+                *self = PeerStream::Plain(io);
+                // The buffer is never empty.
+                Poll::Ready(Ok(buf.first_mut().map_or(0, |byte| {
+                    *byte = first;
+                    1
+                })))
+            }
             PeerStream::Gone => Poll::Ready(Ok(0)),
         }
     }
@@ -90,7 +109,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> PeerStream<IO> {
     ) -> Poll<io::Result<usize>> {
         match self {
             PeerStream::Tls(tls) => tls.poll_write(cx, bytes),
-            PeerStream::Plain(io) => Pin::new(io).poll_write(cx, bytes),
+            PeerStream::Plain(io) | PeerStream::Begun(_, io) => Pin::new(io).poll_write(cx, bytes),
             PeerStream::Gone => Poll::Ready(Ok(0)),
         }
     }
@@ -99,7 +118,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> PeerStream<IO> {
     pub(super) fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             PeerStream::Tls(tls) => tls.poll_flush(cx),
-            PeerStream::Plain(io) => Pin::new(io).poll_flush(cx),
+            PeerStream::Plain(io) | PeerStream::Begun(_, io) => Pin::new(io).poll_flush(cx),
             PeerStream::Gone => Poll::Ready(Ok(())),
         }
     }
@@ -108,7 +127,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> PeerStream<IO> {
     pub(super) fn poll_close(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             PeerStream::Tls(tls) => tls.poll_close(cx),
-            PeerStream::Plain(io) => Pin::new(io).poll_close(cx),
+            PeerStream::Plain(io) | PeerStream::Begun(_, io) => Pin::new(io).poll_close(cx),
             PeerStream::Gone => Poll::Ready(Ok(())),
         }
     }
@@ -117,7 +136,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> PeerStream<IO> {
     pub(super) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             PeerStream::Tls(tls) => tls.poll_shutdown(cx),
-            PeerStream::Plain(io) => Pin::new(io).poll_close(cx),
+            PeerStream::Plain(io) | PeerStream::Begun(_, io) => Pin::new(io).poll_close(cx),
             PeerStream::Gone => Poll::Ready(Ok(())),
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::alert::Alert;
 use super::x509::CertificateFault;
+use crate::proxy;
 
 /// The reason why a peer was [refused](crate::End::Refused), or refused this server.
 ///
@@ -35,6 +36,10 @@ pub enum Refusal {
     SharedKey,
     /// The sender's certificate was not accepted.
     Certificate(Box<RefusedCertificate>),
+    /// The peer may not connect, by [`ServerBuilder::allow`](crate::ServerBuilder::allow).
+    Address,
+    /// A [proxy](crate::Connection::behind_proxy) did not say whose connection it passes on.
+    Proxy(proxy::Fault),
 }
 
 /// The part of a handshake for which a peer offers nothing that this server supports.
@@ -123,6 +128,8 @@ impl fmt::Display for Refusal {
             Refusal::NoCertificate => f.write_str("no certificate"),
             Refusal::SharedKey => f.write_str("the sender does not know the shared key"),
             Refusal::Certificate(certificate) => f.write_str(&certificate.reason),
+            Refusal::Address => f.write_str("this address is not allowed"),
+            Refusal::Proxy(fault) => fault.fmt(f),
         }
     }
 }
