@@ -15,6 +15,8 @@ mod cli {
     mod encoding;
     mod failure;
     mod level;
+    mod listen_address;
+    mod networks;
 
     #[path = "../../tests/fuzz/arguments.rs"]
     pub mod body;

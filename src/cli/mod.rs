@@ -16,6 +16,8 @@ mod failure;
 mod keep_alive;
 mod level;
 mod listen;
+mod listen_address;
+mod networks;
 mod resolve;
 mod say;
 mod send;

@@ -14,11 +14,8 @@ pub(crate) fn check(bytes: &[u8]) -> Result<Parsed, Fault> {
         let mut read = 0;
         let ended = loop {
             match parse(&bytes[..read]) {
-                Ok(Parsed::Incomplete { missing }) => {
+                Ok(Parsed::Incomplete { missing, .. }) if read < bytes.len() => {
                     assert!(missing > 0 && read + missing <= MAX_HEADER);
-                    if read == bytes.len() {
-                        break Ok(Parsed::Incomplete { missing });
-                    }
                     read = bytes.len().min(read + missing.min(most));
                 }
                 ended => break ended,
@@ -125,7 +122,10 @@ mod tests {
             ),
             ("TCP4 1.1.1.1 1.1.1.1 1 1", sender("1.1.1.1:1")),
             ("TCP6 :: :: 0 0", sender("[::]:0")),
-            ("TCP6 2001:db8::7 ::1 40312 4433", sender("[2001:db8::7]:40312")),
+            (
+                "TCP6 2001:db8::7 ::1 40312 4433",
+                sender("[2001:db8::7]:40312"),
+            ),
             ("TCP6 ::ffff:192.0.2.7 ::1 7 8", sender("192.0.2.7:7")),
             (
                 "TCP6 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff \
@@ -155,7 +155,10 @@ mod tests {
             ("PROXY UDP4 1.1.1.1 1.1.1.1 1 1\r\n", malformed("protocol")),
             ("PROXY UNKNOWN\n", malformed("end of line")),
             ("PROXY TCP4 1.1.1.1 1.1.1.1 1 1\n", malformed("end of line")),
-            ("PROXY TCP4 1.1.1.1 1.1.1.1 1 1 \r\n", malformed("end of line")),
+            (
+                "PROXY TCP4 1.1.1.1 1.1.1.1 1 1 \r\n",
+                malformed("end of line"),
+            ),
             ("PROXY TCP4  1.1.1.1 1.1.1.1 1 1\r\n", malformed("address")),
             ("PROXY TCP4 ::1 ::1 1 1\r\n", malformed("address")),
             ("PROXY TCP6 1.1.1.1 1.1.1.1 1 1\r\n", malformed("address")),

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use ipnet::IpNet;
 use tlsink::decode::Format;
 use tlsink::frame::Framing;
 use tlsink::output::{Keep, PathTemplate, Prefix, Template, TemplateError};
@@ -15,6 +16,8 @@ use tlsink::tls::TlsVersion;
 use super::super::Failure;
 use super::super::address::HostPort;
 use super::super::level::Level;
+use super::super::listen_address::{ListenAddress, Place};
+use super::super::networks::{self, Proxies};
 use super::given::{Given, text, unpaired};
 use super::value;
 
@@ -22,7 +25,11 @@ use super::value;
 #[derive(Debug)]
 pub(crate) struct ListenArgs {
     /// The addresses to listen on, at least one.
-    pub(crate) addresses: Vec<HostPort>,
+    pub(crate) addresses: Vec<ListenAddress>,
+    /// The peers that send a PROXY header.
+    pub(crate) proxies: Proxies,
+    /// The networks of senders; every sender may connect if there are none.
+    pub(crate) allow_from: Vec<IpNet>,
     pub(crate) tls: TlsArgs,
     pub(crate) decode: Format,
     pub(crate) framing: Framing,
@@ -137,9 +144,23 @@ const DRAIN: Duration = Duration::from_secs(10);
 
 pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
     let args = &mut given;
-    let mut addresses = args.all("--listen", HostPort::parse)?;
+    let mut addresses = args.all("--listen", ListenAddress::parse)?;
     if addresses.is_empty() {
-        addresses.push(HostPort::localhost_v4(DEFAULT_PORT));
+        addresses.push(ListenAddress {
+            plain: false,
+            place: Place::Host(HostPort::localhost_v4(DEFAULT_PORT)),
+        });
+    }
+    let clients = parse_clients(args)?;
+    if let Some(plain) = addresses.iter().find(|address| address.plain)
+        && clients
+            .as_ref()
+            .is_some_and(|clients| !clients.allow.is_empty())
+    {
+        return Err(
+            Failure::misused(format!("--allow-client can't be combined with {plain}"))
+                .hint("without TLS, tlsink verifies no sender; the TLS proxy can"),
+        );
     }
     let destination = parse_destination(args)?;
     let printer = parse_printer(args, &destination)?;
@@ -151,9 +172,11 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let listen = ListenArgs {
         addresses,
+        proxies: Proxies::new(args.all("--proxy-protocol", networks::proxy)?),
+        allow_from: args.all("--allow-from", networks::network)?,
         tls: TlsArgs {
             certificate: parse_certificate(args)?,
-            clients: parse_clients(args)?,
+            clients,
             min: args
                 .option("--tls-min", tls_version)?
                 .unwrap_or(TlsVersion::Tls12),

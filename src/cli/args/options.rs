@@ -102,11 +102,25 @@ pub(crate) static LISTEN: Options = Options {
                 value(
                     "--listen",
                     "ADDR",
-                    "HOST:PORT, on every address of HOST; repeatable; PORT\n\
-                     alone is loopback; port 0 takes a free one\n\
-                     [127.0.0.1:4433]",
+                    "HOST:PORT, on every address of HOST; PORT alone is\n\
+                     loopback, port 0 a free one; unix:PATH; fd:NAME or\n\
+                     fd:N, from systemd; plain: before it is without TLS,\n\
+                     for this machine; repeatable [127.0.0.1:4433]",
                 )
                 .short("-l")
+                .repeatable(),
+                value(
+                    "--allow-from",
+                    "CIDR",
+                    "refuse senders from other networks; repeatable",
+                )
+                .repeatable(),
+                value(
+                    "--proxy-protocol",
+                    "PEER",
+                    "demand a PROXY header from these peers, which names\n\
+                     the sender; a network, or unix; repeatable",
+                )
                 .repeatable(),
                 value(
                     "--max-connections",

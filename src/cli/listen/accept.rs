@@ -1,17 +1,17 @@
 //! Accepting connections, and saying how each one ended.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_channel::Sender;
 use futures_lite::{StreamExt, stream};
 use rustix::io::Errno;
-use smol::{Async, Executor};
-use tlsink::{Connection, Report, Server};
+use smol::Executor;
+use tlsink::{Address, Connection, Peer, Report, Server};
 
 use super::super::level::Level;
+use super::super::networks::{self, Proxies};
 use super::super::say::Say;
 use super::hint::hint;
 use super::lane::LaneExecutor;
@@ -23,19 +23,11 @@ use super::socket::Socket;
 /// and some can't.
 const SAY_AGAIN: Duration = Duration::from_secs(60);
 
-/// The address of a peer. A socket for both families has IPv4 addresses as IPv6 ones (RFC 4291,
-/// section 2.5.5.2). The zone of a link-local address stays: without it, the address does not tell
-/// which peer it is (RFC 4007, section 6).
-fn peer(accepted: SocketAddr) -> SocketAddr {
-    match accepted.ip().to_canonical() {
-        IpAddr::V4(address) => SocketAddr::from((address, accepted.port())),
-        IpAddr::V6(_) => accepted,
-    }
-}
-
 /// Runs accepted connections.
 pub(crate) struct Acceptor {
     pub(crate) server: Server,
+    /// The peers that send a PROXY header.
+    pub(crate) proxies: Proxies,
     /// Runs handshakes.
     pub(crate) executor: Arc<Executor<'static>>,
     /// Run the connections after their handshakes, each beside the sink of the same index.
@@ -53,14 +45,11 @@ impl Acceptor {
     /// Accepts until the server is stopped.
     pub(crate) async fn serve(self: Arc<Self>, listener: Listener) {
         let mut said: Option<Instant> = None;
-        // A `Socket` is made of the sockets that this accepts.
-        let listener: Arc<Async<std::net::TcpListener>> = listener.socket.into();
+        let plain = listener.plain;
         let incoming = stream::unfold(listener, |listener| async {
-            let accepted = listener.accept().await;
-            let accepted = accepted.map(|(socket, address)| (Socket::from(socket), peer(address)));
-            Some((accepted, listener))
+            Some((listener.accept().await, listener))
         })
-        .inspect(|accepted: &io::Result<(Socket, SocketAddr)>| {
+        .inspect(|accepted: &io::Result<(Socket, Peer)>| {
             if let Err(error) = accepted
                 // The peer reset the connection before it was accepted (accept(2)): no fault of
                 // this side.
@@ -72,7 +61,8 @@ impl Acceptor {
             }
         });
         self.server
-            .serve(incoming, |mut connection| {
+            .serve_with(incoming, |(socket, peer)| {
+                let mut connection = self.connection(socket, peer, plain);
                 let this = Arc::clone(&self);
                 let shaking_hands = async move {
                     let open = connection.established().await;
@@ -87,6 +77,22 @@ impl Acceptor {
                 self.executor.spawn(shaking_hands).detach();
             })
             .await;
+    }
+
+    fn connection(&self, socket: Socket, peer: Peer, plain: bool) -> Connection<Socket> {
+        let is_proxy = match peer.address() {
+            Address::Ip(address) => networks::include(&self.proxies.networks, address.ip()),
+            Address::Unix(_) => self.proxies.unix,
+            _ => false,
+        };
+        let connection = match plain {
+            true => self.server.plain(socket, peer),
+            false => self.server.connection(socket, peer),
+        };
+        match is_proxy {
+            true => connection.behind_proxy(),
+            false => connection,
+        }
     }
 
     /// Receives a stream to its end, and reports it.
@@ -124,7 +130,7 @@ impl Acceptor {
 
     /// Says how a connection ended, in one line.
     fn say_end(&self, report: &Report) {
-        if !report.established {
+        if !report.established && !report.is_health_check() {
             self.log.report(report);
             return;
         }
@@ -139,22 +145,5 @@ impl Acceptor {
         };
         self.say
             .line(level, &report.to_string(), hint(report).as_deref());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_peer_keeps_its_zone_and_an_ipv4_one_is_itself() {
-        for (accepted, shown) in [
-            ("192.0.2.7:9", "192.0.2.7:9"),
-            ("[::ffff:192.0.2.7]:9", "192.0.2.7:9"),
-            ("[2001:db8::1]:9", "[2001:db8::1]:9"),
-            ("[fe80::1%4]:9", "[fe80::1%4]:9"),
-        ] {
-            assert_eq!(peer(accepted.parse().unwrap()).to_string(), shown);
-        }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use tlsink::{End, Layer, Limit, Report};
+use tlsink::proxy::Fault;
+use tlsink::{End, Layer, Limit, Refusal, Report};
 
 /// The remedy for an end: the library's hint, or the option that decides.
 pub(super) fn hint(report: &Report) -> Option<Cow<'static, str>> {
@@ -19,6 +20,10 @@ pub(super) fn hint(report: &Report) -> Option<Cow<'static, str>> {
             layer: Layer::Framing(_),
             ..
         } => "--framing none passes the bytes on as they are".into(),
+        End::Refused(Refusal::Address) => "--allow-from allows more".into(),
+        End::Refused(Refusal::Proxy(Fault::NotProxy)) => {
+            "--proxy-protocol has this peer as a proxy".into()
+        }
         End::Limit(Limit::PerIp { .. }) => "--max-per-ip allows more".into(),
         End::Limit(Limit::Window { window, .. }) => {
             format!("--max-window {window} allows it").into()

@@ -10,9 +10,10 @@ use smol::Executor;
 use tlsink::decode::Format;
 use tlsink::frame::Records;
 use tlsink::output::{Json, Lines, Output, Portion, Raw, label};
-use tlsink::{BuildError, Conn, End, Server, ServerBuilder, Sink};
+use tlsink::{Address, BuildError, Conn, End, Server, ServerBuilder, Sink};
 
 use super::args::{Destination, LineFront, ListenArgs, OutputFormat};
+use super::networks;
 use super::say::Say;
 use super::{Failure, start_thread};
 
@@ -45,7 +46,7 @@ use file_limit::{max_connections, raise_file_limit};
 use forward_key::forward_key;
 use key_log::{announce_key_log, key_log_file};
 use lane::LaneExecutor;
-use listener::Listener;
+use listener::{Bound, Listener, Listeners};
 use outlet::{Outlet, open_outlet};
 use rate_limited_log::RateLimitedLog;
 use refusals::Refusals;
@@ -63,19 +64,15 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let say = say.with_level(args.level);
     let file_limit = raise_file_limit();
     let outlet = open_outlet(&args, file_limit, &say)?;
-    let listeners = smol::block_on(async {
-        let mut listeners = Vec::new();
-        for address in &args.addresses {
-            let bound = Listener::bind(address, &listeners, &say).await?;
-            listeners.extend(bound);
-        }
-        Ok(listeners)
-    })?;
-    let credentials = Credentials::new(
-        args.tls.clone(),
-        listeners.iter().map(|listener| listener.address.ip()),
-    )?;
+    let listeners = smol::block_on(Listeners::bind(&args.addresses, &say))?;
+    let credentials = Credentials::new(args.tls.clone(), listeners.tls_addresses())?;
     let fresh = credentials.fingerprint().map(str::to_owned);
+    let fresh = fresh.filter(|_| listeners.have_tls());
+    // The files of sockets are removed at the end.
+    let Listeners {
+        all: listeners,
+        files: _files,
+    } = listeners;
     let key_log = args.tls.key_log.then(key_log_file).transpose()?;
     let (tls, reload) = Reload::start(credentials, outlet.reopening(), &say)?;
     if let Some(file) = key_log {
@@ -118,6 +115,7 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let told = Arc::downgrade(&log);
     let acceptor = Arc::new(Acceptor {
         server: server.clone(),
+        proxies: args.proxies.clone(),
         executor: Arc::clone(&executor),
         lanes,
         say: say.clone(),
@@ -188,6 +186,14 @@ fn server_builder(
     if let Some(bytes) = args.max_memory {
         builder = builder.max_memory(bytes);
     }
+    if !args.allow_from.is_empty() {
+        let allowed = args.allow_from.clone();
+        builder = builder.allow(move |peer| match peer.address() {
+            Address::Ip(address) => networks::include(&allowed, address.ip()),
+            // The access to the socket decides who may connect.
+            _ => true,
+        });
+    }
     if let Some(file) = &args.forward_key {
         builder = forward_key(builder, file)?;
     }
@@ -205,7 +211,7 @@ fn unbuildable(error: BuildError) -> Failure {
 
 fn say_ready(args: &ListenArgs, listeners: &[Listener], fresh: Option<&str>, say: &Say) {
     for listener in listeners {
-        say.info(&format!("listening on {}", listener.address));
+        say.info(&format!("listening on {listener}"));
     }
     if let Some(fingerprint) = fresh {
         say.info(&format!(
@@ -213,25 +219,30 @@ fn say_ready(args: &ListenArgs, listeners: &[Listener], fresh: Option<&str>, say
         ));
         // A command that would be refused is no example.
         let takes_gzip = matches!(args.decode, Format::Auto | Format::Gzip);
-        if let Some(listener) = listeners.first()
+        let mut with_tls = listeners.iter().filter(|listener| !listener.plain);
+        if let Some(listener) = with_tls.next()
+            && let Some(example) = example(&listener.address)
             && takes_gzip
             && args.tls.clients.is_none()
         {
-            say.info(&format!("try: {}", example(listener.address)));
+            say.info(&format!("try: {example}"));
         }
     }
 }
 
-/// A command that sends something compressed and ends cleanly.
-fn example(bound: SocketAddr) -> String {
+/// A command that sends something compressed and ends cleanly; `None` where it would be too long.
+fn example(bound: &Bound) -> Option<String> {
+    let Bound::Ip(bound) = bound else {
+        return None;
+    };
     let target = match bound {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => format!("127.0.0.1:{}", v4.port()),
         SocketAddr::V6(v6) if v6.ip().is_unspecified() => format!("[::1]:{}", v6.port()),
         bound => bound.to_string(),
     };
-    format!(
+    Some(format!(
         "echo hello | gzip | openssl s_client -connect {target} -quiet -no_ign_eof -nocommands 2>/dev/null"
-    )
+    ))
 }
 
 /// The lanes, and the JSON output that they share, if it is in use.

@@ -3,6 +3,8 @@
 use std::io::{self, Read};
 use std::mem;
 use std::net::{Shutdown, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -17,6 +19,9 @@ const LITTLE: usize = 8 * 1024;
 
 /// Like async-net's `TcpStream`, but smaller: that one keeps two waits, and makes a future for
 /// each.
+///
+/// It may be a Unix socket too: std's `TcpStream` makes the same system calls for any stream socket,
+/// and one type for both costs a TCP socket nothing.
 pub(crate) struct Socket {
     io: Async<TcpStream>,
     /// The last read emptied the socket.
@@ -39,6 +44,15 @@ impl From<Async<TcpStream>> for Socket {
 }
 
 impl Socket {
+    /// Takes a connected Unix socket.
+    ///
+    /// # Errors
+    ///
+    /// When it can't be watched.
+    pub(super) fn of_unix(socket: UnixStream) -> io::Result<Self> {
+        Async::new(TcpStream::from(OwnedFd::from(socket))).map(Socket::from)
+    }
+
     /// Makes the kernel acknowledge at once, both later data and data that it has not acknowledged
     /// yet.
     ///
@@ -50,7 +64,8 @@ impl Socket {
     /// The kernel resets the flag with the next write only (tcp(7), `TCP_QUICKACK`), so that one
     /// call for each flight of the handshake is enough, and later reads need none.
     fn acknowledge_at_once(&self) {
-        // On failure, the connection is only slower.
+        // On failure, the connection is only slower. A Unix socket has no such delay, and no such
+        // option.
         let _ = sockopt::set_tcp_quickack(&self.io, true);
     }
 }

@@ -54,7 +54,7 @@ impl Stats {
             rate(totals.received, self.last.received),
             rate(totals.delivered, self.last.delivered),
             Count(totals.connections, "connection"),
-            HealthChecks(totals.health_checks),
+            self.health_checks(),
             Bytes(totals.received as f64),
             Bytes(totals.delivered as f64),
         );
@@ -67,6 +67,12 @@ impl Stats {
         self.at = Instant::now();
     }
 
+    /// Those that completed their handshake, and those of proxies that did not.
+    fn health_checks(&self) -> HealthChecks {
+        let completed = self.server.totals().health_checks;
+        HealthChecks(completed.saturating_add(self.server.failures().health_checks))
+    }
+
     /// Says the totals at the end.
     pub(crate) fn finish(&self) {
         let totals = self.server.totals();
@@ -74,14 +80,14 @@ impl Stats {
             "{}, {} of them clean{}, {} received, {} delivered",
             Count(totals.connections, "connection"),
             totals.clean,
-            HealthChecks(totals.health_checks),
+            self.health_checks(),
             Count(totals.received, "byte"),
             totals.delivered
         ));
     }
 }
 
-/// The number of health checks among the connections, which have no line of their own. It is left
+/// The number of health checks, which have no line of their own. It is left
 /// out where it is zero.
 struct HealthChecks(u64);
 
