@@ -101,6 +101,8 @@ impl<IO: AsyncRead + Unpin> Proxied<IO> {
     fn identify(&self, guard: &mut Guard, header: Header) -> Result<(), End> {
         let mut peer = guard.conn.peer.clone();
         match header.source {
+            // Version 1 has no `LOCAL`: HAProxy's health checks name its own end of the connection.
+            Source::Sender(address) if address == *peer.address() => guard.probe = true,
             Source::Sender(address) => peer = address.into(),
             Source::Proxy | Source::Unknown => guard.probe = true,
         }

@@ -40,7 +40,8 @@ pub struct Header {
 pub enum Source {
     /// The proxy itself, for a health check (`LOCAL` in version 2).
     Proxy,
-    /// A sender whose address the proxy does not give. Health checks in version 1 look like this too.
+    /// A sender whose address the proxy does not give. Health checks in version 1 look like this too, or
+    /// have the proxy's own address.
     Unknown,
     /// The sender's address: an IP address, or a Unix socket.
     Sender(Address),

@@ -7,6 +7,8 @@ use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitStatus, Output, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
@@ -144,6 +146,20 @@ impl Program {
     /// addresses.
     pub fn start_by(command: Command, count: usize) -> Program {
         Program::launch(command, Stdout::Collected, Stderr::Pipe).listening(count)
+    }
+
+    /// Runs the program by a command of the test's own, with this standard input, and waits for
+    /// nothing.
+    pub fn start_command_by(command: Command, stdin: Stdio) -> Program {
+        Program::launch_with(command, stdin, Stdout::Collected, Stderr::Pipe)
+    }
+
+    /// Starts the program by a command of the test's own, with this standard input, and waits until it
+    /// listens on this many places, which it may call anything.
+    pub fn start_anywhere(command: Command, stdin: Stdio, count: usize) -> Program {
+        let program = Program::launch_with(command, stdin, Stdout::Collected, Stderr::Pipe);
+        program.wait_for_lines(count, |line| line.contains("tlsink: listening on "));
+        program
     }
 
     fn listening(mut self, count: usize) -> Program {
@@ -608,6 +624,14 @@ impl Client {
         }
         Ok(())
     }
+}
+
+/// Connects to a Unix socket. The result is used like any other stream socket.
+pub fn unix(path: &Path) -> io::Result<TcpStream> {
+    let socket = TcpStream::from(OwnedFd::from(UnixStream::connect(path)?));
+    socket.set_read_timeout(Some(LIMIT))?;
+    socket.set_write_timeout(Some(LIMIT))?;
+    Ok(socket)
 }
 
 /// Connects without TLS.

@@ -90,10 +90,7 @@ impl PassedSockets {
         };
         if indices.is_empty() {
             let names = self.names.join(", ");
-            let count = Count(self.names.len() as u64, "socket");
-            return Err(
-                wrong(format!("no such socket among the {count} passed ({names})")).hint(HINT),
-            );
+            return Err(wrong(format!("no such socket was passed, but {names}")).hint(HINT));
         }
         indices
             .into_iter()
