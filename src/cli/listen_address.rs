@@ -130,7 +130,6 @@ mod tests {
         for wrong in [
             "unix:",
             "plain:",
-            "plain:plain:1",
             "fd:",
             "fd:2",
             "fd:a:b",

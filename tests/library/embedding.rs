@@ -44,6 +44,7 @@ fn each_reason_why_a_connection_is_not_established_is_counted_once() {
         difference.timeout -= before.timeout;
         difference.limit -= before.limit;
         difference.cut -= before.cut;
+        difference.health_checks -= before.health_checks;
         before = now;
         assert_eq!(difference.total(), 1);
         difference
@@ -74,6 +75,11 @@ fn each_reason_why_a_connection_is_not_established_is_counted_once() {
     remote.send_error(ErrorKind::ConnectionReset);
     block_on(server.connection(io, Peer::label("scanner")));
     assert_eq!(since(), count(&|failures| failures.reset = 1));
+
+    let (io, remote) = pipe();
+    remote.send_eof();
+    block_on(server.connection(io, Peer::label("proxy")).behind_proxy());
+    assert_eq!(since(), count(&|failures| failures.health_checks = 1));
 
     let one = SocketAddr::from(([192, 0, 2, 7], 1));
     let (io, _first_remote) = pipe();

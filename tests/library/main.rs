@@ -49,6 +49,7 @@ mod from_rustls;
 mod holds;
 mod json;
 mod lines;
+mod proxied;
 mod reference_vectors;
 #[cfg(feature = "resume")]
 mod resume;

@@ -541,7 +541,10 @@ fn haproxy_in_front_verifies_senders_and_names_them() {
         pem.display(),
         ca.display()
     );
-    let server = format!("unix@{} send-proxy-v2-ssl-cn check inter 20ms", path.display());
+    let server = format!(
+        "unix@{} send-proxy-v2-ssl-cn check inter 20ms",
+        path.display()
+    );
     let Some(proxy) = Proxy::haproxy(folder.path(), &bind, &server) else {
         return;
     };

@@ -225,6 +225,7 @@ mod tests {
             (_, "FORMAT") => "Gzip",
             ("--allow-client", _) => "*.example.net",
             (_, "ADDR") => "[::1]:9",
+            (_, "CIDR" | "PEER") => "192.0.2.0/24",
             (_, "N") => "3",
             (_, "TIME") => "1h30m",
             (_, "SIZE") => "2MiB",
