@@ -216,8 +216,13 @@
 //! ```
 //!
 //! **Without this crate's TLS**: [`Server::plain`] takes streams that something else has decrypted,
-//! with a [`Peer`] whose names the application has verified. [`Server::ready`] and a loop take the
-//! place of [`Server::serve`].
+//! with a [`Peer`] whose names the application has verified. [`Server::serve_with`] takes the place of
+//! [`Server::serve`].
+//!
+//! **Behind a proxy**: [`Connection::behind_proxy`] reads the PROXY header (version 1 or 2) in which a
+//! balancer names the sender, who is then the [`Peer`]. The module [`proxy`] parses such headers for
+//! applications that accept connections in another way. [`ServerBuilder::allow`] decides who may
+//! connect.
 //!
 //! The repository's `examples` folder has a program for each.
 //!

@@ -53,8 +53,11 @@ impl PassedSockets {
             ));
         }
         let names = env::var("LISTEN_FDNAMES").unwrap_or_default();
-        let mut names = names.split(':').filter(|name| !name.is_empty());
-        let names = (0..count).map(|_| names.next().unwrap_or(UNNAMED).to_owned());
+        let mut names = names.split(':');
+        let names = (0..count).map(|_| match names.next() {
+            None | Some("") => UNNAMED.to_owned(),
+            Some(name) => name.to_owned(),
+        });
         Ok(PassedSockets {
             names: names.collect(),
             taken: vec![false; count],
