@@ -109,8 +109,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
     /// limits and [`allow`](crate::ServerBuilder::allow) concern. Call this before the connection is
     /// polled.
     ///
-    /// A header that names nobody, such as a health check's, leaves the proxy as the peer. The header
-    /// is subject to the [deadline](crate::ServerBuilder::handshake_timeout) of handshakes. A
+    /// A header that names nobody leaves the proxy as the peer. The proxy's own connections (health
+    /// checks) are neither limited nor refused by address; of a sender that the proxy does not name,
+    /// `allow` is asked for the proxy. The header is subject to the [deadline](crate::ServerBuilder::handshake_timeout) of handshakes. A
     /// connection with anything else in its place ends with
     /// [`Refusal::Proxy`](crate::Refusal::Proxy).
     ///

@@ -10,6 +10,7 @@ use super::deadline::Deadline;
 use super::guard::Guard;
 use crate::end::{End, Reset, Timeout, Truncation};
 use crate::limit::Limit;
+use crate::peer::Address;
 use crate::proxy::{self, Header, MAX_HEADER, Parsed, Source};
 use crate::shared::ServerSettings;
 use crate::tls::{NormalizedTransport, Refusal};
@@ -99,23 +100,32 @@ impl<IO: AsyncRead + Unpin> Proxied<IO> {
 
     /// Tells the guard who the peer is.
     fn identify(&self, guard: &mut Guard, header: Header) -> Result<(), End> {
-        let mut peer = guard.conn.peer.clone();
+        let proxy = guard.conn.peer.clone();
+        let is_own =
+            |address: &Address| matches!(address, Address::Ip(_)) && address == proxy.address();
+        let mut too_many = None;
+        let mut allowed = true;
         match header.source {
+            Source::Proxy => guard.probe = true,
             // Version 1 has no `LOCAL`: HAProxy's health checks name its own end of the connection.
-            Source::Sender(address) if address == *peer.address() => guard.probe = true,
-            Source::Sender(address) => peer = address.into(),
-            Source::Proxy | Source::Unknown => guard.probe = true,
+            Source::Sender(address) if is_own(&address) => guard.probe = true,
+            Source::Unknown => {
+                guard.probe = true;
+                allowed = guard.allows_peer();
+            }
+            Source::Sender(address) => {
+                too_many = guard.found_peer(address.into());
+                allowed = guard.allows_peer();
+            }
         }
         // With TLS, only our own handshake verifies names.
         if let (Some(name), Some(Transport::Plain(_))) = (header.client_name, &self.transport) {
-            peer.verified(vec![name]);
+            guard.conn.peer.verified(vec![name]);
         }
-        if let Some(most) = guard.found_peer(peer) {
-            return Err(End::Limit(Limit::PerIp { most }));
-        }
-        match guard.allows_peer() {
-            true => Ok(()),
-            false => Err(End::Refused(Refusal::Address)),
+        match too_many {
+            _ if !allowed => Err(End::Refused(Refusal::Address)),
+            Some(most) => Err(End::Limit(Limit::PerIp { most })),
+            None => Ok(()),
         }
     }
 

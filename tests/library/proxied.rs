@@ -195,10 +195,20 @@ fn a_filter_is_asked_for_the_sender() {
     remote.send(LINE);
     assert!(connection.run().is_none());
     let (mut connection, remote) = plain(&server);
-    remote.send(LOCAL);
+    remote.send("PROXY UNKNOWN\r\n");
     let report = connection.run().unwrap();
     assert_eq!(report.end, End::Refused(Refusal::Address));
     assert_eq!(server.failures().refused, 2);
+    // The proxy's own connections pass, or it would take the server for dead.
+    let proxy = SocketAddr::from(([192, 0, 2, 1], 9));
+    for header in [LOCAL, b"PROXY TCP4 192.0.2.1 192.0.2.2 9 9\r\n"] {
+        let (pipe, remote) = pipe();
+        let mut connection = behind(server.plain(pipe, proxy));
+        remote.send(header);
+        assert!(connection.run().is_none());
+        remote.send_eof();
+        assert!(connection.run().unwrap().is_health_check());
+    }
 }
 
 #[test]

@@ -484,7 +484,9 @@ fn health_checks_of_haproxy_are_silent() {
         "send-proxy-v2 check check-ssl verify none",
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let program = start(&["--stats", "--verbose"]);
+        // Neither limit is about the proxy itself.
+        let limits = ["--allow-from", "192.0.2.0/24", "--max-per-ip", "1"];
+        let program = start(&[&["--stats", "--verbose"], &limits[..]].concat());
         let server = format!("{} {options} inter 20ms", program.address());
         let Some(proxy) = Proxy::haproxy(folder.path(), "", &server) else {
             return;
@@ -500,7 +502,11 @@ fn health_checks_of_haproxy_are_silent() {
         let outcome = program.stop();
         let totals = outcome.stderr.lines().last().unwrap();
         assert!(totals.contains(" health checks, "), "{options}: {totals}");
-        assert!(!outcome.stderr.contains("refused"), "{options}");
+        let said = outcome.stderr.lines();
+        let mut refused =
+            said.filter(|line| line.contains("refused (") || line.contains("limit ("));
+        let probed = format!("tlsink: {}: ", proxy.probe);
+        assert!(refused.all(|line| line.starts_with(&probed)), "{options}");
 
         let program = start(&["--stats"]);
         let server = format!("{} {options} inter 20ms", program.address());
