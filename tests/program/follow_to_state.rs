@@ -10,13 +10,14 @@
     feature = "qt"
 ))]
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::process::Stdio;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -69,6 +70,50 @@ fn each_line_arrives_once_whatever_is_killed_or_rotated() {
     assert_eq!(sender.outcome().status, 0);
     assert_eq!(receiver.stop().status, 0);
     assert!(place.received() == all);
+}
+
+#[test]
+fn two_receivers_that_are_killed_in_turn_have_every_line_together() {
+    let places = [Place::new(), Place::new()];
+    let [place, other] = &places;
+    let further = other.address.to_string();
+    let mut receivers = places.each_ref().map(|place| Some(place.receive()));
+    let mut sender = place.follow(&[&further]);
+    let mut all = String::new();
+    for round in 0..8 {
+        let lines = numbered(round);
+        all += &lines;
+        place.append(&lines);
+        // Not always has the receiver everything, or the sender heard of it.
+        if round % 3 != 0 {
+            wait_for_all(&places, &all);
+        }
+        let dies = round % 2;
+        let receiver = receivers[dies].take().unwrap();
+        receiver.signal(Signal::KILL);
+        assert_eq!(receiver.outcome().status, -9);
+        if round == 5 {
+            sender.signal(Signal::KILL);
+            assert_eq!(sender.outcome().status, -9);
+            sender = place.follow(&[&further]);
+        }
+        wait_for_all(&places, &all);
+        receivers[dies] = Some(places[dies].receive());
+    }
+    sender.signal(Signal::TERM);
+    assert_eq!(sender.outcome().status, 0);
+    let order: HashMap<&str, usize> = all.lines().zip(0..).collect();
+    for (place, receiver) in places.iter().zip(receivers) {
+        assert_eq!(receiver.unwrap().stop().status, 0);
+        // Each of them has its lines once, in their order.
+        let received = place.received();
+        let numbers: Vec<_> = received.lines().map(|line| order[line]).collect();
+        assert!(numbers.is_sorted_by(|one, next| one < next));
+        assert!(
+            numbers.len() < order.len(),
+            "the other one was never needed"
+        );
+    }
 }
 
 #[test]
@@ -213,6 +258,21 @@ impl Place {
             );
             thread::yield_now();
         }
+    }
+}
+
+/// Waits until each of these lines is at one of the receivers.
+fn wait_for_all(places: &[Place], all: &str) {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let received: String = places.iter().map(Place::received).collect();
+        let received: HashSet<&str> = received.lines().collect();
+        let missing = all.lines().filter(|line| !received.contains(line)).count();
+        if missing == 0 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{missing} lines are missing");
+        thread::sleep(Duration::from_millis(10));
     }
 }
 

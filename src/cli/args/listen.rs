@@ -217,9 +217,7 @@ fn parse_destination(args: &mut Given) -> Result<Destination, Failure> {
             sync,
         })),
         _ if name.is_some() => needs_directory("--name"),
-        (output, _) if sync && (state.is_none() || output.is_none()) => {
-            needs_directory("--sync")
-        }
+        (output, _) if sync && (state.is_none() || output.is_none()) => needs_directory("--sync"),
         (Some(path), None) if path.as_os_str() != "-" => match state {
             Some(state) => append_to_file(path, state),
             None => Ok(Destination::File(path)),

@@ -20,12 +20,14 @@ use super::super::{Failure, start_thread};
 mod mark;
 mod rotated;
 mod state;
+mod state_file;
 
 use mark::MARKED;
 pub(crate) use mark::Mark;
 pub(crate) use rotated::FileId;
 use rotated::{Modified, modified};
-pub(crate) use state::{FilePlace, State, StateFile};
+pub(crate) use state::{FilePlace, ServerOffsets, State};
+pub(crate) use state_file::StateFile;
 
 /// The time between two looks at a file that does not grow.
 const POLL: Duration = Duration::from_millis(250);

@@ -5,7 +5,7 @@ use futures_lite::{FutureExt, future};
 use tlsink::resume::Position;
 
 use super::super::super::Failure;
-use super::super::follow::{Followed, FollowedBytes};
+use super::super::follow::{Followed, FollowedBytes, ServerOffsets};
 use super::super::input::{Input, InputPiece};
 use super::backlog::Backlog;
 use super::keeper::Keeper;
@@ -18,6 +18,7 @@ const MOST_AT_ONCE: u64 = (1 << 20) + (256 << 10);
 pub(super) struct Feed {
     source: Source,
     backlog: Backlog,
+    servers: ServerOffsets,
     keeper: Option<Keeper>,
     /// The most bytes that are kept.
     buffer: u64,
@@ -46,6 +47,7 @@ impl Feed {
     pub(super) fn new(
         source: Source,
         start: Position,
+        servers: ServerOffsets,
         keeper: Option<Keeper>,
         buffer: u64,
         standing: Standing,
@@ -53,6 +55,7 @@ impl Feed {
         Feed {
             source,
             backlog: Backlog::new(start),
+            servers,
             keeper,
             buffer,
             is_caught_up: false,
@@ -177,8 +180,14 @@ impl Feed {
         }
     }
 
-    /// The server keeps everything before this offset.
-    pub(super) fn acknowledge(&mut self, offset: u64) {
+    /// The offset before which this server acknowledged bytes; `None` if it acknowledged nothing.
+    pub(super) fn acknowledged_by(&self, server: &str) -> Option<u64> {
+        self.servers.of(server)
+    }
+
+    /// This server keeps everything before this offset that it was sent.
+    pub(super) fn acknowledge(&mut self, offset: u64, server: &str) {
+        self.servers.acknowledge(server, offset);
         let keeper = &mut self.keeper;
         self.backlog.acknowledge(offset, |done| {
             if let Some(keeper) = keeper {
@@ -186,7 +195,7 @@ impl Feed {
             }
         });
         if let Some(keeper) = keeper {
-            keeper.set_position(self.backlog.acknowledged());
+            keeper.set_position(self.backlog.acknowledged(), &self.servers);
             keeper.poke();
         }
     }
@@ -196,11 +205,23 @@ impl Feed {
         self.backlog.move_behind(position);
     }
 
-    /// A stream of another name goes on.
-    pub(super) fn set_generation(&mut self, generation: u64) {
+    /// A stream of another name goes on. Waits until the state has that name.
+    ///
+    /// # Errors
+    ///
+    /// When the source can't be read.
+    pub(super) async fn set_generation(&mut self, generation: u64) -> Result<(), Failure> {
         if let Some(keeper) = &mut self.keeper {
             keeper.set_generation(generation);
         }
+        while self
+            .keeper
+            .as_ref()
+            .is_some_and(|keeper| !keeper.has_saved_generation())
+        {
+            self.work().await?;
+        }
+        Ok(())
     }
 
     /// Keeps the last state.

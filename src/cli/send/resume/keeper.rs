@@ -10,7 +10,7 @@ use tlsink::resume::Position;
 
 use super::super::super::Failure;
 use super::super::super::say::Say;
-use super::super::follow::{FilePlace, Mark, SourceFile, State, StateFile};
+use super::super::follow::{FilePlace, Mark, ServerOffsets, SourceFile, State, StateFile};
 use super::backlog::Done;
 
 /// The shortest time between two states. What is acknowledged meanwhile is known to the server.
@@ -28,9 +28,9 @@ pub(super) struct Keeper {
     is_changed: bool,
     /// The time at which the next state may be written.
     due: Instant,
-    /// The last acknowledged offset that the file has, and that of the state being written.
-    saved: u64,
-    saving: u64,
+    /// The facts that the file has, and those of the state being written.
+    saved: Saved,
+    saving: Saved,
     /// The number of acknowledged bytes after which the state is written sooner.
     most: u64,
     is_failing: bool,
@@ -38,12 +38,28 @@ pub(super) struct Keeper {
     say: Say,
 }
 
+/// The part of a state that others ask for.
+#[derive(Clone, Copy)]
+struct Saved {
+    generation: u64,
+    acknowledged: u64,
+}
+
+impl Saved {
+    fn of(state: &State) -> Self {
+        Saved {
+            generation: state.generation,
+            acknowledged: state.acknowledged.offset,
+        }
+    }
+}
+
 impl Keeper {
     /// Keeps the state in a file of this name, at the latest after `most` acknowledged bytes.
     pub(super) fn new(file: StateFile, state: State, name: String, most: u64, say: &Say) -> Self {
         Keeper {
-            saved: state.acknowledged.offset,
-            saving: 0,
+            saved: Saved::of(&state),
+            saving: Saved::of(&state),
             most,
             state,
             place: None,
@@ -99,18 +115,28 @@ impl Keeper {
         }
     }
 
-    /// Everything before this position is acknowledged.
-    pub(super) fn set_position(&mut self, position: Position) {
+    /// Everything before this position is acknowledged, up to these offsets by each server itself.
+    pub(super) fn set_position(&mut self, position: Position, servers: &ServerOffsets) {
+        if self.state.servers != *servers {
+            self.state.servers.clone_from(servers);
+            self.is_changed = true;
+        }
         self.is_changed |= self.state.acknowledged != position;
         self.state.acknowledged = position;
-        if position.offset.saturating_sub(self.saved) >= self.most && !self.is_failing {
+        if position.offset.saturating_sub(self.saved()) >= self.most && !self.is_failing {
             self.due = Instant::now();
         }
     }
 
     /// The last acknowledged offset that the file has. If the program is killed, it begins there.
     pub(super) fn saved(&self) -> u64 {
-        self.saved
+        self.saved.acknowledged
+    }
+
+    /// Whether the file has the generation, or can't have it for now. If the program were killed before
+    /// that, the next start would send bytes of this generation in the one before.
+    pub(super) fn has_saved_generation(&self) -> bool {
+        self.saved.generation == self.state.generation || self.is_failing
     }
 
     /// A stream of another name goes on.
@@ -128,7 +154,7 @@ impl Keeper {
         {
             self.is_changed = false;
             let state = self.state.clone();
-            self.saving = state.acknowledged.offset;
+            self.saving = Saved::of(&state);
             self.writing = Some(smol::unblock(move || {
                 let saved = file.save(&state);
                 (file, saved)

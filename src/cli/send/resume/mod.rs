@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::mem;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use super::super::args::{FollowArgs, ResumeArgs, SendArgs};
 use super::super::count::Count;
 use super::super::say::Say;
 use super::super::signals;
-use super::follow::{self, State, StateFile};
+use super::follow::{self, ServerOffsets, State, StateFile};
 use super::input::Input;
 use super::{CHATTER, ECHO, STOPPING, connect, encode, warn_if_unverified};
 
@@ -151,7 +152,7 @@ fn open_file(
 ) -> Result<(Feed, Stream), Failure> {
     let (path, shown) = (&follow.path, follow.state.display().to_string());
     let wanted = resume.stream.as_ref();
-    let (file, state) = StateFile::open(&follow.state, || {
+    let (file, mut state) = StateFile::open(&follow.state, || {
         let name = wanted.cloned().unwrap_or_else(|| name_of(Some(path)));
         Ok(State::new(name))
     })?;
@@ -162,12 +163,18 @@ fn open_file(
         ))
         .hint("without --stream, that one goes on; --follow-state FILE begins another"));
     }
+    let servers: Vec<_> = resume
+        .servers
+        .iter()
+        .map(|(to, _)| to.to_string())
+        .collect();
+    state.servers.keep_only(&servers);
     let news = follow::follow(path, &state, say)?;
     let stream = Stream {
         name: state.stream.clone(),
         generation: state.generation,
     };
-    let start = state.acknowledged;
+    let (start, servers) = (state.acknowledged, state.servers.clone());
     say.info(&format!(
         "following {} as stream {:?}, from byte {}",
         path.display(),
@@ -180,7 +187,14 @@ fn open_file(
         stop: stop.clone(),
     };
     let standing = Standing::new(say);
-    let feed = Feed::new(source, start, Some(keeper), resume.buffer, standing);
+    let feed = Feed::new(
+        source,
+        start,
+        servers,
+        Some(keeper),
+        resume.buffer,
+        standing,
+    );
     Ok((feed, stream))
 }
 
@@ -197,7 +211,15 @@ fn open_input(
     };
     let source = Source::Input(input);
     let standing = Standing::new(say);
-    let feed = Feed::new(source, Position::START, None, resume.buffer, standing);
+    let servers = ServerOffsets::default();
+    let feed = Feed::new(
+        source,
+        Position::START,
+        servers,
+        None,
+        resume.buffer,
+        standing,
+    );
     Ok((feed, stream, ending))
 }
 
@@ -248,6 +270,19 @@ struct Course {
     /// The time since which there is no connection, if one was lost or failed.
     outage: Option<Instant>,
     pauses: Pauses,
+    /// Since the stream has got another name, nothing was acknowledged.
+    is_renamed: bool,
+}
+
+impl Course {
+    /// The pause after the stream has got another name: none, unless a server makes it get one after
+    /// the other.
+    fn pause_of_renaming(&mut self) -> Duration {
+        match mem::replace(&mut self.is_renamed, true) {
+            true => self.pauses.next(),
+            false => Duration::ZERO,
+        }
+    }
 }
 
 impl Sending<'_> {
@@ -266,14 +301,12 @@ impl Sending<'_> {
             let pause = match broken {
                 Break::Fatal(failure) => return Err(failure),
                 Break::Contradicted(what) => {
-                    stream.generation = stream.generation.saturating_add(1);
-                    feed.set_generation(stream.generation);
-                    let from = feed.backlog().acknowledged().offset;
-                    self.say.error(&format!(
-                        "{what}; going on from byte {from} as stream {:?}",
-                        stream.name()
-                    ));
-                    course.pauses.next()
+                    self.say.error(&rename(&what, feed, stream).await?);
+                    course.pause_of_renaming()
+                }
+                Break::Elsewhere(what) => {
+                    self.say.info(&rename(&what, feed, stream).await?);
+                    course.pause_of_renaming()
                 }
                 Break::TakenOver(what) => {
                     self.say.error(&format!(
@@ -285,7 +318,8 @@ impl Sending<'_> {
                 Break::Outage(what) => {
                     failed = failed.saturating_add(1);
                     match course.outage {
-                        None => self.say.info(&format!("{what}; trying again")),
+                        // Whoever wants no news has to know that lines pile up.
+                        None => self.say.error(&format!("{what}; trying again")),
                         Some(_) => self.say.detail(|| what),
                     }
                     course.outage.get_or_insert_with(Instant::now);
@@ -353,7 +387,7 @@ impl Sending<'_> {
             .await?;
         course.opened.insert(turn);
         match course.outage.take() {
-            Some(since) => self.say.info(&format!(
+            Some(since) => self.say.error(&format!(
                 "{to}: connected again after {} s, going on from byte {}",
                 since.elapsed().as_secs(),
                 at.offset
@@ -365,9 +399,26 @@ impl Sending<'_> {
         let ran = session.run(feed).await;
         if session.has_progressed() {
             course.pauses = Pauses::default();
+            course.is_renamed = false;
         }
         ran
     }
+}
+
+/// Gives the stream the name of its next generation, which begins behind the last acknowledged byte;
+/// returns the message with this reason.
+///
+/// # Errors
+///
+/// When the source can't be read.
+async fn rename(reason: &str, feed: &mut Feed, stream: &mut Stream) -> Result<String, Failure> {
+    stream.generation = stream.generation.saturating_add(1);
+    feed.set_generation(stream.generation).await?;
+    let from = feed.backlog().acknowledged().offset;
+    let name = stream.name();
+    Ok(format!(
+        "{reason}; going on from byte {from} as stream {name:?}"
+    ))
 }
 
 /// Does the work of the feed while there is no connection; returns `true` when none is needed: the
