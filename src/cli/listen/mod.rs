@@ -24,13 +24,13 @@ mod file_limit;
 mod files;
 mod forward_key;
 mod hint;
-mod journal;
 mod key_log;
 mod lane;
 mod listener;
 mod outlet;
 mod rate_limited_log;
 mod reason;
+mod refusals;
 mod reload;
 mod socket;
 mod space;
@@ -43,12 +43,12 @@ use control::{Control, ControlEvent, signals};
 use credentials::Credentials;
 use file_limit::{max_connections, raise_file_limit};
 use forward_key::forward_key;
-use journal::Journal;
 use key_log::{announce_key_log, key_log_file};
 use lane::LaneExecutor;
 use listener::Listener;
 use outlet::{Outlet, open_outlet};
 use rate_limited_log::RateLimitedLog;
+use refusals::Refusals;
 use reload::Reload;
 use state::Positions;
 use stats::Stats;
@@ -108,13 +108,13 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
         .stats
         .then(|| Stats::new(say.clone(), server.clone(), outlet.is_terminal()));
     let (lanes, json) = start_lanes(sinks, &args, outlet, &say, &server, &events)?;
-    let journal = json.zip(lanes.first()).map(|(json, lane)| {
-        Journal::new(json, Arc::clone(lane), unwritten(&events), reports.clone())
+    let refusals = json.zip(lanes.first()).map(|(json, lane)| {
+        Refusals::new(json, Arc::clone(lane), unwritten(&events), reports.clone())
     });
     start_executor(&executor, args.threads)?;
     // A reader of this line may send, or stop us, right away.
     say_ready(&args, &listeners, fresh.as_deref(), &say);
-    let log = RateLimitedLog::new(say.clone(), Arc::clone(&executor), journal);
+    let log = RateLimitedLog::new(say.clone(), Arc::clone(&executor), refusals);
     let told = Arc::downgrade(&log);
     let acceptor = Arc::new(Acceptor {
         server: server.clone(),

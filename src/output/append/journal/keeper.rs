@@ -30,8 +30,11 @@ pub struct JournalKeeper(Sender<Request>);
 pub struct KeeperWriter {
     journal: Journal,
     requests: Receiver<Request>,
-    wait: Box<dyn FnMut(Option<&io::Error>) + Send>,
+    wait: Wait,
 }
+
+/// Waits before the next try, which an error of the last one makes necessary.
+type Wait = Box<dyn FnMut(Option<&io::Error>) + Send>;
 
 #[derive(Debug)]
 enum Request {
