@@ -163,11 +163,16 @@ fn place(place: Option<&Value>) -> Option<Option<FilePlace>> {
     }))
 }
 
-const CHECK: &str = ",\"check\":";
+/// The beginning of the last field.
+pub(super) const CHECK: &str = ",\"check\":";
 
 fn checksum(object: &Value, name: &str) -> Option<u32> {
     object.get(name)?.as_u64()?.try_into().ok()
 }
+
+#[cfg(test)]
+#[path = "../../../../tests/fuzz/follow_state.rs"]
+mod fuzz;
 
 #[cfg(test)]
 pub(super) mod tests {
