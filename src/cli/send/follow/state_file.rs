@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 
 use super::super::super::Failure;
-use super::rotated::FileId;
+use super::rotated::{FileId, folder_of};
 use super::state::State;
 
 /// The longest state, in bytes: it names as many servers as arguments have room for.
@@ -156,11 +156,7 @@ fn write_aside(path: &Path, state: &State) -> io::Result<File> {
 }
 
 fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    File::open(folder)?.sync_all()
+    File::open(folder_of(path))?.sync_all()
 }
 
 #[cfg(test)]

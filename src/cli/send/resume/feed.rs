@@ -5,14 +5,11 @@ use futures_lite::{FutureExt, future};
 use tlsink::resume::Position;
 
 use super::super::super::Failure;
-use super::super::follow::{Followed, FollowedBytes, ServerOffsets};
+use super::super::follow::{Followed, FollowedBytes, MAX_PIECE, ServerOffsets};
 use super::super::input::{Input, InputPiece};
 use super::backlog::Backlog;
 use super::keeper::Keeper;
 use super::standing::Standing;
-
-/// The most bytes that one turn of reading adds: a long line that has not ended, and a read.
-const MOST_AT_ONCE: u64 = (1 << 20) + (256 << 10);
 
 /// Reads the stream, and keeps what is not acknowledged.
 pub(super) struct Feed {
@@ -97,12 +94,12 @@ impl Feed {
             true => self.buffer.saturating_mul(2),
             false => self.buffer,
         };
-        kept.saturating_add(MOST_AT_ONCE) <= buffer
+        kept.saturating_add(MAX_PIECE as u64) <= buffer
     }
 
-    /// Lets more bytes be read, up to a position that the server has.
-    pub(super) fn catch_up(&mut self, more: bool) {
-        self.is_catching_up = more;
+    /// Lets more bytes be read, or no longer: the position that the server has must be reached.
+    pub(super) fn set_catching_up(&mut self, is_catching_up: bool) {
+        self.is_catching_up = is_catching_up;
     }
 
     /// Whether the stream was stopped before everything that is there was read.

@@ -3,7 +3,6 @@
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::mem;
-use std::path::Path;
 use std::time::{Duration, Instant};
 
 use async_channel::Receiver;
@@ -11,7 +10,7 @@ use async_signal::Signal;
 use futures_lite::{FutureExt, StreamExt, future};
 use smol::Timer;
 use tlsink::client::Connector;
-use tlsink::resume::{MAX_NAME, Position, Preamble};
+use tlsink::resume::{Position, Preamble};
 
 use super::super::Failure;
 use super::super::args::{FollowArgs, ResumeArgs, SendArgs};
@@ -28,12 +27,14 @@ mod keeper;
 mod pause;
 mod session;
 mod standing;
+mod stream;
 
 use feed::{Feed, Source};
 use keeper::Keeper;
 use pause::Pauses;
 use session::{Break, Session};
 use standing::Standing;
+use stream::Stream;
 
 /// The pause after another connection took the stream over: the other sender should be stopped, and
 /// until then the two should not take it from each other all the time.
@@ -127,22 +128,6 @@ pub(super) fn run(args: &SendArgs, resume: &ResumeArgs, say: &Say) -> Result<(),
     }
 }
 
-/// The name of a stream.
-struct Stream {
-    name: String,
-    generation: u64,
-}
-
-impl Stream {
-    /// The name that servers know it by.
-    fn name(&self) -> String {
-        match self.generation {
-            1 => self.name.clone(),
-            generation => format!("{}.{generation}", self.name),
-        }
-    }
-}
-
 /// Opens the file to follow, and its state.
 fn open_file(
     follow: &FollowArgs,
@@ -153,7 +138,9 @@ fn open_file(
     let (path, shown) = (&follow.path, follow.state.display().to_string());
     let wanted = resume.stream.as_ref();
     let (file, mut state) = StateFile::open(&follow.state, || {
-        let name = wanted.cloned().unwrap_or_else(|| name_of(Some(path)));
+        let name = wanted
+            .cloned()
+            .unwrap_or_else(|| stream::name_of(Some(path)));
         Ok(State::new(name))
     })?;
     if let Some(wanted) = wanted.filter(|wanted| **wanted != state.stream) {
@@ -206,7 +193,10 @@ fn open_input(
     let mut input = Input::open(None, say)?;
     let ending = input.ending.take();
     let stream = Stream {
-        name: resume.stream.clone().unwrap_or_else(|| name_of(None)),
+        name: resume
+            .stream
+            .clone()
+            .unwrap_or_else(|| stream::name_of(None)),
         generation: 1,
     };
     let source = Source::Input(input);
@@ -221,37 +211,6 @@ fn open_input(
         standing,
     );
     Ok((feed, stream, ending))
-}
-
-/// Room for a point and the number of a generation behind a name.
-const GENERATION: usize = 16;
-
-/// Makes a name for the stream of this file, or of standard input: of the host, the file's path, and
-/// a random number, so that no other stream has it.
-fn name_of(path: Option<&Path>) -> String {
-    let host = rustix::system::uname();
-    let host = host.nodename().to_string_lossy();
-    let path = match path {
-        Some(path) => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
-        None => "stdin".into(),
-    };
-    let front: String = format!("{host}:{}", path.display())
-        .chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect();
-    let random = format!(":{:016x}", pause::random());
-    // The end of a path tells more than its beginning.
-    let most = MAX_NAME - GENERATION;
-    let surplus = front
-        .len()
-        .saturating_add(random.len())
-        .saturating_sub(most);
-    let cut = front
-        .char_indices()
-        .map(|(at, _)| at)
-        .find(|at| *at >= surplus);
-    let front = front.get(cut.unwrap_or(0)..).unwrap_or_default();
-    format!("{front}{random}")
 }
 
 /// What all connections have in common.
@@ -318,7 +277,7 @@ impl Sending<'_> {
                 Break::Outage(what) => {
                     failed = failed.saturating_add(1);
                     match course.outage {
-                        // Whoever wants no news has to know that lines pile up.
+                        // With -q, too, somebody has to learn that lines wait.
                         None => self.say.error(&format!("{what}; trying again")),
                         Some(_) => self.say.detail(|| what),
                     }
@@ -374,7 +333,7 @@ impl Sending<'_> {
             return Ok(());
         };
         let at = session.at();
-        // What is on standard input goes behind what the stream had before.
+        // Standard input goes on behind the bytes that a stream of this name has already.
         if course.opened.is_empty() && self.resume.follow.is_none() && from == Position::START {
             feed.move_behind(at);
             self.say.info(&format!(

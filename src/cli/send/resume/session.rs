@@ -147,9 +147,9 @@ impl<'a> Session<'a> {
         if at.offset < first.offset {
             return Err(self.missing(feed, stream, accept_gap));
         }
-        feed.catch_up(true);
+        feed.set_catching_up(true);
         let caught_up = self.catch_up(feed, stream).await;
-        feed.catch_up(false);
+        feed.set_catching_up(false);
         caught_up?;
         if feed.backlog().position(at.offset) != Some(at) {
             return Err(Break::Contradicted(format!(
@@ -318,16 +318,16 @@ impl<'a> Session<'a> {
                 delivered,
                 status: ReceiptStatus::Whole { crc32c: theirs },
                 ..
-            }) if (delivered, theirs) == (sent, crc32c) => return Ok(()),
-            Some(Receipt {
-                delivered,
-                status: ReceiptStatus::Whole { crc32c: theirs },
-                ..
-            }) => format!(
-                "{to}: the receipt does not match: {} delivered with crc32c {theirs:08x}, not \
-                 {sent} with {crc32c:08x}",
-                Count(delivered, "byte")
-            ),
+            }) => {
+                if (delivered, theirs) == (sent, crc32c) {
+                    return Ok(());
+                }
+                format!(
+                    "{to}: the receipt does not match: {} delivered with crc32c {theirs:08x}, not \
+                     {sent} with {crc32c:08x}",
+                    Count(delivered, "byte")
+                )
+            }
             _ => format!("{to}: the server's answer is not a receipt"),
         };
         Err(Failure::failed(what).into())
