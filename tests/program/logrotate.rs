@@ -145,7 +145,7 @@ fn follow(how: &str, down: Down) {
             Down::Sender => assert_eq!(sender.take().map(stop), Some(0)),
             Down::Receiver => assert_eq!(receiver.take().map(stop), Some(0)),
         }
-        // What is truncated before it was read is gone, whoever reads it.
+        // No reader gets lines that are truncated before it has read them.
         if how != "copytruncate" {
             sent.write(50, |line| append(&input, line));
         }

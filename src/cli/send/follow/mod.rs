@@ -41,7 +41,7 @@ const STILL: Duration = Duration::from_secs(5);
 /// The number of files that are remembered after they were read to their ends.
 const MAX_FINISHED: usize = 8;
 
-/// The pieces that are read ahead, in addition to the buffer of whoever takes them.
+/// The pieces that wait in the channel, in addition to the buffer of its receiver.
 const AHEAD: usize = 1;
 
 /// News of the followed file.
@@ -118,7 +118,7 @@ struct Follower {
     out: Sender<Result<Followed, Failure>>,
     say: Say,
     buf: Vec<u8>,
-    /// Whoever takes the bytes knows that there are no more for now.
+    /// The news that everything was read is sent, and nothing was read since.
     has_caught_up: bool,
     /// It was said that no file has the name.
     is_missed: bool,
@@ -126,7 +126,7 @@ struct Follower {
     is_unopened: bool,
 }
 
-/// Nobody takes any more bytes.
+/// The receiver of the news is gone.
 struct Over;
 
 /// What to do after a step.

@@ -180,13 +180,12 @@ impl Keeper {
     fn written(&mut self, (file, saved): (StateFile, io::Result<()>)) {
         self.writing = None;
         self.file = Some(file);
-        self.due = Instant::now() + INTERVAL;
         let name = &self.name;
         match saved {
             Ok(()) => {
                 self.saved = self.saving;
                 if self.is_failing {
-                    self.say.info(&format!("{name} is written again"));
+                    self.say.error(&format!("{name} is written again"));
                 }
                 self.is_failing = false;
             }
@@ -198,6 +197,11 @@ impl Keeper {
                 }
                 self.is_failing = true;
             }
+        }
+        self.due = Instant::now();
+        // Nothing is sent before the file has the generation.
+        if self.has_saved_generation() {
+            self.due += INTERVAL;
         }
     }
 
