@@ -28,7 +28,7 @@ pub(crate) use reading::MAX_PIECE;
 use reading::{BUFFER, Grown, Reading};
 pub(crate) use rotated::FileId;
 use rotated::modified;
-pub(crate) use state::{FilePlace, ServerOffsets, State};
+pub(crate) use state::{FilePlace, ServerState, Servers, State};
 pub(crate) use state_file::StateFile;
 
 /// The time between two looks at a file that does not grow.

@@ -13,11 +13,11 @@ use super::mark::Fingerprint;
 pub(crate) struct State {
     /// The name of the stream, without its generation.
     pub(crate) stream: String,
-    /// The number of the stream of this name, from 1.
+    /// The highest number of a stream of this name, from 1.
     pub(crate) generation: u64,
     /// The position before which the servers keep everything, each of them a part or all.
     pub(crate) acknowledged: Position,
-    pub(crate) servers: ServerOffsets,
+    pub(crate) servers: Servers,
     /// The place in a file at this position; `None` before any file was read.
     pub(crate) file: Option<FilePlace>,
     /// The end of the file before that, which may still be in the folder.
@@ -34,28 +34,48 @@ pub(crate) struct FilePlace {
     pub(crate) newline_added: bool,
 }
 
-/// The offset before which each server acknowledged bytes of the stream, by its HOST:PORT. Bytes between
-/// that and the last acknowledged one went to other servers.
+/// The progress of the stream at each server, by its HOST:PORT.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct ServerOffsets(BTreeMap<String, u64>);
+pub(crate) struct Servers(BTreeMap<String, ServerState>);
 
-impl ServerOffsets {
-    /// The offset of this server; `None` if it acknowledged nothing.
-    pub(crate) fn of(&self, server: &str) -> Option<u64> {
-        self.0.get(server).copied()
+/// The progress of the stream at one server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ServerState {
+    /// The generation under which the server has the stream.
+    pub(crate) generation: u64,
+    /// The offset before which the server acknowledged everything that was sent to it. Bytes between
+    /// that and the last acknowledged one went to other servers.
+    pub(crate) acknowledged: u64,
+}
+
+impl Servers {
+    /// Forgets all servers but these. New ones begin with this generation.
+    pub(crate) fn keep_only(&mut self, servers: &[String], generation: u64) {
+        self.0.retain(|server, _| servers.contains(server));
+        for server in servers {
+            self.0.entry(server.clone()).or_insert(ServerState {
+                generation,
+                acknowledged: 0,
+            });
+        }
+    }
+
+    pub(crate) fn of(&self, server: &str) -> ServerState {
+        self.0.get(server).copied().unwrap_or_default()
     }
 
     /// This server acknowledged everything before this offset that was sent to it.
     pub(crate) fn acknowledge(&mut self, server: &str, offset: u64) {
-        match self.0.get_mut(server) {
-            Some(before) => *before = offset.max(*before),
-            None => drop(self.0.insert(server.to_owned(), offset)),
+        if let Some(state) = self.0.get_mut(server) {
+            state.acknowledged = offset.max(state.acknowledged);
         }
     }
 
-    /// Forgets all other servers.
-    pub(crate) fn keep_only(&mut self, servers: &[String]) {
-        self.0.retain(|server, _| servers.contains(server));
+    /// The stream begins anew at this server.
+    pub(crate) fn begin(&mut self, server: &str, generation: u64) {
+        if let Some(state) = self.0.get_mut(server) {
+            state.generation = generation;
+        }
     }
 }
 
@@ -66,7 +86,7 @@ impl State {
             stream,
             generation: 1,
             acknowledged: Position::START,
-            servers: ServerOffsets::default(),
+            servers: Servers::default(),
             file: None,
             before: None,
         }
@@ -78,14 +98,20 @@ impl State {
             stream,
             generation,
             acknowledged: Position { offset, crc32c },
-            servers: ServerOffsets(servers),
+            servers: Servers(servers),
             file,
             before,
         } = self;
         let stream = Value::from(stream.as_str());
         let servers: Value = servers
             .iter()
-            .map(|(server, offset)| (server.as_str(), *offset))
+            .map(|(server, state)| {
+                let facts = [
+                    ("generation", state.generation),
+                    ("acknowledged", state.acknowledged),
+                ];
+                (server.as_str(), facts.into_iter().collect::<Value>())
+            })
             .collect();
         let mut text = format!(
             "{{\"tlsink_state\":1,\"stream\":{stream},\"generation\":{generation},\
@@ -136,14 +162,19 @@ impl State {
     }
 }
 
-/// Parses the offsets of servers, which may be missing; `None` if they are not valid.
-fn servers(servers: Option<&Value>) -> Option<ServerOffsets> {
+/// Parses the states of servers, which may be missing; `None` if they are not valid.
+fn servers(servers: Option<&Value>) -> Option<Servers> {
     let Some(servers) = servers else {
-        return Some(ServerOffsets::default());
+        return Some(Servers::default());
     };
-    let offsets = servers.as_object()?.iter();
-    let offsets = offsets.map(|(server, offset)| Some((server.clone(), offset.as_u64()?)));
-    offsets.collect::<Option<_>>().map(ServerOffsets)
+    let states = servers.as_object()?.iter().map(|(server, state)| {
+        let state = ServerState {
+            generation: state.get("generation")?.as_u64().filter(|n| *n > 0)?,
+            acknowledged: state.get("acknowledged")?.as_u64()?,
+        };
+        Some((server.clone(), state))
+    });
+    states.collect::<Option<_>>().map(Servers)
 }
 
 /// Parses a place that may be missing; `None` if it is not valid.
@@ -186,10 +217,17 @@ pub(super) mod tests {
                 offset,
                 crc32c: u32::MAX,
             },
-            servers: ServerOffsets(BTreeMap::from([
-                ("localhost:4433".to_owned(), u64::MAX),
-                ("[fe80::1%\"eth0\"]:1".to_owned(), 0),
-            ])),
+            servers: Servers(BTreeMap::from(
+                [("localhost:4433", 1), ("[fe80::1%\"eth0\"]:1", u64::MAX)].map(
+                    |(server, number)| {
+                        let state = ServerState {
+                            generation: number,
+                            acknowledged: number,
+                        };
+                        (server.to_owned(), state)
+                    },
+                ),
+            )),
             file: Some(FilePlace {
                 device: u64::MAX,
                 inode: 7,

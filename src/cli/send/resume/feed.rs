@@ -5,7 +5,7 @@ use futures_lite::{FutureExt, future};
 use tlsink::resume::Position;
 
 use super::super::super::Failure;
-use super::super::follow::{Followed, FollowedBytes, MAX_PIECE, ServerOffsets};
+use super::super::follow::{Followed, FollowedBytes, MAX_PIECE, ServerState, Servers};
 use super::super::input::{Input, InputPiece};
 use super::backlog::Backlog;
 use super::keeper::Keeper;
@@ -15,7 +15,7 @@ use super::standing::Standing;
 pub(super) struct Feed {
     source: Source,
     backlog: Backlog,
-    servers: ServerOffsets,
+    servers: Servers,
     keeper: Option<Keeper>,
     /// The most bytes that are kept.
     buffer: u64,
@@ -44,7 +44,7 @@ impl Feed {
     pub(super) fn new(
         source: Source,
         start: Position,
-        servers: ServerOffsets,
+        servers: Servers,
         keeper: Option<Keeper>,
         buffer: u64,
         standing: Standing,
@@ -177,8 +177,8 @@ impl Feed {
         }
     }
 
-    /// The offset before which this server acknowledged bytes; `None` if it acknowledged nothing.
-    pub(super) fn acknowledged_by(&self, server: &str) -> Option<u64> {
+    /// The progress of the stream at this server.
+    pub(super) fn server(&self, server: &str) -> ServerState {
         self.servers.of(server)
     }
 
@@ -202,14 +202,19 @@ impl Feed {
         self.backlog.move_behind(position);
     }
 
-    /// A stream of another name goes on. Waits until the state has that name.
+    /// A stream of another name goes on at this server. Waits until the state has that name.
     ///
     /// # Errors
     ///
     /// When the source can't be read.
-    pub(super) async fn set_generation(&mut self, generation: u64) -> Result<(), Failure> {
+    pub(super) async fn set_generation(
+        &mut self,
+        server: &str,
+        generation: u64,
+    ) -> Result<(), Failure> {
+        self.servers.begin(server, generation);
         if let Some(keeper) = &mut self.keeper {
-            keeper.set_generation(generation);
+            keeper.set_generation(generation, &self.servers);
         }
         while self
             .keeper

@@ -10,7 +10,7 @@ use tlsink::resume::Position;
 
 use super::super::super::Failure;
 use super::super::super::say::Say;
-use super::super::follow::{FilePlace, Mark, ServerOffsets, SourceFile, State, StateFile};
+use super::super::follow::{FilePlace, Mark, Servers, SourceFile, State, StateFile};
 use super::backlog::Done;
 
 /// The shortest time between two states. What is acknowledged meanwhile is known to the server.
@@ -115,8 +115,8 @@ impl Keeper {
         }
     }
 
-    /// Everything before this position is acknowledged, up to these offsets by each server itself.
-    pub(super) fn set_position(&mut self, position: Position, servers: &ServerOffsets) {
+    /// Everything before this position is acknowledged, and each server has its part of it.
+    pub(super) fn set_position(&mut self, position: Position, servers: &Servers) {
         if self.state.servers != *servers {
             self.state.servers.clone_from(servers);
             self.is_changed = true;
@@ -139,9 +139,10 @@ impl Keeper {
         self.saved.generation == self.state.generation || self.is_failing
     }
 
-    /// A stream of another name goes on.
-    pub(super) fn set_generation(&mut self, generation: u64) {
+    /// A stream of another name goes on at one of the servers.
+    pub(super) fn set_generation(&mut self, generation: u64, servers: &Servers) {
         self.state.generation = generation;
+        self.state.servers.clone_from(servers);
         self.is_changed = true;
         self.due = Instant::now();
     }

@@ -17,7 +17,7 @@ use super::super::args::{FollowArgs, ResumeArgs, SendArgs};
 use super::super::count::Count;
 use super::super::say::Say;
 use super::super::signals;
-use super::follow::{self, ServerOffsets, State, StateFile};
+use super::follow::{self, Servers, State, StateFile};
 use super::input::Input;
 use super::{CHATTER, ECHO, STOPPING, connect, encode, warn_if_unverified};
 
@@ -106,7 +106,7 @@ pub(super) fn run(args: &SendArgs, resume: &ResumeArgs, say: &Say) -> Result<(),
     match sent {
         Ok(()) => {
             saved?;
-            let name = stream.name();
+            let name = stream.name;
             say.info(&format!(
                 "everything up to byte {end} of {name:?} is acknowledged"
             ));
@@ -150,12 +150,9 @@ fn open_file(
         ))
         .hint("without --stream, that one goes on; --follow-state FILE begins another"));
     }
-    let servers: Vec<_> = resume
+    state
         .servers
-        .iter()
-        .map(|(to, _)| to.to_string())
-        .collect();
-    state.servers.keep_only(&servers);
+        .keep_only(&names_of_servers(resume), state.generation);
     let news = follow::follow(path, &state, say)?;
     let stream = Stream {
         name: state.stream.clone(),
@@ -165,7 +162,7 @@ fn open_file(
     say.info(&format!(
         "following {} as stream {:?}, from byte {}",
         path.display(),
-        stream.name(),
+        stream.name,
         start.offset
     ));
     let keeper = Keeper::new(file, state, shown, resume.buffer / 2, say);
@@ -201,7 +198,8 @@ fn open_input(
     };
     let source = Source::Input(input);
     let standing = Standing::new(say);
-    let servers = ServerOffsets::default();
+    let mut servers = Servers::default();
+    servers.keep_only(&names_of_servers(resume), stream.generation);
     let feed = Feed::new(
         source,
         Position::START,
@@ -211,6 +209,11 @@ fn open_input(
         standing,
     );
     Ok((feed, stream, ending))
+}
+
+fn names_of_servers(resume: &ResumeArgs) -> Vec<String> {
+    let servers = resume.servers.iter();
+    servers.map(|(to, _)| to.to_string()).collect()
 }
 
 /// What all connections have in common.
@@ -260,11 +263,13 @@ impl Sending<'_> {
             let pause = match broken {
                 Break::Fatal(failure) => return Err(failure),
                 Break::Contradicted(what) => {
-                    self.say.error(&rename(&what, feed, stream).await?);
+                    self.say
+                        .error(&self.rename(turn, &what, feed, stream).await?);
                     course.pause_of_renaming()
                 }
                 Break::Elsewhere(what) => {
-                    self.say.info(&rename(&what, feed, stream).await?);
+                    self.say
+                        .info(&self.rename(turn, &what, feed, stream).await?);
                     course.pause_of_renaming()
                 }
                 Break::TakenOver(what) => {
@@ -298,6 +303,32 @@ impl Sending<'_> {
         }
     }
 
+    /// Gives the stream another name at this server, under which it begins behind the last acknowledged
+    /// byte; returns the message with this reason. At the other servers it goes on under its names
+    /// there: they may have more of it than they could acknowledge.
+    ///
+    /// # Errors
+    ///
+    /// When the source can't be read.
+    async fn rename(
+        &self,
+        turn: usize,
+        reason: &str,
+        feed: &mut Feed,
+        stream: &mut Stream,
+    ) -> Result<String, Failure> {
+        stream.generation = stream.generation.saturating_add(1);
+        if let Some((to, _)) = self.resume.servers.get(turn) {
+            feed.set_generation(&to.to_string(), stream.generation)
+                .await?;
+        }
+        let from = feed.backlog().acknowledged().offset;
+        let name = stream.name(stream.generation);
+        Ok(format!(
+            "{reason}; going on from byte {from} as stream {name:?}"
+        ))
+    }
+
     /// Sends the stream over one connection, until it is whole or the connection breaks.
     async fn run_once(
         &self,
@@ -308,7 +339,8 @@ impl Sending<'_> {
     ) -> Result<(), Break> {
         let server = self.resume.servers.get(turn);
         let server = server.ok_or_else(|| Failure::failed("there is no server"))?;
-        let (name, to) = (stream.name(), &server.0);
+        let to = &server.0;
+        let name = stream.name(feed.server(&to.to_string()).generation);
         let from = feed.backlog().acknowledged();
         let preamble = Preamble::new(&*name, from)
             .map_err(|error| Failure::failed(format!("{name:?}: {error}")))?;
@@ -362,22 +394,6 @@ impl Sending<'_> {
         }
         ran
     }
-}
-
-/// Gives the stream the name of its next generation, which begins behind the last acknowledged byte;
-/// returns the message with this reason.
-///
-/// # Errors
-///
-/// When the source can't be read.
-async fn rename(reason: &str, feed: &mut Feed, stream: &mut Stream) -> Result<String, Failure> {
-    stream.generation = stream.generation.saturating_add(1);
-    feed.set_generation(stream.generation).await?;
-    let from = feed.backlog().acknowledged().offset;
-    let name = stream.name();
-    Ok(format!(
-        "{reason}; going on from byte {from} as stream {name:?}"
-    ))
 }
 
 /// Does the work of the feed while there is no connection; returns `true` when none is needed: the

@@ -164,23 +164,20 @@ impl<'a> Session<'a> {
     /// The break of a server that has less of the stream than is acknowledged.
     fn missing(&self, feed: &Feed, stream: &str, accept_gap: bool) -> Break {
         let (to, at) = (self.to, self.at().offset);
-        match feed.acknowledged_by(&self.server) {
-            Some(own) if at < own => {
-                let what = format!(
-                    "{to}: the server has only {at} of the {own} bytes of {stream:?} that it \
-                     acknowledged"
-                );
-                match accept_gap {
-                    true => Break::Contradicted(what),
-                    false => Break::Fatal(Failure::failed(what).hint(
-                        "another server may have them; --accept-gap goes on without them, as a new \
-                         stream",
-                    )),
-                }
-            }
-            _ => Break::Elsewhere(format!(
+        let own = feed.server(&self.server).acknowledged;
+        if at >= own {
+            return Break::Elsewhere(format!(
                 "{to}: the server has all {at} bytes of {stream:?} that it acknowledged; other \
                  servers have the bytes behind them"
+            ));
+        }
+        let what = format!(
+            "{to}: the server has only {at} of the {own} bytes of {stream:?} that it acknowledged"
+        );
+        match accept_gap {
+            true => Break::Contradicted(what),
+            false => Break::Fatal(Failure::failed(what).hint(
+                "another server may have them; --accept-gap goes on without them, as a new stream",
             )),
         }
     }

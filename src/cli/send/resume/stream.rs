@@ -10,14 +10,14 @@ use super::pause::random;
 pub(super) struct Stream {
     /// The name of the first generation.
     pub(super) name: String,
-    /// The number of the stream of this name, from 1.
+    /// The highest number of a generation, from 1.
     pub(super) generation: u64,
 }
 
 impl Stream {
     /// The name by which servers know this generation.
-    pub(super) fn name(&self) -> String {
-        match self.generation {
+    pub(super) fn name(&self, generation: u64) -> String {
+        match generation {
             1 => self.name.clone(),
             generation => format!("{}.{generation}", self.name),
         }
@@ -68,7 +68,7 @@ mod tests {
                 name: name_of(path.map(Path::new)),
                 generation: u64::from(u32::MAX),
             };
-            let name = stream.name();
+            let name = stream.name(stream.generation);
             assert!(Preamble::new(&*name, Position::START).is_ok(), "{name}");
             assert_ne!(name_of(path.map(Path::new)), stream.name);
         }
