@@ -104,4 +104,5 @@ mod fuzz {
         feature = "nul"
     ))]
     pub mod frames;
+    mod resumed;
 }
