@@ -29,7 +29,7 @@ use crate::common::preload::compile;
 use crate::common::program::{Outcome, Program, Stdout};
 use crate::common::skip::is_installed;
 use crate::machine;
-use plan::{Features, Plan, Step};
+use plan::{Plan, Step};
 use proxy::Proxy;
 use senders::Resender;
 use writer::{Kind, write_log};
@@ -68,7 +68,7 @@ fn whatever_dies_acknowledged_lines_are_there_and_resumed_ones_once() {
                         break;
                     }
                     let seed = first.wrapping_add(number);
-                    let plan = Plan::roll(seed, &tools.features);
+                    let plan = Plan::roll(seed);
                     eprintln!("{SEED}={seed} replays {plan:?}");
                     let run = AssertUnwindSafe(|| Round::new(plan, &tools).run());
                     if let Err(panic) = catch_unwind(run) {
@@ -90,7 +90,6 @@ struct Tools {
     _folder: TempDir,
     /// The libraries that receivers preload.
     libraries: [PathBuf; 2],
-    features: Features,
 }
 
 impl Tools {
@@ -101,7 +100,6 @@ impl Tools {
         let clock = compile("tests/load/crash/clock.c", folder.path())?;
         is_installed("zstd").then(|| Tools {
             libraries: [full_disk, clock],
-            features: Features::of_the_program(),
             _folder: folder,
         })
     }
@@ -334,9 +332,7 @@ impl<'a> Round<'a> {
             Some(name) => args.extend(["--output-dir", &logs, "--append", "--name", name]),
             None => args.extend(["--output", &file]),
         }
-        if self.tools.features.state {
-            args.extend(["--state", &state]);
-        }
+        args.extend(["--state", &state]);
         args.extend(&self.plan.receiver);
         let program = Program::start_after_into(&commands, &args, Stdout::Collected);
         self.proxy.set_target(Some(program.address()));

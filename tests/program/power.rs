@@ -33,8 +33,6 @@ mod tests_of_disk;
 use crate::common::dice::Dice;
 use crate::common::preload::compile;
 use crate::common::program::{Outcome, Program};
-use crate::common::skip::skip;
-use crate::help::Listed;
 use disk::{Disk, Tree};
 use record::Event;
 use session::{Acknowledged, Resumed, What};
@@ -110,12 +108,6 @@ fn no_line_is_acknowledged_that_a_failed_sync_may_have_lost() {
 /// With a journal, a receiver that is started on what is found has each resumed stream once.
 #[test]
 fn after_the_loss_resumed_streams_go_on_where_they_were() {
-    if !Listed::of("listen")
-        .iter()
-        .any(|option| option.long == "--state")
-    {
-        return skip("the program has no --state yet");
-    }
     let mut dice = Dice::fresh();
     for (args, fail) in [
         (&[][..], ""),
