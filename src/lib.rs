@@ -232,7 +232,8 @@
 //!
 //! With the feature `client`, a [`client::Connector`] verifies a server and opens a
 //! [`client::Sender`]: an [`AsyncWrite`](futures_lite::AsyncWrite) that reports whether the server
-//! has the whole stream. It does not compress.
+//! has the whole stream. It does not compress. A `client::ResumedSender` sends streams that outlive
+//! their connection, with the feature `resume`.
 //!
 //! # Not included
 //!

@@ -36,7 +36,7 @@ pub use crate::stream_error::StreamError;
 pub use crate::time::Timestamp;
 pub use append::{AppendHandle, AppendNotice, AppendWriter, Appended, Keep};
 #[cfg(all(unix, feature = "resume"))]
-pub use append::{Journal, Recovery};
+pub use append::{Journal, JournalKeeper, KeeperWriter, Recovery};
 pub use each_line::{EachLine, Line};
 pub use error::{OutputError, TemplateError};
 pub(crate) use escape::push_json;

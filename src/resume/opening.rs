@@ -214,6 +214,10 @@ impl Progress {
         self.stream.client.as_deref()
     }
 
+    pub(crate) fn resumed(&self) -> &Resumed {
+        &self.stream
+    }
+
     /// The position.
     pub fn position(&self) -> Position {
         self.position

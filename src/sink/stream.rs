@@ -55,7 +55,7 @@ pub(super) struct Stream {
     pub(super) is_held_back: bool,
     /// The reason why the sink drops all further data of the stream.
     refused: Option<Box<End>>,
-    close: Option<Box<Close>>,
+    pub(super) close: Option<Box<Close>>,
 }
 
 #[derive(Debug)]

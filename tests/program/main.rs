@@ -23,6 +23,7 @@ mod cert;
 mod client_certificates;
 mod damaged_streams;
 mod follow;
+mod follow_to_state;
 mod framing;
 mod full_disk;
 mod listen;

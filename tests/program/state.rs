@@ -20,11 +20,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use rustls::version::TLS13;
 use tempfile::TempDir;
 use tlsink::resume::{Answer, Position, Preamble};
 
 use crate::append::SmallDisk;
-use crate::common::program::{Client, LIMIT, Outcome, Program, Stderr, send};
+use crate::common::authority::{Authority, dns};
+use crate::common::program::{Client, LIMIT, Outcome, Program, Stderr, send, tcp};
 use crate::common::skip::can_trace;
 
 #[test]
@@ -142,6 +144,38 @@ fn a_second_connection_takes_the_stream_over() {
     let outcome = program.stop();
     assert_eq!(outcome.status, 0);
     assert!(outcome.stderr.contains(&format!("resume, {taken_over}")));
+}
+
+#[test]
+fn a_verified_client_can_not_touch_the_streams_of_another() {
+    let site = Site::new();
+    let ca = Authority::new("ca");
+    let file = site.outer.path().join("ca.pem");
+    fs::write(&file, ca.pem()).unwrap();
+    let program = site.start(&["--client-ca", file.to_str().unwrap()]);
+    let lines = ["web1", "web2"].map(|name| numbered(name, 100));
+    let mut senders = Vec::new();
+    for (name, lines) in ["web1", "web2"].iter().zip(&lines) {
+        let config = ca.sender("", &[dns(name)]).config(&TLS13);
+        let client = Client::over(tcp(program.address()).unwrap(), config, "localhost").unwrap();
+        let mut sender = Sender::over(client, "s", lines, 0).unwrap();
+        assert_eq!(sender.at, 0);
+        sender.send(lines.len()).unwrap();
+        senders.push(sender);
+    }
+    // The first one was not taken over.
+    for sender in senders {
+        let receipt = sender.finish().unwrap();
+        assert!(receipt.starts_with("{\"ok\":true,"), "{receipt}");
+    }
+    assert_eq!(program.stop().status, 0);
+    let written = site.read("log");
+    assert_eq!(written.lines().count(), 200);
+    for (name, lines) in ["web1", "web2"].iter().zip(&lines) {
+        let own = written.split_inclusive('\n');
+        let own: String = own.filter(|line| line.starts_with(name)).collect();
+        assert!(own == *lines);
+    }
 }
 
 #[test]
@@ -559,6 +593,39 @@ fn one_file_can_be_the_output() {
 }
 
 #[test]
+fn standard_output_has_each_line_at_least_once() {
+    let site = Site::new();
+    let state = site.state("").display().to_string();
+    let lines = numbered("resumed", 20_000);
+    let (mut printed, mut acknowledged) = (String::new(), 0);
+    for kill in 1..=4 {
+        let program = Program::start(&["--state", &state, "--lanes", "2"]);
+        let mut sender = Sender::open(program.address(), "s", &lines, acknowledged);
+        // What was acknowledged was printed, and all that was printed were whole lines in order.
+        assert!(sender.at >= acknowledged, "an acknowledged line is missing");
+        let from = sender.at;
+        if kill == 4 {
+            sender.send_all(lines.len(), usize::MAX).unwrap();
+            sender.finish().unwrap();
+            let outcome = program.stop();
+            assert_eq!(outcome.status, 0);
+            printed.truncate(from);
+            printed += &outcome.stdout_text();
+            break;
+        }
+        let end = kill * lines.len() / 4;
+        sender.send_all(end, usize::MAX).unwrap();
+        sender.wait_for(end - tail(&lines, end)).unwrap();
+        acknowledged = sender.acknowledged;
+        program.signal(Signal::KILL);
+        printed.truncate(from);
+        printed += &program.outcome().stdout_text();
+        assert!(printed.len() >= acknowledged);
+    }
+    assert!(printed == lines);
+}
+
+#[test]
 fn a_second_program_waits_for_the_state_of_the_first() {
     let site = Site::new();
     let other = Site::new();
@@ -588,16 +655,10 @@ fn a_second_program_waits_for_the_state_of_the_first() {
 #[test]
 fn the_state_needs_a_place_and_says_who_can_take_a_stream_over() {
     let site = Site::new();
-    for args in [
-        "--state S",
-        "--state S --output -",
-        "--state S --output-dir D",
-    ] {
-        let outcome = Program::run(&args.split(' ').collect::<Vec<_>>());
-        assert_eq!(outcome.status, 2);
-        let said = "tlsink: --state needs --append or --output FILE\n";
-        assert!(outcome.stderr.starts_with(said), "{}", outcome.stderr);
-    }
+    let outcome = Program::run(&["--state", "S", "--output-dir", "D"]);
+    assert_eq!(outcome.status, 2);
+    let said = "tlsink: --state can't be combined with a file for each connection\n";
+    assert!(outcome.stderr.starts_with(said), "{}", outcome.stderr);
     let missing = site.outer.path().join("missing").display().to_string();
     let outcome = Program::run(&["--output", &format!("{missing}.log"), "--state", &missing]);
     assert_eq!(outcome.status, 2);
@@ -722,8 +783,11 @@ impl<'a> Sender<'a> {
     }
 
     fn try_open(address: SocketAddr, name: &str, stream: &'a str, from: usize) -> io::Result<Self> {
+        Sender::over(Client::connect(address), name, stream, from)
+    }
+
+    fn over(mut client: Client, name: &str, stream: &'a str, from: usize) -> io::Result<Self> {
         let position = |at: usize| Position::START.behind(&stream.as_bytes()[..at]);
-        let mut client = Client::connect(address);
         client.write(&Preamble::new(name, position(from)).unwrap().to_line())?;
         let line = client.read_line()?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let Ok(Answer::At(at)) = Answer::parse(line.as_bytes()) else {

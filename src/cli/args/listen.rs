@@ -78,7 +78,10 @@ pub(crate) struct ClientArgs {
 /// The destination of the data.
 #[derive(Debug)]
 pub(crate) enum Destination {
-    Stdout,
+    Stdout {
+        /// The folder of the journal.
+        state: Option<PathBuf>,
+    },
     /// A file that is appended to.
     File(PathBuf),
     Directory(Directory),
@@ -199,28 +202,38 @@ fn parse_destination(args: &mut Given) -> Result<Destination, Failure> {
     if rotation.size.is_some() {
         return Err(Failure::misused("--rotate needs --append"));
     }
-    if let Some(state) = state {
-        return match (output, directory) {
-            (Some(file), None) if name.is_none() && !sync => append_to_file(file, state),
-            _ => Err(Failure::misused("--state needs --append or --output FILE")
-                .hint("lines and the positions of their streams are kept together")),
-        };
-    }
     let needs_directory = |option| Err(Failure::misused(format!("{option} needs --output-dir")));
     match (output, directory) {
         (Some(_), Some(_)) => Err(Failure::misused(
             "--output can't be combined with --output-dir",
         )),
+        (None, Some(_)) if state.is_some() => Err(Failure::misused(
+            "--state can't be combined with a file for each connection",
+        )
+        .hint("--append lets the connections of a stream share a file")),
         (None, Some(path)) => Ok(Destination::Directory(Directory {
             path,
             name: name.unwrap_or_default(),
             sync,
         })),
         _ if name.is_some() => needs_directory("--name"),
-        _ if sync => needs_directory("--sync"),
-        (Some(path), None) if path.as_os_str() == "-" => Ok(Destination::Stdout),
-        (Some(path), None) => Ok(Destination::File(path)),
-        (None, None) => Ok(Destination::Stdout),
+        (output, _) if sync && (state.is_none() || output.is_none()) => needs_directory("--sync"),
+        (Some(path), None) if path.as_os_str() != "-" => match state {
+            Some(state) => append_to_file(path, state),
+            None => Ok(Destination::File(path)),
+        },
+        (_, None) => Ok(Destination::Stdout { state }),
+    }
+}
+
+impl Destination {
+    /// Whether the positions of resumed streams are kept.
+    pub(crate) fn has_state(&self) -> bool {
+        match self {
+            Destination::Stdout { state } => state.is_some(),
+            Destination::File(_) | Destination::Directory(_) => false,
+            Destination::Append(append) => append.state.is_some(),
+        }
     }
 }
 
@@ -266,10 +279,11 @@ fn append_to_file(file: PathBuf, state: PathBuf) -> Result<Destination, Failure>
     };
     let name = file.file_name().and_then(OsStr::to_str);
     let name = name.and_then(|name| PathTemplate::fixed(name).ok());
-    let is_stream = file.as_os_str() == "-";
-    let Some(name) = name.filter(|_| !is_stream) else {
-        return Err(Failure::misused("--state needs --append or --output FILE")
-            .hint("FILE must be a regular file, with a name in UTF-8"));
+    let Some(name) = name else {
+        return Err(
+            Failure::misused(format!("--state can't be used with {}", file.display()))
+                .hint("FILE must be a regular file, with a name in UTF-8"),
+        );
     };
     Ok(Destination::Append(AppendArgs {
         path: folder,

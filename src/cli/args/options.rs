@@ -296,8 +296,9 @@ pub(crate) static LISTEN: Options = Options {
                 value(
                     "--state",
                     "DIR",
-                    "resume streams of tlsink send --follow: DIR knows how\n\
-                     much of each is in the files of --append or --output",
+                    "resume streams of tlsink send --follow: DIR keeps how\n\
+                     much of each is written; with --append or --output,\n\
+                     each line is in its file exactly once",
                 ),
             ],
         },

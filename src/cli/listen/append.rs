@@ -1,13 +1,10 @@
 //! Files that streams share: locking their directory, and starting their writer.
 
-mod state;
-
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, CWD, FlockOperation, Mode, OFlags, access, flock, openat};
-use rustix::io::Errno;
+use rustix::fs::{Access, CWD, Mode, OFlags, access, openat};
 use tlsink::output::{AppendHandle, AppendNotice, AppendWriter, Appended};
 
 use super::super::args::{AppendArgs, LineFront, OutputFormat};
@@ -15,6 +12,7 @@ use super::super::level::Level;
 use super::super::say::Say;
 use super::super::{Failure, start_thread, stdio};
 use super::files::{check_sync, unusable};
+use super::state::{self, lock_file};
 
 /// The output that appends to files, and its writer, which is yet to be started.
 pub(super) struct AppendOutlet {
@@ -125,20 +123,6 @@ fn check_regular(file: &Path) -> Result<(), Failure> {
         ),
         false => Ok(()),
     }
-}
-
-/// Locks a directory or file, and waits for that while another process has locked it, which `waits`
-/// says.
-fn lock_file(lock: &File, path: &Path, waits: &str, say: &Say) -> Result<(), Failure> {
-    let mut locked = flock(lock, FlockOperation::NonBlockingLockExclusive);
-    if locked == Err(Errno::WOULDBLOCK) {
-        say.error(&format!("{waits}; waiting until it ends"));
-        locked = rustix::io::retry_on_intr(|| flock(lock, FlockOperation::LockExclusive));
-    }
-    locked.map_err(|error| {
-        let error = io::Error::from(error);
-        Failure::misused(format!("can't lock {}: {error}", path.display()))
-    })
 }
 
 fn log(notice: &AppendNotice, say: &Say) {

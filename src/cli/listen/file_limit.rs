@@ -34,7 +34,7 @@ pub(super) fn max_connections(
         // A lane that syncs opens the directory; a connection has a socket and a file.
         Destination::Directory(_) => (args.lanes as u64, 2),
         Destination::Append(_) => (append_files(file_limit) as u64, 1),
-        Destination::Stdout | Destination::File(_) => (0, 1),
+        Destination::Stdout { .. } | Destination::File(_) => (0, 1),
     };
     let listeners = listeners.saturating_sub(RESERVED_LISTENERS) as u64;
     let reserved = RESERVED_FILES + listeners * FILES_PER_LISTENER;

@@ -12,7 +12,7 @@ use tlsink::frame::Records;
 use tlsink::output::{Json, Lines, Output, Portion, Raw, label};
 use tlsink::{BuildError, Conn, End, Server, ServerBuilder, Sink};
 
-use super::args::{LineFront, ListenArgs, OutputFormat};
+use super::args::{Destination, LineFront, ListenArgs, OutputFormat};
 use super::say::Say;
 use super::{Failure, start_thread};
 
@@ -24,16 +24,17 @@ mod file_limit;
 mod files;
 mod forward_key;
 mod hint;
-mod journal;
 mod key_log;
 mod lane;
 mod listener;
 mod outlet;
 mod rate_limited_log;
 mod reason;
+mod refusals;
 mod reload;
 mod socket;
 mod space;
+mod state;
 mod stats;
 mod target;
 
@@ -42,13 +43,14 @@ use control::{Control, ControlEvent, signals};
 use credentials::Credentials;
 use file_limit::{max_connections, raise_file_limit};
 use forward_key::forward_key;
-use journal::Journal;
 use key_log::{announce_key_log, key_log_file};
 use lane::LaneExecutor;
 use listener::Listener;
 use outlet::{Outlet, open_outlet};
 use rate_limited_log::RateLimitedLog;
+use refusals::Refusals;
 use reload::Reload;
+use state::Positions;
 use stats::Stats;
 use target::Target;
 
@@ -79,20 +81,25 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     if let Some(file) = key_log {
         announce_key_log(&file, &say)?;
     }
+    let (events, inbox) = async_channel::unbounded();
     let append = outlet.append_files();
     let mut builder = server_builder(&args, listeners.len(), file_limit)?.tls(tls);
-    if let Some(files) = &append
+    if let Destination::Stdout {
+        state: Some(folder),
+    } = &args.destination
+    {
+        builder = builder.offsets(Positions::open(folder, &say)?.start(unwritten(&events))?);
+    } else if let Some(files) = &append
         && files.has_state
     {
         builder = builder.offsets(files.handle.clone());
-        if args.tls.clients.is_none() {
-            say.info("without --client-ca, anybody who knows a stream's name can take it over");
-        }
+    }
+    if args.destination.has_state() && args.tls.clients.is_none() {
+        say.info("without --client-ca, anybody who knows a stream's name can take it over");
     }
     let (server, sinks) = builder.build_lanes(args.lanes).map_err(unbuildable)?;
 
     let executor = Arc::new(Executor::new());
-    let (events, inbox) = async_channel::unbounded();
     let (reports, reported) = async_channel::unbounded();
     executor
         .spawn(signals(events.clone(), reload.is_some())?)
@@ -101,17 +108,13 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
         .stats
         .then(|| Stats::new(say.clone(), server.clone(), outlet.is_terminal()));
     let (lanes, json) = start_lanes(sinks, &args, outlet, &say, &server, &events)?;
-    let journal = json.zip(lanes.first()).map(|(json, lane)| {
-        let on_error = move |error| {
-            // Nobody listens any more once the program is ending.
-            let _ = events.try_send(ControlEvent::Unwritten(error));
-        };
-        Journal::new(json, Arc::clone(lane), on_error, reports.clone())
+    let refusals = json.zip(lanes.first()).map(|(json, lane)| {
+        Refusals::new(json, Arc::clone(lane), unwritten(&events), reports.clone())
     });
     start_executor(&executor, args.threads)?;
     // A reader of this line may send, or stop us, right away.
     say_ready(&args, &listeners, fresh.as_deref(), &say);
-    let log = RateLimitedLog::new(say.clone(), Arc::clone(&executor), journal);
+    let log = RateLimitedLog::new(say.clone(), Arc::clone(&executor), refusals);
     let told = Arc::downgrade(&log);
     let acceptor = Arc::new(Acceptor {
         server: server.clone(),
@@ -146,6 +149,15 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
         log.finish();
     }
     result
+}
+
+/// Tells the control loop that something could not be written.
+fn unwritten(events: &Sender<ControlEvent>) -> impl Fn(io::Error) + Send + 'static + use<> {
+    let events = events.clone();
+    move |error| {
+        // Nobody listens any more once the program is ending.
+        let _ = events.try_send(ControlEvent::Unwritten(error));
+    }
 }
 
 /// The settings that the user gave; the library has defaults for the others.

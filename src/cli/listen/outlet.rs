@@ -98,7 +98,7 @@ pub(super) fn open_outlet(
             Ok(Outlet::Append(Box::new(append)))
         }
         Destination::File(path) => append_to(path, form, say).map(Outlet::Target),
-        Destination::Stdout => Target::stdout(form)
+        Destination::Stdout { .. } => Target::stdout(form)
             .map(|target| {
                 let wait = SpaceWait::new("standard output".to_owned(), None, say);
                 Outlet::Target(target.waiting_for_space(wait))

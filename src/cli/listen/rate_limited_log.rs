@@ -12,8 +12,8 @@ use super::super::count::Count;
 use super::super::level::Level;
 use super::super::say::Say;
 use super::hint::hint;
-use super::journal::Journal;
 use super::reason::{OTHER_REASONS, REASONS, without_particulars};
+use super::refusals::Refusals;
 
 /// Lines in one [`PERIOD`]. Beyond them, each reason without a line gets one.
 const LINES: u64 = 10;
@@ -25,7 +25,7 @@ pub(crate) struct RateLimitedLog {
     say: Say,
     executor: Arc<Executor<'static>>,
     /// Writes refusals to the output, if that is wanted.
-    journal: Option<Arc<Journal>>,
+    refusals: Option<Arc<Refusals>>,
     period: Mutex<Period>,
 }
 
@@ -61,12 +61,12 @@ impl RateLimitedLog {
     pub(crate) fn new(
         say: Say,
         executor: Arc<Executor<'static>>,
-        journal: Option<Arc<Journal>>,
+        refusals: Option<Arc<Refusals>>,
     ) -> Arc<Self> {
         Arc::new(RateLimitedLog {
             say,
             executor,
-            journal,
+            refusals,
             period: Mutex::new(Period::begin()),
         })
     }
@@ -98,8 +98,8 @@ impl RateLimitedLog {
         }
         self.say
             .line(kind.level(), &report.to_string(), hint(report).as_deref());
-        if let (Some(journal), true) = (&self.journal, kind.refused) {
-            journal.refused(report, &kind.reason);
+        if let (Some(refusals), true) = (&self.refusals, kind.refused) {
+            refusals.refused(report, &kind.reason);
         }
     }
 
@@ -113,8 +113,8 @@ impl RateLimitedLog {
             let reason = reason.as_deref().unwrap_or(&kind.reason);
             let text = format!("{}: {} ({reason})", Count(more, "more peer"), kind.word);
             self.say.line(kind.level(), &text, None);
-            if let (Some(journal), true) = (&self.journal, kind.refused) {
-                journal.more(reason, more);
+            if let (Some(refusals), true) = (&self.refusals, kind.refused) {
+                refusals.more(reason, more);
             }
         }
     }

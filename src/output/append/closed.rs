@@ -10,9 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use parking_lot::Mutex;
-
-use super::writer::{AppendNotice, OnNotice};
+use super::notice::{AppendNotice, SharedNotice};
 use crate::output::files::is_full;
 use crate::output::template::PathTemplate;
 use crate::time;
@@ -48,9 +46,6 @@ pub(super) struct ClosedSettings {
     pub(super) compress: bool,
     pub(super) keep: Option<Keep>,
 }
-
-/// A function that two threads call, one at a time.
-pub(super) type SharedNotice = Arc<Mutex<OnNotice>>;
 
 /// The thread that packs and removes closed files, for the one that closes them.
 #[derive(Debug)]

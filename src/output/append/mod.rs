@@ -31,6 +31,7 @@ mod format;
 mod journal;
 #[cfg(all(unix, feature = "resume"))]
 mod journaled;
+mod notice;
 #[cfg(feature = "zstd")]
 mod pack;
 #[cfg(all(unix, feature = "resume"))]
@@ -42,11 +43,12 @@ mod writer;
 pub use closed::Keep;
 use format::{Format, Pages};
 #[cfg(all(unix, feature = "resume"))]
-pub use journal::{Journal, Recovery};
+pub use journal::{Journal, JournalKeeper, KeeperWriter, Recovery};
+pub use notice::AppendNotice;
 use resumed::{Part, StreamCommand, Track};
 #[cfg(not(all(unix, feature = "resume")))]
 use unresumed as resumed;
-pub use writer::{AppendNotice, AppendWriter};
+pub use writer::AppendWriter;
 
 /// Appends the lines of all streams to files. Streams for which the [template](PathTemplate) makes
 /// the same path share that file, and a line of one is never spliced with a line of another.

@@ -327,6 +327,13 @@ fn unopened(args: &SendArgs, to: &HostPort, error: &ResumeError) -> Break {
             Break::Fatal(failure.hint(NO_STATE))
         }
         ResumeError::NoAnswer { .. } => Break::Fatal(failure.hint(NO_STATE)),
+        // It may be stopping, or it may not be able to decode the name.
+        ResumeError::Connection(SendError::NoCloseNotify | SendError::Ended) => {
+            Break::Outage(format!(
+                "{to}: the server closed the connection before it said how much of the stream it \
+                 has (it needs --state)"
+            ))
+        }
         error => broken(to, error),
     }
 }

@@ -17,12 +17,14 @@ use parking_lot::{Mutex, MutexGuard};
 use crate::resume::{Position, Resumed};
 
 mod file;
+mod keeper;
 mod mend;
 mod record;
 mod recovery;
 mod state;
 
 use file::{JournalFile, SIZE, Scanned};
+pub use keeper::{JournalKeeper, KeeperWriter};
 pub(super) use mend::{find, mend, sync_folder};
 pub(super) use record::{Batch, Identity, Record};
 pub use recovery::Recovery;
@@ -243,6 +245,17 @@ impl Journal {
             inner.record(&record)?;
         }
         Ok(())
+    }
+
+    /// Notes that a stream, whose lines are in no file that is known here, has this position.
+    ///
+    /// # Errors
+    ///
+    /// When that can't be written. Then the journal can't be used any more.
+    fn move_stream(&self, stream: u32, to: Position) -> io::Result<()> {
+        let day = today();
+        let moved = Record::Moved { stream, to, day };
+        self.record(&moved).map(|_| ())
     }
 
     /// Adds a stream that is not known, at this position; returns its number, or `None` if its client has

@@ -17,6 +17,8 @@ pub(in crate::output::append) enum Record {
     },
     /// A stream is no longer known.
     Forget { stream: u32 },
+    /// A stream, whose lines are in no file that is known here, has this position.
+    Moved { stream: u32, to: Position, day: u32 },
     /// A file was opened.
     File {
         file: u64,
@@ -143,6 +145,16 @@ impl Record {
                 to.push(9);
                 put_u64(to, *file);
             }
+            Record::Moved {
+                stream,
+                to: at,
+                day,
+            } => {
+                to.push(10);
+                put_u32(to, *stream);
+                put_position(to, *at);
+                put_u32(to, *day);
+            }
         }
     }
 
@@ -201,6 +213,11 @@ impl Record {
                 to: from.text()?,
             },
             9 => Record::Closed { file: from.u64()? },
+            10 => Record::Moved {
+                stream: from.u32()?,
+                to: from.position()?,
+                day: from.u32()?,
+            },
             _ => return None,
         };
         from.0.is_empty().then_some(record)
@@ -330,6 +347,11 @@ pub(in super::super) mod tests {
                 to: "a/b.log.1".to_owned(),
             },
             Record::Closed { file: 1 },
+            Record::Moved {
+                stream: 4,
+                to: at(11),
+                day: 2,
+            },
         ]
     }
 

@@ -64,6 +64,12 @@ impl State {
                     self.numbers.remove(&known.name);
                 }
             }
+            Record::Moved { stream, to, day } => {
+                if let Some(known) = self.streams.get_mut(stream) {
+                    known.committed = *to;
+                    known.day = known.day.max(*day);
+                }
+            }
             Record::File {
                 file,
                 identity,

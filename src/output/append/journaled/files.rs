@@ -47,18 +47,18 @@ impl OpenFiles {
                 Err(error) => break error,
             }
         };
-        // The bytes of a resumed stream come again.
+        // The bytes of a resumed stream come again. Those of others stay, and the next file record has
+        // them.
+        let mut given_up = Record::Undo { file, from: number };
         if is_resumed
-            && let Some(file) = self.files.get_mut(name)
-            && let Err(error) = file.truncate(position)
+            && let Some(open) = self.files.get_mut(name)
+            && let Err(error) = open.truncate(position)
         {
             written.give_up(&error);
+            given_up = Record::Lost { file };
         }
         self.close(name);
-        self.record(&Record::Undo {
-            file: written.id,
-            from: number,
-        })?;
+        self.record(&given_up)?;
         Err(Trouble::File(failed))
     }
 

@@ -1,6 +1,5 @@
 //! Writing the lines of resumed streams.
 
-use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -96,7 +95,7 @@ impl OpenFiles {
         if whole == 0 && split == 0 {
             return self.rotate_journaled(name);
         }
-        let mut bytes = Cow::Borrowed(&lines[..0]);
+        let mut bytes = Vec::new();
         let mut streams: Vec<(u32, Position)> = Vec::new();
         let mut index = HashMap::new();
         for (place, piece) in pieces.iter().take(whole.saturating_add(1)).enumerate() {
@@ -108,7 +107,7 @@ impl OpenFiles {
                     (own, piece.part.from.behind(own))
                 }
             };
-            bytes.to_mut().extend_from_slice(own);
+            bytes.extend_from_slice(own);
             let at = *index.entry(piece.number).or_insert(streams.len());
             match streams.get_mut(at) {
                 Some((_, last)) => *last = end,

@@ -20,7 +20,7 @@ use super::target::Target;
 const MAX_PENDING: usize = 256;
 
 /// Writes refusals to the output that lanes share.
-pub(crate) struct Journal {
+pub(crate) struct Refusals {
     json: Json<Target>,
     lane: LaneExecutor,
     on_error: Box<dyn Fn(io::Error) + Send + Sync>,
@@ -38,7 +38,7 @@ struct Pending {
     asked: bool,
 }
 
-impl Journal {
+impl Refusals {
     /// Writes on this lane, and calls `on_error` when the output fails.
     pub(crate) fn new(
         json: Json<Target>,
@@ -46,7 +46,7 @@ impl Journal {
         on_error: impl Fn(io::Error) + Send + Sync + 'static,
         running: Sender<Report>,
     ) -> Arc<Self> {
-        Arc::new(Journal {
+        Arc::new(Refusals {
             json,
             lane,
             on_error: Box::new(on_error),
@@ -144,24 +144,24 @@ mod tests {
         let json = Json::new(Target::append(file.path(), Form::Lines).unwrap());
         let lane = LaneExecutor::default();
         let (running, ran) = async_channel::unbounded();
-        let journal = Journal::new(json, Arc::clone(&lane), |error| panic!("{error}"), running);
+        let refusals = Refusals::new(json, Arc::clone(&lane), |error| panic!("{error}"), running);
 
         // This server takes nothing, as it has no certificate.
         let (server, _sink) = Server::builder().build().unwrap();
         let io = Cursor::new(Vec::new());
         let report = smol::block_on(server.connection(io, Peer::label("peer")));
         for _ in 0..MAX_PENDING + 44 {
-            journal.refused(&report, "no certificate");
+            refusals.refused(&report, "no certificate");
         }
-        journal.more("no certificate", 7);
+        refusals.more("no certificate", 7);
         for number in 0..REASONS * 2 {
-            journal.more(&"x".repeat(number), 1);
+            refusals.more(&"x".repeat(number), 1);
         }
-        assert_eq!(journal.lock().refused.len(), MAX_PENDING);
-        assert_eq!(journal.lock().more.len(), REASONS + 1);
+        assert_eq!(refusals.lock().refused.len(), MAX_PENDING);
+        assert_eq!(refusals.lock().more.len(), REASONS + 1);
 
-        // The journal is dropped, yet the queue is written before the program ends.
-        drop(journal);
+        // The refusals is dropped, yet the queue is written before the program ends.
+        drop(refusals);
         assert!(!ran.is_closed());
         while lane.try_tick() {}
         assert!(ran.is_closed());
