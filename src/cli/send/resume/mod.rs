@@ -151,7 +151,7 @@ fn open_file(
 ) -> Result<(Feed, Stream), Failure> {
     let (path, shown) = (&follow.path, follow.state.display().to_string());
     let wanted = resume.stream.as_ref();
-    let (file, state) = StateFile::open(&follow.state, || {
+    let (mut file, mut state) = StateFile::open(&follow.state, || {
         let name = wanted.cloned().unwrap_or_else(|| name_of(Some(path)));
         Ok(State::new(name))
     })?;
@@ -162,7 +162,13 @@ fn open_file(
         ))
         .hint("without --stream, that one goes on; --follow-state FILE begins another"));
     }
-    let news = follow::follow(path, &state, say)?;
+    let (news, begun) = follow::follow(path, &state, say)?;
+    if state.file.is_none() && begun.is_some() {
+        // It may have another name when this program is started again.
+        state.file = begun;
+        file.save(&state)
+            .map_err(|error| Failure::failed(format!("can't write {shown}: {error}")))?;
+    }
     let stream = Stream {
         name: state.stream.clone(),
         generation: state.generation,
