@@ -247,6 +247,8 @@ impl<'a> Round<'a> {
                 thread::sleep(Duration::from_millis(20));
             }
             for follower in &mut self.followers {
+                // Until then, a signal ends it as it ends any program.
+                follower.wait();
                 let outcome = follower.program.take().expect("it runs").stop();
                 // Of twins, the one that lost the stream waits for half a minute.
                 let may_wait = plan.has_twins && outcome.stderr.contains("took the stream over");
@@ -428,8 +430,7 @@ impl<'a> Round<'a> {
             };
             follower.start();
             // It can't know of a file that is renamed before that.
-            let program = follower.program.as_ref().expect("it was started");
-            program.wait_for_lines(1, |line| line.starts_with("tlsink: following "));
+            follower.wait();
             self.followers.push(follower);
         }
     }
@@ -460,6 +461,12 @@ impl Follower {
         let stdin = std::process::Stdio::null();
         let stderr = crate::common::program::Stderr::Pipe;
         self.program = Some(Program::start_command(&args, stdin, stderr));
+    }
+
+    /// Waits until it has opened its file.
+    fn wait(&self) {
+        let program = self.program.as_ref().expect("it runs");
+        program.wait_for_lines(1, |line| line.starts_with("tlsink: following "));
     }
 }
 
