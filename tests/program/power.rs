@@ -17,7 +17,7 @@
     target_arch = "x86_64"
 ))]
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -112,24 +112,40 @@ fn no_line_is_acknowledged_that_a_failed_sync_may_have_lost() {
 /// With a journal, a receiver that is started on what is found has each resumed stream once.
 #[test]
 fn after_the_loss_resumed_streams_go_on_where_they_were() {
-    let mut dice = Dice::fresh();
-    for (args, fail) in [
-        (&[][..], ""),
-        (&["--rotate", "2k"][..], ""),
-        (&["--rotate", "2k", "--compress"][..], ""),
-        (&["--rotate", "2k"][..], "3 5 logs/a/all.log"),
-    ] {
-        let Some(run) = Run::new(
-            Journal::Kept,
-            &[args, &["--receipt"]].concat(),
-            fail,
-            &mut dice,
-        ) else {
-            return;
-        };
-        run.verify(&mut dice);
-        run.recover(&mut dice);
-    }
+    each_journaled(&[
+        (&[], "", 0),
+        (&["--rotate", "2k"], "", 0),
+        (&["--rotate", "2k", "--compress"], "", 0),
+        (&["--rotate", "2k"], "3 5 logs/a/all.log", 0),
+    ]);
+}
+
+/// A journal whose sync has failed is sure of nothing any more.
+#[test]
+fn a_failed_sync_of_the_journal_ends_the_program_and_the_next_goes_on() {
+    each_journaled(&[
+        (&[], "3 5 state/journal", 1),
+        (&["--rotate", "2k"], "20 28 state/journal", 1),
+    ]);
+}
+
+/// Runs receivers with a journal with these arguments, of which some syncs fail, and which end with a
+/// status.
+fn each_journaled(runs: &[(&[&str], &str, i32)]) {
+    thread::scope(|scope| {
+        for (args, fail, status) in runs {
+            scope.spawn(move || {
+                let mut dice = Dice::fresh();
+                let args = [args, &["--receipt"][..]].concat();
+                let Some(run) = Run::new(Journal::Kept, &args, fail, &mut dice) else {
+                    return;
+                };
+                assert_eq!(run.outcome.status, *status);
+                run.verify(&mut dice);
+                run.recover(&mut dice);
+            });
+        }
+    });
 }
 
 /// Whether the receiver has a journal, for resumed streams.
@@ -230,9 +246,9 @@ impl Run {
         let plain = roll_lines("plain", 60, dice);
         let acknowledged = thread::scope(|scope| {
             let streams = streams.iter().map(|(name, all)| {
-                scope.spawn(move || {
-                    let stream = Resumed::open(address, name, 0, "00000000").unwrap();
-                    stream.send(all, 500)
+                scope.spawn(move || match Resumed::open(address, name, 0, "00000000") {
+                    Ok(stream) => stream.send(all, 500),
+                    Err(_) => Vec::new(),
                 })
             });
             let relp = relp
@@ -333,8 +349,8 @@ impl Run {
     fn lost(&self, tree: &Tree, acknowledged: &[&Acknowledged]) -> Option<String> {
         let text = all_text(tree);
         let text = String::from_utf8_lossy(&text);
-        // A search for a character is fast in a debug build, too, unlike one by a closure.
-        let lines: HashSet<&str> = text.split('\n').collect();
+        // Such a search and comparisons are fast in a debug build, too, unlike closures and hashes.
+        let lines: BTreeSet<&str> = text.split('\n').collect();
         let mut streams: BTreeMap<&str, u64> = BTreeMap::new();
         for one in acknowledged {
             match &one.what {
@@ -361,10 +377,34 @@ impl Run {
             .collect();
         self.each_moment(|number, disk, acknowledged| {
             if moments.contains(&number) {
-                self.recover_from(&disk.draw(dice), acknowledged);
+                let mut tree = disk.draw(dice);
+                if dice.below(2) == 0 {
+                    tree = self.interrupt_start(&tree, dice);
+                }
+                self.recover_from(&tree, acknowledged);
             }
             None::<()>
         });
+    }
+
+    /// Starts a receiver on these files, and loses the power again before it listens.
+    fn interrupt_start(&self, tree: &Tree, dice: &mut Dice) -> Tree {
+        let root = self.library.root();
+        self.put_back(tree);
+        let mut disk = Disk::of(&root);
+        let log = self.library.folder.path().join("second-log");
+        let args = args_for(&root, self.journal, &self.args);
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let program = Program::start_after(&self.library.commands(&log, ""), &args);
+        assert_eq!(program.stop().status, 0);
+        let events = Event::read_all(&log);
+        fs::remove_file(log).unwrap();
+        for event in &events[..dice.below(events.len() + 1)] {
+            disk.apply(event);
+        }
+        let found = disk.draw(dice);
+        verify_kept(&all_text(tree), &all_text(&found));
+        found
     }
 
     fn put_back(&self, tree: &Tree) {
@@ -413,15 +453,17 @@ impl Run {
             assert!(difference.is_none(), "{name}: {difference:?}");
         }
         assert_eq!(self.lost(&after, acknowledged), None);
-        // Lines of others are not cut away, whether they were acknowledged or not.
-        let text = all_text(&after);
-        let text = String::from_utf8_lossy(&text);
-        let kept: HashSet<&str> = text.split('\n').collect();
-        let before = all_text(tree);
-        for line in String::from_utf8_lossy(&before).split('\n') {
-            let is_plain = line.starts_with("relp-") || line.starts_with("plain");
-            assert!(!is_plain || kept.contains(line), "{line:?} is gone");
-        }
+        verify_kept(&all_text(tree), &all_text(&after));
+    }
+}
+
+/// Lines of streams that are not resumed are not cut away, whether they were acknowledged or not.
+fn verify_kept(before: &[u8], after: &[u8]) {
+    let after = String::from_utf8_lossy(after);
+    let kept: BTreeSet<&str> = after.split('\n').collect();
+    for line in String::from_utf8_lossy(before).split('\n') {
+        let is_plain = line.starts_with("relp-") || line.starts_with("plain");
+        assert!(!is_plain || kept.contains(line), "{line:?} is gone");
     }
 }
 

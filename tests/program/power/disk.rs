@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::record::Event;
@@ -33,7 +34,7 @@ pub struct Disk {
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
     pub all: BTreeMap<String, Found>,
-    /// The inodes of files that were made while the disk was watched.
+    /// The inodes of files.
     inodes: BTreeMap<String, u64>,
 }
 
@@ -186,6 +187,7 @@ impl Disk {
                 true => self.add_node(Node::Folder),
                 false => self.add_node(Node::file(&fs::read(&path)?)),
             };
+            self.inodes.insert(entry.metadata()?.ino(), added);
             self.current.insert((node, name), added);
             if path.is_dir() {
                 self.add_all(&path, added)?;
@@ -540,7 +542,11 @@ impl Tree {
                 Found::Folder => fs::create_dir(to).unwrap(),
                 Found::File(bytes) => {
                     if let Some(inode) = self.inodes.get(path) {
-                        fs::hard_link(kept.join(inode.to_string()), &to).unwrap();
+                        match fs::hard_link(kept.join(inode.to_string()), &to) {
+                            // It was not made while the disk was watched.
+                            Err(error) if error.kind() == ErrorKind::NotFound => {}
+                            linked => linked.unwrap(),
+                        }
                     }
                     fs::write(to, bytes.bytes()).unwrap();
                 }
