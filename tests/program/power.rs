@@ -28,6 +28,7 @@ use tempfile::TempDir;
 
 mod disk;
 mod record;
+mod sender;
 mod session;
 mod tests_of_disk;
 

@@ -11,7 +11,7 @@ pub struct Plan {
     /// Further arguments of the receiver.
     pub receiver: Vec<&'static str>,
     /// The template for appended files; without one, there is only one file.
-    pub name: Option<&'static str>,
+    pub name: Option<String>,
     pub kind: Kind,
     /// The lines of each sender.
     pub lines: usize,
@@ -44,9 +44,35 @@ pub enum Step {
     FillDisk {
         time: Duration,
     },
+    KillReceiverInCompaction {
+        pause: Duration,
+    },
 }
 
 impl Plan {
+    /// Paths that are so long that the journal is soon full, in files of a line each.
+    pub fn of_compaction(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let folder = "x".repeat(200) + "/";
+        Plan {
+            seed,
+            receiver: vec!["--lanes", dice.one_of(&["1", "2"]), "--rotate", "10"],
+            name: Some(folder.repeat(17) + "all.log"),
+            kind: Kind::Tagged,
+            lines: 800,
+            encode: "zstd",
+            followed: vec![Rotation::No],
+            has_twins: false,
+            resumed: 1,
+            relp: 1,
+            plain: 0,
+            restores: false,
+            steps: vec![Step::KillReceiverInCompaction {
+                pause: Duration::from_millis(dice.below(20) as u64),
+            }],
+        }
+    }
+
     pub fn roll(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
         let restores = dice.below(8) == 0;
@@ -75,7 +101,7 @@ impl Plan {
                 }
             }
         }
-        let name = dice.one_of(&["all.log", "{client}/all.log"]);
+        let name = dice.one_of(&["all.log", "{client}/all.log", "{stream}.log"]);
         let count = 3 + dice.below(5);
         let steps = (0..count)
             .map(|_| Step::roll(&mut dice, restores, followed))
@@ -83,7 +109,7 @@ impl Plan {
         Plan {
             seed,
             receiver,
-            name: (!in_one_file).then_some(name),
+            name: (!in_one_file).then(|| name.to_owned()),
             kind: if is_alone { Kind::Any } else { Kind::Tagged },
             lines: 100 + dice.below(300),
             encode: dice.one_of(&["zstd", "gzip", "zlib", "none"]),
