@@ -444,7 +444,7 @@ impl<'a> Round<'a> {
 
     fn start_followers(&mut self) {
         let follow = |number: usize, state: &str, stream: &[&str]| {
-            let mut args: Vec<String> = ["send", "--insecure", "--encode", self.plan.encode]
+            let mut args: Vec<String> = ["send", "-v", "--insecure", "--encode", self.plan.encode]
                 .map(str::to_owned)
                 .into();
             let path = self.text_path(&format!("input/follow-{number}"));

@@ -53,13 +53,13 @@ impl Plan {
     /// Paths that are so long that the journal is soon full, in files of a line each.
     pub fn of_compaction(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
-        let folder = "x".repeat(200) + "/";
+        let folder = "x".repeat(215) + "/";
         Plan {
             seed,
             receiver: vec!["--lanes", dice.one_of(&["1", "2"]), "--rotate", "10"],
             name: Some(folder.repeat(17) + "all.log"),
             kind: Kind::Tagged,
-            lines: 800,
+            lines: 750,
             encode: "zstd",
             followed: vec![Rotation::No],
             has_twins: false,

@@ -269,6 +269,7 @@ impl Sending<'_> {
                 Ok(()) => return Ok(()),
                 Err(broken) => broken,
             };
+            let is_outage = matches!(broken, Break::Outage(_));
             let pause = match broken {
                 Break::Fatal(failure) => return Err(failure),
                 Break::Contradicted(what) => {
@@ -305,8 +306,13 @@ impl Sending<'_> {
                 Timer::after(pause).await;
                 Ok(false)
             };
-            if settled(feed, &course).or(paused).await? {
+            let was_live = !feed.has_ended();
+            if settled(feed, &course, is_outage).or(paused).await? {
                 return Ok(());
+            }
+            if was_live && feed.has_ended() {
+                // The rest may have little time.
+                course.pauses = Pauses::default();
             }
         }
     }
@@ -339,7 +345,7 @@ impl Sending<'_> {
             .map(Some)
         };
         let settled = async {
-            settled(feed, course).await?;
+            settled(feed, course, false).await?;
             Ok(None)
         };
         let Some(mut session) = opening.or(settled).await? else {
@@ -377,12 +383,17 @@ impl Sending<'_> {
 }
 
 /// Does the work of the feed while there is no connection; returns `true` when none is needed: the
-/// stream has ended, and everything is acknowledged.
-async fn settled(feed: &mut Feed, course: &Course) -> Result<bool, Failure> {
+/// stream has ended, and everything is acknowledged. When a pause ends with the stream, returns `false`
+/// then.
+async fn settled(feed: &mut Feed, course: &Course, ends_pause: bool) -> Result<bool, Failure> {
+    let was_live = !feed.has_ended();
     loop {
         let was_open = !course.opened.is_empty() || feed.is_of_file();
         if feed.has_ended() && feed.backlog().len() == 0 && was_open {
             return Ok(true);
+        }
+        if ends_pause && was_live && feed.has_ended() {
+            return Ok(false);
         }
         feed.work().await?;
     }
