@@ -224,8 +224,10 @@
 //! # Features
 //!
 //! `gzip`, `zlib`, `deflate`, `zstd` and `qt` are the formats; a format that is not built in is
-//! refused by name. `client` is the sender's side, the module [`client`]. `cli` is the program: it
-//! needs `client`, and adds nothing else to the library. All of these are on by default.
+//! refused by name. `octet`, `relp`, `lumberjack`, `forward` and `nul` are the [framings](frame).
+//! `client` is the sender's side, the module [`client`]; `resume` is for
+//! [streams that outlive their connection](resume), on both sides. `cli` is the program: it needs these
+//! two, and adds nothing else to the library. All of these are on by default.
 //! `unstable-rustls` adds `Tls::from_rustls`, which is exempt from semantic versioning.
 //!
 //! # Sending
@@ -235,13 +237,21 @@
 //! has the whole stream. It does not compress. A `client::ResumedSender` sends streams that outlive
 //! their connection, with the feature `resume`.
 //!
+//! # Streams that outlive their connection
+//!
+//! With the feature `resume`, a stream goes on over the next connection where the last one was
+//! acknowledged: [`ServerBuilder::offsets`] takes the place where positions are kept, a
+//! [`client::ResumedSender`] sends such a stream, and the module [`resume`] has the lines that both sides
+//! speak. An [`output::Journal`] keeps the positions of streams with the files that
+//! [`Appended`](output::Appended) writes, so that each line is there exactly once.
+//!
 //! # Not included
 //!
-//! The crate accepts no connection by itself, sends no data back but a
-//! [receipt](ServerBuilder::receipts), resumes no TLS session, and keeps nothing on disk but the
-//! data that [`Files`](output::Files) and [`Appended`](output::Appended) are given, and a
-//! [`Journal`](output::Journal) of it. It does not
-//! compress, route, or store; xz, lz4 and bzip2 are recognised and refused.
+//! The crate accepts no connection by itself, sends no data back but acknowledgements and
+//! [receipts](ServerBuilder::receipts), resumes no TLS session, and keeps nothing on disk but the data
+//! that [`Files`](output::Files) and [`Appended`](output::Appended) are given, and a
+//! [`Journal`](output::Journal) of it. It does not compress what it sends, and routes nothing; xz, lz4
+//! and bzip2 are recognised and refused.
 
 #![forbid(unsafe_code)]
 // On docs.rs, each item shows the feature that it needs.

@@ -18,7 +18,7 @@ use crate::client::{self, Client, RECORD, WRITE};
 use crate::cores::{Cores, run_on};
 use crate::floor::{self, Traffic};
 use crate::programs::{Certificate, Job, Kind, Program, Running, first_line, received};
-use crate::text;
+use crate::{followed, resumed, text};
 
 /// The amounts of work in each case.
 #[derive(Debug)]
@@ -40,6 +40,12 @@ pub struct Load {
     senders: usize,
     /// Syslog messages.
     messages: usize,
+    /// Followed files.
+    followed: usize,
+    /// Lines in each.
+    followed_lines: usize,
+    /// Bytes of a resumed stream.
+    resumed: usize,
     /// Starts for one sample.
     starts: usize,
 }
@@ -55,6 +61,9 @@ pub const FULL: Load = Load {
     text: 400_000_000,
     senders: 1_000,
     messages: 400_000,
+    followed: 1_000,
+    followed_lines: 300,
+    resumed: 512_000_000,
     starts: 20,
 };
 
@@ -69,6 +78,9 @@ pub const QUICK: Load = Load {
     text: 4_000_000,
     senders: 20,
     messages: 20_000,
+    followed: 10,
+    followed_lines: 20,
+    resumed: 12_800_000,
     starts: 2,
 };
 
@@ -80,6 +92,8 @@ const IDLE_BYTES: usize = 100;
 
 /// The bytes that a program is sent first, to check that it prints all of them.
 const PROOF: usize = 1 << 20;
+
+const FOLLOWED: &str = "100-byte lines of many followed files, synced";
 
 /// The options that keep tlsink from using more than a thread for the network and one for
 /// decompression.
@@ -391,11 +405,55 @@ impl Bench {
                     .into(),
             },
             Case {
+                key: "followed",
+                metrics: vec![
+                    rate(FOLLOWED, "lines/s"),
+                    cost(FOLLOWED, "receiver's CPU µs/line"),
+                    cost(FOLLOWED, "receiver's peak MiB"),
+                    cost(FOLLOWED, "receiver's syncs/s"),
+                ],
+                contestants: followed::contestants(&self.tlsink, &self.peers)
+                    .map(|(name, program, way)| Contestant {
+                        name,
+                        measure: Box::new(move || {
+                            followed::measure(&self.followed(), program, way)
+                        }),
+                    })
+                    .collect(),
+            },
+            Case {
+                key: "resumed",
+                metrics: vec![
+                    rate("128-byte lines, appended and synced", "MB/s"),
+                    cost("128-byte lines, appended and synced", "CPU s/GB"),
+                ],
+                contestants: [
+                    ("resumed", resumed::Way::Resumed),
+                    ("not resumed", resumed::Way::Plain),
+                ]
+                .map(|(name, way)| {
+                    self.variant(name, move || {
+                        let folder = self.directory.path();
+                        resumed::measure(&self.tlsink, way, self.load.resumed, folder)
+                    })
+                })
+                .into(),
+            },
+            Case {
                 key: "start",
                 metrics: vec![cost("start to listening", "ms")],
                 contestants: vec![self.variant("certificate given", || self.start())],
             },
         ]
+    }
+
+    fn followed(&self) -> followed::Load<'_> {
+        followed::Load {
+            streams: self.load.followed,
+            lines: self.load.followed_lines,
+            certificates: self.certificate.folder(),
+            directory: self.directory.path(),
+        }
     }
 
     /// tlsink and the peers that can do it.

@@ -26,11 +26,13 @@ mod cases;
 mod client;
 mod cores;
 mod floor;
+mod followed;
 mod machine;
 mod plot;
 mod process;
 mod programs;
 mod report;
+mod resumed;
 #[path = "../common/text.rs"]
 mod text;
 
@@ -42,8 +44,8 @@ cargo bench --bench throughput -- [OPTIONS]
                  ncat, socat, pigz, node, Qt, rsyslog, syslog-ng
   --go PATH      the Go toolchain's program [go]
   --only CASE    measure only this case: bulk, records, live, handshakes,
-                 first-line, idle, gzip, zstd, cores, lines, syslog, senders or
-                 start; repeatable
+                 first-line, idle, gzip, zstd, cores, lines, syslog, senders,
+                 followed, resumed or start; repeatable
   --binary FILE  measure this tlsink [the one that cargo has just built]
   --against FILE another build of tlsink, measured as peers are; repeatable
   --plot FILE    draw the ratios into FILE, SVG

@@ -46,10 +46,17 @@ pub fn settled_cpu_time(pids: &[u32]) -> Duration {
 
 /// The memory of a process that is in RAM, in KiB.
 pub fn resident_kib(pid: u32) -> Option<f64> {
+    status(pid, "VmRSS:")
+}
+
+/// The most memory of a process that was in RAM at a time, in KiB.
+pub fn peak_resident_kib(pid: u32) -> Option<f64> {
+    status(pid, "VmHWM:")
+}
+
+fn status(pid: u32, field: &str) -> Option<f64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     line.split_whitespace().next()?.parse().ok()
 }
 

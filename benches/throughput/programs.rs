@@ -19,7 +19,7 @@ use crate::process;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The folder of the peers whose sources belong to this project.
-const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/throughput/peers");
+pub const PEERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/throughput/peers");
 
 /// A program, and how to call it.
 #[derive(Clone, Debug)]
@@ -66,6 +66,13 @@ pub enum Job {
 pub struct Certificate {
     pub chain: PathBuf,
     pub key: PathBuf,
+}
+
+impl Certificate {
+    /// The folder of these files, and of those that belong to them.
+    pub fn folder(&self) -> &Path {
+        self.chain.parent().unwrap_or(Path::new("."))
+    }
 }
 
 /// The file for [`Job::Syslog`].
@@ -510,7 +517,12 @@ fn build_qt(directory: &Path) -> io::Result<(PathBuf, String)> {
     Ok((program, format!("Qt {version}")))
 }
 
-fn run(command: &mut Command) -> io::Result<()> {
+/// Runs a command to its end.
+///
+/// # Errors
+///
+/// If it fails, with what it printed.
+pub fn run(command: &mut Command) -> io::Result<()> {
     let output = command.stdin(Stdio::null()).output()?;
     if output.status.success() {
         return Ok(());

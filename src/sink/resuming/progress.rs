@@ -21,7 +21,8 @@ pub(in crate::sink) struct ResumedStream {
     resumed: Arc<ResumedAt>,
     /// The output keeps the position of all bytes for which it finishes a hold.
     by_output: bool,
-    /// The position behind the bytes that the output took.
+    /// The position behind the bytes that the output took. Here and below, an output that keeps
+    /// positions computes their checksums itself, and only their offsets are right.
     taken: Position,
     /// The position behind the last newline of them.
     line_end: Position,
@@ -63,10 +64,21 @@ impl ResumedStream {
         let lines = memrchr(b'\n', bytes).map_or(0, |newline| newline.saturating_add(1));
         let (lines, rest) = bytes.split_at_checked(lines).unwrap_or((&[], bytes));
         if !lines.is_empty() {
-            self.line_end = self.taken.behind(lines);
+            self.line_end = self.behind(lines);
             self.taken = self.line_end;
         }
-        self.taken = self.taken.behind(rest);
+        self.taken = self.behind(rest);
+    }
+
+    /// The position behind the next bytes.
+    fn behind(&self, bytes: &[u8]) -> Position {
+        match self.by_output {
+            true => Position {
+                offset: self.taken.offset.saturating_add(bytes.len() as u64),
+                ..self.taken
+            },
+            false => self.taken.behind(bytes),
+        }
     }
 
     /// Whether the output took lines for which it was not flushed.

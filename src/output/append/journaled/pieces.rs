@@ -1,5 +1,6 @@
 //! Writing the lines of resumed streams.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::io;
 use std::sync::Arc;
@@ -95,7 +96,9 @@ impl OpenFiles {
         if whole == 0 && split == 0 {
             return self.rotate_journaled(name);
         }
-        let mut bytes = Vec::new();
+        // Pieces that lie side by side in the batch are written from there.
+        let mut bytes = Cow::Borrowed(&[][..]);
+        let mut behind = 0;
         let mut streams: Vec<(u32, Position)> = Vec::new();
         let mut index = HashMap::new();
         for (place, piece) in pieces.iter().take(whole.saturating_add(1)).enumerate() {
@@ -107,7 +110,16 @@ impl OpenFiles {
                     (own, piece.part.from.behind(own))
                 }
             };
-            bytes.extend_from_slice(own);
+            let end_of_own = piece.at.saturating_add(own.len());
+            match &mut bytes {
+                Cow::Borrowed(before) if before.is_empty() => *before = own,
+                Cow::Borrowed(before) if behind == piece.at => {
+                    let begin = behind.saturating_sub(before.len());
+                    *before = lines.get(begin..end_of_own).unwrap_or_default();
+                }
+                _ => bytes.to_mut().extend_from_slice(own),
+            }
+            behind = end_of_own;
             let at = *index.entry(piece.number).or_insert(streams.len());
             match streams.get_mut(at) {
                 Some((_, last)) => *last = end,
