@@ -571,7 +571,8 @@ fn without_a_server_a_signal_ends_it_with_what_waits() {
 #[test]
 fn a_file_that_was_empty_is_found_again_after_it_was_renamed() {
     let log = Log::new("");
-    let sender = log.follow(&[]);
+    let unheard = Resuming::new();
+    let sender = log.follow_to(&[unheard.address()], &[]);
     sender.wait_for_line(|line| line.ends_with(", from byte 0"));
     sender.signal(Signal::KILL);
     assert_eq!(sender.outcome().status, -9);
