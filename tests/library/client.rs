@@ -370,7 +370,8 @@ pub fn take(server: &mut ServerConnection, remote: &Remote) {
     }
 }
 
-fn records(server: &mut ServerConnection) -> Vec<u8> {
+/// All that the server has to send.
+pub fn records(server: &mut ServerConnection) -> Vec<u8> {
     let mut records = Vec::new();
     while server.wants_write() {
         server.write_tls(&mut records).unwrap();

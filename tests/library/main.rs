@@ -103,4 +103,5 @@ mod fuzz {
         feature = "nul"
     ))]
     pub mod frames;
+    mod resumed;
 }

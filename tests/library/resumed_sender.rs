@@ -8,7 +8,7 @@ use rustls::{ALL_CIPHER_SUITES, SupportedProtocolVersion};
 use tlsink::client::{ResumeError, ResumedSender, SendError};
 use tlsink::resume::{MAX_LINE, Position, Preamble};
 
-use crate::client::{Opened, take};
+use crate::client::{Opened, records, take};
 use crate::common::client::{TLS12, TLS13};
 use crate::memory::{Driven, Pipe, Remote};
 
@@ -236,11 +236,7 @@ impl Peer {
     /// Answers this, and all that waits.
     fn answer(&mut self, answer: &str) {
         self.server.writer().write_all(answer.as_bytes()).unwrap();
-        let mut records = Vec::new();
-        while self.server.wants_write() {
-            self.server.write_tls(&mut records).unwrap();
-        }
-        self.remote.send(records);
+        self.remote.send(records(&mut self.server));
     }
 
     /// Takes all bytes that the sender has sent.

@@ -16,7 +16,7 @@ use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
 use std::process::Stdio;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
@@ -476,6 +476,139 @@ fn a_server_that_lost_a_part_is_an_error_unless_that_is_accepted() {
 }
 
 #[test]
+fn several_servers_have_the_stream_in_turn_and_only_a_loss_of_their_own_is_a_gap() {
+    for is_input in [false, true] {
+        let log = Log::new("one\n");
+        let (first, second) = (&log.server, Resuming::new());
+        let addresses = [first.address(), second.address()];
+        let mut stdin = None;
+        let start = || log.follow_to(&addresses, &[]);
+        let mut sender = match is_input {
+            true => {
+                let mut sender = resume(&second, &[&first.address().to_string()]);
+                stdin = Some(sender.stdin());
+                sender
+            }
+            false => start(),
+        };
+        let mut add = |text: &str| match &mut stdin {
+            Some(stdin) => stdin.write_all(text.as_bytes()).unwrap(),
+            None => log.append(text),
+        };
+        if is_input {
+            add("one\n");
+        }
+        let mut peer = first.accept();
+        let name = peer.preamble.stream().to_owned();
+        peer.answer_at(b"");
+        peer.expect("one\n");
+        peer.acknowledge(4);
+        add("two\n");
+        peer.expect("two\n");
+        peer.cut();
+
+        // The second one does not know the stream, and begins it.
+        let mut peer = second.accept();
+        assert_eq!(peer.preamble.stream(), name);
+        peer.answer_at(b"one\n");
+        peer.expect("two\n");
+        peer.acknowledge(8);
+        sender.wait_for_line(|line| line.ends_with("going on from byte 4"));
+        peer.cut();
+
+        // The first one has everything that it acknowledged, and more.
+        let mut peer = first.accept();
+        assert_eq!(peer.preamble.from(), Position::START.behind(b"one\ntwo\n"));
+        peer.answer_at(b"one\nt");
+        let said = format!(
+            "tlsink: {}: the server has all 5 bytes of {name:?} that it acknowledged; other \
+             servers have the bytes behind them; going on from byte 8 as stream \"{name}.2\"",
+            first.address()
+        );
+        sender.wait_for_line(|line| line == said);
+        let mut peer = first.accept();
+        assert_eq!(peer.preamble.stream(), format!("{name}.2"));
+        assert_eq!(peer.preamble.from(), Position::START.behind(b"one\ntwo\n"));
+        peer.answer_at(b"one\ntwo\n");
+        add("three\n");
+        peer.expect("three\n");
+        peer.acknowledge(14);
+        add("four\n");
+        peer.expect("four\n");
+
+        // The state has it too, and the next start begins with the first one.
+        if is_input {
+            peer.cut();
+        } else {
+            sender.signal(Signal::TERM);
+            peer.finish();
+            assert_eq!(sender.outcome().status, 0);
+            let state = fs::read_to_string(log.state()).unwrap();
+            for (server, generation, acknowledged) in [(first, 2, 19), (&second, 1, 8)] {
+                let kept = format!(
+                    "\"{}\":{{\"acknowledged\":{acknowledged},\"generation\":{generation}}}",
+                    server.address()
+                );
+                assert!(state.contains(&kept), "{state}");
+            }
+            sender = start();
+            first.accept().cut();
+        }
+
+        // The second one has lost a part of its own.
+        let mut peer = second.accept();
+        assert_eq!(peer.preamble.stream(), name);
+        peer.answer_at(b"one\ntw");
+        let outcome = sender.outcome();
+        let said = format!(
+            "tlsink: {}: the server has only 6 of the 8 bytes of {name:?} that it acknowledged",
+            second.address()
+        );
+        assert!(outcome.stderr.contains(&said), "{}", outcome.stderr);
+        assert_eq!(outcome.status, 1);
+    }
+}
+
+#[test]
+fn a_state_keeps_offsets_of_the_servers_in_the_arguments_alone() {
+    let log = Log::new("one\n");
+    log.send_all(b"", "one\n");
+    let other = Resuming::new();
+    let sender = log.follow_to(&[other.address()], &[]);
+    let mut peer = other.accept();
+    peer.answer_at(b"one\n");
+    log.append("two\n");
+    peer.expect("two\n");
+    sender.signal(Signal::TERM);
+    peer.finish();
+    assert_eq!(sender.outcome().status, 0);
+    let state = fs::read_to_string(log.state()).unwrap();
+    assert!(
+        state.contains(&format!("\"{}\":", other.address())),
+        "{state}"
+    );
+    assert!(
+        !state.contains(&log.server.address().to_string()),
+        "{state}"
+    );
+}
+
+#[test]
+fn a_server_that_never_goes_on_with_a_stream_gets_no_flood_of_new_ones() {
+    let log = Log::new("one\n");
+    log.send_all(b"", "one\n");
+    let other = Resuming::new();
+    let sender = log.follow_to(&[other.address()], &[]);
+    let start = Instant::now();
+    for _ in 0..5 {
+        other.accept().answer_at(b"o");
+    }
+    sender.wait_for_lines(5, |line| line.contains("; going on from byte 4 as stream "));
+    // All pauses but the first are random: up to 0.5, 1 and 2 s.
+    assert!(start.elapsed() > Duration::from_millis(20));
+}
+
+#[test]
 fn a_sender_that_was_taken_over_waits() {
     let log = Log::new("one\n");
     let sender = log.follow(&[]);
@@ -529,6 +662,34 @@ fn an_outage_is_said_once_and_another_server_is_tried() {
     sender.signal(Signal::TERM);
     peer.finish();
     assert_eq!(sender.outcome().status, 0);
+}
+
+#[test]
+fn a_quiet_sender_says_outages_and_their_ends() {
+    let log = Log::new("one\n");
+    let sender = log.follow(&["-q"]);
+    let mut peer = log.server.accept();
+    peer.answer_at(b"");
+    peer.expect("one\n");
+    peer.cut();
+    let mut peer = log.server.accept();
+    peer.answer_at(b"");
+    peer.expect("one\n");
+    peer.acknowledge(4);
+    sender.signal(Signal::TERM);
+    peer.finish();
+    let outcome = sender.outcome();
+    let to = log.server.address();
+    let said: Vec<_> = outcome.stderr.lines().collect();
+    let [unverified, outage, end] = said[..] else {
+        panic!("{said:?}");
+    };
+    assert!(unverified.contains(": the server is not verified; "));
+    assert!(outage.starts_with(&format!("tlsink: {to}: the connection broke: ")));
+    assert!(outage.ends_with("; trying again"), "{outage}");
+    assert!(end.starts_with(&format!("tlsink: {to}: connected again after ")));
+    assert!(end.ends_with(" s, going on from byte 0"), "{end}");
+    assert_eq!(outcome.status, 0);
 }
 
 #[test]

@@ -10,18 +10,21 @@
     feature = "qt"
 ))]
 
+use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::fs::{self, OpenOptions};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener};
-use std::process::Stdio;
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-use crate::common::program::{FREE, LIMIT, Program, Stderr, Stdout};
+use crate::common::program::{BINARY, FREE, LIMIT, Program, Stderr, Stdout, after};
+use crate::shipped::{blocks, refs};
 
 #[test]
 fn each_line_arrives_once_whatever_is_killed_or_rotated() {
@@ -72,6 +75,50 @@ fn each_line_arrives_once_whatever_is_killed_or_rotated() {
 }
 
 #[test]
+fn two_receivers_that_are_killed_in_turn_have_every_line_together() {
+    let places = [Place::new(), Place::new()];
+    let [place, other] = &places;
+    let further = other.address.to_string();
+    let mut receivers = places.each_ref().map(|place| Some(place.receive()));
+    let mut sender = place.follow(&[&further]);
+    let mut all = String::new();
+    for round in 0..8 {
+        let lines = numbered(round);
+        all += &lines;
+        place.append(&lines);
+        // Not always has the receiver everything, or the sender heard of it.
+        if round % 3 != 0 {
+            wait_for_all(&places, &all);
+        }
+        let dies = round % 2;
+        let receiver = receivers[dies].take().unwrap();
+        receiver.signal(Signal::KILL);
+        assert_eq!(receiver.outcome().status, -9);
+        if round > 4 {
+            sender.signal(Signal::KILL);
+            assert_eq!(sender.outcome().status, -9);
+            sender = place.follow(&[&further]);
+        }
+        wait_for_all(&places, &all);
+        receivers[dies] = Some(places[dies].receive());
+    }
+    sender.signal(Signal::TERM);
+    assert_eq!(sender.outcome().status, 0);
+    let order: HashMap<&str, usize> = all.lines().zip(0..).collect();
+    for (place, receiver) in places.iter().zip(receivers) {
+        assert_eq!(receiver.unwrap().stop().status, 0);
+        // Each of them has its lines once, in their order.
+        let received = place.received();
+        let numbers: Vec<_> = received.lines().map(|line| order[line]).collect();
+        assert!(numbers.is_sorted_by(|one, next| one < next));
+        assert!(
+            numbers.len() < order.len(),
+            "the other one was never needed"
+        );
+    }
+}
+
+#[test]
 fn a_second_sender_takes_the_stream_over_and_the_first_says_so() {
     let place = Place::new();
     let receiver = place.receive();
@@ -89,6 +136,89 @@ fn a_second_sender_takes_the_stream_over_and_the_first_says_so() {
     drop(first);
     assert_eq!(receiver.stop().status, 0);
     assert_eq!(place.received(), "one\ntwo\n");
+}
+
+/// The commands of the guide are run as they stand, but for the port.
+#[test]
+fn with_the_guides_commands_no_line_is_lost() {
+    let blocks = blocks("Ship a log without losing a line", "sh");
+    let [receiver, sender] = &blocks[..] else {
+        panic!("the guide has other commands: {blocks:?}");
+    };
+    let (setup, receiver) = receiver.trim_end().rsplit_once('\n').unwrap();
+    let place = Place::empty("logs/app.log");
+    place.append("the first line\n");
+    let folder = place.folder.path();
+    let programs = Path::new(BINARY).parent().unwrap().to_str().unwrap();
+    let path = format!("{programs}:{}", std::env::var("PATH").unwrap());
+    let mut shell = Command::new("sh");
+    shell.args(["-ec", setup]).env("PATH", path);
+    let made = shell.current_dir(folder).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+
+    let address = place.address.to_string();
+    let port = place.address.port().to_string();
+    let go = format!("cd '{}'", folder.display());
+    let arguments = |command: &str| -> Vec<String> {
+        let arguments = command.trim_end().strip_prefix("tlsink ").unwrap();
+        let arguments = arguments.replace("4433", &port);
+        arguments.split(' ').map(str::to_owned).collect()
+    };
+    let receive = || {
+        let mut command = after(&go);
+        command
+            .args(["--listen", &address])
+            .args(arguments(receiver));
+        Program::start_by(command, 1)
+    };
+    let follow = || Program::start_command_after(&go, &refs(&arguments(sender)), Stdio::null());
+    let kill = |program: Program| {
+        program.signal(Signal::KILL);
+        assert_eq!(program.outcome().status, -9);
+    };
+
+    let mut all = "the first line\n".to_owned();
+    let (mut receiving, mut sending) = (receive(), follow());
+    for round in 0..12 {
+        let lines = numbered(round);
+        all += &lines;
+        let half = lines.len() / 2;
+        let (half, rest) = lines.split_at(half + lines[half..].find('\n').unwrap() + 1);
+        place.append(half);
+        match round % 4 {
+            0 => {
+                kill(receiving);
+                place.append(rest);
+                receiving = receive();
+            }
+            1 => {
+                place.wait_for(all.len() - rest.len());
+                kill(sending);
+                place.append(rest);
+                sending = follow();
+            }
+            2 => {
+                kill(sending);
+                kill(receiving);
+                place.append(rest);
+                (receiving, sending) = (receive(), follow());
+            }
+            _ => {
+                kill(receiving);
+                kill(sending);
+                sending = follow();
+                place.append(rest);
+                receiving = receive();
+            }
+        }
+        if round % 3 == 0 {
+            place.wait_for(all.len());
+        }
+    }
+    place.wait_for(all.len());
+    assert_eq!(sending.stop().status, 0);
+    assert_eq!(receiving.stop().status, 0);
+    assert!(place.received() == all);
 }
 
 #[test]
@@ -147,20 +277,27 @@ fn standard_input_arrives_once_though_the_receiver_is_killed() {
 struct Place {
     folder: TempDir,
     address: SocketAddr,
+    /// The receiver's file.
+    received: &'static str,
 }
 
 impl Place {
     fn new() -> Self {
-        let free = TcpListener::bind(FREE).unwrap();
-        let place = Place {
-            folder: tempfile::tempdir().unwrap(),
-            address: free.local_addr().unwrap(),
-        };
+        let place = Place::empty("received/log");
         for folder in ["state", "received"] {
             fs::create_dir(place.folder.path().join(folder)).unwrap();
         }
         place.append("");
         place
+    }
+
+    fn empty(received: &'static str) -> Self {
+        let free = TcpListener::bind(FREE).unwrap();
+        Place {
+            folder: tempfile::tempdir().unwrap(),
+            address: free.local_addr().unwrap(),
+            received,
+        }
     }
 
     fn path(&self, name: &str) -> String {
@@ -199,7 +336,7 @@ impl Place {
     }
 
     fn received(&self) -> String {
-        fs::read_to_string(self.path("received/log")).unwrap_or_default()
+        fs::read_to_string(self.path(self.received)).unwrap_or_default()
     }
 
     /// Waits until the receiver has written this many bytes.
@@ -213,6 +350,21 @@ impl Place {
             );
             thread::yield_now();
         }
+    }
+}
+
+/// Waits until each of these lines is at one of the receivers.
+fn wait_for_all(places: &[Place], all: &str) {
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let received: String = places.iter().map(Place::received).collect();
+        let received: HashSet<&str> = received.lines().collect();
+        let missing = all.lines().filter(|line| !received.contains(line)).count();
+        if missing == 0 {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{missing} lines are missing");
+        thread::sleep(Duration::from_millis(10));
     }
 }
 

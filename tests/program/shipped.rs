@@ -117,10 +117,8 @@ impl Shipped {
 
 /// The configuration in a section of GUIDE.md, for the files and the address of a test.
 pub fn guide(section: &str, language: &str) -> String {
-    let guide = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/GUIDE.md")).unwrap();
-    let (_, section) = guide.split_once(&format!("\n### {section}\n")).unwrap();
-    let (_, config) = section.split_once(&format!("```{language}\n")).unwrap();
-    let (config, _) = config.split_once("```").unwrap();
+    let blocks = blocks(section, language);
+    let config = blocks.first().unwrap();
     config
         .replace("/etc/tlsink/client-web1.example", "DIR/client")
         .replace("/etc/tlsink/", "DIR/")
@@ -131,6 +129,19 @@ pub fn guide(section: &str, language: &str) -> String {
         .replace("host=\"logs.example.net\"", "host=\"localhost\"")
         .replace("host: \"logs.example.net\"", "host: \"localhost\"")
         .replace("4433", "PORT")
+}
+
+/// The blocks of this language in a section of GUIDE.md, as they stand.
+pub fn blocks(section: &str, language: &str) -> Vec<String> {
+    let guide = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/GUIDE.md")).unwrap();
+    let (_, section) = guide.split_once(&format!("\n### {section}\n")).unwrap();
+    let (section, _) = section.split_once("\n##").unwrap_or((section, ""));
+    let opening = format!("```{language}\n");
+    let parts = section.split(&opening);
+    parts
+        .skip(1)
+        .map(|block| block.split_once("```").unwrap().0.to_owned())
+        .collect()
 }
 
 pub fn refs(args: &[String]) -> Vec<&str> {

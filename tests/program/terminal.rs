@@ -9,13 +9,16 @@
     feature = "qt"
 ))]
 
-use std::io::Read;
+use std::io::{Read, Write};
+use std::process::Stdio;
 
 use rustix::fs::OFlags;
 use rustix::process::Signal;
+use tempfile::{NamedTempFile, TempDir};
 
 use crate::common::program::{Client, Outcome, Program, Stderr, Stdout, send};
 use crate::common::terminal::{ERASE, Terminal};
+use crate::send::server::Resuming;
 
 /// Text that affects a terminal, and the text shown instead.
 const HARMFUL: [(&[u8], &str); 16] = [
@@ -254,6 +257,74 @@ fn stats_in_a_pipe_are_plain_lines() {
     assert!(!outcome.stderr.contains(is_control), "{:?}", outcome.stderr);
 }
 
+// Progress of a resumed stream on a terminal.
+
+#[test]
+fn progress_of_a_stream_is_one_line_that_is_redrawn_below_all_others() {
+    // The longest line of it does not fit into the narrow one.
+    for columns in [COLUMNS, 40] {
+        let stream = Followed::new();
+        let sender = stream.send(&[], Stderr::Terminal(Terminal::of_columns(columns)));
+        let shows = |wanted: &str| {
+            let wanted: String = wanted.chars().take(usize::from(columns) - 1).collect();
+            sender.wait_for_live_line(|live| live == wanted);
+        };
+        let mut peer = stream.server.accept();
+        peer.answer_at(b"");
+        peer.expect("one\n");
+        shows("tlsink: 0 B acknowledged, 4 B behind");
+        peer.acknowledge(4);
+        shows("tlsink: 4 B acknowledged, nothing behind");
+        peer.cut();
+        let mut peer = stream.server.accept();
+        peer.answer_at(b"one\n");
+        let more = format!("{}\n", "x".repeat((3 << 20) - 1));
+        stream.append(&more);
+        peer.expect(&more);
+        shows("tlsink: 4 B acknowledged, 3.0 MiB behind");
+        peer.acknowledge(4 + (1 << 20));
+        shows("tlsink: 1.0 MiB acknowledged, 2.0 MiB behind");
+        sender.signal(Signal::TERM);
+        peer.finish();
+        let outcome = sender.outcome();
+        assert_eq!(outcome.status, 0);
+        let (lines, lives) = taken_apart(&outcome.stderr);
+        let is_live =
+            |line: &&str| line.starts_with("tlsink: ") && line.contains(" acknowledged, ");
+        assert!(lines.iter().all(|line| line.starts_with("tlsink: ")));
+        assert!(!lines.iter().any(is_live), "{lines:?}");
+        assert!(lines.iter().any(|line| line.ends_with("; trying again")));
+        // The live line is there all the time, until it is erased for good.
+        let (last, lives) = lives.split_last().unwrap();
+        assert_eq!(*last, "");
+        assert!(lives.iter().all(is_live), "{lives:?}");
+        let fits = |live: &&str| live.chars().count() < usize::from(columns);
+        assert!(lives.iter().all(fits), "{lives:?}");
+        assert!(lines.last().unwrap().ends_with(" is acknowledged"));
+    }
+}
+
+#[test]
+fn progress_of_a_stream_is_not_shown_quietly_or_in_a_pipe() {
+    for (args, stderr) in [
+        (&["-q"][..], Stderr::Terminal(Terminal::open())),
+        (&["-v"], Stderr::Pipe),
+    ] {
+        let stream = Followed::new();
+        let sender = stream.send(args, stderr);
+        let mut peer = stream.server.accept();
+        peer.answer_at(b"");
+        peer.expect("one\n");
+        sender.signal(Signal::TERM);
+        peer.finish();
+        let outcome = sender.outcome();
+        assert_eq!(outcome.status, 0);
+        let is_control = |c: char| c.is_control() && c != '\n';
+        assert!(!outcome.stderr.contains(is_control), "{:?}", outcome.stderr);
+        assert!(!outcome.stderr.contains(" acknowledged, "));
+    }
+}
+
 // Messages on a terminal.
 
 #[test]
@@ -305,6 +376,43 @@ fn start_on(terminal: Terminal, args: &[&str]) -> Program {
 fn run_saying_to_terminal(args: &[&str]) -> Outcome {
     let stderr = Stderr::Terminal(Terminal::open());
     Program::run_on(args, Stdout::Collected, stderr)
+}
+
+/// A file that is followed, and a server for its stream.
+struct Followed {
+    file: NamedTempFile,
+    state: TempDir,
+    server: Resuming,
+}
+
+impl Followed {
+    fn new() -> Self {
+        let followed = Followed {
+            file: NamedTempFile::new().unwrap(),
+            state: tempfile::tempdir().unwrap(),
+            server: Resuming::new(),
+        };
+        followed.append("one\n");
+        followed
+    }
+
+    fn append(&self, text: &str) {
+        self.file.as_file().write_all(text.as_bytes()).unwrap();
+    }
+
+    fn send(&self, args: &[&str], stderr: Stderr) -> Program {
+        let state = self.state.path().join("state");
+        let (file, state) = (self.file.path().to_str(), state.to_str());
+        let to = self.server.address().to_string();
+        let follow = ["--follow", file.unwrap(), "--follow-state", state.unwrap()];
+        let all = [
+            &["send", "--insecure", "-e", "none"],
+            &follow[..],
+            &[&to],
+            args,
+        ];
+        Program::start_command(&all.concat(), Stdio::null(), stderr)
+    }
 }
 
 /// All harmful texts, within a line and at its beginning.

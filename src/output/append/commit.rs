@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, SyncSender};
+use std::sync::mpsc::{self, Receiver, Sender, SyncSender};
 use std::sync::{Arc, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::file::Written;
@@ -88,8 +89,11 @@ impl Syncing {
     ///
     /// # Errors
     ///
-    /// When the journal can't be written or synced. Then nothing more is synced.
+    /// When the journal can't be written or synced, or its thread not be started. Then nothing more is
+    /// synced.
     pub(super) fn run(self) -> io::Result<()> {
+        let beside = self.journal.as_ref().map(Journal::another);
+        let beside = beside.map(JournalSync::start).transpose()?;
         let mut last: Option<Instant> = None;
         while let Ok(first) = self.requests.recv() {
             let mut group = vec![first];
@@ -102,31 +106,30 @@ impl Syncing {
             }
             last = Some(Instant::now());
             group.extend(self.requests.try_iter());
-            self.sync_group(group)
+            self.sync_group(group, beside.as_ref())
                 .inspect_err(|_| self.tell(Command::Failed))?;
         }
-        Ok(())
+        match &self.journal {
+            Some(journal) => journal.sync(),
+            None => Ok(()),
+        }
     }
 
-    fn sync_group(&self, group: Vec<Request>) -> io::Result<()> {
-        // Each file once, however many commits concern it.
-        let mut synced: HashMap<u64, Option<io::Error>> = HashMap::new();
+    fn sync_group(&self, group: Vec<Request>, beside: Option<&JournalSync>) -> io::Result<()> {
         let mut below = 0;
         for request in &group {
             if let Request::Commit(commit) = request {
                 below = below.max(commit.below);
-                for file in &commit.files {
-                    synced
-                        .entry(file.id)
-                        .or_insert_with(|| file.sync().err().map(|error| copy_of(&error)));
-                }
             }
         }
-        let lost = synced.iter().filter(|(_, error)| error.is_some());
-        let lost: Vec<_> = lost.map(|(file, _)| *file).collect();
-        let committed = match &self.journal {
-            Some(journal) => journal.commit(below, &lost),
-            None => Ok(()),
+        let (synced, committed) = match (&self.journal, beside) {
+            (Some(journal), Some(beside)) => {
+                let (synced, recorded) = beside.beside(|| sync_files(&group));
+                let lost = synced.iter().filter(|(_, error)| error.is_some());
+                let lost: Vec<_> = lost.map(|(file, _)| *file).collect();
+                (synced, recorded.and_then(|()| journal.commit(below, &lost)))
+            }
+            _ => (sync_files(&group), Ok(())),
         };
         for request in group {
             match request {
@@ -157,5 +160,59 @@ impl Syncing {
         if let Some(queue) = self.queue.upgrade() {
             let _ = queue.send(command);
         }
+    }
+}
+
+/// Syncs the files of these commits, each once. Returns their errors, by the numbers of the files.
+fn sync_files(group: &[Request]) -> HashMap<u64, Option<io::Error>> {
+    let mut synced = HashMap::new();
+    for request in group {
+        if let Request::Commit(commit) = request {
+            for file in &commit.files {
+                synced
+                    .entry(file.id)
+                    .or_insert_with(|| file.sync().err().map(|error| copy_of(&error)));
+            }
+        }
+    }
+    synced
+}
+
+/// Syncs a journal on a thread of its own, while files are synced: each of them waits for a disk.
+struct JournalSync {
+    ask: SyncSender<()>,
+    synced: Receiver<io::Result<()>>,
+}
+
+impl JournalSync {
+    /// Starts the thread, which ends when this is dropped.
+    fn start(journal: Journal) -> io::Result<Self> {
+        let (ask, asked) = mpsc::sync_channel(1);
+        let (tell, synced) = mpsc::channel();
+        let thread = thread::Builder::new().name("sync journal".to_owned());
+        thread.spawn(move || {
+            while let Ok(()) = asked.recv() {
+                if tell.send(journal.sync()).is_err() {
+                    return;
+                }
+            }
+        })?;
+        Ok(JournalSync { ask, synced })
+    }
+
+    /// Syncs the journal while `others` are synced.
+    fn beside<T>(&self, others: impl FnOnce() -> T) -> (T, io::Result<()>) {
+        let asked = self.ask.send(());
+        let others = others();
+        let synced = match asked {
+            Ok(()) => self.synced.recv().ok(),
+            Err(_) => None,
+        };
+        let ended = || {
+            Err(io::Error::other(
+                "the thread that syncs the journal has ended",
+            ))
+        };
+        (others, synced.unwrap_or_else(ended))
     }
 }

@@ -27,7 +27,12 @@ const TAKEN_OVER: &str = "cut (another connection took the stream over";
 /// position that its server [has](Self::at). So the sender keeps these bytes until then.
 ///
 /// All calls read the server's answers, and check them. The first error stays: each later call
-/// returns it again.
+/// returns it again. No call blocks its thread, spawns a task or starts a timer: a server that is silent
+/// lets calls wait for ever, unless the caller sets deadlines.
+///
+/// Offsets are numbers of bytes of the stream itself, from its start on, whatever is compressed or
+/// sent over this connection. Dropping the sender closes the transport without a close_notify: the
+/// server keeps what it has acknowledged, and the stream can go on over another connection.
 ///
 /// ```no_run
 /// use smol::net::TcpStream;
@@ -119,12 +124,14 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ResumedSender<IO> {
     ///
     /// A server that does not know resumed streams may take the name as data and never answer: the
     /// caller sets a deadline. One that needs more time says so, and `on_waiting` is called: the deadline
-    /// begins anew.
+    /// begins anew. If the call is dropped, so is the connection.
     ///
     /// # Errors
     ///
-    /// When the server refuses the stream, answers with anything but a position, or ends the
-    /// connection.
+    /// - [`ResumeError::Refused`] if the server does not take the stream.
+    /// - [`ResumeError::NoAnswer`] if it answers with anything but a position.
+    /// - [`ResumeError::Ended`], [`ResumeError::TakenOver`] and [`ResumeError::Connection`] if the
+    ///   connection ends before that.
     pub async fn open(
         mut sender: Sender<IO>,
         preamble: &Preamble,
@@ -165,7 +172,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ResumedSender<IO> {
         self.at
     }
 
-    /// The offset before which the server keeps everything, as far as it has said so.
+    /// The offset before which the server keeps everything, as far as it has said so. It begins with
+    /// that of [`at`](Self::at), never decreases, and stays after an error.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged
     }
@@ -180,7 +188,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ResumedSender<IO> {
     ///
     /// # Errors
     ///
-    /// When the server ended the stream, when its answers are wrong, and when the connection broke.
+    /// - [`ResumeError::Connection`] if the connection broke, and after [`finish`](Self::finish).
+    /// - [`ResumeError::Ended`] and [`ResumeError::TakenOver`] if the server ended the stream.
+    /// - The others if its answers are wrong.
     pub async fn send(&mut self, mut bytes: &[u8], offset: u64) -> Result<(), ResumeError> {
         self.sent = self.sent.max(offset);
         poll_fn(|cx| {
@@ -196,7 +206,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ResumedSender<IO> {
         .await
     }
 
-    /// Hands all buffered bytes to the transport.
+    /// Hands all buffered bytes to the transport. The call can be dropped and made again.
     ///
     /// # Errors
     ///
@@ -210,7 +220,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ResumedSender<IO> {
     }
 
     /// Waits until the server acknowledges more than this call has returned before, and returns the
-    /// offset before which the server keeps everything. The call can be dropped and made again.
+    /// offset before which the server keeps everything. The call can be dropped and made again. The end
+    /// of the stream is the last offset that it returns: then it waits for ever.
     ///
     /// # Errors
     ///
@@ -235,9 +246,12 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ResumedSender<IO> {
     /// compressed data, the caller sends the end of its compressed form before. The call can be
     /// dropped and made again; once it has returned, it returns the same.
     ///
+    /// The caller compares the receipt's numbers with those of the bytes that it sent.
+    ///
     /// # Errors
     ///
-    /// As those of [`send`](Self::send), and when the server ends the stream without a receipt.
+    /// As those of [`send`](Self::send), and [`ResumeError::NoAnswer`] with an empty line if the server
+    /// ends the stream without a receipt.
     pub async fn finish(&mut self) -> Result<Vec<u8>, ResumeError> {
         poll_fn(|cx| {
             let finished = self.sender.poll_finish(cx);

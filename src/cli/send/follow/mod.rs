@@ -6,11 +6,11 @@
 use std::collections::VecDeque;
 use std::fs::{self, File, Metadata};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender};
 
@@ -18,14 +18,18 @@ use super::super::say::Say;
 use super::super::{Failure, start_thread};
 
 mod mark;
+mod reading;
 mod rotated;
 mod state;
+mod state_file;
 
-use mark::MARKED;
 pub(crate) use mark::Mark;
+pub(crate) use reading::MAX_PIECE;
+use reading::{BUFFER, Grown, Reading};
 pub(crate) use rotated::FileId;
-use rotated::{Modified, modified};
-pub(crate) use state::{FilePlace, State, StateFile};
+use rotated::modified;
+pub(crate) use state::{FilePlace, ServerState, Servers, State};
+pub(crate) use state_file::StateFile;
 
 /// The time between two looks at a file that does not grow.
 const POLL: Duration = Duration::from_millis(250);
@@ -34,16 +38,10 @@ const POLL: Duration = Duration::from_millis(250);
 /// write to it for a while.
 const STILL: Duration = Duration::from_secs(5);
 
-/// The size of a read.
-const CHUNK: usize = 256 << 10;
-
-/// The length from which a line is sent before it ends.
-const MAX_UNFINISHED: usize = 1 << 20;
-
 /// The number of files that are remembered after they were read to their ends.
 const MAX_FINISHED: usize = 8;
 
-/// The pieces that are read ahead, in addition to the buffer of whoever takes them.
+/// The pieces that wait in the channel, in addition to the buffer of its receiver.
 const AHEAD: usize = 1;
 
 /// The way from the thread that follows.
@@ -96,7 +94,7 @@ pub(crate) fn follow(
         finished: state.before.into_iter().collect(),
         out,
         say: say.clone(),
-        buf: vec![0; MARKED.saturating_add(CHUNK)],
+        buf: vec![0; BUFFER],
         has_caught_up: false,
         is_missed: false,
         is_unopened: false,
@@ -126,7 +124,7 @@ struct Follower {
     out: Sender<Result<Followed, Failure>>,
     say: Say,
     buf: Vec<u8>,
-    /// Whoever takes the bytes knows that there are no more for now.
+    /// The news that everything was read is sent, and nothing was read since.
     has_caught_up: bool,
     /// It was said that no file has the name.
     is_missed: bool,
@@ -146,119 +144,13 @@ impl SourceFile {
     }
 }
 
-/// Nobody takes any more bytes.
+/// The receiver of the news is gone.
 struct Over;
 
 /// What to do after a step.
 enum Next {
     Step,
     Rest,
-}
-
-/// A file that is read.
-struct Reading {
-    file: File,
-    source: Arc<SourceFile>,
-    /// The place up to which it was read.
-    mark: Mark,
-    /// The beginning of a line, which is read and not delivered.
-    line: Vec<u8>,
-    /// The bytes that were delivered do not end with a newline.
-    is_within_line: bool,
-    /// The last change that was seen while the file had its name.
-    modified: Modified,
-    /// The time since which the file has another name, and is unchanged.
-    still_since: Option<Instant>,
-}
-
-/// The result of reading on.
-enum Grown {
-    Bytes(usize),
-    No,
-    /// The file has other bytes than before.
-    Replaced(String),
-}
-
-impl Reading {
-    fn new(file: File, facts: &Metadata, start: Mark) -> Self {
-        Reading {
-            file,
-            is_within_line: start.last().last().is_some_and(|byte| *byte != b'\n'),
-            source: Arc::new(SourceFile {
-                id: FileId::of(facts),
-                start: start.clone(),
-            }),
-            mark: start,
-            line: Vec::new(),
-            modified: modified(facts),
-            still_since: None,
-        }
-    }
-
-    /// A file that was renamed before it was opened.
-    fn renamed(file: File, facts: &Metadata, start: Mark) -> Self {
-        let age = facts
-            .modified()
-            .ok()
-            .and_then(|modified| SystemTime::now().duration_since(modified).ok());
-        let now = Instant::now();
-        let since = age.and_then(|age| now.checked_sub(age));
-        Reading {
-            still_since: Some(since.unwrap_or(now)),
-            ..Reading::new(file, facts, start)
-        }
-    }
-
-    /// Reads on into `buf`, whose front is for bytes that were read before: they must be the same.
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<Grown> {
-        let (len, at) = (self.file.metadata()?.len(), self.mark.offset());
-        if len < at {
-            let what = format!("shrank from {at} to {len} bytes");
-            return Ok(Grown::Replaced(what));
-        }
-        if len == at {
-            return Ok(Grown::No);
-        }
-        let before = self.mark.last().len();
-        let room = buf
-            .get_mut(..before.saturating_add(CHUNK))
-            .unwrap_or_default();
-        let read = read_at(&self.file, room, at.saturating_sub(before as u64))?;
-        let read = room.get(..read).unwrap_or_default();
-        match read.split_at_checked(before) {
-            Some((same, [])) if same == self.mark.last() => Ok(Grown::No),
-            Some((same, more)) if same == self.mark.last() => {
-                self.mark.advance(more);
-                let more = more.len();
-                buf.copy_within(before..before.saturating_add(more), 0);
-                Ok(Grown::Bytes(more))
-            }
-            _ => Ok(Grown::Replaced("was overwritten".to_owned())),
-        }
-    }
-
-    /// Appends bytes that were read, and takes all that can be delivered.
-    fn take(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let newline = memchr::memrchr(b'\n', bytes).map(|at| at.saturating_add(1));
-        let kept = self.line.len();
-        self.line.extend_from_slice(bytes);
-        let end = match newline {
-            Some(end) => kept.saturating_add(end),
-            None if self.is_within_line || self.line.len() >= MAX_UNFINISHED => self.line.len(),
-            None => return Vec::new(),
-        };
-        let rest = self.line.split_off(end);
-        let whole = std::mem::replace(&mut self.line, rest);
-        if let Some(last) = whole.last() {
-            self.is_within_line = *last != b'\n';
-        }
-        whole
-    }
-
-    /// The place up to which its bytes were delivered.
-    fn delivered(&self) -> u64 {
-        self.mark.offset().saturating_sub(self.line.len() as u64)
-    }
 }
 
 impl Follower {
@@ -580,14 +472,5 @@ impl Follower {
 
     fn send(&self, news: Result<Followed, Failure>) -> Result<(), Over> {
         self.out.send_blocking(news).map_err(|_| Over)
-    }
-}
-
-fn read_at(file: &File, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-    loop {
-        match file.read_at(buf, offset) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            read => return read,
-        }
     }
 }

@@ -146,14 +146,18 @@ pub(crate) fn rotated_since(
     Ok(found)
 }
 
-/// All files in the folder of `path`, that one first.
-fn siblings(path: &Path) -> io::Result<Vec<PathBuf>> {
-    let folder = match path.parent() {
+/// The folder of a file.
+pub(super) fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
-    };
+    }
+}
+
+/// All files in the folder of `path`, that one first.
+fn siblings(path: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = vec![path.to_owned()];
-    for entry in fs::read_dir(folder)? {
+    for entry in fs::read_dir(folder_of(path))? {
         let entry = entry?;
         if Some(&*entry.file_name()) != path.file_name() {
             found.push(entry.path());

@@ -1,16 +1,11 @@
-//! The state of following a file, which outlives the program.
+//! The state of following a file, and its text.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
 
-use rustix::fs::{FlockOperation, flock};
 use serde_json::Value;
 use tlsink::resume::Position;
 
-use super::super::super::Failure;
 use super::mark::Fingerprint;
 
 /// The progress of a stream that is made of followed files.
@@ -18,10 +13,11 @@ use super::mark::Fingerprint;
 pub(crate) struct State {
     /// The name of the stream, without its generation.
     pub(crate) stream: String,
-    /// The number of the stream of this name, from 1.
+    /// The highest number of a stream of this name, from 1.
     pub(crate) generation: u64,
-    /// The position before which the server keeps everything.
+    /// The position before which the servers keep everything, each of them a part or all.
     pub(crate) acknowledged: Position,
+    pub(crate) servers: Servers,
     /// The place in a file at this position; `None` before any file was read.
     pub(crate) file: Option<FilePlace>,
     /// The end of the file before that, which may still be in the folder.
@@ -38,8 +34,50 @@ pub(crate) struct FilePlace {
     pub(crate) newline_added: bool,
 }
 
-/// The longest state, in bytes.
-const MAX_STATE: u64 = 64 << 10;
+/// The progress of the stream at each server, by its HOST:PORT.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Servers(BTreeMap<String, ServerState>);
+
+/// The progress of the stream at one server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ServerState {
+    /// The generation under which the server has the stream.
+    pub(crate) generation: u64,
+    /// The offset before which the server acknowledged everything that was sent to it. Bytes between
+    /// that and the last acknowledged one went to other servers.
+    pub(crate) acknowledged: u64,
+}
+
+impl Servers {
+    /// Forgets all servers but these. New ones begin with this generation.
+    pub(crate) fn keep_only(&mut self, servers: &[String], generation: u64) {
+        self.0.retain(|server, _| servers.contains(server));
+        for server in servers {
+            self.0.entry(server.clone()).or_insert(ServerState {
+                generation,
+                acknowledged: 0,
+            });
+        }
+    }
+
+    pub(crate) fn of(&self, server: &str) -> ServerState {
+        self.0.get(server).copied().unwrap_or_default()
+    }
+
+    /// This server acknowledged everything before this offset that was sent to it.
+    pub(crate) fn acknowledge(&mut self, server: &str, offset: u64) {
+        if let Some(state) = self.0.get_mut(server) {
+            state.acknowledged = offset.max(state.acknowledged);
+        }
+    }
+
+    /// The stream begins anew at this server.
+    pub(crate) fn begin(&mut self, server: &str, generation: u64) {
+        if let Some(state) = self.0.get_mut(server) {
+            state.generation = generation;
+        }
+    }
+}
 
 impl State {
     /// The state of a stream from its beginning.
@@ -48,24 +86,36 @@ impl State {
             stream,
             generation: 1,
             acknowledged: Position::START,
+            servers: Servers::default(),
             file: None,
             before: None,
         }
     }
 
     /// One object of JSON in a line, whose last field is the checksum of everything before that.
-    fn to_text(&self) -> String {
+    pub(super) fn to_text(&self) -> String {
         let State {
             stream,
             generation,
             acknowledged: Position { offset, crc32c },
+            servers: Servers(servers),
             file,
             before,
         } = self;
         let stream = Value::from(stream.as_str());
+        let servers: Value = servers
+            .iter()
+            .map(|(server, state)| {
+                let facts = [
+                    ("generation", state.generation),
+                    ("acknowledged", state.acknowledged),
+                ];
+                (server.as_str(), facts.into_iter().collect::<Value>())
+            })
+            .collect();
         let mut text = format!(
             "{{\"tlsink_state\":1,\"stream\":{stream},\"generation\":{generation},\
-             \"acknowledged\":{offset},\"crc32c\":{crc32c}"
+             \"acknowledged\":{offset},\"crc32c\":{crc32c},\"servers\":{servers}"
         );
         for (name, place) in [("file", file), ("before", before)] {
             if let Some(place) = place {
@@ -88,7 +138,7 @@ impl State {
     }
 
     /// Parses the text; `None` if it is not whole.
-    fn parse(text: &str) -> Option<Self> {
+    pub(super) fn parse(text: &str) -> Option<Self> {
         let (checked, check) = text.rsplit_once(CHECK)?;
         let check: u32 = check.strip_suffix("}\n")?.parse().ok()?;
         if check != crc32c::crc32c(checked.as_bytes()) {
@@ -105,10 +155,26 @@ impl State {
                 offset: state.get("acknowledged")?.as_u64()?,
                 crc32c: checksum(&state, "crc32c")?,
             },
+            servers: servers(state.get("servers"))?,
             file: place(state.get("file"))?,
             before: place(state.get("before"))?,
         })
     }
+}
+
+/// Parses the states of servers, which may be missing; `None` if they are not valid.
+fn servers(servers: Option<&Value>) -> Option<Servers> {
+    let Some(servers) = servers else {
+        return Some(Servers::default());
+    };
+    let states = servers.as_object()?.iter().map(|(server, state)| {
+        let state = ServerState {
+            generation: state.get("generation")?.as_u64().filter(|n| *n > 0)?,
+            acknowledged: state.get("acknowledged")?.as_u64()?,
+        };
+        Some((server.clone(), state))
+    });
+    states.collect::<Option<_>>().map(Servers)
 }
 
 /// Parses a place that may be missing; `None` if it is not valid.
@@ -128,167 +194,22 @@ fn place(place: Option<&Value>) -> Option<Option<FilePlace>> {
     }))
 }
 
-const CHECK: &str = ",\"check\":";
+/// The beginning of the last field.
+pub(super) const CHECK: &str = ",\"check\":";
 
 fn checksum(object: &Value, name: &str) -> Option<u32> {
     object.get(name)?.as_u64()?.try_into().ok()
 }
 
-/// The file that keeps the state. No two programs have it at a time.
-///
-/// The file is replaced as a whole. The one that has its name is always locked (flock(2)): the new one
-/// is locked before it takes the name.
-#[derive(Debug)]
-pub(crate) struct StateFile {
-    path: PathBuf,
-    /// Holds the lock.
-    _locked: File,
-}
-
-impl StateFile {
-    /// Opens the file and reads the state, or makes it with the state that `new` returns.
-    ///
-    /// # Errors
-    ///
-    /// When another program has it, when it is damaged, and when it can't be read or made.
-    pub(crate) fn open(
-        path: &Path,
-        new: impl FnOnce() -> Result<State, Failure>,
-    ) -> Result<(Self, State), Failure> {
-        let shown = path.display();
-        let mut new = Some(new);
-        let mut state = None;
-        loop {
-            match Self::open_existing(path) {
-                Ok(Some((file, text))) => {
-                    return match State::parse(&text) {
-                        Some(state) => Ok((file, state)),
-                        None => Err(Failure::misused(format!(
-                            "{shown} is damaged, or is no state of tlsink send"
-                        ))
-                        .hint(
-                            "without it, the followed file is sent from its start, as a new \
-                             stream: remove it only if that is wanted, or else restore it",
-                        )),
-                    };
-                }
-                // Another file took its name between two steps.
-                Ok(None) => continue,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(Failure::misused(format!(
-                        "{shown} is in use: another tlsink send follows the file with it"
-                    ))
-                    .hint("--follow-state FILE keeps the state of each in a file of its own"));
-                }
-                Err(error) => {
-                    return Err(Failure::misused(format!("can't use {shown}: {error}")));
-                }
-            }
-            if let Some(new) = new.take() {
-                state = Some(new()?);
-            }
-            let Some(state) = &state else { continue };
-            match Self::create(path, state) {
-                Ok(file) => return Ok((file, state.clone())),
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => {
-                    return Err(
-                        Failure::misused(format!("can't make {shown}: {error}")).hint(
-                            "--follow-state FILE keeps the state in another file, in a folder \
-                             where tlsink can write",
-                        ),
-                    );
-                }
-            }
-        }
-    }
-
-    /// Opens the file, locks it, and reads its text; `None` if another one has its name meanwhile.
-    fn open_existing(path: &Path) -> io::Result<Option<(Self, String)>> {
-        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
-        flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        let (locked, named) = (file.metadata()?, fs::metadata(path)?);
-        if (locked.dev(), locked.ino()) != (named.dev(), named.ino()) {
-            return Ok(None);
-        }
-        let mut bytes = Vec::new();
-        (&mut file).take(MAX_STATE).read_to_end(&mut bytes)?;
-        let file = StateFile {
-            path: path.to_owned(),
-            _locked: file,
-        };
-        // No valid state is longer, and none is not UTF-8.
-        Ok(Some((file, String::from_utf8(bytes).unwrap_or_default())))
-    }
-
-    /// Makes the file, unless there is one.
-    fn create(path: &Path, state: &State) -> io::Result<Self> {
-        let aside = with_suffix(path, &format!(".new-{}", std::process::id()));
-        let made = write_aside(&aside, state).and_then(|file| {
-            fs::hard_link(&aside, path)?;
-            sync_folder(path)?;
-            Ok(StateFile {
-                path: path.to_owned(),
-                _locked: file,
-            })
-        });
-        let _ = fs::remove_file(&aside);
-        made
-    }
-
-    /// Replaces the state, which survives a crash of the system then.
-    ///
-    /// # Errors
-    ///
-    /// When it can't be written or synced. The former state is there then, or the new one.
-    ///
-    /// # Blocking
-    ///
-    /// As long as the disk takes to sync it.
-    pub(crate) fn save(&mut self, state: &State) -> io::Result<()> {
-        let aside = with_suffix(&self.path, ".new");
-        let file = write_aside(&aside, state)?;
-        fs::rename(&aside, &self.path)?;
-        self._locked = file;
-        sync_folder(&self.path)
-    }
-}
-
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    PathBuf::from(name)
-}
-
-/// Writes and syncs a file, which is locked.
-fn write_aside(path: &Path, state: &State) -> io::Result<File> {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(path)?;
-    flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-    file.write_all(state.to_text().as_bytes())?;
-    file.sync_all()?;
-    Ok(file)
-}
-
-fn sync_folder(path: &Path) -> io::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    File::open(folder)?.sync_all()
-}
+#[cfg(test)]
+#[path = "../../../../tests/fuzz/follow_state.rs"]
+mod fuzz;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn state(offset: u64) -> State {
+    pub(in super::super) fn state(offset: u64) -> State {
         State {
             stream: "web1:/var/log/\"app\".log:0123456789abcdef".to_owned(),
             generation: 3,
@@ -296,6 +217,17 @@ mod tests {
                 offset,
                 crc32c: u32::MAX,
             },
+            servers: Servers(BTreeMap::from(
+                [("localhost:4433", 1), ("[fe80::1%\"eth0\"]:1", u64::MAX)].map(
+                    |(server, number)| {
+                        let state = ServerState {
+                            generation: number,
+                            acknowledged: number,
+                        };
+                        (server.to_owned(), state)
+                    },
+                ),
+            )),
             file: Some(FilePlace {
                 device: u64::MAX,
                 inode: 7,
@@ -339,47 +271,5 @@ mod tests {
             assert_eq!(State::parse(&damaged), None, "{damaged}");
         }
         assert_eq!(State::parse(&format!("{text}{text}")), None);
-    }
-
-    #[test]
-    fn the_file_is_made_replaced_and_read_again() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state");
-        let (mut file, made) = StateFile::open(&path, || Ok(state(0))).unwrap();
-        assert_eq!(made, state(0));
-        file.save(&state(1)).unwrap();
-        file.save(&state(2)).unwrap();
-        drop(file);
-        let (_, read) = StateFile::open(&path, || unreachable!()).unwrap();
-        assert_eq!(read, state(2));
-        let names: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
-        assert_eq!(names.len(), 1, "{names:?}");
-    }
-
-    #[test]
-    fn nobody_else_opens_the_file_meanwhile() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state");
-        let (mut file, _) = StateFile::open(&path, || Ok(state(0))).unwrap();
-        for number in 0..3 {
-            let error = StateFile::open(&path, || unreachable!()).unwrap_err();
-            assert!(error.what.ends_with("follows the file with it"));
-            file.save(&state(number)).unwrap();
-        }
-        drop(file);
-        StateFile::open(&path, || unreachable!()).unwrap();
-    }
-
-    #[test]
-    fn a_damaged_file_is_an_error_and_stays() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("state");
-        let whole = state(1).to_text();
-        for damaged in [&b""[..], &whole.as_bytes()[..40], b"\xff", b"{}\n"] {
-            fs::write(&path, damaged).unwrap();
-            let error = StateFile::open(&path, || unreachable!()).unwrap_err();
-            assert!(error.what.contains("is damaged"), "{}", error.what);
-            assert_eq!(fs::read(&path).unwrap(), damaged);
-        }
     }
 }

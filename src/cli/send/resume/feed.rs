@@ -5,19 +5,17 @@ use futures_lite::{FutureExt, future};
 use tlsink::resume::Position;
 
 use super::super::super::Failure;
-use super::super::follow::{Followed, FollowedBytes, News};
+use super::super::follow::{Followed, FollowedBytes, MAX_PIECE, News, ServerState, Servers};
 use super::super::input::{Input, InputPiece};
 use super::backlog::Backlog;
 use super::keeper::Keeper;
 use super::standing::Standing;
 
-/// The most bytes that one turn of reading adds: a long line that has not ended, and a read.
-const MOST_AT_ONCE: u64 = (1 << 20) + (256 << 10);
-
 /// Reads the stream, and keeps what is not acknowledged.
 pub(super) struct Feed {
     source: Source,
     backlog: Backlog,
+    servers: Servers,
     keeper: Option<Keeper>,
     /// The most bytes that are kept.
     buffer: u64,
@@ -46,6 +44,7 @@ impl Feed {
     pub(super) fn new(
         source: Source,
         start: Position,
+        servers: Servers,
         keeper: Option<Keeper>,
         buffer: u64,
         standing: Standing,
@@ -53,6 +52,7 @@ impl Feed {
         Feed {
             source,
             backlog: Backlog::new(start),
+            servers,
             keeper,
             buffer,
             is_caught_up: false,
@@ -94,12 +94,12 @@ impl Feed {
             true => self.buffer.saturating_mul(2),
             false => self.buffer,
         };
-        kept.saturating_add(MOST_AT_ONCE) <= buffer
+        kept.saturating_add(MAX_PIECE as u64) <= buffer
     }
 
-    /// Lets more bytes be read, up to a position that the server has.
-    pub(super) fn catch_up(&mut self, more: bool) {
-        self.is_catching_up = more;
+    /// Lets more bytes be read, or no longer: the position that the server has must be reached.
+    pub(super) fn set_catching_up(&mut self, is_catching_up: bool) {
+        self.is_catching_up = is_catching_up;
     }
 
     /// Whether the stream was stopped before everything that is there was read.
@@ -177,8 +177,14 @@ impl Feed {
         }
     }
 
-    /// The server keeps everything before this offset.
-    pub(super) fn acknowledge(&mut self, offset: u64) {
+    /// The progress of the stream at this server.
+    pub(super) fn server(&self, server: &str) -> ServerState {
+        self.servers.of(server)
+    }
+
+    /// This server keeps everything before this offset that it was sent.
+    pub(super) fn acknowledge(&mut self, offset: u64, server: &str) {
+        self.servers.acknowledge(server, offset);
         let keeper = &mut self.keeper;
         self.backlog.acknowledge(offset, |done| {
             if let Some(keeper) = keeper {
@@ -186,7 +192,7 @@ impl Feed {
             }
         });
         if let Some(keeper) = keeper {
-            keeper.set_position(self.backlog.acknowledged());
+            keeper.set_position(self.backlog.acknowledged(), &self.servers);
             keeper.poke();
         }
     }
@@ -196,11 +202,28 @@ impl Feed {
         self.backlog.move_behind(position);
     }
 
-    /// A stream of another name goes on.
-    pub(super) fn set_generation(&mut self, generation: u64) {
+    /// A stream of another name goes on at this server. Waits until the state has that name.
+    ///
+    /// # Errors
+    ///
+    /// When the source can't be read.
+    pub(super) async fn set_generation(
+        &mut self,
+        server: &str,
+        generation: u64,
+    ) -> Result<(), Failure> {
+        self.servers.begin(server, generation);
         if let Some(keeper) = &mut self.keeper {
-            keeper.set_generation(generation);
+            keeper.set_generation(generation, &self.servers);
         }
+        while self
+            .keeper
+            .as_ref()
+            .is_some_and(|keeper| !keeper.has_saved_generation())
+        {
+            self.work().await?;
+        }
+        Ok(())
     }
 
     /// Keeps the last state.

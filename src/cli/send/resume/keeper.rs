@@ -10,7 +10,7 @@ use tlsink::resume::Position;
 
 use super::super::super::Failure;
 use super::super::super::say::Say;
-use super::super::follow::{FilePlace, Mark, SourceFile, State, StateFile};
+use super::super::follow::{FilePlace, Mark, Servers, SourceFile, State, StateFile};
 use super::backlog::Done;
 
 /// The shortest time between two states. What is acknowledged meanwhile is known to the server.
@@ -28,9 +28,9 @@ pub(super) struct Keeper {
     is_changed: bool,
     /// The time at which the next state may be written.
     due: Instant,
-    /// The last acknowledged offset that the file has, and that of the state being written.
-    saved: u64,
-    saving: u64,
+    /// The facts that the file has, and those of the state being written.
+    saved: Saved,
+    saving: Saved,
     /// The number of acknowledged bytes after which the state is written sooner.
     most: u64,
     is_failing: bool,
@@ -38,12 +38,28 @@ pub(super) struct Keeper {
     say: Say,
 }
 
+/// The part of a state that others ask for.
+#[derive(Clone, Copy)]
+struct Saved {
+    generation: u64,
+    acknowledged: u64,
+}
+
+impl Saved {
+    fn of(state: &State) -> Self {
+        Saved {
+            generation: state.generation,
+            acknowledged: state.acknowledged.offset,
+        }
+    }
+}
+
 impl Keeper {
     /// Keeps the state in a file of this name, at the latest after `most` acknowledged bytes.
     pub(super) fn new(file: StateFile, state: State, name: String, most: u64, say: &Say) -> Self {
         Keeper {
-            saved: state.acknowledged.offset,
-            saving: 0,
+            saved: Saved::of(&state),
+            saving: Saved::of(&state),
             most,
             state,
             place: None,
@@ -103,23 +119,34 @@ impl Keeper {
         }
     }
 
-    /// Everything before this position is acknowledged.
-    pub(super) fn set_position(&mut self, position: Position) {
+    /// Everything before this position is acknowledged, and each server has its part of it.
+    pub(super) fn set_position(&mut self, position: Position, servers: &Servers) {
+        if self.state.servers != *servers {
+            self.state.servers.clone_from(servers);
+            self.is_changed = true;
+        }
         self.is_changed |= self.state.acknowledged != position;
         self.state.acknowledged = position;
-        if position.offset.saturating_sub(self.saved) >= self.most && !self.is_failing {
+        if position.offset.saturating_sub(self.saved()) >= self.most && !self.is_failing {
             self.due = Instant::now();
         }
     }
 
     /// The last acknowledged offset that the file has. If the program is killed, it begins there.
     pub(super) fn saved(&self) -> u64 {
-        self.saved
+        self.saved.acknowledged
     }
 
-    /// A stream of another name goes on.
-    pub(super) fn set_generation(&mut self, generation: u64) {
+    /// Whether the file has the generation, or can't have it for now. If the program were killed before
+    /// that, the next start would send bytes of this generation in the one before.
+    pub(super) fn has_saved_generation(&self) -> bool {
+        self.saved.generation == self.state.generation || self.is_failing
+    }
+
+    /// A stream of another name goes on at one of the servers.
+    pub(super) fn set_generation(&mut self, generation: u64, servers: &Servers) {
         self.state.generation = generation;
+        self.state.servers.clone_from(servers);
         self.is_changed = true;
         self.due = Instant::now();
     }
@@ -132,7 +159,7 @@ impl Keeper {
         {
             self.is_changed = false;
             let state = self.state.clone();
-            self.saving = state.acknowledged.offset;
+            self.saving = Saved::of(&state);
             self.writing = Some(smol::unblock(move || {
                 let saved = file.save(&state);
                 (file, saved)
@@ -158,13 +185,12 @@ impl Keeper {
     fn written(&mut self, (file, saved): (StateFile, io::Result<()>)) {
         self.writing = None;
         self.file = Some(file);
-        self.due = Instant::now() + INTERVAL;
         let name = &self.name;
         match saved {
             Ok(()) => {
                 self.saved = self.saving;
                 if self.is_failing {
-                    self.say.info(&format!("{name} is written again"));
+                    self.say.error(&format!("{name} is written again"));
                 }
                 self.is_failing = false;
             }
@@ -176,6 +202,11 @@ impl Keeper {
                 }
                 self.is_failing = true;
             }
+        }
+        self.due = Instant::now();
+        // Nothing is sent before the file has the generation.
+        if self.has_saved_generation() {
+            self.due += INTERVAL;
         }
     }
 

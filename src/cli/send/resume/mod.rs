@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::mem;
 use std::time::{Duration, Instant};
 
 use async_channel::Receiver;
@@ -10,14 +10,14 @@ use async_signal::Signal;
 use futures_lite::{FutureExt, StreamExt, future};
 use smol::Timer;
 use tlsink::client::Connector;
-use tlsink::resume::{MAX_NAME, Position, Preamble};
+use tlsink::resume::{Position, Preamble};
 
 use super::super::Failure;
 use super::super::args::{FollowArgs, ResumeArgs, SendArgs};
 use super::super::count::Count;
 use super::super::say::Say;
 use super::super::signals;
-use super::follow::{self, State, StateFile};
+use super::follow::{self, Servers, State, StateFile};
 use super::input::Input;
 use super::{CHATTER, ECHO, STOPPING, connect, encode, warn_if_unverified};
 
@@ -27,12 +27,14 @@ mod keeper;
 mod pause;
 mod session;
 mod standing;
+mod stream;
 
 use feed::{Feed, Source};
 use keeper::Keeper;
 use pause::Pauses;
 use session::{Break, Session};
 use standing::Standing;
+use stream::Stream;
 
 /// The pause after another connection took the stream over: the other sender should be stopped, and
 /// until then the two should not take it from each other all the time.
@@ -104,7 +106,7 @@ pub(super) fn run(args: &SendArgs, resume: &ResumeArgs, say: &Say) -> Result<(),
     match sent {
         Ok(()) => {
             saved?;
-            let name = stream.name();
+            let name = stream.name;
             say.info(&format!(
                 "everything up to byte {end} of {name:?} is acknowledged"
             ));
@@ -126,22 +128,6 @@ pub(super) fn run(args: &SendArgs, resume: &ResumeArgs, say: &Say) -> Result<(),
     }
 }
 
-/// The name of a stream.
-struct Stream {
-    name: String,
-    generation: u64,
-}
-
-impl Stream {
-    /// The name that servers know it by.
-    fn name(&self) -> String {
-        match self.generation {
-            1 => self.name.clone(),
-            generation => format!("{}.{generation}", self.name),
-        }
-    }
-}
-
 /// Opens the file to follow, and its state.
 fn open_file(
     follow: &FollowArgs,
@@ -152,7 +138,9 @@ fn open_file(
     let (path, shown) = (&follow.path, follow.state.display().to_string());
     let wanted = resume.stream.as_ref();
     let (mut file, mut state) = StateFile::open(&follow.state, || {
-        let name = wanted.cloned().unwrap_or_else(|| name_of(Some(path)));
+        let name = wanted
+            .cloned()
+            .unwrap_or_else(|| stream::name_of(Some(path)));
         Ok(State::new(name))
     })?;
     if let Some(wanted) = wanted.filter(|wanted| **wanted != state.stream) {
@@ -162,6 +150,9 @@ fn open_file(
         ))
         .hint("without --stream, that one goes on; --follow-state FILE begins another"));
     }
+    state
+        .servers
+        .keep_only(&names_of_servers(resume), state.generation);
     let (news, begun) = follow::follow(path, &state, say)?;
     if state.file.is_none() && begun.is_some() {
         // It may have another name when this program is started again.
@@ -173,11 +164,11 @@ fn open_file(
         name: state.stream.clone(),
         generation: state.generation,
     };
-    let start = state.acknowledged;
+    let (start, servers) = (state.acknowledged, state.servers.clone());
     say.info(&format!(
         "following {} as stream {:?}, from byte {}",
         path.display(),
-        stream.name(),
+        stream.name,
         start.offset
     ));
     let keeper = Keeper::new(file, state, shown, resume.buffer / 2, say);
@@ -186,7 +177,14 @@ fn open_file(
         stop: stop.clone(),
     };
     let standing = Standing::new(say);
-    let feed = Feed::new(source, start, Some(keeper), resume.buffer, standing);
+    let feed = Feed::new(
+        source,
+        start,
+        servers,
+        Some(keeper),
+        resume.buffer,
+        standing,
+    );
     Ok((feed, stream))
 }
 
@@ -198,44 +196,30 @@ fn open_input(
     let mut input = Input::open(None, say)?;
     let ending = input.ending.take();
     let stream = Stream {
-        name: resume.stream.clone().unwrap_or_else(|| name_of(None)),
+        name: resume
+            .stream
+            .clone()
+            .unwrap_or_else(|| stream::name_of(None)),
         generation: 1,
     };
     let source = Source::Input(input);
     let standing = Standing::new(say);
-    let feed = Feed::new(source, Position::START, None, resume.buffer, standing);
+    let mut servers = Servers::default();
+    servers.keep_only(&names_of_servers(resume), stream.generation);
+    let feed = Feed::new(
+        source,
+        Position::START,
+        servers,
+        None,
+        resume.buffer,
+        standing,
+    );
     Ok((feed, stream, ending))
 }
 
-/// Room for a point and the number of a generation behind a name.
-const GENERATION: usize = 16;
-
-/// Makes a name for the stream of this file, or of standard input: of the host, the file's path, and
-/// a random number, so that no other stream has it.
-fn name_of(path: Option<&Path>) -> String {
-    let host = rustix::system::uname();
-    let host = host.nodename().to_string_lossy();
-    let path = match path {
-        Some(path) => std::path::absolute(path).unwrap_or_else(|_| path.to_owned()),
-        None => "stdin".into(),
-    };
-    let front: String = format!("{host}:{}", path.display())
-        .chars()
-        .map(|c| if c.is_control() { '?' } else { c })
-        .collect();
-    let random = format!(":{:016x}", pause::random());
-    // The end of a path tells more than its beginning.
-    let most = MAX_NAME - GENERATION;
-    let surplus = front
-        .len()
-        .saturating_add(random.len())
-        .saturating_sub(most);
-    let cut = front
-        .char_indices()
-        .map(|(at, _)| at)
-        .find(|at| *at >= surplus);
-    let front = front.get(cut.unwrap_or(0)..).unwrap_or_default();
-    format!("{front}{random}")
+fn names_of_servers(resume: &ResumeArgs) -> Vec<String> {
+    let servers = resume.servers.iter();
+    servers.map(|(to, _)| to.to_string()).collect()
 }
 
 /// What all connections have in common.
@@ -254,6 +238,19 @@ struct Course {
     /// The time since which there is no connection, if one was lost or failed.
     outage: Option<Instant>,
     pauses: Pauses,
+    /// Since the stream has got another name, nothing was acknowledged.
+    is_renamed: bool,
+}
+
+impl Course {
+    /// The pause after the stream has got another name: none, unless a server makes it get one after
+    /// the other.
+    fn pause_of_renaming(&mut self) -> Duration {
+        match mem::replace(&mut self.is_renamed, true) {
+            true => self.pauses.next(),
+            false => Duration::ZERO,
+        }
+    }
 }
 
 impl Sending<'_> {
@@ -273,14 +270,14 @@ impl Sending<'_> {
             let pause = match broken {
                 Break::Fatal(failure) => return Err(failure),
                 Break::Contradicted(what) => {
-                    stream.generation = stream.generation.saturating_add(1);
-                    feed.set_generation(stream.generation);
-                    let from = feed.backlog().acknowledged().offset;
-                    self.say.error(&format!(
-                        "{what}; going on from byte {from} as stream {:?}",
-                        stream.name()
-                    ));
-                    course.pauses.next()
+                    self.say
+                        .error(&self.rename(turn, &what, feed, stream).await?);
+                    course.pause_of_renaming()
+                }
+                Break::Elsewhere(what) => {
+                    self.say
+                        .info(&self.rename(turn, &what, feed, stream).await?);
+                    course.pause_of_renaming()
                 }
                 Break::TakenOver(what) => {
                     self.say.error(&format!(
@@ -292,7 +289,8 @@ impl Sending<'_> {
                 Break::Outage(what) => {
                     failed = failed.saturating_add(1);
                     match course.outage {
-                        None => self.say.info(&format!("{what}; trying again")),
+                        // With -q, too, somebody has to learn that lines wait.
+                        None => self.say.error(&format!("{what}; trying again")),
                         Some(_) => self.say.detail(|| what),
                     }
                     course.outage.get_or_insert_with(Instant::now);
@@ -317,6 +315,32 @@ impl Sending<'_> {
         }
     }
 
+    /// Gives the stream another name at this server, under which it begins behind the last acknowledged
+    /// byte; returns the message with this reason. At the other servers it goes on under its names
+    /// there: they may have more of it than they could acknowledge.
+    ///
+    /// # Errors
+    ///
+    /// When the source can't be read.
+    async fn rename(
+        &self,
+        turn: usize,
+        reason: &str,
+        feed: &mut Feed,
+        stream: &mut Stream,
+    ) -> Result<String, Failure> {
+        stream.generation = stream.generation.saturating_add(1);
+        if let Some((to, _)) = self.resume.servers.get(turn) {
+            feed.set_generation(&to.to_string(), stream.generation)
+                .await?;
+        }
+        let from = feed.backlog().acknowledged().offset;
+        let name = stream.name(stream.generation);
+        Ok(format!(
+            "{reason}; going on from byte {from} as stream {name:?}"
+        ))
+    }
+
     /// Sends the stream over one connection, until it is whole or the connection breaks.
     async fn run_once(
         &self,
@@ -327,7 +351,8 @@ impl Sending<'_> {
     ) -> Result<(), Break> {
         let server = self.resume.servers.get(turn);
         let server = server.ok_or_else(|| Failure::failed("there is no server"))?;
-        let (name, to) = (stream.name(), &server.0);
+        let to = &server.0;
+        let name = stream.name(feed.server(&to.to_string()).generation);
         let from = feed.backlog().acknowledged();
         let preamble = Preamble::new(&*name, from)
             .map_err(|error| Failure::failed(format!("{name:?}: {error}")))?;
@@ -352,7 +377,7 @@ impl Sending<'_> {
             return Ok(());
         };
         let at = session.at();
-        // What is on standard input goes behind what the stream had before.
+        // Standard input goes on behind the bytes that a stream of this name has already.
         if course.opened.is_empty() && self.resume.follow.is_none() && from == Position::START {
             feed.move_behind(at);
             self.say.info(&format!(
@@ -365,7 +390,7 @@ impl Sending<'_> {
             .await?;
         course.opened.insert(turn);
         match course.outage.take() {
-            Some(since) => self.say.info(&format!(
+            Some(since) => self.say.error(&format!(
                 "{to}: connected again after {} s, going on from byte {}",
                 since.elapsed().as_secs(),
                 at.offset
@@ -377,6 +402,7 @@ impl Sending<'_> {
         let ran = session.run(feed).await;
         if session.has_progressed() {
             course.pauses = Pauses::default();
+            course.is_renamed = false;
         }
         ran
     }

@@ -33,6 +33,8 @@ pub(super) enum Break {
     Outage(String),
     /// Another connection goes on with the stream.
     TakenOver(String),
+    /// The server lacks bytes that other servers have: the stream can go on only under another name.
+    Elsewhere(String),
     /// The server has something else than was sent: the stream can go on only under another name.
     Contradicted(String),
 }
@@ -47,6 +49,8 @@ impl From<Failure> for Break {
 pub(super) struct Session<'a> {
     args: &'a SendArgs,
     to: &'a HostPort,
+    /// The same as text.
+    server: String,
     say: &'a Say,
     link: ResumedSender<TcpStream>,
     encoder: Box<dyn Encoder>,
@@ -108,6 +112,7 @@ impl<'a> Session<'a> {
         Ok(Session {
             args,
             to,
+            server: to.to_string(),
             say,
             link,
             encoder: encode::encoder(args.encode, args.compression)?,
@@ -140,21 +145,11 @@ impl<'a> Session<'a> {
         let (to, at) = (self.to, self.at());
         let first = feed.backlog().acknowledged();
         if at.offset < first.offset {
-            let what = format!(
-                "{to}: the server has only {} of the {} bytes of {stream:?} that it acknowledged",
-                at.offset, first.offset
-            );
-            return Err(match accept_gap {
-                true => Break::Contradicted(what),
-                false => Break::Fatal(Failure::failed(what).hint(
-                    "another server may have them; --accept-gap goes on without them, as a new \
-                     stream",
-                )),
-            });
+            return Err(self.missing(feed, stream, accept_gap));
         }
-        feed.catch_up(true);
+        feed.set_catching_up(true);
         let caught_up = self.catch_up(feed, stream).await;
-        feed.catch_up(false);
+        feed.set_catching_up(false);
         caught_up?;
         if feed.backlog().position(at.offset) != Some(at) {
             return Err(Break::Contradicted(format!(
@@ -162,8 +157,29 @@ impl<'a> Session<'a> {
                 at.offset
             )));
         }
-        feed.acknowledge(at.offset);
+        feed.acknowledge(at.offset, &self.server);
         Ok(())
+    }
+
+    /// The break of a server that has less of the stream than is acknowledged.
+    fn missing(&self, feed: &Feed, stream: &str, accept_gap: bool) -> Break {
+        let (to, at) = (self.to, self.at().offset);
+        let own = feed.server(&self.server).acknowledged;
+        if at >= own {
+            return Break::Elsewhere(format!(
+                "{to}: the server has all {at} bytes of {stream:?} that it acknowledged; other \
+                 servers have the bytes behind them"
+            ));
+        }
+        let what = format!(
+            "{to}: the server has only {at} of the {own} bytes of {stream:?} that it acknowledged"
+        );
+        match accept_gap {
+            true => Break::Contradicted(what),
+            false => Break::Fatal(Failure::failed(what).hint(
+                "another server may have them; --accept-gap goes on without them, as a new stream",
+            )),
+        }
     }
 
     /// Reads the stream up to the position that the server has.
@@ -196,10 +212,10 @@ impl<'a> Session<'a> {
     pub(super) async fn run(&mut self, feed: &mut Feed) -> Result<(), Break> {
         let ran = self.send_all(feed).await;
         if !self.is_finished {
-            feed.acknowledge(self.link.acknowledged());
+            feed.acknowledge(self.link.acknowledged(), &self.server);
         }
         ran?;
-        feed.acknowledge(self.sent);
+        feed.acknowledge(self.sent, &self.server);
         Ok(())
     }
 
@@ -207,7 +223,7 @@ impl<'a> Session<'a> {
         // The time since which data may be in the codec, and the time by which it must be flushed.
         let mut unflushed: Option<(Instant, Instant)> = None;
         loop {
-            feed.acknowledge(self.link.acknowledged());
+            feed.acknowledge(self.link.acknowledged(), &self.server);
             let due = unflushed.map(|(_, due)| due);
             if due.is_some_and(|due| due <= Instant::now()) {
                 self.flush().await?;
@@ -299,16 +315,16 @@ impl<'a> Session<'a> {
                 delivered,
                 status: ReceiptStatus::Whole { crc32c: theirs },
                 ..
-            }) if (delivered, theirs) == (sent, crc32c) => return Ok(()),
-            Some(Receipt {
-                delivered,
-                status: ReceiptStatus::Whole { crc32c: theirs },
-                ..
-            }) => format!(
-                "{to}: the receipt does not match: {} delivered with crc32c {theirs:08x}, not \
-                 {sent} with {crc32c:08x}",
-                Count(delivered, "byte")
-            ),
+            }) => {
+                if (delivered, theirs) == (sent, crc32c) {
+                    return Ok(());
+                }
+                format!(
+                    "{to}: the receipt does not match: {} delivered with crc32c {theirs:08x}, not \
+                     {sent} with {crc32c:08x}",
+                    Count(delivered, "byte")
+                )
+            }
             _ => format!("{to}: the server's answer is not a receipt"),
         };
         Err(Failure::failed(what).into())

@@ -2,7 +2,7 @@
 //! on the disk.
 //!
 //! Before bytes are written to a file, a [record](record) tells which, and the positions of the streams
-//! behind them. When the files are synced, another record commits them. Records are [applied](state)
+//! behind them. When both the files and these records are synced, another record commits them. Records are [applied](state)
 //! to the same state when they are written and when they are read again, so that
 //! [recovery] begins with what was known when the process ended.
 
@@ -63,6 +63,8 @@ pub struct Journal {
     /// The least size of a journal, in bytes.
     least: u64,
     inner: Arc<Mutex<Inner>>,
+    /// Held for each sync; whether one has failed.
+    syncing: Arc<Mutex<bool>>,
 }
 
 #[derive(Debug)]
@@ -111,7 +113,12 @@ impl Journal {
         let snapshot = state.snapshot();
         let file = JournalFile::create(&path, next, &snapshot, least).map_err(about)?;
         let inner = Arc::new(Mutex::new(Inner { file, state }));
-        let journal = Journal { path, least, inner };
+        let journal = Journal {
+            path,
+            least,
+            inner,
+            syncing: Arc::default(),
+        };
         Ok((journal, recovery))
     }
 
@@ -121,6 +128,7 @@ impl Journal {
             path: self.path.clone(),
             least: self.least,
             inner: Arc::clone(&self.inner),
+            syncing: Arc::clone(&self.syncing),
         }
     }
 
@@ -144,7 +152,10 @@ impl Journal {
     }
 
     /// Appends the losses of files whose sync failed, and the commit of all records below this number,
-    /// and syncs the journal.
+    /// which are synced, as are the other files.
+    ///
+    /// The commit itself need not be synced before it is acted on: the batches that it is of are sure to
+    /// be whole, and so count at the next start as well. A loss must be, since its batches may look whole.
     ///
     /// # Errors
     ///
@@ -152,11 +163,14 @@ impl Journal {
     ///
     /// # Blocking
     ///
-    /// For the sync.
+    /// For the sync of a loss.
     pub(super) fn commit(&self, below: u64, lost: &[u64]) -> io::Result<()> {
         let noted = self.note_commit(below, lost);
         noted.map_err(|error| about(&self.path, error))?;
-        self.sync()
+        match lost {
+            [] => Ok(()),
+            _ => self.sync(),
+        }
     }
 
     fn note_commit(&self, below: u64, lost: &[u64]) -> io::Result<()> {
@@ -183,10 +197,17 @@ impl Journal {
     ///
     /// For the sync.
     pub(super) fn sync(&self) -> io::Result<()> {
+        // The system tells an error to one of those who sync at the same time.
+        let mut has_failed = self.syncing.lock();
+        if *has_failed {
+            let error = io::Error::other("an earlier sync has failed");
+            return Err(about(&self.path, error));
+        }
         let Some((file, end)) = self.lock().file.unsynced() else {
             return Ok(());
         };
         let synced = file.sync_data();
+        *has_failed = synced.is_err();
         synced.map_err(|error| about(&self.path, error))?;
         self.lock().file.set_synced(end);
         Ok(())

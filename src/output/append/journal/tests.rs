@@ -147,10 +147,12 @@ impl Site {
         self.batch(lines, Vec::new(), lines.len());
     }
 
+    /// The batches are sure from then on, and the record of the commit is not.
     fn commit(&mut self) {
-        self.journal.commit(self.journal.next(), &[]).unwrap();
+        self.journal.sync().unwrap();
         let (_, len) = self.open.unwrap();
         self.note_sure(len);
+        self.journal.commit(self.journal.next(), &[]).unwrap();
     }
 
     fn committed(&self) -> Position {

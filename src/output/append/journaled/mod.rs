@@ -60,7 +60,7 @@ impl AppendWriter {
     ///
     /// The journal must have been opened for the directory of this output.
     ///
-    /// - Lines are through when they are committed: their file is synced, and then the journal.
+    /// - Lines are through when they are committed: their file is synced, and the journal, at the same time.
     /// - A file that is rotated gets its next name only when everything in it is committed, and an
     ///   [`AppendNotice::Rotated`](super::AppendNotice::Rotated) follows.
     /// - When the journal has no room and the disk has none for a new one, lines wait.
