@@ -730,6 +730,20 @@ fn without_a_server_a_signal_ends_it_with_what_waits() {
 }
 
 #[test]
+fn a_file_that_was_empty_is_found_again_after_it_was_renamed() {
+    let log = Log::new("");
+    let unheard = Resuming::new();
+    let sender = log.follow_to(&[unheard.address()], &[]);
+    sender.wait_for_line(|line| line.ends_with(", from byte 0"));
+    sender.signal(Signal::KILL);
+    assert_eq!(sender.outcome().status, -9);
+    log.append("one\n");
+    log.rotate("app.log.1");
+    log.write("two\n");
+    log.send_all(b"", "one\ntwo\n");
+}
+
+#[test]
 fn a_state_is_used_by_one_sender_and_a_damaged_one_by_none() {
     let log = Log::new("one\n");
     let sender = log.follow(&[]);

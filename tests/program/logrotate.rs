@@ -21,8 +21,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::common::program::{Client, FREE, LIMIT, Outcome, Program, Stderr, Stdout};
-use crate::common::skip::{missing, skip};
-use crate::help::Listed;
+use crate::common::skip::missing;
 
 /// Rotations of a test. logrotate keeps more files.
 const ROTATIONS: usize = 4;
@@ -119,14 +118,6 @@ enum Down {
 
 /// Rotates a file that is followed: each line arrives once, in order.
 fn follow(how: &str, down: Down) {
-    let knows = |command, wanted| {
-        Listed::of(command)
-            .iter()
-            .any(|option| option.long == wanted)
-    };
-    if !knows("listen", "--state") || !knows("send", "--follow") {
-        return skip("the program follows no files yet");
-    }
     let Some(logs) = Logs::new() else { return };
     let state = logs.path("state").display().to_string();
     let listen = ["--state", &state];

@@ -21,26 +21,29 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Mutex;
 use std::thread;
 
 use tempfile::TempDir;
 
 mod disk;
 mod record;
+mod sender;
 mod session;
 mod tests_of_disk;
 
 use crate::common::dice::Dice;
 use crate::common::preload::compile;
 use crate::common::program::{Outcome, Program};
-use crate::common::skip::skip;
-use crate::help::Listed;
 use disk::{Disk, Tree};
 use record::Event;
 use session::{Acknowledged, Resumed, What};
 
 /// Disks drawn for each moment.
 const DRAWS: usize = 2;
+
+/// Events of which one is a moment, whatever follows.
+const SOMETIMES: usize = 10;
 
 /// Moments after which a receiver is started anew.
 const RECOVERIES: usize = 5;
@@ -110,30 +113,40 @@ fn no_line_is_acknowledged_that_a_failed_sync_may_have_lost() {
 /// With a journal, a receiver that is started on what is found has each resumed stream once.
 #[test]
 fn after_the_loss_resumed_streams_go_on_where_they_were() {
-    if !Listed::of("listen")
-        .iter()
-        .any(|option| option.long == "--state")
-    {
-        return skip("the program has no --state yet");
-    }
-    let mut dice = Dice::fresh();
-    for (args, fail) in [
-        (&[][..], ""),
-        (&["--rotate", "2k"][..], ""),
-        (&["--rotate", "2k", "--compress"][..], ""),
-        (&["--rotate", "2k"][..], "3 5 logs/a/all.log"),
-    ] {
-        let Some(run) = Run::new(
-            Journal::Kept,
-            &[args, &["--receipt"]].concat(),
-            fail,
-            &mut dice,
-        ) else {
-            return;
-        };
-        run.verify(&mut dice);
-        run.recover(&mut dice);
-    }
+    each_journaled(&[
+        (&[], "", 0),
+        (&["--rotate", "2k"], "", 0),
+        (&["--rotate", "2k", "--compress"], "", 0),
+        (&["--rotate", "2k"], "3 5 logs/a/all.log", 0),
+    ]);
+}
+
+/// A journal whose sync has failed is sure of nothing any more.
+#[test]
+fn a_failed_sync_of_the_journal_ends_the_program_and_the_next_goes_on() {
+    each_journaled(&[
+        (&[], "3 5 state/journal", 1),
+        (&["--rotate", "2k"], "20 28 state/journal", 1),
+    ]);
+}
+
+/// Runs receivers with a journal with these arguments, of which some syncs fail, and which end with a
+/// status.
+fn each_journaled(runs: &[(&[&str], &str, i32)]) {
+    thread::scope(|scope| {
+        for (args, fail, status) in runs {
+            scope.spawn(move || {
+                let mut dice = Dice::fresh();
+                let args = [args, &["--receipt"][..]].concat();
+                let Some(run) = Run::new(Journal::Kept, &args, fail, &mut dice) else {
+                    return;
+                };
+                assert_eq!(run.outcome.status, *status);
+                run.verify(&mut dice);
+                run.recover(&mut dice);
+            });
+        }
+    });
 }
 
 /// Whether the receiver has a journal, for resumed streams.
@@ -234,9 +247,9 @@ impl Run {
         let plain = roll_lines("plain", 60, dice);
         let acknowledged = thread::scope(|scope| {
             let streams = streams.iter().map(|(name, all)| {
-                scope.spawn(move || {
-                    let stream = Resumed::open(address, name, 0, "00000000").unwrap();
-                    stream.send(all, 500)
+                scope.spawn(move || match Resumed::open(address, name, 0, "00000000") {
+                    Ok(stream) => stream.send(all, 500),
+                    Err(_) => Vec::new(),
                 })
             });
             let relp = relp
@@ -296,8 +309,18 @@ impl Run {
     }
 
     /// The first loss that is found, in words.
+    ///
+    /// Until something is synced, what may be found only becomes more, and so does what must be found: it
+    /// is enough to look before each sync, and now and then.
     fn first_loss(&self, dice: &mut Dice) -> Option<String> {
         self.each_moment(|number, disk, acknowledged| {
+            let is_due = match self.events.get(number + 1) {
+                Some(Event::Sync { .. }) | None => true,
+                Some(_) => number % SOMETIMES == 0,
+            };
+            if !is_due {
+                return None;
+            }
             (0..DRAWS).find_map(|_| {
                 let tree = disk.draw(dice);
                 let lost = self.lost(&tree, acknowledged)?;
@@ -326,17 +349,25 @@ impl Run {
     /// What was acknowledged and is not in these files.
     fn lost(&self, tree: &Tree, acknowledged: &[&Acknowledged]) -> Option<String> {
         let text = all_text(tree);
-        let lines: BTreeSet<&[u8]> = text.split(|byte| *byte == b'\n').collect();
-        acknowledged.iter().find_map(|one| match &one.what {
-            What::Line(line) => (!lines.contains(line.as_bytes())).then(|| line.clone()),
-            What::Stream { name, offset } => {
-                let offset = usize::try_from(*offset).unwrap();
-                let sent = &self.streams[name][..offset];
-                let is_there = |line: &[u8]| lines.contains(line);
-                let mut sent = sent.split(|byte| *byte == b'\n');
-                let lost = sent.find(|line| !line.is_empty() && !is_there(line))?;
-                Some(String::from_utf8_lossy(lost).into_owned())
+        let text = String::from_utf8_lossy(&text);
+        // Such a search and comparisons are fast in a debug build, too, unlike closures and hashes.
+        let lines: BTreeSet<&str> = text.split('\n').collect();
+        let mut streams: BTreeMap<&str, u64> = BTreeMap::new();
+        for one in acknowledged {
+            match &one.what {
+                What::Line(line) if lines.contains(&**line) => {}
+                What::Line(line) => return Some(line.clone()),
+                What::Stream { name, offset } => {
+                    let known = streams.entry(name).or_default();
+                    *known = offset.max(known).to_owned();
+                }
             }
+        }
+        streams.into_iter().find_map(|(name, offset)| {
+            let sent = &self.streams[name][..usize::try_from(offset).unwrap()];
+            let mut sent = std::str::from_utf8(sent).unwrap().split('\n');
+            let lost = sent.find(|line| !line.is_empty() && !lines.contains(line))?;
+            Some(lost.to_owned())
         })
     }
 
@@ -347,10 +378,34 @@ impl Run {
             .collect();
         self.each_moment(|number, disk, acknowledged| {
             if moments.contains(&number) {
-                self.recover_from(&disk.draw(dice), acknowledged);
+                let mut tree = disk.draw(dice);
+                if dice.below(2) == 0 {
+                    tree = self.interrupt_start(&tree, dice);
+                }
+                self.recover_from(&tree, acknowledged);
             }
             None::<()>
         });
+    }
+
+    /// Starts a receiver on these files, and loses the power again before it listens.
+    fn interrupt_start(&self, tree: &Tree, dice: &mut Dice) -> Tree {
+        let root = self.library.root();
+        self.put_back(tree);
+        let mut disk = Disk::of(&root);
+        let log = self.library.folder.path().join("second-log");
+        let args = args_for(&root, self.journal, &self.args);
+        let args: Vec<_> = args.iter().map(String::as_str).collect();
+        let program = Program::start_after(&self.library.commands(&log, ""), &args);
+        assert_eq!(program.stop().status, 0);
+        let events = Event::read_all(&log);
+        fs::remove_file(log).unwrap();
+        for event in &events[..dice.below(events.len() + 1)] {
+            disk.apply(event);
+        }
+        let found = disk.draw(dice);
+        verify_kept(&all_text(tree), &all_text(&found));
+        found
     }
 
     fn put_back(&self, tree: &Tree) {
@@ -399,15 +454,17 @@ impl Run {
             assert!(difference.is_none(), "{name}: {difference:?}");
         }
         assert_eq!(self.lost(&after, acknowledged), None);
-        // Lines of others are not cut away, whether they were acknowledged or not.
-        let text = all_text(&after);
-        let kept: BTreeSet<&[u8]> = text.split(|byte| *byte == b'\n').collect();
-        let before = all_text(tree);
-        for line in before.split(|byte| *byte == b'\n') {
-            let is_plain = line.starts_with(b"relp-") || line.starts_with(b"plain");
-            let is_kept = !is_plain || kept.contains(line);
-            assert!(is_kept, "{:?} is gone", String::from_utf8_lossy(line));
-        }
+        verify_kept(&all_text(tree), &all_text(&after));
+    }
+}
+
+/// Lines of streams that are not resumed are not cut away, whether they were acknowledged or not.
+fn verify_kept(before: &[u8], after: &[u8]) {
+    let after = String::from_utf8_lossy(after);
+    let kept: BTreeSet<&str> = after.split('\n').collect();
+    for line in String::from_utf8_lossy(before).split('\n') {
+        let is_plain = line.starts_with("relp-") || line.starts_with("plain");
+        assert!(!is_plain || kept.contains(line), "{line:?} is gone");
     }
 }
 
@@ -471,12 +528,19 @@ fn difference(found: &[u8], sent: &[u8]) -> Option<String> {
     })
 }
 
+/// The content of a packed file. Most are found again and again.
 fn unpack(bytes: &[u8]) -> Vec<u8> {
+    static KNOWN: Mutex<BTreeMap<Vec<u8>, Vec<u8>>> = Mutex::new(BTreeMap::new());
+    if let Some(known) = KNOWN.lock().unwrap().get(bytes) {
+        return known.clone();
+    }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("packed.zst");
     fs::write(&path, bytes).unwrap();
     let unpacked = Command::new("zstd").args(["-dcq"]).arg(path).output();
     let unpacked = unpacked.unwrap();
     assert!(unpacked.status.success(), "{unpacked:?}");
+    let mut known = KNOWN.lock().unwrap();
+    known.insert(bytes.to_vec(), unpacked.stdout.clone());
     unpacked.stdout
 }

@@ -64,7 +64,8 @@ fn try_all_text(folder: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<Vec<
     }
 }
 
-/// The paths of all files, in the order of their times; those without one are the last.
+/// The paths of all files, in the order of their times; those without one, which end in `.log`, are the
+/// last.
 fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut folders = vec![folder.to_owned()];
     let mut files = Vec::new();
@@ -78,7 +79,7 @@ fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {
         }
     }
     files.retain(|path| path.extension() != Some("part".as_ref()));
-    files.sort_by_key(|path| (path.file_name() == Some(NAME.as_ref()), path.clone()));
+    files.sort_by_key(|path| (path.extension() == Some("log".as_ref()), path.clone()));
     Ok(files)
 }
 

@@ -4,34 +4,6 @@ use std::time::Duration;
 
 use super::writer::{Kind, Rotation};
 use crate::common::dice::Dice;
-use crate::common::program::Program;
-
-/// The parts of the program that rounds use if they are there.
-#[derive(Clone, Copy, Debug)]
-pub struct Features {
-    pub state: bool,
-    pub compress: bool,
-    pub follow: bool,
-    pub resume: bool,
-    pub stream: bool,
-}
-
-impl Features {
-    pub fn of_the_program() -> Self {
-        let [listen, send] = [&["--help"][..], &["send", "--help"]].map(|args| {
-            let help = Program::run(args).stdout_text();
-            move |option: &str| help.split_whitespace().any(|word| word == option)
-        });
-        let state = listen("--state");
-        Features {
-            state,
-            compress: listen("--compress"),
-            follow: state && send("--follow"),
-            resume: state && send("--resume"),
-            stream: send("--stream"),
-        }
-    }
-}
 
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -39,7 +11,7 @@ pub struct Plan {
     /// Further arguments of the receiver.
     pub receiver: Vec<&'static str>,
     /// The template for appended files; without one, there is only one file.
-    pub name: Option<&'static str>,
+    pub name: Option<String>,
     pub kind: Kind,
     /// The lines of each sender.
     pub lines: usize,
@@ -72,18 +44,44 @@ pub enum Step {
     FillDisk {
         time: Duration,
     },
+    KillReceiverInCompaction {
+        pause: Duration,
+    },
 }
 
 impl Plan {
-    pub fn roll(seed: u64, features: &Features) -> Self {
+    /// Paths that are so long that the journal is soon full, in files of a line each.
+    pub fn of_compaction(seed: u64) -> Self {
         let mut dice = Dice::new(seed);
-        let restores = features.state && dice.below(8) == 0;
-        let has_followers = features.follow && dice.below(6) > 0;
-        let has_resumed = features.resume && (!has_followers || dice.below(3) == 0);
+        let folder = "x".repeat(215) + "/";
+        Plan {
+            seed,
+            receiver: vec!["--lanes", dice.one_of(&["1", "2"]), "--rotate", "10"],
+            name: Some(folder.repeat(17) + "all.log"),
+            kind: Kind::Tagged,
+            lines: 750,
+            encode: "zstd",
+            followed: vec![Rotation::No],
+            has_twins: false,
+            resumed: 1,
+            relp: 1,
+            plain: 0,
+            restores: false,
+            steps: vec![Step::KillReceiverInCompaction {
+                pause: Duration::from_millis(dice.below(20) as u64),
+            }],
+        }
+    }
+
+    pub fn roll(seed: u64) -> Self {
+        let mut dice = Dice::new(seed);
+        let restores = dice.below(8) == 0;
+        let has_followers = dice.below(6) > 0;
+        let has_resumed = !has_followers || dice.below(3) == 0;
         let is_alone = has_followers && dice.below(3) == 0;
         let followed = if has_followers { 1 + dice.below(2) } else { 0 };
         let followed = if is_alone { 1 } else { followed };
-        let has_twins = features.stream && has_followers && dice.below(6) == 0;
+        let has_twins = has_followers && dice.below(6) == 0;
         let rotations: Vec<_> = (0..followed)
             .map(|number| match dice.below(4) {
                 _ if restores || has_twins && number == 0 => Rotation::No,
@@ -92,21 +90,18 @@ impl Plan {
                 _ => Rotation::No,
             })
             .collect();
-        let in_one_file = features.state && dice.below(5) == 0;
+        let in_one_file = dice.below(5) == 0;
         let mut receiver = vec!["--lanes", dice.one_of(&["1", "2"])];
         if !in_one_file {
             let rotate = dice.one_of(&["", "5k", "50k"]);
             if !rotate.is_empty() {
                 receiver.extend(["--rotate", rotate]);
-                if features.compress && dice.below(2) == 0 {
+                if dice.below(2) == 0 {
                     receiver.push("--compress");
                 }
             }
-            if !features.state && dice.below(2) == 0 {
-                receiver.push("--sync");
-            }
         }
-        let name = dice.one_of(&["all.log", "{client}/all.log"]);
+        let name = dice.one_of(&["all.log", "{client}/all.log", "{stream}.log"]);
         let count = 3 + dice.below(5);
         let steps = (0..count)
             .map(|_| Step::roll(&mut dice, restores, followed))
@@ -114,7 +109,7 @@ impl Plan {
         Plan {
             seed,
             receiver,
-            name: (!in_one_file).then_some(name),
+            name: (!in_one_file).then(|| name.to_owned()),
             kind: if is_alone { Kind::Any } else { Kind::Tagged },
             lines: 100 + dice.below(300),
             encode: dice.one_of(&["zstd", "gzip", "zlib", "none"]),

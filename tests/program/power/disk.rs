@@ -7,6 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::fs;
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::record::Event;
@@ -32,7 +34,7 @@ pub struct Disk {
 #[derive(Clone, Debug, Default)]
 pub struct Tree {
     pub all: BTreeMap<String, Found>,
-    /// The inodes of files that were made while the disk was watched.
+    /// The inodes of files.
     inodes: BTreeMap<String, u64>,
 }
 
@@ -153,8 +155,18 @@ enum Luck {
 const LUCK: [Luck; 4] = [Luck::Old, Luck::New, Luck::Mixed, Luck::Mixed];
 
 impl Disk {
-    /// The disk on which this folder is, with everything in it synced.
+    /// The disk on which this folder is, with everything in it synced. Files may be renamed and removed
+    /// meanwhile.
     pub fn of(folder: &Path) -> Disk {
+        loop {
+            match Disk::try_of(folder) {
+                Ok(disk) => return disk,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::NotFound, "{error}"),
+            }
+        }
+    }
+
+    fn try_of(folder: &Path) -> io::Result<Disk> {
         let mut disk = Disk {
             nodes: vec![Node::Folder],
             inodes: HashMap::new(),
@@ -162,24 +174,26 @@ impl Disk {
             current: Names::new(),
             pending: Vec::new(),
         };
-        disk.add_all(folder, ROOT);
+        disk.add_all(folder, ROOT)?;
         disk.durable.clone_from(&disk.current);
-        disk
+        Ok(disk)
     }
 
-    fn add_all(&mut self, folder: &Path, node: usize) {
-        for entry in fs::read_dir(folder).unwrap() {
-            let entry = entry.unwrap();
+    fn add_all(&mut self, folder: &Path, node: usize) -> io::Result<()> {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
             let (name, path) = (entry.file_name().into_string().unwrap(), entry.path());
             let added = match path.is_dir() {
                 true => self.add_node(Node::Folder),
-                false => self.add_node(Node::file(&fs::read(&path).unwrap())),
+                false => self.add_node(Node::file(&fs::read(&path)?)),
             };
+            self.inodes.insert(entry.metadata()?.ino(), added);
             self.current.insert((node, name), added);
             if path.is_dir() {
-                self.add_all(&path, added);
+                self.add_all(&path, added)?;
             }
         }
+        Ok(())
     }
 
     fn add_node(&mut self, node: Node) -> usize {
@@ -528,7 +542,11 @@ impl Tree {
                 Found::Folder => fs::create_dir(to).unwrap(),
                 Found::File(bytes) => {
                     if let Some(inode) = self.inodes.get(path) {
-                        fs::hard_link(kept.join(inode.to_string()), &to).unwrap();
+                        match fs::hard_link(kept.join(inode.to_string()), &to) {
+                            // It was not made while the disk was watched.
+                            Err(error) if error.kind() == ErrorKind::NotFound => {}
+                            linked => linked.unwrap(),
+                        }
                     }
                     fs::write(to, bytes.bytes()).unwrap();
                 }

@@ -28,8 +28,11 @@ pub enum What {
 
 /// Sends these lines as RELP, at most `window` of them without an answer.
 pub fn relp(address: SocketAddr, lines: &[String], window: usize) -> Vec<Acknowledged> {
-    let mut session = Session::connect(address);
     let mut done = Vec::new();
+    // A server whose journal has failed is gone.
+    let Ok(mut session) = Session::connect(address) else {
+        return done;
+    };
     let offers = "relp_version=0\nrelp_software=test\ncommands=syslog";
     let open = format!("1 open {} {offers}\n", offers.len());
     if session.write(open.as_bytes()).is_err() || session.frame().is_err() {
@@ -58,7 +61,9 @@ pub fn relp(address: SocketAddr, lines: &[String], window: usize) -> Vec<Acknowl
 
 /// Sends these lines as they are, and reads the receipt.
 pub fn receipt(address: SocketAddr, lines: &[String]) -> Vec<Acknowledged> {
-    let mut session = Session::connect(address);
+    let Ok(mut session) = Session::connect(address) else {
+        return Vec::new();
+    };
     let text: String = lines.iter().flat_map(|line| [line, "\n"]).collect();
     let answer = session
         .write(text.as_bytes())
@@ -84,7 +89,7 @@ pub struct Resumed {
 impl Resumed {
     /// Announces a stream of which everything before `from` was acknowledged.
     pub fn open(address: SocketAddr, name: &str, from: u64, crc32c: &str) -> io::Result<Self> {
-        let mut session = Session::connect(address);
+        let mut session = Session::connect(address)?;
         let opening =
             format!("tlsink/1 {{\"stream\":\"{name}\",\"from\":{from},\"crc32c\":\"{crc32c}\"}}\n");
         session.write(opening.as_bytes())?;
@@ -142,8 +147,8 @@ struct Session {
 }
 
 impl Session {
-    fn connect(address: SocketAddr) -> Self {
-        let tcp = TcpStream::connect(address).unwrap();
+    fn connect(address: SocketAddr) -> io::Result<Self> {
+        let tcp = TcpStream::connect(address)?;
         tcp.set_read_timeout(Some(LIMIT)).unwrap();
         tcp.set_nodelay(true).unwrap();
         let port = tcp.local_addr().unwrap().port();
@@ -154,10 +159,10 @@ impl Session {
             header_left: 0,
             left: 0,
         };
-        Session {
-            sender: Sender::over(counted, config(&TLS13)).unwrap(),
+        Ok(Session {
+            sender: Sender::over(counted, config(&TLS13))?,
             port,
-        }
+        })
     }
 
     fn write(&mut self, bytes: &[u8]) -> io::Result<()> {

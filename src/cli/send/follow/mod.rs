@@ -44,6 +44,9 @@ const MAX_FINISHED: usize = 8;
 /// The pieces that wait in the channel, in addition to the buffer of its receiver.
 const AHEAD: usize = 1;
 
+/// The way from the thread that follows.
+pub(crate) type News = Receiver<Result<Followed, Failure>>;
+
 /// News of the followed file.
 #[derive(Debug)]
 pub(crate) enum Followed {
@@ -72,7 +75,8 @@ pub(crate) struct SourceFile {
     pub(crate) start: Mark,
 }
 
-/// Begins to follow a file, from the place on that is in the state, if there is one.
+/// Begins to follow a file, from the place on that is in the state, if there is one. Returns the place
+/// that this begins at, unless there is no file yet.
 ///
 /// # Errors
 ///
@@ -81,7 +85,7 @@ pub(crate) fn follow(
     path: &Path,
     state: &State,
     say: &Say,
-) -> Result<Receiver<Result<Followed, Failure>>, Failure> {
+) -> Result<(News, Option<FilePlace>), Failure> {
     let (out, news) = async_channel::bounded(AHEAD);
     let mut follower = Follower {
         path: path.to_owned(),
@@ -104,8 +108,10 @@ pub(crate) fn follow(
             _ => failure,
         }
     })?;
+    let begun = follower.reading.as_ref();
+    let begun = begun.map(|reading| reading.source.place(&reading.mark));
     start_thread("follow", move || follower.run())?;
-    Ok(news)
+    Ok((news, begun))
 }
 
 struct Follower {
@@ -124,6 +130,18 @@ struct Follower {
     is_missed: bool,
     /// It was said that the file can't be opened.
     is_unopened: bool,
+}
+
+impl SourceFile {
+    /// A place in it.
+    pub(crate) fn place(&self, mark: &Mark) -> FilePlace {
+        FilePlace {
+            device: self.id.device,
+            inode: self.id.inode,
+            fingerprint: mark.fingerprint(),
+            newline_added: false,
+        }
+    }
 }
 
 /// The receiver of the news is gone.
@@ -402,12 +420,7 @@ impl Follower {
             if self.finished.len() >= MAX_FINISHED {
                 self.finished.remove(0);
             }
-            self.finished.push(FilePlace {
-                device: reading.source.id.device,
-                inode: reading.source.id.inode,
-                fingerprint: reading.mark.fingerprint(),
-                newline_added: false,
-            });
+            self.finished.push(reading.source.place(&reading.mark));
         }
         Ok(())
     }

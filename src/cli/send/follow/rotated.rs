@@ -68,7 +68,9 @@ pub(crate) fn find(path: &Path, place: &FilePlace) -> io::Result<Option<(File, M
         return Ok(Some(found));
     }
     for candidate in siblings(path)? {
-        if let Some(found) = check_place(&candidate, place) {
+        // The inode of a file that is gone may be another one's by now.
+        let is_likely = place.fingerprint.is_distinct() || begins_like(path, &candidate);
+        if is_likely && let Some(found) = check_place(&candidate, place) {
             return Ok(Some(found));
         }
     }
@@ -162,6 +164,12 @@ fn siblings(path: &Path) -> io::Result<Vec<PathBuf>> {
         }
     }
     Ok(found)
+}
+
+/// Whether the name of the candidate begins with the name of the followed file.
+fn begins_like(path: &Path, candidate: &Path) -> bool {
+    let names = path.file_name().zip(candidate.file_name());
+    names.is_some_and(|(name, candidate)| candidate.as_bytes().starts_with(name.as_bytes()))
 }
 
 /// Whether the name of the candidate is the name of the followed file, a point or a hyphen, and a

@@ -5,7 +5,7 @@ use futures_lite::{FutureExt, future};
 use tlsink::resume::Position;
 
 use super::super::super::Failure;
-use super::super::follow::{Followed, FollowedBytes, MAX_PIECE, ServerState, Servers};
+use super::super::follow::{Followed, FollowedBytes, MAX_PIECE, News, ServerState, Servers};
 use super::super::input::{Input, InputPiece};
 use super::backlog::Backlog;
 use super::keeper::Keeper;
@@ -34,7 +34,7 @@ pub(super) struct Feed {
 pub(super) enum Source {
     /// A file, which has no end of its own: the stream ends when the channel `stop` is closed.
     File {
-        news: Receiver<Result<Followed, Failure>>,
+        news: News,
         stop: Receiver<()>,
     },
     Input(Input),

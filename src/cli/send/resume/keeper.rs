@@ -73,12 +73,18 @@ impl Keeper {
         }
     }
 
-    /// The first bytes of a file were read, of which none are acknowledged. A file that is renamed
-    /// before that has to be found again.
+    /// The first bytes of a file were read, of which none are acknowledged or sent. A file that is
+    /// renamed before that has to be found again, also if the program is killed now: so the state is
+    /// written at once, which happens only if there was no file at the start.
     pub(super) fn begin(&mut self, source: &Arc<SourceFile>) {
         if self.state.file.is_none() && self.place.is_none() {
             self.place = Some((Arc::clone(source), source.start.clone()));
             self.set_place(false);
+            if let Some(file) = &mut self.file
+                && file.save(&self.state).is_ok()
+            {
+                self.is_changed = false;
+            }
         }
     }
 
@@ -106,10 +112,8 @@ impl Keeper {
     fn set_place(&mut self, newline_added: bool) {
         if let Some((source, mark)) = &self.place {
             self.state.file = Some(FilePlace {
-                device: source.id.device,
-                inode: source.id.inode,
-                fingerprint: mark.fingerprint(),
                 newline_added,
+                ..source.place(mark)
             });
             self.is_changed = true;
         }

@@ -137,7 +137,7 @@ fn open_file(
 ) -> Result<(Feed, Stream), Failure> {
     let (path, shown) = (&follow.path, follow.state.display().to_string());
     let wanted = resume.stream.as_ref();
-    let (file, mut state) = StateFile::open(&follow.state, || {
+    let (mut file, mut state) = StateFile::open(&follow.state, || {
         let name = wanted
             .cloned()
             .unwrap_or_else(|| stream::name_of(Some(path)));
@@ -153,7 +153,13 @@ fn open_file(
     state
         .servers
         .keep_only(&names_of_servers(resume), state.generation);
-    let news = follow::follow(path, &state, say)?;
+    let (news, begun) = follow::follow(path, &state, say)?;
+    if state.file.is_none() && begun.is_some() {
+        // It may have another name when this program is started again.
+        state.file = begun;
+        file.save(&state)
+            .map_err(|error| Failure::failed(format!("can't write {shown}: {error}")))?;
+    }
     let stream = Stream {
         name: state.stream.clone(),
         generation: state.generation,
@@ -260,6 +266,7 @@ impl Sending<'_> {
                 Ok(()) => return Ok(()),
                 Err(broken) => broken,
             };
+            let is_outage = matches!(broken, Break::Outage(_));
             let pause = match broken {
                 Break::Fatal(failure) => return Err(failure),
                 Break::Contradicted(what) => {
@@ -297,8 +304,13 @@ impl Sending<'_> {
                 Timer::after(pause).await;
                 Ok(false)
             };
-            if settled(feed, &course).or(paused).await? {
+            let was_live = !feed.has_ended();
+            if settled(feed, &course, is_outage).or(paused).await? {
                 return Ok(());
+            }
+            if was_live && feed.has_ended() {
+                // The rest may have little time.
+                course.pauses = Pauses::default();
             }
         }
     }
@@ -358,7 +370,7 @@ impl Sending<'_> {
             .map(Some)
         };
         let settled = async {
-            settled(feed, course).await?;
+            settled(feed, course, false).await?;
             Ok(None)
         };
         let Some(mut session) = opening.or(settled).await? else {
@@ -397,12 +409,17 @@ impl Sending<'_> {
 }
 
 /// Does the work of the feed while there is no connection; returns `true` when none is needed: the
-/// stream has ended, and everything is acknowledged.
-async fn settled(feed: &mut Feed, course: &Course) -> Result<bool, Failure> {
+/// stream has ended, and everything is acknowledged. When a pause ends with the stream, returns `false`
+/// then.
+async fn settled(feed: &mut Feed, course: &Course, ends_pause: bool) -> Result<bool, Failure> {
+    let was_live = !feed.has_ended();
     loop {
         let was_open = !course.opened.is_empty() || feed.is_of_file();
         if feed.has_ended() && feed.backlog().len() == 0 && was_open {
             return Ok(true);
+        }
+        if ends_pause && was_live && feed.has_ended() {
+            return Ok(false);
         }
         feed.work().await?;
     }
