@@ -1,6 +1,8 @@
 //! The known facts about a connection.
 
 use std::sync::Arc;
+#[cfg(feature = "resume")]
+use std::sync::atomic::AtomicU32;
 
 pub use crate::conn_id::ConnId;
 use crate::decode::Format;
@@ -48,6 +50,8 @@ pub(crate) struct ResumedAt {
     pub(crate) at: Position,
     /// The output keeps the position of all bytes for which it finishes a hold.
     pub(crate) by_output: bool,
+    /// The checksum of the stream up to the last byte that such an output has handed on.
+    pub(crate) handed: AtomicU32,
 }
 
 impl Conn {

@@ -89,6 +89,23 @@ impl Position {
     }
 }
 
+impl Position {
+    /// The CRC-32C of the bytes from an earlier position of the same stream to this one.
+    ///
+    /// ```
+    /// use tlsink::resume::Position;
+    ///
+    /// let earlier = Position::START.behind(b"before");
+    /// let position = earlier.behind(b"123456789");
+    /// assert_eq!(position.checksum_since(earlier), 0xe306_9283);
+    /// ```
+    pub fn checksum_since(self, earlier: Position) -> u32 {
+        let len = self.offset.saturating_sub(earlier.offset);
+        let len = usize::try_from(len).unwrap_or(usize::MAX);
+        self.crc32c ^ crc32c::crc32c_combine(earlier.crc32c, 0, len)
+    }
+}
+
 /// Parses a checksum: eight lower-case hexadecimal digits.
 fn parse_checksum(text: &str) -> Option<u32> {
     let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
@@ -103,6 +120,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn the_checksum_between_two_positions_is_that_of_the_bytes() {
+        let bytes: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+        for (from, to) in [(0, 0), (0, 100_000), (1, 2), (77, 99_999), (5, 5)] {
+            let earlier = Position::START.behind(&bytes[..from]);
+            let position = earlier.behind(&bytes[from..to]);
+            let expected = crc32c::crc32c(&bytes[from..to]);
+            assert_eq!(position.checksum_since(earlier), expected, "{from} {to}");
+        }
+    }
 
     proptest! {
         #[test]

@@ -579,7 +579,11 @@ impl Stream {
             let mut resuming = std::mem::replace(&mut self.resuming, Resuming::No);
             let bytes = self.bytes(turn, buffers);
             let taken = bytes.get(..taken).unwrap_or(bytes);
-            let crc32c = crc32c::crc32c_append(self.crc32c, taken);
+            let crc32c = match resuming.is_on() {
+                // It has a checksum of the same bytes.
+                true => self.crc32c,
+                false => crc32c::crc32c_append(self.crc32c, taken),
+            };
             resuming.take(taken);
             (self.crc32c, self.resuming) = (crc32c, resuming);
         }
@@ -718,6 +722,7 @@ impl Stream {
         if let Some(holds) = &self.conn.holds {
             holds.settle();
         }
+        let crc32c = self.resuming.checksum(self.conn.delivered);
         self.link.deliver(Outcome {
             end,
             format: self.conn.format,
@@ -725,7 +730,7 @@ impl Stream {
             delivered: self.conn.delivered,
             undecoded: self.conn.undecoded,
             skipped: self.conn.skipped,
-            crc32c: self.crc32c,
+            crc32c: crc32c.unwrap_or(self.crc32c),
             #[cfg(feature = "resume")]
             resumed: self.conn.resumed.take(),
         });

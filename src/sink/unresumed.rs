@@ -33,6 +33,10 @@ impl Resuming {
 
     pub(super) fn drop_unflushed(&mut self) {}
 
+    pub(super) fn checksum(&self, _: u64) -> Option<u32> {
+        None
+    }
+
     pub(super) fn needs_answer(&mut self) -> bool {
         false
     }

@@ -2,8 +2,9 @@
 //! bytes of a batch.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use crate::conn::{Conn, ConnId};
+use crate::conn::{Conn, ConnId, ResumedAt};
 use crate::resume::{Opening, Position, Resumed};
 
 pub(super) use super::journal::Journal;
@@ -37,10 +38,8 @@ pub(super) struct Track(Option<Tracked>);
 
 #[derive(Debug)]
 struct Tracked {
-    stream: Arc<Resumed>,
+    resumed: Arc<ResumedAt>,
     conn: ConnId,
-    /// The offset in the stream at which the connection went on with it.
-    began: u64,
     /// The position behind all bytes that came, where only [`Track::take`] counts them.
     taken: Position,
     /// The position behind the bytes that are in batches.
@@ -55,9 +54,8 @@ impl Track {
             && resumed.by_output
         {
             self.0 = Some(Tracked {
-                stream: Arc::clone(&resumed.stream),
+                resumed: Arc::clone(resumed),
                 conn: connection.id(),
-                began: resumed.at.offset,
                 taken: resumed.at,
                 handed: resumed.at,
             });
@@ -97,7 +95,7 @@ impl Tracked {
     /// it.
     fn part(&mut self, end: Position, is_verbatim: bool) -> (Part, u64) {
         let part = Part {
-            stream: Arc::clone(&self.stream),
+            stream: Arc::clone(&self.resumed.stream),
             conn: self.conn,
             len: 0,
             from: self.handed,
@@ -105,7 +103,9 @@ impl Tracked {
             is_verbatim,
         };
         self.handed = end;
-        (part, end.offset.saturating_sub(self.began))
+        self.resumed.handed.store(end.crc32c, Ordering::Release);
+        let began = self.resumed.at.offset;
+        (part, end.offset.saturating_sub(began))
     }
 }
 

@@ -96,6 +96,14 @@ impl Resuming {
         }
     }
 
+    /// The checksum of the bytes that were delivered, if the stream is resumed and clean.
+    pub(super) fn checksum(&self, delivered: u64) -> Option<u32> {
+        match self {
+            Resuming::Yes(resumed) => Some(resumed.checksum(delivered)),
+            _ => None,
+        }
+    }
+
     /// Whether the sink has to answer after its next flush, and does not know so yet.
     pub(super) fn needs_answer(&mut self) -> bool {
         match self {

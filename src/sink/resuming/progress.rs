@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use memchr::memrchr;
 
@@ -79,6 +80,20 @@ impl ResumedStream {
             },
             false => self.taken.behind(bytes),
         }
+    }
+
+    /// The checksum of the bytes that were delivered on this connection, if all of them are through.
+    pub(super) fn checksum(&self, delivered: u64) -> u32 {
+        let began = self.resumed.at;
+        let crc32c = match self.by_output {
+            true => self.resumed.handed.load(Ordering::Acquire),
+            false => self.taken.crc32c,
+        };
+        let end = Position {
+            offset: began.offset.saturating_add(delivered),
+            crc32c,
+        };
+        end.checksum_since(began)
     }
 
     /// Whether the output took lines for which it was not flushed.

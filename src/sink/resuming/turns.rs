@@ -1,6 +1,7 @@
 //! The turns at the beginning of a stream that may be resumed, and the acknowledgements of one that is.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use super::super::SinkSettings;
 use super::super::stream::{Stream, Turn, TurnBuffers};
@@ -162,6 +163,7 @@ impl Stream {
             stream,
             at,
             by_output,
+            handed: AtomicU32::new(at.crc32c),
         });
         self.conn.resumed = Some(Arc::clone(&resumed));
         self.keep_alive();

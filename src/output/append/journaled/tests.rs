@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::AtomicU32;
 use std::task::Poll;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -100,6 +101,7 @@ impl Site {
             stream,
             at,
             by_output,
+            handed: AtomicU32::new(at.crc32c),
         }));
         Ok(Open {
             conn,
