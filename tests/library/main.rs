@@ -104,5 +104,6 @@ mod fuzz {
         feature = "nul"
     ))]
     pub mod frames;
+    #[cfg(feature = "resume")]
     mod resumed;
 }

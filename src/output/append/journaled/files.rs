@@ -13,11 +13,13 @@ use crate::output::shared::copy_of;
 use crate::resume::Position;
 
 impl OpenFiles {
-    /// Notes in the journal which bytes these are, and writes them to the open file of this name.
+    /// Notes in the journal which bytes these are, with their checksum, and writes them to the open file
+    /// of this name.
     pub(super) fn write_bytes(
         &mut self,
         name: &Arc<str>,
         bytes: &[u8],
+        crc32c: u32,
         streams: Vec<(u32, Position)>,
     ) -> Result<Arc<Written>, Trouble> {
         let file = self.files.get(name).ok_or_else(closed)?;
@@ -26,7 +28,7 @@ impl OpenFiles {
         let batch = Batch {
             position,
             len: bytes.len() as u64,
-            crc32c: crc32c::crc32c(bytes),
+            crc32c,
             streams,
         };
         let file = written.id;

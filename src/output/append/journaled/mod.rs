@@ -174,7 +174,7 @@ impl OpenFiles {
             return Ok(None);
         }
         let lines = lines.get(..room).unwrap_or(lines);
-        let file = self.write_bytes(name, lines, Vec::new())?;
+        let file = self.write_bytes(name, lines, crc32c::crc32c(lines), Vec::new())?;
         Ok(Some((room, file)))
     }
 
