@@ -134,21 +134,29 @@ struct Site<'a> {
     program: &'a Program,
     way: Way,
     folder: TempDir,
+    /// The state of the senders, in memory where that can be: they stand for as many machines, which
+    /// don't share the receiver's disk.
+    senders: TempDir,
     address: SocketAddr,
 }
+
+/// A file system in memory.
+const IN_MEMORY: &str = "/dev/shm";
 
 impl<'a> Site<'a> {
     fn new(load: &'a Load<'a>, program: &'a Program, way: Way) -> io::Result<Self> {
         let folder = tempfile::tempdir_in(load.directory)?;
-        for name in ["followed", "received", "sender", "receiver"] {
+        for name in ["followed", "received", "receiver"] {
             fs::create_dir(folder.path().join(name))?;
         }
+        let senders = tempfile::tempdir_in(IN_MEMORY).or_else(|_| tempfile::tempdir())?;
         let address = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
         Ok(Site {
             load,
             program,
             way,
             folder,
+            senders,
             address,
         })
     }
@@ -245,7 +253,7 @@ impl<'a> Site<'a> {
 
     /// The processes that send: tlsink has one for each file.
     fn senders(&self) -> io::Result<Vec<Command>> {
-        let state = self.path("sender");
+        let state = self.senders.path().to_owned();
         let mut command = Command::new(self.program.path());
         match self.program.kind {
             Kind::Rsyslog => self.rsyslog(&mut command, &state, &self.rsyslog_sender())?,
@@ -264,7 +272,7 @@ impl<'a> Site<'a> {
         command
             .args(["send", "-q", "--follow"])
             .arg(self.followed(stream));
-        let state = self.path("sender").join(name(stream));
+        let state = self.senders.path().join(name(stream));
         command.arg("--follow-state").arg(state);
         command.args(["--stream", &format!("s{stream}"), "--ca"]);
         command.arg(self.certificate("ca.pem"));
@@ -336,7 +344,7 @@ impl<'a> Site<'a> {
     }
 
     fn rsyslog_sender(&self) -> String {
-        let (followed, state) = (self.path("followed"), self.path("sender"));
+        let (followed, state) = (self.path("followed"), self.senders.path());
         let (followed, state) = (followed.display().to_string(), state.display());
         let certificate = |name| self.certificate(name).display().to_string();
         format!(
@@ -422,7 +430,7 @@ impl<'a> Site<'a> {
             window = 100 * (self.load.streams + 100),
             port = self.address.port(),
             ca = self.certificate("ca.pem").display(),
-            state = self.path("sender").display(),
+            state = self.senders.path().display(),
         )
     }
 }
