@@ -430,7 +430,7 @@ impl ServerBuilder {
         self
     }
 
-    /// Which peers may connect: others are refused, with
+    /// Sets the peers that may connect: others are refused, with
     /// [`Refusal::Address`](crate::Refusal::Address), before their handshake. By default all may.
     ///
     /// Of connections that a [proxy](Connection::behind_proxy) passes on, the peer that the proxy

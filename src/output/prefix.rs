@@ -48,7 +48,7 @@ pub struct Prefix {
     parts: Vec<Part>,
 }
 
-/// What stands in front of each line.
+/// The text in front of each line.
 #[derive(Clone, Debug, Default)]
 pub(super) enum Front {
     #[default]

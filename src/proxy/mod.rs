@@ -23,7 +23,7 @@ pub const MAX_HEADER: usize = 4096;
 /// The shortest header, in bytes: `PROXY UNKNOWN`, CR, LF.
 const MIN_HEADER: usize = 15;
 
-/// What a proxy says of a connection.
+/// The description of a connection that its proxy sends before it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Header {

@@ -95,7 +95,7 @@ fn a_receiver_that_dies_while_its_journal_is_compacted_loses_nothing() {
     Round::new(plan, &tools).run();
 }
 
-/// What all rounds need.
+/// The tools that all rounds need.
 struct Tools {
     _folder: TempDir,
     /// The libraries that receivers preload.

@@ -108,7 +108,7 @@ fn a_followed_file_is_truncated_while_no_receiver_runs() {
     follow("copytruncate", Down::Receiver);
 }
 
-/// Which of the programs does not run while logrotate does.
+/// The program that does not run while logrotate does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Down {
     Nobody,

@@ -156,7 +156,7 @@ enum Journal {
     Kept,
 }
 
-/// What happened while the program served some senders.
+/// The record of a run in which the program served some senders.
 struct Run {
     journal: Journal,
     args: Vec<String>,
@@ -346,7 +346,7 @@ impl Run {
         });
     }
 
-    /// What was acknowledged and is not in these files.
+    /// The first acknowledged line or stream that is not in these files.
     fn lost(&self, tree: &Tree, acknowledged: &[&Acknowledged]) -> Option<String> {
         let text = all_text(tree);
         let text = String::from_utf8_lossy(&text);

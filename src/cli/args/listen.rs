@@ -129,7 +129,7 @@ pub(crate) enum OutputFormat {
     Json,
 }
 
-/// What stands in front of each line.
+/// The text in front of each line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum LineFront {
     Nothing,

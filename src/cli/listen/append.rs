@@ -20,8 +20,6 @@ pub(super) struct AppendOutlet {
     writer: AppendWriter,
     /// The directory, or the one file in it.
     path: PathBuf,
-    /// Whether the writer keeps the positions of streams.
-    has_state: bool,
     /// Held until everything is written.
     locks: Vec<File>,
 }
@@ -32,8 +30,6 @@ pub(super) struct AppendFiles {
     /// The directory, or the one file in it.
     pub(super) path: PathBuf,
     pub(super) handle: AppendHandle,
-    /// Whether the positions of streams are kept with them.
-    pub(super) has_state: bool,
 }
 
 /// Locks the directory, and waits for that while another process has locked it.
@@ -96,7 +92,6 @@ pub(super) fn open(
         output,
         writer,
         path: args.file.as_ref().unwrap_or(directory).clone(),
-        has_state: args.state.is_some(),
         locks,
     })
 }
@@ -147,7 +142,6 @@ impl AppendOutlet {
         AppendFiles {
             path: self.path.clone(),
             handle: self.output.handle(),
-            has_state: self.has_state,
         }
     }
 

@@ -87,7 +87,7 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     {
         builder = builder.offsets(Positions::open(folder, &say)?.start(unwritten(&events))?);
     } else if let Some(files) = &append
-        && files.has_state
+        && args.destination.has_state()
     {
         builder = builder.offsets(files.handle.clone());
     }

@@ -40,7 +40,7 @@ pub enum Keep {
     Age(Duration),
 }
 
-/// What is done with closed files.
+/// The settings for closed files.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct ClosedSettings {
     pub(super) compress: bool,

@@ -1,4 +1,4 @@
-//! What the operator of a writer may want to know.
+//! Events of a writer that its operator may want to know.
 
 use std::fmt;
 use std::io::{self, ErrorKind};

@@ -9,7 +9,7 @@ use memchr::memrchr;
 use super::Keeper;
 use crate::conn::ResumedAt;
 use crate::hold::Hold;
-use crate::resume::{Accepted, Answer, Channel, Position, Progress};
+use crate::resume::{Answer, Channel, Position, Progress};
 
 /// The most positions that wait until their bytes are through. A further one replaces the last.
 const MAX_POSITIONS: usize = 1024;
@@ -20,8 +20,6 @@ pub(in crate::sink) struct ResumedStream {
     channel: Arc<Channel>,
     keeper: Keeper,
     resumed: Arc<ResumedAt>,
-    /// The output keeps the position of all bytes for which it finishes a hold.
-    by_output: bool,
     /// The position behind the bytes that the output took. Here and below, an output that keeps
     /// positions computes their checksums itself, and only their offsets are right.
     taken: Position,
@@ -36,18 +34,12 @@ pub(in crate::sink) struct ResumedStream {
 }
 
 impl ResumedStream {
-    pub(super) fn new(
-        channel: Arc<Channel>,
-        keeper: Keeper,
-        resumed: Arc<ResumedAt>,
-        accepted: Accepted,
-    ) -> Self {
-        let Accepted { at, by_output } = accepted;
+    pub(super) fn new(channel: Arc<Channel>, keeper: Keeper, resumed: Arc<ResumedAt>) -> Self {
+        let at = resumed.at;
         ResumedStream {
             channel,
             keeper,
             resumed,
-            by_output,
             taken: at,
             line_end: at,
             flushed: VecDeque::new(),
@@ -73,7 +65,7 @@ impl ResumedStream {
 
     /// The position behind the next bytes.
     fn behind(&self, bytes: &[u8]) -> Position {
-        match self.by_output {
+        match self.resumed.by_output {
             true => Position {
                 offset: self.taken.offset.saturating_add(bytes.len() as u64),
                 ..self.taken
@@ -85,7 +77,7 @@ impl ResumedStream {
     /// The checksum of the bytes that were delivered on this connection, if all of them are through.
     pub(super) fn checksum(&self, delivered: u64) -> u32 {
         let began = self.resumed.at;
-        let crc32c = match self.by_output {
+        let crc32c = match self.resumed.by_output {
             true => self.resumed.handed.load(Ordering::Acquire),
             false => self.taken.crc32c,
         };
@@ -127,7 +119,7 @@ impl ResumedStream {
         let passed = self.flushed.iter().take_while(|at| at.offset <= through);
         let passed = passed.count();
         let last = self.flushed.drain(..passed).next_back();
-        if self.by_output {
+        if self.resumed.by_output {
             return self.acknowledge(through);
         }
         if let Some(position) = last {
@@ -139,7 +131,7 @@ impl ResumedStream {
     /// Keeps the position of the end of a whole stream, of which the output has everything. `hold` is
     /// done when it is kept. Returns `false` if it is kept already.
     pub(super) fn keep_end(&mut self, hold: impl FnOnce() -> Hold) -> bool {
-        let is_kept = self.by_output || self.taken.offset <= self.acknowledged;
+        let is_kept = self.resumed.by_output || self.taken.offset <= self.acknowledged;
         if !is_kept {
             self.keep(self.taken, Some(hold()));
         }
@@ -155,7 +147,7 @@ impl ResumedStream {
 
     /// Notes that everything up to this offset is kept. Returns the acknowledgement, if it is due.
     pub(super) fn acknowledge(&mut self, kept: u64) -> Option<Vec<u8>> {
-        if self.by_output && kept <= self.acknowledged {
+        if self.resumed.by_output && kept <= self.acknowledged {
             return None;
         }
         self.acknowledged = self.acknowledged.max(kept);

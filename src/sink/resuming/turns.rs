@@ -168,7 +168,7 @@ impl Stream {
         self.conn.resumed = Some(Arc::clone(&resumed));
         self.keep_alive();
         self.link.answer(&Answer::At(at).to_line());
-        let resumed = ResumedStream::new(channel, keeper, resumed, accepted);
+        let resumed = ResumedStream::new(channel, keeper, resumed);
         self.resuming = Resuming::Yes(Box::new(resumed));
     }
 

@@ -1,4 +1,4 @@
-//! What happens in a round.
+//! The plan of a round.
 
 use std::time::Duration;
 

@@ -147,7 +147,7 @@ impl SourceFile {
 /// The receiver of the news is gone.
 struct Over;
 
-/// What to do after a step.
+/// The next thing to do after a step.
 enum Next {
     Step,
     Rest,

@@ -222,7 +222,7 @@ fn names_of_servers(resume: &ResumeArgs) -> Vec<String> {
     servers.map(|(to, _)| to.to_string()).collect()
 }
 
-/// What all connections have in common.
+/// The settings and tools that all connections share.
 struct Sending<'a> {
     args: &'a SendArgs,
     resume: &'a ResumeArgs,

@@ -538,7 +538,7 @@ fn a_compact_journal_is_the_same() {
     assert_eq!(site.committed().offset, 2 * 10_001);
 }
 
-/// What a writer does between two crashes.
+/// A step of a writer between two crashes.
 #[derive(Clone, Debug)]
 enum Step {
     Resumed(usize),
@@ -558,7 +558,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     vec(step, 1..12)
 }
 
-/// What is lost of bytes that were not synced: their end, or a block in the middle.
+/// The part of unsynced bytes that a crash loses: their end, or a block in the middle.
 #[derive(Clone, Debug)]
 struct Loss {
     is_cut: bool,

@@ -134,8 +134,10 @@ impl OpenFiles {
                 Ok(None) => {}
                 Ok(Some((count, file))) => {
                     rest = rest.get(count..).unwrap_or_default();
-                    // Each commit of the journal is of everything before it.
-                    self.commit(vec![Arc::clone(&file)], Vec::new(), 0);
+                    // Each commit of the journal is of everything before it, and the last one follows below.
+                    if !rest.is_empty() {
+                        self.commit(vec![Arc::clone(&file)], Vec::new(), 0);
+                    }
                     if files.last().is_none_or(|last| last.id != file.id) {
                         files.push(file);
                     }
