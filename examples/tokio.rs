@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let totals = future::or(stopping, printing).await??;
         eprintln!(
             "{} of {} streams are complete",
-            totals.clean, totals.connections
+            totals.ends.clean, totals.connections
         );
         Ok(())
     })

@@ -264,6 +264,7 @@
 #![warn(missing_docs, unreachable_pub)]
 
 mod channel;
+mod clients;
 mod conn;
 mod conn_id;
 mod count;
@@ -299,19 +300,21 @@ pub mod output;
 mod sink;
 mod totals;
 
+pub use clients::ClientTotals;
 pub use conn::{Conn, ConnId};
 pub use connection::Connection;
 pub use delivery::Delivery;
 pub use end::{Cut, End, Layer, Reset, Timeout, Truncation};
 pub use hold::Hold;
 pub use limit::Limit;
+pub use memory::MemoryUse;
 pub use peer::{Address, Peer};
 pub use report::Report;
 pub use server::{BuildError, Server, ServerBuilder};
 pub use sink::{Sink, SinkEvent};
 pub use tls::refusal::{Incompatibility, Refusal, RefusedCertificate};
 pub use tls::server::Tls;
-pub use totals::{Failures, Totals};
+pub use totals::{Ends, Failures, Totals};
 
 /// Names of senders' files, for `fuzz/`: they are made of what is not public.
 #[cfg(fuzzing)]

@@ -45,20 +45,27 @@ struct Pool {
     limit: usize,
     /// Whether a quarter is reserved for verified clients.
     prefers_clients: bool,
-    used: Mutex<Used>,
+    // Changed under the lock of the queue only.
+    kept: AtomicUsize,
+    chunks: AtomicUsize,
+    queue: Mutex<Queue>,
     accounts: Mutex<HashMap<Holder, Weak<Account>>>,
 }
 
-/// The pool's memory in use.
-#[derive(Debug, Default)]
-struct Used {
-    /// Windows and lines, which may stay, in bytes.
-    kept: usize,
-    /// Chunks on their way, in bytes.
-    chunks: usize,
-    /// Accounts for whose chunks there was no memory, each once, in the order in which they are
-    /// served, with the number of bytes that each asked for.
-    waiting: VecDeque<(Arc<Account>, usize)>,
+/// Accounts for whose chunks there was no memory, each once, in the order in which they are served,
+/// with the number of bytes that each asked for.
+type Queue = VecDeque<(Arc<Account>, usize)>;
+
+/// The use of the memory that a server's connections share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MemoryUse {
+    /// The bytes that may be used at most.
+    pub limit: usize,
+    /// The bytes of windows, unfinished lines, and what outputs hold, which may stay for long.
+    pub kept: usize,
+    /// The bytes of chunks on their way.
+    pub chunks: usize,
 }
 
 /// The memory of one sender.
@@ -104,7 +111,9 @@ impl Memory {
         let pool = Arc::new(Pool {
             limit: bytes,
             prefers_clients,
-            used: Mutex::default(),
+            kept: AtomicUsize::new(0),
+            chunks: AtomicUsize::new(0),
+            queue: Mutex::default(),
             accounts: Mutex::default(),
         });
         Memory {
@@ -154,17 +163,17 @@ impl Memory {
         // was memory.
         let mut _woken = None;
         loop {
-            let mut used = self.account.pool.used.lock();
-            if self.account.fits(&used, Use::Chunk, bytes) {
-                self.account.take(&mut used, Use::Chunk, bytes);
-                drop(used);
+            let mut queue = self.account.pool.queue.lock();
+            if self.account.fits(Use::Chunk, bytes) {
+                self.account.take(Use::Chunk, bytes);
+                drop(queue);
                 *waiting = None;
                 return Poll::Ready(self.reservation(Use::Chunk, bytes));
             }
             let queued = waiting.get_or_insert_with(|| {
                 let is_queued = |(account, _): &(_, _)| Arc::ptr_eq(account, &self.account);
-                if !used.waiting.iter().any(is_queued) {
-                    used.waiting.push_back((Arc::clone(&self.account), bytes));
+                if !queue.iter().any(is_queued) {
+                    queue.push_back((Arc::clone(&self.account), bytes));
                 }
                 // The task listens under the lock, so as not to miss memory freed from here on.
                 Waiting {
@@ -172,7 +181,7 @@ impl Memory {
                     account: Arc::clone(&self.account),
                 }
             });
-            drop(used);
+            drop(queue);
             if queued.poll(cx).is_pending() {
                 return Poll::Pending;
             }
@@ -183,11 +192,15 @@ impl Memory {
     /// The most that can ever be reserved for a window or a line, in bytes.
     #[cfg(feature = "zstd")]
     pub(crate) fn most(&self) -> usize {
-        let most = self.account.room(&Used::default(), Use::Kept);
+        let most = self.account.room(MemoryUse::default(), Use::Kept);
         match self.account.holder {
             Some(_) => most / 2,
             None => most,
         }
+    }
+
+    pub(crate) fn in_use(&self) -> MemoryUse {
+        self.account.pool.in_use()
     }
 
     fn reservation(&self, purpose: Use, bytes: usize) -> Reservation {
@@ -195,6 +208,23 @@ impl Memory {
             account: Arc::clone(&self.account),
             purpose,
             bytes,
+        }
+    }
+}
+
+impl Pool {
+    fn in_use(&self) -> MemoryUse {
+        MemoryUse {
+            limit: self.limit,
+            kept: self.kept.load(Relaxed),
+            chunks: self.chunks.load(Relaxed),
+        }
+    }
+
+    fn held(&self, purpose: Use) -> &AtomicUsize {
+        match purpose {
+            Use::Kept => &self.kept,
+            Use::Chunk => &self.chunks,
         }
     }
 }
@@ -222,7 +252,7 @@ impl Account {
     /// Windows leave chunks a quarter of the whole, at most [`TRANSIT`]: chunks come and go, and no
     /// data would move without them. Chunks leave windows half of the memory that windows could
     /// have: a chunk waits for memory, while a window that finds none ends its stream.
-    fn room(&self, used: &Used, purpose: Use) -> usize {
+    fn room(&self, used: MemoryUse, purpose: Use) -> usize {
         let limit = match self.holder {
             Some(Holder::Host(..) | Holder::Other(_)) if self.pool.prefers_clients => {
                 self.pool.limit / 4 * 3
@@ -240,41 +270,42 @@ impl Account {
         }
     }
 
-    fn fits(&self, used: &Used, purpose: Use, bytes: usize) -> bool {
-        let Some(left) = self.room(used, purpose).checked_sub(bytes) else {
+    fn fits(&self, purpose: Use, bytes: usize) -> bool {
+        let room = self.room(self.pool.in_use(), purpose);
+        let Some(left) = room.checked_sub(bytes) else {
             return false;
         };
         let held = self.held(purpose).load(Relaxed);
         self.holder.is_none() || held.saturating_add(bytes) <= left
     }
 
-    fn take(&self, used: &mut Used, purpose: Use, bytes: usize) {
-        *used.of(purpose) += bytes;
+    fn take(&self, purpose: Use, bytes: usize) {
+        self.pool.held(purpose).fetch_add(bytes, Relaxed);
         self.held(purpose).fetch_add(bytes, Relaxed);
     }
 
     fn try_take(&self, purpose: Use, bytes: usize) -> bool {
-        let mut used = self.pool.used.lock();
-        let fits = self.fits(&used, purpose, bytes);
+        let _changing = self.pool.queue.lock();
+        let fits = self.fits(purpose, bytes);
         if fits {
-            self.take(&mut used, purpose, bytes);
+            self.take(purpose, bytes);
         }
         fits
     }
 
     fn release(&self, purpose: Use, bytes: usize) {
-        let mut used = self.pool.used.lock();
-        *used.of(purpose) -= bytes;
+        let queue = self.pool.queue.lock();
+        self.pool.held(purpose).fetch_sub(bytes, Relaxed);
         self.held(purpose).fetch_sub(bytes, Relaxed);
-        wake_next(used);
+        wake_next(queue);
     }
 }
 
 /// Wakes one task of the next account for which there is memory.
-fn wake_next(mut used: MutexGuard<'_, Used>) {
-    let next = used.next_waiting();
+fn wake_next(mut queue: MutexGuard<'_, Queue>) {
+    let next = next_waiting(&mut queue);
     // The lock is released first, because a waker may drop its task, and memory with it.
-    drop(used);
+    drop(queue);
     if let Some(account) = next {
         account.freed.notify(1);
     }
@@ -295,32 +326,23 @@ impl Drop for Account {
     }
 }
 
-impl Used {
-    fn of(&mut self, purpose: Use) -> &mut usize {
-        match purpose {
-            Use::Kept => &mut self.kept,
-            Use::Chunk => &mut self.chunks,
+/// The next account that has a task waiting for a chunk, and memory for it. Accounts without waiting
+/// tasks are removed.
+fn next_waiting(queue: &mut Queue) -> Option<Arc<Account>> {
+    for _ in 0..queue.len() {
+        let (account, bytes) = queue.pop_front()?;
+        if account.freed.total_listeners() == 0 {
+            continue;
+        }
+        let next = account
+            .fits(Use::Chunk, bytes)
+            .then(|| Arc::clone(&account));
+        queue.push_back((account, bytes));
+        if next.is_some() {
+            return next;
         }
     }
-
-    /// The next account that has a task waiting for a chunk, and memory for it. Accounts without
-    /// waiting tasks are removed.
-    fn next_waiting(&mut self) -> Option<Arc<Account>> {
-        for _ in 0..self.waiting.len() {
-            let (account, bytes) = self.waiting.pop_front()?;
-            if account.freed.total_listeners() == 0 {
-                continue;
-            }
-            let next = account
-                .fits(self, Use::Chunk, bytes)
-                .then(|| Arc::clone(&account));
-            self.waiting.push_back((account, bytes));
-            if next.is_some() {
-                return next;
-            }
-        }
-        None
-    }
+    None
 }
 
 /// A place in the queue for a chunk's memory. Dropping it lets the next task look: there may be
@@ -344,7 +366,7 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         self.listener = None;
-        wake_next(self.account.pool.used.lock());
+        wake_next(self.account.pool.queue.lock());
     }
 }
 

@@ -5,12 +5,14 @@ use std::future;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_io::Timer;
 use futures_lite::{AsyncRead, AsyncWrite, Stream, StreamExt};
 
 use crate::channel::{EventSender, channel};
+use crate::clients::ClientTotals;
 use crate::connection::{Connection, Transport};
 use crate::decode::Format;
 use crate::event::CHUNK;
@@ -18,7 +20,7 @@ use crate::frame::Framing;
 #[cfg(feature = "forward")]
 use crate::frame::SharedKey;
 use crate::link::CREDITS;
-use crate::memory::Memory;
+use crate::memory::{Memory, MemoryUse};
 use crate::peer::Peer;
 use crate::report::Report;
 #[cfg(feature = "resume")]
@@ -96,6 +98,7 @@ impl Server {
                 stop_after: None,
                 receipts: false,
                 allow: None,
+                counted_clients: 0,
             },
             max_connections: MAX_CONNECTIONS,
             max_memory: 1 << 30,
@@ -311,6 +314,12 @@ impl Server {
         self.shared().connections()
     }
 
+    /// The number of [connections](Self::connections) that have not completed their handshake: they wait
+    /// for a place, for a proxy's header, or for their peer. Takes no lock.
+    pub fn handshakes(&self) -> usize {
+        self.shared().handshakes.load(Ordering::Relaxed)
+    }
+
     /// The counters of all sinks together, so far. Takes no lock; each number is live, and the
     /// numbers are consistent with each other only when nothing is in motion.
     pub fn totals(&self) -> Totals {
@@ -320,6 +329,18 @@ impl Server {
     /// The number of connections that were never established so far, by reason. Takes no lock.
     pub fn failures(&self) -> Failures {
         self.shared().failures.failures()
+    }
+
+    /// The counters of each verified client so far, in no order: of as many as
+    /// [`count_clients`](ServerBuilder::count_clients) says. Handshakes that are completed at the same
+    /// moment wait while the list is copied.
+    pub fn clients(&self) -> Vec<ClientTotals> {
+        self.shared().clients.totals()
+    }
+
+    /// The use of the [memory](ServerBuilder::max_memory) that connections share. Takes no lock.
+    pub fn memory_use(&self) -> MemoryUse {
+        self.shared().memory.in_use()
     }
 
     fn connect<IO>(&self, transport: Transport<IO>, peer: Peer) -> Connection<IO>
@@ -516,6 +537,16 @@ impl ServerBuilder {
     /// gets no receipt.
     pub fn receipts(mut self, on: bool) -> Self {
         self.settings.receipts = on;
+        self
+    }
+
+    /// Counts the streams and the bytes of each verified client, for [`Server::clients`], of at most so
+    /// many clients. 0 by default: then none is counted. With more clients, a new one takes the place of
+    /// the one that was away for longest; those for which there is no place are not counted.
+    ///
+    /// Counting costs a look at the clock for each chunk that arrives.
+    pub fn count_clients(mut self, most: usize) -> Self {
+        self.settings.counted_clients = most;
         self
     }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::channel::EventSender;
+use crate::clients::Clients;
 use crate::conn::ConnId;
 use crate::event::BufferPool;
 use crate::lane::Lane;
@@ -33,6 +34,8 @@ pub(crate) struct ServerSettings {
     pub(crate) receipts: bool,
     /// Decides which peers are refused.
     pub(crate) allow: Option<PeerFilter>,
+    /// The most verified clients that are counted.
+    pub(crate) counted_clients: usize,
 }
 
 /// Decides whether a peer may connect.
@@ -62,10 +65,13 @@ pub(crate) struct Shared {
     lanes: Vec<Arc<Lane>>,
     /// The number of connections in the registry, readable without its lock.
     connections: AtomicUsize,
+    /// The number of those among them that have not completed their handshake.
+    pub(crate) handshakes: AtomicUsize,
     /// Notified when `connections` becomes 0.
     none: event_listener::Event,
     counters: Vec<Arc<Counters>>,
     pub(crate) failures: FailureCounters,
+    pub(crate) clients: Clients,
 }
 
 /// The result of registering a connection.
@@ -124,6 +130,7 @@ impl Shared {
         counters: Vec<Arc<Counters>>,
     ) -> Arc<Self> {
         Arc::new(Shared {
+            clients: Clients::new(settings.counted_clients),
             admissions: AtomicU64::new(settings.stop_after.unwrap_or(u64::MAX)),
             settings,
             buffers: Arc::default(),
@@ -140,6 +147,7 @@ impl Shared {
                 cut: Vec::new(),
             }),
             connections: AtomicUsize::new(0),
+            handshakes: AtomicUsize::new(0),
             none: event_listener::Event::new(),
             counters,
             failures: FailureCounters::default(),

@@ -10,8 +10,8 @@ use crate::end::End;
 pub struct Totals {
     /// Connections that completed their handshake.
     pub connections: u64,
-    /// Connections among them that ended clean.
-    pub clean: u64,
+    /// Connections among them that have ended, by their ends; health checks are not among these.
+    pub ends: Ends,
     /// Connections among them that sent nothing and went away, as [health
     /// checks](crate::Report::is_health_check) do.
     pub health_checks: u64,
@@ -29,11 +29,82 @@ impl std::ops::Add for Totals {
     fn add(self, other: Totals) -> Totals {
         Totals {
             connections: self.connections.saturating_add(other.connections),
-            clean: self.clean.saturating_add(other.clean),
+            ends: self.ends + other.ends,
             health_checks: self.health_checks.saturating_add(other.health_checks),
             received: self.received.saturating_add(other.received),
             delivered: self.delivered.saturating_add(other.delivered),
             flushed: self.flushed.saturating_add(other.flushed),
+        }
+    }
+}
+
+/// The number of established connections that have ended, by the [word](End::word) of their end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Ends {
+    /// The stream is complete.
+    pub clean: u64,
+    /// The stream stopped before its end.
+    pub truncated: u64,
+    /// The data is not valid.
+    pub corrupt: u64,
+    /// The connection broke.
+    pub reset: u64,
+    /// The peer took too long.
+    pub timeout: u64,
+    /// The sender was refused, or its data is of a kind that is not supported.
+    pub refused: u64,
+    /// The stream exceeded one of the receiver's limits.
+    pub limit: u64,
+    /// This side ended the stream.
+    pub cut: u64,
+}
+
+impl Ends {
+    /// Each word, with the number of connections that ended so.
+    pub fn by_word(&self) -> [(&'static str, u64); 8] {
+        let Ends {
+            clean,
+            truncated,
+            corrupt,
+            reset,
+            timeout,
+            refused,
+            limit,
+            cut,
+        } = *self;
+        [
+            ("clean", clean),
+            ("truncated", truncated),
+            ("corrupt", corrupt),
+            ("reset", reset),
+            ("timeout", timeout),
+            ("refused", refused),
+            ("limit", limit),
+            ("cut", cut),
+        ]
+    }
+
+    /// The sum of all ends.
+    pub fn total(&self) -> u64 {
+        let ends = self.by_word().into_iter();
+        ends.fold(0, |total, (_, ends)| total.saturating_add(ends))
+    }
+}
+
+impl std::ops::Add for Ends {
+    type Output = Ends;
+
+    fn add(self, other: Ends) -> Ends {
+        Ends {
+            clean: self.clean.saturating_add(other.clean),
+            truncated: self.truncated.saturating_add(other.truncated),
+            corrupt: self.corrupt.saturating_add(other.corrupt),
+            reset: self.reset.saturating_add(other.reset),
+            timeout: self.timeout.saturating_add(other.timeout),
+            refused: self.refused.saturating_add(other.refused),
+            limit: self.limit.saturating_add(other.limit),
+            cut: self.cut.saturating_add(other.cut),
         }
     }
 }
@@ -148,7 +219,7 @@ impl FailureCounters {
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) connections: Counter,
-    pub(crate) clean: Counter,
+    ends: EndCounters,
     pub(crate) health_checks: Counter,
     pub(crate) received: Counter,
     pub(crate) delivered: Counter,
@@ -159,11 +230,57 @@ impl Counters {
     pub(crate) fn totals(&self) -> Totals {
         Totals {
             connections: self.connections.value(),
-            clean: self.clean.value(),
+            ends: self.ends.ends(),
             health_checks: self.health_checks.value(),
             received: self.received.value(),
             delivered: self.delivered.value(),
             flushed: self.flushed.value(),
+        }
+    }
+}
+
+impl Counters {
+    /// Counts the end of a connection.
+    pub(crate) fn count_end(&self, end: &End) {
+        let ends = &self.ends;
+        let counter = match end {
+            End::Clean => &ends.clean,
+            End::Truncated(_) => &ends.truncated,
+            End::Corrupt { .. } => &ends.corrupt,
+            End::Reset(_) => &ends.reset,
+            End::Timeout(_) => &ends.timeout,
+            End::Refused(_) | End::Unsupported { .. } => &ends.refused,
+            End::Limit(_) => &ends.limit,
+            End::Cut(_) => &ends.cut,
+        };
+        counter.add(1);
+    }
+}
+
+/// The live counters behind [`Ends`].
+#[derive(Debug, Default)]
+struct EndCounters {
+    clean: Counter,
+    truncated: Counter,
+    corrupt: Counter,
+    reset: Counter,
+    timeout: Counter,
+    refused: Counter,
+    limit: Counter,
+    cut: Counter,
+}
+
+impl EndCounters {
+    fn ends(&self) -> Ends {
+        Ends {
+            clean: self.clean.value(),
+            truncated: self.truncated.value(),
+            corrupt: self.corrupt.value(),
+            reset: self.reset.value(),
+            timeout: self.timeout.value(),
+            refused: self.refused.value(),
+            limit: self.limit.value(),
+            cut: self.cut.value(),
         }
     }
 }

@@ -2,8 +2,10 @@
 //! that the end of a stream is never lost.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crate::channel::{EventSender, SinkGone};
+use crate::clients::ClientCounters;
 use crate::conn::Conn;
 use crate::end::{Cut, End};
 use crate::event::{self, Event, Kind};
@@ -29,6 +31,8 @@ pub(super) struct Guard {
     counted: bool,
     /// The peer is a proxy that has passed nobody's connection on.
     pub(super) probe: bool,
+    /// Those of the peer, if it is a verified client that is counted.
+    client: Option<Arc<ClientCounters>>,
     known: Known,
     /// Events are queued for which the sink has not been woken.
     wake_pending: bool,
@@ -60,6 +64,7 @@ impl Guard {
     /// address exceeds it.
     pub(super) fn new(shared: &Arc<Shared>, peer: Peer) -> (Self, Option<usize>) {
         let link = Link::new();
+        shared.handshakes.fetch_add(1, Relaxed);
         let registration = shared.register(&link, &peer);
         let guard = Guard {
             conn: Conn::new(registration.id, peer, shared.memory.clone()),
@@ -69,6 +74,7 @@ impl Guard {
             place: shared.places.try_take().map(Arc::new),
             counted: true,
             probe: false,
+            client: None,
             known: Known::Nothing,
             wake_pending: false,
         };
@@ -122,16 +128,27 @@ impl Guard {
             return Err(NotOpened::Stopped);
         }
         self.conn.memory = self.shared.memory.of(self.conn.peer());
+        let name = self.conn.peer().names().first();
+        self.client = name.and_then(|name| self.shared.clients.opened(name));
         let open = Kind::Open(Box::new(event::Open {
             conn: self.conn.clone(),
             link: SinkLink::new(&self.link),
         }));
+        self.shared.handshakes.fetch_sub(1, Relaxed);
         let pushed = self.push(open);
         self.known = match pushed {
             Ok(()) => Known::Open,
             Err(SinkGone) => Known::End,
         };
         pushed.map_err(|SinkGone| NotOpened::SinkGone)
+    }
+
+    /// Counts bytes that the peer has sent.
+    pub(super) fn received(&mut self, bytes: usize) {
+        self.conn.received = self.conn.received.saturating_add(bytes as u64);
+        if let Some(client) = &self.client {
+            client.received(bytes);
+        }
     }
 
     /// Tells the sink how the stream ended, once.
@@ -198,11 +215,15 @@ impl Guard {
     }
 
     fn forget(&mut self) {
+        if self.known == Known::Nothing {
+            self.shared.handshakes.fetch_sub(1, Relaxed);
+        }
         self.known = Known::Done {
             established: self.is_established(),
         };
         self.place = None;
         self.channel = None;
+        self.client = None;
         let counted = std::mem::take(&mut self.counted);
         let peer = counted.then_some(&self.conn.peer);
         self.shared.forget(self.conn.id(), peer);

@@ -82,7 +82,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Reading<IO> {
         };
         let Filled { len, more, end } = self.stream.fill(cx, &mut buffer, guard.conn.received);
         if len > 0 {
-            guard.conn.received = guard.conn.received.saturating_add(len as u64);
+            guard.received(len);
             self.idle.restart();
             let chunk = buffer.into_chunk(len, credit);
             if guard.push(Kind::Data(chunk)).is_err() {

@@ -146,8 +146,10 @@ impl Closed {
     fn report(self, counters: &Counters) {
         let Closed { stream, end } = self;
         let is_check = stream.conn.received == 0 && end.is_departure();
-        counters.clean.add(u64::from(end.is_clean()));
-        counters.health_checks.add(u64::from(is_check));
+        match is_check {
+            true => counters.health_checks.add(1),
+            false => counters.count_end(&end),
+        }
         stream.report(end);
     }
 }

@@ -11,7 +11,7 @@ use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::x509::certificate::ParsedCertificate;
 use super::x509::describe::{self, Summary};
-use super::x509::warning::{TlsWarning, ending};
+use super::x509::warning::{Expiration, TlsWarning};
 use super::x509::{keys, pem, schemes};
 use crate::tls::error::{CredentialKind, TlsError};
 
@@ -94,10 +94,14 @@ impl Identity {
         let nameless = own.map(|own| TlsWarning::NoHostName {
             name: own.title.clone(),
         });
-        let ends = self.chain.iter();
-        nameless.into_iter().chain(
-            ends.filter_map(move |summary| ending(CredentialKind::Certificate, summary, now)),
-        )
+        let ends = self.expirations();
+        let ends = ends.filter_map(move |expiration| expiration.warning(now));
+        nameless.into_iter().chain(ends)
+    }
+
+    pub(super) fn expirations(&self) -> impl Iterator<Item = Expiration> {
+        let chain = self.chain.iter();
+        chain.filter_map(|summary| Expiration::of(CredentialKind::Certificate, summary))
     }
 
     /// Whether it has exactly this DNS name.

@@ -42,4 +42,4 @@ pub(crate) use server::{Accept, HandshakeError, ReadError, ServerStream, Tls, re
 pub use server::{ClientVerifier, TlsBuilder};
 pub use session::{CipherSuite, TlsSession, TlsVersion};
 pub(crate) use transport::NormalizedTransport;
-pub use x509::{CertificateFault, TlsWarning};
+pub use x509::{CertificateFault, Expiration, TlsWarning};

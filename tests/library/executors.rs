@@ -79,7 +79,7 @@ async fn data_of_many_senders_is_pushed_into_an_output<R: Runtime>(runtime: &R) 
     let reports = receiver.stop().await;
     pages.check(&sent);
     let totals = totals.recv().await.unwrap();
-    assert_eq!((totals.connections, totals.clean), (20, 20));
+    assert_eq!((totals.connections, totals.ends.clean), (20, 20));
     assert_eq!(totals.flushed, totals.delivered);
     assert_eq!(reports.len(), SENDERS);
     for report in reports {
@@ -105,7 +105,7 @@ async fn several_sinks_share_the_senders_out<R: Runtime>(runtime: &R) {
     receiver.stop().await;
     pages.check(&sent);
     for lane in lanes {
-        assert!(lane.recv().await.unwrap().clean >= 6);
+        assert!(lane.recv().await.unwrap().ends.clean >= 6);
     }
 }
 
@@ -273,7 +273,7 @@ async fn a_graceful_stop_ends_as_soon_as_the_last_stream_has_ended<R: Runtime>(r
     };
     let (cut, ()) = future::zip(stopping, going_on).await;
     assert!(cut.is_empty());
-    assert_eq!(totals.recv().await.unwrap().clean, 1);
+    assert_eq!(totals.recv().await.unwrap().ends.clean, 1);
     let peer = sender.recv().await.unwrap();
     pages.check(&HashMap::from([(peer, b"before, after\n".to_vec())]));
 }

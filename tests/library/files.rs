@@ -250,7 +250,7 @@ fn a_file_that_can_not_get_its_name_ends_its_stream_and_no_other() {
             ("other", "begun, finished"),
             ("replaced.part", "somebody else's"),
         ]);
-        assert_eq!(inbox.server.totals().clean, 1);
+        assert_eq!(inbox.server.totals().ends.clean, 1);
         assert!(inbox.result.is_none());
     }
 }

@@ -225,7 +225,7 @@ fn a_hold_that_fails_after_a_clean_end_makes_it_no_clean_one() {
     assert_failed(&report.end, "a hold was dropped before it was done");
     drop((receiver.server, receiver.senders));
     let totals = receiver.running.run().unwrap().unwrap();
-    assert_eq!((totals.connections, totals.clean), (1, 0));
+    assert_eq!((totals.connections, totals.ends.clean), (1, 0));
 }
 
 /// A session of RELP; its messages are numbered from 2 on.
@@ -526,7 +526,7 @@ fn a_sink_ends_when_the_last_hold_is_finished() {
     assert!(receiver.running.run().is_none());
     assert!(receiver.senders[0].connection.run().unwrap().end.is_clean());
     let totals = receiver.running.run().unwrap().unwrap();
-    assert_eq!(totals.clean, 1);
+    assert_eq!(totals.ends.clean, 1);
 }
 
 #[test]
@@ -572,7 +572,7 @@ fn a_cut_waits_for_no_hold() {
     let reports = shutdown.run().unwrap();
     assert_eq!(reports.len(), 3);
     let totals = receiver.running.run().unwrap().unwrap();
-    assert_eq!((totals.connections, totals.clean), (4, 0));
+    assert_eq!((totals.connections, totals.ends.clean), (4, 0));
     // The holds are still out, and have no effect.
     for stream in 1..=4 {
         for (number, hold) in receiver.shelf.take(stream).into_iter().enumerate() {
@@ -634,7 +634,7 @@ fn a_hold_after_the_outcome_has_no_effect() {
     }
     // The sink neither waits for them, nor counts them.
     assert!(block_on(poll_once(sink.next())).unwrap().is_none());
-    assert_eq!(sink.totals().clean, 1);
+    assert_eq!(sink.totals().ends.clean, 1);
 }
 
 #[test]

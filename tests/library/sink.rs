@@ -423,7 +423,7 @@ fn lanes_share_the_connections_out_and_each_stays_in_its_own() {
         let seen = pull(&mut sink);
         let opened = seen.iter().filter(|seen| **seen == Seen::Open).count();
         assert_eq!(opened, 5);
-        assert_eq!(sink.totals().clean, 5);
+        assert_eq!(sink.totals().ends.clean, 5);
     }
 }
 
@@ -505,7 +505,10 @@ fn an_output_that_fails_for_one_stream_ends_that_stream_and_no_other() {
             let totals = server.totals();
             let delivered = totals.delivered - before.delivered;
             assert_eq!(report.conn.delivered(), delivered);
-            assert_eq!(totals.clean - before.clean, u64::from(name == "none"));
+            assert_eq!(
+                totals.ends.clean - before.ends.clean,
+                u64::from(name == "none")
+            );
             assert_eq!(totals.flushed, totals.delivered);
             let closes: Vec<_> = calls
                 .iter()

@@ -20,7 +20,7 @@ use super::stream::Accept;
 use super::verifier::{ClientVerifier, RecordingClientVerifier, VerifyOutcome};
 use crate::tls::error::{CredentialKind, TlsError};
 use crate::tls::identity::Identity;
-use crate::tls::x509::TlsWarning;
+use crate::tls::x509::{Expiration, TlsWarning};
 use crate::tls::{TlsVersion, key_log, suites};
 
 /// The server's side of TLS: its certificates, and the senders and versions that it accepts.
@@ -119,16 +119,21 @@ impl Tls {
     pub fn warnings(&self) -> Vec<TlsWarning> {
         let config = self.config();
         let now = SystemTime::now();
-        let templates = config.template.iter();
-        templates
-            .flat_map(|template| &template.resolver.0)
-            .flat_map(|identity| identity.warnings(now))
-            .chain(
-                config
-                    .client_verifier
-                    .iter()
-                    .flat_map(|verifier| verifier.warnings(now)),
-            )
+        let own = config.identities();
+        let verifier = config.client_verifier.iter();
+        own.flat_map(|identity| identity.warnings(now))
+            .chain(verifier.flat_map(|verifier| verifier.warnings(now)))
+            .collect()
+    }
+
+    /// The times at which the certificates and CRLs expire that state one: those of the own chains, the
+    /// CAs that verify clients, and the newest CRL of each issuer.
+    pub fn expirations(&self) -> Vec<Expiration> {
+        let config = self.config();
+        let own = config.identities();
+        let verifier = config.client_verifier.iter();
+        own.flat_map(Identity::expirations)
+            .chain(verifier.flat_map(|verifier| verifier.expirations()))
             .collect()
     }
 
@@ -239,6 +244,12 @@ pub(super) struct Config {
 }
 
 impl Config {
+    /// The own certificates; none if the application brought a whole configuration.
+    fn identities(&self) -> impl Iterator<Item = &Identity> {
+        let templates = self.template.iter();
+        templates.flat_map(|template| &template.resolver.0)
+    }
+
     /// The acceptor for the next connection, and the place where it keeps the outcome of verifying
     /// the sender: for that, each connection has a configuration of its own.
     fn acceptor(&self) -> (TlsAcceptor, Option<Arc<VerifyOutcome>>) {

@@ -22,7 +22,7 @@ use crate::tls::x509::path::authorities::Authorities;
 use crate::tls::x509::path::candidates::Candidates;
 use crate::tls::x509::path::explain::Explainer;
 use crate::tls::x509::path::presented::PresentedChain;
-use crate::tls::x509::warning::{TlsWarning, ending};
+use crate::tls::x509::warning::{Expiration, TlsWarning};
 use crate::tls::x509::{keys, pem, schemes};
 
 /// The most bytes of trusted CAs' names that are sent to senders. TLS has room for 65,535 (RFC
@@ -166,10 +166,8 @@ impl ClientVerifier {
     }
 
     pub(super) fn warnings(&self, now: SystemTime) -> impl Iterator<Item = TlsWarning> {
-        let authorities = self
-            .summaries
-            .iter()
-            .filter_map(move |summary| ending(CredentialKind::CaCertificate, summary, now));
+        let authorities = self.authority_expirations();
+        let authorities = authorities.filter_map(move |expiration| expiration.warning(now));
         let keys = self.summaries.iter().zip(self.authorities.anchors());
         let keys = keys.filter_map(|(summary, anchor)| {
             Some(TlsWarning::UnsupportedCaKey {
@@ -182,6 +180,16 @@ impl ClientVerifier {
         authorities
             .chain(keys)
             .chain(crls.warnings(self.authorities.anchors(), now))
+    }
+
+    pub(super) fn expirations(&self) -> impl Iterator<Item = Expiration> {
+        self.authority_expirations()
+            .chain(self.authorities.crls().expirations())
+    }
+
+    fn authority_expirations(&self) -> impl Iterator<Item = Expiration> {
+        let summaries = self.summaries.iter();
+        summaries.filter_map(|summary| Expiration::of(CredentialKind::CaCertificate, summary))
     }
 
     /// Verifies a sender's certificate and yields its names, the one to show first.

@@ -11,7 +11,7 @@ use webpki::{CertRevocationList, Error, VerifiedPath, spki_for_anchor};
 use super::certificate::ParsedCertificate;
 use super::crl::{Crl, CrlSigner};
 use super::pem::Located;
-use super::warning::{TlsWarning, ending};
+use super::warning::{Expiration, TlsWarning};
 use crate::tls::error::{CredentialKind, TlsError};
 
 /// The most signatures of CRLs that are verified for the certificates of one peer, beside one for
@@ -108,19 +108,14 @@ impl CrlStore {
         Ok(SelectedCrls(chosen.map(|(crl, _)| crl).collect()))
     }
 
-    pub(crate) fn warnings(
-        &self,
-        anchors: &[TrustAnchor<'_>],
-        now: SystemTime,
-    ) -> impl Iterator<Item = TlsWarning> {
-        // An older list is not asked any more, so its faults don't matter.
+    /// The lists that are asked: of an issuer's, the newest of its scope and key.
+    fn newest(&self) -> Vec<&Crl> {
         let replaces = |newer: &Crl, older: &Crl| {
             newer.list.issuer() == older.list.issuer()
                 && newer.has_scope_of(older)
                 && newer.has_key_of(older)
         };
-        let newest: Vec<&Crl> = self
-            .lists
+        self.lists
             .iter()
             .enumerate()
             .filter(|(at, crl)| {
@@ -128,14 +123,23 @@ impl CrlStore {
                 !newer.any(|newer| replaces(newer, crl))
             })
             .map(|(_, crl)| crl)
-            .collect();
-        let strangers = newest
-            .clone()
-            .into_iter()
-            .filter(|crl| crl.is_by_stranger());
-        let ends = newest
-            .into_iter()
-            .filter_map(move |crl| ending(CredentialKind::Crl, &crl.summary, now));
+            .collect()
+    }
+
+    pub(crate) fn expirations(&self) -> impl Iterator<Item = Expiration> {
+        let newest = self.newest().into_iter();
+        newest.filter_map(|crl| Expiration::of(CredentialKind::Crl, &crl.summary))
+    }
+
+    pub(crate) fn warnings(
+        &self,
+        anchors: &[TrustAnchor<'_>],
+        now: SystemTime,
+    ) -> impl Iterator<Item = TlsWarning> {
+        let ends = self.expirations();
+        let ends = ends.filter_map(move |expiration| expiration.warning(now));
+        let newest = self.newest().into_iter();
+        let strangers = newest.filter(|crl| crl.is_by_stranger());
         let strangers = strangers.map(|crl| {
             let issuer = crl.summary.title.clone();
             let has_its_name = |anchor: &TrustAnchor<'_>| *anchor.subject == *crl.list.issuer();

@@ -16,4 +16,4 @@ mod der;
 mod distinguished_name;
 
 pub use fault::CertificateFault;
-pub use warning::TlsWarning;
+pub use warning::{Expiration, TlsWarning};

@@ -162,24 +162,43 @@ impl fmt::Display for TlsWarning {
     }
 }
 
-/// The warning about a certificate or a CRL that has expired, or will soon.
-pub(crate) fn ending(
-    kind: CredentialKind,
-    summary: &Summary,
-    now: SystemTime,
-) -> Option<TlsWarning> {
-    let end = summary.end?;
-    let name = summary.title.clone();
-    if end < now {
-        return Some(TlsWarning::Ended { kind, name, end });
+/// The time from which on a certificate or a CRL is not valid any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Expiration {
+    /// The kind of the item.
+    pub kind: CredentialKind,
+    /// The name of its subject or issuer.
+    pub name: String,
+    /// The time of its end: notAfter (RFC 5280, section 4.1.2.5), or nextUpdate of a CRL (section
+    /// 5.1.2.5).
+    pub end: SystemTime,
+}
+
+impl Expiration {
+    /// That of an item of this kind; `None` if it states no end.
+    pub(crate) fn of(kind: CredentialKind, summary: &Summary) -> Option<Self> {
+        Some(Expiration {
+            kind,
+            name: summary.title.clone(),
+            end: summary.end?,
+        })
     }
-    let soon = now.checked_add(SOON).is_some_and(|soon| end < soon);
-    soon.then(|| TlsWarning::Ending {
-        kind,
-        name,
-        end,
-        days: day_number(end).saturating_sub(day_number(now)),
-    })
+
+    /// The warning about an item that has expired, or will soon.
+    pub(crate) fn warning(self, now: SystemTime) -> Option<TlsWarning> {
+        let Expiration { kind, name, end } = self;
+        if end < now {
+            return Some(TlsWarning::Ended { kind, name, end });
+        }
+        let soon = now.checked_add(SOON).is_some_and(|soon| end < soon);
+        soon.then(|| TlsWarning::Ending {
+            kind,
+            name,
+            end,
+            days: day_number(end).saturating_sub(day_number(now)),
+        })
+    }
 }
 
 /// The days from 1970-01-01 (UTC) to this time.
