@@ -1,6 +1,7 @@
 //! Messages on standard error, a line each. A thread of its own writes them, so that a standard
 //! error that is not read blocks no other thread.
 
+use std::env;
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal, Write as _};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use async_channel::{Receiver, Sender};
 use futures_lite::future;
+use rustix::fs::fstat;
 use rustix::termios::tcgetwinsize;
 use smol::Timer;
 use tlsink::output::{Timestamp, escaped};
@@ -42,6 +44,8 @@ struct SayState {
     missed: AtomicU64,
     /// Each line begins with the time.
     timestamps: AtomicBool,
+    /// Standard error is the journal, where each line begins with its priority.
+    journal: bool,
 }
 
 enum Message {
@@ -55,7 +59,10 @@ enum Message {
 impl Say {
     pub(crate) fn start() -> Self {
         let (lines, queue) = async_channel::unbounded();
-        let shared = Arc::new(SayState::default());
+        let shared = Arc::new(SayState {
+            journal: is_journal(),
+            ..SayState::default()
+        });
         let say = Say {
             level: Level::Info,
             terminal: io::stderr().is_terminal(),
@@ -90,6 +97,10 @@ impl Say {
         self.line(Level::Error, text, None);
     }
 
+    pub(crate) fn warning(&self, text: &str) {
+        self.line(Level::Warning, text, None);
+    }
+
     pub(crate) fn info(&self, text: &str) {
         self.line(Level::Info, text, None);
     }
@@ -105,7 +116,7 @@ impl Say {
     /// quotations are escaped.
     pub(crate) fn line(&self, level: Level, text: &str, hint: Option<&str>) {
         if level <= self.level {
-            self.send(Message::Text(self.shared.lines(text, hint)));
+            self.send(Message::Text(self.shared.lines(level, text, hint)));
         }
     }
 
@@ -128,7 +139,7 @@ impl Say {
     pub(crate) fn finish(&self, failure: Option<&Failure>) {
         // The channel has room for these, whatever its length.
         if let Some(Failure { what, hint, .. }) = failure {
-            let lines = self.shared.lines(what, hint.as_deref());
+            let lines = self.shared.lines(Level::Error, what, hint.as_deref());
             let _ = self.lines.try_send(Message::Text(lines));
         }
         let _ = self.lines.try_send(Message::Finish);
@@ -145,17 +156,29 @@ impl Say {
 }
 
 impl SayState {
-    fn lines(&self, text: &str, hint: Option<&str>) -> String {
-        let time = match self.timestamps.load(Ordering::Relaxed) {
-            true => format!("{} ", Timestamp(SystemTime::now())),
-            false => String::new(),
-        };
-        let mut lines = format!("{time}tlsink: {}\n", escaped(text));
+    fn lines(&self, level: Level, text: &str, hint: Option<&str>) -> String {
+        let mut front = String::new();
+        if self.journal {
+            front.push_str(level.priority());
+        }
+        if self.timestamps.load(Ordering::Relaxed) {
+            let _ = write!(front, "{} ", Timestamp(SystemTime::now()));
+        }
+        let mut lines = format!("{front}tlsink: {}\n", escaped(text));
         if let Some(hint) = hint {
-            let _ = writeln!(lines, "{time}hint: {}", escaped(hint));
+            let _ = writeln!(lines, "{front}hint: {}", escaped(hint));
         }
         lines
     }
+}
+
+/// Whether standard error is the journal: whether it is what JOURNAL_STREAM names (systemd.exec(5)).
+/// Programs that the service starts inherit the variable, but may have another standard error.
+fn is_journal() -> bool {
+    let Ok(named) = env::var("JOURNAL_STREAM") else {
+        return false;
+    };
+    fstat(io::stderr()).is_ok_and(|own| named == format!("{}:{}", own.st_dev, own.st_ino))
 }
 
 /// Goes to the beginning of the line and erases it (ECMA-48, EL).
@@ -178,7 +201,7 @@ fn write_lines(queue: &Receiver<Message>, shared: &SayState) {
         if missed > 0 {
             let missed = Count(missed, "line");
             let left_out = format!("{missed} left out: standard error was not read in time");
-            text.push_str(&shared.lines(&left_out, None));
+            text.push_str(&shared.lines(Level::Warning, &left_out, None));
         }
         match (live.is_empty(), last) {
             (true, _) => say(&text),

@@ -145,7 +145,11 @@ impl Program {
     /// Starts the program by a command of the test's own, and waits until it listens on this many
     /// addresses.
     pub fn start_by(command: Command, count: usize) -> Program {
-        Program::launch(command, Stdout::Collected, Stderr::Pipe).listening(count)
+        Program::start_by_into(command, Stdout::Collected, count)
+    }
+
+    pub fn start_by_into(command: Command, stdout: Stdout, count: usize) -> Program {
+        Program::launch(command, stdout, Stderr::Pipe).listening(count)
     }
 
     /// Runs the program by a command of the test's own, with this standard input, and waits for

@@ -40,8 +40,10 @@ mod reload;
 mod send;
 mod send_relp;
 mod server_certificates;
+mod service;
 mod shippers;
 mod state;
+mod status;
 mod terminal;
 
 // Modules that several tests use.

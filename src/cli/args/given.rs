@@ -91,7 +91,7 @@ impl Given {
         match (verbose, self.flag("--quiet")) {
             (true, true) => Err(Failure::misused("-v and -q can't be combined")),
             (true, false) => Ok(Level::Detail),
-            (false, true) => Ok(Level::Error),
+            (false, true) => Ok(Level::Warning),
             (false, false) => Ok(Level::Info),
         }
     }

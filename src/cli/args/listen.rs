@@ -48,6 +48,8 @@ pub(crate) struct ListenArgs {
     pub(crate) receipt: bool,
     pub(crate) once: bool,
     pub(crate) stats: bool,
+    /// The address of the status server.
+    pub(crate) status: Option<ListenAddress>,
     pub(crate) timestamps: bool,
     pub(crate) level: Level,
     pub(crate) threads: usize,
@@ -203,6 +205,7 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
         receipt: args.flag("--receipt"),
         once: args.flag("--once"),
         stats: args.flag("--stats"),
+        status: args.option("--status", status)?,
         timestamps: args.flag("--timestamps"),
         level: args.level()?,
         threads: args.option("--threads", value::threads)?.unwrap_or(cores),
@@ -246,6 +249,15 @@ fn parse_destination(args: &mut Given) -> Result<Destination, Failure> {
             None => Ok(Destination::File(path)),
         },
         (_, None) => Ok(Destination::Stdout { state }),
+    }
+}
+
+/// A place for the status server.
+fn status(text: &str) -> Result<ListenAddress, String> {
+    let address = ListenAddress::parse(text)?;
+    match (address.plain, &address.place) {
+        (false, Place::Host(_) | Place::Unix(_)) => Ok(address),
+        _ => Err("expected HOST:PORT or unix:PATH, such as 127.0.0.1:9101".to_owned()),
     }
 }
 

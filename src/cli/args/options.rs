@@ -330,6 +330,12 @@ pub(crate) static LISTEN: Options = Options {
                     "TIME",
                     "time for open streams to end after a signal [10]",
                 ),
+                value(
+                    "--status",
+                    "ADDR",
+                    "serve /metrics for Prometheus and /healthz over HTTP,\n\
+                     at HOST:PORT, PORT on loopback, or unix:PATH",
+                ),
                 flag(
                     "--stats",
                     "a live line on standard error, and totals at the end",

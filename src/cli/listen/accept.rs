@@ -141,7 +141,7 @@ impl Acceptor {
             // With `once`, this is why the program ends.
             _ if is_empty && !self.once => Level::Detail,
             true => Level::Info,
-            false => Level::Error,
+            false => Level::Warning,
         };
         self.say
             .line(level, &report.to_string(), hint(report).as_deref());

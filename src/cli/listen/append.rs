@@ -133,6 +133,7 @@ fn log(notice: &AppendNotice, say: &Say) {
             &notice.to_string(),
             Some("lines that it lacks were not acknowledged, and their streams are cut"),
         ),
+        AppendNotice::Space(_) => say.warning(&notice.to_string()),
         notice => say.error(&notice.to_string()),
     }
 }

@@ -16,6 +16,7 @@ use super::super::say::Say;
 use super::super::signals;
 use super::append::AppendFiles;
 use super::reload::Reload;
+use super::service::Service;
 use super::stats::Stats;
 
 /// After everything was cut, the output counts as hanging when it makes no progress for this long.
@@ -42,6 +43,8 @@ pub(crate) enum ControlEvent {
     Through,
     /// The next line of statistics is due.
     Stats,
+    /// The next sign of life is due.
+    Beat,
     /// The deadline of the stop has passed.
     Late,
 }
@@ -81,6 +84,7 @@ pub(crate) struct Control {
     /// Requests a reload, where something can be reloaded.
     pub(crate) reload: Option<Reload>,
     pub(crate) stats: Option<Stats>,
+    pub(crate) service: Service,
     pub(crate) once: bool,
     pub(crate) drain: Duration,
     /// The number of running lanes, and of threads that append to files.
@@ -187,6 +191,7 @@ impl Control {
                         stats.tick();
                     }
                 }
+                (ControlEvent::Beat, _) => self.service.tick(),
                 (ControlEvent::Late, Stop::Draining(_)) => stop = self.cut(),
                 (ControlEvent::Late, Stop::Cut { before, .. }) if self.progress() != before => {
                     stop = self.cut();
@@ -197,6 +202,9 @@ impl Control {
                     }
                     return Err(self.hanging());
                 }
+            }
+            if !matches!(stop, Stop::Not) {
+                self.service.stopping();
             }
         }
         result = self.unless_broken(result, broken);
@@ -255,7 +263,15 @@ impl Control {
             };
             ControlEvent::Stats
         };
-        future::or(future::or(inbox, report), future::or(late, stats)).await
+        let beat = async {
+            match self.service.due() {
+                Some(due) => Timer::at(due).await,
+                None => future::pending().await,
+            };
+            ControlEvent::Beat
+        };
+        let timers = future::or(late, future::or(stats, beat));
+        future::or(future::or(inbox, report), timers).await
     }
 
     fn stop(&self) -> Stop {

@@ -40,7 +40,7 @@ pub(super) fn announce_key_log(file: &Path, say: &Say) -> Result<(), Failure> {
         .open(file)
         .and_then(|mut file| end_line(&mut file))
         .map_err(|error| Failure::misused(format!("can't write to {shown}: {error}")))?;
-    say.error(&format!(
+    say.warning(&format!(
         "the secrets of all connections are written to {shown}"
     ));
     Ok(())

@@ -8,9 +8,8 @@ use async_channel::Sender;
 use futures_lite::future;
 use smol::Executor;
 use tlsink::decode::Format;
-use tlsink::frame::Records;
-use tlsink::output::{Json, Lines, Output, Portion, Raw, label};
-use tlsink::{Address, BuildError, Conn, End, Server, ServerBuilder, Sink};
+use tlsink::output::{Json, Lines, Output, Raw};
+use tlsink::{Address, BuildError, Server, ServerBuilder, Sink};
 
 use super::args::{Destination, LineFront, ListenArgs, OutputFormat};
 use super::networks;
@@ -24,19 +23,23 @@ mod credentials;
 mod file_limit;
 mod files;
 mod forward_key;
+mod health;
 mod hint;
 mod key_log;
 mod lane;
 mod listener;
+mod observed;
 mod outlet;
 mod rate_limited_log;
 mod reason;
 mod refusals;
 mod reload;
+mod service;
 mod socket;
 mod space;
 mod state;
 mod stats;
+mod status;
 mod target;
 
 use accept::Acceptor;
@@ -44,15 +47,19 @@ use control::{Control, ControlEvent, signals};
 use credentials::Credentials;
 use file_limit::{max_connections, raise_file_limit};
 use forward_key::forward_key;
+use health::Health;
 use key_log::{announce_key_log, key_log_file};
 use lane::LaneExecutor;
 use listener::{Bound, Listener, Listeners};
+use observed::{Meter, Observed};
 use outlet::{Outlet, open_outlet};
 use rate_limited_log::RateLimitedLog;
 use refusals::Refusals;
 use reload::Reload;
+use service::Service;
 use state::Positions;
 use stats::Stats;
+use status::{Status, StatusListener};
 use target::Target;
 
 /// Receives until a signal or an error ends it.
@@ -65,6 +72,9 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let file_limit = raise_file_limit();
     let outlet = open_outlet(&args, file_limit, &say)?;
     let listeners = smol::block_on(Listeners::bind(&args.addresses, &say))?;
+    let status = args.status.as_ref();
+    let status = status.map(|address| StatusListener::bind(address, &say));
+    let status = status.transpose()?;
     let credentials = Credentials::new(args.tls.clone(), listeners.tls_addresses())?;
     let fresh = credentials.fingerprint().map(str::to_owned);
     let fresh = fresh.filter(|_| listeners.have_tls());
@@ -80,7 +90,7 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     }
     let (events, inbox) = async_channel::unbounded();
     let append = outlet.append_files();
-    let mut builder = server_builder(&args, listeners.len(), file_limit)?.tls(tls);
+    let mut builder = server_builder(&args, listeners.len(), file_limit)?.tls(tls.clone());
     if let Destination::Stdout {
         state: Some(folder),
     } = &args.destination
@@ -104,7 +114,34 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let stats = args
         .stats
         .then(|| Stats::new(say.clone(), server.clone(), outlet.is_terminal()));
-    let (lanes, json) = start_lanes(sinks, &args, outlet, &say, &server, &events)?;
+    let is_measured = status.is_some();
+    let meters: Vec<_> = sinks
+        .iter()
+        .filter(|_| is_measured)
+        .map(|_| Meter::new())
+        .collect();
+    let surroundings = Surroundings {
+        say: &say,
+        server: &server,
+        events: &events,
+        meters: &meters,
+    };
+    let (lanes, json) = start_lanes(sinks, &args, outlet, surroundings)?;
+    let health = Health::new(&lanes, &executor);
+    let _status_files = match status {
+        Some(listener) => {
+            let status = Status {
+                server: server.clone(),
+                health: Arc::clone(&health),
+                tls,
+                meters,
+                append: append.clone(),
+            };
+            listener.start(status, &say)?
+        }
+        None => Vec::new(),
+    };
+    let service = Service::new(health, server.clone(), is_measured);
     let refusals = json.zip(lanes.first()).map(|(json, lane)| {
         Refusals::new(json, Arc::clone(lane), unwritten(&events), reports.clone())
     });
@@ -129,6 +166,7 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
             .detach();
     }
     drop(acceptor);
+    service::ready(&say);
     let control = Control {
         stats,
         server,
@@ -136,6 +174,7 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
         reported,
         say,
         reload,
+        service,
         once: args.once,
         drain: args.drain,
         running: args.lanes + usize::from(append.is_some()),
@@ -194,6 +233,9 @@ fn server_builder(
             _ => true,
         });
     }
+    if args.status.is_some() {
+        builder = builder.count_clients(status::MAX_CLIENTS);
+    }
     if let Some(file) = &args.forward_key {
         builder = forward_key(builder, file)?;
     }
@@ -248,23 +290,31 @@ fn example(bound: &Bound) -> Option<String> {
 /// The lanes, and the JSON output that they share, if it is in use.
 type Lanes = (Vec<LaneExecutor>, Option<Json<Target>>);
 
+/// What lanes share with the rest of the program.
+#[derive(Clone, Copy)]
+struct Surroundings<'a> {
+    say: &'a Say,
+    server: &'a Server,
+    events: &'a Sender<ControlEvent>,
+    /// One for each lane, or none.
+    meters: &'a [Arc<Meter>],
+}
+
 /// Starts a lane for each sink.
 fn start_lanes(
     sinks: Vec<Sink>,
     args: &ListenArgs,
     outlet: Outlet,
-    say: &Say,
-    server: &Server,
-    events: &Sender<ControlEvent>,
+    around: Surroundings<'_>,
 ) -> Result<Lanes, Failure> {
     let target = match outlet {
         Outlet::Target(target) => target,
         Outlet::Files(files) => {
-            let lanes = start_each(sinks, say, server, events, |_| files.another())?;
+            let lanes = start_each(sinks, around, |_| files.another())?;
             return Ok((lanes, None));
         }
         Outlet::Append(append) => {
-            let ended = events.clone();
+            let ended = around.events.clone();
             let mut output = append.start(move |result| {
                 // Nobody listens any more once the program is ending.
                 let _ = ended.try_send(ControlEvent::Writer(result));
@@ -272,16 +322,14 @@ fn start_lanes(
             if let Some(bytes) = args.max_line {
                 output = output.max_line(bytes);
             }
-            let lanes = start_each(sinks, say, server, events, |sink| {
-                output.clone().memory(sink.memory())
-            })?;
+            let lanes = start_each(sinks, around, |sink| output.clone().memory(sink.memory()))?;
             return Ok((lanes, None));
         }
     };
     let lanes = match &args.printer {
         OutputFormat::Raw => {
             let raw = Raw::new(target);
-            start_each(sinks, say, server, events, |_| raw.clone())
+            start_each(sinks, around, |_| raw.clone())
         }
         OutputFormat::Lines(front) => {
             let escape = target.is_terminal();
@@ -294,18 +342,14 @@ fn start_lanes(
             if let Some(bytes) = args.max_line {
                 lines = lines.max_line(bytes);
             }
-            start_each(sinks, say, server, events, |sink| {
-                lines.clone().memory(sink.memory())
-            })
+            start_each(sinks, around, |sink| lines.clone().memory(sink.memory()))
         }
         OutputFormat::Json => {
             let mut json = Json::new(target);
             if let Some(bytes) = args.max_line {
                 json = json.max_line(bytes);
             }
-            let lanes = start_each(sinks, say, server, events, |sink| {
-                json.clone().memory(sink.memory())
-            })?;
+            let lanes = start_each(sinks, around, |sink| json.clone().memory(sink.memory()))?;
             return Ok((lanes, Some(json)));
         }
     };
@@ -314,59 +358,25 @@ fn start_lanes(
 
 fn start_each<O: Output + Send + 'static>(
     sinks: Vec<Sink>,
-    say: &Say,
-    server: &Server,
-    events: &Sender<ControlEvent>,
+    around: Surroundings<'_>,
     output: impl Fn(&Sink) -> O,
 ) -> Result<Vec<LaneExecutor>, Failure> {
     sinks
         .into_iter()
-        .map(|sink| {
-            let output = Announcing {
+        .enumerate()
+        .map(|(index, sink)| {
+            let output = Observed {
                 output: output(&sink),
-                say: say.clone(),
+                say: around.say.clone(),
+                meter: around.meters.get(index).cloned(),
             };
-            let events = events.clone();
-            lane::start(sink, output, server.clone(), move |result| {
+            let events = around.events.clone();
+            lane::start(sink, output, around.server.clone(), move |result| {
                 // Nobody listens any more once the program is ending.
                 let _ = events.try_send(ControlEvent::Lane(result));
             })
         })
         .collect()
-}
-
-/// An output that logs each open.
-struct Announcing<O> {
-    output: O,
-    say: Say,
-}
-
-impl<O: Output> Output for Announcing<O> {
-    fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
-        self.output.data(connection, bytes)
-    }
-
-    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
-        self.output.turn(connection, bytes)
-    }
-
-    fn records(&mut self, connection: &Conn, records: Records<'_>) -> io::Result<Portion> {
-        self.output.records(connection, records)
-    }
-
-    fn open(&mut self, connection: &Conn) -> io::Result<()> {
-        self.say
-            .detail(|| format!("{}: open", label(connection.peer())));
-        self.output.open(connection)
-    }
-
-    fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
-        self.output.close(connection, end)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.output.flush()
-    }
 }
 
 /// Starts all handshake threads but the one that calls this.

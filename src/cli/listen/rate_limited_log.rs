@@ -145,7 +145,7 @@ impl Drop for RateLimitedLog {
 impl EndKind {
     fn level(&self) -> Level {
         match self.refused {
-            true => Level::Error,
+            true => Level::Warning,
             false => Level::Info,
         }
     }

@@ -13,6 +13,7 @@ use super::super::say::Say;
 use super::super::{Failure, start_thread};
 use super::credentials::Credentials;
 use super::outlet::Reopening;
+use super::service;
 use super::space::is_full;
 
 /// The interval at which the files are checked. Polling sees changes that notifications miss, such
@@ -83,28 +84,30 @@ impl Watcher {
         let mut last = self.loaded.clone();
         let mut changing: Option<Instant> = None;
         loop {
-            let asked = match requested.recv_timeout(INTERVAL) {
+            match requested.recv_timeout(INTERVAL) {
                 Ok(()) => {
-                    self.reopen();
-                    true
-                }
-                Err(RecvTimeoutError::Timeout) => {
-                    if self.reopens {
+                    changing = None;
+                    last = stamps(&self.credentials);
+                    self.loaded.clone_from(&last);
+                    service::reloading(|| {
                         self.reopen();
-                    }
-                    false
+                        self.load();
+                    });
+                    continue;
                 }
+                Err(RecvTimeoutError::Timeout) if self.reopens => self.reopen(),
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
-            };
+            }
             let now = stamps(&self.credentials);
             let settled = now == last;
             last.clone_from(&now);
-            if now == self.loaded && !asked {
+            if now == self.loaded {
                 changing = None;
                 continue;
             }
             let since = *changing.get_or_insert_with(Instant::now);
-            if asked || settled || since.elapsed() >= SETTLE {
+            if settled || since.elapsed() >= SETTLE {
                 changing = None;
                 self.loaded = now;
                 self.load();
@@ -157,7 +160,7 @@ impl Watcher {
 /// Says the warnings: faults that are allowed, but that the operator should know of.
 fn warn(tls: &Tls, say: &Say) {
     for warning in tls.warnings() {
-        say.line(Level::Error, &warning.to_string(), warning.hint());
+        say.line(Level::Warning, &warning.to_string(), warning.hint());
     }
 }
 

@@ -1,7 +1,7 @@
 //! Waiting for space on a full disk.
 
 use std::io::{self, ErrorKind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -12,6 +12,14 @@ use super::super::say::Say;
 /// The time between two tries. A disk gets space by an operator or a rotation of logs, which take
 /// longer.
 const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The number of threads that wait for space.
+static WAITING: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether a thread waits for space.
+pub(super) fn is_waited_for() -> bool {
+    WAITING.load(Ordering::Relaxed) > 0
+}
 
 /// Whether an error says that there is no space for a file: the disk is full, or a quota is used up.
 pub(crate) fn is_full(error: &io::Error) -> bool {
@@ -76,6 +84,7 @@ impl SpaceWait {
                 self.shared.say_full(error);
             }
             *waiting = waiting.saturating_add(1);
+            WAITING.fetch_add(1, Ordering::Relaxed);
         }
         thread::sleep(INTERVAL);
     }
@@ -88,10 +97,11 @@ impl SpaceWait {
         self.waits.store(false, Ordering::Relaxed);
         let mut waiting = self.shared.lock();
         *waiting = waiting.saturating_sub(1);
+        WAITING.fetch_sub(1, Ordering::Relaxed);
         if *waiting == 0 && result.is_ok() {
             let Shared { what, say, .. } = &*self.shared;
             // Where the first message is shown, so is this one.
-            say.error(&format!("there is space for {what} again"));
+            say.warning(&format!("there is space for {what} again"));
         }
     }
 }

@@ -50,7 +50,7 @@ pub(super) fn open(folder: &Path, output: &Path, say: &Say) -> Result<(Journal, 
         }
     })?;
     if !recovery.gone.is_empty() || !recovery.short.is_empty() {
-        say.error(&recovery.to_string());
+        say.warning(&recovery.to_string());
     } else if !recovery.is_empty() {
         say.info(&recovery.to_string());
     }
@@ -62,7 +62,7 @@ pub(super) fn open(folder: &Path, output: &Path, say: &Say) -> Result<(Journal, 
 pub(super) fn lock_file(lock: &File, path: &Path, waits: &str, say: &Say) -> Result<(), Failure> {
     let mut locked = flock(lock, FlockOperation::NonBlockingLockExclusive);
     if locked == Err(Errno::WOULDBLOCK) {
-        say.error(&format!("{waits}; waiting until it ends"));
+        say.warning(&format!("{waits}; waiting until it ends"));
         locked = rustix::io::retry_on_intr(|| flock(lock, FlockOperation::LockExclusive));
     }
     locked.map_err(|error| {

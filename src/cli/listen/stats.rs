@@ -79,7 +79,7 @@ impl Stats {
         self.say.info(&format!(
             "{}, {} of them clean{}, {} received, {} delivered",
             Count(totals.connections, "connection"),
-            totals.clean,
+            totals.ends.clean,
             self.health_checks(),
             Count(totals.received, "byte"),
             totals.delivered

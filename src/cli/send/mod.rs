@@ -554,7 +554,7 @@ impl Sending<'_> {
 /// Says that the server is not verified, if it is so.
 fn warn_if_unverified(args: &SendArgs, to: &HostPort, say: &Say) {
     if let Trust::Anyone = args.trust {
-        say.error(&format!(
+        say.warning(&format!(
             "{to}: the server is not verified; any server at this address receives the data"
         ));
     }

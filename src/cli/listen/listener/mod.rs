@@ -19,7 +19,7 @@ mod tcp;
 mod unix;
 
 use passed::PassedSockets;
-use unix::SocketFile;
+pub(crate) use unix::SocketFile;
 
 /// A listening socket, and its address.
 pub(crate) struct Listener {
@@ -141,7 +141,7 @@ impl Listener {
 
 impl Bound {
     /// Whether only this machine can connect.
-    fn is_local(&self) -> bool {
+    pub(crate) fn is_local(&self) -> bool {
         match self {
             Bound::Ip(address) => address.ip().to_canonical().is_loopback(),
             Bound::Unix(_) => true,

@@ -206,7 +206,7 @@ impl Follower {
         let Some((file, mark)) = found else {
             let is_same =
                 |facts: &Metadata| (facts.dev(), facts.ino()) == (place.device, place.inode);
-            self.say.error(&match &named {
+            self.say.warning(&match &named {
                 Some((_, facts)) if is_same(facts) => format!(
                     "{shown} was truncated or overwritten since it was followed: reading it from \
                      its start; lines may be missing"
@@ -268,7 +268,7 @@ impl Follower {
 
     fn unsearched(&self, error: &io::Error) {
         let shown = self.path.display();
-        self.say.error(&format!(
+        self.say.warning(&format!(
             "can't look for rotated files beside {shown}: {error}; lines of these may be missing"
         ));
     }
@@ -394,7 +394,7 @@ impl Follower {
             }
             None => {
                 self.say
-                    .error(&format!("{shown} {what}: reading it from its start"));
+                    .warning(&format!("{shown} {what}: reading it from its start"));
                 let renamed = reading.still_since;
                 self.finish_file()?;
                 let again = Reading::new(file, &facts, Mark::default());

@@ -190,7 +190,7 @@ impl Keeper {
             Ok(()) => {
                 self.saved = self.saving;
                 if self.is_failing {
-                    self.say.error(&format!("{name} is written again"));
+                    self.say.warning(&format!("{name} is written again"));
                 }
                 self.is_failing = false;
             }

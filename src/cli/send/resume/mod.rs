@@ -271,7 +271,7 @@ impl Sending<'_> {
                 Break::Fatal(failure) => return Err(failure),
                 Break::Contradicted(what) => {
                     self.say
-                        .error(&self.rename(turn, &what, feed, stream).await?);
+                        .warning(&self.rename(turn, &what, feed, stream).await?);
                     course.pause_of_renaming()
                 }
                 Break::Elsewhere(what) => {
@@ -280,7 +280,7 @@ impl Sending<'_> {
                     course.pause_of_renaming()
                 }
                 Break::TakenOver(what) => {
-                    self.say.error(&format!(
+                    self.say.warning(&format!(
                         "{what}; going on in {} s; is another sender running?",
                         TAKEN_OVER.as_secs()
                     ));
@@ -290,7 +290,7 @@ impl Sending<'_> {
                     failed = failed.saturating_add(1);
                     match course.outage {
                         // With -q, too, somebody has to learn that lines wait.
-                        None => self.say.error(&format!("{what}; trying again")),
+                        None => self.say.warning(&format!("{what}; trying again")),
                         Some(_) => self.say.detail(|| what),
                     }
                     course.outage.get_or_insert_with(Instant::now);
@@ -390,7 +390,7 @@ impl Sending<'_> {
             .await?;
         course.opened.insert(turn);
         match course.outage.take() {
-            Some(since) => self.say.error(&format!(
+            Some(since) => self.say.warning(&format!(
                 "{to}: connected again after {} s, going on from byte {}",
                 since.elapsed().as_secs(),
                 at.offset
