@@ -210,7 +210,7 @@ fn senders_on_a_unix_socket_are_not_limited_by_address_and_have_files() {
 
 /// The program as systemd starts it, with its standard input as descriptor 3. `listen_pid` is a shell
 /// word.
-fn passing(listen_pid: &str, variables: &str, args: &[&str]) -> Command {
+pub(super) fn passing(listen_pid: &str, variables: &str, args: &[&str]) -> Command {
     let commands =
         format!("exec 3<&0 </dev/null; export LISTEN_PID={listen_pid} {variables}; exec \"$@\"");
     let mut command = Command::new("sh");

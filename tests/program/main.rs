@@ -32,6 +32,7 @@ mod logrotate;
 mod messages;
 mod openssl_and_socat;
 mod options;
+mod packaging;
 mod power;
 mod proxy_protocol;
 mod receipt_promise;

@@ -15,7 +15,6 @@ use super::health::{self, Health};
 /// The time between two texts that `systemctl status` shows.
 const STATUS: Duration = Duration::from_secs(10);
 
-
 /// The service that the program is, with what it tells again and again.
 pub(crate) struct Service {
     health: Arc<Health>,
