@@ -3,8 +3,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use async_signal::Signal;
-use futures_lite::{FutureExt, StreamExt, future};
+use futures_lite::{FutureExt, future};
 use rustix::net::sockopt;
 use smol::Timer;
 use smol::net::TcpStream;
@@ -16,7 +15,6 @@ use super::args::{LineFraming, SendArgs, Trust};
 use super::count::Count;
 use super::encoding::Encoding;
 use super::say::Say;
-use super::signals;
 
 mod connect;
 mod encode;
@@ -27,6 +25,7 @@ mod progress;
 mod receipt;
 mod relp;
 mod resume;
+mod stop;
 
 use encode::{Encoder, Goal};
 use frame::LineBuffer;
@@ -34,6 +33,7 @@ use input::{Input, InputPiece};
 use progress::Progress;
 use receipt::{Receipt, ReceiptStatus};
 use relp::{Lines, Session, SessionError, WINDOW};
+use stop::{StopSignals, Stopped};
 
 /// The pause in live input after which all data is flushed: longer than a pause within a burst, and
 /// too short to be noticed.
@@ -55,14 +55,6 @@ const REFILL: usize = WINDOW / 2;
 
 /// The time for a RELP server to end the connection, once it has acknowledged everything.
 const PARTING: Duration = Duration::from_secs(2);
-
-/// The time for the rest of a stream after a signal: the data that was read, its end, and the
-/// server's answer.
-const STOPPING: Duration = Duration::from_secs(10);
-
-/// A repeated signal within this time is the same one: timeout(1) signals both the program and its
-/// process group. No user types as fast.
-const ECHO: Duration = Duration::from_millis(100);
 
 /// The time after which a message says that the server has yet to answer.
 const UNANSWERED: Duration = Duration::from_secs(10);
@@ -92,43 +84,20 @@ pub(crate) fn run(args: &SendArgs, say: &Say) -> Result<(), Failure> {
     };
     let connector = connect::connector(args, answer)?;
     let mut input = Input::open(args.file.as_deref(), &say)?;
-    let mut signals = signals::handle(signals::unless_ignored([Signal::Term, Signal::Int]))?;
+    let signals = StopSignals::handle()?;
     warn_if_unverified(args, &args.to, &say);
     let ending = input.ending.take();
     let open = Cell::new(false);
     let lines = Cell::new(Lines::default());
     let stopped = async {
-        let mut signal = async || match signals.next().await {
-            Some(signal) => signal.ok(),
-            None => future::pending().await,
-        };
         let to = &args.to;
-        let first = signal().await;
-        let since = Instant::now();
-        if let Some(ending) = ending
-            && open.get()
-        {
-            let limit = STOPPING.as_secs_f64();
-            say.info(&format!(
-                "stopping: up to {limit} s to finish; a second signal stops now"
-            ));
-            // Live input ends here, as if its writer had closed it.
-            drop(ending);
-            let late = async {
-                Timer::after(STOPPING).await;
-                Err(Failure::failed(format!(
-                    "{to}: the server did not have everything {limit} s after the signal"
-                )))
-            };
-            let again = async {
-                while signal().await == first && since.elapsed() < ECHO {}
-                Ok(())
-            };
-            again.or(late).await?;
-        }
-        Err(Failure::failed(format!(
-            "{to}: stopped before the server had everything"
-        )))
+        let input = || ending.filter(|_| open.get());
+        Err(Failure::failed(match signals.stopped(input, &say).await {
+            Stopped::AtOnce => format!("{to}: stopped before the server had everything"),
+            Stopped::Late(limit) => {
+                format!("{to}: the server did not have everything {limit} s after the signal")
+            }
+        }))
     };
     let sending = async {
         if !input.live {

@@ -6,8 +6,7 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use async_channel::Receiver;
-use async_signal::Signal;
-use futures_lite::{FutureExt, StreamExt, future};
+use futures_lite::FutureExt;
 use smol::Timer;
 use tlsink::client::Connector;
 use tlsink::resume::{Position, Preamble};
@@ -16,10 +15,10 @@ use super::super::Failure;
 use super::super::args::{FollowArgs, ResumeArgs, SendArgs};
 use super::super::count::Count;
 use super::super::say::Say;
-use super::super::signals;
 use super::follow::{self, Servers, State, StateFile};
 use super::input::Input;
-use super::{CHATTER, ECHO, STOPPING, connect, encode, warn_if_unverified};
+use super::stop::{StopSignals, Stopped};
+use super::{CHATTER, connect, encode, warn_if_unverified};
 
 mod backlog;
 mod feed;
@@ -49,7 +48,7 @@ pub(super) fn run(args: &SendArgs, resume: &ResumeArgs, say: &Say) -> Result<(),
     // It is better found now that the format is not built in.
     encode::encoder(args.encode, args.compression)?;
     let connector = connect::connector(args, CHATTER)?;
-    let mut signals = signals::handle(signals::unless_ignored([Signal::Term, Signal::Int]))?;
+    let signals = StopSignals::handle()?;
     let (stopping, stop) = async_channel::bounded::<()>(1);
     let (mut feed, mut stream, ending) = match &resume.follow {
         Some(follow) => {
@@ -64,32 +63,15 @@ pub(super) fn run(args: &SendArgs, resume: &ResumeArgs, say: &Say) -> Result<(),
     let is_live = resume.follow.is_some() || ending.is_some();
     let is_stopped_now = Cell::new(false);
     let stopped = async {
-        let mut signal = async || match signals.next().await {
-            Some(signal) => signal.ok(),
-            None => future::pending().await,
-        };
-        let first = signal().await;
-        let since = Instant::now();
-        if is_live {
-            let limit = STOPPING.as_secs_f64();
-            say.info(&format!(
-                "stopping: up to {limit} s to finish; a second signal stops now"
-            ));
-            drop((stopping, ending));
-            let late = async {
-                Timer::after(STOPPING).await;
-                Err(Failure::failed(format!(
-                    "no server had everything {limit} s after the signal"
-                )))
-            };
-            let again = async {
-                while signal().await == first && since.elapsed() < ECHO {}
-                Ok(())
-            };
-            again.or(late).await?;
-        }
-        is_stopped_now.set(true);
-        Err(Failure::failed("stopped before a server had everything"))
+        let input = || is_live.then_some((stopping, ending));
+        let stopped = signals.stopped(input, say).await;
+        is_stopped_now.set(stopped == Stopped::AtOnce);
+        Err(Failure::failed(match stopped {
+            Stopped::AtOnce => "stopped before a server had everything".to_owned(),
+            Stopped::Late(limit) => {
+                format!("no server had everything {limit} s after the signal")
+            }
+        }))
     };
     let sending = Sending {
         args,
