@@ -3,12 +3,63 @@
 use super::super::Failure;
 use super::super::encoding::Encoding;
 
+/// The buffer between codec and TLS: four records.
+const OUT: usize = 64 << 10;
+
+/// Encodes one stream, and passes it on.
+pub(super) struct StreamEncoder {
+    encoding: Encoding,
+    encoder: Box<dyn Encoder>,
+    out: Vec<u8>,
+}
+
+impl StreamEncoder {
+    /// Starts a stream of this level, or of the default level of the encoding.
+    ///
+    /// # Errors
+    ///
+    /// When the format is not built in.
+    pub(super) fn new(encoding: Encoding, level: Option<i32>) -> Result<Self, Failure> {
+        Ok(StreamEncoder {
+            encoding,
+            encoder: encoder(encoding, level)?,
+            out: vec![0; OUT],
+        })
+    }
+
+    /// Encodes bytes until the goal is reached, and passes the encoded ones to `send`.
+    ///
+    /// # Errors
+    ///
+    /// When the codec fails. The first error of `send` ends the work too, and is returned inside.
+    pub(super) async fn encode<E>(
+        &mut self,
+        mut bytes: &[u8],
+        goal: Goal,
+        mut send: impl AsyncFnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<Result<(), E>, Failure> {
+        loop {
+            let step = self
+                .encoder
+                .step(&mut bytes, goal, &mut self.out)
+                .map_err(|error| {
+                    let name = self.encoding.name();
+                    Failure::failed(format!("can't compress with {name}: {error}"))
+                })?;
+            let sent = send(self.out.get(..step.written).unwrap_or_default()).await;
+            if sent.is_err() || step.done {
+                return Ok(sent);
+            }
+        }
+    }
+}
+
 /// Makes an encoder of this level, or of the default level of the encoding.
 ///
 /// # Errors
 ///
 /// When the format is not built in.
-pub(crate) fn encoder(encoding: Encoding, level: Option<i32>) -> Result<Box<dyn Encoder>, Failure> {
+fn encoder(encoding: Encoding, level: Option<i32>) -> Result<Box<dyn Encoder>, Failure> {
     match encoding {
         #[cfg(feature = "zstd")]
         Encoding::Zstd => zstd::ZstdEncoder::new(level)

@@ -27,7 +27,7 @@ mod relp;
 mod resume;
 mod stop;
 
-use encode::{Encoder, Goal};
+use encode::{Goal, StreamEncoder};
 use frame::LineBuffer;
 use input::{Input, InputPiece};
 use progress::Progress;
@@ -41,9 +41,6 @@ const REST: Duration = Duration::from_millis(50);
 
 /// The longest time that data stays unflushed when live input never pauses.
 const STAY: Duration = Duration::from_millis(500);
-
-/// The buffer between codec and TLS: four records.
-const OUT: usize = 64 << 10;
 
 /// The most bytes that a server may answer to a sender that wants no receipt. They are ignored, but in
 /// RELP, where they are taken as they come: the answers to all frames of a window are shorter.
@@ -76,7 +73,7 @@ pub(crate) fn run(args: &SendArgs, say: &Say) -> Result<(), Failure> {
     if let Some(resumed) = &args.resume {
         return resume::run(args, resumed, &say);
     }
-    let encoder = encode::encoder(args.encode, args.compression)?;
+    let encoder = StreamEncoder::new(args.encode, args.compression)?;
     let answer = if args.receipt {
         receipt::LIMIT
     } else {
@@ -113,7 +110,6 @@ pub(crate) fn run(args: &SendArgs, say: &Say) -> Result<(), Failure> {
             session: Session::default(),
             lines: &lines,
             encoder,
-            out: vec![0; OUT],
             sent: Sent::default(),
         };
         sending.run(input, &say).await
@@ -137,8 +133,7 @@ struct Sending<'a> {
     session: Session,
     /// The lines of the session, for whoever reports its end.
     lines: &'a Cell<Lines>,
-    encoder: Box<dyn Encoder>,
-    out: Vec<u8>,
+    encoder: StreamEncoder,
     sent: Sent,
 }
 
@@ -360,23 +355,13 @@ impl Sending<'_> {
         Ok(())
     }
 
-    async fn encode(&mut self, mut bytes: &[u8], goal: Goal) -> Result<(), Failure> {
-        loop {
-            let step = self
-                .encoder
-                .step(&mut bytes, goal, &mut self.out)
-                .map_err(|error| {
-                    let name = self.args.encode.name();
-                    Failure::failed(format!("can't compress with {name}: {error}"))
-                })?;
-            let encoded = self.out.get(..step.written).unwrap_or_default();
+    async fn encode(&mut self, bytes: &[u8], goal: Goal) -> Result<(), Failure> {
+        let send = async |encoded: &[u8]| {
             self.sent.encoded = self.sent.encoded.saturating_add(encoded.len() as u64);
-            let sent = self.sender.send(encoded).await;
-            sent.map_err(|error| self.failure(&error))?;
-            if step.done {
-                return Ok(());
-            }
-        }
+            self.sender.send(encoded).await
+        };
+        let sent = self.encoder.encode(bytes, goal, send).await?;
+        sent.map_err(|error| self.failure(&error))
     }
 
     /// Ends the stream, and waits for the server's answer without a limit: a slow receiver is still

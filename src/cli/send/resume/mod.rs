@@ -15,10 +15,11 @@ use super::super::Failure;
 use super::super::args::{FollowArgs, ResumeArgs, SendArgs};
 use super::super::count::Count;
 use super::super::say::Say;
+use super::encode::StreamEncoder;
 use super::follow::{self, Servers, State, StateFile};
 use super::input::Input;
 use super::stop::{StopSignals, Stopped};
-use super::{CHATTER, connect, encode, warn_if_unverified};
+use super::{CHATTER, connect, warn_if_unverified};
 
 mod backlog;
 mod feed;
@@ -46,7 +47,7 @@ const TAKEN_OVER: Duration = Duration::from_secs(30);
 /// When the stream can't go on, or when the server does not have everything in time at the end.
 pub(super) fn run(args: &SendArgs, resume: &ResumeArgs, say: &Say) -> Result<(), Failure> {
     // It is better found now that the format is not built in.
-    encode::encoder(args.encode, args.compression)?;
+    StreamEncoder::new(args.encode, args.compression)?;
     let connector = connect::connector(args, CHATTER)?;
     let signals = StopSignals::handle()?;
     let (stopping, stop) = async_channel::bounded::<()>(1);

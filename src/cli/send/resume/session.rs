@@ -13,9 +13,9 @@ use super::super::super::address::HostPort;
 use super::super::super::args::SendArgs;
 use super::super::super::say::Say;
 use super::super::super::{Failure, count::Count};
-use super::super::encode::{Encoder, Goal};
+use super::super::encode::{Goal, StreamEncoder};
 use super::super::receipt::{Receipt, ReceiptStatus};
-use super::super::{OUT, REST, STAY, connect, encode, unanswered, unconfirmed_by};
+use super::super::{REST, STAY, connect, unanswered, unconfirmed_by};
 use super::feed::Feed;
 
 /// The time for the server to say how much of the stream it has.
@@ -47,14 +47,12 @@ impl From<Failure> for Break {
 
 /// A connection on which the stream is open.
 pub(super) struct Session<'a> {
-    args: &'a SendArgs,
     to: &'a HostPort,
     /// The same as text.
     server: String,
     say: &'a Say,
     link: ResumedSender<TcpStream>,
-    encoder: Box<dyn Encoder>,
-    out: Vec<u8>,
+    encoder: StreamEncoder,
     /// The offset from which on this connection has the stream, and that behind what was sent.
     from: u64,
     sent: u64,
@@ -75,7 +73,7 @@ impl<'a> Session<'a> {
     ///
     /// A server that was `known` to take resumed streams may have a reason for being slow.
     pub(super) async fn open(
-        args: &'a SendArgs,
+        args: &SendArgs,
         server: &'a (HostPort, String),
         connector: &Connector,
         preamble: &Preamble,
@@ -110,13 +108,11 @@ impl<'a> Session<'a> {
         let link = opened.or(late).await?;
         let from = link.at().offset;
         Ok(Session {
-            args,
             to,
             server: to.to_string(),
             say,
             link,
-            encoder: encode::encoder(args.encode, args.compression)?,
-            out: vec![0; OUT],
+            encoder: StreamEncoder::new(args.encode, args.compression)?,
             from,
             sent: from,
             crc32c: 0,
@@ -283,22 +279,10 @@ impl<'a> Session<'a> {
         flushed.map_err(|error| broken(self.to, &error))
     }
 
-    async fn encode(&mut self, mut bytes: &[u8], goal: Goal) -> Result<(), Break> {
-        loop {
-            let step = self
-                .encoder
-                .step(&mut bytes, goal, &mut self.out)
-                .map_err(|error| {
-                    let name = self.args.encode.name();
-                    Failure::failed(format!("can't compress with {name}: {error}"))
-                })?;
-            let encoded = self.out.get(..step.written).unwrap_or_default();
-            let sent = self.link.send(encoded, self.sent).await;
-            sent.map_err(|error| broken(self.to, &error))?;
-            if step.done {
-                return Ok(());
-            }
-        }
+    async fn encode(&mut self, bytes: &[u8], goal: Goal) -> Result<(), Break> {
+        let send = async |encoded: &[u8]| self.link.send(encoded, self.sent).await;
+        let sent = self.encoder.encode(bytes, goal, send).await?;
+        sent.map_err(|error| broken(self.to, &error))
     }
 
     /// Ends the stream, and waits for the receipt.
