@@ -311,22 +311,37 @@ impl OpenFiles {
             }
         };
         self.waited_for_space(written.is_ok());
-        match (written, &self.commits) {
-            (Ok(()), Some(commits)) => {
-                if let Err(error) = commits.send(Request::Commit(commit))
-                    && let Request::Commit(commit) = error.0
-                {
-                    let error = io::Error::other("the thread that syncs has ended");
-                    commit.finish(Err((&path, &error)), &self.backlog);
-                }
-            }
-            (Ok(()), None) => commit.finish(Ok(()), &self.backlog),
-            (Err(error), _) => {
+        match written {
+            Ok(()) if self.commits.is_some() => self.send_commit(commit, &path),
+            Ok(()) => commit.finish(Ok(()), &self.backlog),
+            Err(error) => {
                 // The next batch opens it anew, and ends the line that this one left unfinished.
                 self.close(&name);
                 commit.finish(Err((&path, &error)), &self.backlog);
             }
         }
+    }
+
+    /// Sends lines that are written to be committed. If no thread syncs any more, they are lost, with
+    /// an error about `path`.
+    pub(super) fn send_commit(&self, commit: Commit, path: &Path) {
+        let request = Request::Commit(commit);
+        let unsent = match &self.commits {
+            Some(commits) => commits.send(request).map_err(|error| error.0),
+            None => Err(request),
+        };
+        if let Err(Request::Commit(commit)) = unsent {
+            commit.finish(Err((path, &syncing_ended())), &self.backlog);
+        }
+    }
+
+    /// Waits until everything that was sent to be committed is committed or lost. Returns `false` if
+    /// the thread that syncs has ended, and with it all syncs.
+    pub(super) fn await_commits(&self) -> bool {
+        self.commits.as_ref().is_some_and(|commits| {
+            let (tell, told) = mpsc::sync_channel(1);
+            commits.send(Request::Tell(tell)).is_ok() && told.recv().is_ok()
+        })
     }
 
     /// Waits until the next try to write to a full disk, and says so the first time.
@@ -440,14 +455,8 @@ impl OpenFiles {
             self.close(&name);
         }
         self.look_at_uncommitted();
-        if !self.uncommitted.is_empty()
-            && let Some(commits) = &self.commits
-        {
-            let (tell, told) = mpsc::sync_channel(1);
-            if commits.send(Request::Tell(tell)).is_ok() {
-                // It fails if the thread has ended, and with it all syncs.
-                let _ = told.recv();
-            }
+        if !self.uncommitted.is_empty() {
+            self.await_commits();
             self.look_at_uncommitted();
         }
     }
@@ -485,4 +494,8 @@ impl OpenFiles {
             }
         }
     }
+}
+
+pub(super) fn syncing_ended() -> io::Error {
+    io::Error::other("the thread that syncs has ended")
 }

@@ -4,12 +4,11 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::io::{self, ErrorKind};
 use std::sync::Arc;
-use std::sync::mpsc;
 
-use super::commit::{Commit, Request};
+use super::commit::Commit;
 use super::file::Written;
 use super::journal::{Journal, Record};
-use super::writer::OpenFiles;
+use super::writer::{OpenFiles, syncing_ended};
 use super::{AppendWriter, Batch};
 use crate::conn::ConnId;
 use crate::hold::Hold;
@@ -181,7 +180,7 @@ impl OpenFiles {
     }
 
     /// Sends lines that are written to be committed.
-    fn commit(&mut self, files: Vec<Arc<Written>>, holds: Vec<Hold>, bytes: usize) {
+    fn commit(&self, files: Vec<Arc<Written>>, holds: Vec<Hold>, bytes: usize) {
         let Some(own) = &self.journaled else { return };
         let commit = Commit {
             files,
@@ -189,13 +188,7 @@ impl OpenFiles {
             bytes,
             below: own.journal.next(),
         };
-        if let Some(commits) = &self.commits
-            && let Err(error) = commits.send(Request::Commit(commit))
-            && let Request::Commit(commit) = error.0
-        {
-            let error = ended();
-            commit.finish(Err((&self.directory, &error)), &self.backlog);
-        }
+        self.send_commit(commit, &self.directory);
     }
 
     /// Tells streams that their lines are lost.
@@ -212,14 +205,9 @@ impl OpenFiles {
 
     /// Waits until everything that was sent to be committed is committed or lost.
     fn wait_for_commits(&mut self) -> Result<(), Trouble> {
-        let (tell, told) = mpsc::sync_channel(1);
-        let sent = self.commits.as_ref().map(|commits| {
-            let sent = commits.send(Request::Tell(tell));
-            sent.is_ok() && told.recv().is_ok()
-        });
-        match sent {
-            Some(true) => Ok(()),
-            _ => self.note(Err(ended())),
+        match self.await_commits() {
+            true => Ok(()),
+            false => self.note(Err(syncing_ended())),
         }
     }
 
@@ -273,7 +261,7 @@ impl OpenFiles {
         match (trouble, failed) {
             (Trouble::File(error), _) => error,
             (Trouble::Journal, Some(error)) => copy_of(error),
-            (Trouble::Journal, None) => ended(),
+            (Trouble::Journal, None) => syncing_ended(),
         }
     }
 }
@@ -287,10 +275,6 @@ impl fmt::Debug for Journaled {
 /// The error of a file that is not open, which does not happen.
 fn closed() -> Trouble {
     Trouble::File(ErrorKind::NotFound.into())
-}
-
-fn ended() -> io::Error {
-    io::Error::other("the thread that syncs has ended")
 }
 
 #[cfg(all(test, not(tlsink_loom)))]
