@@ -6,6 +6,16 @@ use std::path::Path;
 use super::program::{Client, Outcome, Program};
 use super::skip::can_trace;
 
+/// The shell line before a program that lets its third call of `call` (`write`, `fdatasync`) on the file
+/// fail with EIO, by strace.
+pub fn third_call_fails(call: &str, file: &Path) -> String {
+    format!(
+        "set -- strace -D -f -o /dev/null -P '{}' -e trace={call} -e inject={call}:error=EIO:when=3 \
+         \"$@\"",
+        file.display()
+    )
+}
+
 /// Runs the program with `--once` and these arguments, under strace with the expression `what`, and sends
 /// it one stream. Returns the trace, which is written to a file in `folder`; reports if there can be none.
 #[track_caller]

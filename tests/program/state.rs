@@ -28,6 +28,7 @@ use crate::append::SmallDisk;
 use crate::common::authority::{Authority, dns};
 use crate::common::program::{Client, LIMIT, Outcome, Program, Stderr, send, tcp};
 use crate::common::skip::can_trace;
+use crate::common::strace::third_call_fails;
 
 #[test]
 fn a_stream_is_written_once_however_often_the_receiver_is_killed() {
@@ -312,9 +313,7 @@ fn a_failed_sync_of_a_file_sets_it_aside_and_its_lines_come_again() {
     }
     let site = Site::new();
     let lines = numbered("resumed", 1000);
-    let log = site.path("log").display().to_string();
-    let inject = "-e trace=fdatasync -e inject=fdatasync:error=EIO:when=3";
-    let strace = format!("set -- strace -D -f -o /dev/null -P '{log}' {inject} \"$@\"");
+    let strace = third_call_fails("fdatasync", &site.path("log"));
     let program = site.start_after(&strace, &[]);
     let mut sender = Sender::open(program.address(), "s", &lines, 0);
     let mut failed = false;
@@ -352,9 +351,7 @@ fn a_failed_write_is_undone_and_its_lines_come_again() {
     }
     let site = Site::new();
     let lines = numbered("resumed", 1000);
-    let log = site.path("log").display().to_string();
-    let inject = "-e trace=write -e inject=write:error=EIO:when=3";
-    let strace = format!("set -- strace -D -f -o /dev/null -P '{log}' {inject} \"$@\"");
+    let strace = third_call_fails("write", &site.path("log"));
     let program = site.start_after(&strace, &[]);
     let mut sender = Sender::open(program.address(), "s", &lines, 0);
     let mut acknowledged = 0;
@@ -504,8 +501,7 @@ fn a_failed_sync_of_the_journal_ends_the_program() {
     let site = Site::new();
     let lines = numbered("resumed", 1000);
     let journal = site.state("journal").display().to_string();
-    let inject = "-e trace=fdatasync -e inject=fdatasync:error=EIO:when=3";
-    let strace = format!("set -- strace -D -f -o /dev/null -P '{journal}' {inject} \"$@\"");
+    let strace = third_call_fails("fdatasync", &site.state("journal"));
     // The path must exist for strace.
     assert_eq!(site.start(&[]).stop().status, 0);
     let program = site.start_after(&strace, &[]);
