@@ -281,8 +281,10 @@ mod peer;
 mod places;
 pub mod proxy;
 mod quote;
+mod rate;
 #[cfg(feature = "resume")]
 pub mod resume;
+mod sender_id;
 mod stream_error;
 mod sync;
 mod time;

@@ -6,12 +6,8 @@
 //! a half, two of them leave a quarter. Nothing is reserved for individual senders, and senders
 //! need not be counted. (Switches share their buffers in this way, by the dynamic thresholds of
 //! Choudhury and Hahne.)
-//!
-//! A sender is a verified client, or a host: an IPv4 address, or an IPv6 network of 64 bits, the
-//! smallest that a host is given.
 
 use std::collections::{HashMap, VecDeque};
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
@@ -20,7 +16,8 @@ use std::task::{Context, Poll};
 use event_listener::{Event, EventListener};
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::peer::{Address, Peer};
+use crate::peer::Peer;
+use crate::sender_id::SenderId;
 
 /// Memory that only chunks may use, in bytes: enough to keep two hundred connections reading at
 /// full speed while everything else is taken by windows and unfinished lines.
@@ -49,7 +46,7 @@ struct Pool {
     kept: AtomicUsize,
     chunks: AtomicUsize,
     queue: Mutex<Queue>,
-    accounts: Mutex<HashMap<Holder, Weak<Account>>>,
+    accounts: Mutex<HashMap<SenderId, Weak<Account>>>,
 }
 
 /// Accounts for whose chunks there was no memory, each once, in the order in which they are served,
@@ -73,23 +70,12 @@ pub struct MemoryUse {
 struct Account {
     pool: Arc<Pool>,
     /// `None` for an account that all senders share, which may use everything.
-    holder: Option<Holder>,
+    sender: Option<SenderId>,
     // Changed under the pool's lock only.
     kept: AtomicUsize,
     chunks: AtomicUsize,
     /// Notified when there is memory for one of the account's chunks.
     freed: Event,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum Holder {
-    /// A verified client, by the first of its names.
-    Client(String),
-    /// A host, by its address, or by its network if that is an IPv6 one; and the interface of a
-    /// link-local address, else 0.
-    Host(IpAddr, u32),
-    /// A sender that has no IP address.
-    Other(Address),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,13 +110,13 @@ impl Memory {
     /// The same memory, as this sender may use it.
     pub(crate) fn of(&self, peer: &Peer) -> Self {
         let pool = &self.account.pool;
-        let holder = Holder::of(peer);
+        let sender = SenderId::of(peer);
         let mut accounts = pool.accounts.lock();
-        if let Some(account) = accounts.get(&holder).and_then(Weak::upgrade) {
+        if let Some(account) = accounts.get(&sender).and_then(Weak::upgrade) {
             return Memory { account };
         }
-        let account = Arc::new(Account::new(Arc::clone(pool), Some(holder.clone())));
-        accounts.insert(holder, Arc::downgrade(&account));
+        let account = Arc::new(Account::new(Arc::clone(pool), Some(sender.clone())));
+        accounts.insert(sender, Arc::downgrade(&account));
         Memory { account }
     }
 
@@ -193,7 +179,7 @@ impl Memory {
     #[cfg(feature = "zstd")]
     pub(crate) fn most(&self) -> usize {
         let most = self.account.room(MemoryUse::default(), Use::Kept);
-        match self.account.holder {
+        match self.account.sender {
             Some(_) => most / 2,
             None => most,
         }
@@ -230,10 +216,10 @@ impl Pool {
 }
 
 impl Account {
-    fn new(pool: Arc<Pool>, holder: Option<Holder>) -> Self {
+    fn new(pool: Arc<Pool>, sender: Option<SenderId>) -> Self {
         Account {
             pool,
-            holder,
+            sender,
             kept: AtomicUsize::new(0),
             chunks: AtomicUsize::new(0),
             freed: Event::new(),
@@ -253,8 +239,8 @@ impl Account {
     /// data would move without them. Chunks leave windows half of the memory that windows could
     /// have: a chunk waits for memory, while a window that finds none ends its stream.
     fn room(&self, used: MemoryUse, purpose: Use) -> usize {
-        let limit = match self.holder {
-            Some(Holder::Host(..) | Holder::Other(_)) if self.pool.prefers_clients => {
+        let limit = match self.sender {
+            Some(SenderId::Host(..) | SenderId::Other(_)) if self.pool.prefers_clients => {
                 self.pool.limit / 4 * 3
             }
             _ => self.pool.limit,
@@ -276,7 +262,7 @@ impl Account {
             return false;
         };
         let held = self.held(purpose).load(Relaxed);
-        self.holder.is_none() || held.saturating_add(bytes) <= left
+        self.sender.is_none() || held.saturating_add(bytes) <= left
     }
 
     fn take(&self, purpose: Use, bytes: usize) {
@@ -313,14 +299,14 @@ fn wake_next(mut queue: MutexGuard<'_, Queue>) {
 
 impl Drop for Account {
     fn drop(&mut self) {
-        if let Some(holder) = &self.holder {
+        if let Some(sender) = &self.sender {
             let mut accounts = self.pool.accounts.lock();
             // The sender may have a new account by now.
             if accounts
-                .get(holder)
+                .get(sender)
                 .is_some_and(|account| account.strong_count() == 0)
             {
-                accounts.remove(holder);
+                accounts.remove(sender);
             }
         }
     }
@@ -410,30 +396,9 @@ impl Drop for Reservation {
     }
 }
 
-impl Holder {
-    fn of(peer: &Peer) -> Self {
-        if let Some(client) = peer.names().first() {
-            return Holder::Client(client.clone());
-        }
-        match peer.address() {
-            Address::Ip(address) => {
-                let zone = match address {
-                    SocketAddr::V4(_) => 0,
-                    SocketAddr::V6(address) => address.scope_id(),
-                };
-                let network = match address.ip().to_canonical() {
-                    IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() >> 64 << 64).into(),
-                    ip => ip,
-                };
-                Holder::Host(network, zone)
-            }
-            other => Holder::Other(other.clone()),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
     use std::sync::atomic::AtomicBool;
     use std::sync::atomic::Ordering::SeqCst;
     use std::task::{Wake, Waker};
@@ -537,28 +502,6 @@ mod tests {
             .flat_map(|number| take_all(&all.of(&host(number))))
             .collect();
         assert!(poll_chunk(&all.of(&host(200)), &mut None).is_ready());
-    }
-
-    #[test]
-    fn a_sender_is_a_client_or_a_host_or_a_network() {
-        let holder = |address: &str| {
-            let address: SocketAddr = address.parse().unwrap();
-            Holder::of(&address.into())
-        };
-        for (one, other, is_same) in [
-            ("192.0.2.7:9", "192.0.2.7:8", true),
-            ("192.0.2.7:9", "192.0.2.8:9", false),
-            ("192.0.2.7:9", "[::ffff:192.0.2.7]:9", true),
-            ("[2001:db8::1]:9", "[2001:db8::ffff:1]:9", true),
-            ("[2001:db8::1]:9", "[2001:db8:0:1::1]:9", false),
-            ("[fe80::1%4]:9", "[fe80::2%4]:9", true),
-            ("[fe80::1%4]:9", "[fe80::1%5]:9", false),
-        ] {
-            assert_eq!(holder(one) == holder(other), is_same, "{one} {other}");
-        }
-        let named = |number| Holder::of(&host(number).named("boiler"));
-        assert_eq!(named(1), named(2));
-        assert_ne!(named(1), Holder::of(&Peer::label("boiler")));
     }
 
     #[test]

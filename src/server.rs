@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future;
 use std::io;
+use std::num::NonZeroU64;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,6 +23,7 @@ use crate::frame::SharedKey;
 use crate::link::CREDITS;
 use crate::memory::{Memory, MemoryUse};
 use crate::peer::Peer;
+use crate::rate::Rates;
 use crate::report::Report;
 #[cfg(feature = "resume")]
 use crate::resume::Offsets;
@@ -58,6 +60,7 @@ pub struct ServerBuilder {
     settings: ServerSettings,
     max_connections: usize,
     max_memory: usize,
+    max_rate: Option<NonZeroU64>,
     max_window: u64,
     format: Format,
     framing: Framing,
@@ -102,6 +105,7 @@ impl Server {
             },
             max_connections: MAX_CONNECTIONS,
             max_memory: 1 << 30,
+            max_rate: None,
             max_window: 8 << 20,
             format: Format::Auto,
             framing: Framing::None,
@@ -500,6 +504,18 @@ impl ServerBuilder {
         self
     }
 
+    /// The most bytes a second that are read of each sender on all its connections together:
+    /// [received](crate::Conn::received) bytes, still compressed. `None` means no limit, and is the
+    /// default. Senders are told apart as for [`max_memory`](Self::max_memory).
+    ///
+    /// Of a sender that has reached its rate, nothing is read until more may be, so TCP slows it down;
+    /// its connections read in turn. Such a sender is not [idle](Self::idle_timeout). After a pause, it
+    /// may send what an eighth of a second allows at once. The timers are async-io's.
+    pub fn max_rate(mut self, bytes: impl Into<Option<NonZeroU64>>) -> Self {
+        self.max_rate = bytes.into();
+        self
+    }
+
     /// The largest zstd window, in bytes. 8 MiB by default.
     pub fn max_window(mut self, bytes: u64) -> Self {
         self.max_window = bytes;
@@ -619,6 +635,7 @@ impl ServerBuilder {
             shared: Shared::new(
                 self.settings,
                 memory,
+                self.max_rate.map(Rates::new),
                 self.max_connections,
                 channels,
                 counters,

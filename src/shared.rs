@@ -17,6 +17,7 @@ use crate::link::{Link, Request};
 use crate::memory::Memory;
 use crate::peer::{Address, Peer};
 use crate::places::Places;
+use crate::rate::Rates;
 use crate::report::Report;
 use crate::tls::Tls;
 use crate::totals::{Counters, FailureCounters, Totals};
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) settings: ServerSettings,
     pub(crate) buffers: Arc<BufferPool>,
     pub(crate) memory: Memory,
+    /// The rates of senders, if they are limited.
+    pub(crate) rates: Option<Rates>,
     pub(crate) places: Arc<Places>,
     /// The number of connections that may still complete their handshake.
     admissions: AtomicU64,
@@ -125,6 +128,7 @@ impl Shared {
     pub(crate) fn new(
         settings: ServerSettings,
         memory: Memory,
+        rates: Option<Rates>,
         max_connections: usize,
         channels: Vec<EventSender>,
         counters: Vec<Arc<Counters>>,
@@ -135,6 +139,7 @@ impl Shared {
             settings,
             buffers: Arc::default(),
             memory,
+            rates,
             places: Places::new(max_connections),
             stopped: AtomicBool::new(false),
             stop: event_listener::Event::new(),

@@ -315,8 +315,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Next<IO> {
     fn opened(guard: &mut Guard, stream: PeerStream<IO>) -> Self {
         match guard.open() {
             Ok(()) => {
+                let throttle = guard.shared.rates.as_ref();
+                let throttle = throttle.map(|rates| rates.of(guard.conn.peer()));
                 let idle_timeout = guard.shared.settings.idle_timeout;
-                Next::Phase(Phase::Reading(Reading::new(stream, idle_timeout)))
+                Next::Phase(Phase::Reading(Reading::new(stream, throttle, idle_timeout)))
             }
             Err(NotOpened::Stopped) => Next::unopened(End::Cut(Cut::Server)),
             Err(NotOpened::SinkGone) => Next::Phase(Phase::without_stream()),

@@ -13,6 +13,7 @@ use crate::end::{Cut, End};
 use crate::event::Kind;
 use crate::link::{CREDITS, Request};
 use crate::memory::Waiting;
+use crate::rate::Throttle;
 
 /// A stream that is being read.
 pub(super) struct Reading<IO> {
@@ -20,15 +21,22 @@ pub(super) struct Reading<IO> {
     pub(super) acknowledgements: Acknowledgements,
     /// The connection's place in the queue for read-buffer memory.
     waiting: Option<Waiting>,
+    /// The limit of the sender's rate, if there is one.
+    throttle: Option<Box<Throttle>>,
     idle: Idle,
 }
 
 impl<IO> Reading<IO> {
-    pub(super) fn new(stream: PeerStream<IO>, idle_timeout: Option<Duration>) -> Self {
+    pub(super) fn new(
+        stream: PeerStream<IO>,
+        throttle: Option<Throttle>,
+        idle_timeout: Option<Duration>,
+    ) -> Self {
         Reading {
             stream,
             acknowledgements: Acknowledgements::default(),
             waiting: None,
+            throttle: throttle.map(Box::new),
             idle: Idle::new(idle_timeout),
         }
     }
@@ -53,6 +61,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Reading<IO> {
                     guard.wake_sink();
                     return match attempt {
                         Attempt::Drained => self.idle.poll(cx),
+                        // The next read tells whether the sender is idle.
+                        Attempt::Throttled => Poll::Pending,
                         // A sender that does not read its answers waits for itself.
                         _ if self.acknowledgements.are_unread() => self.idle.poll(cx),
                         // A sender that is kept waiting is not idle.
@@ -80,7 +90,20 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Reading<IO> {
         let Poll::Ready(mut buffer) = buffers.poll_acquire(memory, &mut self.waiting, cx) else {
             return Attempt::Held;
         };
-        let Filled { len, more, end } = self.stream.fill(cx, &mut buffer, guard.conn.received);
+        let mut allowance = None;
+        let mut room = &mut *buffer;
+        if let Some(throttle) = &mut self.throttle {
+            let Poll::Ready(allowed) = throttle.poll(cx) else {
+                return Attempt::Throttled;
+            };
+            let most = allowed.most().min(room.len());
+            room = room.get_mut(..most).unwrap_or_default();
+            allowance = Some(allowed);
+        }
+        let Filled { len, more, end } = self.stream.fill(cx, room, guard.conn.received);
+        if let Some(allowance) = allowance {
+            allowance.spend(len);
+        }
         if len > 0 {
             guard.received(len);
             self.idle.restart();
@@ -105,5 +128,7 @@ enum Attempt {
     Drained,
     /// There is no credit, or no memory.
     Held,
+    /// The sender has reached its rate.
+    Throttled,
     Ended(End),
 }

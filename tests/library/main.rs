@@ -50,6 +50,7 @@ mod holds;
 mod json;
 mod lines;
 mod proxied;
+mod rate;
 mod reference_vectors;
 #[cfg(feature = "resume")]
 mod resume;

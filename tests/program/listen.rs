@@ -525,6 +525,7 @@ fn help_names_every_option_on_standard_output() {
         "--sync",
         "--max-connections",
         "--max-per-ip",
+        "--rate",
         "--handshake-timeout",
         "--idle-timeout",
         "--once",

@@ -35,6 +35,7 @@ mod options;
 mod packaging;
 mod power;
 mod proxy_protocol;
+mod rate;
 mod receipt_promise;
 mod receipts;
 mod reload;

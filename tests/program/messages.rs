@@ -540,6 +540,11 @@ const WRONG: &[Refusal] = &[
         "",
     ),
     (
+        "--rate 0",
+        "--rate 0: expected at least 1 byte a second; leave it out for no limit",
+        "",
+    ),
+    (
         "--threads 0",
         "--threads 0: expected a number from 1 to 1024",
         "",

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 use std::ffi::OsStr;
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -39,6 +39,8 @@ pub(crate) struct ListenArgs {
     pub(crate) destination: Destination,
     pub(crate) max_connections: Option<usize>,
     pub(crate) max_per_ip: Option<usize>,
+    /// The most bytes a second from one sender.
+    pub(crate) rate: Option<NonZeroU64>,
     pub(crate) handshake_timeout: Option<Option<Duration>>,
     pub(crate) idle_timeout: Option<Option<Duration>>,
     pub(crate) max_decoded: Option<u64>,
@@ -196,6 +198,7 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
         destination,
         max_connections: args.option("--max-connections", value::count)?,
         max_per_ip: args.option("--max-per-ip", value::count)?,
+        rate: args.option("--rate", value::rate)?,
         handshake_timeout: args.option("--handshake-timeout", value::limit)?,
         idle_timeout: args.option("--idle-timeout", value::limit)?,
         max_decoded: args.option("--max-decoded", value::size)?,

@@ -134,6 +134,12 @@ pub(crate) static LISTEN: Options = Options {
                     "connections from one address [no limit]",
                 ),
                 value(
+                    "--rate",
+                    "SIZE",
+                    "bytes a second from one sender, on its connections\n\
+                     together, by reading no more [no limit]",
+                ),
+                value(
                     "--handshake-timeout",
                     "TIME",
                     "longest handshake; 0 is no limit [10]",

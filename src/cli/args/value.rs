@@ -1,5 +1,6 @@
 //! Values of options: sizes, times, counts. Each error gives the expected form.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// A number of bytes, at least one, with a unit or without. As with the GNU tools, `k` and `KiB` are
@@ -9,6 +10,12 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
         0 => Err("expected at least 1 byte".to_owned()),
         bytes => Ok(bytes),
     }
+}
+
+/// A number of bytes a second, at least one.
+pub(super) fn rate(text: &str) -> Result<NonZeroU64, String> {
+    let expected = "expected at least 1 byte a second; leave it out for no limit";
+    NonZeroU64::new(bytes(text)?).ok_or_else(|| expected.to_owned())
 }
 
 /// The length of a line, at least one byte.
@@ -183,6 +190,13 @@ mod tests {
             assert_eq!(line(zero), Err("expected at least 1 byte".to_owned()));
             assert_eq!(memory(zero), Ok(0));
         }
+    }
+
+    #[test]
+    fn a_rate_is_a_size_and_not_zero() {
+        assert_eq!(rate("10M").map(NonZeroU64::get), Ok(10 << 20));
+        assert!(rate("0").unwrap_err().contains("leave it out for no limit"));
+        assert!(rate("10M/s").is_err());
     }
 
     #[test]
