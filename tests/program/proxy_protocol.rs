@@ -11,12 +11,15 @@ use std::thread;
 use std::time::Instant;
 
 use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use rustix::process::Signal;
 
 use crate::common::authority::Authority;
 use crate::common::child::Running;
 use crate::common::client::{TLS13, config};
 use crate::common::program::{BINARY, Client, FREE, LIMIT, Program, client_hello, tcp, unix};
 use crate::common::skip::is_installed;
+
+use super::status::status;
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.7 192.0.2.1 40312 4433\r\n";
 const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";
@@ -599,4 +602,84 @@ fn nginx_passes_senders_on() {
     command.arg("-p").arg(folder.path()).arg("-c").arg(&file);
     let proxy = Proxy::start(&mut command, address, &folder.path().join("nginx.log"));
     check_passed_on(&program, &proxy);
+}
+
+/// A receiver behind HAProxy, which asks it for its health.
+struct Receiver {
+    program: Program,
+    status: SocketAddr,
+}
+
+impl Receiver {
+    fn start() -> Self {
+        let program = start(&["--label", "--status", FREE, "--drain", "1h"]);
+        let status = status(&program);
+        Receiver { program, status }
+    }
+}
+
+/// HAProxy's arguments for these servers, to which it speaks this version of the protocol.
+fn servers(version: &str, one: &Receiver, two: &Receiver) -> String {
+    let [one, two] = [one, two].map(|receiver| {
+        let (address, status) = (receiver.program.address(), receiver.status);
+        format!(
+            "{address} {version} check addr {} port {} inter 50ms fall 1 rise 1",
+            status.ip(),
+            status.port()
+        )
+    });
+    // A server that refuses a connection before the next check is not the only one tried.
+    format!("{one}\n  server two {two}\n  option httpchk GET /healthz\n  option redispatch 1\n")
+}
+
+/// Sends a line through a proxy, and returns it with the sender's address before it.
+fn send_through(proxy: &Proxy, line: &str) -> String {
+    let mut client = Client::connect(proxy.address);
+    client.write(line.as_bytes()).unwrap();
+    let shown = client.local_address();
+    client.finish().unwrap();
+    format!("{shown} {line}")
+}
+
+#[test]
+fn haproxy_sends_nobody_to_a_receiver_that_drains_or_is_gone() {
+    for version in ["send-proxy", "send-proxy-v2"] {
+        let folder = tempfile::tempdir().unwrap();
+        let [one, two, three] = [(); 3].map(|()| Receiver::start());
+        let Some(proxy) = Proxy::haproxy(folder.path(), "", &servers(version, &one, &two)) else {
+            return;
+        };
+        // The proxy takes turns.
+        let mut open: Vec<_> = (0..2).map(|_| Client::connect(proxy.address)).collect();
+        let mut expected: Vec<String> = Vec::new();
+        for client in &mut open {
+            client.write(b"open\n").unwrap();
+            expected.push(format!("{} open\n", client.local_address()));
+        }
+        let first = two.program.wait_for_printed_lines(1);
+        let mut printed = [one.program.wait_for_printed_lines(1), first.clone()];
+        printed.sort();
+        expected.sort();
+        assert_eq!(printed.to_vec(), expected, "{version}");
+
+        one.program.signal(Signal::TERM);
+        let sent: String = (0..20).map(|_| send_through(&proxy, "to two\n")).collect();
+        two.program.wait_for_stdout(format!("{first}{sent}"));
+        for client in open {
+            client.finish().unwrap();
+        }
+        let outcome = one.program.outcome();
+        assert_eq!((outcome.status, outcome.ends().len()), (0, 1));
+        assert_eq!(outcome.ends()[0].end, "clean");
+
+        let folder = tempfile::tempdir().unwrap();
+        let servers = servers(version, &two, &three);
+        let proxy = Proxy::haproxy(folder.path(), "", &servers).unwrap();
+        // This kills it.
+        drop(two);
+        let sent: String = (0..20)
+            .map(|_| send_through(&proxy, "to three\n"))
+            .collect();
+        three.program.wait_for_stdout(sent);
+    }
 }

@@ -17,7 +17,7 @@ use crate::common::program::{Client, FREE, LIMIT, Program, Stderr, Stdout, send,
 use crate::common::skip::is_installed;
 
 /// The address of the status server of this program.
-fn status(program: &Program) -> SocketAddr {
+pub(super) fn status(program: &Program) -> SocketAddr {
     let line = program.wait_for_line(|line| line.contains(" serving /metrics and /healthz on "));
     let (_, address) = line.rsplit_once(' ').unwrap();
     address.parse().unwrap()
