@@ -154,7 +154,8 @@ impl Server {
     /// While all places are taken, the loop accepts nothing, so further peers wait in the backlog.
     /// After an error, it goes on: at once if the error concerned only that peer, else after a
     /// pause that grows from 10 ms to 1 s, on a timer of async-io. To see the errors, inspect
-    /// `incoming` ([`StreamExt::inspect`]).
+    /// `incoming` ([`StreamExt::inspect`]). Dropping the future ends the loop, and loses nothing that
+    /// `incoming` has yielded.
     ///
     /// `spawn` may wrap the connection, to read its [`Report`]:
     ///
@@ -257,6 +258,10 @@ impl Server {
 
     /// Stops accepting: [`serve`](Self::serve) returns, and further connections end at once. Open
     /// connections may finish; then the sinks end.
+    ///
+    /// Peers that wait in the backlog are reset when the listener is closed, unless another process
+    /// has it too. To serve them, drop the future of `serve` first, accept those who wait, and stop
+    /// then.
     pub fn stop(&self) {
         self.shared().stop();
     }

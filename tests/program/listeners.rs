@@ -18,7 +18,7 @@ use crate::common::skip::is_installed;
 use super::refused::{WRONG_USE, each_is_refused, refused};
 
 /// Starts the program on these places, and waits until it listens on all of them.
-fn start(listen: &[&str], args: &[&str]) -> Program {
+pub fn start(listen: &[&str], args: &[&str]) -> Program {
     let mut command = Command::new(BINARY);
     for place in listen {
         command.args(["--listen", place]);

@@ -47,6 +47,7 @@ mod shippers;
 mod state;
 mod status;
 mod terminal;
+mod upgrades;
 
 // Modules that several tests use.
 #[cfg(feature = "cli")]

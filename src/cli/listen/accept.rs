@@ -4,10 +4,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_channel::Sender;
-use futures_lite::{StreamExt, stream};
+use async_channel::{Receiver, Sender};
+use futures_lite::{FutureExt, StreamExt, future, stream};
 use rustix::io::Errno;
-use smol::Executor;
+use smol::{Executor, Task};
 use tlsink::{Address, Connection, Peer, Report, Server};
 
 use super::super::level::Level;
@@ -34,6 +34,8 @@ pub(crate) struct Acceptor {
     pub(crate) lanes: Vec<LaneExecutor>,
     pub(crate) say: Say,
     pub(crate) log: Arc<RateLimitedLog>,
+    /// The most connections for which there are file descriptors.
+    pub(crate) affordable: usize,
     /// Whether reports are sent: each one wakes another thread.
     pub(crate) once: bool,
     /// Takes each report, once its end was said. Closed once no connection is left, and none will
@@ -41,15 +43,43 @@ pub(crate) struct Acceptor {
     pub(crate) reports: Sender<Report>,
 }
 
+/// The tasks that accept.
+pub(crate) struct Accepting {
+    tasks: Vec<Task<()>>,
+    end: Sender<()>,
+}
+
+impl Accepting {
+    /// Accepts on each listener.
+    pub(crate) fn start(acceptor: Acceptor, listeners: Vec<Listener>) -> Self {
+        let acceptor = Arc::new(acceptor);
+        let (end, ended) = async_channel::bounded(1);
+        let tasks = listeners.into_iter().map(|listener| {
+            let serving = Arc::clone(&acceptor).serve(listener, ended.clone());
+            acceptor.executor.spawn(serving)
+        });
+        Accepting {
+            tasks: tasks.collect(),
+            end,
+        }
+    }
+
+    /// Accepts the connections that wait for it, and closes all listeners. The connections have begun
+    /// when this returns, so that a server which is stopped then serves them too.
+    pub(crate) async fn end(&mut self) {
+        self.end.close();
+        for task in self.tasks.drain(..) {
+            task.await;
+        }
+    }
+}
+
 impl Acceptor {
-    /// Accepts until the server is stopped.
-    pub(crate) async fn serve(self: Arc<Self>, listener: Listener) {
+    /// Accepts until the server is stopped, or `end` is closed. In the latter case, it also accepts the
+    /// connections that wait in a queue of its own, since the system resets them otherwise.
+    async fn serve(self: Arc<Self>, listener: Listener, end: Receiver<()>) {
         let mut said: Option<Instant> = None;
-        let plain = listener.plain;
-        let incoming = stream::unfold(listener, |listener| async {
-            Some((listener.accept().await, listener))
-        })
-        .inspect(|accepted: &io::Result<(Socket, Peer)>| {
+        let mut look = |accepted: &io::Result<(Socket, Peer)>| {
             if let Err(error) = accepted
                 // The peer reset the connection before it was accepted (accept(2)): no fault of
                 // this side.
@@ -59,24 +89,52 @@ impl Acceptor {
                 said = Some(Instant::now());
                 self.say_failing(error);
             }
-        });
-        self.server
-            .serve_with(incoming, |(socket, peer)| {
-                let mut connection = self.connection(socket, peer, plain);
-                let this = Arc::clone(&self);
-                let shaking_hands = async move {
-                    let open = connection.established().await;
-                    match this.lanes.get(connection.lane()) {
-                        Some(lane) if open => {
-                            let receiving = Arc::clone(&this).receive(connection);
-                            lane.spawn(receiving).detach();
-                        }
-                        _ => this.receive(connection).await,
-                    }
-                };
-                self.executor.spawn(shaking_hands).detach();
+        };
+        let incoming = stream::repeat(()).then(|()| listener.accept());
+        let take = |(socket, peer)| self.take(socket, peer, listener.plain);
+        let serving = async {
+            self.server
+                .serve_with(incoming.inspect(&mut look), take)
+                .await;
+            false
+        };
+        let ended = async {
+            let _ = end.recv().await;
+            true
+        };
+        if ended.or(serving).await
+            && let Some(most) = listener.own_queue
+        {
+            let accept = || async {
+                match self.server.connections() < self.affordable {
+                    true => listener.accept().await,
+                    false => future::pending().await,
+                }
+            };
+            accept_waiting(most, accept, |accepted| {
+                look(&accepted);
+                // After an error, others may still wait.
+                let _ = accepted.map(take);
             })
             .await;
+        }
+    }
+
+    /// Runs an accepted connection.
+    fn take(self: &Arc<Self>, socket: Socket, peer: Peer, plain: bool) {
+        let mut connection = self.connection(socket, peer, plain);
+        let this = Arc::clone(self);
+        let shaking_hands = async move {
+            let open = connection.established().await;
+            match this.lanes.get(connection.lane()) {
+                Some(lane) if open => {
+                    let receiving = Arc::clone(&this).receive(connection);
+                    lane.spawn(receiving).detach();
+                }
+                _ => this.receive(connection).await,
+            }
+        };
+        self.executor.spawn(shaking_hands).detach();
     }
 
     fn connection(&self, socket: Socket, peer: Peer, plain: bool) -> Connection<Socket> {
@@ -145,5 +203,53 @@ impl Acceptor {
         };
         self.say
             .line(level, &report.to_string(), hint(report).as_deref());
+    }
+}
+
+/// Accepts and takes connections until none waits any more, or `most` of them: peers that keep coming
+/// do not keep the program from its end.
+async fn accept_waiting<F: Future>(
+    most: usize,
+    accept: impl Fn() -> F,
+    mut take: impl FnMut(F::Output),
+) {
+    for _ in 0..most {
+        match future::poll_once(accept()).await {
+            Some(accepted) => take(accepted),
+            None => return,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// The number of connections that are taken of this many that wait, with this limit.
+    fn taken(most: usize, waiting: usize) -> usize {
+        let (left, mut taken) = (Cell::new(waiting), 0);
+        let accept = || async {
+            match left.get().checked_sub(1) {
+                Some(rest) => left.set(rest),
+                None => future::pending().await,
+            }
+        };
+        future::block_on(accept_waiting(most, accept, |()| taken += 1));
+        taken
+    }
+
+    #[test]
+    fn connections_that_wait_are_taken_and_of_a_flood_no_more_than_the_queue_holds() {
+        for (most, waiting, expected) in [
+            (0, 9, 0),
+            (3, 0, 0),
+            (3, 2, 2),
+            (3, 3, 3),
+            (3, usize::MAX, 3),
+        ] {
+            assert_eq!(taken(most, waiting), expected, "{most} {waiting}");
+        }
     }
 }

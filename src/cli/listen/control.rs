@@ -14,6 +14,7 @@ use super::super::Failure;
 use super::super::count::{Count, Loss};
 use super::super::say::Say;
 use super::super::signals;
+use super::accept::Accepting;
 use super::append::AppendFiles;
 use super::reload::Reload;
 use super::service::Service;
@@ -76,6 +77,7 @@ pub(crate) fn signals(
 
 /// Runs the program to its end.
 pub(crate) struct Control {
+    pub(crate) accepting: Accepting,
     pub(crate) server: Server,
     pub(crate) inbox: Receiver<ControlEvent>,
     /// Closed once no connection is left, and none will come.
@@ -146,7 +148,7 @@ impl Control {
                         reload.request();
                     }
                 }
-                (ControlEvent::Signal, Stop::Not) => stop = self.stop(),
+                (ControlEvent::Signal, Stop::Not) => stop = self.stop().await,
                 // No connection is left to cut: timeout(1), for one, sends its signal twice.
                 (ControlEvent::Signal, _) if self.server.connections() == 0 => {}
                 (ControlEvent::Signal, _) => {
@@ -274,7 +276,8 @@ impl Control {
         future::or(future::or(inbox, report), timers).await
     }
 
-    fn stop(&self) -> Stop {
+    async fn stop(&mut self) -> Stop {
+        self.accepting.end().await;
         self.server.stop();
         let open = self.server.connections() as u64;
         let connections = Count(open, "connection");

@@ -30,6 +30,30 @@ pub(super) fn max_connections(
     let Some(limit) = file_limit else {
         return Ok(args.max_connections);
     };
+    let allowed = affordable_connections(args, listeners, file_limit);
+    let has_file = matches!(args.destination, Destination::Directory(_));
+    match args.max_connections {
+        // A surplus socket just waits, but a file that can't be created ends its stream.
+        Some(given) if has_file && given > allowed => Err(Failure::misused(format!(
+            "--max-connections {given} with --output-dir needs more open files than the limit of {limit}"
+        ))
+        .hint(format!(
+            "allow more open files (ulimit -Hn), or give --max-connections at most {allowed}"
+        ))),
+        Some(given) => Ok(Some(given)),
+        None => Ok(Some(allowed.min(MAX_CONNECTIONS))),
+    }
+}
+
+/// The most connections for which the limit on open files has descriptors, and at least 1.
+pub(super) fn affordable_connections(
+    args: &ListenArgs,
+    listeners: usize,
+    file_limit: Option<u64>,
+) -> usize {
+    let Some(limit) = file_limit else {
+        return usize::MAX;
+    };
     let (others, each) = match &args.destination {
         // A lane that syncs opens the directory; a connection has a socket and a file.
         Destination::Directory(_) => (args.lanes as u64, 2),
@@ -39,18 +63,7 @@ pub(super) fn max_connections(
     let listeners = listeners.saturating_sub(RESERVED_LISTENERS) as u64;
     let reserved = RESERVED_FILES + listeners * FILES_PER_LISTENER;
     let free = limit.saturating_sub(reserved).saturating_sub(others);
-    let allowed = usize::try_from(free / each).unwrap_or(usize::MAX).max(1);
-    match args.max_connections {
-        // A surplus socket just waits, but a file that can't be created ends its stream.
-        Some(given) if each > 1 && given > allowed => Err(Failure::misused(format!(
-            "--max-connections {given} with --output-dir needs more open files than the limit of {limit}"
-        ))
-        .hint(format!(
-            "allow more open files (ulimit -Hn), or give --max-connections at most {allowed}"
-        ))),
-        Some(given) => Ok(Some(given)),
-        None => Ok(Some(allowed.min(MAX_CONNECTIONS))),
-    }
+    usize::try_from(free / each).unwrap_or(usize::MAX).max(1)
 }
 
 /// The number of files for appending that stay open: a quarter of the limit on open files, as

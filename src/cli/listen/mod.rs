@@ -42,10 +42,10 @@ mod stats;
 mod status;
 mod target;
 
-use accept::Acceptor;
+use accept::{Accepting, Acceptor};
 use control::{Control, ControlEvent, signals};
 use credentials::Credentials;
-use file_limit::{max_connections, raise_file_limit};
+use file_limit::{affordable_connections, max_connections, raise_file_limit};
 use forward_key::forward_key;
 use health::Health;
 use key_log::{announce_key_log, key_log_file};
@@ -150,24 +150,21 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     say_ready(&args, &listeners, fresh.as_deref(), &say);
     let log = RateLimitedLog::new(say.clone(), Arc::clone(&executor), refusals);
     let told = Arc::downgrade(&log);
-    let acceptor = Arc::new(Acceptor {
+    let acceptor = Acceptor {
         server: server.clone(),
         proxies: args.proxies.clone(),
         executor: Arc::clone(&executor),
         lanes,
         say: say.clone(),
         log,
+        affordable: affordable_connections(&args, listeners.len(), file_limit),
         once: args.once,
         reports,
-    });
-    for listener in listeners {
-        executor
-            .spawn(Arc::clone(&acceptor).serve(listener))
-            .detach();
-    }
-    drop(acceptor);
+    };
+    let accepting = Accepting::start(acceptor, listeners);
     service::ready(&say);
     let control = Control {
+        accepting,
         stats,
         server,
         inbox,

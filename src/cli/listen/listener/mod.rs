@@ -15,6 +15,7 @@ use super::super::say::Say;
 use super::socket::Socket;
 
 mod passed;
+mod queue;
 mod tcp;
 mod unix;
 
@@ -25,6 +26,9 @@ pub(crate) use unix::SocketFile;
 pub(crate) struct Listener {
     socket: ListeningSocket,
     pub(crate) address: Bound,
+    /// The most connections that wait in the accept queue, if that ends with this program. The queue of
+    /// a socket that was passed goes on to the next program.
+    pub(crate) own_queue: Option<usize>,
     /// Whether senders speak no TLS.
     pub(crate) plain: bool,
 }
@@ -83,6 +87,10 @@ impl Listeners {
                 (Place::Passed(sockets), Some(passed)) => passed.named(sockets)?,
                 (Place::Passed(_), None) => Vec::new(),
             };
+            let own_queue = match address.place {
+                Place::Passed(_) => None,
+                Place::Host(_) | Place::Unix(_) => Some(queue::capacity()),
+            };
             for (socket, bound) in bound {
                 if address.plain && !bound.is_local() {
                     return Err(Failure::misused(format!(
@@ -93,6 +101,7 @@ impl Listeners {
                 listeners.all.push(Listener {
                     socket,
                     address: bound,
+                    own_queue,
                     plain: address.plain,
                 });
             }

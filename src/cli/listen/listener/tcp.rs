@@ -12,12 +12,8 @@ use super::super::super::address::HostPort;
 use super::super::super::keep_alive::keep_alive;
 use super::super::super::resolve::{self, is_no_interface, resolve};
 use super::super::super::say::Say;
+use super::queue::BACKLOG;
 use super::{Bound, Listener};
-
-/// The length of the accept queue. The system reduces it to net.core.somaxconn (listen(2)): 4,096
-/// since Linux 5.4. The standard library asks for 128, and a peer that a full queue drops retries
-/// only after a second.
-pub(super) const BACKLOG: i32 = i32::MAX;
 
 /// The tries to find a port that is free on each address of a host. Another program rarely has it
 /// on only one of them.

@@ -13,7 +13,7 @@ use rustix::net::{bind as bind_socket, connect, listen, socket_with};
 use smol::Async;
 
 use super::super::super::Failure;
-use super::tcp::BACKLOG;
+use super::queue::BACKLOG;
 
 /// The access to the socket: who may write to it may connect (unix(7)).
 const ACCESS: Mode = Mode::from_raw_mode(0o660);
