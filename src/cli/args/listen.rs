@@ -26,6 +26,8 @@ use super::value;
 pub(crate) struct ListenArgs {
     /// The addresses to listen on, at least one.
     pub(crate) addresses: Vec<ListenAddress>,
+    /// Whether other programs can listen on the same IP addresses and ports.
+    pub(crate) reuse_port: bool,
     /// The peers that send a PROXY header.
     pub(crate) proxies: Proxies,
     /// The networks of senders; every sender may connect if there are none.
@@ -166,6 +168,18 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
                 .hint("without TLS, tlsink verifies no sender; the TLS proxy can"),
         );
     }
+    let reuse_port = args.flag("--reuse-port");
+    if reuse_port
+        && !addresses
+            .iter()
+            .any(|address| matches!(address.place, Place::Host(_)))
+    {
+        return Err(
+            Failure::misused("--reuse-port needs an IP address to listen on").hint(
+                "fd: needs no such option, as systemd keeps the socket; a Unix socket can't be shared",
+            ),
+        );
+    }
     let destination = parse_destination(args)?;
     let printer = parse_printer(args, &destination)?;
     let framing = args.option("--framing", framing)?;
@@ -176,6 +190,7 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let listen = ListenArgs {
         addresses,
+        reuse_port,
         proxies: Proxies::new(args.all("--proxy-protocol", networks::proxy)?),
         allow_from: args.all("--allow-from", networks::network)?,
         tls: TlsArgs {

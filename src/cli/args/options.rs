@@ -109,6 +109,11 @@ pub(crate) static LISTEN: Options = Options {
                 )
                 .short("-l")
                 .repeatable(),
+                flag(
+                    "--reuse-port",
+                    "share HOST:PORT with other programs of this user that\n\
+                     do so too, for upgrades",
+                ),
                 value(
                     "--allow-from",
                     "CIDR",

@@ -50,7 +50,7 @@ use forward_key::forward_key;
 use health::Health;
 use key_log::{announce_key_log, key_log_file};
 use lane::LaneExecutor;
-use listener::{Bound, Listener, Listeners};
+use listener::{Bound, Listener, Listeners, say_unless_handed_on};
 use observed::{Meter, Observed};
 use outlet::{Outlet, open_outlet};
 use rate_limited_log::RateLimitedLog;
@@ -71,9 +71,9 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let say = say.with_level(args.level);
     let file_limit = raise_file_limit();
     let outlet = open_outlet(&args, file_limit, &say)?;
-    let listeners = smol::block_on(Listeners::bind(&args.addresses, &say))?;
+    let listeners = smol::block_on(Listeners::bind(&args.addresses, args.reuse_port, &say))?;
     let status = args.status.as_ref();
-    let status = status.map(|address| StatusListener::bind(address, &say));
+    let status = status.map(|address| StatusListener::bind(address, args.reuse_port, &say));
     let status = status.transpose()?;
     let credentials = Credentials::new(args.tls.clone(), listeners.tls_addresses())?;
     let fresh = credentials.fingerprint().map(str::to_owned);
@@ -146,6 +146,9 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
         Refusals::new(json, Arc::clone(lane), unwritten(&events), reports.clone())
     });
     start_executor(&executor, args.threads)?;
+    if args.reuse_port {
+        say_unless_handed_on(&say);
+    }
     // A reader of this line may send, or stop us, right away.
     say_ready(&args, &listeners, fresh.as_deref(), &say);
     let log = RateLimitedLog::new(say.clone(), Arc::clone(&executor), refusals);

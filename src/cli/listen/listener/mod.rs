@@ -20,6 +20,7 @@ mod tcp;
 mod unix;
 
 use passed::PassedSockets;
+pub(crate) use queue::say_unless_handed_on;
 pub(crate) use unix::SocketFile;
 
 /// A listening socket, and its address.
@@ -59,7 +60,11 @@ impl Listeners {
     /// # Errors
     ///
     /// When one place can't be listened on, or may not be without TLS.
-    pub(crate) async fn bind(addresses: &[ListenAddress], say: &Say) -> Result<Self, Failure> {
+    pub(crate) async fn bind(
+        addresses: &[ListenAddress],
+        reuse_port: bool,
+        say: &Say,
+    ) -> Result<Self, Failure> {
         let mut listeners = Listeners {
             all: Vec::new(),
             files: Vec::new(),
@@ -71,7 +76,7 @@ impl Listeners {
         };
         for address in addresses {
             let bound: Vec<_> = match (&address.place, &mut passed) {
-                (Place::Host(host), _) => tcp::bind(host, &listeners.all, say)
+                (Place::Host(host), _) => tcp::bind(host, reuse_port, &listeners.all, say)
                     .await?
                     .into_iter()
                     .map(|(socket, bound)| (ListeningSocket::Tcp(socket), Bound::Ip(bound)))

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use super::super::super::say::Say;
+
 /// The length of the accept queue. The system reduces it to net.core.somaxconn (listen(2)): 4,096
 /// since Linux 5.4. The standard library asks for 128, and a peer that a full queue drops retries
 /// only after a second.
@@ -15,6 +17,18 @@ const SOMAXCONN: usize = 4096;
 pub(super) fn capacity() -> usize {
     let limit = setting("core/somaxconn").and_then(|text| text.parse().ok());
     limit.unwrap_or(SOMAXCONN).saturating_add(1)
+}
+
+/// Says which connections an upgrade by `--reuse-port` resets: those whose handshake (RFC 9293, section
+/// 3.5) is not completed, or was completed after this program accepted for the last time. Linux hands
+/// them to the other programs on the port only if it is told to.
+pub(crate) fn say_unless_handed_on(say: &Say) {
+    if setting("ipv4/tcp_migrate_req").as_deref() != Some("1") {
+        say.info(
+            "when this program stops, the system resets connections that it has not accepted, \
+             unless net.ipv4.tcp_migrate_req=1 (Linux 5.14) was set before",
+        );
+    }
 }
 
 /// A setting of the network (proc_sys_net(5); ip-sysctl in the documentation of Linux).

@@ -4,7 +4,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use rustix::io::Errno;
-use rustix::net::listen;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::net::{bind as bind_socket, listen, socket_with};
 use smol::Async;
 
 use super::super::super::Failure;
@@ -19,14 +20,15 @@ use super::{Bound, Listener};
 /// on only one of them.
 const TRIES: usize = 16;
 
-/// Listens on every address of a host. With port 0, all of them get the same port. `others`
-/// listen already.
+/// Listens on every address of a host. With port 0, all of them get the same port. With `reuse_port`,
+/// other programs can listen there too. `others` listen already.
 ///
 /// # Errors
 ///
 /// When an address can't be listened on.
 pub(super) async fn bind(
     address: &HostPort,
+    reuse_port: bool,
     others: &[Listener],
     say: &Say,
 ) -> Result<Vec<(Async<TcpListener>, SocketAddr)>, Failure> {
@@ -38,7 +40,7 @@ pub(super) async fn bind(
     })?;
     let mut tries = 1..TRIES;
     let bound = loop {
-        match BoundAll::new(&resolved).await {
+        match BoundAll::new(&resolved, reuse_port) {
             Err((_, error))
                 if address.port == 0
                     && error.kind() == io::ErrorKind::AddrInUse
@@ -59,6 +61,10 @@ pub(super) async fn bind(
             io::ErrorKind::AddrInUse if is_ours() => {
                 failure.hint("another --listen has this address already; [::] includes 0.0.0.0")
             }
+            io::ErrorKind::AddrInUse if reuse_port => failure.hint(
+                "another program listens there; to share the port, it needs --reuse-port too, and \
+                 the same user",
+            ),
             io::ErrorKind::AddrInUse => failure
                 .hint("another program listens there; give --listen another port, or stop it"),
             io::ErrorKind::PermissionDenied if (1..PRIVILEGED).contains(&wanted.port()) => failure
@@ -119,7 +125,7 @@ struct BoundAll {
 }
 
 impl BoundAll {
-    async fn new(addresses: &[SocketAddr]) -> Result<Self, (SocketAddr, io::Error)> {
+    fn new(addresses: &[SocketAddr], reuse_port: bool) -> Result<Self, (SocketAddr, io::Error)> {
         let mut bound = BoundAll {
             listeners: Vec::new(),
             missing: Vec::new(),
@@ -128,15 +134,7 @@ impl BoundAll {
             if let Some((_, first)) = bound.listeners.first() {
                 address.set_port(first.port());
             }
-            let listening = async {
-                let socket = Async::<TcpListener>::bind(address)?;
-                listen(&socket, BACKLOG)?;
-                // Accepted sockets inherit it (socket(7)).
-                keep_alive(&socket);
-                let address = socket.get_ref().local_addr()?;
-                Ok((socket, address))
-            };
-            match listening.await {
+            match listen_on(address, reuse_port) {
                 Ok(listener) => bound.listeners.push(listener),
                 Err(error) if is_missing(&error) => bound.missing.push((address, error)),
                 Err(error) => return Err((address, error)),
@@ -144,6 +142,30 @@ impl BoundAll {
         }
         Ok(bound)
     }
+}
+
+fn listen_on(
+    address: SocketAddr,
+    reuse_port: bool,
+) -> io::Result<(Async<TcpListener>, SocketAddr)> {
+    let family = match address {
+        SocketAddr::V4(_) => AddressFamily::INET,
+        SocketAddr::V6(_) => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    // Connections of a program before this one, which wait for late segments, are no obstacle.
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if reuse_port {
+        sockopt::set_socket_reuseport(&socket, true)?;
+    }
+    bind_socket(&socket, &address)?;
+    // Accepted sockets inherit it (socket(7)).
+    keep_alive(&socket);
+    listen(&socket, BACKLOG)?;
+    let socket = TcpListener::from(socket);
+    let address = socket.local_addr()?;
+    Ok((Async::new(socket)?, address))
 }
 
 /// Whether this machine lacks the address. A name can stand for an IPv6 address on a machine

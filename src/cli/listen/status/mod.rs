@@ -40,14 +40,18 @@ pub(super) struct Status {
 }
 
 impl StatusListener {
-    /// Listens.
+    /// Listens; beside another program that does so too, if `reuse_port`.
     ///
     /// # Errors
     ///
     /// When the address can't be listened on.
-    pub(super) fn bind(address: &ListenAddress, say: &Say) -> Result<Self, Failure> {
+    pub(super) fn bind(
+        address: &ListenAddress,
+        reuse_port: bool,
+        say: &Say,
+    ) -> Result<Self, Failure> {
         let addresses = std::slice::from_ref(address);
-        smol::block_on(Listeners::bind(addresses, say)).map(StatusListener)
+        smol::block_on(Listeners::bind(addresses, reuse_port, say)).map(StatusListener)
     }
 
     /// Says where it listens, and serves `status` from now on. Returns the files of its sockets, which
