@@ -28,6 +28,7 @@ use crate::common::program::{
     BINARY, Client, FREE, Outcome, Program, Stderr, Stdout, Version, client_hello, send, tcp,
     tls_1_1_hello,
 };
+use crate::common::strace::traced;
 use crate::help::Listed;
 
 #[test]
@@ -893,6 +894,22 @@ fn keep_alive_is_on_for_each_connection() {
     program.wait_for_line(|line| line.contains("listening"));
     let timer = keep_alive_timer(program.address(), client.local_address());
     assert_eq!(timer.as_deref(), Some("02"), "2 is the keep-alive timer");
+}
+
+#[test]
+fn keep_alive_probes_begin_after_a_minute_and_come_every_ten_seconds() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((trace, _)) = traced("trace=setsockopt", folder.path(), &[], b"hello\n") else {
+        return;
+    };
+    for set in [
+        "SO_KEEPALIVE, [1]",
+        "TCP_KEEPIDLE, [60]",
+        "TCP_KEEPINTVL, [10]",
+        "TCP_KEEPCNT, [6]",
+    ] {
+        assert!(trace.contains(set), "{set}: {trace}");
+    }
 }
 
 #[test]
