@@ -20,6 +20,7 @@ mod append;
 mod append_closed;
 mod append_formats;
 mod cert;
+mod check;
 mod client_certificates;
 mod damaged_streams;
 mod follow;

@@ -51,6 +51,8 @@ pub(crate) struct ListenArgs {
     pub(crate) drain: Duration,
     pub(crate) receipt: bool,
     pub(crate) once: bool,
+    /// Whether the program only says what it would do.
+    pub(crate) check: bool,
     pub(crate) stats: bool,
     /// The address of the status server.
     pub(crate) status: Option<ListenAddress>,
@@ -222,6 +224,7 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
         drain: args.option("--drain", value::duration)?.unwrap_or(DRAIN),
         receipt: args.flag("--receipt"),
         once: args.flag("--once"),
+        check: args.flag("--check"),
         stats: args.flag("--stats"),
         status: args.option("--status", status)?,
         timestamps: args.flag("--timestamps"),

@@ -341,6 +341,11 @@ pub(crate) static LISTEN: Options = Options {
                     "TIME",
                     "time for open streams to end after a signal [10]",
                 ),
+                flag(
+                    "--check",
+                    "load everything, say what tlsink would do, and exit;\n\
+                     the status is 2 if it could not",
+                ),
                 value(
                     "--status",
                     "ADDR",

@@ -14,10 +14,11 @@ use tlsink::{Address, BuildError, Server, ServerBuilder, Sink};
 use super::args::{Destination, LineFront, ListenArgs, OutputFormat};
 use super::networks;
 use super::say::Say;
-use super::{Failure, start_thread};
+use super::{Failure, print, start_thread};
 
 mod accept;
 mod append;
+mod check;
 mod control;
 mod credentials;
 mod file_limit;
@@ -69,6 +70,9 @@ use target::Target;
 /// When it can't start, or when an error ended it.
 pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let say = say.with_level(args.level);
+    if args.check {
+        return print(&check::check(&args, &say)?);
+    }
     let file_limit = raise_file_limit();
     let outlet = open_outlet(&args, file_limit, &say)?;
     let listeners = smol::block_on(Listeners::bind(&args.addresses, args.reuse_port, &say))?;

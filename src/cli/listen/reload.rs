@@ -158,7 +158,7 @@ impl Watcher {
 }
 
 /// Says the warnings: faults that are allowed, but that the operator should know of.
-fn warn(tls: &Tls, say: &Say) {
+pub(super) fn warn(tls: &Tls, say: &Say) {
     for warning in tls.warnings() {
         say.line(Level::Warning, &warning.to_string(), warning.hint());
     }

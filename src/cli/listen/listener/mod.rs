@@ -21,6 +21,7 @@ mod unix;
 
 use passed::PassedSockets;
 pub(crate) use queue::say_unless_handed_on;
+pub(crate) use tcp::resolve_host;
 pub(crate) use unix::SocketFile;
 
 /// A listening socket, and its address.

@@ -20,6 +20,20 @@ use super::{Bound, Listener};
 /// on only one of them.
 const TRIES: usize = 16;
 
+/// The addresses of a host.
+///
+/// # Errors
+///
+/// When it can't be resolved.
+pub(crate) async fn resolve_host(address: &HostPort) -> Result<Vec<SocketAddr>, Failure> {
+    resolve(address).await.map_err(|error| {
+        let hint = resolve::zone_hint(address).unwrap_or_else(|| {
+            "give --listen an address of this machine, or a name for one".to_owned()
+        });
+        Failure::misused(format!("can't resolve {address}: {error}")).hint(hint)
+    })
+}
+
 /// Listens on every address of a host. With port 0, all of them get the same port. With `reuse_port`,
 /// other programs can listen there too. `others` listen already.
 ///
@@ -32,12 +46,7 @@ pub(super) async fn bind(
     others: &[Listener],
     say: &Say,
 ) -> Result<Vec<(Async<TcpListener>, SocketAddr)>, Failure> {
-    let resolved = resolve(address).await.map_err(|error| {
-        let hint = resolve::zone_hint(address).unwrap_or_else(|| {
-            "give --listen an address of this machine, or a name for one".to_owned()
-        });
-        Failure::misused(format!("can't resolve {address}: {error}")).hint(hint)
-    })?;
+    let resolved = resolve_host(address).await?;
     let mut tries = 1..TRIES;
     let bound = loop {
         match BoundAll::new(&resolved, reuse_port) {
