@@ -329,6 +329,28 @@ fn upgrades_on_a_shared_port_reset_only_some_of_2000_connections_before_their_ha
     upgrade_on_a_shared_port_as_it_is(2000);
 }
 
+#[test]
+fn a_program_that_waits_for_the_state_of_another_takes_no_connections_from_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().display().to_string();
+    let (_port, address) = shared_port();
+    let old = start_sharing(address, &["--state", &state]);
+    let mut command = Command::new(BINARY);
+    command.args([
+        "--reuse-port",
+        "--listen",
+        &address.to_string(),
+        "--state",
+        &state,
+    ]);
+    let new = Program::start_command_by(command, Stdio::null());
+    new.wait_for_line(|line| line.contains("another process keeps its state in"));
+    send_over_each((0..WAITING).map(|_| tcp(address).unwrap()));
+    assert_served_all(&old.stop());
+    new.wait_for_line(|line| line == format!("tlsink: listening on {address}"));
+    assert_eq!(new.stop().status, 0);
+}
+
 /// Runs this in a network of its own, with these settings; reports if there can be none.
 fn in_another_network(settings: &str, run: impl FnOnce() + Send) {
     let script = format!("ip link set lo up && {settings} && echo ready && read -r _");

@@ -75,6 +75,14 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     }
     let file_limit = raise_file_limit();
     let outlet = open_outlet(&args, file_limit, &say)?;
+    // On a shared port, a program that waits for the state of another must not listen yet: the system
+    // would give it connections.
+    let positions = match &args.destination {
+        Destination::Stdout {
+            state: Some(folder),
+        } => Some(Positions::open(folder, &say)?),
+        _ => None,
+    };
     let listeners = smol::block_on(Listeners::bind(&args.addresses, args.reuse_port, &say))?;
     let status = args.status.as_ref();
     let status = status.map(|address| StatusListener::bind(address, args.reuse_port, &say));
@@ -95,11 +103,8 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let (events, inbox) = async_channel::unbounded();
     let append = outlet.append_files();
     let mut builder = server_builder(&args, listeners.len(), file_limit)?.tls(tls.clone());
-    if let Destination::Stdout {
-        state: Some(folder),
-    } = &args.destination
-    {
-        builder = builder.offsets(Positions::open(folder, &say)?.start(unwritten(&events))?);
+    if let Some(positions) = positions {
+        builder = builder.offsets(positions.start(unwritten(&events))?);
     } else if let Some(files) = &append
         && args.destination.has_state()
     {
