@@ -18,6 +18,7 @@ mod level;
 mod listen;
 mod listen_address;
 mod networks;
+mod platform;
 mod resolve;
 mod say;
 mod send;

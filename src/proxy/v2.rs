@@ -1,8 +1,6 @@
 //! Version 2: a binary block.
 
-use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::tlv::Extensions;
@@ -77,7 +75,7 @@ fn proxied(family: u8, block: &[u8]) -> Result<Header, Fault> {
             let (source, rest) = ends::<PATH>(rest)?;
             // A name that begins with NUL is abstract (unix(7)), and no path.
             let path = source.split(|byte| *byte == 0).next().unwrap_or_default();
-            let path = (!path.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(path)));
+            let path = (!path.is_empty()).then(|| path_of(path));
             (Source::Sender(Address::Unix(path)), rest)
         }
         _ => return Err(invalid("address family")),
@@ -112,4 +110,17 @@ fn ip(address: IpAddr, port: u16) -> Source {
 
 fn invalid(part: &'static str) -> Fault {
     Fault::Malformed { part }
+}
+/// A path, as its bytes.
+#[cfg(unix)]
+fn path_of(bytes: &[u8]) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt;
+
+    std::ffi::OsStr::from_bytes(bytes).into()
+}
+
+/// A path as text: elsewhere, paths have no bytes of their own.
+#[cfg(not(unix))]
+fn path_of(bytes: &[u8]) -> PathBuf {
+    String::from_utf8_lossy(bytes).into_owned().into()
 }

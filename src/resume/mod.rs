@@ -67,6 +67,7 @@ impl Position {
         }
     }
 
+    #[cfg(unix)]
     /// The position before these bytes, which are the last ones before it.
     pub(crate) fn before(self, bytes: &[u8]) -> Self {
         /// The polynomial, with its bits reversed.

@@ -145,6 +145,7 @@ impl Opening {
             .map_or(ConnId(0), |channel| channel.id)
     }
 
+    #[cfg(unix)]
     pub(crate) fn resumed(&self) -> &Arc<Resumed> {
         &self.stream
     }
@@ -154,6 +155,7 @@ impl Opening {
         self.answer_accepted(at, false)
     }
 
+    #[cfg(unix)]
     /// Lets the stream go on at this position. The output keeps it up to each offset for which it
     /// finishes a hold.
     pub(crate) fn accept_by_output(self, at: Position) -> Owner {
@@ -214,6 +216,7 @@ impl Progress {
         self.stream.client.as_deref()
     }
 
+    #[cfg(unix)]
     pub(crate) fn resumed(&self) -> &Resumed {
         &self.stream
     }

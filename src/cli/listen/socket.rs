@@ -9,8 +9,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use futures_lite::{AsyncRead, AsyncWrite};
-use rustix::net::sockopt;
 use smol::Async;
+
+use super::super::platform;
 
 /// A read of fewer bytes than this into a larger buffer has emptied the socket. The next read then
 /// waits for more instead of trying in vain, which saves one or two system calls for each small
@@ -64,9 +65,8 @@ impl Socket {
     /// The kernel resets the flag with the next write only (tcp(7), `TCP_QUICKACK`), so that one
     /// call for each flight of the handshake is enough, and later reads need none.
     fn acknowledge_at_once(&self) {
-        // On failure, the connection is only slower. A Unix socket has no such delay, and no such
-        // option.
-        let _ = sockopt::set_tcp_quickack(&self.io, true);
+        // A Unix socket has no such delay, and no such option.
+        platform::acknowledge_at_once(&self.io);
     }
 }
 

@@ -4,7 +4,6 @@ use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 use futures_lite::{FutureExt, future};
-use rustix::net::sockopt;
 use smol::Timer;
 use smol::net::TcpStream;
 use tlsink::client::{SendError, Sender};
@@ -14,6 +13,7 @@ use super::address::HostPort;
 use super::args::{LineFraming, SendArgs, Trust};
 use super::count::Count;
 use super::encoding::Encoding;
+use super::platform;
 use super::say::Say;
 
 mod connect;
@@ -350,7 +350,7 @@ impl Sending<'_> {
             // After a write, Linux delays its acknowledgement of what comes by 40 ms. A server with
             // Nagle's algorithm (RFC 896) on, such as rsyslog, sends its second answer only then. The
             // kernel resets the flag with the next write (tcp(7), `TCP_QUICKACK`).
-            let _ = sockopt::set_tcp_quickack(&self.socket, true);
+            platform::acknowledge_at_once(&self.socket);
         }
         Ok(())
     }

@@ -6,13 +6,13 @@ use std::net::TcpListener;
 use std::os::unix::net::UnixListener;
 
 use listenfd::ListenFd;
-use rustix::net::sockopt;
 use smol::Async;
 
 use super::super::super::Failure;
 use super::super::super::count::Count;
 use super::super::super::keep_alive::keep_alive;
 use super::super::super::listen_address::{FIRST_PASSED, ListenAddress, Passed};
+use super::super::super::platform::is_listening;
 use super::super::super::say::Say;
 use super::{Bound, ListeningSocket};
 
@@ -113,13 +113,13 @@ impl PassedSockets {
         let no_listener = || io::Error::other("this is no listening TCP or Unix socket");
         // Each refuses a socket of another kind.
         if let Ok(Some(listener)) = self.descriptors.take_tcp_listener(index) {
-            return match sockopt::socket_acceptconn(&listener)? {
+            return match is_listening(&listener)? {
                 true => tcp(listener),
                 false => Err(no_listener()),
             };
         }
         match self.descriptors.take_unix_listener(index) {
-            Ok(Some(listener)) if sockopt::socket_acceptconn(&listener)? => unix(listener),
+            Ok(Some(listener)) if is_listening(&listener)? => unix(listener),
             _ => Err(no_listener()),
         }
     }

@@ -4,13 +4,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
-use rustix::net::{bind as bind_socket, listen, socket_with};
+use rustix::net::{AddressFamily, bind as bind_socket, listen, sockopt};
 use smol::Async;
 
 use super::super::super::Failure;
 use super::super::super::address::HostPort;
 use super::super::super::keep_alive::keep_alive;
+use super::super::super::platform::stream_socket;
 use super::super::super::resolve::{self, is_no_interface, resolve};
 use super::super::super::say::Say;
 use super::queue::BACKLOG;
@@ -161,8 +161,7 @@ fn listen_on(
         SocketAddr::V4(_) => AddressFamily::INET,
         SocketAddr::V6(_) => AddressFamily::INET6,
     };
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(family, SocketType::STREAM, flags, None)?;
+    let socket = stream_socket(family)?;
     // Connections of a program before this one, which wait for late segments, are no obstacle.
     sockopt::set_socket_reuseaddr(&socket, true)?;
     if reuse_port {

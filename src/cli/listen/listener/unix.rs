@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, chmod};
 use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use rustix::net::{bind as bind_socket, connect, listen, socket_with};
+use rustix::net::{AddressFamily, SocketAddrUnix, bind as bind_socket, connect, listen};
 use smol::Async;
 
 use super::super::super::Failure;
+use super::super::super::platform::stream_socket;
 use super::queue::BACKLOG;
 
 /// The access to the socket: who may write to it may connect (unix(7)).
@@ -57,7 +57,7 @@ pub(super) fn bind(path: &Path) -> Result<(Async<UnixListener>, SocketFile), Fai
     };
     let bound = || -> io::Result<_> {
         let address = SocketAddrUnix::new(path)?;
-        let socket = stream_socket()?;
+        let socket = stream_socket(AddressFamily::UNIX)?;
         match bind_socket(&socket, &address) {
             Err(Errno::ADDRINUSE) if is_stale(path, &address) => {
                 fs::remove_file(path)?;
@@ -78,11 +78,6 @@ pub(super) fn bind(path: &Path) -> Result<(Async<UnixListener>, SocketFile), Fai
     bound().map_err(failure)
 }
 
-fn stream_socket() -> Result<std::os::fd::OwnedFd, Errno> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
-}
-
 fn is_socket(path: &Path) -> bool {
     fs::symlink_metadata(path).is_ok_and(|file| file.file_type().is_socket())
 }
@@ -91,5 +86,6 @@ fn is_socket(path: &Path) -> bool {
 /// user may not connect to, is in use.
 fn is_stale(path: &Path, address: &SocketAddrUnix) -> bool {
     is_socket(path)
-        && stream_socket().is_ok_and(|socket| connect(&socket, address) == Err(Errno::CONNREFUSED))
+        && stream_socket(AddressFamily::UNIX)
+            .is_ok_and(|socket| connect(&socket, address) == Err(Errno::CONNREFUSED))
 }
