@@ -197,4 +197,23 @@ impl Conn {
             None => Hold::of_nothing(),
         }
     }
+
+    /// Takes a [hold](Self::hold), and gives the stream no turn until it is done, however little is
+    /// held: for an output that can't take more of this stream yet. The other streams go on.
+    pub fn hold_back(&self) -> Hold {
+        match &self.holds {
+            Some(holds) => holds.hold_back(self.offset, self.given),
+            None => Hold::of_nothing(),
+        }
+    }
+
+    /// Takes a hold of the stream's end alone, at any event of the stream. The end is not due before the
+    /// hold is done, but no byte counts as held, and acknowledgements do not wait: for an output that
+    /// learns only at the end whether all is well, and may learn at any time that it is not.
+    pub fn hold_end(&self) -> Hold {
+        match &self.holds {
+            Some(holds) => holds.hold_end(),
+            None => Hold::of_nothing(),
+        }
+    }
 }

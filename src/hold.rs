@@ -22,7 +22,7 @@ use crate::sync::{AtomicBool, Mutex, MutexGuard, Ordering};
 pub const MAX_HELD: usize = 1 << 20;
 
 /// A claim on bytes of a stream that are not through yet: not synced, not acknowledged, still in a
-/// queue. [`Conn::hold`] takes it.
+/// queue. [`Conn::hold`] takes it, and [`Conn::hold_back`] and [`Conn::hold_end`] take two other kinds.
 ///
 /// The end of a stream is due when all of its holds are [done](Self::done): until then, the
 /// [`Connection`](crate::Connection) does not resolve, and its sender gets no receipt and no
@@ -32,11 +32,22 @@ pub const MAX_HELD: usize = 1 << 20;
 /// long. When the stream has ended for another reason, finishing a hold only releases its memory.
 ///
 /// [`Conn::hold`]: crate::Conn::hold
+/// [`Conn::hold_back`]: crate::Conn::hold_back
+/// [`Conn::hold_end`]: crate::Conn::hold_end
 #[derive(Debug)]
 #[must_use = "a hold that is dropped ends its stream"]
 pub struct Hold {
-    /// The stream, and the offset that the hold is filed under; `None` for a finished hold.
-    held: Option<(Arc<Holds>, u64)>,
+    /// The stream, and what is held of it; `None` for a finished hold.
+    held: Option<(Arc<Holds>, Extent)>,
+}
+
+/// What a hold holds of its stream.
+#[derive(Clone, Copy, Debug)]
+enum Extent {
+    /// All bytes up to an offset: the one that the hold is filed under.
+    UpTo(u64),
+    /// The end alone.
+    End,
 }
 
 /// The place in a stream up to which an output was given bytes, for holds that are taken after that
@@ -63,10 +74,12 @@ pub(crate) struct Holds {
 struct State {
     /// The holds that are out, by the offset in the stream up to which they hold it.
     out: BTreeMap<u64, Held>,
+    /// The number of holds of the end alone.
+    ends: usize,
     /// The number of bytes that the output keeps, for all holds together.
     bytes: usize,
-    /// The number of offsets for whose bytes there was no memory.
-    unreserved: usize,
+    /// The number of offsets up to which everything has to be through before the stream's next turn.
+    blocking: usize,
     /// The end of the stream that a failed hold decided, until the sink takes it.
     failure: Option<Box<End>>,
     has_failed: bool,
@@ -89,8 +102,11 @@ struct Held {
     holds: usize,
     /// The number of bytes that the output keeps until all of these holds are finished.
     bytes: usize,
+    /// The stream has no turn until these holds are finished: there was no memory for the bytes, or
+    /// the output wants it so.
+    is_blocking: bool,
     /// `None` if there are no bytes, or if there was no memory for them.
-    memory: Option<Reservation>,
+    _memory: Option<Reservation>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -137,14 +153,16 @@ impl Hold {
         self.fail_as(error.into());
     }
 
-    /// The held bytes are lost: ends the stream like this.
-    pub(crate) fn fail_as(mut self, end: End) {
+    /// The held bytes are lost: ends the stream like this, as the output has another reason than an
+    /// error of its own. When the stream has ended and is not clean, its own end gives up the bytes, and
+    /// changes nothing.
+    pub fn fail_as(mut self, end: End) {
         self.finish(Some(end));
     }
 
     fn finish(&mut self, failure: Option<End>) {
-        if let Some((holds, at)) = self.held.take() {
-            holds.finish(at, failure);
+        if let Some((holds, extent)) = self.held.take() {
+            holds.finish(extent, failure);
         }
     }
 }
@@ -198,24 +216,47 @@ impl Holds {
     /// there is no memory for these, they are held without: the output has them already. The stream
     /// then gets no turn until they are through.
     pub(crate) fn hold(self: &Arc<Self>, end: u64, given: usize) -> Hold {
+        self.add(|state| Extent::UpTo(state.hold(end, given, false, &self.memory)))
+    }
+
+    /// Does the same, and the stream gets no turn until these bytes are through in any case.
+    pub(crate) fn hold_back(self: &Arc<Self>, end: u64, given: usize) -> Hold {
+        self.add(|state| Extent::UpTo(state.hold(end, given, true, &self.memory)))
+    }
+
+    /// Holds the end of the stream alone.
+    pub(crate) fn hold_end(self: &Arc<Self>) -> Hold {
+        self.add(|state| {
+            state.ends = state.ends.saturating_add(1);
+            Extent::End
+        })
+    }
+
+    fn add(self: &Arc<Self>, add: impl FnOnce(&mut State) -> Extent) -> Hold {
         let mut state = self.lock();
         if self.settled.load(Ordering::Acquire) {
             return Hold::of_nothing();
         }
-        let at = state.get_or_insert_default().hold(end, given, &self.memory);
+        let extent = add(state.get_or_insert_default());
         self.note(state, None);
         Hold {
-            held: Some((Arc::clone(self), at)),
+            held: Some((Arc::clone(self), extent)),
         }
     }
 
-    fn finish(&self, at: u64, failure: Option<End>) {
+    fn finish(&self, extent: Extent, failure: Option<End>) {
         let mut guard = self.lock();
         if let Some(state) = &mut *guard {
             if let Some(end) = failure {
                 state.fail(end);
             }
-            let released = state.release(at);
+            let released = match extent {
+                Extent::UpTo(at) => state.release(at),
+                Extent::End => {
+                    state.ends = state.ends.saturating_sub(1);
+                    None
+                }
+            };
             self.note(guard, released);
         }
     }
@@ -305,18 +346,22 @@ impl Holds {
 impl State {
     /// Adds a hold of the bytes up to `end`; returns the offset by which it is to be released. That
     /// is a later one for a hold that is taken after one of a later event.
-    fn hold(&mut self, end: u64, given: usize, memory: &Memory) -> u64 {
+    fn hold(&mut self, end: u64, given: usize, blocking: bool, memory: &Memory) -> u64 {
         if let Some((at, held)) = self.out.range_mut(end..).next() {
             held.holds = held.holds.saturating_add(1);
+            self.blocking += usize::from(blocking && !held.is_blocking);
+            held.is_blocking |= blocking;
             return *at;
         }
+        let memory = (given > 0).then(|| memory.try_reserve(given)).flatten();
         let held = Held {
             holds: 1,
             bytes: given,
-            memory: (given > 0).then(|| memory.try_reserve(given)).flatten(),
+            is_blocking: blocking || (given > 0 && memory.is_none()),
+            _memory: memory,
         };
         self.bytes = self.bytes.saturating_add(given);
-        self.unreserved += usize::from(held.is_unreserved());
+        self.blocking += usize::from(held.is_blocking);
         self.out.insert(end, held);
         end
     }
@@ -338,9 +383,7 @@ impl State {
             self.through = self.finished;
         }
         self.bytes = self.bytes.saturating_sub(held.bytes);
-        self.unreserved = self
-            .unreserved
-            .saturating_sub(usize::from(held.is_unreserved()));
+        self.blocking = self.blocking.saturating_sub(usize::from(held.is_blocking));
         Some(held)
     }
 
@@ -352,7 +395,7 @@ impl State {
     }
 
     fn is_full(&self) -> bool {
-        !self.has_failed && (self.bytes >= MAX_HELD || self.unreserved > 0)
+        !self.has_failed && (self.bytes >= MAX_HELD || self.blocking > 0)
     }
 
     fn is_through(&self, at: u64) -> bool {
@@ -374,7 +417,7 @@ impl State {
     }
 
     fn is_over(&self) -> bool {
-        self.has_failed || self.out.is_empty()
+        self.has_failed || (self.out.is_empty() && self.ends == 0)
     }
 
     /// Whether the sink has to look, and does not know so yet.
@@ -389,13 +432,6 @@ impl State {
             Stage::Settled => false,
         };
         is_due && !mem::replace(&mut self.is_noted, true)
-    }
-}
-
-impl Held {
-    /// Whether there was no memory for the bytes.
-    fn is_unreserved(&self) -> bool {
-        self.memory.is_none() && self.bytes > 0
     }
 }
 
@@ -567,6 +603,43 @@ mod tests {
         assert!(is_noted(&lane) && !holds.look().is_full);
         // All of the memory is free again.
         assert!(holds.memory.try_reserve(MIB / 4).is_some());
+    }
+
+    #[test]
+    fn a_stream_that_is_held_back_is_full_whatever_is_held() {
+        let (holds, lane) = holds(MIB);
+        let back = holds.hold_back(10, 10);
+        assert!(is_noted(&lane) && holds.look().is_full);
+        let [other, merged] = [holds.hold(20, 10), holds.hold_back(20, 10)];
+        back.done();
+        assert!(!is_noted(&lane) && holds.look().is_full);
+        other.done();
+        merged.done();
+        assert!(is_noted(&lane) && !holds.look().is_full);
+        assert_eq!(holds.poll_end(), Poll::Ready(None));
+    }
+
+    #[test]
+    fn a_hold_of_the_end_holds_nothing_else_and_its_failure_counts_at_once() {
+        let (holds, lane) = holds(MIB);
+        let [done, fails] = [holds.hold_end(), holds.hold_end()];
+        let bytes = holds.hold(10, 10);
+        assert!(!holds.poll_through(10));
+        bytes.done();
+        assert!(is_noted(&lane) && holds.poll_through(10));
+        assert!(!holds.look().is_full);
+        done.done();
+        assert!(!is_noted(&lane));
+        fails.fail_as(End::Cut(Cut::Server));
+        assert!(is_noted(&lane));
+        assert_eq!(holds.look().failure, Some(End::Cut(Cut::Server)));
+
+        let holds = Holds::new(STREAM, &lane, &Memory::new(MIB));
+        let end = holds.hold_end();
+        assert!(holds.poll_end().is_pending());
+        end.done();
+        assert!(is_noted(&lane));
+        assert_eq!(holds.poll_end(), Poll::Ready(None));
     }
 
     #[test]

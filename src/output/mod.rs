@@ -117,6 +117,8 @@ const MAX_ESCAPED: usize = 512;
 /// - Held bytes count in [`max_memory`](crate::ServerBuilder::max_memory). If there is no memory for
 ///   those of a call, they are held all the same, and the stream has no turn until they are through.
 ///   So every stream goes on with its own holds alone, and exceeds the memory by one turn at most.
+/// - An output that can't take more of one stream yet [holds it back](Conn::hold_back). One that
+///   decides about the stream as a whole [holds its end](Conn::hold_end).
 /// - [`Server::cut`](crate::Server::cut) waits for no hold: the streams that are still held end as
 ///   [`Cut::Server`](crate::Cut::Server).
 ///
