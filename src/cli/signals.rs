@@ -42,3 +42,17 @@ pub(crate) fn fail_beyond_file_size_limit() -> Result<(), Failure> {
     // Once handled, the signal is ignored from then on.
     handle([Signal::Xfsz]).map(drop)
 }
+
+/// Keeps the exit status of each child until it is asked for, also where the parent had SIGCHLD ignored
+/// (wait(2), NOTES).
+///
+/// # Errors
+///
+/// When the signal can't be handled.
+pub(crate) fn keep_ends_of_children() -> Result<(), Failure> {
+    match unless_ignored([Signal::Child]).next() {
+        Some(_) => Ok(()),
+        // Once handled, it is no longer ignored.
+        None => handle([Signal::Child]).map(drop),
+    }
+}

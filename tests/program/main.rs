@@ -23,6 +23,7 @@ mod cert;
 mod check;
 mod client_certificates;
 mod damaged_streams;
+mod exec;
 mod follow;
 mod follow_to_state;
 mod framing;

@@ -102,6 +102,8 @@ pub(crate) enum Destination {
     Directory(Directory),
     /// Files that streams share.
     Append(AppendArgs),
+    /// A program for each stream.
+    Exec(ExecArgs),
 }
 
 /// A directory with a file for each connection.
@@ -129,6 +131,15 @@ pub(crate) struct AppendArgs {
     pub(crate) file: Option<PathBuf>,
 }
 
+/// A program for each stream.
+#[derive(Debug)]
+pub(crate) struct ExecArgs {
+    /// The program and its arguments, at least one word.
+    pub(crate) words: Vec<String>,
+    /// The most programs that run at once.
+    pub(crate) max: Option<usize>,
+}
+
 /// The format of the output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OutputFormat {
@@ -149,6 +160,9 @@ pub(crate) enum LineFront {
 const DEFAULT_PORT: u16 = 4433;
 
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// The hint for options that change the bytes which programs get.
+const AS_THEY_ARE: &str = "each program gets the bytes of its stream as they are";
 
 pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
     let args = &mut given;
@@ -184,6 +198,10 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
     }
     let destination = parse_destination(args)?;
     let printer = parse_printer(args, &destination)?;
+    let max_line = args.option("--max-line", value::line)?;
+    if let Destination::Exec(_) = destination {
+        without_exec(&[("--max-line", max_line.is_some())], AS_THEY_ARE)?;
+    }
     let framing = args.option("--framing", framing)?;
     let forward_key = args.path("--forward-key");
     if forward_key.is_some() && framing != Some(Framing::Forward) {
@@ -211,7 +229,7 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
         }),
         forward_key,
         printer,
-        max_line: args.option("--max-line", value::line)?,
+        max_line,
         destination,
         max_connections: args.option("--max-connections", value::count)?,
         max_per_ip: args.option("--max-per-ip", value::count)?,
@@ -240,7 +258,15 @@ fn parse_destination(args: &mut Given) -> Result<Destination, Failure> {
     let output = args.path("--output");
     let directory = args.path("--output-dir");
     let state = args.path("--state");
-    if args.flag("--append") {
+    let is_append = args.flag("--append");
+    let elsewhere = [
+        ("--output", output.is_some()),
+        ("--output-dir", directory.is_some()),
+        ("--append", is_append),
+        ("--state", state.is_some()),
+    ];
+    let exec = parse_exec(args, &elsewhere)?;
+    if is_append {
         return parse_append(args, output.is_some(), directory, state);
     }
     let name = args.option("--name", template::<Template>)?;
@@ -269,7 +295,45 @@ fn parse_destination(args: &mut Given) -> Result<Destination, Failure> {
             Some(state) => append_to_file(path, state),
             None => Ok(Destination::File(path)),
         },
-        (_, None) => Ok(Destination::Stdout { state }),
+        (_, None) => Ok(match exec {
+            Some(exec) => Destination::Exec(exec),
+            None => Destination::Stdout { state },
+        }),
+    }
+}
+
+fn parse_exec(args: &mut Given, elsewhere: &[(&str, bool)]) -> Result<Option<ExecArgs>, Failure> {
+    let words = args.option("--exec", words)?;
+    let max = args.option("--exec-max", value::count)?;
+    let Some(words) = words else {
+        return match max {
+            Some(_) => Err(Failure::misused("--exec-max needs --exec")),
+            None => Ok(None),
+        };
+    };
+    without_exec(elsewhere, "the output of the programs is standard output")?;
+    Ok(Some(ExecArgs { words, max }))
+}
+
+/// Refuses the first of these options that is given beside `--exec`.
+fn without_exec(options: &[(&str, bool)], hint: &str) -> Result<(), Failure> {
+    match options.iter().find(|(_, given)| *given) {
+        Some((option, _)) => {
+            let failure = Failure::misused(format!("{option} can't be combined with --exec"));
+            Err(failure.hint(hint))
+        }
+        None => Ok(()),
+    }
+}
+
+/// The words of a command, quoted as for a shell.
+fn words(text: &str) -> Result<Vec<String>, String> {
+    match shlex::split(text) {
+        None => Err("a quotation or an escape does not end".to_owned()),
+        Some(words) if words.first().is_none_or(String::is_empty) => {
+            Err("expected a program and its arguments".to_owned())
+        }
+        Some(words) => Ok(words),
     }
 }
 
@@ -287,7 +351,7 @@ impl Destination {
     pub(crate) fn has_state(&self) -> bool {
         match self {
             Destination::Stdout { state } => state.is_some(),
-            Destination::File(_) | Destination::Directory(_) => false,
+            Destination::File(_) | Destination::Directory(_) | Destination::Exec(_) => false,
             Destination::Append(append) => append.state.is_some(),
         }
     }
@@ -412,6 +476,14 @@ fn parse_printer(args: &mut Given, destination: &Destination) -> Result<OutputFo
         (false, Some(prefix)) => (Some("--prefix"), LineFront::Prefix(prefix)),
         (false, None) => (None, LineFront::Nothing),
     };
+    if let Destination::Exec(_) = destination {
+        let given = [
+            ("--format", format.is_some()),
+            (option.unwrap_or_default(), option.is_some()),
+        ];
+        without_exec(&given, AS_THEY_ARE)?;
+        return Ok(OutputFormat::Raw);
+    }
     if let Destination::Directory(_) = destination {
         let combined = |option| {
             Err(

@@ -17,8 +17,8 @@ mod value;
 pub(crate) use cert::{CertArgs, CertRequest};
 use help::Topic;
 pub(crate) use listen::{
-    AppendArgs, CertificateSource, Destination, Directory, LineFront, ListenArgs, OutputFormat,
-    TlsArgs,
+    AppendArgs, CertificateSource, Destination, Directory, ExecArgs, LineFront, ListenArgs,
+    OutputFormat, TlsArgs,
 };
 use options::{ANSWERS, CERT, LISTEN, SEND};
 pub(crate) use send::{FollowArgs, LineFraming, ResumeArgs, SendArgs, Trust};
@@ -235,6 +235,7 @@ mod tests {
             (_, "MODE") => "Optional",
             (_, "VERSION") => "1.3",
             (_, "TEMPLATE") => "{conn}=",
+            (_, "CMD") => "cat 'a b'",
             (_, "SHA256") => "0000000000000000000000000000000000000000000000000000000000000000",
             (_, "FRAMING") => "Octet",
             (_, other) => panic!("{long} takes a value of a new kind, {other}"),
@@ -250,6 +251,7 @@ mod tests {
             ("tlsink listen", "--name" | "--sync") => &["--output-dir=d"],
             (_, "--append") => &["--output-dir=d", "--name=n"],
             (_, "--state") => &["--output=f"],
+            (_, "--exec-max") => &["--exec=c"],
             (_, "--rotate") => &["--output-dir=d", "--name=n", "--append"],
             (_, "--compress" | "--keep") => {
                 &["--output-dir=d", "--name=n", "--append", "--rotate=1k"]

@@ -325,6 +325,19 @@ pub(crate) static LISTEN: Options = Options {
                      much of each is written; with --append or --output,\n\
                      each line is in its file exactly once",
                 ),
+                value(
+                    "--exec",
+                    "CMD",
+                    "start this program for each stream, which it reads\n\
+                     from standard input: 'CMD ARG...', without a shell;\n\
+                     its exit status decides whether the stream is clean",
+                ),
+                value(
+                    "--exec-max",
+                    "N",
+                    "programs at once; further streams wait [1000, or what\n\
+                     the file limit allows]",
+                ),
             ],
         },
         Group {

@@ -16,7 +16,8 @@ use super::super::args::{CertificateSource, Destination, ListenArgs, OutputForma
 use super::super::listen_address::{ListenAddress, Place};
 use super::super::say::Say;
 use super::credentials::Credentials;
-use super::file_limit::raise_file_limit;
+use super::exec;
+use super::file_limit::{max_programs, raise_file_limit};
 use super::files::unusable;
 use super::key_log::key_log_file;
 use super::listener::resolve_host;
@@ -79,7 +80,8 @@ pub(super) fn check(args: &ListenArgs, say: &Say) -> Result<String, Failure> {
             Some(_) => "senders are verified",
         },
     );
-    check_destination(&args.destination)?;
+    let file_limit = raise_file_limit();
+    check_destination(args, file_limit, say)?;
     line(&mut plan, &written(args));
     if let Some(address) = &args.status {
         resolved(address)?;
@@ -88,7 +90,7 @@ pub(super) fn check(args: &ListenArgs, say: &Say) -> Result<String, Failure> {
             &format!("would serve /metrics and /healthz on {address}"),
         );
     }
-    let builder = server_builder(args, args.addresses.len(), raise_file_limit())?;
+    let builder = server_builder(args, args.addresses.len(), file_limit)?;
     builder.build_lanes(args.lanes).map_err(unbuildable)?;
     Ok(plan)
 }
@@ -140,6 +142,9 @@ fn written(args: &ListenArgs) -> String {
             "would write each stream to a file in {}",
             directory.path.display()
         ),
+        Destination::Exec(exec) => {
+            format!("would run {} for each stream", exec.words.join(" "))
+        }
         Destination::Append(append) => match &append.file {
             Some(file) => format!("would append {what} to {}", file.display()),
             None => format!("would append {what} to files in {}", append.path.display()),
@@ -148,9 +153,13 @@ fn written(args: &ListenArgs) -> String {
 }
 
 /// Looks whether the destination can be written.
-fn check_destination(destination: &Destination) -> Result<(), Failure> {
+fn check_destination(args: &ListenArgs, file_limit: Option<u64>, say: &Say) -> Result<(), Failure> {
     let folder = |path: &Path| check_folder(path).map_err(|error| unusable(path, &error));
-    let state = match destination {
+    let state = match &args.destination {
+        Destination::Exec(exec) => {
+            exec::open(exec, max_programs(exec.max, file_limit)?, say)?;
+            None
+        }
         Destination::Stdout { state } => state.as_deref(),
         Destination::File(path) => {
             check_file(path)?;

@@ -16,6 +16,7 @@ use super::super::say::Say;
 use super::super::signals;
 use super::accept::Accepting;
 use super::append::AppendFiles;
+use super::exec::Programs;
 use super::reload::Reload;
 use super::service::Service;
 use super::stats::Stats;
@@ -36,6 +37,8 @@ pub(crate) enum ControlEvent {
     Lane(Result<Totals, OutputError>),
     /// The thread that appends to files ended.
     Writer(io::Result<()>),
+    /// No program of a stream is left, and none will be started.
+    Programs,
     /// A refusal could not be written to the output.
     Unwritten(io::Error),
     /// A connection ended.
@@ -89,10 +92,13 @@ pub(crate) struct Control {
     pub(crate) service: Service,
     pub(crate) once: bool,
     pub(crate) drain: Duration,
-    /// The number of running lanes, and of threads that append to files.
+    /// The number of running lanes, and of threads that append to files; the programs of all streams
+    /// are one more.
     pub(crate) running: usize,
     /// The files that are appended to, if there are any.
     pub(crate) append: Option<AppendFiles>,
+    /// The programs of the streams, if there are any.
+    pub(crate) programs: Option<Programs>,
 }
 
 /// The stages of a stop.
@@ -165,7 +171,7 @@ impl Control {
                     self.server.stop();
                     stop = self.cut_at_once();
                 }
-                (ControlEvent::Writer(Ok(())), _) => self.running -= 1,
+                (ControlEvent::Writer(Ok(())) | ControlEvent::Programs, _) => self.running -= 1,
                 (ControlEvent::Writer(Err(error)), _) => {
                     self.running -= 1;
                     broken.writer = Some(error);
@@ -295,6 +301,9 @@ impl Control {
 
     fn cut(&self) -> Stop {
         self.server.cut();
+        if let Some(programs) = &self.programs {
+            programs.cut();
+        }
         Stop::Cut {
             until: Instant::now() + FLUSH,
             before: self.progress(),
@@ -314,6 +323,9 @@ impl Control {
 
     fn cut_at_once(&self) -> Stop {
         self.server.cut();
+        if let Some(programs) = &self.programs {
+            programs.cut_at_once();
+        }
         Stop::AtOnce(Instant::now() + FLUSH_AT_ONCE)
     }
 

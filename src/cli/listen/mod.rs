@@ -8,10 +8,9 @@ use async_channel::Sender;
 use futures_lite::future;
 use smol::Executor;
 use tlsink::decode::Format;
-use tlsink::output::{Json, Lines, Output, Raw};
-use tlsink::{Address, BuildError, Server, ServerBuilder, Sink};
+use tlsink::{Address, BuildError, Server, ServerBuilder};
 
-use super::args::{Destination, LineFront, ListenArgs, OutputFormat};
+use super::args::{Destination, ListenArgs};
 use super::networks;
 use super::say::Say;
 use super::{Failure, print, start_thread};
@@ -21,6 +20,7 @@ mod append;
 mod check;
 mod control;
 mod credentials;
+mod exec;
 mod file_limit;
 mod files;
 mod forward_key;
@@ -28,6 +28,7 @@ mod health;
 mod hint;
 mod key_log;
 mod lane;
+mod lanes;
 mod listener;
 mod observed;
 mod outlet;
@@ -50,10 +51,10 @@ use file_limit::{affordable_connections, max_connections, raise_file_limit};
 use forward_key::forward_key;
 use health::Health;
 use key_log::{announce_key_log, key_log_file};
-use lane::LaneExecutor;
+use lanes::{Surroundings, start_lanes};
 use listener::{Bound, Listener, Listeners, say_unless_handed_on};
-use observed::{Meter, Observed};
-use outlet::{Outlet, open_outlet};
+use observed::Meter;
+use outlet::open_outlet;
 use rate_limited_log::RateLimitedLog;
 use refusals::Refusals;
 use reload::Reload;
@@ -61,7 +62,6 @@ use service::Service;
 use state::Positions;
 use stats::Stats;
 use status::{Status, StatusListener};
-use target::Target;
 
 /// Receives until a signal or an error ends it.
 ///
@@ -116,6 +116,7 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let (server, sinks) = builder.build_lanes(args.lanes).map_err(unbuildable)?;
 
     let executor = Arc::new(Executor::new());
+    let programs = outlet.programs();
     let (reports, reported) = async_channel::unbounded();
     executor
         .spawn(signals(events.clone(), reload.is_some())?)
@@ -133,6 +134,7 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
         say: &say,
         server: &server,
         events: &events,
+        executor: &executor,
         meters: &meters,
     };
     let (lanes, json) = start_lanes(sinks, &args, outlet, surroundings)?;
@@ -169,7 +171,7 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
         lanes,
         say: say.clone(),
         log,
-        affordable: affordable_connections(&args, listeners.len(), file_limit),
+        affordable: affordable_connections(&args, listeners.len(), file_limit)?,
         once: args.once,
         reports,
     };
@@ -186,8 +188,9 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
         service,
         once: args.once,
         drain: args.drain,
-        running: args.lanes + usize::from(append.is_some()),
+        running: args.lanes + usize::from(append.is_some()) + usize::from(programs.is_some()),
         append,
+        programs,
     };
     let result = smol::block_on(executor.run(control.run()));
     // While a connection is left, the log is not dropped.
@@ -295,98 +298,6 @@ fn example(bound: &Bound) -> Option<String> {
     Some(format!(
         "echo hello | gzip | openssl s_client -connect {target} -quiet -no_ign_eof -nocommands 2>/dev/null"
     ))
-}
-
-/// The lanes, and the JSON output that they share, if it is in use.
-type Lanes = (Vec<LaneExecutor>, Option<Json<Target>>);
-
-/// What lanes share with the rest of the program.
-#[derive(Clone, Copy)]
-struct Surroundings<'a> {
-    say: &'a Say,
-    server: &'a Server,
-    events: &'a Sender<ControlEvent>,
-    /// One for each lane, or none.
-    meters: &'a [Arc<Meter>],
-}
-
-/// Starts a lane for each sink.
-fn start_lanes(
-    sinks: Vec<Sink>,
-    args: &ListenArgs,
-    outlet: Outlet,
-    around: Surroundings<'_>,
-) -> Result<Lanes, Failure> {
-    let target = match outlet {
-        Outlet::Target(target) => target,
-        Outlet::Files(files) => {
-            let lanes = start_each(sinks, around, |_| files.another())?;
-            return Ok((lanes, None));
-        }
-        Outlet::Append(append) => {
-            let ended = around.events.clone();
-            let mut output = append.start(move |result| {
-                // Nobody listens any more once the program is ending.
-                let _ = ended.try_send(ControlEvent::Writer(result));
-            })?;
-            if let Some(bytes) = args.max_line {
-                output = output.max_line(bytes);
-            }
-            let lanes = start_each(sinks, around, |sink| output.clone().memory(sink.memory()))?;
-            return Ok((lanes, None));
-        }
-    };
-    let lanes = match &args.printer {
-        OutputFormat::Raw => {
-            let raw = Raw::new(target);
-            start_each(sinks, around, |_| raw.clone())
-        }
-        OutputFormat::Lines(front) => {
-            let escape = target.is_terminal();
-            let mut lines = Lines::new(target).escape(escape);
-            lines = match front {
-                LineFront::Nothing => lines,
-                LineFront::Label => lines.labels(true),
-                LineFront::Prefix(prefix) => lines.prefix(prefix.clone()),
-            };
-            if let Some(bytes) = args.max_line {
-                lines = lines.max_line(bytes);
-            }
-            start_each(sinks, around, |sink| lines.clone().memory(sink.memory()))
-        }
-        OutputFormat::Json => {
-            let mut json = Json::new(target);
-            if let Some(bytes) = args.max_line {
-                json = json.max_line(bytes);
-            }
-            let lanes = start_each(sinks, around, |sink| json.clone().memory(sink.memory()))?;
-            return Ok((lanes, Some(json)));
-        }
-    };
-    Ok((lanes?, None))
-}
-
-fn start_each<O: Output + Send + 'static>(
-    sinks: Vec<Sink>,
-    around: Surroundings<'_>,
-    output: impl Fn(&Sink) -> O,
-) -> Result<Vec<LaneExecutor>, Failure> {
-    sinks
-        .into_iter()
-        .enumerate()
-        .map(|(index, sink)| {
-            let output = Observed {
-                output: output(&sink),
-                say: around.say.clone(),
-                meter: around.meters.get(index).cloned(),
-            };
-            let events = around.events.clone();
-            lane::start(sink, output, around.server.clone(), move |result| {
-                // Nobody listens any more once the program is ending.
-                let _ = events.try_send(ControlEvent::Lane(result));
-            })
-        })
-        .collect()
 }
 
 /// Starts all handshake threads but the one that calls this.

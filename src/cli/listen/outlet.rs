@@ -1,6 +1,6 @@
 //! Opening the destination of the data.
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::path::Path;
 
 use super::super::Failure;
@@ -8,7 +8,8 @@ use super::super::args::{Destination, ListenArgs, OutputFormat};
 use super::super::say::Say;
 use super::super::slow_open::SlowOpenNotice;
 use super::append::{self, AppendFiles, AppendOutlet};
-use super::file_limit::append_files;
+use super::exec::{self, Programs};
+use super::file_limit::{append_files, max_programs};
 use super::files::{self, LoggedFiles};
 use super::space::SpaceWait;
 use super::target::{Form, Reopen, Target};
@@ -19,6 +20,7 @@ pub(super) enum Outlet {
     Target(Target),
     Files(LoggedFiles),
     Append(Box<AppendOutlet>),
+    Exec(Programs),
 }
 
 /// The part of an outlet that SIGHUP reopens.
@@ -32,6 +34,8 @@ impl Outlet {
         match self {
             Outlet::Target(target) => target.is_terminal(),
             Outlet::Files(_) | Outlet::Append(_) => false,
+            // The programs inherit it.
+            Outlet::Exec(_) => io::stdout().is_terminal(),
         }
     }
 
@@ -39,7 +43,7 @@ impl Outlet {
         match self {
             Outlet::Target(target) => target.reopen().map(Reopening::Target),
             Outlet::Append(append) => Some(Reopening::Append(append.files())),
-            Outlet::Files(_) => None,
+            Outlet::Files(_) | Outlet::Exec(_) => None,
         }
     }
 
@@ -47,7 +51,15 @@ impl Outlet {
     pub(super) fn append_files(&self) -> Option<AppendFiles> {
         match self {
             Outlet::Append(append) => Some(append.files()),
-            Outlet::Target(_) | Outlet::Files(_) => None,
+            Outlet::Target(_) | Outlet::Files(_) | Outlet::Exec(_) => None,
+        }
+    }
+
+    /// The programs that are started, if that is where the data goes.
+    pub(super) fn programs(&self) -> Option<Programs> {
+        match self {
+            Outlet::Exec(programs) => Some(programs.clone()),
+            Outlet::Target(_) | Outlet::Files(_) | Outlet::Append(_) => None,
         }
     }
 }
@@ -96,6 +108,10 @@ pub(super) fn open_outlet(
         Destination::Append(directory) => {
             let append = append::open(directory, &args.printer, append_files(file_limit), say)?;
             Ok(Outlet::Append(Box::new(append)))
+        }
+        Destination::Exec(args) => {
+            let most = max_programs(args.max, file_limit)?;
+            exec::open(args, most, say).map(Outlet::Exec)
         }
         Destination::File(path) => append_to(path, form, say).map(Outlet::Target),
         Destination::Stdout { .. } => Target::stdout(form)

@@ -16,7 +16,7 @@ use super::super::socket::Socket;
 
 /// The most connections at once. The oldest makes place for a new one: a health check must come through
 /// while others hold connections open.
-const MAX_CONNECTIONS: usize = 64;
+pub(in crate::cli::listen) const MAX_CONNECTIONS: usize = 64;
 
 /// The time for a request and its response.
 const TIME: Duration = Duration::from_secs(10);

@@ -20,6 +20,7 @@ use tlsink::Tls;
 mod http;
 mod metrics;
 
+pub(super) use http::MAX_CONNECTIONS;
 use http::Response;
 pub(super) use metrics::MAX_CLIENTS;
 
