@@ -198,6 +198,20 @@ fn the_end_of_a_clean_stream_waits_until_its_position_is_kept() {
     assert!(receiver.drive(1).unwrap().end.is_clean());
     assert_eq!(keeper.position("s"), at(b"unfinished"));
 
+    // Its last line is being kept already.
+    let mut receiver = Receiver::of(1, resuming(&keeper));
+    keeper.0.lock().unwrap().keeps_late = false;
+    receiver.send(1, preamble("t", Position::START));
+    receiver.answers(1);
+    keeper.0.lock().unwrap().keeps_late = true;
+    receiver.send(1, *b"line\n");
+    receiver.finish_holds(1);
+    assert!(receiver.end(1).is_none());
+    assert_eq!(receiver.answers(1), []);
+    keeper.answer();
+    assert!(receiver.drive(1).unwrap().end.is_clean());
+    assert_eq!(keeper.position("t"), at(b"line\n"));
+
     let mut receiver = Receiver::of(1, resuming(&keeper));
     keeper.0.lock().unwrap().keeps_late = false;
     receiver.send(1, preamble("u", Position::START));

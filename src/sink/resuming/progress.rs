@@ -29,6 +29,8 @@ pub(in crate::sink) struct ResumedStream {
     flushed: VecDeque<Position>,
     /// The offset that the sender was told of, or that is being kept.
     acknowledged: u64,
+    /// The offset that is kept, or that the outcome waits for.
+    kept: u64,
     /// The sink is to answer after its next flush.
     pub(super) is_answering: bool,
 }
@@ -44,6 +46,7 @@ impl ResumedStream {
             line_end: at,
             flushed: VecDeque::new(),
             acknowledged: at.offset,
+            kept: at.offset,
             is_answering: false,
         }
     }
@@ -131,8 +134,9 @@ impl ResumedStream {
     /// Keeps the position of the end of a whole stream, of which the output has everything. `hold` is
     /// done when it is kept. Returns `false` if it is kept already.
     pub(super) fn keep_end(&mut self, hold: impl FnOnce() -> Hold) -> bool {
-        let is_kept = self.resumed.by_output || self.taken.offset <= self.acknowledged;
+        let is_kept = self.resumed.by_output || self.taken.offset <= self.kept;
         if !is_kept {
+            self.kept = self.taken.offset;
             self.keep(self.taken, Some(hold()));
         }
         !is_kept
@@ -151,6 +155,7 @@ impl ResumedStream {
             return None;
         }
         self.acknowledged = self.acknowledged.max(kept);
+        self.kept = self.kept.max(kept);
         Some(Answer::Acknowledged(kept).to_line())
     }
 }
