@@ -21,6 +21,9 @@ use super::feed::Feed;
 /// The time for the server to say how much of the stream it has.
 const OPENING: Duration = Duration::from_secs(10);
 
+/// The time for the server to answer the end of a connection over which nothing was sent.
+const LEAVING: Duration = Duration::from_secs(1);
+
 /// The remedy for a server that does not know resumed streams.
 const NO_STATE: &str =
     "the server must be a tlsink of this version or a later one, with --state DIR";
@@ -141,7 +144,11 @@ impl<'a> Session<'a> {
         let (to, at) = (self.to, self.at());
         let first = feed.backlog().acknowledged();
         if at.offset < first.offset {
-            return Err(self.missing(feed, stream, accept_gap));
+            let missing = self.missing(feed, stream, accept_gap);
+            if let Break::Elsewhere(_) = missing {
+                self.leave().await;
+            }
+            return Err(missing);
         }
         feed.set_catching_up(true);
         let caught_up = self.catch_up(feed, stream).await;
@@ -176,6 +183,18 @@ impl<'a> Session<'a> {
                 "another server may have them; --accept-gap goes on without them, as a new stream",
             )),
         }
+    }
+
+    /// Ends the connection, over which nothing was sent: to the server, this is no break.
+    async fn leave(&mut self) {
+        let left = async {
+            // Whatever the server answers, the stream goes on under another name.
+            let _ = self.link.finish().await;
+        };
+        let late = async {
+            Timer::after(LEAVING).await;
+        };
+        left.or(late).await;
     }
 
     /// Reads the stream up to the position that the server has.
