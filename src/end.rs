@@ -142,6 +142,9 @@ pub enum Cut {
     },
     /// Another connection goes on with the same [stream](crate::resume).
     TakenOver,
+    /// The connection was as old as [`ServerBuilder::max_age`](crate::ServerBuilder::max_age) allows, and
+    /// the sender was told to go on with its [stream](crate::resume) over another one.
+    MaxAge,
 }
 
 impl End {
@@ -365,6 +368,7 @@ impl fmt::Display for Cut {
             Cut::SinkGone => f.write_str("the output is gone"),
             Cut::Output { reason, .. } => write!(f, "the output failed: {reason}"),
             Cut::TakenOver => f.write_str("another connection took the stream over"),
+            Cut::MaxAge => f.write_str("the sender was told to connect again"),
         }
     }
 }

@@ -29,13 +29,15 @@ pub(crate) struct Event {
 }
 
 /// A connection that completed its handshake sends one `Open`, any number of `Data`, one `Close`.
-/// Before the `Close`, it may send `Answered`.
+/// Before the `Close`, it may send `Answered`, and one `Aged`.
 #[derive(Debug)]
 pub(crate) enum Kind {
     Open(Box<Open>),
     Data(Chunk),
     /// The peer has read enough answers for its data to be decoded again.
     Answered,
+    /// The connection is as old as connections may become.
+    Aged,
     Close(Box<Close>),
 }
 

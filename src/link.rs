@@ -47,11 +47,13 @@ pub(crate) struct Link {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub(crate) enum Request {
+    /// The connection is old, and the sink tells its sender to connect again.
+    Retire = 1,
     /// The sink takes no more of this stream: the stream is corrupt or over a limit, or the sink is
     /// gone.
-    Refuse = 1,
+    Refuse = 2,
     /// The server cuts all open connections.
-    Cut = 2,
+    Cut = 3,
 }
 
 /// The outcome of a stream, once the sink has finished with it.
@@ -135,7 +137,7 @@ impl Link {
     }
 
     pub(crate) fn request(&self, request: Request) {
-        // A cut outranks a refusal: it waits for nobody.
+        // A cut outranks the others: it waits for nobody.
         self.request.fetch_max(request as u8, Ordering::AcqRel);
         self.waker.wake();
     }
@@ -143,6 +145,7 @@ impl Link {
     pub(crate) fn requested(&self) -> Option<Request> {
         match self.request.load(Ordering::Acquire) {
             0 => None,
+            n if n == Request::Retire as u8 => Some(Request::Retire),
             n if n == Request::Refuse as u8 => Some(Request::Refuse),
             _ => Some(Request::Cut),
         }
@@ -298,6 +301,13 @@ impl SinkLink {
         }
     }
 
+    /// Asks the connection to read no more, and to send the answers that come with the outcome.
+    pub(crate) fn retire(&self) {
+        if let Some(link) = &self.0 {
+            link.request(Request::Retire);
+        }
+    }
+
     pub(crate) fn deliver(mut self, outcome: Outcome) {
         self.send(outcome);
     }
@@ -387,6 +397,8 @@ mod tests {
     #[test]
     fn a_cut_outweighs_a_refusal() {
         let link = Link::new();
+        link.request(Request::Retire);
+        assert_eq!(link.requested(), Some(Request::Retire));
         link.request(Request::Refuse);
         assert_eq!(link.requested(), Some(Request::Refuse));
         link.request(Request::Cut);

@@ -97,6 +97,7 @@ impl Server {
                 tls: None,
                 handshake_timeout: Some(Duration::from_secs(10)),
                 idle_timeout: None,
+                max_age: None,
                 max_per_ip: None,
                 stop_after: None,
                 receipts: false,
@@ -490,6 +491,23 @@ impl ServerBuilder {
     /// the default.
     pub fn idle_timeout(mut self, limit: impl Into<Option<Duration>>) -> Self {
         self.settings.idle_timeout = limit.into();
+        self
+    }
+
+    /// The time after which a connection's sender is told to connect again, perhaps to another server;
+    /// `None` means never, and is the default. For each connection, it is up to a tenth more or less, at
+    /// random.
+    ///
+    /// Only senders that then lose nothing, and repeat nothing, are told:
+    ///
+    /// - Those of [resumed](Self::offsets) streams, once everything up to a newline is acknowledged. The
+    ///   connection ends as [`Cut::MaxAge`](crate::Cut::MaxAge).
+    /// - Those of [`Framing::Relp`], once all frames so far are acknowledged. The connection ends as
+    ///   [`End::Clean`](crate::End::Clean).
+    ///
+    /// All others are left alone, however old their connections become.
+    pub fn max_age(mut self, limit: impl Into<Option<Duration>>) -> Self {
+        self.settings.max_age = limit.into();
         self
     }
 

@@ -27,6 +27,7 @@ pub(crate) struct ServerSettings {
     pub(crate) tls: Option<Tls>,
     pub(crate) handshake_timeout: Option<Duration>,
     pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) max_age: Option<Duration>,
     /// The most connections that one IP address may have.
     pub(crate) max_per_ip: Option<usize>,
     /// The number of completed handshakes after which the server stops.

@@ -8,9 +8,10 @@ use std::time::Duration;
 use futures_lite::{AsyncRead, AsyncWrite};
 
 use super::deadline::Deadline;
+use super::guard::Guard;
 use super::stream::PeerStream;
-use crate::end::End;
-use crate::link::Outcome;
+use crate::end::{Cut, End};
+use crate::link::{Outcome, Request};
 use crate::output::push_json;
 
 /// The time limit for sending the answer to a stream and discarding late data. An answer is short:
@@ -29,27 +30,31 @@ pub(super) struct Answer<IO> {
     text: Vec<u8>,
     /// The bytes of the text that are sent.
     sent: usize,
+    /// Whether the peer may send more, which is discarded.
+    discards: bool,
     /// The transport is closed for writing.
     closed: bool,
     pub(super) deadline: Deadline,
 }
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
-    /// Answers a stream of which `received` bytes came: with the acknowledgements that are not sent
-    /// yet, and with a receipt if `receipts` are on.
+    /// Answers a stream with the acknowledgements that are not sent yet, and with a receipt if the peer
+    /// gets one.
     pub(super) fn new(
         stream: PeerStream<IO>,
         acknowledgements: Vec<u8>,
         outcome: Outcome,
-        received: u64,
-        receipts: bool,
+        guard: &Guard,
     ) -> Self {
         let mut text = acknowledgements;
-        if receipts {
-            text.extend(receipt(received, &outcome));
+        // A stream that goes on over another connection has not ended.
+        if guard.gives_receipt() && outcome.end != End::Cut(Cut::MaxAge) {
+            text.extend(receipt(guard.conn.received(), &outcome));
         }
+        let is_retired = guard.link.requested() == Some(Request::Retire);
         Answer {
             stream,
+            discards: is_retired || (!outcome.end.is_clean() && !text.is_empty()),
             outcome,
             text,
             sent: 0,
@@ -58,9 +63,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
         }
     }
 
-    /// Sends the answer and closes the transport for writing. After the receipt of a stream that was
-    /// not clean, reads on until the peer closes too: closing with unread data would reset the
-    /// connection, and could destroy the receipt on its way.
+    /// Sends the answer and closes the transport for writing. If the peer has not ended the stream
+    /// itself, reads on until it closes too: closing with unread data would reset the connection, and
+    /// could destroy the answer on its way.
     ///
     /// An error leaves the peer without an answer, and does not change the outcome.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -70,9 +75,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
                 _ => return Poll::Ready(()),
             }
         }
-        let is_clean = self.outcome.end.is_clean();
         if !self.closed {
-            let closed = match is_clean {
+            let closed = match self.outcome.end.is_clean() {
                 true => ready!(self.stream.poll_close(cx)),
                 false => ready!(self.stream.poll_shutdown(cx)),
             };
@@ -81,7 +85,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Answer<IO> {
             }
             self.closed = true;
         }
-        if is_clean || self.text.is_empty() {
+        if !self.discards {
             return Poll::Ready(());
         }
         let mut discarded = [0; 4096];

@@ -1,5 +1,7 @@
 //! The time limits of a connection.
 
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher, Hasher};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -15,6 +17,18 @@ pub(super) struct Deadline(Option<Box<(Duration, Timer)>>);
 impl Deadline {
     pub(super) fn after(limit: Option<Duration>) -> Self {
         Deadline(limit.map(|limit| Box::new((limit, Timer::after(limit)))))
+    }
+
+    /// A deadline after about so long: up to a tenth more or less, at random, lest connections that
+    /// began together end together.
+    pub(super) fn about(limit: Option<Duration>) -> Self {
+        Deadline::after(limit.map(|limit| {
+            // Each of these has other keys.
+            let random = RandomState::new().build_hasher().finish();
+            let part = f64::from(random as u32) / f64::from(u32::MAX);
+            let seconds = limit.as_secs_f64() * (0.9 + 0.2 * part);
+            Duration::try_from_secs_f64(seconds).unwrap_or(limit)
+        }))
     }
 
     pub(super) fn is_never(&self) -> bool {
@@ -71,5 +85,24 @@ impl Idle {
             }
             timer.set_at(deadline);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deadline_after_about_a_time_is_up_to_a_tenth_earlier_or_later() {
+        let limit = Duration::from_secs(100);
+        let times: Vec<_> = (0..100)
+            .filter_map(|_| Some(Deadline::about(Some(limit)).0?.0.as_secs_f64()))
+            .collect();
+        assert_eq!(times.len(), 100);
+        assert!(times.iter().all(|time| (90.0..=110.0).contains(time)));
+        let earlier = times.iter().filter(|time| **time < 100.0).count();
+        assert!((20..=80).contains(&earlier), "{earlier}");
+        assert!(Deadline::about(None).is_never());
+        let _ = Deadline::about(Some(Duration::MAX));
     }
 }

@@ -212,6 +212,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                     // The answer, a close_notify, declares the stream clean. The sink decides
                     // whether it is.
                     End::Clean => true,
+                    // The answer tells the sender to connect again.
+                    End::Cut(Cut::MaxAge) => true,
                     // A broken connection or TLS session carries no answer.
                     End::Reset(_) | End::Corrupt { .. } => false,
                     _ => guard.gives_receipt(),
@@ -235,8 +237,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Connection<IO> {
                     std::mem::replace(stream, PeerStream::Gone),
                     acknowledgements.take_rest(guard),
                     outcome,
-                    guard.conn.received(),
-                    guard.gives_receipt(),
+                    guard,
                 )))),
                 (None, _) => return Poll::Pending,
             },
@@ -317,8 +318,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Next<IO> {
             Ok(()) => {
                 let throttle = guard.shared.rates.as_ref();
                 let throttle = throttle.map(|rates| rates.of(guard.conn.peer()));
-                let idle_timeout = guard.shared.settings.idle_timeout;
-                Next::Phase(Phase::Reading(Reading::new(stream, throttle, idle_timeout)))
+                let settings = &guard.shared.settings;
+                Next::Phase(Phase::Reading(Reading::new(stream, throttle, settings)))
             }
             Err(NotOpened::Stopped) => Next::unopened(End::Cut(Cut::Server)),
             Err(NotOpened::SinkGone) => Next::Phase(Phase::without_stream()),

@@ -1,12 +1,11 @@
 //! Reading a stream on credit.
 
 use std::task::{Context, Poll};
-use std::time::Duration;
 
 use futures_lite::{AsyncRead, AsyncWrite};
 
 use super::acknowledge::Acknowledgements;
-use super::deadline::Idle;
+use super::deadline::{Deadline, Idle};
 use super::guard::Guard;
 use super::stream::{Filled, PeerStream};
 use crate::end::{Cut, End};
@@ -14,6 +13,7 @@ use crate::event::Kind;
 use crate::link::{CREDITS, Request};
 use crate::memory::Waiting;
 use crate::rate::Throttle;
+use crate::shared::ServerSettings;
 
 /// A stream that is being read.
 pub(super) struct Reading<IO> {
@@ -24,20 +24,23 @@ pub(super) struct Reading<IO> {
     /// The limit of the sender's rate, if there is one.
     throttle: Option<Box<Throttle>>,
     idle: Idle,
+    /// The time at which the sink learns that the connection is old.
+    age: Deadline,
 }
 
 impl<IO> Reading<IO> {
     pub(super) fn new(
         stream: PeerStream<IO>,
         throttle: Option<Throttle>,
-        idle_timeout: Option<Duration>,
+        settings: &ServerSettings,
     ) -> Self {
         Reading {
             stream,
             acknowledgements: Acknowledgements::default(),
             waiting: None,
             throttle: throttle.map(Box::new),
-            idle: Idle::new(idle_timeout),
+            idle: Idle::new(settings.idle_timeout),
+            age: Deadline::about(settings.max_age),
         }
     }
 }
@@ -49,7 +52,13 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Reading<IO> {
             Some(Request::Cut) => return Poll::Ready(End::Cut(Cut::Server)),
             // The sink reports its own reason.
             Some(Request::Refuse) => return Poll::Ready(End::Cut(Cut::SinkGone)),
+            Some(Request::Retire) => return Poll::Ready(End::Cut(Cut::MaxAge)),
             None => {}
+        }
+        if self.age.poll(cx).is_ready() {
+            self.age = Deadline::default();
+            // If the sink is gone, reading finds out.
+            let _ = guard.push(Kind::Aged);
         }
         self.acknowledgements.poll(&mut self.stream, guard, cx);
         for _ in 0..CREDITS {

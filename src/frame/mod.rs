@@ -228,6 +228,12 @@ trait Parser: fmt::Debug + Send {
     fn skipped(&self) -> u64 {
         0
     }
+
+    /// Asks for the end of the session, at the sender's next frame if one has begun. Returns the message
+    /// that tells the sender of it, once that is due: then no more bytes are taken.
+    fn close(&mut self) -> Option<&'static [u8]> {
+        None
+    }
 }
 
 /// Makes the parser of a framing; `None` if it is not built in.
@@ -401,6 +407,16 @@ impl Unframer {
     /// in [`Framing::Forward`].
     pub fn skipped(&self) -> u64 {
         self.parser().map_or(0, Parser::skipped)
+    }
+
+    /// Ends the session, if its framing has a way to tell the sender that it is to go on over another
+    /// connection. Returns the message that does so, if the stream may end here; if not, the next push
+    /// takes no more bytes than the rest of a frame.
+    pub(crate) fn close(&mut self) -> Option<&'static [u8]> {
+        match &mut self.state {
+            State::Framed(_, parser) => parser.close(),
+            _ => None,
+        }
     }
 
     fn parser(&self) -> Option<&dyn Parser> {

@@ -11,6 +11,9 @@ const COMMAND: usize = 32;
 /// The most data of a command other than `syslog` that is kept, in bytes.
 const OFFERS: usize = 4096;
 
+/// The server's hint that it ends the session.
+const SERVER_CLOSE: &[u8] = b"0 serverclose 0\n";
+
 /// The answer to a frame that was taken.
 const OK: &str = "200 OK";
 
@@ -24,6 +27,18 @@ pub(super) struct Relp {
     left: usize,
     /// The data of a command other than `syslog`.
     data: Vec<u8>,
+    session: Session,
+    /// The session is to end with the frame that has begun.
+    is_closing: bool,
+}
+
+/// The progress of a session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Session {
+    #[default]
+    Opening,
+    Open,
+    Closed,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,6 +57,9 @@ impl Parser for Relp {
     fn push(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<usize, FrameFault> {
         let mut rest = bytes;
         while let Some((byte, behind)) = rest.split_first() {
+            if self.is_closing && self.at_boundary() && rest.len() < bytes.len() {
+                break;
+            }
             let fault = |reason| {
                 let at = bytes.len().saturating_sub(rest.len());
                 Err(FrameFault::corrupt(at, reason))
@@ -95,7 +113,7 @@ impl Parser for Relp {
             }
             rest = behind;
         }
-        Ok(bytes.len())
+        Ok(bytes.len().saturating_sub(rest.len()))
     }
 
     fn at_boundary(&self) -> bool {
@@ -104,6 +122,15 @@ impl Parser for Relp {
 
     fn is_acknowledged(&self) -> bool {
         true
+    }
+
+    fn close(&mut self) -> Option<&'static [u8]> {
+        if self.session == Session::Open && self.at_boundary() {
+            self.session = Session::Closed;
+            return Some(SERVER_CLOSE);
+        }
+        self.is_closing = self.session != Session::Closed;
+        None
     }
 }
 
@@ -126,10 +153,13 @@ impl Relp {
                     env!("CARGO_PKG_VERSION")
                 );
                 self.answer(&offers, records);
+                self.session = Session::Open;
             }
             b"close" => {
                 self.answer(OK, records);
-                records.answer(b"0 serverclose 0\n");
+                records.answer(SERVER_CLOSE);
+                self.session = Session::Closed;
+                self.is_closing = false;
             }
             _ => self.answer("500 unknown command", records),
         }

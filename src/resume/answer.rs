@@ -26,6 +26,10 @@ pub enum Answer {
     At(Position),
     /// The server keeps the stream up to this offset.
     Acknowledged(u64),
+    /// The server keeps the stream up to this offset, and takes no more of it over this connection: the
+    /// sender goes on over another one, to another server if it knows one. A sender that does not know
+    /// this answer takes it for an acknowledgement, behind which the connection ends.
+    Go(u64),
     /// The server does not take the stream, for this reason.
     Refused(String),
     /// The stream has ended: this line is its [receipt](crate::ServerBuilder::receipts), as it came.
@@ -48,6 +52,7 @@ impl Answer {
                 format!("{{\"at\":{offset},\"crc32c\":\"{crc32c:08x}\"}}\n").into_bytes()
             }
             Answer::Acknowledged(offset) => format!("{{\"ack\":{offset}}}\n").into_bytes(),
+            Answer::Go(offset) => format!("{{\"ack\":{offset},\"go\":true}}\n").into_bytes(),
             Answer::Refused(reason) => {
                 let mut line = b"{\"error\":\"".to_vec();
                 push_json(&mut line, reason);
@@ -70,7 +75,11 @@ impl Answer {
         }
         let object: Value = serde_json::from_slice(line).map_err(|_| INVALID)?;
         if let Some(offset) = object.get("ack") {
-            return offset.as_u64().map(Answer::Acknowledged).ok_or(INVALID);
+            let answer = match object.get("go") {
+                Some(Value::Bool(true)) => Answer::Go,
+                _ => Answer::Acknowledged,
+            };
+            return offset.as_u64().map(answer).ok_or(INVALID);
         }
         if let Some(offset) = object.get("at") {
             let checksum = object.get("crc32c").and_then(Value::as_str);
@@ -116,6 +125,7 @@ mod tests {
             }),
             Answer::Acknowledged(0),
             Answer::Acknowledged(u64::MAX),
+            Answer::Go(7),
             Answer::Refused("no \"state\"\n".to_owned()),
             Answer::Receipt(b"{\"ok\":true,\"received\":1}\n".to_vec()),
         ] {
@@ -131,6 +141,7 @@ mod tests {
             "ack",
             "[1]",
             "{\"ack\":-1}",
+            "{\"go\":true}",
             "{\"ack\":\"1\"}",
             "{\"at\":1}",
             "{\"at\":1,\"crc32c\":\"00\"}",

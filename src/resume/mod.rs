@@ -16,7 +16,11 @@
 //!                                                     a receipt, close_notify
 //! ```
 //!
-//! A server does so with [`ServerBuilder::offsets`](crate::ServerBuilder::offsets), which takes the
+//! At any time, a server that has [had the connection for long](crate::ServerBuilder::max_age) may end it
+//! by `{"ack":31,"go":true}`, without a close_notify: it takes nothing behind byte 31 over this
+//! connection, and the sender goes on over another one, to another server if it knows one.
+//!
+//! A server speaks these lines with [`ServerBuilder::offsets`](crate::ServerBuilder::offsets), which takes the
 //! place where positions are kept: an implementation of [`Offsets`].
 
 mod answer;

@@ -67,7 +67,7 @@ impl Closed {
         };
         match end {
             // The position of its end has to be kept, too.
-            Poll::Ready(None) if self.end.is_clean() && !is_cut && self.stream.keep_end() => {
+            Poll::Ready(None) if !is_cut && self.stream.keep_end(&self.end) => {
                 return self.waits_for_holds(is_cut);
             }
             Poll::Ready(None) => {}

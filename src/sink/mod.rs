@@ -543,6 +543,7 @@ impl Sink {
         match kind {
             Kind::Open(_) => {}
             Kind::Answered => {}
+            Kind::Aged => stream.grow_old(),
             Kind::Data(chunk) => {
                 self.counters.received.add(chunk.len() as u64);
                 stream.receive(chunk);

@@ -51,6 +51,8 @@ pub(super) struct Stream {
     pub(super) crc32c: u32,
     announced: bool,
     pub(super) account: WorkAccount,
+    /// The connection is old: its sender is told to connect again as soon as it can be.
+    is_aged: bool,
     /// The output holds so much of the stream that it gets no turn.
     pub(super) is_held_back: bool,
     /// The reason why the sink drops all further data of the stream.
@@ -166,6 +168,7 @@ impl Stream {
             crc32c: 0,
             announced: false,
             account: WorkAccount::default(),
+            is_aged: false,
             is_held_back: false,
             refused: None,
             close: None,
@@ -206,7 +209,44 @@ impl Stream {
         }
         self.answers.hold(self.conn.offset);
         self.send_answers();
+        self.retire_resumed();
         true
+    }
+
+    /// Notes that the connection is old.
+    pub(super) fn grow_old(&mut self) {
+        self.is_aged = true;
+        self.retire_resumed();
+        if let Some(mut unframer) = self.unframer.take() {
+            self.retire_framed(&mut unframer);
+            self.unframer = Some(unframer);
+        }
+    }
+
+    /// Ends a stream whose connection is old, if its framing has a way to tell the sender so, and it may
+    /// end here. Returns whether it does. The sender is told behind all other answers.
+    fn retire_framed(&mut self, unframer: &mut Unframer) -> bool {
+        let goodbye = match self.may_retire() {
+            true => unframer.close(),
+            false => None,
+        };
+        if let Some(goodbye) = goodbye {
+            self.answers.add(goodbye.to_vec());
+            // The sender sends what is not acknowledged over another connection.
+            self.retire(End::Clean);
+        }
+        goodbye.is_some()
+    }
+
+    /// Whether the sender is to be told to connect again.
+    pub(super) fn may_retire(&self) -> bool {
+        self.is_aged && self.refused.is_none() && self.close.is_none()
+    }
+
+    /// Takes no more of the stream, whose sender is told to connect again.
+    pub(super) fn retire(&mut self, end: End) {
+        self.link.retire();
+        self.refused = Some(Box::new(end));
     }
 
     /// Sends the answers for which the output has been flushed, as far as its holds are done.
@@ -450,6 +490,7 @@ impl Stream {
         }
         if let Some(source) = source
             && end.is_none()
+            && !self.retire_framed(&mut unframer)
         {
             let has_more = unframer.has_more() || left > 0;
             end = self.keep_framed(source, left, has_more, buffers).err();
@@ -719,6 +760,9 @@ impl Stream {
     /// Tells the connection how the stream ended.
     pub(super) fn report(mut self, end: End) {
         self.answer();
+        if end == End::Cut(Cut::MaxAge) {
+            self.say_goodbye();
+        }
         if let Some(holds) = &self.conn.holds {
             holds.settle();
         }

@@ -2,6 +2,7 @@
 
 use super::SinkSettings;
 use super::stream::{Stream, Turn, TurnBuffers};
+use crate::end::End;
 
 #[derive(Debug)]
 pub(super) enum Resuming {
@@ -51,7 +52,11 @@ impl Stream {
 
     pub(super) fn look_at_position(&mut self) {}
 
-    pub(super) fn keep_end(&mut self) -> bool {
+    pub(super) fn retire_resumed(&mut self) {}
+
+    pub(super) fn say_goodbye(&self) {}
+
+    pub(super) fn keep_end(&mut self, _: &End) -> bool {
         false
     }
 }

@@ -571,6 +571,68 @@ fn a_peer_that_reads_no_acknowledgements_is_idle() {
     assert_eq!(report.end, End::Timeout(idle));
 }
 
+#[test]
+fn an_old_session_of_relp_is_closed_behind_a_whole_frame_that_is_acknowledged() {
+    let age = Duration::from_millis(20);
+    for in_frame in [true, false] {
+        let builder = framed(Framing::Auto).max_age(age).receipts(true);
+        let (server, sink) = builder.build().unwrap();
+        let (io, remote) = pipe();
+        let mut connection = Driven::new(server.plain(io, Peer::label("test")));
+        let page = Page::default();
+        let mut running = Driven::new(Box::pin(sink.run(Lines::new(page.clone()))));
+        let mut drive = || {
+            let report = connection.run();
+            assert!(running.run().is_none());
+            report
+        };
+        remote.send(relp(["one"]));
+        if in_frame {
+            remote.send(*b"3 syslog 3 t");
+            for _ in 0..10 {
+                std::thread::sleep(age / 5);
+                assert!(drive().is_none());
+            }
+            remote.send(*b"wo\n4 syslog 5 three\n5 sys");
+        }
+        let mut answers = Vec::new();
+        while !remote.is_closed() {
+            std::thread::sleep(age / 5);
+            assert!(drive().is_none());
+            answers.extend(remote.take());
+        }
+        let last = if in_frame { 3 } else { 2 };
+        let answers = opened(answers);
+        let closed = acknowledged(2..=last) + "0 serverclose 0\n{\"ok\":true,";
+        assert!(answers.starts_with(&closed), "{answers}");
+        // The rest is read in vain.
+        remote.send(*b"6 syslog 3 six\n");
+        assert!(drive().is_none());
+        remote.send_eof();
+        assert_eq!(drive().unwrap().end, End::Clean);
+        let expected = if in_frame { "one\ntwo\n" } else { "one\n" };
+        assert_eq!(page.bytes(), expected.as_bytes());
+    }
+}
+
+#[test]
+fn a_session_of_relp_that_is_not_open_or_is_over_is_not_closed() {
+    let age = Duration::from_millis(20);
+    for stream in [&b"1 open 14 relp_ver"[..], b"1 close 0\n"] {
+        let (server, sink) = framed(Framing::Relp).max_age(age).build().unwrap();
+        let (io, remote) = pipe();
+        let mut connection = Driven::new(server.plain(io, Peer::label("test")));
+        let mut running = Driven::new(Box::pin(sink.run(Lines::new(Page::default()))));
+        remote.send(stream);
+        for _ in 0..10 {
+            assert!(connection.run().is_none());
+            assert!(running.run().is_none());
+            std::thread::sleep(age / 5);
+        }
+        assert!(!remote.is_closed());
+    }
+}
+
 /// Text that people send must not be taken for frames.
 #[test]
 fn no_line_of_these_sources_is_taken_for_a_frame() {

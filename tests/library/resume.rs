@@ -225,6 +225,110 @@ fn the_end_of_a_clean_stream_waits_until_its_position_is_kept() {
     assert!(matches!(end, End::Cut(Cut::Output { .. })), "{end:?}");
 }
 
+/// Drives a stream until this is so.
+fn drive_until(receiver: &mut Receiver, stream: usize, mut is_so: impl FnMut(&Receiver) -> bool) {
+    while !is_so(receiver) {
+        thread::sleep(Duration::from_millis(5));
+        assert!(receiver.drive(stream).is_none());
+    }
+}
+
+/// Drives a stream until its sender gets answers.
+fn next_answers(receiver: &mut Receiver, stream: usize) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    drive_until(receiver, stream, |receiver| {
+        answers = receiver.answers(stream);
+        !answers.is_empty()
+    });
+    answers
+}
+
+/// Connections end after about so long.
+const AGE: Duration = Duration::from_millis(50);
+
+#[test]
+fn an_old_connection_goes_once_everything_up_to_a_newline_is_kept() {
+    let keeper = Keeper::default();
+    let mut receiver = Receiver::of(2, resuming(&keeper).max_age(AGE));
+    receiver.send(1, preamble("s", Position::START));
+    assert_eq!(receiver.answers(1), [Answer::At(Position::START)]);
+    keeper.0.lock().unwrap().keeps_late = true;
+    receiver.send(1, *b"one\ntw");
+    receiver.finish_holds(1);
+    // The position of the end is to be kept, too.
+    drive_until(&mut receiver, 1, |_| {
+        keeper.0.lock().unwrap().progress.len() == 2
+    });
+    assert_eq!(receiver.answers(1), []);
+    keeper.answer();
+    assert!(receiver.drive(1).is_none());
+    assert_eq!(receiver.answers(1), [Answer::Go(4)]);
+    // Neither a receipt nor a close_notify follows, and the rest is read in vain.
+    assert!(receiver.senders[0].remote.is_closed());
+    receiver.send(1, *b"o\n");
+    assert_eq!(receiver.answers(1), []);
+    let report = receiver.end(1).unwrap();
+    assert_eq!(report.end, End::Cut(Cut::MaxAge));
+    assert_eq!(report.conn.delivered(), 6);
+    assert_eq!(receiver.shelf.delivered(1), 6);
+
+    receiver.send(2, preamble("s", Position::START));
+    assert_eq!(receiver.answers(2), [Answer::At(at(b"one\n"))]);
+    assert_eq!(keeper.position("s"), at(b"one\n"));
+}
+
+#[test]
+fn an_old_connection_goes_after_one_line_at_least_unless_none_has_begun() {
+    let keeper = Keeper::default();
+    let mut receiver = Receiver::of(3, resuming(&keeper).max_age(AGE));
+    receiver.send(3, *b"not resumed\n");
+    receiver.send(2, preamble("begun", Position::START));
+    receiver.send(2, *b"on");
+    receiver.finish_holds(2);
+    assert_eq!(receiver.answers(2), [Answer::At(Position::START)]);
+    receiver.send(1, preamble("idle", Position::START));
+    assert_eq!(receiver.answers(1), [Answer::At(Position::START)]);
+    assert_eq!(next_answers(&mut receiver, 1), [Answer::Go(0)]);
+    assert_eq!(receiver.end(1).unwrap().end, End::Cut(Cut::MaxAge));
+
+    thread::sleep(AGE);
+    receiver.send(2, *b"e\n");
+    receiver.finish_holds(2);
+    let mut answers = Vec::new();
+    while answers.last() != Some(&Answer::Go(4)) {
+        answers.extend(next_answers(&mut receiver, 2));
+    }
+    assert!(!answers.contains(&Answer::Go(0)));
+    assert_eq!(receiver.end(2).unwrap().end, End::Cut(Cut::MaxAge));
+
+    // A sender that can't be told is left alone.
+    receiver.send(3, *b"goes on\n");
+    receiver.finish_holds(3);
+    assert_eq!(receiver.end(3).unwrap().end, End::Clean);
+    assert_eq!(receiver.shelf.delivered(3), 20);
+}
+
+#[test]
+fn a_sender_that_has_ended_its_stream_gets_a_receipt_however_old_the_connection_is() {
+    let keeper = Keeper::default();
+    let mut receiver = Receiver::of(1, resuming(&keeper).max_age(AGE));
+    receiver.send(1, preamble("s", Position::START));
+    receiver.answers(1);
+    receiver.send(1, *b"line\n");
+    assert!(receiver.end(1).is_none());
+    thread::sleep(2 * AGE);
+    assert!(receiver.drive(1).is_none());
+    for hold in receiver.shelf.take(1) {
+        hold.done();
+    }
+    assert_eq!(receiver.drive(1).unwrap().end, End::Clean);
+    let answers = receiver.answers(1);
+    assert!(
+        matches!(answers.last(), Some(Answer::Receipt(_))),
+        "{answers:?}"
+    );
+}
+
 #[test]
 fn nothing_is_read_before_the_position_is_known() {
     let keeper = Keeper::default();

@@ -130,6 +130,14 @@ fn a_wrong_answer_ends_a_stream_for_good() {
             },
         ),
         (taken_over, ResumeError::TakenOver),
+        ("{\"ack\":8,\"go\":true}\n", ResumeError::Go),
+        (
+            "{\"ack\":10,\"go\":true}\n",
+            ResumeError::AcknowledgedMore {
+                sent: 9,
+                offset: 10,
+            },
+        ),
         (
             "{\"error\":\"full\"}\n",
             ResumeError::Refused {

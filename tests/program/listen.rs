@@ -528,6 +528,7 @@ fn help_names_every_option_on_standard_output() {
         "--rate",
         "--handshake-timeout",
         "--idle-timeout",
+        "--max-age",
         "--once",
         "--threads",
         "--lanes",

@@ -31,6 +31,7 @@ mod full_disk;
 mod listen;
 mod listeners;
 mod logrotate;
+mod max_age;
 mod messages;
 mod openssl_and_socat;
 mod options;

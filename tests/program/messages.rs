@@ -545,6 +545,11 @@ const WRONG: &[Refusal] = &[
         "",
     ),
     (
+        "--max-age old",
+        "--max-age old: expected a time, such as 30, 0.5, 500ms, 5m or 1h",
+        "",
+    ),
+    (
         "--threads 0",
         "--threads 0: expected a number from 1 to 1024",
         "",

@@ -155,6 +155,13 @@ pub(crate) static LISTEN: Options = Options {
                     "longest silence; 0 is no limit [0]; TCP keep-alive is\n\
                      always on",
                 ),
+                value(
+                    "--max-age",
+                    "TIME",
+                    "after this time, up to a tenth more or less, tell\n\
+                     senders to connect again, perhaps elsewhere, if\n\
+                     nothing is lost by it; 0 is never [0]",
+                ),
                 flag(
                     "--once",
                     "stop after the first connection that completed its\n\

@@ -8,7 +8,7 @@ use async_channel::{Receiver, Sender};
 use futures_lite::{FutureExt, StreamExt, future, stream};
 use rustix::io::Errno;
 use smol::{Executor, Task};
-use tlsink::{Address, Connection, Peer, Report, Server};
+use tlsink::{Address, Connection, Cut, End, Peer, Report, Server};
 
 use super::super::level::Level;
 use super::super::networks::{self, Proxies};
@@ -193,9 +193,11 @@ impl Acceptor {
             return;
         }
         let is_clean = report.end.is_clean();
+        // The sender goes on over another connection, and has been told so.
+        let is_regular = is_clean || report.end == End::Cut(Cut::MaxAge);
         // Health checks, and the heartbeats of Fluentd, one each second.
         let is_empty = report.is_health_check() || (is_clean && report.conn.received() == 0);
-        let level = match is_clean {
+        let level = match is_regular {
             // With `once`, this is why the program ends.
             _ if is_empty && !self.once => Level::Detail,
             true => Level::Info,

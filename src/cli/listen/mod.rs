@@ -220,6 +220,7 @@ fn server_builder(
         .framing(args.framing)
         .max_per_ip(args.max_per_ip)
         .max_rate(args.rate)
+        .max_age(args.max_age)
         .max_decoded(args.max_decoded)
         .receipts(args.receipt)
         .stop_after(args.once.then_some(1));

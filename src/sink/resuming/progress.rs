@@ -20,6 +20,8 @@ pub(in crate::sink) struct ResumedStream {
     channel: Arc<Channel>,
     keeper: Keeper,
     resumed: Arc<ResumedAt>,
+    /// The number of bytes that came on this connection before the stream went on.
+    received: u64,
     /// The position behind the bytes that the output took. Here and below, an output that keeps
     /// positions computes their checksums itself, and only their offsets are right.
     taken: Position,
@@ -36,12 +38,19 @@ pub(in crate::sink) struct ResumedStream {
 }
 
 impl ResumedStream {
-    pub(super) fn new(channel: Arc<Channel>, keeper: Keeper, resumed: Arc<ResumedAt>) -> Self {
+    /// A stream that goes on after so many bytes were `received` on its connection.
+    pub(super) fn new(
+        channel: Arc<Channel>,
+        keeper: Keeper,
+        resumed: Arc<ResumedAt>,
+        received: u64,
+    ) -> Self {
         let at = resumed.at;
         ResumedStream {
             channel,
             keeper,
             resumed,
+            received,
             taken: at,
             line_end: at,
             flushed: VecDeque::new(),
@@ -131,13 +140,35 @@ impl ResumedStream {
         None
     }
 
-    /// Keeps the position of the end of a whole stream, of which the output has everything. `hold` is
-    /// done when it is kept. Returns `false` if it is kept already.
-    pub(super) fn keep_end(&mut self, hold: impl FnOnce() -> Hold) -> bool {
-        let is_kept = self.resumed.by_output || self.taken.offset <= self.kept;
+    /// The position behind the last byte that the output took.
+    pub(super) fn end(&self) -> Position {
+        self.taken
+    }
+
+    /// The position behind the last newline that the output took.
+    pub(super) fn line_end(&self) -> Position {
+        self.line_end
+    }
+
+    /// Whether the stream may go on over another connection, after so many bytes were `received` on this
+    /// one: if any are the stream's, after one line at least, so that each connection makes progress.
+    pub(super) fn may_retire(&self, received: u64) -> bool {
+        self.line_end.offset > self.resumed.at.offset || received == self.received
+    }
+
+    /// The answer to a sender that is to go on over another connection: everything up to the last
+    /// newline is kept.
+    pub(super) fn goodbye(&self) -> Vec<u8> {
+        Answer::Go(self.acknowledged).to_line()
+    }
+
+    /// Keeps the position of the stream's end, with which the output is through. `hold` is done when it
+    /// is kept. Returns `false` if it is kept already.
+    pub(super) fn keep_end(&mut self, end: Position, hold: impl FnOnce() -> Hold) -> bool {
+        let is_kept = self.resumed.by_output || end.offset <= self.kept;
         if !is_kept {
-            self.kept = self.taken.offset;
-            self.keep(self.taken, Some(hold()));
+            self.kept = end.offset;
+            self.keep(end, Some(hold()));
         }
         !is_kept
     }

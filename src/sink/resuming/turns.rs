@@ -168,8 +168,9 @@ impl Stream {
         self.conn.resumed = Some(Arc::clone(&resumed));
         self.keep_alive();
         self.link.answer(&Answer::At(at).to_line());
-        let resumed = ResumedStream::new(channel, keeper, resumed);
+        let resumed = ResumedStream::new(channel, keeper, resumed, self.conn.received);
         self.resuming = Resuming::Yes(Box::new(resumed));
+        self.retire_resumed();
     }
 
     /// Acknowledges what is through; `is_flushed` says that the output was just flushed.
@@ -187,13 +188,36 @@ impl Stream {
         }
     }
 
-    /// Keeps the position of the end of a clean stream, with which the output is through. Returns
-    /// whether the stream's outcome has to wait for that.
-    pub(in crate::sink) fn keep_end(&mut self) -> bool {
+    /// Ends a resumed stream whose connection is old, if it may end here. Once its position is kept, the
+    /// sender is told to go on over another connection.
+    pub(in crate::sink) fn retire_resumed(&mut self) {
+        if let Resuming::Yes(resumed) = &self.resuming
+            && self.may_retire()
+            && resumed.may_retire(self.conn.received)
+        {
+            self.retire(End::Cut(Cut::MaxAge));
+        }
+    }
+
+    /// Tells the sender to go on over another connection.
+    pub(in crate::sink) fn say_goodbye(&self) {
+        if let Resuming::Yes(resumed) = &self.resuming {
+            self.link.answer(&resumed.goodbye());
+        }
+    }
+
+    /// Keeps the position of the end of a stream that is clean, or goes on over another connection; the
+    /// output is through with it. Returns whether the stream's outcome has to wait for that.
+    pub(in crate::sink) fn keep_end(&mut self, end: &End) -> bool {
         let Resuming::Yes(resumed) = &mut self.resuming else {
             return false;
         };
+        let position = match end {
+            End::Clean => resumed.end(),
+            End::Cut(Cut::MaxAge) => resumed.line_end(),
+            _ => return false,
+        };
         let conn = &self.conn;
-        resumed.keep_end(|| conn.hold())
+        resumed.keep_end(position, || conn.hold())
     }
 }

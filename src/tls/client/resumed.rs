@@ -98,6 +98,9 @@ pub enum ResumeError {
     },
     /// Another connection goes on with the stream: a second sender may be using its name.
     TakenOver,
+    /// The server has acknowledged what it keeps, and asks to go on over another connection, to another
+    /// server if there is one. What was not acknowledged has to be sent again over that.
+    Go,
     /// The server sent something else than an answer to a resumed stream, or not in its place.
     NoAnswer {
         /// The line, or its beginning.
@@ -130,8 +133,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ResumedSender<IO> {
     ///
     /// - [`ResumeError::Refused`] if the server does not take the stream.
     /// - [`ResumeError::NoAnswer`] if it answers with anything but a position.
-    /// - [`ResumeError::Ended`], [`ResumeError::TakenOver`] and [`ResumeError::Connection`] if the
-    ///   connection ends before that.
+    /// - [`ResumeError::Ended`], [`ResumeError::TakenOver`], [`ResumeError::Go`] and
+    ///   [`ResumeError::Connection`] if the connection ends before that, or with it.
     pub async fn open(
         mut sender: Sender<IO>,
         preamble: &Preamble,
@@ -190,6 +193,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ResumedSender<IO> {
     ///
     /// - [`ResumeError::Connection`] if the connection broke, and after [`finish`](Self::finish).
     /// - [`ResumeError::Ended`] and [`ResumeError::TakenOver`] if the server ended the stream.
+    /// - [`ResumeError::Go`] if the server asks to go on over another connection.
     /// - The others if its answers are wrong.
     pub async fn send(&mut self, mut bytes: &[u8], offset: u64) -> Result<(), ResumeError> {
         self.sent = self.sent.max(offset);
@@ -295,20 +299,11 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ResumedSender<IO> {
     fn take(&mut self, line: &[u8]) -> Result<(), ResumeError> {
         match Answer::parse(line) {
             Ok(Answer::Acknowledged(offset)) if self.receipt.is_none() => {
-                if offset < self.acknowledged {
-                    return Err(ResumeError::AcknowledgedLess {
-                        before: self.acknowledged,
-                        offset,
-                    });
-                }
-                if offset > self.sent {
-                    return Err(ResumeError::AcknowledgedMore {
-                        sent: self.sent,
-                        offset,
-                    });
-                }
-                self.acknowledged = offset;
-                Ok(())
+                self.take_acknowledgement(offset)
+            }
+            Ok(Answer::Go(offset)) if self.receipt.is_none() => {
+                self.take_acknowledgement(offset)?;
+                Err(ResumeError::Go)
             }
             Ok(Answer::Receipt(receipt)) if self.receipt.is_none() => {
                 match reason(&receipt) {
@@ -320,6 +315,23 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> ResumedSender<IO> {
             Ok(Answer::Refused(reason)) => Err(ResumeError::Refused { reason }),
             _ => Err(no_answer(line)),
         }
+    }
+
+    fn take_acknowledgement(&mut self, offset: u64) -> Result<(), ResumeError> {
+        if offset < self.acknowledged {
+            return Err(ResumeError::AcknowledgedLess {
+                before: self.acknowledged,
+                offset,
+            });
+        }
+        if offset > self.sent {
+            return Err(ResumeError::AcknowledgedMore {
+                sent: self.sent,
+                offset,
+            });
+        }
+        self.acknowledged = offset;
+        Ok(())
     }
 
     fn poll_at(
@@ -436,6 +448,7 @@ impl fmt::Display for ResumeError {
             }
             ResumeError::Ended { reason } => write!(f, "the server ended the stream: {reason}"),
             ResumeError::TakenOver => f.write_str("another connection took the stream over"),
+            ResumeError::Go => f.write_str("the server asks to go on over another connection"),
             ResumeError::NoAnswer { line } if line.is_empty() => {
                 f.write_str("the server ended the stream without a receipt")
             }

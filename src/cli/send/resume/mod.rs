@@ -40,6 +40,10 @@ use stream::Stream;
 /// until then the two should not take it from each other all the time.
 const TAKEN_OVER: Duration = Duration::from_secs(30);
 
+/// A connection that its server ends sooner, without having acknowledged anything, is followed by a
+/// pause: such a server would make a sender connect all the time.
+const FUTILE: Duration = Duration::from_secs(1);
+
 /// Sends, until everything is acknowledged.
 ///
 /// # Errors
@@ -221,6 +225,8 @@ struct Course {
     /// The time since which there is no connection, if one was lost or failed.
     outage: Option<Instant>,
     pauses: Pauses,
+    /// The last connection was short, and nothing was acknowledged on it.
+    was_futile: bool,
     /// Since the stream has got another name, nothing was acknowledged.
     is_renamed: bool,
 }
@@ -234,6 +240,15 @@ impl Course {
             false => Duration::ZERO,
         }
     }
+
+    /// The pause after a server has asked to go on over another connection: none, unless it does so all
+    /// the time.
+    fn pause_of_going(&mut self) -> Duration {
+        match self.was_futile {
+            true => self.pauses.next(),
+            false => Duration::ZERO,
+        }
+    }
 }
 
 impl Sending<'_> {
@@ -241,10 +256,10 @@ impl Sending<'_> {
     async fn run(&self, feed: &mut Feed, stream: &mut Stream) -> Result<(), Failure> {
         let mut course = Course::default();
         let count = self.resume.servers.len();
-        // The servers that failed in turn.
-        let mut failed = 0_usize;
+        // The servers that were left in turn, because they failed or asked for it.
+        let mut left = 0_usize;
         loop {
-            let turn = failed.checked_rem(count).unwrap_or(0);
+            let turn = left.checked_rem(count).unwrap_or(0);
             let broken = match self.run_once(turn, feed, stream, &mut course).await {
                 Ok(()) => return Ok(()),
                 Err(broken) => broken,
@@ -269,15 +284,20 @@ impl Sending<'_> {
                     ));
                     TAKEN_OVER
                 }
+                Break::Go(what) => {
+                    left = left.saturating_add(1);
+                    self.say.detail(|| what);
+                    course.pause_of_going()
+                }
                 Break::Outage(what) => {
-                    failed = failed.saturating_add(1);
+                    left = left.saturating_add(1);
                     match course.outage {
                         // With -q, too, somebody has to learn that lines wait.
                         None => self.say.warning(&format!("{what}; trying again")),
                         Some(_) => self.say.detail(|| what),
                     }
                     course.outage.get_or_insert_with(Instant::now);
-                    if !failed.is_multiple_of(count) {
+                    if !left.is_multiple_of(count) {
                         continue;
                     }
                     course.pauses.next()
@@ -332,6 +352,7 @@ impl Sending<'_> {
         stream: &Stream,
         course: &mut Course,
     ) -> Result<(), Break> {
+        course.was_futile = true;
         let server = self.resume.servers.get(turn);
         let server = server.ok_or_else(|| Failure::failed("there is no server"))?;
         let to = &server.0;
@@ -382,7 +403,9 @@ impl Sending<'_> {
                 .say
                 .detail(|| format!("{to}: going on from byte {}", at.offset)),
         }
+        let began = Instant::now();
         let ran = session.run(feed).await;
+        course.was_futile = !session.has_progressed() && began.elapsed() < FUTILE;
         if session.has_progressed() {
             course.pauses = Pauses::default();
             course.is_renamed = false;

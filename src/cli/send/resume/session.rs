@@ -36,6 +36,8 @@ pub(super) enum Break {
     Outage(String),
     /// Another connection goes on with the stream.
     TakenOver(String),
+    /// The server asks to go on over another connection.
+    Go(String),
     /// The server lacks bytes that other servers have: the stream can go on only under another name.
     Elsewhere(String),
     /// The server has something else than was sent: the stream can go on only under another name.
@@ -363,6 +365,7 @@ fn broken(to: &HostPort, error: &ResumeError) -> Break {
     match error {
         ResumeError::Connection(_) | ResumeError::Ended { .. } => Break::Outage(what),
         ResumeError::TakenOver => Break::TakenOver(what),
+        ResumeError::Go => Break::Go(what),
         _ => Break::Fatal(Failure::failed(what)),
     }
 }
