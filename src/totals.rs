@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::end::End;
+use crate::end::{Cut, End};
 
 /// The counters of one sink, or of all sinks of a server together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -58,11 +58,14 @@ pub struct Ends {
     pub limit: u64,
     /// This side ended the stream.
     pub cut: u64,
+    /// This side ended the connection, and the stream goes on over another one: those of
+    /// [`Cut::MaxAge`] and [`Cut::TakenOver`], which are not counted as `cut`.
+    pub moved: u64,
 }
 
 impl Ends {
     /// Each word, with the number of connections that ended so.
-    pub fn by_word(&self) -> [(&'static str, u64); 8] {
+    pub fn by_word(&self) -> [(&'static str, u64); 9] {
         let Ends {
             clean,
             truncated,
@@ -72,6 +75,7 @@ impl Ends {
             refused,
             limit,
             cut,
+            moved,
         } = *self;
         [
             ("clean", clean),
@@ -82,6 +86,7 @@ impl Ends {
             ("refused", refused),
             ("limit", limit),
             ("cut", cut),
+            ("moved", moved),
         ]
     }
 
@@ -105,6 +110,7 @@ impl std::ops::Add for Ends {
             refused: self.refused.saturating_add(other.refused),
             limit: self.limit.saturating_add(other.limit),
             cut: self.cut.saturating_add(other.cut),
+            moved: self.moved.saturating_add(other.moved),
         }
     }
 }
@@ -251,6 +257,7 @@ impl Counters {
             End::Timeout(_) => &ends.timeout,
             End::Refused(_) | End::Unsupported { .. } => &ends.refused,
             End::Limit(_) => &ends.limit,
+            End::Cut(Cut::MaxAge | Cut::TakenOver) => &ends.moved,
             End::Cut(_) => &ends.cut,
         };
         counter.add(1);
@@ -268,6 +275,7 @@ struct EndCounters {
     refused: Counter,
     limit: Counter,
     cut: Counter,
+    moved: Counter,
 }
 
 impl EndCounters {
@@ -281,6 +289,7 @@ impl EndCounters {
             refused: self.refused.value(),
             limit: self.limit.value(),
             cut: self.cut.value(),
+            moved: self.moved.value(),
         }
     }
 }
