@@ -16,6 +16,7 @@ mod crowd;
 mod fairness;
 mod leak;
 mod many_senders;
+mod service;
 mod slow_output;
 mod soak;
 mod stop_under_load;
@@ -30,6 +31,8 @@ mod process;
 
 #[path = "../common"]
 mod common {
+    #[allow(dead_code, reason = "the program's tests use more of it")]
+    pub mod authority;
     #[allow(dead_code, reason = "the library's tests use more of it")]
     pub mod client;
     pub mod dice;
