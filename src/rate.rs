@@ -49,7 +49,8 @@ struct Bucket {
 
 #[derive(Debug)]
 struct State {
-    /// The time at which the bytes read so far are paid for, and the next may be read.
+    /// The time at which the bytes that were read, or are being read, are paid for, and the next may be
+    /// read.
     free_at: Instant,
     /// The connections that wait to read, by their number in the queue.
     waiting: BTreeMap<u64, Waker>,
@@ -122,13 +123,23 @@ impl Bucket {
         }
     }
 
-    /// Asks whether a connection may read. One that may not is given a `number` in the queue.
-    fn take_turn(&self, number: &mut Option<u64>, now: Instant, waker: &Waker) -> Turn {
+    /// Asks whether a connection may read, and counts `most` bytes if it may. One that may not is given a
+    /// `number` in the queue.
+    fn take_turn(
+        &self,
+        number: &mut Option<u64>,
+        most: usize,
+        now: Instant,
+        waker: &Waker,
+    ) -> Turn {
         // A waker is dropped without the lock: it may drop its task, which leaves the queue.
         let _unused;
         let mut state = self.state.lock();
         let is_next = state.waiting.keys().next() == number.as_ref();
         if is_next && state.free_at <= now {
+            let earliest = now.checked_sub(BURST).unwrap_or(now);
+            let free_at = state.free_at.max(earliest);
+            state.free_at = free_at.checked_add(self.time_of(most)).unwrap_or(free_at);
             _unused = number.take().and_then(|own| state.waiting.remove(&own));
             drop(state);
             return Turn::Now;
@@ -150,13 +161,11 @@ impl Bucket {
         turn
     }
 
-    /// Counts bytes that were read at this time, and wakes the next connection.
-    fn spend(&self, bytes: usize, now: Instant) {
-        let cost = self.time_of(bytes);
+    /// Takes back `counted` bytes of which only so many were read, and wakes the next connection.
+    fn give_back(&self, counted: usize, read: usize) {
+        let less = self.time_of(counted).saturating_sub(self.time_of(read));
         let mut state = self.state.lock();
-        let earliest = now.checked_sub(BURST).unwrap_or(now);
-        let free_at = state.free_at.max(earliest);
-        state.free_at = free_at.checked_add(cost).unwrap_or(free_at);
+        state.free_at = state.free_at.checked_sub(less).unwrap_or(state.free_at);
         let next = state.waiting.values().next().cloned();
         drop(state);
         next.inspect(Waker::wake_by_ref);
@@ -199,17 +208,18 @@ pub(crate) struct Throttle {
 }
 
 impl Throttle {
-    /// Waits until the connection may read.
-    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Allowance<'_>> {
+    /// Waits until the connection may read, into a buffer with this much room.
+    pub(crate) fn poll(&mut self, room: usize, cx: &mut Context<'_>) -> Poll<Allowance<'_>> {
+        let bucket = &*self.bucket;
+        let most = bucket.most().min(room);
         loop {
-            let now = Instant::now();
-            match self.bucket.take_turn(&mut self.number, now, cx.waker()) {
+            match bucket.take_turn(&mut self.number, most, Instant::now(), cx.waker()) {
                 Turn::Now => {
                     self.timer = None;
                     return Poll::Ready(Allowance {
-                        bucket: &self.bucket,
-                        now,
-                        spent: 0,
+                        bucket,
+                        most,
+                        read: 0,
                     });
                 }
                 Turn::At(time) => {
@@ -235,25 +245,25 @@ impl Drop for Throttle {
 #[derive(Debug)]
 pub(crate) struct Allowance<'a> {
     bucket: &'a Bucket,
-    now: Instant,
-    spent: usize,
+    most: usize,
+    read: usize,
 }
 
 impl Allowance<'_> {
     /// The most bytes to read, at least one.
     pub(crate) fn most(&self) -> usize {
-        self.bucket.most()
+        self.most
     }
 
-    /// Counts the bytes that were read.
-    pub(crate) fn spend(mut self, bytes: usize) {
-        self.spent = bytes;
+    /// Notes how many bytes were read.
+    pub(crate) fn spend(mut self, read: usize) {
+        self.read = read;
     }
 }
 
 impl Drop for Allowance<'_> {
     fn drop(&mut self) {
-        self.bucket.spend(self.spent, self.now);
+        self.bucket.give_back(self.most, self.read);
     }
 }
 
@@ -283,10 +293,11 @@ mod tests {
         let mut bytes = 0;
         let mut number = None;
         while now < from + time {
-            match bucket.take_turn(&mut number, now, Waker::noop()) {
+            let most = bucket.most().min(1 << 16);
+            match bucket.take_turn(&mut number, most, now, Waker::noop()) {
                 Turn::Now => {
-                    let size = size.min(bucket.most());
-                    bucket.spend(size, now);
+                    let size = size.min(most);
+                    bucket.give_back(most, size);
                     bytes += size as u64;
                 }
                 Turn::At(time) => now = time,
@@ -344,6 +355,32 @@ mod tests {
         assert!((76_000..=82_000).contains(&bytes), "{bytes}");
     }
 
+    /// Reads so many bytes at once.
+    fn spend(bucket: &Bucket, bytes: usize, now: Instant) {
+        let turn = bucket.take_turn(&mut None, bytes, now, Waker::noop());
+        assert_eq!(turn, Turn::Now);
+        bucket.give_back(bytes, bytes);
+    }
+
+    #[test]
+    fn while_one_connection_reads_no_other_does() {
+        let now = Instant::now();
+        let bucket = Bucket::new(rate(8000), now);
+        let [mut one, mut other] = [None; 2];
+        assert_eq!(
+            bucket.take_turn(&mut one, 1000, now, Waker::noop()),
+            Turn::Now
+        );
+        let turn = bucket.take_turn(&mut other, 1000, now, Waker::noop());
+        assert!(matches!(turn, Turn::At(time) if time > now));
+        // It has read nothing.
+        bucket.give_back(1000, 0);
+        assert_eq!(
+            bucket.take_turn(&mut other, 1000, now, Waker::noop()),
+            Turn::Now
+        );
+    }
+
     #[derive(Default)]
     struct Counter(AtomicUsize);
 
@@ -360,20 +397,20 @@ mod tests {
         let counters: [Arc<Counter>; 10] = Default::default();
         let wakers = counters.clone().map(Waker::from);
         let mut numbers = [None; 10];
-        bucket.spend(1000, now);
+        spend(&bucket, 1000, now);
         let mut order = Vec::new();
         for _ in 0..3 {
             for (number, waker) in numbers.iter_mut().zip(&wakers) {
-                assert_ne!(bucket.take_turn(number, now, waker), Turn::Now);
+                assert_ne!(bucket.take_turn(number, 1000, now, waker), Turn::Now);
             }
             for (one, (number, waker)) in numbers.iter_mut().zip(&wakers).enumerate() {
-                let Turn::At(time) = bucket.take_turn(number, now, waker) else {
+                let Turn::At(time) = bucket.take_turn(number, 1000, now, waker) else {
                     panic!("the {one}. connection is not the next")
                 };
                 assert!(time > now);
                 now = time;
-                assert_eq!(bucket.take_turn(number, now, waker), Turn::Now);
-                bucket.spend(1000, now);
+                assert_eq!(bucket.take_turn(number, 1000, now, waker), Turn::Now);
+                bucket.give_back(1000, 1000);
                 order.push(one);
             }
         }
@@ -389,16 +426,16 @@ mod tests {
         let rates = Rates::new(rate(8000));
         let [mut one, mut other] = [rates.of_at(&host(1), now), rates.of_at(&host(1), now)];
         let bucket = Arc::clone(&one.bucket);
-        bucket.spend(1000, now);
+        spend(&bucket, 1000, now);
         let counter = Arc::<Counter>::default();
         let waker = Waker::from(Arc::clone(&counter));
-        let turn = bucket.take_turn(&mut one.number, now, Waker::noop());
+        let turn = bucket.take_turn(&mut one.number, 1000, now, Waker::noop());
         assert!(matches!(turn, Turn::At(_)));
-        let turn = bucket.take_turn(&mut other.number, now, &waker);
+        let turn = bucket.take_turn(&mut other.number, 1000, now, &waker);
         assert_eq!(turn, Turn::Queued);
         drop(one);
         assert_eq!(counter.0.load(SeqCst), 1);
-        let turn = bucket.take_turn(&mut other.number, now, &waker);
+        let turn = bucket.take_turn(&mut other.number, 1000, now, &waker);
         assert!(matches!(turn, Turn::At(_)));
     }
 
@@ -406,7 +443,7 @@ mod tests {
     fn a_sender_that_connects_again_still_has_to_wait() {
         let now = Instant::now();
         let rates = Rates::new(rate(8000));
-        rates.of_at(&host(1), now).bucket.spend(8000, now);
+        spend(&rates.of_at(&host(1), now).bucket, 8000, now);
         // Other senders make the buckets be swept.
         for number in 1000..2000 {
             rates.of_at(&host(number), now);
@@ -414,7 +451,7 @@ mod tests {
         let mut again = rates.of_at(&host(1), now);
         let turn = again
             .bucket
-            .take_turn(&mut again.number, now, Waker::noop());
+            .take_turn(&mut again.number, 1000, now, Waker::noop());
         assert!(matches!(turn, Turn::At(time) if time > now));
     }
 
@@ -426,7 +463,7 @@ mod tests {
             .map(|number| rates.of_at(&host(number), now))
             .collect();
         for number in 1000..5000 {
-            rates.of_at(&host(number), now).bucket.spend(1, now);
+            spend(&rates.of_at(&host(number), now).bucket, 1, now);
             now += SECOND;
             assert!(rates.buckets.lock().of.len() <= 2 * open.len() + 2);
         }

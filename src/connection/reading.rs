@@ -102,11 +102,10 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Reading<IO> {
         let mut allowance = None;
         let mut room = &mut *buffer;
         if let Some(throttle) = &mut self.throttle {
-            let Poll::Ready(allowed) = throttle.poll(cx) else {
+            let Poll::Ready(allowed) = throttle.poll(room.len(), cx) else {
                 return Attempt::Throttled;
             };
-            let most = allowed.most().min(room.len());
-            room = room.get_mut(..most).unwrap_or_default();
+            room = room.get_mut(..allowed.most()).unwrap_or_default();
             allowance = Some(allowed);
         }
         let Filled { len, more, end } = self.stream.fill(cx, room, guard.conn.received);

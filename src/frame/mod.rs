@@ -229,8 +229,8 @@ trait Parser: fmt::Debug + Send {
         0
     }
 
-    /// Asks for the end of the session, at the sender's next frame if one has begun. Returns the message
-    /// that tells the sender of it, once that is due: then no more bytes are taken.
+    /// Ends the session, or asks for its end behind the frame that has begun: then the next push takes no
+    /// more than that. Returns the message that tells the sender, once the session is over.
     fn close(&mut self) -> Option<&'static [u8]> {
         None
     }
@@ -411,7 +411,7 @@ impl Unframer {
 
     /// Ends the session, if its framing has a way to tell the sender that it is to go on over another
     /// connection. Returns the message that does so, if the stream may end here; if not, the next push
-    /// takes no more bytes than the rest of a frame.
+    /// takes no more than the frame that has begun.
     pub(crate) fn close(&mut self) -> Option<&'static [u8]> {
         match &mut self.state {
             State::Framed(_, parser) => parser.close(),
