@@ -1,8 +1,10 @@
-//! Sockets, as far as Linux and other systems differ.
+//! Sockets and processes, as far as Linux and other systems differ.
 
+use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::net::{AddressFamily, SocketType};
+use rustix::process::Pid;
 
 /// A stream socket that never blocks, and that child processes don't inherit.
 ///
@@ -47,4 +49,22 @@ pub(super) fn acknowledge_at_once(socket: impl AsFd) {
     let _ = rustix::net::sockopt::set_tcp_quickack(socket, true);
     #[cfg(not(target_os = "linux"))]
     let _ = socket;
+}
+
+/// A descriptor that is readable once a process has ended (pidfd_open(2)).
+///
+/// # Errors
+///
+/// When there is no such process, and on systems without such descriptors.
+pub(super) fn pidfd(process: Pid) -> io::Result<OwnedFd> {
+    #[cfg(target_os = "linux")]
+    return Ok(rustix::process::pidfd_open(
+        process,
+        rustix::process::PidfdFlags::empty(),
+    )?);
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = process;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }

@@ -38,20 +38,43 @@ pub(super) fn start_lanes(
     outlet: Outlet,
     around: Surroundings<'_>,
 ) -> Result<Lanes, Failure> {
+    let (outputs, json) = outputs(&sinks, args, outlet, around)?;
+    let lanes = sinks.into_iter().zip(outputs).enumerate();
+    let lanes = lanes.map(|(index, (sink, output))| {
+        let output = Observed {
+            output,
+            say: around.say.clone(),
+            meter: around.meters.get(index).cloned(),
+        };
+        let events = around.events.clone();
+        lane::start(sink, output, around.server.clone(), move |result| {
+            // Nobody listens any more once the program is ending.
+            let _ = events.try_send(ControlEvent::Lane(result));
+        })
+    });
+    Ok((lanes.collect::<Result<_, _>>()?, json))
+}
+
+/// The output of a lane, whatever it is: a sink for each kind would be as much code as all the rest.
+type AnyOutput = Box<dyn Output + Send>;
+
+/// Makes the output of each sink. Also returns the JSON output that they share, if it is in use.
+fn outputs(
+    sinks: &[Sink],
+    args: &ListenArgs,
+    outlet: Outlet,
+    around: Surroundings<'_>,
+) -> Result<(Vec<AnyOutput>, Option<Json<Target>>), Failure> {
     let target = match outlet {
         Outlet::Target(target) => target,
-        Outlet::Files(files) => {
-            let lanes = start_each(sinks, around, |_| files.another())?;
-            return Ok((lanes, None));
-        }
+        Outlet::Files(files) => return Ok((each(sinks, |_| files.another()), None)),
         Outlet::Exec(programs) => {
             let ended = around.events.clone();
             let output = programs.output(around.executor, move || {
                 // Nobody listens any more once the program is ending.
                 let _ = ended.try_send(ControlEvent::Programs);
             });
-            let lanes = start_each(sinks, around, |_| output.another())?;
-            return Ok((lanes, None));
+            return Ok((each(sinks, |_| output.another()), None));
         }
         Outlet::Append(append) => {
             let ended = around.events.clone();
@@ -62,14 +85,14 @@ pub(super) fn start_lanes(
             if let Some(bytes) = args.max_line {
                 output = output.max_line(bytes);
             }
-            let lanes = start_each(sinks, around, |sink| output.clone().memory(sink.memory()))?;
-            return Ok((lanes, None));
+            let outputs = each(sinks, |sink| output.clone().memory(sink.memory()));
+            return Ok((outputs, None));
         }
     };
-    let lanes = match &args.printer {
+    Ok(match &args.printer {
         OutputFormat::Raw => {
             let raw = Raw::new(target);
-            start_each(sinks, around, |_| raw.clone())
+            (each(sinks, |_| raw.clone()), None)
         }
         OutputFormat::Lines(front) => {
             let escape = target.is_terminal();
@@ -82,39 +105,21 @@ pub(super) fn start_lanes(
             if let Some(bytes) = args.max_line {
                 lines = lines.max_line(bytes);
             }
-            start_each(sinks, around, |sink| lines.clone().memory(sink.memory()))
+            let outputs = each(sinks, |sink| lines.clone().memory(sink.memory()));
+            (outputs, None)
         }
         OutputFormat::Json => {
             let mut json = Json::new(target);
             if let Some(bytes) = args.max_line {
                 json = json.max_line(bytes);
             }
-            let lanes = start_each(sinks, around, |sink| json.clone().memory(sink.memory()))?;
-            return Ok((lanes, Some(json)));
+            let outputs = each(sinks, |sink| json.clone().memory(sink.memory()));
+            (outputs, Some(json))
         }
-    };
-    Ok((lanes?, None))
+    })
 }
 
-fn start_each<O: Output + Send + 'static>(
-    sinks: Vec<Sink>,
-    around: Surroundings<'_>,
-    output: impl Fn(&Sink) -> O,
-) -> Result<Vec<LaneExecutor>, Failure> {
-    sinks
-        .into_iter()
-        .enumerate()
-        .map(|(index, sink)| {
-            let output = Observed {
-                output: output(&sink),
-                say: around.say.clone(),
-                meter: around.meters.get(index).cloned(),
-            };
-            let events = around.events.clone();
-            lane::start(sink, output, around.server.clone(), move |result| {
-                // Nobody listens any more once the program is ending.
-                let _ = events.try_send(ControlEvent::Lane(result));
-            })
-        })
-        .collect()
+fn each<O: Output + Send + 'static>(sinks: &[Sink], output: impl Fn(&Sink) -> O) -> Vec<AnyOutput> {
+    let outputs = sinks.iter().map(|sink| Box::new(output(sink)) as AnyOutput);
+    outputs.collect()
 }

@@ -9,6 +9,7 @@ use futures_lite::future;
 use rustix::process::{Pid, Signal, getpid, kill_process_group};
 
 use super::super::super::Failure;
+use super::super::super::platform::pidfd;
 use super::command::{Command, Environment};
 
 /// A program, and everything in its process group. Until it is [reaped](Self::reap), no other process
@@ -29,17 +30,6 @@ pub(super) fn check_system() -> Result<(), Failure> {
         Failure::misused(format!("can't wait for programs: {error}"))
             .hint("--exec needs Linux 5.3 or later")
     })
-}
-
-#[cfg(target_os = "linux")]
-fn pidfd(process: Pid) -> io::Result<OwnedFd> {
-    use rustix::process::{PidfdFlags, pidfd_open};
-    Ok(pidfd_open(process, PidfdFlags::empty())?)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn pidfd(_: Pid) -> io::Result<OwnedFd> {
-    Err(io::ErrorKind::Unsupported.into())
 }
 
 impl Program {
