@@ -61,8 +61,6 @@ pub(super) struct Session<'a> {
     /// The offset from which on this connection has the stream, and that behind what was sent.
     from: u64,
     sent: u64,
-    /// The checksum of what was sent over this connection.
-    crc32c: u32,
     is_finished: bool,
 }
 
@@ -120,7 +118,6 @@ impl<'a> Session<'a> {
             encoder: StreamEncoder::new(args.encode, args.compression)?,
             from,
             sent: from,
-            crc32c: 0,
             is_finished: false,
         })
     }
@@ -255,7 +252,7 @@ impl<'a> Session<'a> {
                 continue;
             }
             if feed.has_ended() {
-                return self.finish().await;
+                return self.finish(feed).await;
             }
             match self.next(feed, due).await? {
                 Work::Acknowledged | Work::Fed => {}
@@ -290,7 +287,6 @@ impl<'a> Session<'a> {
     /// Sends the next bytes of the stream.
     async fn send(&mut self, bytes: &[u8]) -> Result<(), Break> {
         self.sent = self.sent.saturating_add(bytes.len() as u64);
-        self.crc32c = crc32c::crc32c_append(self.crc32c, bytes);
         self.encode(bytes, Goal::Take).await
     }
 
@@ -307,14 +303,17 @@ impl<'a> Session<'a> {
     }
 
     /// Ends the stream, and waits for the receipt.
-    async fn finish(&mut self) -> Result<(), Break> {
+    async fn finish(&mut self, feed: &Feed) -> Result<(), Break> {
         self.encode(&[], Goal::Finish).await?;
         let to = self.to;
         let waiting = unanswered(self.say, unconfirmed_by(to));
         let finished = self.link.finish().or(waiting).await;
         let receipt = finished.map_err(|error| broken(to, &error))?;
         self.is_finished = true;
-        let (sent, crc32c) = (self.sent.saturating_sub(self.from), self.crc32c);
+        let sent = self.sent.saturating_sub(self.from);
+        // What was sent last is not acknowledged yet, so its position is known.
+        let end = feed.backlog().position(self.sent);
+        let crc32c = end.map_or(0, |end| end.checksum_since(self.at()));
         let what = match Receipt::parse(&receipt) {
             Some(Receipt {
                 delivered,
