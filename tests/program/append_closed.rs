@@ -127,6 +127,55 @@ fn a_packed_file_is_durable_before_the_other_one_is_removed() {
 }
 
 #[test]
+fn a_file_is_packed_when_the_journal_is_sure_that_it_is_closed() {
+    let logs = Logs::new();
+    let state = tempfile::tempdir().unwrap();
+    let args = [
+        "--output-dir",
+        &logs.folder(),
+        "--append",
+        "--name",
+        "log",
+        "--state",
+        state.path().to_str().unwrap(),
+        "--rotate",
+        "1k",
+        "--compress",
+    ];
+    // Each sync of data takes longer than packing a file.
+    let what =
+        "trace=rename,renameat,renameat2,unlink,fdatasync -e inject=fdatasync:delay_enter=300000";
+    let lines = numbered(1, 200);
+    let Some((trace, outcome)) = traced(what, logs.outer.path(), &args, lines.as_bytes()) else {
+        return;
+    };
+    assert_eq!(outcome.status, 0);
+    let calls: Vec<(&str, &str)> = trace
+        .lines()
+        .filter_map(|line| line.split_once(' '))
+        .collect();
+    let after = |from: usize, is_it: &dyn Fn(&str, &str) -> bool| {
+        let mut calls = calls.iter().enumerate().skip(from);
+        let found = calls.find(|(_, (thread, call))| is_it(thread, call));
+        found.unwrap_or_else(|| panic!("{trace}")).0
+    };
+    let renamed = after(0, &|_, call| {
+        call.contains("rename") && call.contains("/log.2")
+    });
+    let syncing = after(renamed, &|_, call| {
+        call.contains("fdatasync(") && call.contains("/journal")
+    });
+    let writer = calls[syncing].0;
+    let synced = after(syncing, &|thread, call| {
+        thread == writer && call.contains("fdatasync") && call.contains(" = 0")
+    });
+    let removed = after(renamed, &|_, call| {
+        call.contains("unlink(") && call.contains("/log.2") && !call.contains(".zst")
+    });
+    assert!(removed > synced, "{trace}");
+}
+
+#[test]
 fn a_crash_between_the_steps_of_packing_is_repaired_at_the_next_start() {
     let logs = Logs::new();
     let text = numbered(1, 1000);

@@ -344,6 +344,15 @@ impl OpenFiles {
         })
     }
 
+    /// Lets a rotated file, all lines of which are committed, be packed or removed.
+    pub(super) fn announce_closed(&mut self, path: PathBuf) {
+        if self.sync_closed()
+            && let Some(closer) = &self.closer
+        {
+            closer.announce(path);
+        }
+    }
+
     /// Waits until the next try to write to a full disk, and says so the first time.
     pub(super) fn wait_for_space(&mut self, path: &Path, error: io::Error) {
         if self.full.is_none() {
@@ -485,11 +494,9 @@ impl OpenFiles {
                 self.uncommitted.push((path, file));
             } else {
                 self.note_closed(&file);
-                if let Some(closer) = &self.closer
-                    && path != file.path
-                {
+                if path != file.path {
                     // It was rotated, and all its lines are committed.
-                    closer.announce(path);
+                    self.announce_closed(path);
                 }
             }
         }

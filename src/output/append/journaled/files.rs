@@ -155,9 +155,7 @@ impl OpenFiles {
         self.files.remove(name);
         sync_folder(&path).map_err(Trouble::File)?;
         self.note_closed(&written);
-        if let Some(closer) = &self.closer {
-            closer.announce(to.clone());
-        }
+        self.announce_closed(to.clone());
         (self.on_notice)(&AppendNotice::Rotated { path, to });
         Ok(())
     }
@@ -168,6 +166,18 @@ impl OpenFiles {
             own.known.remove(&file.id);
             // An error is noted.
             let _ = self.record(&Record::Closed { file: file.id });
+        }
+    }
+
+    /// Syncs the journal, if there is one: with a file gone, a journal that did not know it as closed
+    /// could not tell that its lines are whole. Returns whether that is sure now.
+    pub(in super::super) fn sync_closed(&mut self) -> bool {
+        match &self.journaled {
+            Some(own) => {
+                let synced = own.journal.sync();
+                self.note(synced).is_ok()
+            }
+            None => true,
         }
     }
 
