@@ -612,7 +612,8 @@ struct Receiver {
 
 impl Receiver {
     fn start() -> Self {
-        let program = start(&["--label", "--status", FREE, "--drain", "1h"]);
+        let notice = ["--drain", "1h", "--drain-notice", "1"];
+        let program = start(&[&["--label", "--status", FREE], &notice[..]].concat());
         let status = status(&program);
         Receiver { program, status }
     }
@@ -628,7 +629,7 @@ fn servers(version: &str, one: &Receiver, two: &Receiver) -> String {
             status.port()
         )
     });
-    // A server that refuses a connection before the next check is not the only one tried.
+    // A server that is gone before the next check is not the only one tried.
     format!("{one}\n  server two {two}\n  option httpchk GET /healthz\n  option redispatch 1\n")
 }
 
@@ -663,6 +664,9 @@ fn haproxy_sends_nobody_to_a_receiver_that_drains_or_is_gone() {
         assert_eq!(printed.to_vec(), expected, "{version}");
 
         one.program.signal(Signal::TERM);
+        // HAProxy looks at it in the meantime.
+        let stopping = |line: &str| line.starts_with("tlsink: stopping: 1 connection open");
+        one.program.wait_for_line(stopping);
         let sent: String = (0..20).map(|_| send_through(&proxy, "to two\n")).collect();
         two.program.wait_for_stdout(format!("{first}{sent}"));
         for client in open {

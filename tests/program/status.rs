@@ -10,6 +10,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustix::process::Signal;
+
 use crate::common::authority::{Authority, dns};
 use crate::common::child::Running;
 use crate::common::client::TLS13;
@@ -279,7 +281,7 @@ fn a_lane_that_hangs_and_a_stop_fail_the_health_check() {
     let mut output = program.unread();
     thread::spawn(move || io::copy(&mut output, &mut io::sink()));
     ask(&|(code, _)| *code == 200);
-    program.signal(rustix::process::Signal::TERM);
+    program.signal(Signal::TERM);
     let (_, fault) = ask(&|(code, _)| *code == 503);
     assert_eq!(fault, "stopping\n");
     client.finish().unwrap();
@@ -454,4 +456,38 @@ fn prometheus_scrapes_the_metrics_of_a_busy_program() {
         assert!(Instant::now() < deadline + LIMIT, "no alert is pending");
         thread::sleep(Duration::from_millis(50));
     }
+}
+
+#[test]
+fn a_stop_is_announced_before_the_port_is_closed() {
+    let (program, status) = start(&["--drain-notice", "1h"]);
+    assert_eq!(get(status, "/healthz").0, 200);
+    program.signal(Signal::TERM);
+    program.wait_for_line(|line| {
+        line == "tlsink: stopping in 3600 s; a second signal stops before that"
+    });
+    let deadline = Instant::now() + LIMIT;
+    while get(status, "/healthz") != (503, "stopping\n".to_owned()) {
+        assert!(Instant::now() < deadline);
+        thread::yield_now();
+    }
+    // Until then, senders are served.
+    send(program.address(), b"hello\n");
+    program.wait_for_stdout("hello\n");
+    program.signal(Signal::TERM);
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 0);
+    assert!(
+        outcome.stderr.ends_with("tlsink: stopping\n"),
+        "{outcome:?}"
+    );
+
+    // The time passes by itself, too.
+    let (program, _) = start(&["--drain-notice", "10ms"]);
+    let outcome = program.stop();
+    assert_eq!(outcome.status, 0);
+    assert!(
+        outcome.stderr.ends_with("tlsink: stopping\n"),
+        "{outcome:?}"
+    );
 }

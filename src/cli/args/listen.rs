@@ -50,6 +50,7 @@ pub(crate) struct ListenArgs {
     pub(crate) max_window: Option<u64>,
     pub(crate) max_memory: Option<usize>,
     pub(crate) drain: Duration,
+    pub(crate) drain_notice: Duration,
     pub(crate) receipt: bool,
     pub(crate) once: bool,
     /// Whether the program only says what it would do.
@@ -242,6 +243,9 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
         max_window: args.option("--max-window", value::size)?,
         max_memory: args.option("--max-memory", value::memory)?,
         drain: args.option("--drain", value::duration)?.unwrap_or(DRAIN),
+        drain_notice: args
+            .option("--drain-notice", value::duration)?
+            .unwrap_or_default(),
         receipt: args.flag("--receipt"),
         once: args.flag("--once"),
         check: args.flag("--check"),

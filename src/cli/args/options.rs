@@ -361,6 +361,12 @@ pub(crate) static LISTEN: Options = Options {
                     "TIME",
                     "time for open streams to end after a signal [10]",
                 ),
+                value(
+                    "--drain-notice",
+                    "TIME",
+                    "time before that in which /healthz says so, and\n\
+                     senders still come [0]",
+                ),
                 flag(
                     "--check",
                     "load everything, say what tlsink would do, and exit;\n\

@@ -92,6 +92,8 @@ pub(crate) struct Control {
     pub(crate) service: Service,
     pub(crate) once: bool,
     pub(crate) drain: Duration,
+    /// The time between the request to stop and the stop.
+    pub(crate) notice: Duration,
     /// The number of running lanes, and of threads that append to files; the programs of all streams
     /// are one more.
     pub(crate) running: usize,
@@ -106,6 +108,9 @@ pub(crate) struct Control {
 enum Stop {
     /// No stop was requested.
     Not,
+    /// A stop was requested. Until this time, the program goes on as before, and its health says that it
+    /// will stop.
+    Announced(Instant),
     /// Open streams may go on until this time, if there is a limit.
     Draining(Option<Instant>),
     /// Everything is cut. The output may be flushed until this time, and for longer while it makes
@@ -154,7 +159,11 @@ impl Control {
                         reload.request();
                     }
                 }
-                (ControlEvent::Signal, Stop::Not) => stop = self.stop().await,
+                (ControlEvent::Signal, Stop::Not) if !self.notice.is_zero() => {
+                    stop = self.announce_stop();
+                }
+                (ControlEvent::Signal, Stop::Not | Stop::Announced(_))
+                | (ControlEvent::Late, Stop::Announced(_)) => stop = self.stop().await,
                 // No connection is left to cut: timeout(1), for one, sends its signal twice.
                 (ControlEvent::Signal, _) if self.server.connections() == 0 => {}
                 (ControlEvent::Signal, _) => {
@@ -258,9 +267,10 @@ impl Control {
         let late = async {
             match stop {
                 Stop::Not | Stop::Draining(None) => future::pending().await,
-                Stop::Draining(Some(until)) | Stop::Cut { until, .. } | Stop::AtOnce(until) => {
-                    Timer::at(until).await
-                }
+                Stop::Announced(until)
+                | Stop::Draining(Some(until))
+                | Stop::Cut { until, .. }
+                | Stop::AtOnce(until) => Timer::at(until).await,
             };
             ControlEvent::Late
         };
@@ -280,6 +290,18 @@ impl Control {
         };
         let timers = future::or(late, future::or(stats, beat));
         future::or(future::or(inbox, report), timers).await
+    }
+
+    fn announce_stop(&self) -> Stop {
+        self.say.info(&format!(
+            "stopping in {} s; a second signal stops before that",
+            self.notice.as_secs_f64()
+        ));
+        match Instant::now().checked_add(self.notice) {
+            Some(until) => Stop::Announced(until),
+            // So far away that nobody waits for it.
+            None => Stop::Not,
+        }
     }
 
     async fn stop(&mut self) -> Stop {

@@ -188,6 +188,7 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
         service,
         once: args.once,
         drain: args.drain,
+        notice: args.drain_notice,
         running: args.lanes + usize::from(append.is_some()) + usize::from(programs.is_some()),
         append,
         programs,
