@@ -58,6 +58,24 @@ impl Given {
             .map_err(|cause| Failure::misused(format!("{long} {value}: {cause}")))
     }
 
+    /// The value of an option that takes only its [choices](super::options::Opt::choices), in any
+    /// case.
+    ///
+    /// # Errors
+    ///
+    /// When it is not UTF-8, or when `parse` does not know it in lower case.
+    pub(super) fn choice<T>(
+        &mut self,
+        long: &'static str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Result<Option<T>, Failure> {
+        let choices = self.options.find(long).map_or(&[][..], |o| o.choices);
+        debug_assert!(choices.len() > 1);
+        self.option(long, |text| {
+            parse(&text.to_ascii_lowercase()).ok_or_else(|| expected(choices))
+        })
+    }
+
     /// All values of an option that may be given several times, in their order.
     ///
     /// # Errors
@@ -126,6 +144,12 @@ pub(super) fn marked(value: &OsStr) -> OsString {
     let mut marked = vec![MARK];
     marked.extend_from_slice(value.as_bytes());
     OsString::from_vec(marked)
+}
+
+/// The error for a value that is none of these, of which there are several.
+fn expected(choices: &[&str]) -> String {
+    let (last, others) = choices.split_last().unwrap_or((&"", &[]));
+    format!("expected {} or {last}", others.join(", "))
 }
 
 /// Takes any text: the library checks it.

@@ -204,7 +204,7 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
     if let Destination::Exec(_) = destination {
         without_exec(&[("--max-line", max_line.is_some())], AS_THEY_ARE)?;
     }
-    let framing = args.option("--framing", framing)?;
+    let framing = args.choice("--framing", |name| name.parse().ok())?;
     let forward_key = args.path("--forward-key");
     if forward_key.is_some() && framing != Some(Framing::Forward) {
         return Err(Failure::misused("--forward-key needs --framing forward"));
@@ -219,11 +219,13 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
             certificate: parse_certificate(args)?,
             clients,
             min: args
-                .option("--tls-min", tls_version)?
+                .choice("--tls-min", tls_version)?
                 .unwrap_or(TlsVersion::Tls12),
             key_log: args.flag("--key-log"),
         },
-        decode: args.option("--decode", format)?.unwrap_or(Format::Auto),
+        decode: args
+            .choice("--decode", |name| name.parse().ok())?
+            .unwrap_or(Format::Auto),
         framing: framing.unwrap_or(match printer {
             OutputFormat::Lines(_) | OutputFormat::Json => Framing::Auto,
             // The bytes stay as they came.
@@ -464,13 +466,12 @@ fn keep(text: &str) -> Result<Keep, String> {
 }
 
 fn parse_printer(args: &mut Given, destination: &Destination) -> Result<OutputFormat, Failure> {
-    let parse = |name: &str| match &*name.to_ascii_lowercase() {
-        "lines" => Ok(OutputFormat::Lines(LineFront::Nothing)),
-        "raw" => Ok(OutputFormat::Raw),
-        "json" => Ok(OutputFormat::Json),
-        _ => Err("expected lines, raw or json".to_owned()),
-    };
-    let format = args.option("--format", parse)?;
+    let format = args.choice("--format", |name| match name {
+        "lines" => Some(OutputFormat::Lines(LineFront::Nothing)),
+        "raw" => Some(OutputFormat::Raw),
+        "json" => Some(OutputFormat::Json),
+        _ => None,
+    })?;
     let label = args.flag("--label");
     let prefix = args.option("--prefix", template::<Prefix>)?;
     let (option, front) = match (label, prefix) {
@@ -543,7 +544,7 @@ fn parse_certificate(args: &mut Given) -> Result<CertificateSource, Failure> {
 
 fn parse_clients(args: &mut Given) -> Result<Option<ClientArgs>, Failure> {
     let ca = args.path("--client-ca");
-    let optional = args.option("--client-auth", client_auth)?;
+    let optional = args.choice("--client-auth", client_auth)?;
     let allow = args.all("--allow-client", text)?;
     let crls = args.paths("--crl");
     let Some(ca) = ca else {
@@ -573,11 +574,11 @@ fn parse_clients(args: &mut Given) -> Result<Option<ClientArgs>, Failure> {
 }
 
 /// Whether the certificate of a sender is optional.
-fn client_auth(mode: &str) -> Result<bool, String> {
-    match &*mode.to_ascii_lowercase() {
-        "require" => Ok(false),
-        "optional" => Ok(true),
-        _ => Err("expected require or optional".to_owned()),
+fn client_auth(mode: &str) -> Option<bool> {
+    match mode {
+        "require" => Some(false),
+        "optional" => Some(true),
+        _ => None,
     }
 }
 
@@ -586,25 +587,15 @@ fn names(text: &str) -> Result<Vec<String>, String> {
     Ok(text.split(',').map(str::to_owned).collect())
 }
 
-fn format(name: &str) -> Result<Format, String> {
-    Format::from_str(&name.to_ascii_lowercase())
-        .map_err(|_| "expected auto, none, gzip, zlib, deflate, zstd or qt".to_owned())
-}
-
-fn framing(name: &str) -> Result<Framing, String> {
-    let parsed = name.to_ascii_lowercase().parse();
-    parsed.map_err(|_| "expected auto, none, octet, relp, lumberjack, forward or nul".to_owned())
-}
-
 fn template<T: FromStr<Err = TemplateError>>(text: &str) -> Result<T, String> {
     text.parse()
         .map_err(|error: TemplateError| error.to_string())
 }
 
-fn tls_version(name: &str) -> Result<TlsVersion, String> {
+fn tls_version(name: &str) -> Option<TlsVersion> {
     match name {
-        "1.2" => Ok(TlsVersion::Tls12),
-        "1.3" => Ok(TlsVersion::Tls13),
-        _ => Err("expected 1.2 or 1.3".to_owned()),
+        "1.2" => Some(TlsVersion::Tls12),
+        "1.3" => Some(TlsVersion::Tls13),
+        _ => None,
     }
 }

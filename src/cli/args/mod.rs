@@ -153,6 +153,34 @@ mod tests {
     }
 
     #[test]
+    fn an_option_with_choices_takes_each_of_them_and_names_them_all() {
+        for command in COMMANDS {
+            for option in command.all().filter(|option| !option.choices.is_empty()) {
+                let meaning =
+                    |value: &str| meaning(command, option, &[format!("{}={value}", option.long)]);
+                let mut meanings = Vec::new();
+                for choice in option.choices {
+                    let meant = meaning(choice);
+                    assert!(meant.starts_with("Ok("), "{choice}: {meant}");
+                    assert_eq!(meaning(&choice.to_uppercase()), meant);
+                    assert!(
+                        !meanings.contains(&meant),
+                        "{choice} has no meaning of its own"
+                    );
+                    assert!(option.about.contains(choice), "{choice} is not described");
+                    meanings.push(meant);
+                }
+                let refused = meaning("bogus");
+                let [others @ .., last] = option.choices else {
+                    unreachable!()
+                };
+                let expected = format!("bogus: expected {} or {last}\"", others.join(", "));
+                assert!(refused.contains(&expected), "{refused}");
+            }
+        }
+    }
+
+    #[test]
     fn an_option_without_its_value_is_refused_in_every_form() {
         for command in COMMANDS {
             for option in command.all().filter(|option| option.value.is_some()) {

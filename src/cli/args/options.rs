@@ -28,6 +28,8 @@ pub(crate) struct Opt {
     pub(crate) value: Option<&'static str>,
     /// Whether it may be given several times.
     pub(crate) repeatable: bool,
+    /// Its values, in lower case, if there are only these. They may be given in any case.
+    pub(crate) choices: &'static [&'static str],
     /// Its description, in lines that fit beside its name, with its default in brackets.
     pub(crate) about: &'static str,
 }
@@ -38,6 +40,7 @@ const fn flag(long: &'static str, about: &'static str) -> Opt {
         long,
         value: None,
         repeatable: false,
+        choices: &[],
         about,
     }
 }
@@ -62,6 +65,10 @@ impl Opt {
             repeatable: true,
             ..self
         }
+    }
+
+    const fn choices(self, choices: &'static [&'static str]) -> Opt {
+        Opt { choices, ..self }
     }
 
     /// The short name, if there is one, and the long one.
@@ -205,7 +212,8 @@ pub(crate) static LISTEN: Options = Options {
                     "--client-auth",
                     "MODE",
                     "require or optional [require, with --client-ca]",
-                ),
+                )
+                .choices(&["require", "optional"]),
                 value(
                     "--allow-client",
                     "NAME",
@@ -220,7 +228,7 @@ pub(crate) static LISTEN: Options = Options {
                      or DER; repeatable",
                 )
                 .repeatable(),
-                value("--tls-min", "VERSION", "1.2 or 1.3 [1.2]"),
+                value("--tls-min", "VERSION", "1.2 or 1.3 [1.2]").choices(&["1.2", "1.3"]),
                 flag(
                     "--key-log",
                     "write secrets to the file that SSLKEYLOGFILE names",
@@ -235,12 +243,22 @@ pub(crate) static LISTEN: Options = Options {
                     "FORMAT",
                     "auto, none, gzip, zlib, deflate, zstd, qt [auto]",
                 )
-                .short("-d"),
+                .short("-d")
+                .choices(&["auto", "none", "gzip", "zlib", "deflate", "zstd", "qt"]),
                 value(
                     "--framing",
                     "FRAMING",
                     "auto, none, octet, relp, lumberjack, forward, nul",
-                ),
+                )
+                .choices(&[
+                    "auto",
+                    "none",
+                    "octet",
+                    "relp",
+                    "lumberjack",
+                    "forward",
+                    "nul",
+                ]),
                 value(
                     "--forward-key",
                     "FILE",
@@ -268,7 +286,8 @@ pub(crate) static LISTEN: Options = Options {
                     "lines: whole lines, never spliced; raw: bytes as they\n\
                      come; json: an object for each line [lines]",
                 )
-                .short("-f"),
+                .short("-f")
+                .choices(&["lines", "raw", "json"]),
                 flag("--label", "put the sender before each line"),
                 value(
                     "--prefix",
@@ -407,12 +426,15 @@ pub(crate) static SEND: Options = Options {
         Group {
             title: "Encoding",
             options: &[
-                value("--encode", "FORMAT", "zstd, gzip, zlib or none [zstd]").short("-e"),
+                value("--encode", "FORMAT", "zstd, gzip, zlib or none [zstd]")
+                    .short("-e")
+                    .choices(&["zstd", "gzip", "zlib", "none"]),
                 value(
                     "--framing",
                     "FRAMING",
                     "octet or relp (a frame for each line), or none [none]",
-                ),
+                )
+                .choices(&["octet", "relp", "none"]),
                 value(
                     "--level",
                     "N",

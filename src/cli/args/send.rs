@@ -89,9 +89,11 @@ pub(crate) enum Trust {
 
 pub(super) fn parse(mut given: Given, free: &[OsString]) -> Result<SendArgs, Failure> {
     let args = &mut given;
-    let framing = args.option("--framing", framing)?;
+    let framing = args.choice("--framing", framing)?;
     let framing = framing.unwrap_or(LineFraming::None);
-    let encode = args.option("--encode", encoding)?.unwrap_or(Encoding::Zstd);
+    let encode = args
+        .choice("--encode", Encoding::parse)?
+        .unwrap_or(Encoding::Zstd);
     let compression = parse_compression(args, encode)?;
     let trust = parse_trust(args)?;
     let identity = parse_identity(args)?;
@@ -280,12 +282,12 @@ fn parse_places(free: &[OsString]) -> Result<(HostPort, Option<PathBuf>), Failur
     Ok((parse_server(to, USAGE)?, file))
 }
 
-fn framing(name: &str) -> Result<LineFraming, String> {
-    match &*name.to_ascii_lowercase() {
-        "octet" => Ok(LineFraming::Octet),
-        "relp" => Ok(LineFraming::Relp),
-        "none" => Ok(LineFraming::None),
-        _ => Err("expected octet, relp or none".to_owned()),
+fn framing(name: &str) -> Option<LineFraming> {
+    match name {
+        "octet" => Some(LineFraming::Octet),
+        "relp" => Some(LineFraming::Relp),
+        "none" => Some(LineFraming::None),
+        _ => None,
     }
 }
 
@@ -337,11 +339,6 @@ fn parse_identity(args: &mut Given) -> Result<Option<(PathBuf, PathBuf)>, Failur
         (Some(_), None) => Err(unpaired("--cert", "--key")),
         (None, Some(_)) => Err(unpaired("--key", "--cert")),
     }
-}
-
-fn encoding(name: &str) -> Result<Encoding, String> {
-    Encoding::parse(&name.to_ascii_lowercase())
-        .ok_or_else(|| "expected zstd, gzip, zlib or none".to_owned())
 }
 
 fn fingerprint(text: &str) -> Result<Fingerprint, String> {
