@@ -1,6 +1,7 @@
 //! The texts that `-h`, `--help` and `--version` print.
 
-use super::options::{CERT, Group, LISTEN, SEND};
+use super::manual::{self, Block, Form, Manual};
+use super::options::Group;
 
 /// The subject of a help text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,34 +24,88 @@ impl Topic {
             _ => None,
         }
     }
+
+    /// The texts about it.
+    pub(super) fn manual(self) -> &'static Manual {
+        match self {
+            Topic::Program => &manual::PROGRAM,
+            Topic::Listen => &manual::LISTEN,
+            Topic::Send => &manual::SEND,
+            Topic::Cert => &manual::CERT,
+        }
+    }
 }
 
 pub(super) const VERSION: &str = concat!("tlsink ", env!("CARGO_PKG_VERSION"), "\n");
 
 /// `-h`: the most common options, on one screen of 24 lines.
 pub(super) fn short(topic: Topic) -> String {
+    let mut text = String::new();
     match topic {
-        Topic::Program => [SHORT_ABOUT, SHORT_USAGE, SHORT_LISTEN, SHORT_EXAMPLE].concat(),
-        Topic::Listen => [SHORT_ABOUT, LISTEN_USAGE, SHORT_LISTEN, SHORT_EXAMPLE].concat(),
-        Topic::Send => SHORT_SEND.to_owned(),
-        Topic::Cert => [CERT_ABOUT, CERT_USAGE, SHORT_CERT].concat(),
+        Topic::Program => text.extend([SHORT_ABOUT, SHORT_USAGE, SHORT_LISTEN, SHORT_EXAMPLE]),
+        Topic::Listen => {
+            text.push_str(SHORT_ABOUT);
+            write_usage(&mut text, manual::LISTEN.usage);
+            text.extend([SHORT_LISTEN, SHORT_EXAMPLE]);
+        }
+        Topic::Send => text.push_str(SHORT_SEND),
+        Topic::Cert => {
+            write_start(&mut text, &manual::CERT);
+            text.push_str(SHORT_CERT);
+        }
     }
+    text
 }
 
 /// `--help`: all options, and notes.
 pub(super) fn long(topic: Topic) -> String {
-    let (start, groups, end) = match topic {
-        Topic::Program => ([ABOUT, USAGE], LISTEN.groups, LISTEN_NOTES),
-        Topic::Listen => ([ABOUT, LISTEN_USAGE], LISTEN.groups, LISTEN_NOTES),
-        Topic::Send => ([SEND_ABOUT, SEND_USAGE], SEND.groups, SEND_NOTES),
-        Topic::Cert => ([CERT_ABOUT, CERT_USAGE], CERT.groups, CERT_NOTES),
-    };
-    let mut text = start.concat();
-    for group in groups {
+    let manual = topic.manual();
+    let mut text = String::new();
+    write_start(&mut text, manual);
+    for group in manual.options.groups {
         write_group(&mut text, group);
     }
-    text.push_str(end);
+    for note in manual.notes {
+        text.extend(["\n", note, "\n"]);
+    }
+    text.extend(["\nExit status: ", manual.exit_status, "\n\nExamples:\n"]);
+    for example in manual.examples {
+        text.extend(["  ", example.title, ":\n"]);
+        write_indented(&mut text, "    ", example.commands);
+    }
     text
+}
+
+/// Writes the part in front of the options.
+fn write_start(text: &mut String, manual: &Manual) {
+    text.extend([manual.about, "\n\n"]);
+    write_usage(text, manual.usage);
+    for block in manual.arguments {
+        text.push('\n');
+        match block {
+            Block::Paragraph(paragraph) => text.extend([paragraph, "\n"]),
+            Block::Table(lines) => write_indented(text, "  ", lines),
+        }
+    }
+}
+
+fn write_indented(text: &mut String, indent: &str, lines: &str) {
+    for line in lines.lines() {
+        text.extend([indent, line, "\n"]);
+    }
+}
+
+/// The column in which the descriptions of forms begin.
+const USAGE_COLUMN: usize = 39;
+
+fn write_usage(text: &mut String, forms: &[Form]) {
+    let mut before = "usage: ";
+    for form in forms {
+        let start = text.len();
+        text.extend([before, form.usage]);
+        write_beside(text, start, USAGE_COLUMN, form.about);
+        before = "       ";
+    }
 }
 
 /// The column in which the descriptions of options begin.
@@ -75,23 +130,31 @@ fn write_group(text: &mut String, group: &Group) {
             text.push(' ');
             text.push_str(value);
         }
-        for (row, line) in option.about.lines().enumerate() {
-            let column = match row {
-                0 => text.len() - start,
-                _ => {
-                    text.push('\n');
-                    0
-                }
-            };
-            let spaces = match COLUMN.checked_sub(column) {
-                Some(0) | None => 2,
-                Some(spaces) => spaces,
-            };
-            text.extend(std::iter::repeat_n(' ', spaces));
-            text.push_str(line);
-        }
-        text.push('\n');
+        write_beside(text, start, COLUMN, option.about);
     }
+}
+
+/// Writes a description in a column of its own, beside the line that began at `start`.
+fn write_beside(text: &mut String, start: usize, column: usize, about: &str) {
+    for (row, line) in about.lines().enumerate() {
+        let written = match row {
+            0 => text.len() - start,
+            _ => {
+                text.push('\n');
+                0
+            }
+        };
+        if line.is_empty() {
+            continue;
+        }
+        let spaces = match column.checked_sub(written) {
+            Some(0) | None => 2,
+            Some(spaces) => spaces,
+        };
+        text.extend(std::iter::repeat_n(' ', spaces));
+        text.push_str(line);
+    }
+    text.push('\n');
 }
 
 const SHORT_ABOUT: &str = "\
@@ -149,157 +212,8 @@ example:
   tlsink send --ca ca.pem logs.example.net:4433 notes.txt
 ";
 
-const ABOUT: &str = "\
-tlsink receives streams over TLS from many senders, decompresses them, and
-prints the plain bytes.
-
-";
-
-const USAGE: &str = "\
-usage: tlsink [listen] [OPTIONS]       receive (the default command)
-       tlsink send [OPTIONS] HOST:PORT [FILE]
-                                       compress and send FILE or standard input;
-                                       see tlsink send --help
-       tlsink cert [NAMES...] DIR      write ca.pem ca.key server.pem server.key
-                                       client.pem client.key into DIR, the
-                                       server's for NAMES: DNS names and IP
-                                       addresses [localhost 127.0.0.1 ::1]
-       tlsink cert server NAMES... DIR
-       tlsink cert client NAME DIR     add server-NAME.pem server-NAME.key or
-                                       client-NAME.pem client-NAME.key, signed
-                                       by the ca.key in DIR; see
-                                       tlsink cert --help
-       tlsink help [COMMAND]
-       tlsink --help | --version
-";
-
-const LISTEN_USAGE: &str = "\
-usage: tlsink [listen] [OPTIONS]
-";
-
-const LISTEN_NOTES: &str = "
-Options take the forms --name VALUE, --name=VALUE, -n VALUE and -nVALUE.
-
-Sizes are in bytes, or take a unit: k, M, G and T are powers of 1024, as are
-KiB, MiB, GiB and TiB; kB, MB, GB and TB are powers of 1000. Times are in
-seconds, or take a unit: 500ms, 30s, 5m, 1h, 2d, 1h30m. Case does not matter.
-
-Data goes to standard output, everything else to standard error. SIGTERM and
-SIGINT stop tlsink: open streams may go on for the time of --drain, and a second
-signal cuts them. tlsink reloads certificates, keys and CRLs when their files
-change and on SIGHUP, which also reopens the files of --output and --append.
-Without such files, SIGHUP stops tlsink too. A signal that was ignored at the
-start does not stop it.
-
-Exit status: 0 after a requested stop, or with --once after a clean stream;
-1 when running failed; 2 for wrong arguments or unreadable configuration.
-
-Examples:
-  Receive on this machine:
-    tlsink
-  Send a file to it:
-    tlsink send --insecure 127.0.0.1:4433 notes.txt
-  The same with other programs:
-    gzip -c notes.txt |
-      openssl s_client -connect 127.0.0.1:4433 -quiet -no_ign_eof -nocommands
-  Collect the logs of several machines:
-    tlsink -l 0.0.0.0:4433 -c chain.pem -k key.pem --label -o all.log --stats
-  Accept only senders with a certificate from your own CA:
-    tlsink cert tls
-    tlsink cert client boiler.example tls
-    tlsink -c tls/server.pem -k tls/server.key --client-ca tls/ca.pem --label
-  Receive one file, and check that it is complete:
-    tlsink --once -f raw >received.tar && echo complete
-  Write each stream to a file that survives a crash of the machine:
-    tlsink --output-dir incoming --sync
-  Keep a log for each sender and day, in files of a gigabyte at most:
-    tlsink --output-dir logs --append --name '{peer}/{date}.log' --rotate 1G
-";
-
-const SEND_ABOUT: &str = "\
-tlsink send compresses FILE or standard input, sends it over TLS, and waits
-until the server has all of it.
-
-";
-
-const SEND_USAGE: &str = "\
-usage: tlsink send [OPTIONS] HOST:PORT [FILE]
-       tlsink send [OPTIONS] --follow FILE HOST:PORT [HOST:PORT...]
-       tlsink send [OPTIONS] --resume HOST:PORT [HOST:PORT...]
-";
-
-const SEND_NOTES: &str = "
-PORT without HOST is a port of this machine. A FILE of - is standard input. --
-ends the options, before a FILE that begins with -.
-
-tlsink sends a FILE at full speed, up to the length that it has at the start.
-Input from a pipe or a terminal is also flushed after a pause of 50 ms, so that
-each line of a growing log arrives at once. SIGINT or SIGTERM ends such input,
-and the rest is sent within 10 s; a second signal stops tlsink at once, as the
-first one does with a FILE.
-
-With --follow and --resume, the server acknowledges what it keeps, and tlsink
-keeps the rest: it tries again until the server is back, and goes on from there.
---follow ends with SIGTERM or SIGINT, and --resume also with its input: then the
-rest is sent within 10 s. The next --follow goes on with the same stream.
-
-Exit status: 0 when the server has everything: its close_notify came, and with
---receipt all numbers match, or with --framing relp it acknowledged each line;
-1 otherwise; 2 for wrong arguments or unreadable configuration. After 1, the
-receiver knows that the stream is not whole, except in RELP with -e none.
-
-Examples:
-  Send a file to a server on this machine, whose fingerprint is known:
-    tlsink send --fingerprint 44:02:9B:... 127.0.0.1:4433 notes.txt
-  Send each line of a log at once, with a client certificate:
-    tail -f app.log | tlsink send --ca tls/ca.pem --cert tls/client.pem \\
-      --key tls/client.key logs.example.net:4433
-  Ship a log without losing a line, whatever breaks:
-    tlsink send --ca tls/ca.pem --follow app.log logs.example.net:4433
-  Send a folder, and check that it arrived whole:
-    tar -c folder | tlsink send --ca ca.pem --receipt logs.example.net:4433
-";
-
-const CERT_ABOUT: &str = "\
-tlsink cert makes a CA, and the certificates of a server and a client.
-
-";
-
-const CERT_USAGE: &str = "\
-usage: tlsink cert [NAMES...] DIR
-       tlsink cert server NAMES... DIR
-       tlsink cert client NAME DIR
-
-NAMES are the names of the server, without port: DNS names such as
-logs.example.net or *.example.net, and IP addresses [localhost 127.0.0.1 ::1].
-tlsink writes these files into DIR, creates DIR if needed, and overwrites none:
-
-  ca.pem      ca.key       the CA, for --client-ca, and for --ca of tlsink send
-  server.pem  server.key   for --cert and --key of the server
-  client.pem  client.key   for --cert and --key of tlsink send
-
-cert server and cert client add a certificate that the CA in DIR signs, as
-server-NAME.pem and server-NAME.key, or client-NAME.pem and client-NAME.key.
-";
-
 const SHORT_CERT: &str = "
   -h, --help            this help; exit status and examples
-";
-
-const CERT_NOTES: &str = "
-A DIR that begins with - must follow --.
-
-Exit status: 0 when all files are written; 1 when that failed; 2 for wrong
-arguments, or when one of the files exists.
-
-Examples:
-  Certificates for this machine, and a server that uses them:
-    tlsink cert tls
-    tlsink -c tls/server.pem -k tls/server.key --client-ca tls/ca.pem --label
-  Certificates for a server with these names:
-    tlsink cert logs.example.net 192.0.2.7 tls
-  A certificate for another sender, web1:
-    tlsink cert client web1 tls
 ";
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ mod cert;
 mod given;
 mod help;
 mod listen;
+mod manual;
 pub(crate) mod options;
 mod send;
 mod split;
