@@ -28,6 +28,7 @@ mod follow;
 mod follow_to_state;
 mod framing;
 mod full_disk;
+mod generate;
 mod listen;
 mod listeners;
 mod logrotate;

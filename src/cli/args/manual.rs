@@ -1,14 +1,16 @@
-//! The texts about each command, which its help is made of.
+//! The texts about each command, which its help and its man page are made of.
 
 use super::options::{self, Options};
 
 /// The texts about a command, beside its table of options.
 ///
-/// Texts are in lines of at most 80 columns.
+/// Texts are in lines of at most 80 columns, which man pages fill again.
 #[derive(Debug)]
 pub(super) struct Manual {
     pub(super) options: &'static Options,
-    /// What the command does, in sentences.
+    /// What the command does, on one line.
+    pub(super) summary: &'static str,
+    /// The same, in sentences.
     pub(super) about: &'static str,
     pub(super) usage: &'static [Form],
     /// What the usage leaves open.
@@ -85,6 +87,7 @@ pub(super) static LISTEN: Manual = LISTENING;
 
 const LISTENING: Manual = Manual {
     options: &options::LISTEN,
+    summary: "receive streams over TLS, decompress them, and print the plain bytes",
     about: "\
 tlsink receives streams over TLS from many senders, decompresses them, and
 prints the plain bytes.",
@@ -146,6 +149,7 @@ start does not stop it.",
 
 pub(super) static SEND: Manual = Manual {
     options: &options::SEND,
+    summary: "compress a file or standard input, and send it over TLS",
     about: "\
 tlsink send compresses FILE or standard input, sends it over TLS, and waits
 until the server has all of it.",
@@ -205,6 +209,7 @@ receiver knows that the stream is not whole, except in RELP with -e none.",
 
 pub(super) static CERT: Manual = Manual {
     options: &options::CERT,
+    summary: "make a CA, and certificates of servers and clients",
     about: "\
 tlsink cert makes a CA, and the certificates of a server and a client.",
     usage: &[

@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use super::Failure;
 
 mod cert;
+mod generate;
 mod given;
 mod help;
 mod listen;
@@ -16,6 +17,7 @@ mod suggest;
 mod value;
 
 pub(crate) use cert::{CertArgs, CertRequest};
+use generate::Kind;
 use help::Topic;
 pub(crate) use listen::{
     AppendArgs, CertificateSource, Destination, Directory, ExecArgs, LineFront, ListenArgs,
@@ -63,19 +65,24 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
         _ => &LISTEN,
     };
     let topic = command.and_then(Topic::named);
+    let shown = topic.unwrap_or(Topic::Program);
     let Split {
-        given,
+        mut given,
         free,
         asked,
         error,
     } = Split::new(arguments, options);
     if let Some(asked) = asked {
-        let topic = topic.unwrap_or(Topic::Program);
         return Ok(Command::Print(match asked {
             Asked::Version => help::VERSION.to_owned(),
-            Asked::ShortHelp => help::short(topic),
-            Asked::LongHelp => help::long(topic),
+            Asked::ShortHelp => help::short(shown),
+            Asked::LongHelp => help::long(shown),
         }));
+    }
+    // As for help, no other argument must be valid.
+    let generated = given.choice("--generate", Kind::named);
+    if let Ok(Some(kind)) = generated {
+        return Ok(Command::Print(kind.text(shown)));
     }
     if let (Some(word), None) = (&word, topic) {
         return Err(suggest::unknown_command(word));
@@ -83,6 +90,7 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
     if let Some(error) = error {
         return Err(error);
     }
+    generated?;
     match command {
         Some("send") => send::parse(given, &free).map(|send| Command::Send(Box::new(send))),
         Some("cert") => cert::parse(free).map(Command::Cert),
@@ -182,6 +190,23 @@ mod tests {
     }
 
     #[test]
+    fn generated_texts_need_no_other_argument_and_yield_to_help() {
+        let text = |words: &str| match parse(words.split(' ').map(OsString::from)) {
+            Ok(Command::Print(text)) => text,
+            other => panic!("{words}: {other:?}"),
+        };
+        let (page, script) = (text("send --generate man"), text("--generate zsh"));
+        assert!(page.starts_with(".TH TLSINK\\-SEND 1 "), "{page}");
+        assert_eq!(text("send --bogus --generate=MAN a b c d"), page);
+        assert_eq!(text("listen --generate man"), text("--generate man"));
+        for command in ["listen", "send", "cert", "help", "version"] {
+            assert_eq!(text(&format!("{command} --generate zsh")), script);
+        }
+        assert_eq!(text("cert --generate man --help"), text("cert --help"));
+        assert_eq!(text("--generate csh --version"), text("--version"));
+    }
+
+    #[test]
     fn an_option_without_its_value_is_refused_in_every_form() {
         for command in COMMANDS {
             for option in command.all().filter(|option| option.value.is_some()) {
@@ -252,6 +277,7 @@ mod tests {
         match (long, placeholder) {
             ("--format", _) => "JSON",
             (_, "FORMAT") => "Gzip",
+            (_, "KIND") => "Fish",
             ("--allow-client", _) => "*.example.net",
             (_, "ADDR") => "[::1]:9",
             (_, "CIDR" | "PEER") => "192.0.2.0/24",
@@ -312,6 +338,6 @@ mod tests {
 
     /// Whether the option prints a text, however often it is given.
     fn is_answered(option: &Opt) -> bool {
-        ["--help", "--version"].contains(&option.long)
+        ["--generate", "--help", "--version"].contains(&option.long)
     }
 }

@@ -1,4 +1,5 @@
-//! The table of all options. `--help` prints it, and the arguments are split by it.
+//! The table of all options. `--help` prints it, the arguments are split by it, and man pages and
+//! completions are generated out of it.
 
 /// The options of one command.
 #[derive(Debug)]
@@ -98,6 +99,13 @@ pub(crate) static COMMANDS: [&Options; 3] = [&LISTEN, &SEND, &CERT];
 
 const HELP: Opt = flag("--help", "-h is shorter").short("-h");
 const VERSION: Opt = flag("--version", "").short("-V");
+const GENERATE: Opt = value(
+    "--generate",
+    "KIND",
+    "man: print the man page; bash, zsh or fish: print a\n\
+     script that completes arguments in this shell",
+)
+.choices(&["man", "bash", "zsh", "fish"]);
 
 pub(crate) static LISTEN: Options = Options {
     command: "tlsink listen",
@@ -412,6 +420,7 @@ pub(crate) static LISTEN: Options = Options {
                      were not clean",
                 )
                 .short("-q"),
+                GENERATE,
                 HELP,
                 VERSION,
             ],
@@ -534,6 +543,7 @@ pub(crate) static SEND: Options = Options {
                 ),
                 flag("--verbose", "also log the address that was connected to").short("-v"),
                 flag("--quiet", "log only errors").short("-q"),
+                GENERATE,
                 HELP,
                 VERSION,
             ],
@@ -556,7 +566,7 @@ pub(crate) static ANSWERS: Options = Options {
 
 const PLAIN: Group = Group {
     title: "Options",
-    options: &[HELP, VERSION],
+    options: &[GENERATE, HELP, VERSION],
 };
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::super::address::HostPort;
 use super::options::{COMMANDS, LISTEN, Options, SEND};
 
 /// The commands, as users type them.
-const NAMES: [&str; 5] = ["listen", "send", "cert", "help", "version"];
+pub(super) const NAMES: [&str; 5] = ["listen", "send", "cert", "help", "version"];
 
 /// The error for an unknown option of a command.
 pub(super) fn unknown_option(name: &str, options: &Options) -> Failure {
