@@ -350,6 +350,11 @@ impl Program {
         })
     }
 
+    /// All of standard output so far.
+    pub fn printed(&self) -> String {
+        String::from_utf8_lossy(&self.stdout.lock().bytes).into_owned()
+    }
+
     pub fn id(&self) -> u32 {
         self.child.id()
     }
