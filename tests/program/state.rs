@@ -344,6 +344,37 @@ fn a_failed_sync_of_a_file_sets_it_aside_and_its_lines_come_again() {
     assert!(site.read(bad[0]) + &site.read("log") == lines);
 }
 
+/// Once it is, others may remove files that are closed: nothing in them has to be verified.
+#[test]
+fn an_idle_journal_is_soon_synced_up_to_its_last_record() {
+    if !can_trace() {
+        return;
+    }
+    let site = Site::new();
+    let trace = site.outer.path().join("trace");
+    let strace = format!(
+        "set -- strace -D -f -y -o '{}' -e trace=write,fdatasync -P '{}' \"$@\"",
+        trace.display(),
+        site.state("journal").display()
+    );
+    // The path must exist for strace.
+    assert_eq!(site.start(&[]).stop().status, 0);
+    let program = site.start_after(&strace, &[]);
+    let lines = numbered("resumed", 100);
+    let mut sender = Sender::open(program.address(), "s", &lines, 0);
+    sender.send_all(lines.len(), usize::MAX).unwrap();
+    sender.finish().unwrap();
+    site.wait_until(|| {
+        let trace = fs::read_to_string(&trace).unwrap_or_default();
+        let mut calls = trace.lines().filter(|line| line.contains("/journal>"));
+        trace.contains("write(")
+            && calls
+                .next_back()
+                .is_some_and(|line| line.contains("fdatasync("))
+    });
+    assert_eq!(program.stop().status, 0);
+}
+
 #[test]
 fn a_failed_write_is_undone_and_its_lines_come_again() {
     if !can_trace() {

@@ -124,12 +124,11 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let stats = args
         .stats
         .then(|| Stats::new(say.clone(), server.clone(), outlet.is_terminal()));
-    let is_measured = status.is_some();
-    let meters: Vec<_> = sinks
-        .iter()
-        .filter(|_| is_measured)
-        .map(|_| Meter::new())
-        .collect();
+    let is_watched = status.is_some();
+    let meters: Vec<_> = match is_watched {
+        true => sinks.iter().map(|_| Meter::new()).collect(),
+        false => Vec::new(),
+    };
     let surroundings = Surroundings {
         say: &say,
         server: &server,
@@ -139,20 +138,18 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     };
     let (lanes, json) = start_lanes(sinks, &args, outlet, surroundings)?;
     let health = Health::new(&lanes, &executor);
-    let _status_files = match status {
-        Some(listener) => {
-            let status = Status {
-                server: server.clone(),
-                health: Arc::clone(&health),
-                tls,
-                meters,
-                append: append.clone(),
-            };
-            listener.start(status, &say)?
-        }
-        None => Vec::new(),
-    };
-    let service = Service::new(health, server.clone(), is_measured);
+    let serving = status.map(|listener| {
+        let status = Status {
+            server: server.clone(),
+            health: Arc::clone(&health),
+            tls,
+            meters,
+            append: append.clone(),
+        };
+        listener.start(status, &say)
+    });
+    let _status_files = serving.transpose()?;
+    let service = Service::new(health, server.clone(), is_watched);
     let refusals = json.zip(lanes.first()).map(|(json, lane)| {
         Refusals::new(json, Arc::clone(lane), unwritten(&events), reports.clone())
     });

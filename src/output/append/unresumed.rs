@@ -80,7 +80,7 @@ impl OpenFiles {
 
     pub(super) fn note_closed(&mut self, _: &Arc<Written>) {}
 
-    pub(super) fn sync_closed(&mut self) -> bool {
+    pub(super) fn sync_journal(&mut self) -> bool {
         true
     }
 

@@ -346,7 +346,7 @@ impl OpenFiles {
 
     /// Lets a rotated file, all lines of which are committed, be packed or removed.
     pub(super) fn announce_closed(&mut self, path: PathBuf) {
-        if self.sync_closed()
+        if self.sync_journal()
             && let Some(closer) = &self.closer
         {
             closer.announce(path);
@@ -470,7 +470,8 @@ impl OpenFiles {
         }
     }
 
-    /// Closes the files whose path belongs to another file by now, and those whose sync has failed.
+    /// Closes the files whose path belongs to another file by now, and those whose sync has failed. Others
+    /// may remove the closed files then, as logrotate does that packs them.
     fn look(&mut self) {
         self.looked = Instant::now();
         let moved = self.files.extract_if(|_, AppendFile { written, .. }| {
@@ -478,6 +479,7 @@ impl OpenFiles {
         });
         self.uncommitted.extend(moved.map(|(_, file)| file.close()));
         self.look_at_uncommitted();
+        self.sync_journal();
     }
 
     /// Forgets the closed files that are synced, and sets those aside whose sync has failed.

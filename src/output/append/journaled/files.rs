@@ -169,9 +169,9 @@ impl OpenFiles {
         }
     }
 
-    /// Syncs the journal, if there is one: with a file gone, a journal that did not know it as closed
-    /// could not tell that its lines are whole. Returns whether that is sure now.
-    pub(in super::super) fn sync_closed(&mut self) -> bool {
+    /// Syncs the journal, if there is one. Files that it knows as closed may be removed then: of others, it
+    /// could not tell any more that their lines are whole. Returns whether that is sure now.
+    pub(in super::super) fn sync_journal(&mut self) -> bool {
         match &self.journaled {
             Some(own) => {
                 let synced = own.journal.sync();
