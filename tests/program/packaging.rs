@@ -1,6 +1,6 @@
 //! What is shipped beside the program: the units of systemd.
 
-#![cfg(feature = "cli")]
+#![cfg(all(feature = "cli", feature = "gzip"))]
 
 use std::fs;
 use std::net::TcpListener;

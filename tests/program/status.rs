@@ -1,6 +1,6 @@
 //! `--status`: metrics as Prometheus, promtool and curl read them, and the health as HAProxy asks for it.
 
-#![cfg(all(feature = "cli", feature = "gzip", feature = "zstd"))]
+#![cfg(all(feature = "cli", feature = "gzip"))]
 
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
