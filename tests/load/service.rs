@@ -31,7 +31,7 @@ const RESUMING: usize = 3;
 const RECEIPTED: usize = 3;
 
 /// The time in which the service manager wants a sign of life.
-const WATCHDOG: Duration = Duration::from_secs(5);
+const WATCHDOG: Duration = Duration::from_secs(20);
 
 /// The most memory that a program has at any time, in bytes.
 const MOST: u64 = 128 << 20;
@@ -159,6 +159,12 @@ fn a_service_loses_nothing_while_it_is_upgraded_reloaded_and_attacked() {
             let outcome = std::mem::replace(&mut program, next).stop();
             assert_eq!(outcome.status, 0, "{}", outcome.stderr);
             upgrades += 1;
+            // Before it serves its status, it does not know signals.
+            let deadline = Instant::now() + LIMIT;
+            while metrics(&site.path("status")).is_err() {
+                assert!(Instant::now() < deadline, "the next program does not start");
+                thread::sleep(Duration::from_millis(10));
+            }
         }
         over.store(true, Ordering::Release);
         let resumed: Vec<usize> = join_all(resuming);
