@@ -43,12 +43,20 @@ use crate::memory::Memory;
 /// # Ok::<(), tlsink::BuildError>(())
 /// ```
 pub struct EachLine<F> {
+    assembly: Assembly,
+    call: F,
+}
+
+/// Assembles lines out of what connections send, and calls a function with each.
+#[derive(Debug)]
+pub(super) struct Assembly {
     partials: Partials,
     /// Connections whose last piece goes on, so that another piece must follow it.
     in_pieces: HashSet<ConnId>,
     /// The number of calls so far, modulo the size of the type.
     calls: usize,
-    call: F,
+    /// The bytes that a call counts as, which take about as long to write.
+    cost: usize,
 }
 
 /// The argument of [`EachLine`]'s function: a line, or a piece of an overlong one.
@@ -62,8 +70,7 @@ pub struct Line<'a> {
     pub goes_on: bool,
 }
 
-/// The bytes that a call counts as, which take about as long to write: a turn has at most eight
-/// thousand calls.
+/// The bytes that a call counts as: a turn has at most eight thousand calls.
 const CALL: usize = 64;
 
 impl<F> EachLine<F>
@@ -74,9 +81,7 @@ where
     /// task or thread.
     pub fn new(call: F) -> Self {
         EachLine {
-            partials: Partials::new(),
-            in_pieces: HashSet::new(),
-            calls: 0,
+            assembly: Assembly::new(CALL),
             call,
         }
     }
@@ -84,7 +89,7 @@ where
     /// The longest line that is kept whole, in bytes, and the longest piece of one that is not. At
     /// least 1; 1 MiB by default.
     pub fn max_line(mut self, bytes: usize) -> Self {
-        self.partials.max_line = bytes.max(1);
+        self.assembly.max_line(bytes);
         self
     }
 
@@ -94,32 +99,142 @@ where
     ///
     /// [`Sink::memory`]: crate::Sink::memory
     pub fn memory(mut self, memory: Memory) -> Self {
-        self.partials.memory = memory;
+        self.assembly.memory(memory);
         self
+    }
+}
+
+impl Assembly {
+    /// Each call counts as this number of bytes.
+    pub(super) fn new(cost: usize) -> Self {
+        Assembly {
+            partials: Partials::new(),
+            in_pieces: HashSet::new(),
+            calls: 0,
+            cost,
+        }
+    }
+
+    /// Makes an empty one with the same limits, for another lane.
+    pub(super) fn another(&self) -> Self {
+        Assembly {
+            partials: self.partials.another(),
+            ..Assembly::new(self.cost)
+        }
+    }
+
+    /// As [`EachLine::max_line`].
+    pub(super) fn max_line(&mut self, bytes: usize) {
+        self.partials.max_line = bytes.max(1);
+    }
+
+    /// As [`EachLine::memory`].
+    pub(super) fn memory(&mut self, memory: Memory) {
+        self.partials.memory = memory;
+    }
+
+    /// As [`Output::turn`].
+    pub(super) fn turn(
+        &mut self,
+        connection: &Conn,
+        bytes: &[u8],
+        call: &mut impl FnMut(&Conn, Line<'_>) -> io::Result<()>,
+    ) -> io::Result<Portion> {
+        let taken = turn_of(bytes, self.cost);
+        let calls = self.calls;
+        self.data(connection, bytes.get(..taken).unwrap_or(bytes), call)?;
+        Ok(self.portion(taken, calls))
+    }
+
+    /// As [`Output::records`].
+    pub(super) fn records(
+        &mut self,
+        connection: &Conn,
+        records: Records<'_>,
+        call: &mut impl FnMut(&Conn, Line<'_>) -> io::Result<()>,
+    ) -> io::Result<Portion> {
+        let calls = self.calls;
+        let mut taken = 0_usize;
+        for record in records.iter().take(MAX_TURN_OUTPUT / self.cost) {
+            match record.ends {
+                true => self.finish(connection, record.bytes, call)?,
+                false => self.begin(connection, record.bytes, call)?,
+            }
+            taken = taken.saturating_add(record.len());
+        }
+        Ok(self.portion(taken, calls))
+    }
+
+    /// As [`Output::data`].
+    pub(super) fn data(
+        &mut self,
+        connection: &Conn,
+        bytes: &[u8],
+        call: &mut impl FnMut(&Conn, Line<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let (lines, rest) = split_lines(bytes);
+        let mut from = 0;
+        for newline in memchr_iter(b'\n', lines) {
+            let line = lines.get(from..newline).unwrap_or_default();
+            self.finish(connection, line, call)?;
+            from = newline.saturating_add(1);
+        }
+        self.begin(connection, rest, call)
+    }
+
+    /// As [`Output::close`].
+    pub(super) fn close(
+        &mut self,
+        connection: &Conn,
+        end: &End,
+        call: &mut impl FnMut(&Conn, Line<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let last = self.partials.take_last(connection, end);
+        if last.is_empty() && !self.in_pieces.contains(&connection.id()) {
+            return Ok(());
+        }
+        self.give(connection, &last, false, call)
+    }
+
+    /// These bytes, for which calls were made since this number of them.
+    fn portion(&self, taken: usize, calls: usize) -> Portion {
+        let calls = self.calls.wrapping_sub(calls);
+        let written = taken.saturating_add(calls.saturating_mul(self.cost));
+        Portion::new(taken, written)
     }
 
     /// Keeps the beginning of a line behind the part already kept, or passes on as pieces the bytes
     /// that can't be kept.
-    fn begin(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
-        if self.keep(connection, bytes)? {
+    fn begin(
+        &mut self,
+        connection: &Conn,
+        bytes: &[u8],
+        call: &mut impl FnMut(&Conn, Line<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
+        if self.keep(connection, bytes, call)? {
             return Ok(());
         }
         let mut rest = bytes;
         while let Some((piece, later)) = rest.split_at_checked(self.partials.max_line)
             && !later.is_empty()
         {
-            self.give(connection, piece, true)?;
+            self.give(connection, piece, true, call)?;
             rest = later;
         }
-        if !self.keep(connection, rest)? {
-            self.give(connection, rest, true)?;
+        if !self.keep(connection, rest, call)? {
+            self.give(connection, rest, true, call)?;
         }
         Ok(())
     }
 
     /// Keeps these bytes. Returns `false` if there is no room for them; then the part already kept
     /// is passed on.
-    fn keep(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<bool> {
+    fn keep(
+        &mut self,
+        connection: &Conn,
+        bytes: &[u8],
+        call: &mut impl FnMut(&Conn, Line<'_>) -> io::Result<()>,
+    ) -> io::Result<bool> {
         let id = connection.id();
         // Other connections' lines stay: the function needs their `Conn`, which is known only in a
         // call for them.
@@ -128,38 +243,49 @@ where
         if !kept {
             let piece = self.partials.take(id);
             if !piece.is_empty() {
-                self.give(connection, &piece, true)?;
+                self.give(connection, &piece, true, call)?;
             }
         }
         Ok(kept)
     }
 
     /// Ends a line, of which a part may be kept.
-    fn finish(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+    fn finish(
+        &mut self,
+        connection: &Conn,
+        bytes: &[u8],
+        call: &mut impl FnMut(&Conn, Line<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
         let id = connection.id();
         if self.partials.kept(id).is_empty() && bytes.len() <= self.partials.max_line {
-            return self.give(connection, bytes, false);
+            return self.give(connection, bytes, false, call);
         }
-        self.begin(connection, bytes)?;
+        self.begin(connection, bytes, call)?;
         let last = self.partials.take(id);
-        self.give(connection, &last, false)
+        self.give(connection, &last, false, call)
     }
 
-    fn give(&mut self, connection: &Conn, bytes: &[u8], goes_on: bool) -> io::Result<()> {
+    fn give(
+        &mut self,
+        connection: &Conn,
+        bytes: &[u8],
+        goes_on: bool,
+        call: &mut impl FnMut(&Conn, Line<'_>) -> io::Result<()>,
+    ) -> io::Result<()> {
         if goes_on {
             self.in_pieces.insert(connection.id());
         } else if !self.in_pieces.is_empty() {
             self.in_pieces.remove(&connection.id());
         }
         self.calls = self.calls.wrapping_add(1);
-        (self.call)(connection, Line { bytes, goes_on })
+        call(connection, Line { bytes, goes_on })
     }
 }
 
 impl<F> fmt::Debug for EachLine<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EachLine")
-            .field("partials", &self.partials)
+            .field("assembly", &self.assembly)
             .finish_non_exhaustive()
     }
 }
@@ -168,9 +294,7 @@ impl<F> fmt::Debug for EachLine<F> {
 impl<F: Clone> Clone for EachLine<F> {
     fn clone(&self) -> Self {
         EachLine {
-            partials: self.partials.another(),
-            in_pieces: HashSet::new(),
-            calls: 0,
+            assembly: self.assembly.another(),
             call: self.call.clone(),
         }
     }
@@ -181,46 +305,18 @@ where
     F: FnMut(&Conn, Line<'_>) -> io::Result<()>,
 {
     fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
-        let taken = turn_of(bytes, CALL);
-        let calls = self.calls;
-        self.data(connection, bytes.get(..taken).unwrap_or(bytes))?;
-        let calls = self.calls.wrapping_sub(calls);
-        Ok(Portion {
-            taken,
-            written: taken.saturating_add(calls.saturating_mul(CALL)),
-        })
+        self.assembly.turn(connection, bytes, &mut self.call)
     }
 
     fn records(&mut self, connection: &Conn, records: Records<'_>) -> io::Result<Portion> {
-        let calls = self.calls;
-        let mut taken = 0_usize;
-        for record in records.iter().take(MAX_TURN_OUTPUT / CALL) {
-            match record.ends {
-                true => self.finish(connection, record.bytes)?,
-                false => self.begin(connection, record.bytes)?,
-            }
-            taken = taken.saturating_add(record.len());
-        }
-        let calls = self.calls.wrapping_sub(calls);
-        let written = taken.saturating_add(calls.saturating_mul(CALL));
-        Ok(Portion::new(taken, written))
+        self.assembly.records(connection, records, &mut self.call)
     }
 
     fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
-        let (lines, rest) = split_lines(bytes);
-        let mut from = 0;
-        for newline in memchr_iter(b'\n', lines) {
-            self.finish(connection, lines.get(from..newline).unwrap_or_default())?;
-            from = newline.saturating_add(1);
-        }
-        self.begin(connection, rest)
+        self.assembly.data(connection, bytes, &mut self.call)
     }
 
     fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
-        let last = self.partials.take_last(connection, end);
-        if last.is_empty() && !self.in_pieces.contains(&connection.id()) {
-            return Ok(());
-        }
-        self.give(connection, &last, false)
+        self.assembly.close(connection, end, &mut self.call)
     }
 }

@@ -7,6 +7,7 @@ use crate::end::End;
 use crate::frame::Records;
 
 mod append;
+mod backlog;
 mod each_line;
 mod error;
 mod escape;
@@ -14,6 +15,8 @@ mod escape;
 mod event;
 mod files;
 mod json;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod label;
 mod lines;
 mod partial;
@@ -43,6 +46,8 @@ pub(crate) use escape::push_json;
 pub use escape::{Escaped, escaped};
 pub use files::Files;
 pub use json::Json;
+#[cfg(feature = "kafka")]
+pub use kafka::{Kafka, KafkaHandle, KafkaKey, KafkaNotice, KafkaSettings, KafkaWriter};
 pub use label::label;
 pub use lines::Lines;
 pub use prefix::Prefix;

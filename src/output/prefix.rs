@@ -191,7 +191,7 @@ impl LineFront {
 }
 
 /// A peer without its port, as one word.
-fn peer(connection: &Conn) -> String {
+pub(super) fn peer(connection: &Conn) -> String {
     match connection.peer().address() {
         Address::Ip(SocketAddr::V6(address))
             if address.scope_id() != 0 && address.ip().to_ipv4_mapped().is_none() =>

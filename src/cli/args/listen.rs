@@ -106,6 +106,7 @@ pub(crate) enum Destination {
     Append(AppendArgs),
     /// A program for each stream.
     Exec(ExecArgs),
+    Kafka(KafkaArgs),
 }
 
 /// A directory with a file for each connection.
@@ -142,6 +143,30 @@ pub(crate) struct ExecArgs {
     pub(crate) max: Option<usize>,
 }
 
+/// A topic of Kafka.
+#[derive(Debug)]
+#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "it is refused"))]
+pub(crate) struct KafkaArgs {
+    /// Addresses of brokers, separated by commas.
+    pub(crate) brokers: String,
+    pub(crate) topic: String,
+    pub(crate) key: KafkaKey,
+    /// Settings of librdkafka, and their values.
+    pub(crate) settings: Vec<(String, String)>,
+    /// A file with more of them.
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// The key of a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum KafkaKey {
+    #[default]
+    Client,
+    Peer,
+    Conn,
+    None,
+}
+
 /// The format of the output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OutputFormat {
@@ -162,6 +187,9 @@ pub(crate) enum LineFront {
 const DEFAULT_PORT: u16 = 4433;
 
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// The hint for options that change the lines which become records.
+const A_LINE: &str = "each record is a line as it came, and says in its headers who sent it";
 
 /// The hint for options that change the bytes which programs get.
 const AS_THEY_ARE: &str = "each program gets the bytes of its stream as they are";
@@ -202,7 +230,7 @@ pub(super) fn parse(mut given: Given) -> Result<ListenArgs, Failure> {
     let printer = parse_printer(args, &destination)?;
     let max_line = args.option("--max-line", value::line)?;
     if let Destination::Exec(_) = destination {
-        without_exec(&[("--max-line", max_line.is_some())], AS_THEY_ARE)?;
+        alone("--exec", &[("--max-line", max_line.is_some())], AS_THEY_ARE)?;
     }
     let framing = args.choice("--framing", |name| name.parse().ok())?;
     let forward_key = args.path("--forward-key");
@@ -274,6 +302,8 @@ fn parse_destination(args: &mut Given) -> Result<Destination, Failure> {
         ("--state", state.is_some()),
     ];
     let exec = parse_exec(args, &elsewhere)?;
+    let elsewhere = [&elsewhere[..], &[("--exec", exec.is_some())]].concat();
+    let kafka = parse_kafka(args, &elsewhere)?;
     if is_append {
         return parse_append(args, output.is_some(), directory, state);
     }
@@ -303,9 +333,10 @@ fn parse_destination(args: &mut Given) -> Result<Destination, Failure> {
             Some(state) => append_to_file(path, state),
             None => Ok(Destination::File(path)),
         },
-        (_, None) => Ok(match exec {
-            Some(exec) => Destination::Exec(exec),
-            None => Destination::Stdout { state },
+        (_, None) => Ok(match (exec, kafka) {
+            (Some(exec), _) => Destination::Exec(exec),
+            (None, Some(kafka)) => Destination::Kafka(kafka),
+            (None, None) => Destination::Stdout { state },
         }),
     }
 }
@@ -319,15 +350,79 @@ fn parse_exec(args: &mut Given, elsewhere: &[(&str, bool)]) -> Result<Option<Exe
             None => Ok(None),
         };
     };
-    without_exec(elsewhere, "the output of the programs is standard output")?;
+    alone(
+        "--exec",
+        elsewhere,
+        "the output of the programs is standard output",
+    )?;
     Ok(Some(ExecArgs { words, max }))
 }
 
-/// Refuses the first of these options that is given beside `--exec`.
-fn without_exec(options: &[(&str, bool)], hint: &str) -> Result<(), Failure> {
+fn parse_kafka(args: &mut Given, elsewhere: &[(&str, bool)]) -> Result<Option<KafkaArgs>, Failure> {
+    let brokers = args.option("--kafka", brokers)?;
+    let topic = args.option("--topic", text)?;
+    let key = args.choice("--kafka-key", |name| match name {
+        "client" => Some(KafkaKey::Client),
+        "peer" => Some(KafkaKey::Peer),
+        "conn" => Some(KafkaKey::Conn),
+        "none" => Some(KafkaKey::None),
+        _ => None,
+    })?;
+    let settings = args.all("--kafka-set", setting)?;
+    let file = args.path("--kafka-file");
+    let Some(brokers) = brokers else {
+        let alone = [
+            ("--topic", topic.is_some()),
+            ("--kafka-key", key.is_some()),
+            ("--kafka-set", !settings.is_empty()),
+            ("--kafka-file", file.is_some()),
+        ];
+        return match alone.iter().find(|(_, given)| *given) {
+            Some((option, _)) => Err(Failure::misused(format!("{option} needs --kafka"))),
+            None => Ok(None),
+        };
+    };
+    alone("--kafka", elsewhere, "lines go to the topic alone")?;
+    let Some(topic) = topic else {
+        return Err(Failure::misused("--kafka needs --topic"));
+    };
+    Ok(Some(KafkaArgs {
+        brokers,
+        topic,
+        key: key.unwrap_or_default(),
+        settings,
+        file,
+    }))
+}
+
+/// Addresses of brokers, separated by commas.
+fn brokers(text: &str) -> Result<String, String> {
+    for address in text.split(',') {
+        let is_whole = HostPort::parse(address).is_ok_and(|address| address.host().is_some());
+        if !is_whole {
+            return Err(
+                "expected HOST:PORT, such as 127.0.0.1:9092; commas part several".to_owned(),
+            );
+        }
+    }
+    Ok(text.to_owned())
+}
+
+/// A setting and its value.
+pub(crate) fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => {
+            Ok((key.trim().to_owned(), value.trim().to_owned()))
+        }
+        _ => Err("expected KEY=VALUE, such as compression.type=zstd".to_owned()),
+    }
+}
+
+/// Refuses the first of these options that is given beside `with`.
+fn alone(with: &str, options: &[(&str, bool)], hint: &str) -> Result<(), Failure> {
     match options.iter().find(|(_, given)| *given) {
         Some((option, _)) => {
-            let failure = Failure::misused(format!("{option} can't be combined with --exec"));
+            let failure = Failure::misused(format!("{option} can't be combined with {with}"));
             Err(failure.hint(hint))
         }
         None => Ok(()),
@@ -359,7 +454,10 @@ impl Destination {
     pub(crate) fn has_state(&self) -> bool {
         match self {
             Destination::Stdout { state } => state.is_some(),
-            Destination::File(_) | Destination::Directory(_) | Destination::Exec(_) => false,
+            Destination::File(_)
+            | Destination::Directory(_)
+            | Destination::Exec(_)
+            | Destination::Kafka(_) => false,
             Destination::Append(append) => append.state.is_some(),
         }
     }
@@ -488,8 +586,17 @@ fn parse_printer(args: &mut Given, destination: &Destination) -> Result<OutputFo
             ("--format", format.is_some()),
             (option.unwrap_or_default(), option.is_some()),
         ];
-        without_exec(&given, AS_THEY_ARE)?;
+        alone("--exec", &given, AS_THEY_ARE)?;
         return Ok(OutputFormat::Raw);
+    }
+    if let Destination::Kafka(_) = destination {
+        let given = [
+            ("--format raw", format == Some(OutputFormat::Raw)),
+            ("--format json", format == Some(OutputFormat::Json)),
+            (option.unwrap_or_default(), option.is_some()),
+        ];
+        alone("--kafka", &given, A_LINE)?;
+        return Ok(OutputFormat::Lines(LineFront::Nothing));
     }
     if let Destination::Directory(_) = destination {
         let combined = |option| {

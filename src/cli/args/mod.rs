@@ -20,9 +20,11 @@ pub(crate) use cert::{CertArgs, CertRequest};
 use generate::Kind;
 use help::Topic;
 pub(crate) use listen::{
-    AppendArgs, CertificateSource, Destination, Directory, ExecArgs, LineFront, ListenArgs,
-    OutputFormat, TlsArgs,
+    AppendArgs, CertificateSource, Destination, Directory, ExecArgs, KafkaArgs, LineFront,
+    ListenArgs, OutputFormat, TlsArgs,
 };
+#[cfg(feature = "kafka")]
+pub(crate) use listen::{KafkaKey, setting};
 use options::{ANSWERS, CERT, LISTEN, SEND};
 pub(crate) use send::{FollowArgs, LineFraming, ResumeArgs, SendArgs, Trust};
 use split::{Asked, Split};
@@ -291,6 +293,9 @@ mod tests {
             (_, "VERSION") => "1.3",
             (_, "TEMPLATE") => "{conn}=",
             (_, "CMD") => "cat 'a b'",
+            (_, "BROKERS") => "a.example:9092,[::1]:9",
+            (_, "KEY") => "Peer",
+            (_, "KEY=VALUE") => "linger.ms=5",
             (_, "SHA256") => "0000000000000000000000000000000000000000000000000000000000000000",
             (_, "FRAMING") => "Octet",
             (_, other) => panic!("{long} takes a value of a new kind, {other}"),
@@ -307,6 +312,9 @@ mod tests {
             (_, "--append") => &["--output-dir=d", "--name=n"],
             (_, "--state") => &["--output=f"],
             (_, "--exec-max") => &["--exec=c"],
+            (_, "--kafka") => &["--topic=t"],
+            (_, "--topic") => &["--kafka=h:1"],
+            (_, "--kafka-key" | "--kafka-set" | "--kafka-file") => &["--kafka=h:1", "--topic=t"],
             (_, "--rotate") => &["--output-dir=d", "--name=n", "--append"],
             (_, "--compress" | "--keep") => {
                 &["--output-dir=d", "--name=n", "--append", "--rotate=1k"]

@@ -372,6 +372,32 @@ pub(crate) static LISTEN: Options = Options {
                     "programs at once; further streams wait [1000, or what\n\
                      the file limit allows]",
                 ),
+                value(
+                    "--kafka",
+                    "BROKERS",
+                    "produce each line as a record to Kafka: HOST:PORT of\n\
+                     brokers, separated by commas; a stream is clean when\n\
+                     they have acknowledged it",
+                ),
+                value("--topic", "NAME", "the topic of these records"),
+                value(
+                    "--kafka-key",
+                    "KEY",
+                    "their key: client, the verified name or the address;\n\
+                     peer, the address; conn, the stream; none [client]",
+                )
+                .choices(&["client", "peer", "conn", "none"]),
+                value(
+                    "--kafka-set",
+                    "KEY=VALUE",
+                    "set one of librdkafka's settings; repeatable",
+                )
+                .repeatable(),
+                value(
+                    "--kafka-file",
+                    "FILE",
+                    "more of them, one in each line, such as secrets",
+                ),
             ],
         },
         Group {

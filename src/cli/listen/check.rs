@@ -19,6 +19,7 @@ use super::credentials::Credentials;
 use super::exec;
 use super::file_limit::{max_programs, raise_file_limit};
 use super::files::unusable;
+use super::kafka;
 use super::key_log::key_log_file;
 use super::listener::resolve_host;
 use super::reload::warn;
@@ -145,6 +146,10 @@ fn written(args: &ListenArgs) -> String {
         Destination::Exec(exec) => {
             format!("would run {} for each stream", exec.words.join(" "))
         }
+        Destination::Kafka(kafka) => format!(
+            "would write {what} to the topic {} of {}",
+            kafka.topic, kafka.brokers
+        ),
         Destination::Append(append) => match &append.file {
             Some(file) => format!("would append {what} to {}", file.display()),
             None => format!("would append {what} to files in {}", append.path.display()),
@@ -158,6 +163,10 @@ fn check_destination(args: &ListenArgs, file_limit: Option<u64>, say: &Say) -> R
     let state = match &args.destination {
         Destination::Exec(exec) => {
             exec::open(exec, max_programs(exec.max, file_limit)?, say)?;
+            None
+        }
+        Destination::Kafka(args) => {
+            kafka::check(args)?;
             None
         }
         Destination::Stdout { state } => state.as_deref(),

@@ -15,8 +15,8 @@ use super::super::count::{Count, Loss};
 use super::super::say::Say;
 use super::super::signals;
 use super::accept::Accepting;
-use super::append::AppendFiles;
 use super::exec::Programs;
+use super::outlet::Backlog;
 use super::reload::Reload;
 use super::service::Service;
 use super::stats::Stats;
@@ -35,7 +35,7 @@ pub(crate) enum ControlEvent {
     Reload,
     /// A lane ended.
     Lane(Result<Totals, OutputError>),
-    /// The thread that appends to files ended.
+    /// The thread that appends to files, or produces records, ended.
     Writer(io::Result<()>),
     /// No program of a stream is left, and none will be started.
     Programs,
@@ -94,11 +94,11 @@ pub(crate) struct Control {
     pub(crate) drain: Duration,
     /// The time between the request to stop and the stop.
     pub(crate) notice: Duration,
-    /// The number of running lanes, and of threads that append to files; the programs of all streams
-    /// are one more.
+    /// The number of running lanes, and of threads that append to files or produce records; the programs
+    /// of all streams are one more.
     pub(crate) running: usize,
-    /// The files that are appended to, if there are any.
-    pub(crate) append: Option<AppendFiles>,
+    /// What such a thread has yet to do, if there is one.
+    pub(crate) backlog: Option<Backlog>,
     /// The programs of the streams, if there are any.
     pub(crate) programs: Option<Programs>,
 }
@@ -128,7 +128,7 @@ enum Stop {
 struct Broken {
     /// The errors of all lanes that failed, combined.
     lanes: Option<OutputError>,
-    /// The error of writing a refusal, or of the thread that appends to files.
+    /// The error of writing a refusal, or of the thread that appends to files or produces records.
     writer: Option<io::Error>,
 }
 
@@ -337,10 +337,9 @@ impl Control {
         (self.server.totals(), self.backlog())
     }
 
-    /// The number of bytes that are yet to be appended to files.
+    /// The number of bytes that are yet to be appended to files, or acknowledged by Kafka.
     fn backlog(&self) -> usize {
-        let append = self.append.as_ref();
-        append.map_or(0, |files| files.handle.backlog())
+        self.backlog.as_ref().map_or(0, Backlog::bytes)
     }
 
     fn cut_at_once(&self) -> Stop {

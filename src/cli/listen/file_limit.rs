@@ -24,6 +24,9 @@ const MAX_PROGRAMS: usize = 1000;
 /// Descriptors of a program: the pipe to it, and the one that tells its end.
 const FILES_PER_PROGRAM: u64 = 2;
 
+/// The files for the brokers of Kafka: a socket and a pipe for each, up to some forty of them.
+const KAFKA_FILES: u64 = 128;
+
 /// Descriptors of the status server: of its listener, and of its connections.
 const STATUS_FILES: u64 = FILES_PER_LISTENER + status::MAX_CONNECTIONS as u64;
 
@@ -76,6 +79,7 @@ pub(super) fn affordable_connections(
             let programs = max_programs(exec.max, file_limit)?;
             (programs as u64 * FILES_PER_PROGRAM, 1)
         }
+        Destination::Kafka(_) => (KAFKA_FILES, 1),
         Destination::Stdout { .. } | Destination::File(_) => (0, 1),
     };
     let listeners = listeners.saturating_sub(RESERVED_LISTENERS) as u64;

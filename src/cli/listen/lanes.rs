@@ -88,6 +88,15 @@ fn outputs(
             let outputs = each(sinks, |sink| output.clone().memory(sink.memory()));
             return Ok((outputs, None));
         }
+        Outlet::Kafka(kafka) => {
+            let ended = around.events.clone();
+            let output = kafka.start(move |result| {
+                // Nobody listens any more once the program is ending.
+                let _ = ended.try_send(ControlEvent::Writer(result));
+            })?;
+            let outputs = each(sinks, |sink| output.another(args.max_line, sink.memory()));
+            return Ok((outputs, None));
+        }
     };
     Ok(match &args.printer {
         OutputFormat::Raw => {

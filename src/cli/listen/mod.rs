@@ -26,10 +26,14 @@ mod files;
 mod forward_key;
 mod health;
 mod hint;
+#[cfg(feature = "kafka")]
+mod kafka;
 mod key_log;
 mod lane;
 mod lanes;
 mod listener;
+#[cfg(not(feature = "kafka"))]
+mod no_kafka;
 mod observed;
 mod outlet;
 mod rate_limited_log;
@@ -53,6 +57,8 @@ use health::Health;
 use key_log::{announce_key_log, key_log_file};
 use lanes::{Surroundings, start_lanes};
 use listener::{Bound, Listener, Listeners, say_unless_handed_on};
+#[cfg(not(feature = "kafka"))]
+use no_kafka as kafka;
 use observed::Meter;
 use outlet::open_outlet;
 use rate_limited_log::RateLimitedLog;
@@ -102,6 +108,7 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     }
     let (events, inbox) = async_channel::unbounded();
     let append = outlet.append_files();
+    let backlog = outlet.backlog();
     let mut builder = server_builder(&args, listeners.len(), file_limit)?.tls(tls.clone());
     if let Some(positions) = positions {
         builder = builder.offsets(positions.start(unwritten(&events))?);
@@ -144,7 +151,7 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
             health: Arc::clone(&health),
             tls,
             meters,
-            append: append.clone(),
+            backlog: backlog.clone(),
         };
         listener.start(status, &say)
     });
@@ -186,8 +193,8 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
         once: args.once,
         drain: args.drain,
         notice: args.drain_notice,
-        running: args.lanes + usize::from(append.is_some()) + usize::from(programs.is_some()),
-        append,
+        running: args.lanes + usize::from(backlog.is_some()) + usize::from(programs.is_some()),
+        backlog,
         programs,
     };
     let result = smol::block_on(executor.run(control.run()));

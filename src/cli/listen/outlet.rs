@@ -3,6 +3,10 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 
+use tlsink::output::AppendHandle;
+#[cfg(feature = "kafka")]
+use tlsink::output::KafkaHandle;
+
 use super::super::Failure;
 use super::super::args::{Destination, ListenArgs, OutputFormat};
 use super::super::say::Say;
@@ -11,6 +15,7 @@ use super::append::{self, AppendFiles, AppendOutlet};
 use super::exec::{self, Programs};
 use super::file_limit::{append_files, max_programs};
 use super::files::{self, LoggedFiles};
+use super::kafka::{self, KafkaOutlet};
 use super::space::SpaceWait;
 use super::target::{Form, Reopen, Target};
 
@@ -21,6 +26,15 @@ pub(super) enum Outlet {
     Files(LoggedFiles),
     Append(Box<AppendOutlet>),
     Exec(Programs),
+    Kafka(Box<KafkaOutlet>),
+}
+
+/// What the outlet has yet to do in threads of its own.
+#[derive(Clone)]
+pub(super) enum Backlog {
+    Append(AppendHandle),
+    #[cfg(feature = "kafka")]
+    Kafka(KafkaHandle),
 }
 
 /// The part of an outlet that SIGHUP reopens.
@@ -33,7 +47,7 @@ impl Outlet {
     pub(super) fn is_terminal(&self) -> bool {
         match self {
             Outlet::Target(target) => target.is_terminal(),
-            Outlet::Files(_) | Outlet::Append(_) => false,
+            Outlet::Files(_) | Outlet::Append(_) | Outlet::Kafka(_) => false,
             // The programs inherit it.
             Outlet::Exec(_) => io::stdout().is_terminal(),
         }
@@ -43,7 +57,16 @@ impl Outlet {
         match self {
             Outlet::Target(target) => target.reopen().map(Reopening::Target),
             Outlet::Append(append) => Some(Reopening::Append(append.files())),
-            Outlet::Files(_) | Outlet::Exec(_) => None,
+            Outlet::Files(_) | Outlet::Exec(_) | Outlet::Kafka(_) => None,
+        }
+    }
+
+    /// What is yet to be done in threads of the outlet's own, if it has some.
+    pub(super) fn backlog(&self) -> Option<Backlog> {
+        match self {
+            Outlet::Append(append) => Some(Backlog::Append(append.files().handle)),
+            Outlet::Kafka(kafka) => Some(kafka.backlog()),
+            Outlet::Target(_) | Outlet::Files(_) | Outlet::Exec(_) => None,
         }
     }
 
@@ -51,7 +74,7 @@ impl Outlet {
     pub(super) fn append_files(&self) -> Option<AppendFiles> {
         match self {
             Outlet::Append(append) => Some(append.files()),
-            Outlet::Target(_) | Outlet::Files(_) | Outlet::Exec(_) => None,
+            _ => None,
         }
     }
 
@@ -59,7 +82,18 @@ impl Outlet {
     pub(super) fn programs(&self) -> Option<Programs> {
         match self {
             Outlet::Exec(programs) => Some(programs.clone()),
-            Outlet::Target(_) | Outlet::Files(_) | Outlet::Append(_) => None,
+            _ => None,
+        }
+    }
+}
+
+impl Backlog {
+    /// The number of bytes that are yet to be written, synced or acknowledged.
+    pub(super) fn bytes(&self) -> usize {
+        match self {
+            Backlog::Append(files) => files.backlog(),
+            #[cfg(feature = "kafka")]
+            Backlog::Kafka(records) => records.backlog(),
         }
     }
 }
@@ -113,6 +147,7 @@ pub(super) fn open_outlet(
             let most = max_programs(args.max, file_limit)?;
             exec::open(args, most, say).map(Outlet::Exec)
         }
+        Destination::Kafka(args) => Ok(Outlet::Kafka(Box::new(kafka::open(args, say)?))),
         Destination::File(path) => append_to(path, form, say).map(Outlet::Target),
         Destination::Stdout { .. } => Target::stdout(form)
             .map(|target| {

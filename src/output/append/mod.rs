@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{self, SendError, Sender};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::backlog::Backlog;
 use super::json::Objects;
 use super::partial::{Partials, Taken, split_lines};
 use super::prefix::{Front, LineFront, Prefix};
@@ -126,11 +126,6 @@ struct Batch {
     /// kept here; empty if not.
     parts: Vec<Part>,
 }
-
-/// The number of bytes that are handed over, and neither written, nor synced if they are to be, nor
-/// lost.
-#[derive(Debug, Default)]
-struct Backlog(AtomicUsize);
 
 /// The lines of one lane since its last flush.
 #[derive(Debug)]
@@ -273,17 +268,7 @@ impl AppendHandle {
 
     /// The number of bytes that the writer has yet to write, or to sync.
     pub fn backlog(&self) -> usize {
-        self.backlog.0.load(Ordering::Relaxed)
-    }
-}
-
-impl Backlog {
-    fn add(&self, bytes: usize) {
-        self.0.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    fn remove(&self, bytes: usize) {
-        self.0.fetch_sub(bytes, Ordering::Relaxed);
+        self.backlog.bytes()
     }
 }
 

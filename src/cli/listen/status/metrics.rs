@@ -3,6 +3,7 @@
 use std::fmt::{Display, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::super::outlet::Backlog;
 use super::{HANGING, Status};
 
 /// The most verified clients that have metrics of their own.
@@ -16,7 +17,7 @@ pub(super) fn exposition(status: &Status) -> String {
         health,
         tls,
         meters,
-        append,
+        backlog,
     } = status;
 
     all.gauge("tlsink_build_info", "The version of tlsink.")
@@ -92,10 +93,10 @@ pub(super) fn exposition(status: &Status) -> String {
         "Delivered bytes that the output has not flushed.",
     )
     .value(totals.delivered.saturating_sub(totals.flushed));
-    let held = append.as_ref().map_or(0, |files| files.handle.backlog());
+    let held = backlog.as_ref().map_or(0, Backlog::bytes);
     all.gauge(
         "tlsink_held_bytes",
-        "Bytes that are yet to be appended to files, and are not acknowledged before they are.",
+        "Bytes that are yet to be appended to files or to be in Kafka, and are not acknowledged before.",
     )
     .value(held);
     let memory = server.memory_use();

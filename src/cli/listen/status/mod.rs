@@ -11,10 +11,10 @@ use tlsink::Server;
 use super::super::listen_address::ListenAddress;
 use super::super::say::Say;
 use super::super::{Failure, start_thread};
-use super::append::AppendFiles;
 use super::health::Health;
 use super::listener::{Listener, Listeners, SocketFile};
 use super::observed::Meter;
+use super::outlet::Backlog;
 use tlsink::Tls;
 
 mod http;
@@ -36,8 +36,8 @@ pub(super) struct Status {
     pub(super) health: Arc<Health>,
     pub(super) tls: Tls,
     pub(super) meters: Vec<Arc<Meter>>,
-    /// The files that are appended to, if there are any.
-    pub(super) append: Option<AppendFiles>,
+    /// What the output has yet to do in threads of its own, if it has some.
+    pub(super) backlog: Option<Backlog>,
 }
 
 impl StatusListener {

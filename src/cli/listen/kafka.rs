@@ -1,0 +1,121 @@
+//! Producing to Kafka: the settings, and starting the writer.
+
+use std::fs;
+use std::io;
+use std::path::Path;
+
+use tlsink::output::{Kafka, KafkaKey, KafkaNotice, KafkaSettings, KafkaWriter, Memory, Output};
+
+use super::super::args::{self, KafkaArgs, setting};
+use super::super::say::Say;
+use super::super::{Failure, start_thread};
+use super::outlet::Backlog;
+
+/// The output that produces, and its writer, which is yet to be started.
+pub(super) struct KafkaOutlet {
+    output: Kafka,
+    writer: KafkaWriter,
+}
+
+/// The output, of which each lane has its own.
+pub(super) struct KafkaOutput(Kafka);
+
+/// Reads the settings, and begins to connect.
+///
+/// # Errors
+///
+/// When a setting can't be read, or librdkafka does not take it.
+pub(super) fn open(args: &KafkaArgs, say: &Say) -> Result<KafkaOutlet, Failure> {
+    let (output, writer) = Kafka::new(settings(args)?).map_err(|error| unusable(&error))?;
+    let said = say.clone();
+    let writer = writer.on_notice(move |notice| match notice {
+        KafkaNotice::Unreachable(_) | KafkaNotice::Reachable => {
+            said.warning(&notice.to_string());
+        }
+        notice => said.error(&notice.to_string()),
+    });
+    Ok(KafkaOutlet { output, writer })
+}
+
+/// Checks the settings, without connecting.
+///
+/// # Errors
+///
+/// When a setting can't be read, or does not exist, or can't have this value.
+pub(super) fn check(args: &KafkaArgs) -> Result<(), Failure> {
+    settings(args)?.check().map_err(|error| unusable(&error))
+}
+
+fn settings(args: &KafkaArgs) -> Result<KafkaSettings, Failure> {
+    let mut settings = KafkaSettings::new(&args.brokers, &args.topic).key(match args.key {
+        args::KafkaKey::Client => KafkaKey::Client,
+        args::KafkaKey::Peer => KafkaKey::Peer,
+        args::KafkaKey::Conn => KafkaKey::Conn,
+        args::KafkaKey::None => KafkaKey::None,
+    });
+    let file = args.file.as_deref().map(read).transpose()?;
+    // What is given itself is more than what a file says.
+    for (key, value) in file.iter().flatten().chain(&args.settings) {
+        settings = settings.set(key, value).map_err(|error| unusable(&error))?;
+    }
+    Ok(settings)
+}
+
+/// Reads the settings in a file: one in each line, with comments behind `#`.
+fn read(file: &Path) -> Result<Vec<(String, String)>, Failure> {
+    let shown = file.display();
+    let text = fs::read_to_string(file).map_err(|error| {
+        Failure::misused(format!("can't read the settings in {shown}: {error}"))
+    })?;
+    let lines = text.lines().map(str::trim).enumerate();
+    let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
+    let settings = lines.map(|(index, line)| {
+        let number = index.saturating_add(1);
+        // The line may have a secret in it.
+        setting(line).map_err(|error| Failure::misused(format!("{shown}, line {number}: {error}")))
+    });
+    settings.collect()
+}
+
+fn unusable(error: &io::Error) -> Failure {
+    match error.kind() {
+        io::ErrorKind::InvalidInput => Failure::misused(format!("--kafka: {error}"))
+            .hint("--kafka-set takes the settings in librdkafka's CONFIGURATION.md"),
+        _ => Failure::failed(format!("can't start the producer: {error}")),
+    }
+}
+
+impl KafkaOutlet {
+    pub(super) fn backlog(&self) -> Backlog {
+        Backlog::Kafka(self.output.handle())
+    }
+
+    /// Starts the writer. When every record is acknowledged or lost, it calls `ended`.
+    ///
+    /// # Errors
+    ///
+    /// When no thread can be started.
+    pub(super) fn start(
+        self,
+        ended: impl FnOnce(io::Result<()>) + Send + 'static,
+    ) -> Result<KafkaOutput, Failure> {
+        let KafkaOutlet { output, writer } = self;
+        start_thread("kafka", move || ended(writer.run()))?;
+        Ok(KafkaOutput(output))
+    }
+}
+
+impl KafkaOutput {
+    /// The output of another lane.
+    pub(super) fn another(
+        &self,
+        max_line: Option<usize>,
+        memory: Memory,
+    ) -> impl Output + Send + use<> {
+        let output = self.0.clone().memory(memory);
+        match max_line {
+            Some(bytes) => output.max_line(bytes),
+            None => output,
+        }
+    }
+}

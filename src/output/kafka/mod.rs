@@ -1,0 +1,397 @@
+//! The output that produces lines to a topic of Kafka.
+//!
+//! Lanes gather records, and hand them over at each flush. One thread, the [`KafkaWriter`], gives them to
+//! librdkafka, whose answers another thread takes. Holds tell the lanes when records are acknowledged.
+
+use std::collections::HashMap;
+use std::collections::hash_map::RandomState;
+use std::fmt::Write as _;
+use std::hash::{BuildHasher, Hasher};
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, SendError, Sender};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::backlog::Backlog;
+use super::each_line::{Assembly, Line};
+use super::prefix;
+use super::template::ANONYMOUS;
+use super::{Output, Portion, StreamError};
+use crate::conn::{Conn, ConnId};
+use crate::end::End;
+use crate::frame::Records;
+use crate::hold::Hold;
+use crate::memory::Memory;
+
+mod notice;
+mod pending;
+mod settings;
+mod writer;
+
+pub use notice::KafkaNotice;
+use pending::Stream;
+pub use settings::{KafkaKey, KafkaSettings};
+pub use writer::KafkaWriter;
+
+/// What a record takes beside its value, in bytes: librdkafka's own facts about it, its headers and its
+/// key. Held bytes count it, so that a stream of empty lines does not fill the memory.
+const RECORD: usize = 512;
+
+/// Produces the lines of all streams to a topic of Kafka, or of whatever speaks its protocol.
+///
+/// A record is a line without its newline, or a frame. Its time is when the line came, its key the one of
+/// the [settings](KafkaSettings::key). It has these headers:
+///
+/// | header | value |
+/// |---|---|
+/// | `stream` | 64 random bits of this output, in hexadecimal, `-`, and the connection's number; of a [resumed](crate::resume) stream, the client, `/`, and its name |
+/// | `offset` | the number of bytes of the stream before the record, with a newline behind each line and frame |
+/// | `peer` | the sender's address |
+/// | `client` | the first of its verified [names](Conn::names), if it has one |
+/// | `part` | for a piece of a line that outgrew [`max_line`](Self::max_line): its number, from 1; behind the last one's, `/` and the same number |
+///
+/// Records of a stream are produced in order. They may come twice: what was not acknowledged when its
+/// sender lost the connection comes again. `stream` and `offset` let a consumer drop those of resumed
+/// streams. An unfinished line at the end of a connection is a record, unless it comes again.
+///
+/// Records are handed to a [`KafkaWriter`], which runs on a thread of its own, so no call of this output
+/// waits for a broker. It takes a [hold](Conn::hold) for what it hands over, which is done when the brokers
+/// have acknowledged every record of it: until then, no end is clean and no frame is acknowledged. A record
+/// that they refuse for good ends its stream, as [`Cut::Output`](crate::Cut::Output), and no more of that
+/// stream is produced; records behind it that librdkafka had already may still be written.
+///
+/// Clones share the writer, but each has unfinished lines of its own: give one clone to each lane.
+///
+/// ```no_run
+/// use std::thread;
+///
+/// use tlsink::Server;
+/// use tlsink::output::{Kafka, KafkaSettings};
+///
+/// let (kafka, writer) = Kafka::new(KafkaSettings::new("127.0.0.1:9092", "logs"))?;
+/// let writing = thread::spawn(|| writer.run());
+///
+/// let (server, sink) = Server::builder().build()?;
+/// sink.run_blocking(kafka)?;
+/// writing.join().expect("the writer does not panic")?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct Kafka {
+    assembly: Assembly,
+    gathered: Gathered,
+    max_value: usize,
+}
+
+/// Asks for what concerns all clones of a [`Kafka`] output, from any thread.
+#[derive(Clone, Debug)]
+pub struct KafkaHandle {
+    backlog: Arc<Backlog>,
+}
+
+/// The records of one lane since its last flush.
+#[derive(Debug)]
+struct Gathered {
+    key: KafkaKey,
+    /// The random bits in the names of streams.
+    random: u64,
+    streams: HashMap<ConnId, Position>,
+    batches: HashMap<ConnId, Batch>,
+    queue: Sender<Vec<Batch>>,
+    backlog: Arc<Backlog>,
+}
+
+/// An open stream that has sent something.
+#[derive(Debug)]
+struct Position {
+    stream: Arc<Stream>,
+    /// The offset of its next record.
+    next: u64,
+    /// The number of pieces of its present line so far.
+    pieces: u32,
+}
+
+/// Records of one stream.
+#[derive(Debug)]
+struct Batch {
+    stream: Arc<Stream>,
+    values: Vec<u8>,
+    records: Vec<Record>,
+    holds: Vec<Hold>,
+    /// When they came, in milliseconds since 1970.
+    time: i64,
+}
+
+/// The facts about a record that its stream does not have.
+#[derive(Debug)]
+struct Record {
+    /// The end of its value among those of the batch.
+    end: usize,
+    offset: u64,
+    piece: Option<Piece>,
+}
+
+/// The place of a piece in its line.
+#[derive(Debug)]
+struct Piece {
+    /// Counted from 1.
+    number: u32,
+    goes_on: bool,
+}
+
+/// The stream of which an event is being handled.
+struct Gathering<'a> {
+    position: &'a mut Position,
+    batch: &'a mut Batch,
+    /// The number of bytes that its new records take.
+    taken: usize,
+}
+
+impl Kafka {
+    /// Makes an output, and its writer. librdkafka connects to the brokers, and no broker has to be
+    /// there yet.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](io::ErrorKind::InvalidInput) if librdkafka does not take the settings; another
+    /// kind if it can't start its threads.
+    pub fn new(settings: KafkaSettings) -> io::Result<(Self, KafkaWriter)> {
+        settings.check()?;
+        let (queue, batches) = mpsc::channel();
+        let backlog = Arc::<Backlog>::default();
+        let (key, max_value) = (settings.key, settings.max_value());
+        let writer = KafkaWriter::new(settings, batches, Arc::clone(&backlog))?;
+        let random = RandomState::new().build_hasher().finish();
+        let kafka = Kafka {
+            assembly: Assembly::new(RECORD),
+            gathered: Gathered::new(key, random, queue, backlog),
+            max_value,
+        };
+        Ok((kafka.max_line(1 << 20), writer))
+    }
+
+    /// The longest line that is kept whole, in bytes, and the longest piece of one that is not: 1 MiB by
+    /// default, and never more than `message.max.bytes` less 64 KiB.
+    pub fn max_line(mut self, bytes: usize) -> Self {
+        self.assembly.max_line(bytes.min(self.max_value));
+        self
+    }
+
+    /// The memory from which unfinished lines are reserved; see [`Sink::memory`]. By default, they
+    /// have 1 GiB of their own. A line that finds no memory comes in pieces.
+    ///
+    /// [`Sink::memory`]: crate::Sink::memory
+    pub fn memory(mut self, memory: Memory) -> Self {
+        self.assembly.memory(memory);
+        self
+    }
+
+    /// A handle for all clones of this output.
+    pub fn handle(&self) -> KafkaHandle {
+        KafkaHandle {
+            backlog: Arc::clone(&self.gathered.backlog),
+        }
+    }
+}
+
+impl KafkaHandle {
+    /// The number of bytes that the brokers have yet to acknowledge.
+    pub fn backlog(&self) -> usize {
+        self.backlog.bytes()
+    }
+}
+
+impl Clone for Kafka {
+    fn clone(&self) -> Self {
+        let Gathered {
+            key,
+            random,
+            queue,
+            backlog,
+            ..
+        } = &self.gathered;
+        Kafka {
+            assembly: self.assembly.another(),
+            gathered: Gathered::new(*key, *random, queue.clone(), Arc::clone(backlog)),
+            max_value: self.max_value,
+        }
+    }
+}
+
+impl Output for Kafka {
+    fn turn(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<Portion> {
+        let mut gathering = self.gathered.begin(connection);
+        let add = &mut |_: &Conn, line: Line<'_>| gathering.add(line);
+        let portion = self.assembly.turn(connection, bytes, add)?;
+        gathering.hold(connection, bytes.len().saturating_sub(portion.taken));
+        Ok(portion)
+    }
+
+    fn records(&mut self, connection: &Conn, records: Records<'_>) -> io::Result<Portion> {
+        let mut gathering = self.gathered.begin(connection);
+        let add = &mut |_: &Conn, line: Line<'_>| gathering.add(line);
+        let portion = self.assembly.records(connection, records, add)?;
+        gathering.hold(connection, connection.given.saturating_sub(portion.taken));
+        Ok(portion)
+    }
+
+    fn data(&mut self, connection: &Conn, bytes: &[u8]) -> io::Result<()> {
+        let mut gathering = self.gathered.begin(connection);
+        let add = &mut |_: &Conn, line: Line<'_>| gathering.add(line);
+        self.assembly.data(connection, bytes, add)?;
+        gathering.hold(connection, 0);
+        Ok(())
+    }
+
+    fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
+        let mut gathering = self.gathered.begin(connection);
+        let add = &mut |_: &Conn, line: Line<'_>| gathering.add(line);
+        self.assembly.close(connection, end, add)?;
+        gathering.hold(connection, 0);
+        self.gathered.streams.remove(&connection.id());
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.gathered.hand_over();
+        Ok(())
+    }
+}
+
+impl Gathered {
+    fn new(key: KafkaKey, random: u64, queue: Sender<Vec<Batch>>, backlog: Arc<Backlog>) -> Self {
+        Gathered {
+            key,
+            random,
+            streams: HashMap::new(),
+            batches: HashMap::new(),
+            queue,
+            backlog,
+        }
+    }
+
+    /// Prepares for an event of a stream.
+    fn begin(&mut self, connection: &Conn) -> Gathering<'_> {
+        let id = connection.id();
+        let (key, random) = (self.key, self.random);
+        let position = self.streams.entry(id).or_insert_with(|| {
+            let behind = connection.stream_offset().unwrap_or(connection.offset);
+            Position {
+                stream: Arc::new(stream(connection, key, random)),
+                next: behind.saturating_sub(connection.given as u64),
+                pieces: 0,
+            }
+        });
+        let batch = self.batches.entry(id).or_insert_with(|| Batch {
+            stream: Arc::clone(&position.stream),
+            values: Vec::new(),
+            records: Vec::new(),
+            holds: Vec::new(),
+            time: now(),
+        });
+        Gathering {
+            position,
+            batch,
+            taken: 0,
+        }
+    }
+
+    /// Hands all records to the writer.
+    fn hand_over(&mut self) {
+        let batches = self.batches.drain().map(|(_, batch)| batch);
+        let batches: Vec<_> = batches.filter(|batch| !batch.records.is_empty()).collect();
+        if batches.is_empty() {
+            return;
+        }
+        let bytes = batches.iter().map(Batch::bytes).sum();
+        self.backlog.add(bytes);
+        if let Err(SendError(batches)) = self.queue.send(batches) {
+            self.backlog.remove(bytes);
+            for hold in batches.into_iter().flat_map(|batch| batch.holds) {
+                hold.fail(StreamError::new(io::Error::other("the producer has ended")));
+            }
+        }
+    }
+}
+
+impl Batch {
+    /// The number of bytes that the records are in their stream, with their newlines.
+    fn bytes(&self) -> usize {
+        self.values.len().saturating_add(self.records.len())
+    }
+}
+
+impl Gathering<'_> {
+    /// Adds a record.
+    fn add(&mut self, line: Line<'_>) -> io::Result<()> {
+        let position = &mut *self.position;
+        let number = position.pieces.saturating_add(1);
+        let piece = (line.goes_on || position.pieces > 0).then_some(Piece {
+            number,
+            goes_on: line.goes_on,
+        });
+        position.pieces = if line.goes_on { number } else { 0 };
+        self.batch.values.extend_from_slice(line.bytes);
+        self.batch.records.push(Record {
+            end: self.batch.values.len(),
+            offset: position.next,
+            piece,
+        });
+        let len = line.bytes.len();
+        let newline = u64::from(!line.goes_on);
+        position.next = position
+            .next
+            .saturating_add(len as u64)
+            .saturating_add(newline);
+        self.taken = self.taken.saturating_add(len).saturating_add(RECORD);
+        Ok(())
+    }
+
+    /// Takes a hold for what was added. Of the bytes that the connection was given, `later` are not
+    /// taken.
+    fn hold(self, connection: &Conn, later: usize) {
+        if self.taken > 0 {
+            let mut point = connection.hold_point();
+            point.move_to(connection.offset.saturating_sub(later as u64));
+            self.batch.holds.push(point.hold(self.taken));
+        }
+    }
+}
+
+/// What all records of a stream have in common.
+fn stream(connection: &Conn, key: KafkaKey, random: u64) -> Stream {
+    let client = connection.names().first().cloned();
+    let name = match connection.stream() {
+        Some(name) => format!("{}/{name}", client.as_deref().unwrap_or(ANONYMOUS)),
+        None => format!("{random:016x}-{}", connection.id()),
+    };
+    let key = match key {
+        KafkaKey::Client => Some(match &client {
+            Some(client) => client.clone(),
+            None => prefix::peer(connection),
+        }),
+        KafkaKey::Peer => Some(prefix::peer(connection)),
+        KafkaKey::Conn => Some(name.clone()),
+        KafkaKey::None => None,
+    };
+    Stream::new(key, name, connection.peer().to_string(), client)
+}
+
+/// The milliseconds since 1970.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    let millis = since.map_or(0, |since| since.as_millis());
+    i64::try_from(millis).unwrap_or(i64::MAX)
+}
+
+impl Piece {
+    /// The value of its header.
+    fn text(&self) -> String {
+        let mut text = self.number.to_string();
+        if !self.goes_on {
+            // Writing to a String can't fail.
+            let _ = write!(text, "/{}", self.number);
+        }
+        text
+    }
+}
