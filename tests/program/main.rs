@@ -29,6 +29,7 @@ mod follow_to_state;
 mod framing;
 mod full_disk;
 mod generate;
+mod kafka;
 mod listen;
 mod listeners;
 mod logrotate;

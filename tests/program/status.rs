@@ -32,7 +32,7 @@ fn start(args: &[&str]) -> (Program, SocketAddr) {
 }
 
 /// The status and the body of a response.
-fn get(address: SocketAddr, path: &str) -> (u16, String) {
+pub(super) fn get(address: SocketAddr, path: &str) -> (u16, String) {
     let mut socket = tcp(address).unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).unwrap();
@@ -50,7 +50,7 @@ fn answer(mut socket: impl Read) -> io::Result<(u16, String)> {
 }
 
 /// The value of this series; `None` if there is none.
-fn sample(metrics: &str, series: &str) -> Option<f64> {
+pub(super) fn sample(metrics: &str, series: &str) -> Option<f64> {
     let mut lines = metrics.lines();
     lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }

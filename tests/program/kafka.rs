@@ -1,0 +1,656 @@
+//! `--kafka`: lines as records of a topic. The brokers are librdkafka's mock cluster, in this process; the
+//! records are read by librdkafka's consumer.
+
+#![cfg(all(
+    feature = "cli",
+    feature = "kafka",
+    feature = "gzip",
+    feature = "zstd",
+    feature = "octet",
+    feature = "relp"
+))]
+
+use std::fs;
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rdkafka::config::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::message::{Headers, Message};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::DefaultProducerContext;
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+use rustix::process::Signal;
+
+use super::refused::each_is_refused;
+use super::status::{get, sample, status};
+use crate::common::authority::{Authority, dns};
+use crate::common::client::TLS13;
+use crate::common::pack::gzip;
+use crate::common::program::{BINARY, Client, FREE, LIMIT, Program, send, tcp};
+
+const TOPIC: &str = "logs";
+
+/// All brokers.
+const ALL: i32 = -1;
+
+/// Brokers in this process, with one topic.
+struct Cluster {
+    mock: MockCluster<'static, DefaultProducerContext>,
+    partitions: i32,
+}
+
+/// A record as a consumer sees it.
+#[derive(Debug)]
+struct Record {
+    value: String,
+    key: Option<String>,
+    partition: i32,
+    time: i64,
+    headers: Vec<(String, String)>,
+}
+
+impl Cluster {
+    /// As many brokers as partitions, of which each leads one.
+    fn new(partitions: i32) -> Self {
+        let mock = MockCluster::new(partitions).unwrap();
+        mock.create_topic(TOPIC, partitions, 1).unwrap();
+        for partition in 0..partitions {
+            mock.partition_leader(TOPIC, partition, Some(partition + 1))
+                .unwrap();
+        }
+        Cluster { mock, partitions }
+    }
+
+    fn start(&self, args: &[&str]) -> Program {
+        let brokers = self.mock.bootstrap_servers();
+        Program::start(&[&["--kafka", &brokers, "--topic", TOPIC], args].concat())
+    }
+
+    /// Waits for this number of records, which are all that there are, in the order of each partition.
+    fn records(&self, count: usize) -> Vec<Record> {
+        let consumer = self.consumer();
+        let mut all = TopicPartitionList::new();
+        for partition in 0..self.partitions {
+            all.add_partition_offset(TOPIC, partition, Offset::Beginning)
+                .unwrap();
+        }
+        consumer.assign(&all).unwrap();
+        let deadline = Instant::now() + LIMIT;
+        let mut records = Vec::new();
+        while records.len() < count {
+            assert!(Instant::now() < deadline, "{} of {count}", records.len());
+            if let Some(message) = consumer.poll(Duration::from_millis(100)) {
+                records.push(Record::new(&message.unwrap()));
+            }
+        }
+        assert_eq!(self.count(&consumer), count);
+        records
+    }
+
+    /// The number of records that came, of which a mock partition keeps the last 5 MiB.
+    fn count(&self, consumer: &BaseConsumer) -> usize {
+        let ends = (0..self.partitions).map(|partition| {
+            let (_, end) = consumer.fetch_watermarks(TOPIC, partition, LIMIT).unwrap();
+            usize::try_from(end).unwrap()
+        });
+        ends.sum()
+    }
+
+    fn consumer(&self) -> BaseConsumer {
+        ClientConfig::new()
+            .set("bootstrap.servers", self.mock.bootstrap_servers())
+            .set("group.id", "test")
+            .create()
+            .unwrap()
+    }
+
+    fn values(&self, count: usize) -> Vec<String> {
+        let records = self.records(count).into_iter();
+        records.map(|record| record.value).collect()
+    }
+}
+
+impl Record {
+    fn new(message: &impl Message) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+        let headers = message.headers().unwrap().iter();
+        Record {
+            // Not a null, which would be a tombstone.
+            value: text(message.payload().unwrap()),
+            key: message.key().map(text),
+            partition: message.partition(),
+            time: message.timestamp().to_millis().unwrap(),
+            headers: headers
+                .map(|header| (header.key.to_owned(), text(header.value.unwrap())))
+                .collect(),
+        }
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        let mut headers = self.headers.iter().filter(|(key, _)| key == name);
+        headers.next().map(|(_, value)| &**value)
+    }
+
+    fn offset(&self) -> u64 {
+        self.header("offset").unwrap().parse().unwrap()
+    }
+}
+
+fn end_of(program: &Program, address: SocketAddr) -> String {
+    let start = format!("tlsink: {address}: ");
+    program.wait_for_line(|line| line.starts_with(&start) && line.contains(" delivered, "))
+}
+
+fn millis() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
+
+#[test]
+fn a_line_is_a_record_with_a_key_and_headers() {
+    let cluster = Cluster::new(1);
+    let ca = Authority::new("Plant CA");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    fs::write(&path, ca.pem()).unwrap();
+    let ca_args = ["--client-ca", path.to_str().unwrap()];
+    let program = cluster.start(&[&ca_args[..], &["--client-auth", "optional"]].concat());
+    let before = millis();
+
+    let boiler = ca.sender("c", &[dns("boiler.example")]);
+    let tcp: TcpStream = tcp(program.address()).unwrap();
+    let named = tcp.local_addr().unwrap();
+    let mut client = Client::over(tcp, boiler.config(&TLS13), "localhost").unwrap();
+    client.write(b"one\r\n\nthr").unwrap();
+    client.write(b"ee\nunfinished").unwrap();
+    client.finish().unwrap();
+    let mut client = Client::connect(program.address());
+    let anonymous = client.local_address();
+    client.write(b"four\n").unwrap();
+    client.finish().unwrap();
+
+    let records = cluster.records(5);
+    let shown = |record: &Record| (record.value.clone(), record.key.clone(), record.offset());
+    let boiler = Some("boiler.example".to_owned());
+    let expected = [
+        ("one\r".to_owned(), boiler.clone(), 0),
+        (String::new(), boiler.clone(), 5),
+        ("three".to_owned(), boiler.clone(), 6),
+        ("unfinished".to_owned(), boiler, 12),
+        ("four".to_owned(), Some("127.0.0.1".to_owned()), 0),
+    ];
+    assert_eq!(records.iter().map(shown).collect::<Vec<_>>(), expected);
+    let random = records[0]
+        .header("stream")
+        .unwrap()
+        .strip_suffix("-1")
+        .unwrap();
+    assert!(
+        random.len() == 16 && u64::from_str_radix(random, 16).is_ok(),
+        "{random}"
+    );
+    for (index, record) in records.iter().enumerate() {
+        let (conn, peer, client) = match index {
+            4 => (2, anonymous, None),
+            _ => (1, named, Some("boiler.example")),
+        };
+        let stream = format!("{random}-{conn}");
+        assert_eq!(record.header("stream"), Some(&*stream));
+        assert_eq!(record.header("peer"), Some(&*peer.to_string()));
+        assert_eq!(record.header("client"), client);
+        assert_eq!(record.header("part"), None);
+        assert!((before..=millis()).contains(&record.time));
+    }
+    assert_eq!(program.stop().status, 0);
+}
+
+#[test]
+fn the_key_is_chosen() {
+    for key in ["peer", "conn", "none"] {
+        let cluster = Cluster::new(1);
+        let program = cluster.start(&["--kafka-key", key]);
+        send(program.address(), b"line\n");
+        let records = cluster.records(1);
+        let expected = match key {
+            "peer" => Some("127.0.0.1"),
+            "conn" => records[0].header("stream"),
+            _ => None,
+        };
+        assert_eq!(records[0].key.as_deref(), expected, "{key}");
+    }
+}
+
+#[test]
+fn a_stream_is_clean_when_the_brokers_have_acknowledged_it() {
+    const ROUND_TRIP: Duration = Duration::from_millis(700);
+    let cluster = Cluster::new(1);
+    let program = cluster.start(&["--receipt"]);
+    cluster
+        .mock
+        .broker_round_trip_time(ALL, ROUND_TRIP)
+        .unwrap();
+    let mut client = Client::connect(program.address());
+    let sent = Instant::now();
+    client.write(b"line\n").unwrap();
+    let receipt = client.finish_for_receipt().unwrap();
+    assert!(sent.elapsed() >= ROUND_TRIP);
+    assert!(receipt.starts_with("{\"ok\":true,"), "{receipt}");
+    assert_eq!(cluster.values(1), ["line"]);
+}
+
+#[test]
+fn a_frame_is_acknowledged_when_its_record_is() {
+    let cluster = Cluster::new(1);
+    let program = cluster.start(&[]);
+    let mut client = Client::connect(program.address());
+    client
+        .write(b"1 open 30 relp_version=1\ncommands=syslog\n")
+        .unwrap();
+    // The answer to `open` is several lines.
+    while !client
+        .read_line()
+        .unwrap()
+        .unwrap()
+        .contains("commands=syslog")
+    {}
+    cluster.mock.broker_down(ALL).unwrap();
+    client
+        .write(b"2 syslog 7 one\ntwo\n3 syslog 5 three\n")
+        .unwrap();
+    program.wait_for_line(|line| line.contains("can't reach the brokers"));
+    cluster.mock.broker_up(ALL).unwrap();
+    assert_eq!(client.read_line().unwrap().unwrap(), "2 rsp 6 200 OK");
+    let records = cluster.records(2);
+    let shown: Vec<_> = records
+        .iter()
+        .map(|one| (&*one.value, one.offset()))
+        .collect();
+    // A newline in a frame is part of the record.
+    assert_eq!(shown, [("one\ntwo", 0), ("three", 8)]);
+}
+
+#[test]
+fn offsets_count_decoded_bytes() {
+    let cluster = Cluster::new(1);
+    let program = cluster.start(&[]);
+    let lines: Vec<_> = (0..5000).map(|line| format!("line {line}")).collect();
+    let text = lines.join("\n") + "\n";
+    let mut client = Client::connect(program.address());
+    for piece in gzip(text.as_bytes()).chunks(997) {
+        client.write(piece).unwrap();
+    }
+    client.finish().unwrap();
+    let records = cluster.records(lines.len());
+    let mut offset = 0;
+    for (record, line) in records.iter().zip(&lines) {
+        assert_eq!((&record.value, record.offset()), (line, offset));
+        offset += line.len() as u64 + 1;
+    }
+    send(program.address(), b"11 <13>one\ntwo9 <13>three");
+    let records = cluster.records(lines.len() + 2);
+    let framed = records[lines.len()..].iter();
+    let framed: Vec<_> = framed.map(|one| (&*one.value, one.offset())).collect();
+    assert_eq!(framed, [("<13>one\ntwo", 0), ("<13>three", 12)]);
+}
+
+#[test]
+fn an_overlong_line_comes_in_numbered_parts() {
+    let cluster = Cluster::new(1);
+    let program = cluster.start(&["--max-line", "4"]);
+    send(program.address(), b"0123456789\nnext\n01234");
+    let records = cluster.records(6);
+    let shown: Vec<_> = (records.iter())
+        .map(|one| (&*one.value, one.offset(), one.header("part")))
+        .collect();
+    let expected = [
+        ("0123", 0, Some("1")),
+        ("4567", 4, Some("2")),
+        ("89", 8, Some("3/3")),
+        ("next", 11, None),
+        ("0123", 16, Some("1")),
+        ("4", 20, Some("2/2")),
+    ];
+    assert_eq!(shown, expected);
+    // No record is larger than a request, whatever the line's limit is.
+    let cluster = Cluster::new(1);
+    let program = cluster.start(&["--max-line", "8M"]);
+    send(program.address(), &vec![b'x'; 3_000_000]);
+    let records = cluster.records(4);
+    assert_eq!(records[3].header("part"), Some("4/4"));
+    assert_eq!(
+        records.iter().map(|one| one.value.len()).sum::<usize>(),
+        3_000_000
+    );
+}
+
+#[test]
+fn errors_that_pass_are_tried_again_and_order_is_kept() {
+    let cluster = Cluster::new(1);
+    let program = cluster.start(&[]);
+    cluster.mock.request_errors(
+        RDKafkaApiKey::Produce,
+        &[
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS,
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__TRANSPORT,
+        ],
+    );
+    let lines: Vec<_> = (0..2000).map(|line| format!("line {line}")).collect();
+    let mut client = Client::connect(program.address());
+    for line in &lines {
+        client.write(format!("{line}\n").as_bytes()).unwrap();
+    }
+    client.finish().unwrap();
+    assert_eq!(cluster.values(lines.len()), lines);
+    assert_eq!(program.stop().status, 0);
+}
+
+#[test]
+fn a_record_that_is_refused_for_good_ends_its_stream() {
+    for (refusal, words) in [
+        (
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED,
+            "Broker: Topic authorization failed",
+        ),
+        (
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD,
+            "Broker: Broker failed to validate record",
+        ),
+    ] {
+        let cluster = Cluster::new(1);
+        let program = cluster.start(&[]);
+        send(program.address(), b"before\n");
+        cluster
+            .mock
+            .request_errors(RDKafkaApiKey::Produce, &[refusal]);
+        let mut client = Client::connect(program.address());
+        let address = client.local_address();
+        client.write(b"refused\n").unwrap();
+        let end = end_of(&program, address);
+        let cut = format!("cut (the output failed: topic logs: {words})");
+        assert!(end.ends_with(&cut), "{end}");
+        // Nothing behind it is produced.
+        let _ = client.write(b"behind\n");
+        if refusal == RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD {
+            send(program.address(), b"after\n");
+            assert_eq!(cluster.values(2), ["before", "after"]);
+        } else {
+            // Until it asks for the topic again, librdkafka knows that it may not.
+            assert_eq!(cluster.values(1), ["before"]);
+        }
+        assert_eq!(program.stop().status, 0);
+    }
+}
+
+#[test]
+fn after_a_fatal_error_streams_are_cut_and_others_go_on() {
+    let cluster = Cluster::new(1);
+    let program = cluster.start(&[]);
+    send(program.address(), b"before\n");
+    let mut other = Client::connect(program.address());
+    let fatal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    cluster
+        .mock
+        .request_errors(RDKafkaApiKey::Produce, &[fatal]);
+    let mut client = Client::connect(program.address());
+    let address = client.local_address();
+    client.write(b"lost\n").unwrap();
+    program.wait_for_line(|line| line.contains("the producer begins anew: "));
+    let end = end_of(&program, address);
+    assert!(
+        end.contains("cut (the output failed: ") && end.contains("sequence"),
+        "{end}"
+    );
+    other.write(b"other\n").unwrap();
+    other.finish().unwrap();
+    send(program.address(), b"after\n");
+    let mut values = cluster.values(3);
+    values.sort();
+    assert_eq!(values, ["after", "before", "other"]);
+    assert_eq!(program.stop().status, 0);
+}
+
+#[test]
+fn while_no_broker_is_there_records_wait() {
+    let cluster = Cluster::new(1);
+    cluster.mock.broker_down(ALL).unwrap();
+    let program = cluster.start(&[]);
+    program.wait_for_line(|line| {
+        line.starts_with("tlsink: can't reach the brokers: ") && line.ends_with("; trying again")
+    });
+    let address = program.address();
+    let sending = thread::spawn(move || send(address, b"waits\n"));
+    cluster.mock.broker_up(ALL).unwrap();
+    sending.join().unwrap();
+    program.wait_for_line(|line| line == "tlsink: the brokers can be reached again");
+    assert_eq!(cluster.values(1), ["waits"]);
+    let outcome = program.stop();
+    assert_eq!(outcome.status, 0);
+    // It is said once, however often it is tried.
+    assert_eq!(outcome.stderr.matches("can't reach the brokers").count(), 1);
+}
+
+#[test]
+fn a_broker_that_is_away_stops_its_own_senders_and_they_are_slowed_down() {
+    const SENDERS: i32 = 8;
+    let cluster = Cluster::new(2);
+    let ca = Authority::new("Plant CA");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    fs::write(&path, ca.pem()).unwrap();
+    let program = cluster.start(&["--client-ca", path.to_str().unwrap(), "--status", FREE]);
+    let status = status(&program);
+    let connect = |sender: i32| {
+        let sender = ca.sender("c", &[dns(&format!("s{sender}.example"))]);
+        let tcp = tcp(program.address()).unwrap();
+        Client::over(tcp, sender.config(&TLS13), "localhost").unwrap()
+    };
+    for sender in 0..SENDERS {
+        let mut client = connect(sender);
+        client.write(format!("{sender}\n").as_bytes()).unwrap();
+        client.finish().unwrap();
+    }
+    let records = cluster.records(SENDERS as usize);
+    let of = |partition| {
+        let mut of = records.iter().filter(|one| one.partition == partition);
+        of.next().unwrap().value.parse().unwrap()
+    };
+    let (stuck, free): (i32, i32) = (of(0), of(1));
+    cluster.mock.broker_down(1).unwrap();
+    let mut client = connect(stuck);
+    // Much more than all buffers on the way.
+    let line = [&[b'x'; 99][..], b"\n"].concat();
+    let writing = thread::spawn(move || {
+        let lines = line.repeat(10_000);
+        (0..32).try_for_each(|_| client.write(&lines)).unwrap();
+        client.finish().unwrap();
+    });
+    // One stream is held, and the others go on.
+    let held = || sample(&get(status, "/metrics").1, "tlsink_held_bytes").unwrap();
+    let deadline = Instant::now() + LIMIT;
+    while held() == 0.0 {
+        assert!(Instant::now() < deadline, "nothing is held");
+    }
+    for count in 1..=20_usize {
+        let mut client = connect(free);
+        client.write(b"free\n").unwrap();
+        client.finish().unwrap();
+        assert!(held() < f64::from(4 << 20));
+        assert!(!writing.is_finished(), "{count}");
+    }
+    cluster.mock.broker_up(1).unwrap();
+    writing.join().unwrap();
+    let count = cluster.count(&cluster.consumer());
+    assert_eq!(count, SENDERS as usize + 20 + 320_000);
+    assert_eq!(held(), 0.0);
+}
+
+#[test]
+fn a_stop_without_brokers_reports_the_loss() {
+    let cluster = Cluster::new(1);
+    let program = cluster.start(&[]);
+    send(program.address(), b"before\n");
+    cluster.mock.broker_down(ALL).unwrap();
+    let mut client = Client::connect(program.address());
+    client.write(b"unacknowledged\n").unwrap();
+    program.wait_for_line(|line| line.contains("can't reach the brokers"));
+    program.signal(Signal::TERM);
+    program.wait_for_line(|line| line.starts_with("tlsink: stopping: 1 connection open"));
+    program.signal(Signal::TERM);
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 1);
+    let hangs = "tlsink: the output hangs; up to 15 bytes";
+    let hangs = outcome.stderr.lines().find(|line| line.starts_with(hangs));
+    assert!(hangs.is_some(), "{}", outcome.stderr);
+}
+
+#[test]
+fn a_missing_topic_is_said() {
+    let cluster = Cluster::new(1);
+    let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+    cluster.mock.topic_error(TOPIC, error).unwrap();
+    let program = cluster.start(&[]);
+    program.wait_for_line(|line| line == "tlsink: topic logs: Broker: Unknown topic or partition");
+}
+
+#[test]
+fn settings_come_from_options_and_a_file() {
+    let cluster = Cluster::new(1);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("settings");
+    fs::write(
+        &file,
+        "# Each may be overridden.\n\nacks = 1\ncompression.type=gzip\n",
+    )
+    .unwrap();
+    let file = ["--kafka-file", file.to_str().unwrap()];
+    let own = [
+        "--kafka-set",
+        "acks=all",
+        "--kafka-set",
+        "compression.type=lz4",
+    ];
+    let program = cluster.start(&[&file[..], &own].concat());
+    send(program.address(), b"line\n");
+    assert_eq!(cluster.values(1), ["line"]);
+}
+
+#[test]
+fn what_can_not_be_produced_to_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("bad"), "acks=all\npassword\n").unwrap();
+    let fill = |text: &str| text.replace("DIR", folder.path().to_str().unwrap());
+    let expected = "expected HOST:PORT, such as 127.0.0.1:9092; commas part several";
+    let alone = "lines go to the topic alone";
+    let a_line = "each record is a line as it came, and says in its headers who sent it";
+    let settings = "--kafka-set takes the settings in librdkafka's CONFIGURATION.md";
+    let beside = |option: &str| format!("{option} can't be combined with --kafka");
+    let refusals = [
+        ("--kafka h:1", "--kafka needs --topic".to_owned(), ""),
+        ("--topic t", "--topic needs --kafka".to_owned(), ""),
+        (
+            "--kafka-key peer",
+            "--kafka-key needs --kafka".to_owned(),
+            "",
+        ),
+        (
+            "--kafka-set a=b",
+            "--kafka-set needs --kafka".to_owned(),
+            "",
+        ),
+        (
+            "--kafka-file f",
+            "--kafka-file needs --kafka".to_owned(),
+            "",
+        ),
+        ("--kafka h --topic t", format!("--kafka h: {expected}"), ""),
+        (
+            "--kafka h:1,:2 --topic t",
+            format!("--kafka h:1,:2: {expected}"),
+            "",
+        ),
+        (
+            "--kafka h:1 --topic t --kafka-set x",
+            "--kafka-set x: expected KEY=VALUE, such as compression.type=zstd".to_owned(),
+            "",
+        ),
+        (
+            "--kafka h:1 --topic t --kafka-set no.such=1",
+            "--kafka: no.such: No such configuration property: \"no.such\"".to_owned(),
+            settings,
+        ),
+        (
+            "--kafka h:1 --topic t --kafka-set bootstrap.servers=i:1",
+            "--kafka: bootstrap.servers can't be set: the brokers are named apart from it"
+                .to_owned(),
+            settings,
+        ),
+        (
+            "--kafka h:1 --topic t --kafka-set acks=1",
+            "--kafka: `acks` must be set to `all` when `enable.idempotence` is true".to_owned(),
+            settings,
+        ),
+        (
+            "--kafka h:1 --topic t --kafka-file DIR/none",
+            "can't read the settings in DIR/none: No such file or directory (os error 2)"
+                .to_owned(),
+            "",
+        ),
+        (
+            "--kafka h:1 --topic t --kafka-file DIR/bad",
+            "DIR/bad, line 2: expected KEY=VALUE, such as compression.type=zstd".to_owned(),
+            "",
+        ),
+        (
+            "--kafka h:1 --topic t --output f",
+            beside("--output"),
+            alone,
+        ),
+        (
+            "--kafka h:1 --topic t --output-dir d",
+            beside("--output-dir"),
+            alone,
+        ),
+        ("--kafka h:1 --topic t --append", beside("--append"), alone),
+        ("--kafka h:1 --topic t --state d", beside("--state"), alone),
+        ("--kafka h:1 --topic t --exec cat", beside("--exec"), alone),
+        (
+            "--kafka h:1 --topic t --format raw",
+            beside("--format raw"),
+            a_line,
+        ),
+        (
+            "--kafka h:1 --topic t --format json",
+            beside("--format json"),
+            a_line,
+        ),
+        ("--kafka h:1 --topic t --label", beside("--label"), a_line),
+        (
+            "--kafka h:1 --topic t --prefix x",
+            beside("--prefix"),
+            a_line,
+        ),
+    ];
+    let refusals: Vec<_> = (refusals.iter())
+        .map(|(args, error, hint)| (*args, &**error, *hint))
+        .collect();
+    each_is_refused(&refusals, || Command::new(BINARY), fill);
+}
+
+#[test]
+fn a_check_says_where_lines_would_go() {
+    let args = [
+        "--listen", FREE, "--kafka", "h:1,i:2", "--topic", "logs", "--check",
+    ];
+    let outcome = Program::run(&args);
+    assert_eq!(outcome.status, 0, "{}", outcome.stderr);
+    let plan = outcome.stdout_text();
+    assert_eq!(
+        plan.lines().last(),
+        Some("would write lines to the topic logs of h:1,i:2")
+    );
+}
