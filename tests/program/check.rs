@@ -92,6 +92,19 @@ fn a_check_says_what_would_be_done_and_does_nothing() {
     assert!(!fs::exists(socket).unwrap());
 }
 
+#[cfg(not(feature = "kafka"))]
+#[test]
+fn a_topic_needs_a_feature() {
+    for more in [&["--check"][..], &[]] {
+        let mut command = Command::new(BINARY);
+        command.args(["--listen", FREE, "--kafka", "h:1", "--topic", "t"]);
+        command.args(more);
+        let outcome = refused(command, WRONG_USE);
+        let missing = "tlsink: --kafka needs the feature kafka, which is not built in\n";
+        assert_eq!(outcome.stderr, missing);
+    }
+}
+
 #[test]
 fn a_check_fails_where_a_start_would_fail() {
     let folder = tempfile::tempdir().unwrap();

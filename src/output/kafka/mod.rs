@@ -395,3 +395,129 @@ impl Piece {
         text
     }
 }
+
+#[cfg(all(test, not(tlsink_loom)))]
+mod tests {
+    use std::sync::mpsc::Receiver;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::hold::{Holds, MAX_HELD};
+    use crate::lane::Lane;
+    use crate::output::turn::MAX_WRITTEN;
+    use crate::peer::Peer;
+
+    /// A lane whose records nobody produces.
+    struct Records {
+        output: Kafka,
+        queue: Receiver<Vec<Batch>>,
+        memory: Memory,
+    }
+
+    impl Records {
+        fn new(max_line: usize) -> Self {
+            let (sender, queue) = mpsc::channel();
+            let gathered = Gathered::new(KafkaKey::Client, 1, sender, Arc::default());
+            let output = Kafka {
+                assembly: Assembly::new(RECORD),
+                gathered,
+                max_value: usize::MAX,
+            };
+            let memory = Memory::new(16 * MAX_HELD);
+            Records {
+                output: output.max_line(max_line).memory(memory.clone()),
+                queue,
+                memory,
+            }
+        }
+
+        fn open(&self) -> Conn {
+            let mut conn = Conn::new(ConnId(1), Peer::label("test"), self.memory.clone());
+            let lane = Arc::new(Lane::new());
+            conn.holds = Some(Holds::new(conn.id, &lane, &self.memory));
+            conn
+        }
+
+        /// Gives bytes in turns, as a sink does, until the stream gets none. Returns those that are left.
+        fn send<'a>(&mut self, conn: &mut Conn, mut bytes: &'a [u8]) -> &'a [u8] {
+            while !bytes.is_empty() && !is_full(conn) {
+                conn.given = bytes.len();
+                conn.offset += bytes.len() as u64;
+                let taken = self.output.turn(conn, bytes).unwrap().taken;
+                bytes = &bytes[taken..];
+                conn.offset -= bytes.len() as u64;
+            }
+            bytes
+        }
+
+        fn flush(&mut self) -> Vec<Batch> {
+            self.output.flush().unwrap();
+            self.queue.try_iter().flatten().collect()
+        }
+    }
+
+    fn is_full(conn: &Conn) -> bool {
+        conn.holds.as_ref().unwrap().look().is_full
+    }
+
+    #[test]
+    fn a_stream_of_empty_lines_is_held_by_what_its_records_take() {
+        let mut lane = Records::new(1 << 20);
+        let mut conn = lane.open();
+        let sent = vec![b'\n'; MAX_HELD];
+        let left = lane.send(&mut conn, &sent).len();
+        let batches = lane.flush();
+        let records: usize = batches.iter().map(|batch| batch.records.len()).sum();
+        assert_eq!(records, sent.len() - left);
+        assert!(
+            records <= (MAX_HELD + MAX_WRITTEN) / RECORD + 1,
+            "{records}"
+        );
+        for hold in batches.into_iter().flat_map(|batch| batch.holds) {
+            hold.done();
+        }
+        assert!(!is_full(&conn));
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn each_byte_is_in_the_record_of_its_offset(
+            parts in vec("[x\n]{1,12}", 1..12),
+            max_line in 1_usize..12,
+        ) {
+            let mut lane = Records::new(max_line);
+            let mut conn = lane.open();
+            for part in &parts {
+                assert!(lane.send(&mut conn, part.as_bytes()).is_empty());
+            }
+            conn.given = 0;
+            lane.output.close(&conn, &End::Clean).unwrap();
+            let mut rebuilt = String::new();
+            for batch in lane.flush() {
+                let mut from = 0;
+                for record in &batch.records {
+                    let value = std::str::from_utf8(&batch.values[from..record.end]).unwrap();
+                    from = record.end;
+                    assert!(value.len() <= max_line);
+                    assert_eq!(record.offset, rebuilt.len() as u64);
+                    rebuilt += value;
+                    if record.piece.as_ref().is_none_or(|piece| !piece.goes_on) {
+                        rebuilt.push('\n');
+                    }
+                }
+                batch.holds.into_iter().for_each(Hold::done);
+            }
+            // An unfinished line is one, too.
+            let mut sent = parts.concat();
+            if !sent.ends_with('\n') {
+                sent.push('\n');
+            }
+            assert_eq!(rebuilt, sent);
+            assert!(conn.is_through(conn.offset));
+        }
+    }
+}

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Receiver;
@@ -31,6 +32,10 @@ const POLL: Duration = Duration::from_millis(100);
 
 /// The longest wait for facts about the topic at the start.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// The time without an answer after which brokers that are down are worth a message. A connection that was
+/// idle is closed by its broker, and opened anew for the next record.
+const SILENCE: Duration = Duration::from_secs(1);
 
 /// The shortest time from one producer to the next.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -64,12 +69,18 @@ struct Link {
 struct LinkState {
     /// The last problem with a broker.
     reason: Option<String>,
-    /// No broker can be reached, and that was said.
-    is_unreachable: bool,
+    /// A broker has answered, in this run.
+    was_reached: bool,
+    /// All brokers were down, and none has acknowledged a record since.
+    is_down: bool,
+    /// That was said.
+    is_said: bool,
+    /// The time of the last acknowledgement.
+    acknowledged: Option<Instant>,
     /// The fatal error of the present producer.
     fatal: Option<String>,
     /// The fatal error that was said last, since a record was acknowledged.
-    said: Option<String>,
+    said_fatal: Option<String>,
 }
 
 /// What a producer calls.
@@ -195,6 +206,7 @@ impl Producing<'_> {
         let (_, producer) = self.current.get();
         match producer.client().fetch_metadata(Some(self.topic), LOOK) {
             Ok(facts) => {
+                link.state.lock().was_reached = true;
                 let error = facts.topics().first().and_then(|topic| topic.error());
                 if let Some(error) = error {
                     link.tell(&KafkaNotice::Topic {
@@ -203,7 +215,7 @@ impl Producing<'_> {
                     });
                 }
             }
-            Err(_) => link.unreachable("no broker has answered"),
+            Err(_) => link.say_down("no broker has answered"),
         }
     }
 
@@ -278,14 +290,19 @@ impl Current {
     /// Takes librdkafka's answers, until no record will come and all are answered.
     fn poll(&self) {
         let mut since = Instant::now();
+        let mut busy: Option<Instant> = None;
         loop {
             let (_, producer) = self.get();
             producer.poll(POLL);
             if let Some((_, reason)) = producer.client().fatal_error() {
                 self.replace(&producer, reason, &mut since);
             }
-            if self.is_last.load(Ordering::Acquire) && producer.in_flight_count() == 0 {
+            if producer.in_flight_count() > 0 {
+                self.link.look(*busy.get_or_insert_with(Instant::now));
+            } else if self.is_last.load(Ordering::Acquire) {
                 return;
+            } else {
+                busy = None;
             }
         }
     }
@@ -296,7 +313,7 @@ impl Current {
         self.link.fatal(reason);
         failed.purge(PurgeConfig::default().queue().inflight());
         while failed.in_flight_count() > 0 {
-            failed.poll(Duration::ZERO);
+            failed.poll(Duration::from_millis(1));
         }
         let another = loop {
             // A reason that stays would otherwise make one after another.
@@ -327,10 +344,32 @@ impl Link {
         (self.on_notice.lock())(notice);
     }
 
-    /// No broker can be reached. Says so the first time, with the last known reason.
-    fn unreachable(&self, otherwise: &str) {
+    /// All brokers are down. That is worth a message if none of them was ever reached.
+    fn down(&self, reason: &str) {
         let mut state = self.state.lock();
-        if std::mem::replace(&mut state.is_unreachable, true) {
+        state.is_down = true;
+        let was_reached = state.was_reached;
+        drop(state);
+        if !was_reached {
+            self.say_down(reason);
+        }
+    }
+
+    /// Says that all brokers are down if records wait for them, of which the first was produced then.
+    fn look(&self, busy: Instant) {
+        let state = self.state.lock();
+        let since = state.acknowledged.map_or(busy, |last| last.max(busy));
+        let is_down = state.is_down && since.elapsed() >= SILENCE;
+        drop(state);
+        if is_down {
+            self.say_down("they are down");
+        }
+    }
+
+    /// Says that no broker can be reached, the first time, with the last known reason.
+    fn say_down(&self, otherwise: &str) {
+        let mut state = self.state.lock();
+        if mem::replace(&mut state.is_said, true) {
             return;
         }
         let reason = state.reason.take();
@@ -342,11 +381,14 @@ impl Link {
     /// A record was acknowledged.
     fn acknowledged(&self) {
         let mut state = self.state.lock();
-        state.said = None;
+        state.said_fatal = None;
         state.reason = None;
-        let was_unreachable = std::mem::take(&mut state.is_unreachable);
+        state.was_reached = true;
+        state.is_down = false;
+        state.acknowledged = Some(Instant::now());
+        let was_said = mem::take(&mut state.is_said);
         drop(state);
-        if was_unreachable {
+        if was_said {
             self.tell(&KafkaNotice::Reachable);
         }
     }
@@ -356,8 +398,8 @@ impl Link {
     fn fatal(&self, reason: String) {
         let mut state = self.state.lock();
         state.fatal = Some(reason.clone());
-        let is_new = state.said.as_ref() != Some(&reason);
-        state.said = Some(reason.clone());
+        let is_new = state.said_fatal.as_ref() != Some(&reason);
+        state.said_fatal = Some(reason.clone());
         drop(state);
         if is_new {
             self.tell(&KafkaNotice::Fatal(reason));
@@ -395,7 +437,7 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AllBrokersDown) => self.0.unreachable(reason),
+            Some(RDKafkaErrorCode::AllBrokersDown) => self.0.down(reason),
             // The thread that polls looks for it.
             Some(RDKafkaErrorCode::Fatal) => {}
             _ => self.0.state.lock().reason = Some(reason.to_owned()),
