@@ -389,8 +389,8 @@ pub(crate) static LISTEN: Options = Options {
                 .choices(&["client", "peer", "conn", "none"]),
                 value(
                     "--kafka-set",
-                    "KEY=VALUE",
-                    "set one of librdkafka's settings; repeatable",
+                    "SETTING",
+                    "a setting of librdkafka, KEY=VALUE; repeatable",
                 )
                 .repeatable(),
                 value(
