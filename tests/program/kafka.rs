@@ -509,6 +509,16 @@ fn a_stop_without_brokers_reports_the_loss() {
 }
 
 #[test]
+fn a_full_queue_waits() {
+    let cluster = Cluster::new(1);
+    let program = cluster.start(&["--kafka-set", "queue.buffering.max.messages=10"]);
+    let lines: Vec<_> = (0..500).map(|line| format!("line {line}")).collect();
+    send(program.address(), (lines.join("\n") + "\n").as_bytes());
+    assert_eq!(cluster.values(lines.len()), lines);
+    assert_eq!(program.stop().status, 0);
+}
+
+#[test]
 fn a_missing_topic_is_said() {
     let cluster = Cluster::new(1);
     let error = RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;

@@ -33,9 +33,9 @@ use pending::Stream;
 pub use settings::{KafkaKey, KafkaSettings};
 pub use writer::KafkaWriter;
 
-/// What a record takes beside its value, in bytes: librdkafka's own facts about it, its headers and its
-/// key. Held bytes count it, so that a stream of empty lines does not fill the memory.
-const RECORD: usize = 512;
+/// What librdkafka keeps for a record beside its value, its key and the values of its headers, in bytes, as
+/// measured. Held bytes count it, so that a stream of empty lines does not fill the memory.
+const RECORD: usize = 600;
 
 /// Produces the lines of all streams to a topic of Kafka, or of whatever speaks its protocol.
 ///
@@ -343,7 +343,10 @@ impl Gathering<'_> {
             .next
             .saturating_add(len as u64)
             .saturating_add(newline);
-        self.taken = self.taken.saturating_add(len).saturating_add(RECORD);
+        let taken = len
+            .saturating_add(RECORD)
+            .saturating_add(position.stream.len());
+        self.taken = self.taken.saturating_add(taken);
         Ok(())
     }
 

@@ -52,6 +52,14 @@ impl Stream {
         }
     }
 
+    /// The number of bytes that each of its records has of these.
+    pub(super) fn len(&self) -> usize {
+        let key = self.key.as_ref().map_or(0, String::len);
+        let client = self.client.as_ref().map_or(0, String::len);
+        let lens = [key, self.name.len(), self.peer.len(), client];
+        lens.into_iter().fold(0, usize::saturating_add)
+    }
+
     pub(super) fn has_failed(&self) -> bool {
         self.has_failed.load(Ordering::Acquire)
     }
