@@ -214,8 +214,14 @@ fn join_all(threads: Vec<thread::ScopedJoinHandle<'_, usize>>) -> Vec<usize> {
 
 fn receive(manager: &UnixDatagram) -> io::Result<String> {
     let mut message = [0; 4096];
-    let len = manager.recv(&mut message)?;
-    Ok(String::from_utf8_lossy(&message[..len]).into_owned())
+    loop {
+        match manager.recv(&mut message) {
+            Ok(len) => return Ok(String::from_utf8_lossy(&message[..len]).into_owned()),
+            // With a time limit, a signal to this process ends the wait (signal(7)).
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn wait_for(manager: &UnixDatagram, wanted: &str) {

@@ -43,10 +43,14 @@ impl Manager {
     /// The next message; `None` if none comes in time.
     fn try_next(&self) -> Option<String> {
         let mut message = [0; 4096];
-        match self.socket.recv(&mut message) {
-            Ok(len) => Some(String::from_utf8(message[..len].to_vec()).unwrap()),
-            Err(error) if error.kind() == ErrorKind::WouldBlock => None,
-            Err(error) => panic!("{error}"),
+        loop {
+            match self.socket.recv(&mut message) {
+                Ok(len) => return Some(String::from_utf8(message[..len].to_vec()).unwrap()),
+                // With a time limit, a signal to this process ends the wait (signal(7)).
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return None,
+                Err(error) => panic!("{error}"),
+            }
         }
     }
 
