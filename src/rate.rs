@@ -373,7 +373,7 @@ mod tests {
         );
         let turn = bucket.take_turn(&mut other, 1000, now, Waker::noop());
         assert!(matches!(turn, Turn::At(time) if time > now));
-        // It has read nothing.
+        // The connection has read nothing.
         bucket.give_back(1000, 0);
         assert_eq!(
             bucket.take_turn(&mut other, 1000, now, Waker::noop()),

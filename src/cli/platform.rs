@@ -10,7 +10,7 @@ use rustix::process::Pid;
 ///
 /// # Errors
 ///
-/// Those of socket(2).
+/// The errors of socket(2).
 pub(super) fn stream_socket(family: AddressFamily) -> rustix::io::Result<OwnedFd> {
     #[cfg(target_os = "linux")]
     let socket = {
@@ -31,7 +31,7 @@ pub(super) fn stream_socket(family: AddressFamily) -> rustix::io::Result<OwnedFd
 ///
 /// # Errors
 ///
-/// Those of getsockopt(2).
+/// The errors of getsockopt(2).
 pub(super) fn is_listening(socket: impl AsFd) -> rustix::io::Result<bool> {
     #[cfg(target_os = "linux")]
     return rustix::net::sockopt::socket_acceptconn(socket);

@@ -196,7 +196,7 @@ impl Assembly {
         self.give(connection, &last, false, call)
     }
 
-    /// These bytes, for which calls were made since this number of them.
+    /// The portion of `taken` bytes. The number of calls before them was `calls`.
     fn portion(&self, taken: usize, calls: usize) -> Portion {
         let calls = self.calls.wrapping_sub(calls);
         let written = taken.saturating_add(calls.saturating_mul(self.cost));

@@ -66,7 +66,7 @@ impl Stream {
 }
 
 impl Pending {
-    /// This number of records, at least one, which are this number of bytes of the stream.
+    /// Waits for so many `records`, at least one, which are so many `bytes` of the stream.
     pub(super) fn new(
         stream: Arc<Stream>,
         records: usize,

@@ -73,7 +73,7 @@ struct LinkState {
     was_reached: bool,
     /// All brokers were down, and none has acknowledged a record since.
     is_down: bool,
-    /// That was said.
+    /// The operator was told that all brokers are down.
     is_said: bool,
     /// The time of the last acknowledgement.
     acknowledged: Option<Instant>,
@@ -478,7 +478,7 @@ fn headers(stream: &Stream, record: &Record) -> OwnedHeaders {
 
 /// The description of an error, in the words of the broker if it is the broker's.
 fn words(code: RDKafkaErrorCode) -> String {
-    // It is shown as `Name (description)`.
+    // Its text is `Name (description)`.
     let shown = code.to_string();
     let description = shown.split_once(" (").map(|(_, rest)| rest);
     let description = description.and_then(|rest| rest.strip_suffix(')'));

@@ -64,7 +64,7 @@ impl Program {
     /// Waits until the program has ended.
     pub(super) async fn ended(&self) {
         if self.ended.readable().await.is_err() {
-            // It is not known when it ends, so it ends now.
+            // Nothing tells when the program ends, so it ends now.
             self.signal(Signal::KILL);
         }
     }
@@ -84,7 +84,7 @@ impl Program {
 
     /// Signals everything in the program's process group.
     pub(super) fn signal(&self, signal: Signal) {
-        // It fails only if all of them have taken another user's rights.
+        // This fails only if all of them have taken another user's rights.
         let _ = kill_process_group(Pid::from_child(&self.child), signal);
     }
 

@@ -90,7 +90,7 @@ impl Programs {
 
     /// Terminates all programs, and starts no more. Their streams have been cut.
     pub(super) fn cut(&self) {
-        // It may be set already.
+        // An earlier cut may have set it.
         let _ = self.0.cut.set_blocking(());
     }
 
