@@ -42,9 +42,7 @@ struct Pool {
     limit: usize,
     /// Whether a quarter is reserved for verified clients.
     prefers_clients: bool,
-    // Changed under the lock of the queue only.
-    kept: AtomicUsize,
-    chunks: AtomicUsize,
+    held: Held,
     queue: Mutex<Queue>,
     accounts: Mutex<HashMap<SenderId, Weak<Account>>>,
 }
@@ -52,6 +50,13 @@ struct Pool {
 /// Accounts for whose chunks there was no memory, each once, in the order in which they are served,
 /// with the number of bytes that each asked for.
 type Queue = VecDeque<(Arc<Account>, usize)>;
+
+/// The bytes that are held for each [`Use`]. They are changed under the lock of the pool's queue only.
+#[derive(Debug, Default)]
+struct Held {
+    kept: AtomicUsize,
+    chunks: AtomicUsize,
+}
 
 /// The use of the memory that a server's connections share.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,9 +76,7 @@ struct Account {
     pool: Arc<Pool>,
     /// `None` for an account that all senders share, which may use everything.
     sender: Option<SenderId>,
-    // Changed under the pool's lock only.
-    kept: AtomicUsize,
-    chunks: AtomicUsize,
+    held: Held,
     /// Notified when there is memory for one of the account's chunks.
     freed: Event,
 }
@@ -97,8 +100,7 @@ impl Memory {
         let pool = Arc::new(Pool {
             limit: bytes,
             prefers_clients,
-            kept: AtomicUsize::new(0),
-            chunks: AtomicUsize::new(0),
+            held: Held::default(),
             queue: Mutex::default(),
             accounts: Mutex::default(),
         });
@@ -202,12 +204,14 @@ impl Pool {
     fn in_use(&self) -> MemoryUse {
         MemoryUse {
             limit: self.limit,
-            kept: self.kept.load(Relaxed),
-            chunks: self.chunks.load(Relaxed),
+            kept: self.held.kept.load(Relaxed),
+            chunks: self.held.chunks.load(Relaxed),
         }
     }
+}
 
-    fn held(&self, purpose: Use) -> &AtomicUsize {
+impl Held {
+    fn of(&self, purpose: Use) -> &AtomicUsize {
         match purpose {
             Use::Kept => &self.kept,
             Use::Chunk => &self.chunks,
@@ -220,16 +224,8 @@ impl Account {
         Account {
             pool,
             sender,
-            kept: AtomicUsize::new(0),
-            chunks: AtomicUsize::new(0),
+            held: Held::default(),
             freed: Event::new(),
-        }
-    }
-
-    fn held(&self, purpose: Use) -> &AtomicUsize {
-        match purpose {
-            Use::Kept => &self.kept,
-            Use::Chunk => &self.chunks,
         }
     }
 
@@ -261,13 +257,13 @@ impl Account {
         let Some(left) = room.checked_sub(bytes) else {
             return false;
         };
-        let held = self.held(purpose).load(Relaxed);
+        let held = self.held.of(purpose).load(Relaxed);
         self.sender.is_none() || held.saturating_add(bytes) <= left
     }
 
     fn take(&self, purpose: Use, bytes: usize) {
-        self.pool.held(purpose).fetch_add(bytes, Relaxed);
-        self.held(purpose).fetch_add(bytes, Relaxed);
+        self.pool.held.of(purpose).fetch_add(bytes, Relaxed);
+        self.held.of(purpose).fetch_add(bytes, Relaxed);
     }
 
     fn try_take(&self, purpose: Use, bytes: usize) -> bool {
@@ -281,8 +277,8 @@ impl Account {
 
     fn release(&self, purpose: Use, bytes: usize) {
         let queue = self.pool.queue.lock();
-        self.pool.held(purpose).fetch_sub(bytes, Relaxed);
-        self.held(purpose).fetch_sub(bytes, Relaxed);
+        self.pool.held.of(purpose).fetch_sub(bytes, Relaxed);
+        self.held.of(purpose).fetch_sub(bytes, Relaxed);
         wake_next(queue);
     }
 }
@@ -386,7 +382,7 @@ impl Reservation {
 
     /// Whether the account of this reservation holds at least as much as `memory`'s.
     pub(crate) fn is_of_no_less_than(&self, memory: &Memory) -> bool {
-        self.account.kept.load(Relaxed) >= memory.account.kept.load(Relaxed)
+        self.account.held.kept.load(Relaxed) >= memory.account.held.kept.load(Relaxed)
     }
 }
 
