@@ -481,6 +481,12 @@ fn a_stop_is_announced_before_the_port_is_closed() {
         "{outcome:?}"
     );
 
+    // A time that never passes keeps nobody from stopping the program.
+    let (program, _) = start(&["--drain-notice", "9223372036854775807"]);
+    program.signal(Signal::TERM);
+    program.wait_for_line(|line| line.starts_with("tlsink: stopping in "));
+    assert_eq!(program.stop().status, 0);
+
     // The time passes by itself, too.
     let (program, _) = start(&["--drain-notice", "10ms"]);
     let outcome = program.stop();

@@ -53,6 +53,18 @@ pub(crate) enum ControlEvent {
     Late,
 }
 
+/// A function that tells the control loop of something that happened.
+pub(super) fn telling<T>(
+    events: &Sender<ControlEvent>,
+    event: impl Fn(T) -> ControlEvent + Send + Sync + 'static,
+) -> impl Fn(T) + Send + Sync + 'static {
+    let events = events.clone();
+    move |happened| {
+        // Nobody listens any more once the program is ending.
+        let _ = events.try_send(event(happened));
+    }
+}
+
 /// Forwards the signals that ask the program to stop, or, if `reloads`, to reload. A signal that
 /// was ignored at start stays ignored, except the one that reloads.
 ///
@@ -97,7 +109,7 @@ pub(crate) struct Control {
     /// The number of running lanes, and of threads that append to files or produce records; the programs
     /// of all streams are one more.
     pub(crate) running: usize,
-    /// What such a thread has yet to do, if there is one.
+    /// The bytes that such a thread has yet to deal with, if there is one.
     pub(crate) backlog: Option<Backlog>,
     /// The programs of the streams, if there are any.
     pub(crate) programs: Option<Programs>,
@@ -108,9 +120,9 @@ pub(crate) struct Control {
 enum Stop {
     /// No stop was requested.
     Not,
-    /// A stop was requested. Until this time, the program goes on as before, and its health says that it
-    /// will stop.
-    Announced(Instant),
+    /// A stop was requested. Until this time, if there is a limit, the program goes on as before, and its
+    /// health says that it will stop.
+    Announced(Option<Instant>),
     /// Open streams may go on until this time, if there is a limit.
     Draining(Option<Instant>),
     /// Everything is cut. The output may be flushed until this time, and for longer while it makes
@@ -266,8 +278,8 @@ impl Control {
         };
         let late = async {
             match stop {
-                Stop::Not | Stop::Draining(None) => future::pending().await,
-                Stop::Announced(until)
+                Stop::Not | Stop::Announced(None) | Stop::Draining(None) => future::pending().await,
+                Stop::Announced(Some(until))
                 | Stop::Draining(Some(until))
                 | Stop::Cut { until, .. }
                 | Stop::AtOnce(until) => Timer::at(until).await,
@@ -297,11 +309,8 @@ impl Control {
             "stopping in {} s; a second signal stops before that",
             self.notice.as_secs_f64()
         ));
-        match Instant::now().checked_add(self.notice) {
-            Some(until) => Stop::Announced(until),
-            // So far away that nobody waits for it.
-            None => Stop::Not,
-        }
+        // A deadline that overflows is never reached.
+        Stop::Announced(Instant::now().checked_add(self.notice))
     }
 
     async fn stop(&mut self) -> Stop {

@@ -10,7 +10,7 @@ use tlsink::{Server, Sink};
 use super::super::Failure;
 use super::super::args::{LineFront, ListenArgs, OutputFormat};
 use super::super::say::Say;
-use super::control::ControlEvent;
+use super::control::{ControlEvent, telling};
 use super::lane::{self, LaneExecutor};
 use super::observed::{Meter, Observed};
 use super::outlet::Outlet;
@@ -19,7 +19,7 @@ use super::target::Target;
 /// The lanes, and the JSON output that they share, if it is in use.
 pub(super) type Lanes = (Vec<LaneExecutor>, Option<Json<Target>>);
 
-/// What lanes share with the rest of the program.
+/// The things that lanes share with the rest of the program.
 #[derive(Clone, Copy)]
 pub(super) struct Surroundings<'a> {
     pub(super) say: &'a Say,
@@ -46,11 +46,8 @@ pub(super) fn start_lanes(
             say: around.say.clone(),
             meter: around.meters.get(index).cloned(),
         };
-        let events = around.events.clone();
-        lane::start(sink, output, around.server.clone(), move |result| {
-            // Nobody listens any more once the program is ending.
-            let _ = events.try_send(ControlEvent::Lane(result));
-        })
+        let ended = telling(around.events, ControlEvent::Lane);
+        lane::start(sink, output, around.server.clone(), ended)
     });
     Ok((lanes.collect::<Result<_, _>>()?, json))
 }
@@ -69,19 +66,12 @@ fn outputs(
         Outlet::Target(target) => target,
         Outlet::Files(files) => return Ok((each(sinks, |_| files.another()), None)),
         Outlet::Exec(programs) => {
-            let ended = around.events.clone();
-            let output = programs.output(around.executor, move || {
-                // Nobody listens any more once the program is ending.
-                let _ = ended.try_send(ControlEvent::Programs);
-            });
+            let ended = telling(around.events, |()| ControlEvent::Programs);
+            let output = programs.output(around.executor, move || ended(()));
             return Ok((each(sinks, |_| output.another()), None));
         }
         Outlet::Append(append) => {
-            let ended = around.events.clone();
-            let mut output = append.start(move |result| {
-                // Nobody listens any more once the program is ending.
-                let _ = ended.try_send(ControlEvent::Writer(result));
-            })?;
+            let mut output = append.start(telling(around.events, ControlEvent::Writer))?;
             if let Some(bytes) = args.max_line {
                 output = output.max_line(bytes);
             }
@@ -89,11 +79,7 @@ fn outputs(
             return Ok((outputs, None));
         }
         Outlet::Kafka(kafka) => {
-            let ended = around.events.clone();
-            let output = kafka.start(move |result| {
-                // Nobody listens any more once the program is ending.
-                let _ = ended.try_send(ControlEvent::Writer(result));
-            })?;
+            let output = kafka.start(telling(around.events, ControlEvent::Writer))?;
             let outputs = each(sinks, |sink| output.another(args.max_line, sink.memory()));
             return Ok((outputs, None));
         }

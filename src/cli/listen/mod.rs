@@ -1,10 +1,8 @@
 //! Receiving: starts listeners, threads and signal handlers, and runs them to the end.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use async_channel::Sender;
 use futures_lite::future;
 use smol::Executor;
 use tlsink::decode::Format;
@@ -49,7 +47,7 @@ mod status;
 mod target;
 
 use accept::{Accepting, Acceptor};
-use control::{Control, ControlEvent, signals};
+use control::{Control, ControlEvent, signals, telling};
 use credentials::Credentials;
 use file_limit::{affordable_connections, max_connections, raise_file_limit};
 use forward_key::forward_key;
@@ -111,7 +109,7 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let backlog = outlet.backlog();
     let mut builder = server_builder(&args, listeners.len(), file_limit)?.tls(tls.clone());
     if let Some(positions) = positions {
-        builder = builder.offsets(positions.start(unwritten(&events))?);
+        builder = builder.offsets(positions.start(telling(&events, ControlEvent::Unwritten))?);
     } else if let Some(files) = &append
         && args.destination.has_state()
     {
@@ -158,7 +156,12 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let _status_files = serving.transpose()?;
     let service = Service::new(health, server.clone(), is_watched);
     let refusals = json.zip(lanes.first()).map(|(json, lane)| {
-        Refusals::new(json, Arc::clone(lane), unwritten(&events), reports.clone())
+        Refusals::new(
+            json,
+            Arc::clone(lane),
+            telling(&events, ControlEvent::Unwritten),
+            reports.clone(),
+        )
     });
     start_executor(&executor, args.threads)?;
     if args.reuse_port {
@@ -203,15 +206,6 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
         log.finish();
     }
     result
-}
-
-/// Tells the control loop that something could not be written.
-fn unwritten(events: &Sender<ControlEvent>) -> impl Fn(io::Error) + Send + 'static + use<> {
-    let events = events.clone();
-    move |error| {
-        // Nobody listens any more once the program is ending.
-        let _ = events.try_send(ControlEvent::Unwritten(error));
-    }
 }
 
 /// The settings that the user gave; the library has defaults for the others.
