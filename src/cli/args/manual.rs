@@ -8,12 +8,12 @@ use super::options::{self, Options};
 #[derive(Debug)]
 pub(super) struct Manual {
     pub(super) options: &'static Options,
-    /// What the command does, on one line.
+    /// The purpose of the command, on one line.
     pub(super) summary: &'static str,
     /// The same, in sentences.
     pub(super) about: &'static str,
     pub(super) usage: &'static [Form],
-    /// What the usage leaves open.
+    /// The meaning of the arguments, as far as the usage leaves it open.
     pub(super) arguments: &'static [Block],
     pub(super) notes: &'static [&'static str],
     pub(super) exit_status: &'static str,
@@ -39,7 +39,7 @@ pub(super) enum Block {
 /// Commands of a shell.
 #[derive(Debug)]
 pub(super) struct Example {
-    /// What they do, without a colon at its end.
+    /// Their purpose, without a colon at its end.
     pub(super) title: &'static str,
     pub(super) commands: &'static str,
 }

@@ -21,7 +21,7 @@ use super::file_limit::{max_programs, raise_file_limit};
 use super::files::unusable;
 use super::kafka;
 use super::key_log::key_log_file;
-use super::listener::resolve_host;
+use super::listener::{Bound, may_listen, resolve_host};
 use super::reload::warn;
 use super::{server_builder, unbuildable};
 
@@ -65,9 +65,9 @@ pub(super) fn check(args: &ListenArgs, say: &Say) -> Result<String, Failure> {
             "would make a self-signed certificate for this machine",
         ),
     }
-    let is_made = !matches!(args.tls.certificate, CertificateSource::Files(_));
-    // The certificate that was made for this check is not the one that a start would make.
-    for expiration in tls.expirations().iter().skip(usize::from(is_made)) {
+    // A certificate that was made for this check is not the one that a start would make.
+    let made = usize::from(credentials.fingerprint().is_some());
+    for expiration in tls.expirations().iter().skip(made) {
         let end = Timestamp(expiration.end).to_string();
         let day = end.split('T').next().unwrap_or_default();
         let (kind, name) = (expiration.kind, &expiration.name);
@@ -106,14 +106,10 @@ fn resolved(address: &ListenAddress) -> Result<Vec<SocketAddr>, Failure> {
     match &address.place {
         Place::Host(host) => {
             let resolved = smol::block_on(resolve_host(host))?;
-            let exposed = resolved.iter().find(|one| !one.ip().is_loopback());
-            match exposed {
-                Some(exposed) if address.plain => Err(Failure::misused(format!(
-                    "{address}: without TLS, only this machine may connect, and others reach {exposed}"
-                ))
-                .hint("plain: is for Unix sockets and loopback addresses")),
-                _ => Ok(resolved),
+            for one in &resolved {
+                may_listen(address, &Bound::Ip(*one))?;
             }
+            Ok(resolved)
         }
         Place::Unix(path) => {
             let folder = parent(path);
@@ -129,7 +125,7 @@ fn resolved(address: &ListenAddress) -> Result<Vec<SocketAddr>, Failure> {
     }
 }
 
-/// What the output would be.
+/// Says how the output would be written.
 fn written(args: &ListenArgs) -> String {
     let what = match &args.printer {
         OutputFormat::Lines(_) => "lines",

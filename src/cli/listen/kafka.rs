@@ -54,7 +54,7 @@ fn settings(args: &KafkaArgs) -> Result<KafkaSettings, Failure> {
         args::KafkaKey::None => KafkaKey::None,
     });
     let file = args.file.as_deref().map(read).transpose()?;
-    // What is given itself is more than what a file says.
+    // An option outranks a line of the file.
     for (key, value) in file.iter().flatten().chain(&args.settings) {
         settings = settings.set(key, value).map_err(|error| unusable(&error))?;
     }

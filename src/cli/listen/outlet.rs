@@ -29,7 +29,7 @@ pub(super) enum Outlet {
     Kafka(Box<KafkaOutlet>),
 }
 
-/// What the outlet has yet to do in threads of its own.
+/// The bytes that threads of the outlet's own have yet to deal with.
 #[derive(Clone)]
 pub(super) enum Backlog {
     Append(AppendHandle),
@@ -61,7 +61,7 @@ impl Outlet {
         }
     }
 
-    /// What is yet to be done in threads of the outlet's own, if it has some.
+    /// The bytes that threads of its own have yet to deal with, if it has some.
     pub(super) fn backlog(&self) -> Option<Backlog> {
         match self {
             Outlet::Append(append) => Some(Backlog::Append(append.files().handle)),

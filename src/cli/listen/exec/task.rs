@@ -59,7 +59,7 @@ struct Feed {
     holds: Vec<Hold>,
 }
 
-/// What happens first while a program is fed.
+/// The first thing that happens while a program is fed.
 enum First {
     /// All bytes are written, and the stream has ended; or they can't be written.
     Fed(io::Result<()>),

@@ -98,12 +98,7 @@ impl Listeners {
                 Place::Host(_) | Place::Unix(_) => Some(queue::capacity()),
             };
             for (socket, bound) in bound {
-                if address.plain && !bound.is_local() {
-                    return Err(Failure::misused(format!(
-                        "{address}: without TLS, only this machine may connect, and others reach {bound}"
-                    ))
-                    .hint("plain: is for Unix sockets and loopback addresses"));
-                }
+                may_listen(address, &bound)?;
                 listeners.all.push(Listener {
                     socket,
                     address: bound,
@@ -130,6 +125,21 @@ impl Listeners {
     /// Whether any sender speaks TLS.
     pub(crate) fn have_tls(&self) -> bool {
         self.all.iter().any(|listener| !listener.plain)
+    }
+}
+
+/// Checks that a place without TLS is only for this machine.
+///
+/// # Errors
+///
+/// When others can connect to it.
+pub(crate) fn may_listen(address: &ListenAddress, bound: &Bound) -> Result<(), Failure> {
+    match address.plain && !bound.is_local() {
+        true => Err(Failure::misused(format!(
+            "{address}: without TLS, only this machine may connect, and others reach {bound}"
+        ))
+        .hint("plain: is for Unix sockets and loopback addresses")),
+        false => Ok(()),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::{Display, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::super::outlet::Backlog;
-use super::{HANGING, Status};
+use super::Status;
 
 /// The most verified clients that have metrics of their own.
 pub(in crate::cli::listen) const MAX_CLIENTS: usize = 10_000;
@@ -14,20 +14,19 @@ pub(super) fn exposition(status: &Status) -> String {
     let mut all = Exposition::default();
     let Status {
         server,
-        health,
         tls,
         meters,
         backlog,
+        ..
     } = status;
 
     all.gauge("tlsink_build_info", "The version of tlsink.")
         .labelled(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-    let is_healthy = !health.is_stopping() && health.hanging(HANGING).is_none();
     all.gauge(
         "tlsink_healthy",
         "1 while tlsink takes connections and all of its threads turn, as /healthz says.",
     )
-    .value(u8::from(is_healthy));
+    .value(u8::from(status.fault().is_none()));
 
     let handshakes = server.handshakes();
     let open = server.connections().saturating_sub(handshakes);

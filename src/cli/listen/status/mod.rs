@@ -30,13 +30,13 @@ const HANGING: std::time::Duration = std::time::Duration::from_secs(10);
 /// The listening status server.
 pub(super) struct StatusListener(Listeners);
 
-/// What the status server shows.
+/// The things that the status server shows.
 pub(super) struct Status {
     pub(super) server: Server,
     pub(super) health: Arc<Health>,
     pub(super) tls: Tls,
     pub(super) meters: Vec<Arc<Meter>>,
-    /// What the output has yet to do in threads of its own, if it has some.
+    /// The bytes that threads of the output's own have yet to deal with, if it has some.
     pub(super) backlog: Option<Backlog>,
 }
 
