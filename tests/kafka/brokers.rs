@@ -1,0 +1,96 @@
+//! A cluster of three nodes, by tests/kafka/cluster.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+use crate::common::program::Program;
+use crate::common::skip::missing;
+
+/// The exit status of tests/kafka/cluster where no cluster can run.
+const SKIPPED: i32 = 77;
+
+/// A cluster, which is stopped when this is dropped.
+pub struct Brokers {
+    folder: TempDir,
+    addresses: String,
+}
+
+impl Brokers {
+    /// Starts a cluster; [reports](missing) if none can run here.
+    #[track_caller]
+    pub fn start() -> Option<Brokers> {
+        let folder = TempDir::new().unwrap();
+        let started = run(folder.path(), &["start"]);
+        match started.status.code() {
+            Some(0) => Some(Brokers {
+                folder,
+                addresses: text(started.stdout).trim().to_owned(),
+            }),
+            Some(SKIPPED) => {
+                missing("no cluster of Kafka can run here");
+                None
+            }
+            _ => panic!("{started:?}"),
+        }
+    }
+
+    /// The addresses of the nodes, separated by commas.
+    pub fn addresses(&self) -> &str {
+        &self.addresses
+    }
+
+    /// Makes a topic, of which each node has a replica.
+    pub fn topic(&self, name: &str, partitions: u32, settings: &[&str]) {
+        let partitions = partitions.to_string();
+        self.run(&[&["topic", name, &partitions], settings].concat());
+    }
+
+    /// Kills node 1, 2 or 3.
+    pub fn kill(&self, node: u32) {
+        self.run(&["kill", &node.to_string()]);
+    }
+
+    /// Runs a killed node again, and waits until it takes part.
+    pub fn revive(&self, node: u32) {
+        self.run(&["run", &node.to_string()]);
+    }
+
+    /// Starts the program, which produces to this topic.
+    pub fn start_program(&self, topic: &str, args: &[&str]) -> Program {
+        Program::start(&[&["--kafka", self.addresses(), "--topic", topic], args].concat())
+    }
+
+    /// The lines of a topic, each once, by the consumer in examples.
+    pub fn lines(&self, topic: &str) -> Vec<String> {
+        let consumer = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/kafka-consumer.py");
+        let mut command = Command::new(consumer);
+        let consumed = command.args([self.addresses(), topic, "--end"]).output();
+        let consumed = consumed.unwrap();
+        assert!(consumed.status.success(), "{consumed:?}");
+        text(consumed.stdout).lines().map(str::to_owned).collect()
+    }
+
+    fn run(&self, args: &[&str]) -> String {
+        let done = run(self.folder.path(), args);
+        assert!(done.status.success(), "{args:?}: {done:?}");
+        text(done.stdout)
+    }
+}
+
+impl Drop for Brokers {
+    fn drop(&mut self) {
+        run(self.folder.path(), &["stop"]);
+    }
+}
+
+fn run(folder: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/cluster"));
+    command.arg("--data").arg(folder.join("cluster")).args(args);
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap()
+}

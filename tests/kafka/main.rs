@@ -1,0 +1,20 @@
+//! The program with a real cluster of Kafka. (With librdkafka's mock cluster, tests/program/kafka.rs tests it.)
+
+mod brokers;
+mod delivery;
+
+#[path = "../common"]
+mod common {
+    #[allow(dead_code, reason = "the program's tests use more of it")]
+    pub mod authority;
+    #[allow(dead_code, reason = "the library's tests use more of it")]
+    pub mod client;
+    #[allow(dead_code, reason = "the program's tests use more of it")]
+    pub mod process;
+    #[allow(dead_code, reason = "the program's tests use more of it")]
+    pub mod program;
+    #[allow(dead_code, reason = "the program's tests use more of it")]
+    pub mod skip;
+    #[allow(dead_code, reason = "the program's tests use more of it")]
+    pub mod terminal;
+}
