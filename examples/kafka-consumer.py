@@ -3,10 +3,11 @@
 
 tlsink writes each line at least once: after a failure, it can write again the lines that were not acknowledged. The
 headers `stream` and `offset` of a record say which bytes of which stream it is. Its value is a line without the
-newline, so the next record of its stream has the offset behind that newline. A record with a lower offset than the
-next one is a duplicate, and is dropped. A record with a higher offset comes after a gap: it is reported, and held until
-the gap is filled, as it will be if the records of a stream are in several partitions. A stream begins at 0, unless
-Kafka has deleted the oldest records. A line that was too long for one record is printed as several lines.
+newline, or a block of lines without the last newline, so the next record of its stream has the offset behind that
+newline. What lies before the next offset is a duplicate, and is dropped. A record with a higher offset comes after a
+gap: it is reported, and held until the gap is filled, as it will be if the records of a stream are in several
+partitions. A stream begins at the offset in its header `start`, or else at 0, unless Kafka has deleted the oldest
+records. A line that was too long for one record is printed as several lines.
 
 This reads the topic from its start, and persists nothing. A consumer that is to continue after a restart must persist
 two things, in one transaction with what it makes of the lines: the Kafka offset of each partition, and the next offset
@@ -16,6 +17,7 @@ of a partition must not pass a record that is held, because after a restart only
 
 import argparse
 import collections
+import heapq
 import sys
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -51,20 +53,21 @@ consumer.assign(partitions)
 unread = {partition.partition: high for partition, (_, high) in zip(partitions, watermarks)}
 deleted = any(low > 0 for low, _ in watermarks)
 next_offsets = {}  # The next offset of each stream.
-held = collections.defaultdict(dict)  # The records of each stream that come after a gap, by offset.
+held = collections.defaultdict(list)  # The records of each stream that come after a gap: a heap, by offset.
 
 
-def take(stream, offset, value, end):
-    next_offset = next_offsets.setdefault(stream, offset if deleted else 0)
-    if offset < next_offset:
-        return
+def take(stream, start, offset, value, end):
+    next_offset = next_offsets.setdefault(stream, offset if deleted else start)
     records = held[stream]
     if offset > next_offset and not records:
         print(f"{stream}: a gap from {next_offset} to {offset}", file=sys.stderr)
-    records[offset] = value, end
-    while next_offset in records:
-        value, next_offset = records.pop(next_offset)
-        sys.stdout.buffer.write(value + b"\n")
+    heapq.heappush(records, (offset, end, value))
+    while records and records[0][0] <= next_offset:
+        offset, end, value = heapq.heappop(records)
+        if end > next_offset:
+            # Parts and blocks that come again can have other bounds.
+            sys.stdout.buffer.write(value[next_offset - offset :] + b"\n")
+            next_offset = end
     next_offsets[stream] = next_offset
 
 
@@ -79,7 +82,8 @@ while unread or not options.end:
         offset = int(headers["offset"])
         # The parts of a long line are 1, 2, 3/3: only the last one has a newline after it.
         newline = 1 if "/" in headers.get("part", "1/1") else 0
-        take(headers["stream"], offset, value, offset + len(value) + newline)
+        start = int(headers.get("start", "0"))
+        take(headers["stream"], start, offset, value, offset + len(value) + newline)
     elif error.code() != KafkaError._PARTITION_EOF:
         raise KafkaException(error)
     else:

@@ -12,7 +12,7 @@ use crate::hold::{Hold, HoldPoint, Holds};
 use crate::memory::Memory;
 use crate::peer::Peer;
 #[cfg(feature = "resume")]
-use crate::resume::{Position, Resumed};
+use crate::resume::{Instance, Position, Resumed};
 use crate::tls::TlsSession;
 
 /// The known facts about a connection so far.
@@ -47,6 +47,7 @@ pub struct Conn {
 #[derive(Debug)]
 pub(crate) struct ResumedAt {
     pub(crate) stream: Arc<Resumed>,
+    pub(crate) instance: Option<Instance>,
     pub(crate) at: Position,
     /// The output keeps the position of all bytes for which it finishes a hold.
     pub(crate) by_output: bool,
@@ -140,6 +141,12 @@ impl Conn {
             return Some(&resumed.stream.name);
         }
         None
+    }
+
+    /// The instance of that stream, if its sender names one.
+    #[cfg(feature = "resume")]
+    pub fn instance(&self) -> Option<Instance> {
+        self.resumed.as_ref().and_then(|resumed| resumed.instance)
     }
 
     /// The offset in the [resumed](Self::stream) stream behind the last byte that the output was given.

@@ -17,7 +17,8 @@ use crate::memory::Memory;
 /// Calls a function with each line, as soon as it is finished.
 ///
 /// Lines of one connection come in order. An unfinished line at the end of a connection counts as a
-/// line. A line that outgrows [`max_line`](Self::max_line) comes in pieces.
+/// line, unless it comes again because its stream is [resumed](crate::ServerBuilder::offsets). A line that
+/// outgrows [`max_line`](Self::max_line) comes in pieces.
 ///
 /// An error that the function returns ends the [`Sink`](crate::Sink), like an error of any output.
 ///
@@ -66,12 +67,13 @@ pub struct Line<'a> {
     /// The bytes of the line, without the newline; a CR before it is part of them.
     pub bytes: &'a [u8],
     /// Whether the line goes on in the next piece that comes from this connection. `false` for
-    /// whole lines, and for the last piece of an overlong one, which may be empty.
+    /// whole lines, and for the last piece of an overlong one, which may be empty. A line that comes
+    /// again has no last piece.
     pub goes_on: bool,
 }
 
 /// The bytes that a call counts as: a turn has at most eight thousand calls.
-const CALL: usize = 64;
+pub(super) const CALL: usize = 64;
 
 impl<F> EachLine<F>
 where
@@ -190,6 +192,10 @@ impl Assembly {
         call: &mut impl FnMut(&Conn, Line<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
         let last = self.partials.take_last(connection, end);
+        if connection.comes_again(end) {
+            self.in_pieces.remove(&connection.id());
+            return Ok(());
+        }
         if last.is_empty() && !self.in_pieces.contains(&connection.id()) {
             return Ok(());
         }

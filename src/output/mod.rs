@@ -47,7 +47,9 @@ pub use escape::{Escaped, escaped};
 pub use files::Files;
 pub use json::Json;
 #[cfg(feature = "kafka")]
-pub use kafka::{Kafka, KafkaHandle, KafkaKey, KafkaNotice, KafkaSettings, KafkaWriter};
+pub use kafka::{
+    Kafka, KafkaHandle, KafkaKey, KafkaNotice, KafkaRecord, KafkaSettings, KafkaWriter,
+};
 pub use label::label;
 pub use lines::Lines;
 pub use prefix::Prefix;

@@ -21,18 +21,22 @@
 //! connection, and the sender goes on over another one, to another server if it knows one.
 //!
 //! A server speaks these lines with [`ServerBuilder::offsets`](crate::ServerBuilder::offsets), which takes the
-//! place where positions are kept: an implementation of [`Offsets`].
+//! place where positions are kept: an implementation of [`Offsets`]. [`Stateless`] keeps none.
 
 mod answer;
+mod instance;
 mod opening;
 mod preamble;
+mod stateless;
 
 pub(crate) use answer::WAITING;
 pub use answer::{Answer, ParseAnswerError};
+pub use instance::Instance;
 pub(crate) use opening::{Accepted, Channel};
 pub use opening::{Offsets, Opening, Owner, Progress};
 pub(crate) use preamble::{PREFIX, Resumed};
 pub use preamble::{Preamble, PreambleError};
+pub use stateless::Stateless;
 
 /// The longest line of this protocol, in bytes, with its newline.
 pub const MAX_LINE: usize = 4096;

@@ -85,7 +85,7 @@ pub struct Progress {
 
 /// The connection on which a stream is open.
 #[derive(Clone, Debug)]
-pub struct Owner(Arc<Channel>);
+pub struct Owner(pub(super) Arc<Channel>);
 
 /// The way to a sink from whoever keeps the position of one of its streams.
 #[derive(Debug)]
@@ -145,7 +145,6 @@ impl Opening {
             .map_or(ConnId(0), |channel| channel.id)
     }
 
-    #[cfg(unix)]
     pub(crate) fn resumed(&self) -> &Arc<Resumed> {
         &self.stream
     }
@@ -251,7 +250,7 @@ impl Owner {
     /// Ends the connection as [`Cut::TakenOver`](crate::Cut::TakenOver), because another one goes on
     /// with the stream. If it has ended, this has no effect.
     pub fn take_over(self) {
-        self.0.tell(|news| news.is_taken_over = true);
+        self.0.take_over();
     }
 }
 
@@ -267,6 +266,11 @@ impl Channel {
     /// A channel that nobody listens to.
     fn of_nobody() -> Arc<Self> {
         Channel::new(ConnId(0), &Arc::new(Lane::new()))
+    }
+
+    /// As [`Owner::take_over`].
+    pub(super) fn take_over(&self) {
+        self.tell(|news| news.is_taken_over = true);
     }
 
     /// Takes the news.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{MAX_LINE, MAX_NAME, Position, parse_checksum};
+use super::{Instance, MAX_LINE, MAX_NAME, Position, parse_checksum};
 use crate::output::push_json;
 
 /// The beginning of the line.
@@ -26,6 +26,7 @@ pub(crate) const PREFIX: &[u8] = b"tlsink/1 ";
 pub struct Preamble {
     stream: String,
     from: Position,
+    instance: Option<Instance>,
 }
 
 /// The reason why a line is no preamble.
@@ -34,7 +35,7 @@ pub struct Preamble {
 pub enum PreambleError {
     /// The name is empty, longer than [`MAX_NAME`], or has control characters.
     Name,
-    /// The line is not `tlsink/1`, a space and a JSON object with `stream` and `from` as they must be.
+    /// The line is not `tlsink/1`, a space and a JSON object whose fields are as they must be.
     Invalid,
     /// The line is longer than [`MAX_LINE`].
     TooLong,
@@ -50,9 +51,20 @@ impl Preamble {
         let stream = stream.into();
         let is_valid = (1..=MAX_NAME).contains(&stream.len()) && !stream.contains(char::is_control);
         match is_valid {
-            true => Ok(Preamble { stream, from }),
+            true => Ok(Preamble {
+                stream,
+                from,
+                instance: None,
+            }),
             false => Err(PreambleError::Name),
         }
+    }
+
+    /// Names the instance of the stream, too. Servers that keep no positions need it: they can't tell the
+    /// bytes of one instance from those of another by their offsets.
+    pub fn with_instance(mut self, instance: Instance) -> Self {
+        self.instance = Some(instance);
+        self
     }
 
     /// The name of the stream.
@@ -65,19 +77,29 @@ impl Preamble {
         self.from
     }
 
+    /// The instance of the stream, if its sender names one.
+    pub fn instance(&self) -> Option<Instance> {
+        self.instance
+    }
+
     /// The line, with its newline.
     pub fn to_line(&self) -> Vec<u8> {
         let mut line = PREFIX.to_vec();
         line.extend_from_slice(b"{\"stream\":\"");
         push_json(&mut line, &self.stream);
         let Position { offset, crc32c } = self.from;
-        let rest = format!("\",\"from\":{offset},\"crc32c\":\"{crc32c:08x}\"}}\n");
-        line.extend_from_slice(rest.as_bytes());
+        let from = format!("\",\"from\":{offset},\"crc32c\":\"{crc32c:08x}\"");
+        line.extend_from_slice(from.as_bytes());
+        if let Some(Instance { id, start }) = self.instance {
+            let instance = format!(",\"instance\":\"{id:016x}\",\"start\":{start}");
+            line.extend_from_slice(instance.as_bytes());
+        }
+        line.extend_from_slice(b"}\n");
         line
     }
 
     /// Parses the line, with or without its newline. Other fields are ignored. Without `crc32c`, the
-    /// checksum is 0.
+    /// checksum is 0; without `instance`, there is none; without `start`, it begins at 0.
     ///
     /// # Errors
     ///
@@ -94,13 +116,34 @@ impl Preamble {
             None => Some(0),
             Some(checksum) => checksum.as_str().and_then(parse_checksum),
         };
-        match (stream, offset, crc32c) {
-            (Some(stream), Some(offset), Some(crc32c)) => {
-                Preamble::new(stream, Position { offset, crc32c })
-            }
-            _ => Err(PreambleError::Invalid),
-        }
+        let (Some(stream), Some(offset), Some(crc32c)) = (stream, offset, crc32c) else {
+            return Err(PreambleError::Invalid);
+        };
+        let preamble = Preamble::new(stream, Position { offset, crc32c })?;
+        Ok(Preamble {
+            instance: instance(&object)?,
+            ..preamble
+        })
     }
+}
+
+/// Parses the instance, which may be missing.
+fn instance(object: &Value) -> Result<Option<Instance>, PreambleError> {
+    let Some(id) = object.get("instance") else {
+        return Ok(None);
+    };
+    let id = id.as_str().and_then(parse_id);
+    let start = object.get("start").map_or(Some(0), Value::as_u64);
+    match (id, start) {
+        (Some(id), Some(start)) => Ok(Some(Instance { id, start })),
+        _ => Err(PreambleError::Invalid),
+    }
+}
+
+/// Parses the number of an instance: sixteen lower-case hexadecimal digits.
+fn parse_id(text: &str) -> Option<u64> {
+    let id = u64::from_str_radix(text, 16).ok()?;
+    (format!("{id:016x}") == text).then_some(id)
 }
 
 impl fmt::Display for PreambleError {
@@ -158,9 +201,15 @@ mod tests {
                 },
             ] {
                 let preamble = Preamble::new(name, from).unwrap();
-                let line = preamble.to_line();
-                assert!(line.len() <= MAX_LINE && line.ends_with(b"}\n"));
-                assert_eq!(Preamble::parse(&line), Ok(preamble));
+                let instance = Instance {
+                    id: 7,
+                    start: from.offset,
+                };
+                for preamble in [preamble.clone(), preamble.with_instance(instance)] {
+                    let line = preamble.to_line();
+                    assert!(line.len() <= MAX_LINE && line.ends_with(b"}\n"));
+                    assert_eq!(Preamble::parse(&line), Ok(preamble));
+                }
             }
         }
         let line = br#"tlsink/1  {"more":[1,{}],"from":7,"stream":"s"}"#;
@@ -196,6 +245,18 @@ mod tests {
                 Invalid,
             ),
             ("tlsink/1 {\"stream\":\"s\",\"from\":0} x", Invalid),
+            (
+                "tlsink/1 {\"stream\":\"s\",\"from\":0,\"instance\":7}",
+                Invalid,
+            ),
+            (
+                "tlsink/1 {\"stream\":\"s\",\"from\":0,\"instance\":\"+000000000000007\"}",
+                Invalid,
+            ),
+            (
+                "tlsink/1 {\"stream\":\"s\",\"from\":0,\"instance\":\"0000000000000007\",\"start\":-1}",
+                Invalid,
+            ),
             ("tlsink/1 [\"s\",0]", Invalid),
             ("tlsink/1 {\"stream\":\"\",\"from\":0}", Name),
             ("tlsink/1 {\"stream\":\"a\\nb\",\"from\":0}", Name),

@@ -43,9 +43,10 @@ mod tests {
 
     use super::check;
 
-    const LINES: [&str; 8] = [
+    const LINES: [&str; 9] = [
         r#"tlsink/1 {"stream":"web1:/app.log:\u00e9","from":31,"crc32c":"e3069283"}"#,
         r#"tlsink/1  {"from":18446744073709551615,"more":[{}],"stream":"\"s\""}"#,
+        r#"tlsink/1 {"stream":"s","from":9,"crc32c":"e3069283","instance":"00000000000000ff","start":7}"#,
         r#"{"at":9,"crc32c":"e3069283"}"#,
         r#"{"ack":31}"#,
         r#"{"wait":true}"#,

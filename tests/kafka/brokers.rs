@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tempfile::TempDir;
 
@@ -17,10 +18,32 @@ pub struct Brokers {
     addresses: String,
 }
 
+/// The cluster of tests that kill no node.
+static SHARED: Mutex<Weak<Brokers>> = Mutex::new(Weak::new());
+
 impl Brokers {
-    /// Starts a cluster; [reports](missing) if none can run here.
+    /// A cluster that tests share which run at the same time. They must kill no node, and have topics of their
+    /// own.
+    #[track_caller]
+    pub fn shared() -> Option<Arc<Brokers>> {
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(brokers) = shared.upgrade() {
+            return Some(brokers);
+        }
+        let brokers = Arc::new(Brokers::start()?);
+        *shared = Arc::downgrade(&brokers);
+        Some(brokers)
+    }
+
+    /// Starts a cluster; [reports](missing) if none can run here, or nothing can read from it.
     #[track_caller]
     pub fn start() -> Option<Brokers> {
+        let mut import = Command::new("python3");
+        let imported = import.args(["-c", "import confluent_kafka"]).output();
+        if !imported.is_ok_and(|imported| imported.status.success()) {
+            missing("confluent-kafka for Python is not installed");
+            return None;
+        }
         let folder = TempDir::new().unwrap();
         let started = run(folder.path(), &["start"]);
         match started.status.code() {

@@ -2,6 +2,7 @@
 
 mod brokers;
 mod delivery;
+mod resumed;
 
 #[path = "../common"]
 mod common {

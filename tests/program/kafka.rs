@@ -328,6 +328,35 @@ fn an_overlong_line_comes_in_numbered_parts() {
 }
 
 #[test]
+fn a_block_has_whole_lines_that_came_together() {
+    let cluster = Cluster::new(1);
+    let program = cluster.start(&["--kafka-record", "block", "--max-line", "300K"]);
+    let lines = (0..50_000).map(|line| format!("line {line}\n"));
+    let overlong = format!("{}\n", "x".repeat(400_000));
+    let long = format!("{}\n", "y".repeat(280_000));
+    let text = lines.collect::<String>() + &overlong + &long + "\n\nthe end";
+    let mut client = Client::connect(program.address());
+    let address = client.local_address();
+    client.write(&gzip(text.as_bytes())).unwrap();
+    client.finish().unwrap();
+    end_of(&program, address);
+    let count = cluster.count(&cluster.consumer());
+    let mut rebuilt = String::new();
+    for record in cluster.records(count) {
+        assert_eq!(record.offset(), rebuilt.len() as u64);
+        rebuilt += &record.value;
+        let is_piece = record.header("part") == Some("1");
+        if !is_piece {
+            rebuilt.push('\n');
+        }
+        let is_one_line = !record.value.contains('\n');
+        assert!(record.value.len() <= 256 << 10 || is_one_line);
+    }
+    assert!(rebuilt == text + "\n");
+    assert!(count < 100, "{count}");
+}
+
+#[test]
 fn errors_that_pass_are_tried_again_and_order_is_kept() {
     let cluster = Cluster::new(1);
     let program = cluster.start(&[]);
@@ -555,13 +584,18 @@ fn what_can_not_be_produced_to_is_refused() {
     fs::write(folder.path().join("bad"), "acks=all\npassword\n").unwrap();
     let fill = |text: &str| text.replace("DIR", folder.path().to_str().unwrap());
     let expected = "expected HOST:PORT, such as 127.0.0.1:9092; commas part several";
-    let alone = "lines go to the topic alone";
+    let alone = "lines go to the topic alone, and streams are resumed without --state";
     let a_line = "each record is a line as it came, and says in its headers who sent it";
     let settings = "--kafka-set takes the settings in librdkafka's CONFIGURATION.md";
     let beside = |option: &str| format!("{option} can't be combined with --kafka");
     let refusals = [
         ("--kafka h:1", "--kafka needs --topic".to_owned(), ""),
         ("--topic t", "--topic needs --kafka".to_owned(), ""),
+        (
+            "--kafka-record block",
+            "--kafka-record needs --kafka".to_owned(),
+            "",
+        ),
         (
             "--kafka-key peer",
             "--kafka-key needs --kafka".to_owned(),

@@ -151,6 +151,7 @@ pub(crate) struct KafkaArgs {
     pub(crate) brokers: String,
     pub(crate) topic: String,
     pub(crate) key: KafkaKey,
+    pub(crate) record: KafkaRecord,
     /// Settings of librdkafka, and their values.
     pub(crate) settings: Vec<(String, String)>,
     /// A file with more of them.
@@ -165,6 +166,14 @@ pub(crate) enum KafkaKey {
     Peer,
     Conn,
     None,
+}
+
+/// The content of a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum KafkaRecord {
+    #[default]
+    Line,
+    Block,
 }
 
 /// The format of the output.
@@ -368,12 +377,18 @@ fn parse_kafka(args: &mut Given, elsewhere: &[(&str, bool)]) -> Result<Option<Ka
         "none" => Some(KafkaKey::None),
         _ => None,
     })?;
+    let record = args.choice("--kafka-record", |name| match name {
+        "line" => Some(KafkaRecord::Line),
+        "block" => Some(KafkaRecord::Block),
+        _ => None,
+    })?;
     let settings = args.all("--kafka-set", setting)?;
     let file = args.path("--kafka-file");
     let Some(brokers) = brokers else {
         let alone = [
             ("--topic", topic.is_some()),
             ("--kafka-key", key.is_some()),
+            ("--kafka-record", record.is_some()),
             ("--kafka-set", !settings.is_empty()),
             ("--kafka-file", file.is_some()),
         ];
@@ -382,7 +397,8 @@ fn parse_kafka(args: &mut Given, elsewhere: &[(&str, bool)]) -> Result<Option<Ka
             None => Ok(None),
         };
     };
-    alone("--kafka", elsewhere, "lines go to the topic alone")?;
+    let hint = "lines go to the topic alone, and streams are resumed without --state";
+    alone("--kafka", elsewhere, hint)?;
     let Some(topic) = topic else {
         return Err(Failure::misused("--kafka needs --topic"));
     };
@@ -390,6 +406,7 @@ fn parse_kafka(args: &mut Given, elsewhere: &[(&str, bool)]) -> Result<Option<Ka
         brokers,
         topic,
         key: key.unwrap_or_default(),
+        record: record.unwrap_or_default(),
         settings,
         file,
     }))
@@ -450,15 +467,13 @@ fn status(text: &str) -> Result<ListenAddress, String> {
 }
 
 impl Destination {
-    /// Whether the positions of resumed streams are kept.
-    pub(crate) fn has_state(&self) -> bool {
+    /// Whether streams are resumed.
+    pub(crate) fn is_resuming(&self) -> bool {
         match self {
             Destination::Stdout { state } => state.is_some(),
-            Destination::File(_)
-            | Destination::Directory(_)
-            | Destination::Exec(_)
-            | Destination::Kafka(_) => false,
+            Destination::File(_) | Destination::Directory(_) | Destination::Exec(_) => false,
             Destination::Append(append) => append.state.is_some(),
+            Destination::Kafka(_) => true,
         }
     }
 }

@@ -24,7 +24,7 @@ pub(crate) use listen::{
     ListenArgs, OutputFormat, TlsArgs,
 };
 #[cfg(feature = "kafka")]
-pub(crate) use listen::{KafkaKey, setting};
+pub(crate) use listen::{KafkaKey, KafkaRecord, setting};
 use options::{ANSWERS, CERT, LISTEN, SEND};
 pub(crate) use send::{FollowArgs, LineFraming, ResumeArgs, SendArgs, Trust};
 use split::{Asked, Split};
@@ -314,7 +314,9 @@ mod tests {
             (_, "--exec-max") => &["--exec=c"],
             (_, "--kafka") => &["--topic=t"],
             (_, "--topic") => &["--kafka=h:1"],
-            (_, "--kafka-key" | "--kafka-set" | "--kafka-file") => &["--kafka=h:1", "--topic=t"],
+            (_, "--kafka-key" | "--kafka-record" | "--kafka-set" | "--kafka-file") => {
+                &["--kafka=h:1", "--topic=t"]
+            }
             (_, "--rotate") => &["--output-dir=d", "--name=n", "--append"],
             (_, "--compress" | "--keep") => {
                 &["--output-dir=d", "--name=n", "--append", "--rotate=1k"]

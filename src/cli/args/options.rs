@@ -388,6 +388,13 @@ pub(crate) static LISTEN: Options = Options {
                 )
                 .choices(&["client", "peer", "conn", "none"]),
                 value(
+                    "--kafka-record",
+                    "RECORD",
+                    "a record is a line, or a block of up to 256 KiB of\n\
+                     lines, which costs less [line]",
+                )
+                .choices(&["line", "block"]),
+                value(
                     "--kafka-set",
                     "SETTING",
                     "a setting of librdkafka, KEY=VALUE; repeatable",

@@ -4,7 +4,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use tlsink::output::{Kafka, KafkaKey, KafkaNotice, KafkaSettings, KafkaWriter, Memory, Output};
+use tlsink::output::{
+    Kafka, KafkaKey, KafkaNotice, KafkaRecord, KafkaSettings, KafkaWriter, Memory, Output,
+};
 
 use super::super::args::{self, KafkaArgs, setting};
 use super::super::say::Say;
@@ -52,6 +54,10 @@ fn settings(args: &KafkaArgs) -> Result<KafkaSettings, Failure> {
         args::KafkaKey::Peer => KafkaKey::Peer,
         args::KafkaKey::Conn => KafkaKey::Conn,
         args::KafkaKey::None => KafkaKey::None,
+    });
+    settings = settings.record(match args.record {
+        args::KafkaRecord::Line => KafkaRecord::Line,
+        args::KafkaRecord::Block => KafkaRecord::Block,
     });
     let file = args.file.as_deref().map(read).transpose()?;
     // An option outranks a line of the file.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures_lite::future;
 use smol::Executor;
 use tlsink::decode::Format;
+use tlsink::resume::Stateless;
 use tlsink::{Address, BuildError, Server, ServerBuilder};
 
 use super::args::{Destination, ListenArgs};
@@ -108,14 +109,17 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let append = outlet.append_files();
     let backlog = outlet.backlog();
     let mut builder = server_builder(&args, listeners.len(), file_limit)?.tls(tls.clone());
+    let is_resuming = args.destination.is_resuming();
     if let Some(positions) = positions {
         builder = builder.offsets(positions.start(telling(&events, ControlEvent::Unwritten))?);
-    } else if let Some(files) = &append
-        && args.destination.has_state()
-    {
-        builder = builder.offsets(files.handle.clone());
+    } else if is_resuming {
+        builder = match &append {
+            Some(files) => builder.offsets(files.handle.clone()),
+            // The senders know, and so does whoever reads the topic.
+            None => builder.offsets(Stateless::new()),
+        };
     }
-    if args.destination.has_state() && args.tls.clients.is_none() {
+    if is_resuming && args.tls.clients.is_none() {
         say.info("without --client-ca, anybody who knows a stream's name can take it over");
     }
     let (server, sinks) = builder.build_lanes(args.lanes).map_err(unbuildable)?;

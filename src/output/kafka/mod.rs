@@ -15,13 +15,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::backlog::Backlog;
 use super::each_line::{Assembly, Line};
 use super::prefix;
-use super::template::ANONYMOUS;
 use super::{Output, Portion, StreamError};
 use crate::conn::{Conn, ConnId};
 use crate::end::End;
 use crate::frame::Records;
 use crate::hold::Hold;
 use crate::memory::Memory;
+use crate::resume::Instance;
 
 mod notice;
 mod pending;
@@ -30,7 +30,7 @@ mod writer;
 
 pub use notice::KafkaNotice;
 use pending::Stream;
-pub use settings::{KafkaKey, KafkaSettings};
+pub use settings::{KafkaKey, KafkaRecord, KafkaSettings};
 pub use writer::KafkaWriter;
 
 /// What librdkafka keeps for a record beside its value, its key and the values of its headers, in bytes, as
@@ -39,13 +39,14 @@ const RECORD: usize = 600;
 
 /// Produces the lines of all streams to a topic of Kafka, or of whatever speaks its protocol.
 ///
-/// A record is a line without its newline, or a frame. Its time is when the line came, its key the one of
-/// the [settings](KafkaSettings::key). It has these headers:
+/// A record is a line without its newline, or a frame, or a [block](KafkaRecord::Block) of those. Its time is
+/// when the line came, its key the one of the [settings](KafkaSettings::key). It has these headers:
 ///
 /// | header | value |
 /// |---|---|
-/// | `stream` | 64 random bits of this output, in hexadecimal, `-`, and the connection's number; of a [resumed](crate::resume) stream, the client, `/`, and its name |
+/// | `stream` | 64 random bits of this output, in hexadecimal, `-`, and the connection's number; of a [resumed](crate::resume) stream, its client with `%` as `%25` and `/` as `%2F`, `/`, its name, `#`, and the `id` of its [instance](crate::resume::Instance) in hexadecimal |
 /// | `offset` | the number of bytes of the stream before the record, with a newline behind each line and frame |
+/// | `start` | the offset at which the stream begins, if that is not 0, as the instance says |
 /// | `peer` | the sender's address |
 /// | `client` | the first of its verified [names](Conn::names), if it has one |
 /// | `part` | for a piece of a line that outgrew [`max_line`](Self::max_line): its number, from 1; behind the last one's, `/` and the same number |
@@ -93,6 +94,8 @@ pub struct KafkaHandle {
 #[derive(Debug)]
 struct Gathered {
     key: KafkaKey,
+    /// The longest block, in bytes; 0 if each line is a record.
+    max_block: usize,
     /// The random bits in the names of streams.
     random: u64,
     streams: HashMap<ConnId, Position>,
@@ -142,6 +145,7 @@ struct Piece {
 /// The stream of which an event is being handled.
 struct Gathering<'a> {
     position: &'a mut Position,
+    max_block: usize,
     batch: &'a mut Batch,
     /// The number of bytes that its new records take.
     taken: usize,
@@ -159,12 +163,14 @@ impl Kafka {
         settings.check()?;
         let (queue, batches) = mpsc::channel();
         let backlog = Arc::<Backlog>::default();
-        let (key, max_value) = (settings.key, settings.max_value());
+        let assembly = Assembly::new(settings.cost());
+        let (key, max_block) = (settings.key, settings.max_block());
+        let max_value = settings.max_value();
         let writer = KafkaWriter::new(settings, batches, Arc::clone(&backlog))?;
         let random = RandomState::new().build_hasher().finish();
         let kafka = Kafka {
-            assembly: Assembly::new(RECORD),
-            gathered: Gathered::new(key, random, queue, backlog),
+            assembly,
+            gathered: Gathered::new(key, max_block, random, queue, backlog),
             max_value,
         };
         Ok((kafka.max_line(1 << 20), writer))
@@ -205,6 +211,7 @@ impl Clone for Kafka {
     fn clone(&self) -> Self {
         let Gathered {
             key,
+            max_block,
             random,
             queue,
             backlog,
@@ -212,7 +219,13 @@ impl Clone for Kafka {
         } = &self.gathered;
         Kafka {
             assembly: self.assembly.another(),
-            gathered: Gathered::new(*key, *random, queue.clone(), Arc::clone(backlog)),
+            gathered: Gathered::new(
+                *key,
+                *max_block,
+                *random,
+                queue.clone(),
+                Arc::clone(backlog),
+            ),
             max_value: self.max_value,
         }
     }
@@ -259,9 +272,16 @@ impl Output for Kafka {
 }
 
 impl Gathered {
-    fn new(key: KafkaKey, random: u64, queue: Sender<Vec<Batch>>, backlog: Arc<Backlog>) -> Self {
+    fn new(
+        key: KafkaKey,
+        max_block: usize,
+        random: u64,
+        queue: Sender<Vec<Batch>>,
+        backlog: Arc<Backlog>,
+    ) -> Self {
         Gathered {
             key,
+            max_block,
             random,
             streams: HashMap::new(),
             batches: HashMap::new(),
@@ -291,6 +311,7 @@ impl Gathered {
         });
         Gathering {
             position,
+            max_block: self.max_block,
             batch,
             taken: 0,
         }
@@ -315,6 +336,34 @@ impl Gathered {
 }
 
 impl Batch {
+    /// Adds a record.
+    fn push(&mut self, value: &[u8], offset: u64, piece: Option<Piece>) {
+        self.values.extend_from_slice(value);
+        self.records.push(Record {
+            end: self.values.len(),
+            offset,
+            piece,
+        });
+    }
+
+    /// Adds a line to the last record, if that makes no block that is longer than `max_block` bytes.
+    /// Returns whether it did.
+    fn join(&mut self, line: &[u8], max_block: usize) -> bool {
+        let [before @ .., last] = &mut self.records[..] else {
+            return false;
+        };
+        let begin = before.last().map_or(0, |record| record.end);
+        let block = last.end.saturating_sub(begin);
+        let block = block.saturating_add(1).saturating_add(line.len());
+        if last.piece.is_some() || block > max_block {
+            return false;
+        }
+        self.values.push(b'\n');
+        self.values.extend_from_slice(line);
+        last.end = self.values.len();
+        true
+    }
+
     /// The number of bytes that the records are in their stream, with their newlines.
     fn bytes(&self) -> usize {
         self.values.len().saturating_add(self.records.len())
@@ -331,21 +380,18 @@ impl Gathering<'_> {
             goes_on: line.goes_on,
         });
         position.pieces = if line.goes_on { number } else { 0 };
-        self.batch.values.extend_from_slice(line.bytes);
-        self.batch.records.push(Record {
-            end: self.batch.values.len(),
-            offset: position.next,
-            piece,
-        });
+        let offset = position.next;
         let len = line.bytes.len();
         let newline = u64::from(!line.goes_on);
-        position.next = position
-            .next
-            .saturating_add(len as u64)
-            .saturating_add(newline);
-        let taken = len
-            .saturating_add(RECORD)
-            .saturating_add(position.stream.len());
+        position.next = offset.saturating_add(len as u64).saturating_add(newline);
+        let taken = match piece.is_none() && self.batch.join(line.bytes, self.max_block) {
+            true => len.saturating_add(1),
+            false => {
+                self.batch.push(line.bytes, offset, piece);
+                let facts = RECORD.saturating_add(position.stream.len());
+                len.saturating_add(facts)
+            }
+        };
         self.taken = self.taken.saturating_add(taken);
         Ok(())
     }
@@ -364,9 +410,9 @@ impl Gathering<'_> {
 /// What all records of a stream have in common.
 fn stream(connection: &Conn, key: KafkaKey, random: u64) -> Stream {
     let client = connection.names().first().cloned();
-    let name = match connection.stream() {
-        Some(name) => format!("{}/{name}", client.as_deref().unwrap_or(ANONYMOUS)),
-        None => format!("{random:016x}-{}", connection.id()),
+    let (name, start) = match connection.stream() {
+        Some(name) => resumed_stream(client.as_deref(), name, connection.instance()),
+        None => (format!("{random:016x}-{}", connection.id()), 0),
     };
     let key = match key {
         KafkaKey::Client => Some(match &client {
@@ -377,7 +423,18 @@ fn stream(connection: &Conn, key: KafkaKey, random: u64) -> Stream {
         KafkaKey::Conn => Some(name.clone()),
         KafkaKey::None => None,
     };
-    Stream::new(key, name, connection.peer().to_string(), client)
+    Stream::new(key, name, start, connection.peer().to_string(), client)
+}
+
+/// The name of a resumed stream of this client, and the offset of its first byte. In the name of the client, `/`
+/// and `%` are encoded, so that nobody else's streams have the same names. An anonymous one has no name.
+fn resumed_stream(client: Option<&str>, name: &str, instance: Option<Instance>) -> (String, u64) {
+    let client = client.unwrap_or_default();
+    let client = client.replace('%', "%25").replace('/', "%2F");
+    match instance {
+        Some(Instance { id, start }) => (format!("{client}/{name}#{id:016x}"), start),
+        None => (format!("{client}/{name}"), 0),
+    }
 }
 
 /// The milliseconds since 1970.
@@ -420,9 +477,9 @@ mod tests {
     }
 
     impl Records {
-        fn new(max_line: usize) -> Self {
+        fn new(max_line: usize, max_block: usize) -> Self {
             let (sender, queue) = mpsc::channel();
-            let gathered = Gathered::new(KafkaKey::Client, 1, sender, Arc::default());
+            let gathered = Gathered::new(KafkaKey::Client, max_block, 1, sender, Arc::default());
             let output = Kafka {
                 assembly: Assembly::new(RECORD),
                 gathered,
@@ -467,7 +524,7 @@ mod tests {
 
     #[test]
     fn a_stream_of_empty_lines_is_held_by_what_its_records_take() {
-        let mut lane = Records::new(1 << 20);
+        let mut lane = Records::new(1 << 20, 0);
         let mut conn = lane.open();
         let sent = vec![b'\n'; MAX_HELD];
         let left = lane.send(&mut conn, &sent).len();
@@ -491,8 +548,9 @@ mod tests {
         fn each_byte_is_in_the_record_of_its_offset(
             parts in vec("[x\n]{1,12}", 1..12),
             max_line in 1_usize..12,
+            max_block in 0_usize..20,
         ) {
-            let mut lane = Records::new(max_line);
+            let mut lane = Records::new(max_line, max_block);
             let mut conn = lane.open();
             for part in &parts {
                 assert!(lane.send(&mut conn, part.as_bytes()).is_empty());
@@ -505,7 +563,7 @@ mod tests {
                 for record in &batch.records {
                     let value = std::str::from_utf8(&batch.values[from..record.end]).unwrap();
                     from = record.end;
-                    assert!(value.len() <= max_line);
+                    assert!(value.len() <= max_line.max(max_block));
                     assert_eq!(record.offset, rebuilt.len() as u64);
                     rebuilt += value;
                     if record.piece.as_ref().is_none_or(|piece| !piece.goes_on) {

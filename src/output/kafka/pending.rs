@@ -17,6 +17,8 @@ pub(super) struct Stream {
     pub(super) key: Option<String>,
     /// The header `stream`.
     pub(super) name: String,
+    /// The header `start`.
+    pub(super) start: Option<String>,
     pub(super) peer: String,
     pub(super) client: Option<String>,
     /// A record is lost, so nothing that comes behind it is produced.
@@ -40,12 +42,14 @@ impl Stream {
     pub(super) fn new(
         key: Option<String>,
         name: String,
+        start: u64,
         peer: String,
         client: Option<String>,
     ) -> Self {
         Stream {
             key,
             name,
+            start: (start > 0).then(|| start.to_string()),
             peer,
             client,
             has_failed: AtomicBool::new(false),
@@ -55,8 +59,9 @@ impl Stream {
     /// The number of bytes that each of its records has of these.
     pub(super) fn len(&self) -> usize {
         let key = self.key.as_ref().map_or(0, String::len);
+        let start = self.start.as_ref().map_or(0, String::len);
         let client = self.client.as_ref().map_or(0, String::len);
-        let lens = [key, self.name.len(), self.peer.len(), client];
+        let lens = [key, self.name.len(), start, self.peer.len(), client];
         lens.into_iter().fold(0, usize::saturating_add)
     }
 

@@ -5,6 +5,9 @@ use std::io::{self, ErrorKind};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
 
+use super::RECORD;
+use crate::output::each_line::CALL;
+
 /// The brokers and the topic that a [`Kafka`](super::Kafka) output produces to, and how.
 ///
 /// librdkafka has settings of its own, which [`set`](Self::set) changes. These are set unless they are
@@ -21,6 +24,7 @@ use rdkafka::error::KafkaError;
 pub struct KafkaSettings {
     pub(super) topic: String,
     pub(super) key: KafkaKey,
+    pub(super) record: KafkaRecord,
     pub(super) config: ClientConfig,
 }
 
@@ -37,6 +41,18 @@ pub enum KafkaKey {
     Conn,
     /// No key: any partition, so that a stream's records do not stay in order.
     None,
+}
+
+/// The content of a record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KafkaRecord {
+    /// A line, or a frame.
+    #[default]
+    Line,
+    /// Up to 256 KiB of whole lines or frames of a stream, with newlines between them. A block waits for
+    /// nothing: it has what came together. Pieces of a line, and longer lines, are records of their own.
+    Block,
 }
 
 /// Settings that are chosen unless the first of these names, or another one for the same, is set.
@@ -70,6 +86,9 @@ const REFUSED: [(&str, &str); 4] = [
 /// The limit of a request, and so of a record, unless it is set: librdkafka's default, in bytes.
 const MESSAGE: usize = 1_000_000;
 
+/// The longest block, in bytes.
+const BLOCK: usize = 256 * 1024;
+
 /// The bytes of a request that are left for what is not the record's value.
 const ROOM: usize = 64 * 1024;
 
@@ -81,6 +100,7 @@ impl KafkaSettings {
         KafkaSettings {
             topic: topic.into(),
             key: KafkaKey::default(),
+            record: KafkaRecord::default(),
             config,
         }
     }
@@ -88,6 +108,12 @@ impl KafkaSettings {
     /// The key of the records.
     pub fn key(mut self, key: KafkaKey) -> Self {
         self.key = key;
+        self
+    }
+
+    /// The content of the records.
+    pub fn record(mut self, record: KafkaRecord) -> Self {
+        self.record = record;
         self
     }
 
@@ -130,6 +156,22 @@ impl KafkaSettings {
             }
         }
         config
+    }
+
+    /// The bytes that taking a line counts as.
+    pub(super) fn cost(&self) -> usize {
+        match self.record {
+            KafkaRecord::Line => RECORD,
+            KafkaRecord::Block => CALL,
+        }
+    }
+
+    /// The longest block, in bytes; 0 if each line is a record.
+    pub(super) fn max_block(&self) -> usize {
+        match self.record {
+            KafkaRecord::Line => 0,
+            KafkaRecord::Block => BLOCK.min(self.max_value()),
+        }
     }
 
     /// The longest value of a record, in bytes.

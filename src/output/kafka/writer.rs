@@ -466,6 +466,7 @@ fn headers(stream: &Stream, record: &Record) -> OwnedHeaders {
     let facts = [
         ("stream", Some(&stream.name)),
         ("offset", Some(&offset)),
+        ("start", stream.start.as_ref()),
         ("peer", Some(&stream.peer)),
         ("client", stream.client.as_ref()),
         ("part", piece.as_ref()),

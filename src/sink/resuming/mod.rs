@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::SinkSettings;
 use crate::decode::Format;
 use crate::frame::Framing;
-use crate::resume::{Channel, Offsets, Resumed, WAITING};
+use crate::resume::{Channel, Instance, Offsets, Resumed, WAITING};
 
 mod preamble;
 mod progress;
@@ -47,6 +47,7 @@ pub(super) struct Waiting {
     channel: Arc<Channel>,
     keeper: Keeper,
     stream: Arc<Resumed>,
+    instance: Option<Instance>,
 }
 
 impl Resuming {

@@ -102,7 +102,7 @@ impl Stream {
                 format: RESUMED,
             });
         };
-        let from = preamble.from();
+        let (from, instance) = (preamble.from(), preamble.instance());
         let stream = Resumed::new(self.conn.names().first(), preamble);
         let channel = Channel::new(self.conn.id, holds.lane());
         let opening = Opening::new(&stream, from, &channel);
@@ -112,6 +112,7 @@ impl Stream {
             channel,
             keeper: keeper.clone(),
             stream,
+            instance,
         }));
         self.keep_alive();
         offsets.open(opening);
@@ -157,10 +158,12 @@ impl Stream {
             channel,
             keeper,
             stream,
+            instance,
         } = *waiting;
         let Accepted { at, by_output } = accepted;
         let resumed = Arc::new(ResumedAt {
             stream,
+            instance,
             at,
             by_output,
             handed: AtomicU32::new(at.crc32c),

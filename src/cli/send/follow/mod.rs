@@ -75,17 +75,22 @@ pub(crate) struct SourceFile {
     pub(crate) start: Mark,
 }
 
-/// Begins to follow a file, from the place on that is in the state, if there is one. Returns the place
-/// that this begins at, unless there is no file yet.
+/// The place at which following begins.
+pub(crate) enum Begun {
+    /// The place that is in the state.
+    Again,
+    /// The start of a file.
+    At(FilePlace),
+    /// No file is there yet.
+    Nowhere,
+}
+
+/// Begins to follow a file, from the place on that is in the state, if there is one and it is found.
 ///
 /// # Errors
 ///
 /// When the file can't be opened, unless it does not exist yet.
-pub(crate) fn follow(
-    path: &Path,
-    state: &State,
-    say: &Say,
-) -> Result<(News, Option<FilePlace>), Failure> {
+pub(crate) fn follow(path: &Path, state: &State, say: &Say) -> Result<(News, Begun), Failure> {
     let (out, news) = async_channel::bounded(AHEAD);
     let mut follower = Follower {
         path: path.to_owned(),
@@ -99,7 +104,7 @@ pub(crate) fn follow(
         is_missed: false,
         is_unopened: false,
     };
-    follower.begin(state.file.as_ref()).map_err(|error| {
+    let is_found = follower.begin(state.file.as_ref()).map_err(|error| {
         let failure = Failure::misused(format!("can't follow {}: {error}", path.display()));
         match error.kind() {
             io::ErrorKind::InvalidInput => {
@@ -108,8 +113,11 @@ pub(crate) fn follow(
             _ => failure,
         }
     })?;
-    let begun = follower.reading.as_ref();
-    let begun = begun.map(|reading| reading.source.place(&reading.mark));
+    let begun = match &follower.reading {
+        _ if is_found => Begun::Again,
+        Some(reading) => Begun::At(reading.source.place(&reading.mark)),
+        None => Begun::Nowhere,
+    };
     start_thread("follow", move || follower.run())?;
     Ok((news, begun))
 }
@@ -184,8 +192,8 @@ impl Follower {
         }
     }
 
-    /// Finds the file and the place in it.
-    fn begin(&mut self, place: Option<&FilePlace>) -> io::Result<()> {
+    /// Finds the file and the place in it. Returns whether it is there.
+    fn begin(&mut self, place: Option<&FilePlace>) -> io::Result<bool> {
         let named = match rotated::open(&self.path) {
             Ok(opened) => Some(opened),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
@@ -193,7 +201,7 @@ impl Follower {
         };
         let Some(place) = place else {
             self.reading = named.map(|(file, facts)| Reading::new(file, &facts, Mark::default()));
-            return Ok(());
+            return Ok(false);
         };
         let shown = self.path.display();
         let found = rotated::find(&self.path, place).unwrap_or_else(|error| {
@@ -221,7 +229,7 @@ impl Follower {
                 ),
             });
             self.reading = named.map(|(file, facts)| Reading::new(file, &facts, Mark::default()));
-            return Ok(());
+            return Ok(false);
         };
         let facts = file.metadata()?;
         let is_named = named
@@ -243,7 +251,7 @@ impl Follower {
         if let Some(named) = named.filter(|_| !is_named) {
             self.enqueue(named);
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Puts the file that has the name behind the one that is read, and before it the files that had

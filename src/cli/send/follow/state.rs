@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde_json::Value;
-use tlsink::resume::Position;
+use tlsink::resume::{Instance, Position};
 
 use super::mark::Fingerprint;
 
@@ -15,6 +15,7 @@ pub(crate) struct State {
     pub(crate) stream: String,
     /// The highest number of a stream of this name, from 1.
     pub(crate) generation: u64,
+    pub(crate) instance: Instance,
     /// The position before which the servers keep everything, each of them a part or all.
     pub(crate) acknowledged: Position,
     pub(crate) servers: Servers,
@@ -81,10 +82,11 @@ impl Servers {
 
 impl State {
     /// The state of a stream from its beginning.
-    pub(crate) fn new(stream: String) -> Self {
+    pub(crate) fn new(stream: String, instance: Instance) -> Self {
         State {
             stream,
             generation: 1,
+            instance,
             acknowledged: Position::START,
             servers: Servers::default(),
             file: None,
@@ -97,6 +99,7 @@ impl State {
         let State {
             stream,
             generation,
+            instance: Instance { id, start },
             acknowledged: Position { offset, crc32c },
             servers: Servers(servers),
             file,
@@ -115,7 +118,7 @@ impl State {
             .collect();
         let mut text = format!(
             "{{\"tlsink_state\":1,\"stream\":{stream},\"generation\":{generation},\
-             \"acknowledged\":{offset},\"crc32c\":{crc32c},\"servers\":{servers}"
+             \"instance\":{id},\"start\":{start},\"acknowledged\":{offset},\"crc32c\":{crc32c},\"servers\":{servers}"
         );
         for (name, place) in [("file", file), ("before", before)] {
             if let Some(place) = place {
@@ -151,6 +154,10 @@ impl State {
         Some(State {
             stream: state.get("stream")?.as_str()?.to_owned(),
             generation: state.get("generation")?.as_u64().filter(|n| *n > 0)?,
+            instance: Instance {
+                id: number(&state, "instance")?,
+                start: number(&state, "start")?,
+            },
             acknowledged: Position {
                 offset: state.get("acknowledged")?.as_u64()?,
                 crc32c: checksum(&state, "crc32c")?,
@@ -160,6 +167,11 @@ impl State {
             before: place(state.get("before"))?,
         })
     }
+}
+
+/// Parses a number, which is 0 if it is missing; `None` if it is not valid.
+fn number(state: &Value, name: &str) -> Option<u64> {
+    state.get(name).map_or(Some(0), Value::as_u64)
 }
 
 /// Parses the states of servers, which may be missing; `None` if they are not valid.
@@ -213,6 +225,10 @@ pub(super) mod tests {
         State {
             stream: "web1:/var/log/\"app\".log:0123456789abcdef".to_owned(),
             generation: 3,
+            instance: Instance {
+                id: u64::MAX,
+                start: 1,
+            },
             acknowledged: Position {
                 offset,
                 crc32c: u32::MAX,
@@ -252,7 +268,7 @@ pub(super) mod tests {
         for state in [
             state(0),
             state(u64::MAX),
-            State::new("a ,\"check\":1}\n stream".to_owned()),
+            State::new("a ,\"check\":1}\n stream".to_owned(), Instance::default()),
         ] {
             assert_eq!(State::parse(&state.to_text()), Some(state));
         }

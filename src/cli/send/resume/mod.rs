@@ -16,7 +16,7 @@ use super::super::args::{FollowArgs, ResumeArgs, SendArgs};
 use super::super::count::Count;
 use super::super::say::Say;
 use super::encode::StreamEncoder;
-use super::follow::{self, Servers, State, StateFile};
+use super::follow::{self, Begun, Servers, State, StateFile};
 use super::input::Input;
 use super::stop::{StopSignals, Stopped};
 use super::{CHATTER, connect, warn_if_unverified};
@@ -128,7 +128,7 @@ fn open_file(
         let name = wanted
             .cloned()
             .unwrap_or_else(|| stream::name_of(Some(path)));
-        Ok(State::new(name))
+        Ok(State::new(name, stream::instance(0)))
     })?;
     if let Some(wanted) = wanted.filter(|wanted| **wanted != state.stream) {
         return Err(Failure::misused(format!(
@@ -141,15 +141,21 @@ fn open_file(
         .servers
         .keep_only(&names_of_servers(resume), state.generation);
     let (news, begun) = follow::follow(path, &state, say)?;
-    if state.file.is_none() && begun.is_some() {
-        // It may have another name when this program is started again.
-        state.file = begun;
-        file.save(&state)
-            .map_err(|error| Failure::failed(format!("can't write {shown}: {error}")))?;
+    match (state.file, begun) {
+        (_, Begun::Again) | (None, Begun::Nowhere) => {}
+        // Bytes that were sent and not acknowledged had the offsets that the next ones have now.
+        (Some(_), _) => state.instance = stream::instance(state.acknowledged.offset),
+        (None, Begun::At(place)) => {
+            // It may have another name when this program is started again.
+            state.file = Some(place);
+            file.save(&state)
+                .map_err(|error| Failure::failed(format!("can't write {shown}: {error}")))?;
+        }
     }
     let stream = Stream {
         name: state.stream.clone(),
         generation: state.generation,
+        instance: state.instance,
     };
     let (start, servers) = (state.acknowledged, state.servers.clone());
     say.info(&format!(
@@ -188,6 +194,7 @@ fn open_input(
             .clone()
             .unwrap_or_else(|| stream::name_of(None)),
         generation: 1,
+        instance: stream::instance(0),
     };
     let source = Source::Input(input);
     let standing = Standing::new(say);
@@ -359,7 +366,8 @@ impl Sending<'_> {
         let name = stream.name(feed.server(&to.to_string()).generation);
         let from = feed.backlog().acknowledged();
         let preamble = Preamble::new(&*name, from)
-            .map_err(|error| Failure::failed(format!("{name:?}: {error}")))?;
+            .map_err(|error| Failure::failed(format!("{name:?}: {error}")))?
+            .with_instance(stream.instance);
         let opening = async {
             let known = course.opened.contains(&turn);
             Session::open(

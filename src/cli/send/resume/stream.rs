@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use tlsink::resume::MAX_NAME;
+use tlsink::resume::{Instance, MAX_NAME};
 
 use super::pause::random;
 
@@ -12,6 +12,7 @@ pub(super) struct Stream {
     pub(super) name: String,
     /// The highest number of a generation, from 1.
     pub(super) generation: u64,
+    pub(super) instance: Instance,
 }
 
 impl Stream {
@@ -26,6 +27,14 @@ impl Stream {
 
 /// Room for a point and the number of a generation behind a name.
 const GENERATION: usize = 16;
+
+/// A new instance, which begins at this offset.
+pub(super) fn instance(start: u64) -> Instance {
+    Instance {
+        id: random(),
+        start,
+    }
+}
 
 /// Makes a name for the stream of this file, or of standard input: of the host, the file's path, and
 /// a random number, so that no other stream has it.
@@ -67,6 +76,7 @@ mod tests {
             let stream = Stream {
                 name: name_of(path.map(Path::new)),
                 generation: u64::from(u32::MAX),
+                instance: instance(0),
             };
             let name = stream.name(stream.generation);
             assert!(Preamble::new(&*name, Position::START).is_ok(), "{name}");

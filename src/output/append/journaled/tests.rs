@@ -100,6 +100,7 @@ impl Site {
         conn.resumed = Some(Arc::new(ResumedAt {
             stream,
             at,
+            instance: None,
             by_output,
             handed: AtomicU32::new(at.crc32c),
         }));
