@@ -874,6 +874,38 @@ fn standard_input_goes_behind_a_stream_that_has_a_name() {
     drop(stdin);
 }
 
+/// Servers acknowledge whole lines, until a connection ends.
+#[test]
+fn a_line_that_is_longer_than_the_buffer_takes_several_connections() {
+    let line = "x".repeat(5 << 20);
+    let log = Log::new(&format!("before\n{line}\nbehind\n"));
+    let sender = log.follow(&["--buffer", "2M"]);
+    let mut there = Vec::new();
+    let mut peer = log.server.accept();
+    peer.answer_at(b"");
+    while !there.ends_with(b"behind\n") {
+        match peer.read_some() {
+            Ok(some) if !some.is_empty() => {
+                let begin = there.len();
+                there.extend(some);
+                let newline = there[begin..].iter().rposition(|byte| *byte == b'\n');
+                if let Some(newline) = newline {
+                    peer.acknowledge(begin + newline + 1);
+                }
+            }
+            _ => {
+                peer.finish();
+                peer = log.server.accept();
+                peer.answer_at(&there);
+            }
+        }
+    }
+    assert_eq!(there.len(), "before\nbehind\n".len() + line.len() + 1);
+    sender.signal(Signal::TERM);
+    assert_eq!(peer.finish(), b"");
+    assert_eq!(sender.outcome().status, 0);
+}
+
 #[test]
 fn a_full_buffer_stops_reading_and_nothing_is_lost() {
     let server = Resuming::new();

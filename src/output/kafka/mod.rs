@@ -49,11 +49,12 @@ const RECORD: usize = 600;
 /// | `start` | the offset at which the stream begins, if that is not 0, as the instance says |
 /// | `peer` | the sender's address |
 /// | `client` | the first of its verified [names](Conn::names), if it has one |
-/// | `part` | for a piece of a line that outgrew [`max_line`](Self::max_line): its number, from 1; behind the last one's, `/` and the same number |
+/// | `part` | for a piece of a line that outgrew [`max_line`](Self::max_line): its number on this connection, from 1; behind the last one's, `/` and the same number |
 ///
 /// Records of a stream are produced in order. They may come twice: what was not acknowledged when its
 /// sender lost the connection comes again. `stream` and `offset` let a consumer drop those of resumed
-/// streams. An unfinished line at the end of a connection is a record, unless it comes again.
+/// streams. An unfinished line at the end of a connection is a record, unless it comes again; in a resumed
+/// stream, it is a piece, since the stream may go on within it.
 ///
 /// Records are handed to a [`KafkaWriter`], which runs on a thread of its own, so no call of this output
 /// waits for a broker. It takes a [hold](Conn::hold) for what it hands over, which is done when the brokers
@@ -258,7 +259,16 @@ impl Output for Kafka {
 
     fn close(&mut self, connection: &Conn, end: &End) -> io::Result<()> {
         let mut gathering = self.gathered.begin(connection);
-        let add = &mut |_: &Conn, line: Line<'_>| gathering.add(line);
+        let is_resumed = connection.stream().is_some();
+        // The stream may go on within the line, which has no newline yet.
+        let add = &mut |_: &Conn, line: Line<'_>| match is_resumed {
+            true if line.bytes.is_empty() => Ok(()),
+            true => gathering.add(Line {
+                goes_on: true,
+                ..line
+            }),
+            false => gathering.add(line),
+        };
         self.assembly.close(connection, end, add)?;
         gathering.hold(connection, 0);
         self.gathered.streams.remove(&connection.id());

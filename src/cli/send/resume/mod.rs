@@ -268,7 +268,9 @@ impl Sending<'_> {
         loop {
             let turn = left.checked_rem(count).unwrap_or(0);
             let broken = match self.run_once(turn, feed, stream, &mut course).await {
-                Ok(()) => return Ok(()),
+                Ok(()) if feed.has_ended() => return Ok(()),
+                // A long line goes on over another connection.
+                Ok(()) => continue,
                 Err(broken) => broken,
             };
             let is_outage = matches!(broken, Break::Outage(_));

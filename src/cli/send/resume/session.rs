@@ -222,7 +222,8 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    /// Sends the stream until it ends, and waits until the server keeps all of it.
+    /// Sends the stream until it ends, or until no more of it can be read before a part of a line is
+    /// acknowledged, which is so only at a stream's end; waits until the server keeps all of it.
     pub(super) async fn run(&mut self, feed: &mut Feed) -> Result<(), Break> {
         let ran = self.send_all(feed).await;
         if !self.is_finished {
@@ -251,7 +252,7 @@ impl<'a> Session<'a> {
                 unflushed = Some((since, (now + REST).min(since + STAY)));
                 continue;
             }
-            if feed.has_ended() {
+            if feed.has_ended() || feed.is_full_of_one_line() {
                 return self.finish(feed).await;
             }
             match self.next(feed, due).await? {
