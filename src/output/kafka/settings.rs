@@ -19,6 +19,9 @@ use crate::output::each_line::CALL;
 /// - `partitioner=murmur2_random`: a key has the partition that Java's producers choose for it.
 /// - `queue.buffering.max.messages=0` and `queue.buffering.max.kbytes=2147483647`: the queue has no
 ///   limit of its own, since [holds](crate::Hold) bound what is in it.
+/// - `max.in.flight.requests.per.connection=1`: a broker handles the requests of a connection one by one
+///   (Kafka's protocol guide, section Network), so more of them gain little, and librdkafka's threads would
+///   spin while all busy partitions wait for acknowledgements.
 /// - `client.id=tlsink`.
 #[derive(Clone, Debug)]
 pub struct KafkaSettings {
@@ -56,13 +59,17 @@ pub enum KafkaRecord {
 }
 
 /// Settings that are chosen unless the first of these names, or another one for the same, is set.
-const CHOSEN: [(&[&str], &str); 7] = [
+const CHOSEN: [(&[&str], &str); 8] = [
     (&["enable.idempotence"], "true"),
     (&["acks", "request.required.acks"], "all"),
     (&["message.timeout.ms", "delivery.timeout.ms"], "0"),
     (&["partitioner"], "murmur2_random"),
     (&["queue.buffering.max.messages"], "0"),
     (&["queue.buffering.max.kbytes"], "2147483647"),
+    (
+        &["max.in.flight.requests.per.connection", "max.in.flight"],
+        "1",
+    ),
     (&["client.id"], "tlsink"),
 ];
 
