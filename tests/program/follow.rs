@@ -309,8 +309,7 @@ fn the_stream_is_continuous_whatever_is_cut_or_killed() {
 
 #[test]
 fn an_answer_that_is_wrong_ends_it() {
-    const NO_STATE: &str =
-        "\nhint: the server must be a tlsink of this version or a later one, with --state DIR";
+    const NO_STATE: &str = "\nhint: the server must be a tlsink of this version or a later one, with --state DIR or --kafka";
     let no_answer = "the server's answer is none to a resumed stream: ";
     for (opening, acknowledgement, error, hint) in [
         (
@@ -998,7 +997,7 @@ fn each_error_in_the_arguments_is_reported() {
         (
             "--resume --framing octet h:1",
             "--framing can't be combined with --follow and --resume",
-            "they have a protocol of their own, for which the server needs --state",
+            "they have a protocol of their own, for which the server needs --state or --kafka",
         ),
     ] {
         let args: Vec<_> = std::iter::once("send").chain(args.split(' ')).collect();

@@ -229,7 +229,7 @@ fn a_receiver_without_state_is_an_error() {
             "none",
             "the server did not say within 10 s how much of the stream ",
         ),
-        ("zstd", " (it needs --state); trying again"),
+        ("zstd", " (it needs --state or --kafka); trying again"),
     ] {
         let place = Place::new();
         let receiver = Program::start(&["-d", decode]);

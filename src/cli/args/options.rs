@@ -525,7 +525,7 @@ pub(crate) static SEND: Options = Options {
             ],
         },
         Group {
-            title: "Streams that outlive their connection; the server needs --state",
+            title: "Streams that outlive their connection; the server needs --state or --kafka",
             options: &[
                 value(
                     "--follow",

@@ -217,7 +217,9 @@ fn parse_resume(args: &mut Given) -> Result<Option<ResumeArgs>, Failure> {
 fn uncombinable(option: &str) -> Failure {
     let what = format!("{option} can't be combined with --follow and --resume");
     Failure::misused(what).hint(match option {
-        "--framing" => "they have a protocol of their own, for which the server needs --state",
+        "--framing" => {
+            "they have a protocol of their own, for which the server needs --state or --kafka"
+        }
         "--receipt" => "with these, the server acknowledges everything anyway",
         _ => "with these, tlsink tries again until it is stopped",
     })

@@ -26,7 +26,7 @@ const LEAVING: Duration = Duration::from_secs(1);
 
 /// The remedy for a server that does not know resumed streams.
 const NO_STATE: &str =
-    "the server must be a tlsink of this version or a later one, with --state DIR";
+    "the server must be a tlsink of this version or a later one, with --state DIR or --kafka";
 
 /// The reason why a connection is over, and the stream is not.
 pub(super) enum Break {
@@ -352,7 +352,7 @@ fn unopened(args: &SendArgs, to: &HostPort, error: &ResumeError) -> Break {
         ResumeError::Connection(SendError::NoCloseNotify | SendError::Ended) => {
             Break::Outage(format!(
                 "{to}: the server closed the connection before it said how much of the stream it \
-                 has (it needs --state)"
+                 has (it needs --state or --kafka)"
             ))
         }
         error => broken(to, error),
