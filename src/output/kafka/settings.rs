@@ -22,6 +22,7 @@ use crate::output::each_line::CALL;
 /// - `max.in.flight.requests.per.connection=1`: a broker handles the requests of a connection one by one
 ///   (Kafka's protocol guide, section Network), so more of them gain little, and librdkafka's threads would
 ///   spin while all busy partitions wait for acknowledgements.
+/// - `reconnect.backoff.max.ms=2000`: after an outage, records wait 2 seconds more at most, and not 10.
 /// - `client.id=tlsink`.
 #[derive(Clone, Debug)]
 pub struct KafkaSettings {
@@ -59,7 +60,7 @@ pub enum KafkaRecord {
 }
 
 /// Settings that are chosen unless the first of these names, or another one for the same, is set.
-const CHOSEN: [(&[&str], &str); 8] = [
+const CHOSEN: [(&[&str], &str); 9] = [
     (&["enable.idempotence"], "true"),
     (&["acks", "request.required.acks"], "all"),
     (&["message.timeout.ms", "delivery.timeout.ms"], "0"),
@@ -69,6 +70,10 @@ const CHOSEN: [(&[&str], &str); 8] = [
     (
         &["max.in.flight.requests.per.connection", "max.in.flight"],
         "1",
+    ),
+    (
+        &["reconnect.backoff.max.ms", "reconnect.backoff.ms"],
+        "2000",
     ),
     (&["client.id"], "tlsink"),
 ];
