@@ -48,7 +48,7 @@ pub use files::Files;
 pub use json::Json;
 #[cfg(feature = "kafka")]
 pub use kafka::{
-    Kafka, KafkaHandle, KafkaKey, KafkaNotice, KafkaRecord, KafkaSettings, KafkaWriter,
+    Kafka, KafkaHandle, KafkaKey, KafkaNotice, KafkaRecord, KafkaSettings, KafkaTotals, KafkaWriter,
 };
 pub use label::label;
 pub use lines::Lines;

@@ -27,11 +27,15 @@ use rustix::process::Signal;
 
 use super::options::processor_time;
 use super::refused::each_is_refused;
-use super::status::{get, sample, status};
+use super::service::{Manager, WATCHED};
+use super::status::{named_metrics, promtool};
 use crate::common::authority::{Authority, dns};
 use crate::common::client::TLS13;
 use crate::common::pack::gzip;
+use crate::common::process::memory;
 use crate::common::program::{BINARY, Client, FREE, LIMIT, Program, send, tcp};
+use crate::common::skip::is_installed;
+use crate::common::status::{get, sample, status, wait_for_health, wait_for_sample};
 
 const TOPIC: &str = "logs";
 
@@ -67,8 +71,14 @@ impl Cluster {
     }
 
     fn start(&self, args: &[&str]) -> Program {
+        self.start_by(Command::new(BINARY), args)
+    }
+
+    fn start_by(&self, mut command: Command, args: &[&str]) -> Program {
         let brokers = self.mock.bootstrap_servers();
-        Program::start(&[&["--kafka", &brokers, "--topic", TOPIC], args].concat())
+        command.args(["--listen", FREE, "--kafka", &brokers, "--topic", TOPIC]);
+        command.args(args);
+        Program::start_by(command, 1)
     }
 
     /// Waits for this number of records, which are all that there are, in the order of each partition.
@@ -464,59 +474,286 @@ fn while_no_broker_is_there_records_wait() {
     assert_eq!(outcome.stderr.matches("can't reach the brokers").count(), 1);
 }
 
+/// A cluster of two brokers, each with a partition, the program, and a verified sender to each partition.
+struct TwoPartitions {
+    cluster: Cluster,
+    program: Program,
+    status: SocketAddr,
+    senders: [rustls::ClientConfig; 2],
+    /// The number of records so far.
+    count: usize,
+    _folder: tempfile::TempDir,
+}
+
+impl TwoPartitions {
+    fn start() -> Self {
+        let cluster = Cluster::new(2);
+        let ca = Authority::new("Plant CA");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        fs::write(&path, ca.pem()).unwrap();
+        let args = ["--client-ca", path.to_str().unwrap(), "--status", FREE];
+        let program = cluster.start(&[&args[..], &["--receipt"]].concat());
+        let configs: Vec<_> = (0..8)
+            .map(|sender| {
+                let sender = ca.sender("c", &[dns(&format!("s{sender}.example"))]);
+                sender.config(&TLS13)
+            })
+            .collect();
+        for (sender, config) in configs.iter().enumerate() {
+            let tcp = tcp(program.address()).unwrap();
+            let mut client = Client::over(tcp, config.clone(), "localhost").unwrap();
+            client.write(format!("{sender}\n").as_bytes()).unwrap();
+            client.finish_for_receipt().unwrap();
+        }
+        let records = cluster.records(configs.len());
+        let of = |partition| {
+            let mut of = records.iter().filter(|one| one.partition == partition);
+            let sender: usize = of.next().unwrap().value.parse().unwrap();
+            configs[sender].clone()
+        };
+        TwoPartitions {
+            status: status(&program),
+            senders: [of(0), of(1)],
+            count: configs.len(),
+            cluster,
+            program,
+            _folder: folder,
+        }
+    }
+
+    /// A connection of the sender to this partition.
+    fn connect(&self, partition: usize) -> Client {
+        let tcp = tcp(self.program.address()).unwrap();
+        Client::over(tcp, self.senders[partition].clone(), "localhost").unwrap()
+    }
+
+    fn sample(&self, series: &str) -> f64 {
+        sample(&get(self.status, "/metrics").1, series).unwrap()
+    }
+
+    /// While partition 0 takes nothing, sends it more than all buffers on the way hold. Then sends to
+    /// partition 1, with a receipt each time, until `is_enough`, and that must not take more memory. Lets
+    /// partition 0 go on with `heal`, and looks for all records.
+    fn one_stops_and_the_other_goes_on(
+        mut self,
+        mut is_enough: impl FnMut(&Self, u64) -> bool,
+        heal: impl FnOnce(&Self),
+    ) {
+        const LINES: usize = 320_000;
+        let mut client = self.connect(0);
+        let line = [&[b'x'; 99][..], b"\n"].concat();
+        let writing = thread::spawn(move || {
+            let lines = line.repeat(LINES / 32);
+            (0..32).try_for_each(|_| client.write(&lines)).unwrap();
+            client.finish_for_receipt().unwrap()
+        });
+        let held = "tlsink_held_bytes";
+        let deadline = Instant::now() + LIMIT;
+        // The stream is held when what it holds no longer grows.
+        let mut before = 0.0;
+        while before == 0.0 || self.sample(held) != before {
+            assert!(Instant::now() < deadline, "nothing is held");
+            before = self.sample(held);
+            thread::sleep(Duration::from_millis(50));
+        }
+        let (mut free, mut at_first) = (0, 0);
+        while !is_enough(&self, free) {
+            let mut client = self.connect(1);
+            client.write(b"free\n").unwrap();
+            let receipt = client.finish_for_receipt().unwrap();
+            assert!(receipt.starts_with("{\"ok\":true,"), "{receipt}");
+            free += 1;
+            assert!(self.sample(held) < f64::from(2 << 20));
+            assert_eq!(get(self.status, "/healthz"), (200, "ok\n".to_owned()));
+            assert!(!writing.is_finished(), "{free}");
+            let memory = memory(self.program.id()).unwrap();
+            if free == 10 {
+                at_first = memory;
+            }
+            assert!(
+                free <= 10 || memory < at_first + (8 << 20),
+                "{at_first} {memory}"
+            );
+        }
+        heal(&self);
+        let receipt = writing.join().unwrap();
+        assert!(receipt.starts_with("{\"ok\":true,"), "{receipt}");
+        self.count += usize::try_from(free).unwrap() + LINES;
+        assert_eq!(self.cluster.count(&self.cluster.consumer()), self.count);
+        assert_eq!(self.sample(held), 0.0);
+        assert_eq!(self.sample(ACKNOWLEDGED), self.count as f64);
+        assert_eq!(self.sample(LOST), 0.0);
+    }
+}
+
+const ACKNOWLEDGED: &str = "tlsink_kafka_records_total{result=\"acknowledged\"}";
+const LOST: &str = "tlsink_kafka_records_total{result=\"lost\"}";
+const OLDEST: &str = "tlsink_kafka_oldest_record_seconds";
+
 #[test]
 fn a_broker_that_is_away_stops_its_own_senders_and_they_are_slowed_down() {
-    const SENDERS: i32 = 8;
-    let cluster = Cluster::new(2);
-    let ca = Authority::new("Plant CA");
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ca.pem");
-    fs::write(&path, ca.pem()).unwrap();
-    let program = cluster.start(&["--client-ca", path.to_str().unwrap(), "--status", FREE]);
+    let partitions = TwoPartitions::start();
+    partitions.cluster.mock.broker_down(1).unwrap();
+    partitions.one_stops_and_the_other_goes_on(
+        |_, free| free >= 20,
+        |partitions| partitions.cluster.mock.broker_up(1).unwrap(),
+    );
+}
+
+#[test]
+fn a_broker_that_is_slow_stops_its_own_senders() {
+    const ROUND_TRIP: Duration = Duration::from_secs(4);
+    let partitions = TwoPartitions::start();
+    let mock = &partitions.cluster.mock;
+    mock.broker_round_trip_time(1, ROUND_TRIP).unwrap();
+    let since = Instant::now();
+    partitions.one_stops_and_the_other_goes_on(
+        |_, free| free >= 20 && since.elapsed() >= ROUND_TRIP / 2,
+        |partitions| {
+            let mock = &partitions.cluster.mock;
+            mock.broker_round_trip_time(1, Duration::ZERO).unwrap();
+        },
+    );
+}
+
+#[test]
+fn a_partition_without_a_leader_stops_its_own_senders_and_the_operator_is_told_why() {
+    let partitions = TwoPartitions::start();
+    let mock = &partitions.cluster.mock;
+    // From these versions on, a response about such a partition crashes the mock brokers of librdkafka 2.12.
+    mock.apiversion(RDKafkaApiKey::Produce, Some(0), Some(9))
+        .unwrap();
+    mock.apiversion(RDKafkaApiKey::Fetch, Some(0), Some(11))
+        .unwrap();
+    // The producer connects again, and learns the versions.
+    mock.broker_down(ALL).unwrap();
+    mock.broker_up(ALL).unwrap();
+    mock.partition_leader(TOPIC, 0, None).unwrap();
+    partitions.one_stops_and_the_other_goes_on(
+        // The brokers that answer for the other are not silent, however long this takes.
+        |partitions, _| partitions.sample(OLDEST) > 11.0,
+        |partitions| {
+            let Cluster { mock, .. } = &partitions.cluster;
+            mock.partition_leader(TOPIC, 0, Some(2)).unwrap();
+            let program = &partitions.program;
+            program.wait_for_line(|line| {
+                line == "tlsink: records wait for their brokers: partition 0: no leader; trying again"
+            });
+            let over = "tlsink: the brokers acknowledge all records again";
+            program.wait_for_line(|line| line == over);
+            let said = program.stderr();
+            assert_eq!(said.matches("records wait").count(), 1, "{said}");
+        },
+    );
+}
+
+#[test]
+fn when_leaders_move_records_stay_in_order() {
+    let cluster = Cluster::new(3);
+    cluster.mock.partition_leader(TOPIC, 1, Some(1)).unwrap();
+    let program = cluster.start(&["--receipt"]);
+    let lines: Vec<_> = (0..3000).map(|line| format!("line {line}")).collect();
+    let mut client = Client::connect(program.address());
+    for (index, line) in lines.iter().enumerate() {
+        client.write(format!("{line}\n").as_bytes()).unwrap();
+        if index % 500 == 250 {
+            for partition in 0..3 {
+                let leader = i32::try_from(index / 500).unwrap() % 3 + 1;
+                let mock = &cluster.mock;
+                mock.partition_leader(TOPIC, partition, Some(leader))
+                    .unwrap();
+            }
+        }
+    }
+    let receipt = client.finish_for_receipt().unwrap();
+    assert!(receipt.starts_with("{\"ok\":true,"), "{receipt}");
+    assert_eq!(cluster.values(lines.len()), lines);
+}
+
+#[test]
+fn brokers_that_are_silent_fail_the_health_check_but_need_no_restart() {
+    let manager = Manager::new();
+    let cluster = Cluster::new(1);
+    cluster.mock.broker_down(ALL).unwrap();
+    let program = cluster.start_by(manager.command(WATCHED), &["--status", FREE, "--receipt"]);
     let status = status(&program);
-    let connect = |sender: i32| {
-        let sender = ca.sender("c", &[dns(&format!("s{sender}.example"))]);
-        let tcp = tcp(program.address()).unwrap();
-        Client::over(tcp, sender.config(&TLS13), "localhost").unwrap()
-    };
-    for sender in 0..SENDERS {
-        let mut client = connect(sender);
-        client.write(format!("{sender}\n").as_bytes()).unwrap();
-        client.finish().unwrap();
+    program.wait_for_line(|line| line.starts_with("tlsink: can't reach the brokers: "));
+    // No sender is to come before a broker was reached, which is noticed without one.
+    let (code, fault) = get(status, "/healthz");
+    assert_eq!(code, 503);
+    assert!(fault.starts_with("no broker has answered yet: "), "{fault}");
+    cluster.mock.broker_up(ALL).unwrap();
+    assert_eq!(wait_for_health(status, 200), "ok\n");
+    program.wait_for_line(|line| line == "tlsink: the brokers can be reached again");
+
+    let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
+    let refusals = [refusal; 1000];
+    let mock = &cluster.mock;
+    mock.request_errors(RDKafkaApiKey::Produce, &refusals);
+    let mut client = Client::connect(program.address());
+    let since = Instant::now();
+    client.write(b"waits\n").unwrap();
+    let fault = wait_for_health(status, 503);
+    assert!(since.elapsed() >= Duration::from_secs(10));
+    assert!(
+        fault.starts_with("the brokers have acknowledged no record for 10 s: "),
+        "{fault}"
+    );
+    let (_, metrics) = get(status, "/metrics");
+    assert_eq!(sample(&metrics, "tlsink_healthy"), Some(0.0));
+    assert!(sample(&metrics, "tlsink_kafka_silence_seconds").unwrap() >= 10.0);
+    manager.wait_for_life();
+    assert_eq!(get(status, "/healthz").0, 503);
+    mock.clear_request_errors(RDKafkaApiKey::Produce);
+    let receipt = client.finish_for_receipt().unwrap();
+    assert!(receipt.starts_with("{\"ok\":true,"), "{receipt}");
+    assert_eq!(get(status, "/healthz"), (200, "ok\n".to_owned()));
+    program.wait_for_line(|line| line == "tlsink: the brokers acknowledge all records again");
+    assert_eq!(cluster.values(1), ["waits"]);
+}
+
+#[test]
+fn metrics_count_what_became_of_records() {
+    let cluster = Cluster::new(1);
+    let program = cluster.start(&["--status", FREE]);
+    let status = status(&program);
+    send(program.address(), b"one\n\nthree\n");
+    let metrics = wait_for_sample(status, ACKNOWLEDGED, 3.0);
+    for (series, value) in [
+        ("tlsink_kafka_acknowledged_bytes_total", 8.0),
+        (LOST, 0.0),
+        (OLDEST, 0.0),
+        ("tlsink_kafka_silence_seconds", 0.0),
+        ("tlsink_kafka_producers_replaced_total", 0.0),
+        ("tlsink_held_bytes", 0.0),
+    ] {
+        assert_eq!(sample(&metrics, series), Some(value), "{series}");
     }
-    let records = cluster.records(SENDERS as usize);
-    let of = |partition| {
-        let mut of = records.iter().filter(|one| one.partition == partition);
-        of.next().unwrap().value.parse().unwrap()
-    };
-    let (stuck, free): (i32, i32) = (of(0), of(1));
-    cluster.mock.broker_down(1).unwrap();
-    let mut client = connect(stuck);
-    // Much more than all buffers on the way.
-    let line = [&[b'x'; 99][..], b"\n"].concat();
-    let writing = thread::spawn(move || {
-        let lines = line.repeat(10_000);
-        (0..32).try_for_each(|_| client.write(&lines)).unwrap();
-        client.finish().unwrap();
-    });
-    // One stream is held, and the others go on.
-    let held = || sample(&get(status, "/metrics").1, "tlsink_held_bytes").unwrap();
-    let deadline = Instant::now() + LIMIT;
-    while held() == 0.0 {
-        assert!(Instant::now() < deadline, "nothing is held");
+    for (refusal, lost, replaced) in [
+        (RDKafkaRespErr::RD_KAFKA_RESP_ERR_INVALID_RECORD, 1.0, 0.0),
+        (
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER,
+            2.0,
+            1.0,
+        ),
+    ] {
+        let mock = &cluster.mock;
+        mock.request_errors(RDKafkaApiKey::Produce, &[refusal]);
+        let mut client = Client::connect(program.address());
+        client.write(b"lost\n").unwrap();
+        wait_for_sample(status, LOST, lost);
+        wait_for_sample(status, "tlsink_kafka_producers_replaced_total", replaced);
     }
-    for count in 1..=20_usize {
-        let mut client = connect(free);
-        client.write(b"free\n").unwrap();
-        client.finish().unwrap();
-        assert!(held() < f64::from(4 << 20));
-        assert!(!writing.is_finished(), "{count}");
+    let (_, metrics) = get(status, "/metrics");
+    assert_eq!(sample(&metrics, ACKNOWLEDGED), Some(3.0));
+    for (file, name) in named_metrics() {
+        let known = metrics.contains(&format!("# TYPE {name} "));
+        assert!(known, "{file}: {name}");
     }
-    cluster.mock.broker_up(1).unwrap();
-    writing.join().unwrap();
-    let count = cluster.count(&cluster.consumer());
-    assert_eq!(count, SENDERS as usize + 20 + 320_000);
-    assert_eq!(held(), 0.0);
+    if is_installed("promtool") {
+        promtool(&["check", "metrics"], &metrics);
+    }
 }
 
 #[test]

@@ -83,6 +83,8 @@ mod common {
     pub mod sender;
     pub mod skip;
     #[cfg(feature = "cli")]
+    pub mod status;
+    #[cfg(feature = "cli")]
     #[allow(dead_code, reason = "few tests trace")]
     pub mod strace;
     pub mod terminal;

@@ -19,8 +19,7 @@ use crate::common::child::Running;
 use crate::common::client::{TLS13, config};
 use crate::common::program::{BINARY, Client, FREE, LIMIT, Program, client_hello, tcp, unix};
 use crate::common::skip::is_installed;
-
-use super::status::status;
+use crate::common::status::status;
 
 const V1: &[u8] = b"PROXY TCP4 192.0.2.7 192.0.2.1 40312 4433\r\n";
 const UNKNOWN: &[u8] = b"PROXY UNKNOWN\r\n";

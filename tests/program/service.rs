@@ -14,13 +14,13 @@ use tempfile::TempDir;
 use crate::common::program::{Client, FREE, LIMIT, Program, Stderr, Stdout, after, send, tcp};
 
 /// The service manager's end of `NOTIFY_SOCKET`.
-struct Manager {
+pub(super) struct Manager {
     socket: UnixDatagram,
     folder: TempDir,
 }
 
 impl Manager {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let socket = UnixDatagram::bind(folder.path().join("notify")).unwrap();
         socket.set_read_timeout(Some(LIMIT)).unwrap();
@@ -28,7 +28,7 @@ impl Manager {
     }
 
     /// The command that starts the program as a service. `variables` are shell words.
-    fn command(&self, variables: &str) -> Command {
+    pub(super) fn command(&self, variables: &str) -> Command {
         let socket = self.folder.path().join("notify");
         after(&format!(
             "export NOTIFY_SOCKET='{}' {variables}",
@@ -66,12 +66,22 @@ impl Manager {
     fn wait_for(&self, wanted: &str) {
         while self.next().trim() != wanted {}
     }
+
+    /// Waits for signs of life that come from now on.
+    #[allow(dead_code, reason = "the tests of other features use it")]
+    pub(super) fn wait_for_life(&self) {
+        self.socket.set_nonblocking(true).unwrap();
+        while self.try_next().is_some() {}
+        self.socket.set_nonblocking(false).unwrap();
+        self.wait_for(WATCHDOG);
+        self.wait_for(WATCHDOG);
+    }
 }
 
 const WATCHDOG: &str = "WATCHDOG=1";
 
 /// A time in which systemd wants a sign of life, and gets several: 2 s.
-const WATCHED: &str = "WATCHDOG_PID=$$ WATCHDOG_USEC=2000000";
+pub(super) const WATCHED: &str = "WATCHDOG_PID=$$ WATCHDOG_USEC=2000000";
 
 fn start(mut command: Command, args: &[&str]) -> Program {
     command.args(["--listen", FREE]).args(args);

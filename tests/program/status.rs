@@ -17,55 +17,12 @@ use crate::common::child::Running;
 use crate::common::client::TLS13;
 use crate::common::program::{Client, FREE, LIMIT, Program, Stderr, Stdout, send, tcp, unix};
 use crate::common::skip::is_installed;
-
-/// The address of the status server of this program.
-pub(super) fn status(program: &Program) -> SocketAddr {
-    let line = program.wait_for_line(|line| line.contains(" serving /metrics and /healthz on "));
-    let (_, address) = line.rsplit_once(' ').unwrap();
-    address.parse().unwrap()
-}
+use crate::common::status::{answer, get, sample, status, wait_for_health, wait_for_sample};
 
 fn start(args: &[&str]) -> (Program, SocketAddr) {
     let program = Program::start(&[&["--status", FREE], args].concat());
     let status = status(&program);
     (program, status)
-}
-
-/// The status and the body of a response.
-pub(super) fn get(address: SocketAddr, path: &str) -> (u16, String) {
-    let mut socket = tcp(address).unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-    socket.write_all(request.as_bytes()).unwrap();
-    answer(socket).unwrap()
-}
-
-fn answer(mut socket: impl Read) -> io::Result<(u16, String)> {
-    let mut response = String::new();
-    socket.read_to_string(&mut response)?;
-    let (head, body) = response
-        .split_once("\r\n\r\n")
-        .ok_or(io::ErrorKind::UnexpectedEof)?;
-    let code = head.split(' ').nth(1).and_then(|code| code.parse().ok());
-    Ok((code.unwrap(), body.to_owned()))
-}
-
-/// The value of this series; `None` if there is none.
-pub(super) fn sample(metrics: &str, series: &str) -> Option<f64> {
-    let mut lines = metrics.lines();
-    lines.find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
-}
-
-/// Scrapes until a series has this value.
-fn wait_for(address: SocketAddr, series: &str, value: f64) -> String {
-    let deadline = Instant::now() + LIMIT;
-    loop {
-        let (_, metrics) = get(address, "/metrics");
-        if sample(&metrics, series) == Some(value) {
-            return metrics;
-        }
-        assert!(Instant::now() < deadline, "{series} {value}:\n{metrics}");
-        thread::yield_now();
-    }
 }
 
 /// Starts the program with verified senders, of which one has this name. Returns the sender's
@@ -127,12 +84,12 @@ fn metrics_count_streams_bytes_lines_and_clients() {
         .unwrap()
         .write_all(b"GET / HTTP/1.0\r\n\r\n")
         .unwrap();
-    wait_for(
+    wait_for_sample(
         status,
         "tlsink_handshakes_failed_total{reason=\"refused\"}",
         1.0,
     );
-    wait_for(status, "tlsink_health_checks_total", 1.0);
+    wait_for_sample(status, "tlsink_health_checks_total", 1.0);
     let mut open = Client::connect(program.address());
     open.write(b"6\n").unwrap();
     // Lanes count at their own pace.
@@ -153,7 +110,7 @@ fn metrics_count_streams_bytes_lines_and_clients() {
             13.0,
         ),
     ] {
-        metrics = wait_for(status, series, value);
+        metrics = wait_for_sample(status, series, value);
     }
     let seen = "tlsink_client_last_seen_timestamp_seconds{client=\"boiler\"}";
     let seen = sample(&metrics, seen).unwrap();
@@ -166,11 +123,11 @@ fn metrics_count_streams_bytes_lines_and_clients() {
 
     // A handshake that is not completed.
     let silent = tcp(program.address()).unwrap();
-    wait_for(status, "tlsink_connections{state=\"handshake\"}", 1.0);
+    wait_for_sample(status, "tlsink_connections{state=\"handshake\"}", 1.0);
     drop(silent);
-    wait_for(status, "tlsink_connections{state=\"handshake\"}", 0.0);
+    wait_for_sample(status, "tlsink_connections{state=\"handshake\"}", 0.0);
     open.finish().unwrap();
-    wait_for(status, "tlsink_connections{state=\"open\"}", 0.0);
+    wait_for_sample(status, "tlsink_connections{state=\"open\"}", 0.0);
     assert_eq!(program.stop().status, 0);
 }
 
@@ -179,7 +136,7 @@ fn lines_of_frames_are_counted_as_the_records_that_they_are() {
     let (program, status) = start(&["--format", "json"]);
     send(program.address(), b"9 <13>1 a\nb9 <13>1 c\nd");
     program.wait_for_end();
-    wait_for(status, "tlsink_lines_total", 2.0);
+    wait_for_sample(status, "tlsink_lines_total", 2.0);
 }
 
 #[test]
@@ -261,16 +218,7 @@ fn a_lane_that_hangs_and_a_stop_fail_the_health_check() {
     // More than a pipe holds.
     let mut client = Client::connect(program.address());
     client.write(&[b'x'; 256 * 1024]).unwrap();
-    let deadline = Instant::now() + LIMIT;
-    let ask = |wanted: &dyn Fn(&(u16, String)) -> bool| loop {
-        let answer = get(status, "/healthz");
-        if wanted(&answer) {
-            break answer;
-        }
-        assert!(Instant::now() < deadline, "{answer:?}");
-        thread::sleep(Duration::from_millis(50));
-    };
-    let (_, fault) = ask(&|(code, _)| *code == 503);
+    let fault = wait_for_health(status, 503);
     assert!(fault.starts_with("lane 1 has not turned for 1"), "{fault}");
     // The wait has not ended, and is counted.
     let (_, metrics) = get(status, "/metrics");
@@ -279,10 +227,9 @@ fn a_lane_that_hangs_and_a_stop_fail_the_health_check() {
 
     let mut output = program.unread();
     thread::spawn(move || io::copy(&mut output, &mut io::sink()));
-    ask(&|(code, _)| *code == 200);
+    wait_for_health(status, 200);
     program.signal(Signal::TERM);
-    let (_, fault) = ask(&|(code, _)| *code == 503);
-    assert_eq!(fault, "stopping\n");
+    assert_eq!(wait_for_health(status, 503), "stopping\n");
     client.finish().unwrap();
     assert_eq!(program.outcome().status, 0);
 }
@@ -315,8 +262,21 @@ fn connections_that_are_held_open_keep_no_scraper_out_and_are_closed() {
     program.wait_for_stdout("hello\n");
 }
 
+/// Each metric that an alert or the dashboard names, with the file.
+pub(super) fn named_metrics() -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("packaging");
+    let mut named = Vec::new();
+    for file in ["prometheus-rules.yml", "grafana-dashboard.json"] {
+        let text = fs::read_to_string(folder.join(file)).unwrap();
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let names = words.filter(|word| word.starts_with("tlsink_"));
+        named.extend(names.map(|name| (file.to_owned(), name.to_owned())));
+    }
+    named
+}
+
 /// promtool's verdict on this input.
-fn promtool(args: &[&str], input: &str) {
+pub(super) fn promtool(args: &[&str], input: &str) {
     let mut child = Command::new("promtool")
         .args(args)
         .stdin(Stdio::piped())
@@ -361,17 +321,10 @@ fn promtool_finds_no_fault_with_metrics_and_alerts() {
     fs::write(&tests, cases.replace("RULES", rules.to_str().unwrap())).unwrap();
     promtool(&["test", "rules", tests.to_str().unwrap()], "");
 
-    // A metric that an alert or the dashboard names is one that tlsink has.
-    let dashboard = rules.with_file_name("grafana-dashboard.json");
-    for file in [rules, dashboard] {
-        let text = fs::read_to_string(&file).unwrap();
-        let names = text
-            .split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-            .filter(|word| word.starts_with("tlsink_"));
-        for name in names {
-            let known = metrics.contains(&format!("# TYPE {name} "));
-            assert!(known, "{}: {name}", file.display());
-        }
+    // A metric that an alert or the dashboard names is one that tlsink has. (Those of Kafka are its own tests'.)
+    for (file, name) in named_metrics() {
+        let known = metrics.contains(&format!("# TYPE {name} "));
+        assert!(known || name.starts_with("tlsink_kafka_"), "{file}: {name}");
     }
 }
 

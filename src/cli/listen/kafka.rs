@@ -3,15 +3,20 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use tlsink::output::{
-    Kafka, KafkaKey, KafkaNotice, KafkaRecord, KafkaSettings, KafkaWriter, Memory, Output,
+    Kafka, KafkaHandle, KafkaKey, KafkaNotice, KafkaRecord, KafkaSettings, KafkaWriter, Memory,
+    Output,
 };
 
 use super::super::args::{self, KafkaArgs, setting};
 use super::super::say::Say;
 use super::super::{Failure, start_thread};
 use super::outlet::Backlog;
+
+/// Brokers that acknowledge nothing for so long, although records wait, fail the health check.
+const SILENT: Duration = Duration::from_secs(10);
 
 /// The output that produces, and its writer, which is yet to be started.
 pub(super) struct KafkaOutlet {
@@ -31,10 +36,9 @@ pub(super) fn open(args: &KafkaArgs, say: &Say) -> Result<KafkaOutlet, Failure> 
     let (output, writer) = Kafka::new(settings(args)?).map_err(|error| unusable(&error))?;
     let said = say.clone();
     let writer = writer.on_notice(move |notice| match notice {
-        KafkaNotice::Unreachable(_) | KafkaNotice::Reachable => {
-            said.warning(&notice.to_string());
-        }
-        notice => said.error(&notice.to_string()),
+        KafkaNotice::Topic { .. } | KafkaNotice::Fatal(_) => said.error(&notice.to_string()),
+        // These pass, and are said to have passed.
+        notice => said.warning(&notice.to_string()),
     });
     Ok(KafkaOutlet { output, writer })
 }
@@ -89,6 +93,24 @@ fn unusable(error: &io::Error) -> Failure {
             .hint("--kafka-set takes the settings in librdkafka's CONFIGURATION.md"),
         _ => Failure::failed(format!("can't start the producer: {error}")),
     }
+}
+
+/// The reason why no more senders should be sent here, if there is one: no broker was ever reached, or none
+/// has acknowledged a record for long, although some wait.
+pub(super) fn fault(kafka: &KafkaHandle) -> Option<String> {
+    let silence = kafka.silence();
+    let fault = match kafka.was_reached() {
+        false => "no broker has answered yet".to_owned(),
+        true if silence > SILENT => {
+            let seconds = silence.as_secs();
+            format!("the brokers have acknowledged no record for {seconds} s")
+        }
+        true => return None,
+    };
+    Some(match kafka.trouble() {
+        Some(reason) => format!("{fault}: {reason}"),
+        None => fault,
+    })
 }
 
 impl KafkaOutlet {

@@ -96,6 +96,16 @@ impl Backlog {
             Backlog::Kafka(records) => records.backlog(),
         }
     }
+
+    /// The reason why no more senders should be sent here, if there is one: those who have to take the bytes
+    /// do not answer. A restart would not help, and would lose what waits.
+    pub(super) fn fault(&self) -> Option<String> {
+        match self {
+            Backlog::Append(_) => None,
+            #[cfg(feature = "kafka")]
+            Backlog::Kafka(records) => kafka::fault(records),
+        }
+    }
 }
 
 impl Reopening {

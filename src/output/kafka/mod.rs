@@ -10,7 +10,7 @@ use std::hash::{BuildHasher, Hasher};
 use std::io;
 use std::sync::Arc;
 use std::sync::mpsc::{self, SendError, Sender};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::backlog::Backlog;
 use super::each_line::{Assembly, Line};
@@ -26,12 +26,15 @@ use crate::resume::Instance;
 mod notice;
 mod pending;
 mod settings;
+mod waits;
+mod watch;
 mod writer;
 
 pub use notice::KafkaNotice;
 use pending::Stream;
 pub use settings::{KafkaKey, KafkaRecord, KafkaSettings};
 pub use writer::KafkaWriter;
+use writer::Link;
 
 /// What librdkafka keeps for a record beside its value, its key and the values of its headers, in bytes, as
 /// measured. Held bytes count it, so that a stream of empty lines does not fill the memory.
@@ -83,12 +86,29 @@ pub struct Kafka {
     assembly: Assembly,
     gathered: Gathered,
     max_value: usize,
+    link: Arc<Link>,
 }
 
 /// Asks for what concerns all clones of a [`Kafka`] output, from any thread.
 #[derive(Clone, Debug)]
 pub struct KafkaHandle {
     backlog: Arc<Backlog>,
+    link: Arc<Link>,
+}
+
+/// What has become of the records that were produced so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KafkaTotals {
+    /// The number of records that the brokers have acknowledged.
+    pub acknowledged_records: u64,
+    /// The number of bytes in the values of these.
+    pub acknowledged_bytes: u64,
+    /// The number of records that will not be acknowledged: the brokers or librdkafka have refused them for
+    /// good, or a fatal error ended their producer. Their streams were cut.
+    pub lost_records: u64,
+    /// The number of producers that had a fatal error.
+    pub replaced_producers: u64,
 }
 
 /// The records of one lane since its last flush.
@@ -167,12 +187,15 @@ impl Kafka {
         let assembly = Assembly::new(settings.cost());
         let (key, max_block) = (settings.key, settings.max_block());
         let max_value = settings.max_value();
-        let writer = KafkaWriter::new(settings, batches, Arc::clone(&backlog))?;
+        let link = Arc::new(Link::new(settings.topic.clone()));
+        let (pending, shared) = (Arc::clone(&backlog), Arc::clone(&link));
+        let writer = KafkaWriter::new(settings, batches, pending, shared)?;
         let random = RandomState::new().build_hasher().finish();
         let kafka = Kafka {
             assembly,
             gathered: Gathered::new(key, max_block, random, queue, backlog),
             max_value,
+            link,
         };
         Ok((kafka.max_line(1 << 20), writer))
     }
@@ -197,6 +220,7 @@ impl Kafka {
     pub fn handle(&self) -> KafkaHandle {
         KafkaHandle {
             backlog: Arc::clone(&self.gathered.backlog),
+            link: Arc::clone(&self.link),
         }
     }
 }
@@ -205,6 +229,38 @@ impl KafkaHandle {
     /// The number of bytes that the brokers have yet to acknowledge.
     pub fn backlog(&self) -> usize {
         self.backlog.bytes()
+    }
+
+    /// Whether a broker has ever answered the writer. It asks for the topic when it begins to run, until
+    /// one has.
+    pub fn was_reached(&self) -> bool {
+        self.link.was_reached()
+    }
+
+    /// The time for which records have waited while the brokers acknowledged none; zero if none waits. What
+    /// they refuse for good is answered too.
+    ///
+    /// A partition that is slow or has no leader is not silence, as long as others acknowledge records.
+    pub fn silence(&self) -> Duration {
+        self.link.silence()
+    }
+
+    /// The time for which the oldest record has waited that the brokers have yet to acknowledge, give or
+    /// take a second; zero if none waits.
+    pub fn oldest(&self) -> Duration {
+        let oldest = self.link.waits.oldest();
+        oldest.map_or(Duration::ZERO, |oldest| oldest.elapsed())
+    }
+
+    /// The reason for which brokers do not answer, as far as it is known: that of the last
+    /// [notice](KafkaNotice), unless it is over, or the last problem with a broker.
+    pub fn trouble(&self) -> Option<String> {
+        self.link.trouble()
+    }
+
+    /// What has become of the records so far.
+    pub fn totals(&self) -> KafkaTotals {
+        self.link.totals()
     }
 }
 
@@ -228,6 +284,7 @@ impl Clone for Kafka {
                 Arc::clone(backlog),
             ),
             max_value: self.max_value,
+            link: Arc::clone(&self.link),
         }
     }
 }
@@ -494,6 +551,7 @@ mod tests {
                 assembly: Assembly::new(RECORD),
                 gathered,
                 max_value: usize::MAX,
+                link: Arc::new(Link::new("logs".to_owned())),
             };
             let memory = Memory::new(16 * MAX_HELD);
             Records {

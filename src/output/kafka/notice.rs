@@ -11,8 +11,13 @@ pub(super) type OnNotice = Box<dyn FnMut(&KafkaNotice) + Send>;
 pub enum KafkaNotice {
     /// No broker can be reached, for this reason. The writer tries again, and says so once.
     Unreachable(String),
-    /// A broker has acknowledged a record, after none could be reached.
+    /// A broker has answered, after none could be reached.
     Reachable,
+    /// Records have waited for seconds, for this reason, although a broker can be reached. The writer tries
+    /// again, and says so once.
+    Waiting(String),
+    /// No record waits so long any more.
+    Acknowledging,
     /// The brokers do not have the topic, or do not let us use it.
     Topic {
         /// The topic.
@@ -32,6 +37,10 @@ impl fmt::Display for KafkaNotice {
                 write!(f, "can't reach the brokers: {reason}; trying again")
             }
             KafkaNotice::Reachable => f.write_str("the brokers can be reached again"),
+            KafkaNotice::Waiting(reason) => {
+                write!(f, "records wait for their brokers: {reason}; trying again")
+            }
+            KafkaNotice::Acknowledging => f.write_str("the brokers acknowledge all records again"),
             KafkaNotice::Topic { topic, reason } => write!(f, "topic {topic}: {reason}"),
             KafkaNotice::Fatal(reason) => write!(f, "the producer begins anew: {reason}"),
         }

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use parking_lot::Mutex;
 
+use super::waits::Wait;
 use crate::hold::Hold;
 use crate::output::StreamError;
 use crate::output::backlog::Backlog;
@@ -36,6 +37,8 @@ pub(super) struct Pending {
     holds: Mutex<Vec<Hold>>,
     bytes: usize,
     backlog: Arc<Backlog>,
+    /// Over when librdkafka has none of the records any more.
+    _wait: Wait,
 }
 
 impl Stream {
@@ -78,6 +81,7 @@ impl Pending {
         holds: Vec<Hold>,
         bytes: usize,
         backlog: Arc<Backlog>,
+        wait: Wait,
     ) -> Arc<Self> {
         Arc::new(Pending {
             stream,
@@ -85,6 +89,7 @@ impl Pending {
             holds: Mutex::new(holds),
             bytes,
             backlog,
+            _wait: wait,
         })
     }
 

@@ -2,10 +2,9 @@
 
 use std::fmt;
 use std::io;
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::Receiver;
+use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,21 +20,16 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::notice::{KafkaNotice, OnNotice};
 use super::pending::{Pending, Stream};
 use super::settings::{KafkaSettings, unusable};
-use super::{Batch, Record};
+use super::waits::Waits;
+use super::watch::{SILENCE, Watch};
+use super::{Batch, KafkaTotals, Record};
 use crate::output::backlog::Backlog;
 
-type Producer = BaseProducer<Context>;
+pub(super) type Producer = BaseProducer<Context>;
 
 /// The time of one look at librdkafka's answers. They are taken as they come; it is only the time until
 /// the end of the program, or of the producer, is noticed.
 const POLL: Duration = Duration::from_millis(100);
-
-/// The longest wait for facts about the topic at the start.
-const LOOK: Duration = Duration::from_secs(5);
-
-/// The time without an answer after which brokers that are down are worth a message. A connection that was
-/// idle is closed by its broker, and opened anew for the next record.
-const SILENCE: Duration = Duration::from_secs(1);
 
 /// The shortest time from one producer to the next.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -57,9 +51,11 @@ pub struct KafkaWriter {
 }
 
 /// What is known about the connection to the brokers.
-struct Link {
-    topic: String,
+pub(super) struct Link {
+    pub(super) topic: String,
     state: Mutex<LinkState>,
+    /// The waits for acknowledgements.
+    pub(super) waits: Waits,
     /// A record was acknowledged or lost.
     answered: Condvar,
     on_notice: Mutex<OnNotice>,
@@ -71,12 +67,17 @@ struct LinkState {
     reason: Option<String>,
     /// A broker has answered, in this run.
     was_reached: bool,
-    /// All brokers were down, and none has acknowledged a record since.
+    /// All connections were down, and no broker has answered since.
     is_down: bool,
-    /// The operator was told that all brokers are down.
-    is_said: bool,
-    /// The time of the last acknowledgement.
-    acknowledged: Option<Instant>,
+    /// The reason for which no broker can be reached, if the operator was told so.
+    unreachable: Option<String>,
+    /// The last time at which that was over.
+    reached: Option<Instant>,
+    /// The reason for which records wait, if the operator was told so.
+    waiting: Option<String>,
+    /// The last time at which a broker acknowledged or refused a record.
+    last_answer: Option<Instant>,
+    totals: KafkaTotals,
     /// The fatal error of the present producer.
     fatal: Option<String>,
     /// The fatal error that was said last, since a record was acknowledged.
@@ -84,12 +85,16 @@ struct LinkState {
 }
 
 /// What a producer calls.
-struct Context(Arc<Link>);
+pub(super) struct Context {
+    link: Arc<Link>,
+    /// The producer only asks for facts.
+    only_asks: bool,
+}
 
 /// The present producer.
-struct Current {
+pub(super) struct Current {
     config: ClientConfig,
-    link: Arc<Link>,
+    pub(super) link: Arc<Link>,
     /// The producer, and the number of those before it.
     producer: Mutex<(u64, Arc<Producer>)>,
     replaced: Condvar,
@@ -112,15 +117,10 @@ impl KafkaWriter {
         settings: KafkaSettings,
         batches: Receiver<Vec<Batch>>,
         backlog: Arc<Backlog>,
+        link: Arc<Link>,
     ) -> io::Result<Self> {
         let config = settings.complete();
-        let link = Arc::new(Link {
-            topic: settings.topic.clone(),
-            state: Mutex::default(),
-            answered: Condvar::new(),
-            on_notice: Mutex::new(Box::new(|_| {})),
-        });
-        let producer = start(&config, &link).map_err(|error| unusable(&error))?;
+        let producer = start(&config, &link, false).map_err(|error| unusable(&error))?;
         Ok(KafkaWriter {
             config,
             topic: settings.topic,
@@ -138,11 +138,11 @@ impl KafkaWriter {
     }
 
     /// Produces until all clones of the output are dropped, and every record is acknowledged or lost. It
-    /// starts another thread for librdkafka's answers, and ends it.
+    /// starts a thread for librdkafka's answers and one that watches the brokers, and ends them.
     ///
     /// # Errors
     ///
-    /// When that thread can't be started: then nothing is produced, and streams are cut.
+    /// When a thread can't be started: then nothing is produced, and streams are cut.
     ///
     /// # Blocking
     ///
@@ -169,10 +169,15 @@ impl KafkaWriter {
             backlog: &backlog,
         };
         thread::scope(|scope| {
-            let thread = thread::Builder::new().name("kafka poll".to_owned());
-            thread.spawn_scoped(scope, || current.poll())?;
-            let _last = Last(&current);
-            producing.look_for_topic();
+            let (polls, ended) = mpsc::channel();
+            let (current, watch) = (&current, Watch::new(&current));
+            let _last = Last(current);
+            let thread = |name: &str| thread::Builder::new().name(name.to_owned());
+            thread("kafka poll").spawn_scoped(scope, move || {
+                let _polls: mpsc::Sender<()> = polls;
+                current.poll();
+            })?;
+            thread("kafka watch").spawn_scoped(scope, move || watch.run(&ended))?;
             for batch in batches.iter().flatten() {
                 producing.produce(batch);
             }
@@ -195,30 +200,12 @@ impl Drop for Last<'_> {
     }
 }
 
-fn start(config: &ClientConfig, link: &Arc<Link>) -> KafkaResult<Producer> {
-    Producer::from_config_and_context(config, Context(Arc::clone(link)))
+fn start(config: &ClientConfig, link: &Arc<Link>, only_asks: bool) -> KafkaResult<Producer> {
+    let link = Arc::clone(link);
+    Producer::from_config_and_context(config, Context { link, only_asks })
 }
 
 impl Producing<'_> {
-    /// Says so if there is no such topic, or no broker to ask. Brokers that create topics do it now.
-    fn look_for_topic(&self) {
-        let link = &self.current.link;
-        let (_, producer) = self.current.get();
-        match producer.client().fetch_metadata(Some(self.topic), LOOK) {
-            Ok(facts) => {
-                link.state.lock().was_reached = true;
-                let error = facts.topics().first().and_then(|topic| topic.error());
-                if let Some(error) = error {
-                    link.tell(&KafkaNotice::Topic {
-                        topic: self.topic.to_owned(),
-                        reason: words(error.into()),
-                    });
-                }
-            }
-            Err(_) => link.say_down("no broker has answered"),
-        }
-    }
-
     /// Gives the records of a batch to librdkafka, until one of its stream is lost.
     fn produce(&self, batch: Batch) {
         let bytes = batch.bytes();
@@ -230,12 +217,15 @@ impl Producing<'_> {
             time,
         } = batch;
         let backlog = Arc::clone(self.backlog);
-        let pending = Pending::new(stream, records.len(), holds, bytes, backlog);
+        let wait = self.current.link.waits.begin();
+        let pending = Pending::new(stream, records.len(), holds, bytes, backlog, wait);
         let mut from = 0;
-        for record in &records {
+        for (index, record) in records.iter().enumerate() {
             let value = values.get(from..record.end).unwrap_or_default();
             from = record.end;
             if let Err(reason) = self.send(&pending, record, value, time) {
+                let unsent = records.len().saturating_sub(index);
+                self.current.link.lost(unsent, false);
                 pending.lost(&reason);
                 return;
             }
@@ -281,6 +271,16 @@ impl Producing<'_> {
 }
 
 impl Current {
+    /// Another client, which only asks for facts. On the connections of the producer, questions wait behind
+    /// records for which a broker waits itself.
+    pub(super) fn asking(&self) -> KafkaResult<Producer> {
+        let mut config = self.config.clone();
+        // It would ask for a number of its own, and the rest of its questions would wait for that.
+        config.set("enable.idempotence", "false");
+        config.set("enable.gapless.guarantee", "false");
+        start(&config, &self.link, true)
+    }
+
     /// The producer, and the number of those before it.
     fn get(&self) -> (u64, Arc<Producer>) {
         let current = self.producer.lock();
@@ -290,19 +290,14 @@ impl Current {
     /// Takes librdkafka's answers, until no record will come and all are answered.
     fn poll(&self) {
         let mut since = Instant::now();
-        let mut busy: Option<Instant> = None;
         loop {
             let (_, producer) = self.get();
             producer.poll(POLL);
             if let Some((_, reason)) = producer.client().fatal_error() {
                 self.replace(&producer, reason, &mut since);
             }
-            if producer.in_flight_count() > 0 {
-                self.link.look(*busy.get_or_insert_with(Instant::now));
-            } else if self.is_last.load(Ordering::Acquire) {
+            if self.is_last.load(Ordering::Acquire) && producer.in_flight_count() == 0 {
                 return;
-            } else {
-                busy = None;
             }
         }
     }
@@ -319,12 +314,12 @@ impl Current {
             // A reason that stays would otherwise make one after another.
             thread::sleep(INTERVAL.saturating_sub(since.elapsed()));
             *since = Instant::now();
-            match start(&self.config, &self.link) {
+            match start(&self.config, &self.link, false) {
                 Ok(another) => break another,
                 Err(error) => self.link.fatal(error.to_string()),
             }
         };
-        self.link.state.lock().fatal = None;
+        self.link.replaced();
         let mut current = self.producer.lock();
         *current = (current.0.saturating_add(1), Arc::new(another));
         self.replaced.notify_all();
@@ -340,8 +335,66 @@ impl Current {
 }
 
 impl Link {
-    fn tell(&self, notice: &KafkaNotice) {
+    pub(super) fn new(topic: String) -> Self {
+        Link {
+            topic,
+            state: Mutex::default(),
+            waits: Waits::default(),
+            answered: Condvar::new(),
+            on_notice: Mutex::new(Box::new(|_| {})),
+        }
+    }
+
+    pub(super) fn tell(&self, notice: &KafkaNotice) {
         (self.on_notice.lock())(notice);
+    }
+
+    pub(super) fn was_reached(&self) -> bool {
+        self.state.lock().was_reached
+    }
+
+    /// Whether the operator need not be told that a broker can be reached.
+    pub(super) fn is_reached(&self) -> bool {
+        let state = self.state.lock();
+        state.was_reached && state.unreachable.is_none()
+    }
+
+    pub(super) fn totals(&self) -> KafkaTotals {
+        self.state.lock().totals
+    }
+
+    /// The reason for which brokers do not answer, as far as it is known.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let LinkState {
+            unreachable,
+            waiting,
+            reason,
+            ..
+        } = &*self.state.lock();
+        let told = unreachable.as_ref().or(waiting.as_ref());
+        told.or(reason.as_ref()).cloned()
+    }
+
+    /// The last problem with a broker.
+    pub(super) fn problem(&self) -> Option<String> {
+        self.state.lock().reason.clone()
+    }
+
+    /// The time for which records have waited while no broker acknowledged or refused one.
+    pub(super) fn silence(&self) -> Duration {
+        self.waited(self.state.lock().last_answer)
+    }
+
+    /// The time for which a record has waited although brokers could be reached.
+    pub(super) fn waited_in_reach(&self) -> Duration {
+        self.waited(self.state.lock().reached)
+    }
+
+    /// The time for which a record has waited since then.
+    fn waited(&self, since: Option<Instant>) -> Duration {
+        let oldest = self.waits.oldest();
+        let since = oldest.map(|oldest| since.map_or(oldest, |since| since.max(oldest)));
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// All brokers are down. That is worth a message if none of them was ever reached.
@@ -355,42 +408,91 @@ impl Link {
         }
     }
 
-    /// Says that all brokers are down if records wait for them, of which the first was produced then.
-    fn look(&self, busy: Instant) {
-        let state = self.state.lock();
-        let since = state.acknowledged.map_or(busy, |last| last.max(busy));
-        let is_down = state.is_down && since.elapsed() >= SILENCE;
-        drop(state);
-        if is_down {
-            self.say_down("they are down");
-        }
+    /// Whether all brokers may be down, while records wait for them.
+    pub(super) fn seems_down(&self) -> bool {
+        self.silence() >= SILENCE && self.state.lock().is_down
+    }
+
+    /// Notes that a broker is not down.
+    pub(super) fn note_up(&self) {
+        self.state.lock().is_down = false;
     }
 
     /// Says that no broker can be reached, the first time, with the last known reason.
-    fn say_down(&self, otherwise: &str) {
+    pub(super) fn say_down(&self, otherwise: &str) {
         let mut state = self.state.lock();
-        if mem::replace(&mut state.is_said, true) {
+        if state.unreachable.is_some() {
             return;
         }
         let reason = state.reason.take();
-        drop(state);
         let reason = reason.unwrap_or_else(|| otherwise.to_owned());
+        state.unreachable = Some(reason.clone());
+        drop(state);
         self.tell(&KafkaNotice::Unreachable(reason));
     }
 
-    /// A record was acknowledged.
-    fn acknowledged(&self) {
+    /// Says that records wait for this reason, or no longer.
+    pub(super) fn say_waiting(&self, reason: Option<String>) {
+        self.state.lock().waiting.clone_from(&reason);
+        self.tell(&match reason {
+            Some(reason) => KafkaNotice::Waiting(reason),
+            None => KafkaNotice::Acknowledging,
+        });
+    }
+
+    pub(super) fn has_said_waiting(&self) -> bool {
+        self.state.lock().waiting.is_some()
+    }
+
+    /// A broker has answered.
+    pub(super) fn reached(&self) {
+        self.update(|_| {});
+    }
+
+    /// A record with this number of bytes was acknowledged.
+    fn acknowledged(&self, bytes: usize) {
+        self.update(|state| {
+            state.said_fatal = None;
+            state.last_answer = Some(Instant::now());
+            let totals = &mut state.totals;
+            totals.acknowledged_records = totals.acknowledged_records.saturating_add(1);
+            totals.acknowledged_bytes = totals.acknowledged_bytes.saturating_add(bytes as u64);
+        });
+    }
+
+    /// Notes that brokers can be reached, with what else is new.
+    fn update(&self, update: impl FnOnce(&mut LinkState)) {
         let mut state = self.state.lock();
-        state.said_fatal = None;
+        update(&mut state);
         state.reason = None;
         state.was_reached = true;
         state.is_down = false;
-        state.acknowledged = Some(Instant::now());
-        let was_said = mem::take(&mut state.is_said);
+        let was_said = state.unreachable.take().is_some();
+        if was_said {
+            state.reached = Some(Instant::now());
+        }
         drop(state);
         if was_said {
             self.tell(&KafkaNotice::Reachable);
         }
+    }
+
+    /// So many records are lost; by an answer of a broker, if it `is_answer`.
+    fn lost(&self, records: usize, is_answer: bool) {
+        let mut state = self.state.lock();
+        let lost = &mut state.totals.lost_records;
+        *lost = lost.saturating_add(records as u64);
+        if is_answer {
+            state.last_answer = Some(Instant::now());
+        }
+    }
+
+    /// Another producer takes the place of one that has failed.
+    fn replaced(&self) {
+        let mut state = self.state.lock();
+        state.fatal = None;
+        let replaced = &mut state.totals.replaced_producers;
+        *replaced = replaced.saturating_add(1);
     }
 
     /// The present producer has failed. Says so, unless it is the same as the last time, and nothing was
@@ -429,6 +531,14 @@ impl Link {
     }
 }
 
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("topic", &self.topic)
+            .finish_non_exhaustive()
+    }
+}
+
 impl ClientContext for Context {
     /// What concerns users comes as an error, too.
     fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
@@ -437,10 +547,12 @@ impl ClientContext for Context {
 
     fn error(&self, error: KafkaError, reason: &str) {
         match error.rdkafka_error_code() {
-            Some(RDKafkaErrorCode::AllBrokersDown) => self.0.down(reason),
+            // Those that it knows may be fewer than there are.
+            Some(RDKafkaErrorCode::AllBrokersDown) if self.only_asks => {}
+            Some(RDKafkaErrorCode::AllBrokersDown) => self.link.down(reason),
             // The thread that polls looks for it.
             Some(RDKafkaErrorCode::Fatal) => {}
-            _ => self.0.state.lock().reason = Some(reason.to_owned()),
+            _ => self.link.state.lock().reason = Some(reason.to_owned()),
         }
     }
 }
@@ -450,13 +562,18 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, pending: Arc<Pending>) {
         match result {
-            Ok(_) => {
-                self.0.acknowledged();
+            Ok(record) => {
+                self.link.acknowledged(record.payload_len());
                 pending.acknowledged();
             }
-            Err((error, _)) => pending.lost(&self.0.reason(error.rdkafka_error_code(), error)),
+            Err((error, _)) => {
+                let code = error.rdkafka_error_code();
+                // Brokers have positive codes, and librdkafka negative ones.
+                self.link.lost(1, code.is_some_and(|code| code as i32 > 0));
+                pending.lost(&self.link.reason(code, error));
+            }
         }
-        self.0.answered.notify_all();
+        self.link.answered.notify_all();
     }
 }
 
@@ -478,7 +595,7 @@ fn headers(stream: &Stream, record: &Record) -> OwnedHeaders {
 }
 
 /// The description of an error, in the words of the broker if it is the broker's.
-fn words(code: RDKafkaErrorCode) -> String {
+pub(super) fn words(code: RDKafkaErrorCode) -> String {
     // Its text is `Name (description)`.
     let shown = code.to_string();
     let description = shown.split_once(" (").map(|(_, rest)| rest);

@@ -3,6 +3,9 @@
 use std::fmt::{Display, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+#[cfg(feature = "kafka")]
+use tlsink::output::KafkaHandle;
+
 use super::super::outlet::Backlog;
 use super::Status;
 
@@ -24,7 +27,7 @@ pub(super) fn exposition(status: &Status) -> String {
         .labelled(&[("version", env!("CARGO_PKG_VERSION"))], 1);
     all.gauge(
         "tlsink_healthy",
-        "1 while tlsink takes connections and all of its threads turn, as /healthz says.",
+        "1 while tlsink takes connections, all of its threads turn, and brokers of Kafka answer if records wait for them, as /healthz says.",
     )
     .value(u8::from(status.fault().is_none()));
 
@@ -98,6 +101,10 @@ pub(super) fn exposition(status: &Status) -> String {
         "Bytes that are yet to be appended to files or to be in Kafka, and are not acknowledged before.",
     )
     .value(held);
+    #[cfg(feature = "kafka")]
+    if let Some(Backlog::Kafka(kafka)) = backlog {
+        all.kafka(kafka);
+    }
     let memory = server.memory_use();
     all.gauge(
         "tlsink_memory_bytes",
@@ -169,6 +176,37 @@ struct Exposition {
 }
 
 impl Exposition {
+    #[cfg(feature = "kafka")]
+    fn kafka(&mut self, kafka: &KafkaHandle) {
+        let totals = kafka.totals();
+        self.counter(
+            "tlsink_kafka_records_total",
+            "Records, by what has become of them: acknowledged, or lost as they were refused for good or their producer failed.",
+        )
+        .labelled(&[("result", "acknowledged")], totals.acknowledged_records)
+        .labelled(&[("result", "lost")], totals.lost_records);
+        self.counter(
+            "tlsink_kafka_acknowledged_bytes_total",
+            "Bytes in the values of acknowledged records.",
+        )
+        .value(totals.acknowledged_bytes);
+        self.gauge(
+            "tlsink_kafka_oldest_record_seconds",
+            "The time for which the oldest unacknowledged record has waited, 0 if none waits.",
+        )
+        .value(kafka.oldest().as_secs_f64());
+        self.gauge(
+            "tlsink_kafka_silence_seconds",
+            "The time for which records have waited while the brokers answered for none of them, 0 if none waits.",
+        )
+        .value(kafka.silence().as_secs_f64());
+        self.counter(
+            "tlsink_kafka_producers_replaced_total",
+            "Producers that had a fatal error, and were replaced.",
+        )
+        .value(totals.replaced_producers);
+    }
+
     fn counter(&mut self, name: &'static str, help: &str) -> &mut Self {
         self.metric(name, "counter", help)
     }

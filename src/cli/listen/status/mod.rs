@@ -110,9 +110,10 @@ impl Status {
 
     /// The reason why no more senders should be sent here, if there is one.
     fn fault(&self) -> Option<String> {
-        match self.health.is_stopping() {
-            true => Some("stopping".to_owned()),
-            false => self.health.hanging(HANGING),
+        if self.health.is_stopping() {
+            return Some("stopping".to_owned());
         }
+        let silent = || self.backlog.as_ref()?.fault();
+        self.health.hanging(HANGING).or_else(silent)
     }
 }
