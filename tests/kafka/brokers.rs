@@ -67,7 +67,12 @@ impl Brokers {
     /// Makes a topic, of which each node has a replica.
     pub fn topic(&self, name: &str, partitions: u32, settings: &[&str]) {
         let partitions = partitions.to_string();
-        self.run(&[&["topic", name, &partitions], settings].concat());
+        self.topic_on(name, &partitions, settings);
+    }
+
+    /// Makes a topic, of which each partition is on these nodes alone: `1:2,3` are two partitions.
+    pub fn topic_on(&self, name: &str, nodes: &str, settings: &[&str]) {
+        self.run(&[&["topic", name, nodes], settings].concat());
     }
 
     /// Kills node 1, 2 or 3.
@@ -78,6 +83,16 @@ impl Brokers {
     /// Runs a killed node again, and waits until it takes part.
     pub fn revive(&self, node: u32) {
         self.run(&["run", &node.to_string()]);
+    }
+
+    /// Kills all nodes.
+    pub fn kill_all(&self) {
+        self.run(&["kill", "1", "2", "3"]);
+    }
+
+    /// Runs all nodes again, and waits until they take part.
+    pub fn revive_all(&self) {
+        self.run(&["run", "1", "2", "3"]);
     }
 
     /// Starts the program, which produces to this topic.

@@ -2,6 +2,7 @@
 
 mod brokers;
 mod delivery;
+mod outages;
 mod resumed;
 
 #[path = "../common"]
@@ -16,6 +17,8 @@ mod common {
     pub mod program;
     #[allow(dead_code, reason = "the program's tests use more of it")]
     pub mod skip;
+    #[allow(dead_code, reason = "the program's tests use more of it")]
+    pub mod status;
     #[allow(dead_code, reason = "the program's tests use more of it")]
     pub mod terminal;
 }
