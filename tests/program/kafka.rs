@@ -12,6 +12,7 @@
 
 use std::fs;
 use std::net::{SocketAddr, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -33,7 +34,7 @@ use crate::common::authority::{Authority, dns};
 use crate::common::client::TLS13;
 use crate::common::pack::gzip;
 use crate::common::process::memory;
-use crate::common::program::{BINARY, Client, FREE, LIMIT, Program, send, tcp};
+use crate::common::program::{BINARY, Client, FREE, LIMIT, Outcome, Program, send, tcp};
 use crate::common::skip::is_installed;
 use crate::common::status::{get, sample, status, wait_for_health, wait_for_sample};
 
@@ -856,6 +857,8 @@ fn settings_come_from_options_and_a_file() {
 fn what_can_not_be_produced_to_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("bad"), "acks=all\npassword\n").unwrap();
+    let without_effect = "has no effect with security.protocol=plaintext: set that to ".to_owned();
+    let in_a_file = "put it in a file that only tlsink can read, and give --kafka-file";
     let fill = |text: &str| text.replace("DIR", folder.path().to_str().unwrap());
     let expected = "expected HOST:PORT, such as 127.0.0.1:9092; commas part several";
     let alone = "lines go to the topic alone, and streams are resumed without --state";
@@ -924,6 +927,38 @@ fn what_can_not_be_produced_to_is_refused() {
             "",
         ),
         (
+            "--kafka h:1 --topic t --kafka-set sasl.password=secret",
+            "--kafka-set sasl.password: other users can see it".to_owned(),
+            in_a_file,
+        ),
+        (
+            "--kafka h:1 --topic t --kafka-set ssl.key.pem=secret",
+            "--kafka-set ssl.key.pem: other users can see it".to_owned(),
+            in_a_file,
+        ),
+        (
+            "--kafka h:1 --topic t --kafka-set sasl.username=u",
+            format!("--kafka: sasl.username {without_effect}sasl_ssl"),
+            settings,
+        ),
+        (
+            "--kafka h:1 --topic t --kafka-set ssl.ca.location=f",
+            format!("--kafka: ssl.ca.location {without_effect}ssl or sasl_ssl"),
+            settings,
+        ),
+        (
+            "--kafka h:1 --topic t --kafka-set security.protocol=ssl --kafka-set ssl.ca.location=DIR/none",
+            "--kafka: ssl.ca.location: DIR/none: No such file or directory (os error 2)".to_owned(),
+            settings,
+        ),
+        (
+            "--kafka h:1 --topic t --kafka-set security.protocol=sasl_ssl --kafka-set sasl.username=u",
+            "--kafka: sasl.username has no effect with sasl.mechanism=GSSAPI, the default: set \
+             sasl.mechanism to SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN"
+                .to_owned(),
+            settings,
+        ),
+        (
             "--kafka h:1 --topic t --output f",
             beside("--output"),
             alone,
@@ -957,6 +992,106 @@ fn what_can_not_be_produced_to_is_refused() {
         .map(|(args, error, hint)| (*args, &**error, *hint))
         .collect();
     each_is_refused(&refusals, || Command::new(BINARY), fill);
+}
+
+#[test]
+fn a_check_finds_settings_that_no_producer_takes() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("ca.pem");
+    fs::write(&file, "no certificate\n").unwrap();
+    let ca = format!("ssl.ca.location={}", file.display());
+    let unusable = [
+        (
+            vec!["acks=1"],
+            "`acks` must be set to `all` when `enable.idempotence` is true",
+        ),
+        (
+            vec!["security.protocol=ssl", &ca],
+            "ssl.ca.location failed: ",
+        ),
+        (
+            vec!["security.protocol=sasl_ssl", "sasl.mechanism=SCRAM-SHA-512"],
+            "sasl.username and sasl.password must be set",
+        ),
+        #[cfg(not(feature = "kafka-gssapi"))]
+        (
+            vec!["security.protocol=sasl_ssl"],
+            "sasl.mechanism=GSSAPI, the default, needs the feature kafka-gssapi",
+        ),
+    ];
+    for (settings, words) in unusable {
+        let outcome = check(&settings, &[]);
+        assert_eq!(outcome.status, 2);
+        let error = format!("tlsink: --kafka: {words}");
+        assert!(outcome.stderr.starts_with(&error), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn settings_that_are_not_secure_are_warned_of() {
+    let warnings = [
+        (
+            vec![
+                "security.protocol=ssl",
+                "enable.ssl.certificate.verification=FALSE",
+            ],
+            "tlsink: the brokers are not verified: enable.ssl.certificate.verification is false\n",
+        ),
+        (
+            vec![
+                "security.protocol=ssl",
+                "ssl.endpoint.identification.algorithm=none",
+            ],
+            "tlsink: the names of the brokers are not verified: \
+             ssl.endpoint.identification.algorithm is none\n",
+        ),
+        (vec!["security.protocol=ssl"], ""),
+    ];
+    for (settings, warning) in warnings {
+        let outcome = check(&settings, &[]);
+        assert_eq!((outcome.status, &*outcome.stderr), (0, warning));
+    }
+}
+
+#[test]
+fn a_file_of_secrets_that_every_user_can_read_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("kafka.conf");
+    let shown = file.display();
+    let settings = "security.protocol=sasl_plaintext\nsasl.mechanism=PLAIN\nsasl.username=u\n";
+    let unencrypted =
+        "tlsink: the password is sent unencrypted: security.protocol is sasl_plaintext\n";
+    let readable = format!(
+        "tlsink: every user can read the secrets in {shown}: take that from others, as by chmod o-r\n"
+    );
+    let password = "sasl.password=secret\n";
+    for (secret, mode, warning) in [
+        (password, 0o604, &*readable),
+        (password, 0o640, ""),
+        ("", 0o644, ""),
+    ] {
+        fs::write(&file, [settings, secret].concat()).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+        let outcome = check(&[], &["--kafka-file", file.to_str().unwrap()]);
+        if secret.is_empty() {
+            assert_eq!(outcome.status, 2);
+            assert!(!outcome.stderr.contains("every user"), "{}", outcome.stderr);
+        } else {
+            let said = [warning, unencrypted].concat();
+            assert_eq!((outcome.status, outcome.stderr), (0, said));
+        }
+    }
+}
+
+/// Checks these settings.
+fn check(settings: &[&str], more: &[&str]) -> Outcome {
+    let mut args = vec![
+        "--listen", FREE, "--kafka", "h:1", "--topic", "logs", "--check",
+    ];
+    for setting in settings {
+        args.extend(["--kafka-set", setting]);
+    }
+    Program::run(&[&args, more].concat())
 }
 
 #[test]

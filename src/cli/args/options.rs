@@ -403,7 +403,8 @@ pub(crate) static LISTEN: Options = Options {
                 value(
                     "--kafka-file",
                     "FILE",
-                    "more of them, one in each line, such as secrets",
+                    "more of them, one in each line; secrets come from here\n\
+                     alone",
                 ),
             ],
         },

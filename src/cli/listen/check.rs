@@ -162,7 +162,7 @@ fn check_destination(args: &ListenArgs, file_limit: Option<u64>, say: &Say) -> R
             None
         }
         Destination::Kafka(args) => {
-            kafka::check(args)?;
+            kafka::check(args, say)?;
             None
         }
         Destination::Stdout { state } => state.as_deref(),

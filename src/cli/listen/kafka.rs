@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -18,6 +19,9 @@ use super::outlet::Backlog;
 /// Brokers that acknowledge nothing for so long, although records wait, fail the health check.
 const SILENT: Duration = Duration::from_secs(10);
 
+/// The bit of a file's mode by which others than its owner and group may read it (inode(7)).
+const OTHERS_READ: u32 = 0o004;
+
 /// The output that produces, and its writer, which is yet to be started.
 pub(super) struct KafkaOutlet {
     output: Kafka,
@@ -33,7 +37,7 @@ pub(super) struct KafkaOutput(Kafka);
 ///
 /// When a setting can't be read, or librdkafka does not take it.
 pub(super) fn open(args: &KafkaArgs, say: &Say) -> Result<KafkaOutlet, Failure> {
-    let (output, writer) = Kafka::new(settings(args)?).map_err(|error| unusable(&error))?;
+    let (output, writer) = Kafka::new(settings(args, say)?).map_err(|error| unusable(&error))?;
     let said = say.clone();
     let writer = writer.on_notice(move |notice| match notice {
         KafkaNotice::Topic { .. } | KafkaNotice::Fatal(_) => said.error(&notice.to_string()),
@@ -48,11 +52,20 @@ pub(super) fn open(args: &KafkaArgs, say: &Say) -> Result<KafkaOutlet, Failure> 
 /// # Errors
 ///
 /// When a setting can't be read, or does not exist, or can't have this value.
-pub(super) fn check(args: &KafkaArgs) -> Result<(), Failure> {
-    settings(args)?.check().map_err(|error| unusable(&error))
+pub(super) fn check(args: &KafkaArgs, say: &Say) -> Result<(), Failure> {
+    settings(args, say)?
+        .check()
+        .map_err(|error| unusable(&error))
 }
 
-fn settings(args: &KafkaArgs) -> Result<KafkaSettings, Failure> {
+/// Reads the settings, and warns of those that are not secure.
+fn settings(args: &KafkaArgs, say: &Say) -> Result<KafkaSettings, Failure> {
+    if let Some((key, _)) = (args.settings.iter()).find(|(key, _)| KafkaSettings::is_secret(key)) {
+        let failure = Failure::misused(format!("--kafka-set {key}: other users can see it"));
+        return Err(
+            failure.hint("put it in a file that only tlsink can read, and give --kafka-file")
+        );
+    }
     let mut settings = KafkaSettings::new(&args.brokers, &args.topic).key(match args.key {
         args::KafkaKey::Client => KafkaKey::Client,
         args::KafkaKey::Peer => KafkaKey::Peer,
@@ -63,20 +76,26 @@ fn settings(args: &KafkaArgs) -> Result<KafkaSettings, Failure> {
         args::KafkaRecord::Line => KafkaRecord::Line,
         args::KafkaRecord::Block => KafkaRecord::Block,
     });
-    let file = args.file.as_deref().map(read).transpose()?;
+    let file = args.file.as_deref();
+    let file = file.map(|file| read(file, say)).transpose()?;
     // An option outranks a line of the file.
     for (key, value) in file.iter().flatten().chain(&args.settings) {
         settings = settings.set(key, value).map_err(|error| unusable(&error))?;
+    }
+    for warning in settings.warnings() {
+        say.warning(warning);
     }
     Ok(settings)
 }
 
 /// Reads the settings in a file: one in each line, with comments behind `#`.
-fn read(file: &Path) -> Result<Vec<(String, String)>, Failure> {
+/// Warns if there is a secret in it, and anybody can read it.
+fn read(file: &Path, say: &Say) -> Result<Vec<(String, String)>, Failure> {
     let shown = file.display();
-    let text = fs::read_to_string(file).map_err(|error| {
-        Failure::misused(format!("can't read the settings in {shown}: {error}"))
-    })?;
+    let unreadable =
+        |error| Failure::misused(format!("can't read the settings in {shown}: {error}"));
+    let text = fs::read_to_string(file).map_err(unreadable)?;
+    let mode = fs::metadata(file).map_err(unreadable)?.mode();
     let lines = text.lines().map(str::trim).enumerate();
     let lines = lines.filter(|(_, line)| !line.is_empty() && !line.starts_with('#'));
     let settings = lines.map(|(index, line)| {
@@ -84,7 +103,17 @@ fn read(file: &Path) -> Result<Vec<(String, String)>, Failure> {
         // The line may have a secret in it.
         setting(line).map_err(|error| Failure::misused(format!("{shown}, line {number}: {error}")))
     });
-    settings.collect()
+    let settings: Vec<_> = settings.collect::<Result<_, _>>()?;
+    if mode & OTHERS_READ != 0
+        && settings
+            .iter()
+            .any(|(key, _)| KafkaSettings::is_secret(key))
+    {
+        say.warning(&format!(
+            "every user can read the secrets in {shown}: take that from others, as by chmod o-r"
+        ));
+    }
+    Ok(settings)
 }
 
 fn unusable(error: &io::Error) -> Failure {

@@ -15,7 +15,7 @@ pub(super) fn open(_: &KafkaArgs, _: &Say) -> Result<KafkaOutlet, Failure> {
     Err(missing())
 }
 
-pub(super) fn check(_: &KafkaArgs) -> Result<(), Failure> {
+pub(super) fn check(_: &KafkaArgs, _: &Say) -> Result<(), Failure> {
     Err(missing())
 }
 

@@ -181,7 +181,7 @@ impl Kafka {
     /// [`InvalidInput`](io::ErrorKind::InvalidInput) if librdkafka does not take the settings; another
     /// kind if it can't start its threads.
     pub fn new(settings: KafkaSettings) -> io::Result<(Self, KafkaWriter)> {
-        settings.check()?;
+        settings.check_apart()?;
         let (queue, batches) = mpsc::channel();
         let backlog = Arc::<Backlog>::default();
         let assembly = Assembly::new(settings.cost());

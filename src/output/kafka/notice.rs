@@ -11,6 +11,9 @@ pub(super) type OnNotice = Box<dyn FnMut(&KafkaNotice) + Send>;
 pub enum KafkaNotice {
     /// No broker can be reached, for this reason. The writer tries again, and says so once.
     Unreachable(String),
+    /// The TLS or SASL handshake with a broker fails, for this reason: one side does not accept the other's
+    /// certificate, name or password. The writer tries again, and says so once.
+    Handshake(String),
     /// A broker has answered, after none could be reached.
     Reachable,
     /// Records have waited for seconds, for this reason, although a broker can be reached. The writer tries
@@ -35,6 +38,12 @@ impl fmt::Display for KafkaNotice {
         match self {
             KafkaNotice::Unreachable(reason) => {
                 write!(f, "can't reach the brokers: {reason}; trying again")
+            }
+            KafkaNotice::Handshake(reason) => {
+                write!(
+                    f,
+                    "the handshake with a broker fails: {reason}; trying again"
+                )
             }
             KafkaNotice::Reachable => f.write_str("the brokers can be reached again"),
             KafkaNotice::Waiting(reason) => {

@@ -1,9 +1,13 @@
 //! The settings of a producer.
 
+use std::fmt;
+use std::fs::File;
 use std::io::{self, ErrorKind};
 
 use rdkafka::ClientConfig;
-use rdkafka::error::KafkaError;
+use rdkafka::config::{NativeClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::producer::BaseProducer;
 
 use super::RECORD;
 use crate::output::each_line::CALL;
@@ -24,7 +28,11 @@ use crate::output::each_line::CALL;
 ///   spin while all busy partitions wait for acknowledgements.
 /// - `reconnect.backoff.max.ms=2000`: after an outage, records wait 2 seconds more at most, and not 10.
 /// - `client.id=tlsink`.
-#[derive(Clone, Debug)]
+/// - `ssl.ca.location=probe` in a static program: the CAs of the system, where distributions have them. The
+///   OpenSSL of other programs knows where.
+///
+/// With `security.protocol=ssl` or `sasl_ssl`, the certificates of brokers are verified, and their names.
+#[derive(Clone)]
 pub struct KafkaSettings {
     pub(super) topic: String,
     pub(super) key: KafkaKey,
@@ -60,7 +68,7 @@ pub enum KafkaRecord {
 }
 
 /// Settings that are chosen unless the first of these names, or another one for the same, is set.
-const CHOSEN: [(&[&str], &str); 9] = [
+const CHOSEN: &[(&[&str], &str)] = &[
     (&["enable.idempotence"], "true"),
     (&["acks", "request.required.acks"], "all"),
     (&["message.timeout.ms", "delivery.timeout.ms"], "0"),
@@ -76,6 +84,34 @@ const CHOSEN: [(&[&str], &str); 9] = [
         "2000",
     ),
     (&["client.id"], "tlsink"),
+    #[cfg(target_feature = "crt-static")]
+    (&["ssl.ca.location", "ssl.ca.pem"], PROBE),
+];
+
+/// An `ssl.ca.location` for the file of CAs that distributions have, wherever it is.
+const PROBE: &str = "probe";
+
+/// Settings that name a file or a folder. librdkafka has no clear words for one that is missing.
+const FILES: [&str; 6] = [
+    "sasl.kerberos.keytab",
+    "ssl.ca.location",
+    "ssl.certificate.location",
+    "ssl.crl.location",
+    "ssl.key.location",
+    "ssl.keystore.location",
+];
+
+/// Settings whose values are secrets.
+const SECRETS: [&str; 9] = [
+    "sasl.oauthbearer.assertion.private.key.passphrase",
+    "sasl.oauthbearer.assertion.private.key.pem",
+    "sasl.oauthbearer.client.credentials.client.secret",
+    "sasl.oauthbearer.client.secret",
+    "sasl.oauthbearer.config",
+    "sasl.password",
+    "ssl.key.password",
+    "ssl.key.pem",
+    "ssl.keystore.password",
 ];
 
 /// Settings that would break a promise, and what to do instead.
@@ -143,28 +179,114 @@ impl KafkaSettings {
         Ok(self)
     }
 
-    /// Checks each setting by itself, without connecting to anything.
+    /// Whether the value of a setting is a secret, such as that of `sasl.password`.
+    pub fn is_secret(key: &str) -> bool {
+        SECRETS.contains(&key)
+    }
+
+    /// Checks the settings as far as it goes without connecting to anything. It reads the files that they
+    /// name, such as that of `ssl.ca.location`.
     ///
     /// # Errors
     ///
     /// [`InvalidInput`](ErrorKind::InvalidInput) with the name of the setting.
+    ///
+    /// # Blocking
+    ///
+    /// Blocks while files are read.
     pub fn check(&self) -> io::Result<()> {
+        self.check_apart()?;
+        let mut config = self.complete();
+        // Without brokers, and without a ticket of Kerberos, there is nothing to connect to.
+        config.remove("bootstrap.servers");
+        config.set("sasl.kerberos.min.time.before.relogin", "0");
+        initialise_openssl();
+        let producer: KafkaResult<BaseProducer> = config.create();
+        producer.map(drop).map_err(|error| unusable(&error))
+    }
+
+    /// The settings that are allowed, and let others pose as a broker or read a password on its way, each
+    /// in a sentence for the operator. It is empty if a setting is invalid.
+    pub fn warnings(&self) -> Vec<&'static str> {
+        let Ok(native) = self.complete().create_native_config() else {
+            return Vec::new();
+        };
+        let protocol = value(&native, "security.protocol").unwrap_or_default();
+        let has = |key: &str, wanted: &str| value(&native, key).is_ok_and(|set| set == wanted);
+        if is_encrypted(&protocol) && has("enable.ssl.certificate.verification", "false") {
+            vec!["the brokers are not verified: enable.ssl.certificate.verification is false"]
+        } else if is_encrypted(&protocol) && has("ssl.endpoint.identification.algorithm", "none") {
+            vec![
+                "the names of the brokers are not verified: ssl.endpoint.identification.algorithm is none",
+            ]
+        } else if protocol == "sasl_plaintext" && has("sasl.mechanisms", "PLAIN") {
+            vec!["the password is sent unencrypted: security.protocol is sasl_plaintext"]
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Checks what librdkafka does not say, or not so clearly, when it takes the settings.
+    pub(super) fn check_apart(&self) -> io::Result<()> {
         // librdkafka counts its length with 16 bits, and has no name for an empty one.
         if self.topic.is_empty() || self.topic.contains('\0') {
             return Err(invalid("the topic has no name".to_owned()));
         }
         let native = self.complete().create_native_config();
-        native.map(drop).map_err(|error| unusable(&error))
+        let native = native.map_err(|error| unusable(&error))?;
+        self.check_security(&native)?;
+        for key in FILES {
+            let Some(path) = self.config.get(key).filter(|path| *path != PROBE) else {
+                continue;
+            };
+            File::open(path).map_err(|error| invalid(format!("{key}: {path}: {error}")))?;
+        }
+        Ok(())
+    }
+
+    /// Checks that no setting for TLS or SASL is without effect: a program that seems to be secure would
+    /// not be.
+    fn check_security(&self, native: &NativeClientConfig) -> io::Result<()> {
+        let protocol = value(native, "security.protocol")?;
+        for key in self.config.config_map().into_keys() {
+            let wanted = if key.starts_with("ssl.") && !is_encrypted(&protocol) {
+                "ssl or sasl_ssl"
+            } else if key.starts_with("sasl.") && !is_authenticated(&protocol) {
+                "sasl_ssl"
+            } else {
+                continue;
+            };
+            return Err(invalid(format!(
+                "{key} has no effect with security.protocol={protocol}: set that to {wanted}"
+            )));
+        }
+        if is_authenticated(&protocol) && value(native, "sasl.mechanisms")? == "GSSAPI" {
+            let others = "set sasl.mechanism to SCRAM-SHA-512, SCRAM-SHA-256 or PLAIN";
+            if self.config.get("sasl.username").is_some() {
+                return Err(invalid(format!(
+                    "sasl.username has no effect with sasl.mechanism=GSSAPI, the default: {others}"
+                )));
+            }
+            if !cfg!(feature = "kafka-gssapi") {
+                return Err(invalid(format!(
+                    "sasl.mechanism=GSSAPI, the default, needs the feature kafka-gssapi, which is not built \
+                     in; or {others}"
+                )));
+            }
+        }
+        Ok(())
     }
 
     /// All settings, with those that are chosen.
     pub(super) fn complete(&self) -> ClientConfig {
         let mut config = self.config.clone();
+        // Of a connection that is closed without a word, the reason is no error but a log line.
+        config.set_log_level(RDKafkaLogLevel::Info);
         for (names, value) in CHOSEN {
-            if let [name, ..] = names
+            if let [name, ..] = *names
                 && names.iter().all(|name| config.get(name).is_none())
             {
-                config.set(*name, value);
+                config.set(*name, *value);
             }
         }
         config
@@ -194,6 +316,44 @@ impl KafkaSettings {
     }
 }
 
+impl fmt::Debug for KafkaSettings {
+    /// Shows no secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut config = self.config.clone();
+        for key in SECRETS {
+            config.remove(key);
+        }
+        f.debug_struct("KafkaSettings")
+            .field("topic", &self.topic)
+            .field("key", &self.key)
+            .field("record", &self.record)
+            .field("config", &config)
+            .finish()
+    }
+}
+
+/// Whether a `security.protocol` is TLS.
+fn is_encrypted(protocol: &str) -> bool {
+    matches!(protocol, "ssl" | "sasl_ssl")
+}
+
+/// Whether a `security.protocol` authenticates the client by SASL.
+fn is_authenticated(protocol: &str) -> bool {
+    matches!(protocol, "sasl_plaintext" | "sasl_ssl")
+}
+
+/// Initialises OpenSSL, before librdkafka does. Left to itself, OpenSSL frees its memory when the process
+/// exits, although the threads of a producer may still be running.
+pub(super) fn initialise_openssl() {
+    // It has OPENSSL_INIT_NO_ATEXIT (OPENSSL_init_crypto(3)).
+    openssl_sys::init();
+}
+
+/// The value of a setting, in librdkafka's spelling.
+fn value(native: &NativeClientConfig, key: &str) -> io::Result<String> {
+    native.get(key).map_err(|error| unusable(&error))
+}
+
 /// The error for settings that librdkafka does not take.
 pub(super) fn unusable(error: &KafkaError) -> io::Error {
     match error {
@@ -208,4 +368,34 @@ pub(super) fn unusable(error: &KafkaError) -> io::Error {
 
 fn invalid(text: String) -> io::Error {
     io::Error::new(ErrorKind::InvalidInput, text)
+}
+
+#[cfg(all(test, not(tlsink_loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_secret_is_shown() {
+        let mut settings = KafkaSettings::new("h:1", "logs");
+        for key in SECRETS {
+            settings = settings.set(key, "hidden").unwrap();
+        }
+        let shown = format!("{settings:?}");
+        assert!(
+            shown.contains("h:1") && !shown.contains("hidden"),
+            "{shown}"
+        );
+    }
+
+    #[test]
+    fn each_secret_is_a_setting() {
+        for key in SECRETS {
+            let settings = KafkaSettings::new("h:1", "logs").set(key, "").unwrap();
+            let settings = settings.set("security.protocol", "sasl_ssl").unwrap();
+            let settings = settings.set("sasl.mechanism", "PLAIN").unwrap();
+            if let Err(error) = settings.check_apart() {
+                panic!("{error}");
+            }
+        }
+    }
 }

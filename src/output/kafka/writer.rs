@@ -19,7 +19,7 @@ use rdkafka::types::RDKafkaErrorCode;
 
 use super::notice::{KafkaNotice, OnNotice};
 use super::pending::{Pending, Stream};
-use super::settings::{KafkaSettings, unusable};
+use super::settings::{KafkaSettings, initialise_openssl, unusable};
 use super::waits::Waits;
 use super::watch::{SILENCE, Watch};
 use super::{Batch, KafkaTotals, Record};
@@ -30,6 +30,10 @@ pub(super) type Producer = BaseProducer<Context>;
 /// The time of one look at librdkafka's answers. They are taken as they come; it is only the time until
 /// the end of the program, or of the producer, is noticed.
 const POLL: Duration = Duration::from_millis(100);
+
+/// The time for which a broker whose handshakes fail is silent at most: librdkafka reports the same failure
+/// every 30 s, and tries every 10 s.
+const HANDSHAKES: Duration = Duration::from_secs(60);
 
 /// The shortest time from one producer to the next.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -65,6 +69,8 @@ pub(super) struct Link {
 struct LinkState {
     /// The last problem with a broker.
     reason: Option<String>,
+    /// The last failure of a TLS or SASL handshake, and its time.
+    handshake: Option<(String, Instant)>,
     /// A broker has answered, in this run.
     was_reached: bool,
     /// All connections were down, and no broker has answered since.
@@ -120,6 +126,7 @@ impl KafkaWriter {
         link: Arc<Link>,
     ) -> io::Result<Self> {
         let config = settings.complete();
+        initialise_openssl();
         let producer = start(&config, &link, false).map_err(|error| unusable(&error))?;
         Ok(KafkaWriter {
             config,
@@ -425,10 +432,16 @@ impl Link {
             return;
         }
         let reason = state.reason.take();
+        let handshake = state.handshake().cloned();
+        let was_said = handshake.is_some();
+        let reason = handshake.or(reason);
         let reason = reason.unwrap_or_else(|| otherwise.to_owned());
         state.unreachable = Some(reason.clone());
         drop(state);
-        self.tell(&KafkaNotice::Unreachable(reason));
+        // A failed handshake was said by itself.
+        if !was_said {
+            self.tell(&KafkaNotice::Unreachable(reason));
+        }
     }
 
     /// Says that records wait for this reason, or no longer.
@@ -442,6 +455,20 @@ impl Link {
 
     pub(super) fn has_said_waiting(&self) -> bool {
         self.state.lock().waiting.is_some()
+    }
+
+    /// The TLS or SASL handshake with a broker has failed. Says so, unless the last one failed for the same
+    /// reason.
+    fn handshake_failed(&self, reason: &str) {
+        let (broker, failure) = handshake_failure(reason);
+        let mut state = self.state.lock();
+        let is_new = state.handshake() != Some(&failure);
+        let shown = format!("{broker}: {failure}");
+        state.handshake = Some((failure, Instant::now()));
+        drop(state);
+        if is_new {
+            self.tell(&KafkaNotice::Handshake(shown));
+        }
     }
 
     /// A broker has answered.
@@ -469,6 +496,7 @@ impl Link {
         state.is_down = false;
         let was_said = state.unreachable.take().is_some();
         if was_said {
+            state.handshake = None;
             state.reached = Some(Instant::now());
         }
         drop(state);
@@ -531,6 +559,14 @@ impl Link {
     }
 }
 
+impl LinkState {
+    /// The last failure of a handshake, unless it has stopped.
+    fn handshake(&self) -> Option<&String> {
+        let (failure, when) = self.handshake.as_ref()?;
+        (when.elapsed() < HANDSHAKES).then_some(failure)
+    }
+}
+
 impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link")
@@ -540,8 +576,13 @@ impl fmt::Debug for Link {
 }
 
 impl ClientContext for Context {
-    /// What concerns users comes as an error, too.
-    fn log(&self, _: RDKafkaLogLevel, _: &str, _: &str) {}
+    /// Errors come as such, too, but not the advice about a broker that hangs up.
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, text: &str) {
+        if facility == "FAIL" {
+            let (_, reason) = text.split_once("]: ").unwrap_or(("", text));
+            self.link.state.lock().reason = Some(reason.to_owned());
+        }
+    }
 
     fn stats_raw(&self, _: &[u8]) {}
 
@@ -552,6 +593,15 @@ impl ClientContext for Context {
             Some(RDKafkaErrorCode::AllBrokersDown) => self.link.down(reason),
             // The thread that polls looks for it.
             Some(RDKafkaErrorCode::Fatal) => {}
+            Some(RDKafkaErrorCode::SSL | RDKafkaErrorCode::Authentication) => {
+                self.link.handshake_failed(reason);
+            }
+            // With TLS 1.3, a broker refuses a client's certificate when the client is done.
+            Some(RDKafkaErrorCode::BrokerTransportFailure)
+                if reason.contains("SSL alert number") =>
+            {
+                self.link.handshake_failed(reason);
+            }
             _ => self.link.state.lock().reason = Some(reason.to_owned()),
         }
     }
@@ -592,6 +642,23 @@ fn headers(stream: &Stream, record: &Record) -> OwnedHeaders {
     given.fold(OwnedHeaders::new(), |headers, (key, value)| {
         headers.insert(Header { key, value })
     })
+}
+
+/// The broker, and the failure of the handshake with it, of librdkafka's report: `PROTOCOL://BROKER:
+/// FAILURE (after TIME in state STATE)`.
+fn handshake_failure(report: &str) -> (&str, String) {
+    let (broker, failure) = report.split_once(": ").unwrap_or(("a broker", report));
+    let failure = failure
+        .rsplit_once(" (after ")
+        .map_or(failure, |(it, _)| it);
+    // It has the same advice for another name, which does not help.
+    let failure = match failure.split_once(": broker certificate could not be verified") {
+        Some((failure, _)) => format!(
+            "{failure}: its CA is not in ssl.ca.location, or it is not for this address or not valid now"
+        ),
+        None => failure.to_owned(),
+    };
+    (broker, failure)
 }
 
 /// The description of an error, in the words of the broker if it is the broker's.
