@@ -1,6 +1,6 @@
 //! A cluster of three nodes, by tests/kafka/cluster.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -16,6 +16,8 @@ const SKIPPED: i32 = 77;
 pub struct Brokers {
     folder: TempDir,
     addresses: String,
+    /// The configuration of Kerberos, as KRB5_CONFIG has it.
+    kerberos: Option<PathBuf>,
 }
 
 /// The cluster of tests that kill no node.
@@ -38,19 +40,44 @@ impl Brokers {
     /// Starts a cluster; [reports](missing) if none can run here, or nothing can read from it.
     #[track_caller]
     pub fn start() -> Option<Brokers> {
+        Brokers::start_by(&["start"], None)
+    }
+
+    /// Starts a cluster that listens for TLS and SASL as well; [reports](missing) if none can run here.
+    #[track_caller]
+    pub fn start_secure() -> Option<Brokers> {
+        Brokers::start_by(&["start", "--secure"], None)
+    }
+
+    /// The same, with Kerberos, by this configuration and the keys of the nodes.
+    #[cfg(feature = "kafka-gssapi")]
+    #[track_caller]
+    pub fn start_with_kerberos(config: &Path, keytab: &Path) -> Option<Brokers> {
+        let keytab = keytab.to_str().unwrap();
+        Brokers::start_by(&["start", "--secure", "--keytab", keytab], Some(config))
+    }
+
+    #[track_caller]
+    fn start_by(args: &[&str], kerberos: Option<&Path>) -> Option<Brokers> {
         let mut import = Command::new("python3");
         let imported = import.args(["-c", "import confluent_kafka"]).output();
         if !imported.is_ok_and(|imported| imported.status.success()) {
             missing("confluent-kafka for Python is not installed");
             return None;
         }
-        let folder = TempDir::new().unwrap();
-        let started = run(folder.path(), &["start"]);
+        let mut brokers = Brokers {
+            folder: TempDir::new().unwrap(),
+            addresses: String::new(),
+            kerberos: kerberos.map(Path::to_owned),
+        };
+        let started = brokers.try_to_run(args);
         match started.status.code() {
-            Some(0) => Some(Brokers {
-                folder,
-                addresses: text(started.stdout).trim().to_owned(),
-            }),
+            Some(0) => {
+                text(started.stdout)
+                    .trim()
+                    .clone_into(&mut brokers.addresses);
+                Some(brokers)
+            }
             Some(SKIPPED) => {
                 missing("no cluster of Kafka can run here");
                 None
@@ -62,6 +89,29 @@ impl Brokers {
     /// The addresses of the nodes, separated by commas.
     pub fn addresses(&self) -> &str {
         &self.addresses
+    }
+
+    /// The addresses of the nodes for this listener, separated by commas.
+    pub fn addresses_of(&self, listener: &str) -> String {
+        self.run(&["addresses", listener]).trim().to_owned()
+    }
+
+    /// A file for TLS: `ca.pem`, or `client.pem` and `client.key`.
+    pub fn tls_file(&self, name: &str) -> String {
+        let path = self.data().join("tls").join(name);
+        path.to_str().unwrap().to_owned()
+    }
+
+    /// Runs all nodes again, with a certificate for this name.
+    pub fn certify(&self, name: &str) {
+        self.run(&["certificate", name]);
+        self.run(&["kill", "1", "2", "3"]);
+        self.run(&["run", "1", "2", "3"]);
+    }
+
+    /// Gives the user another password for SCRAM-SHA-512.
+    pub fn change_password(&self, password: &str) {
+        self.run(&["password", password]);
     }
 
     /// Makes a topic, of which each node has a replica.
@@ -111,22 +161,29 @@ impl Brokers {
     }
 
     fn run(&self, args: &[&str]) -> String {
-        let done = run(self.folder.path(), args);
+        let done = self.try_to_run(args);
         assert!(done.status.success(), "{args:?}: {done:?}");
         text(done.stdout)
+    }
+
+    fn try_to_run(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/cluster"));
+        command.arg("--data").arg(self.data()).args(args);
+        if let Some(kerberos) = &self.kerberos {
+            command.env("KRB5_CONFIG", kerberos);
+        }
+        command.stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("cluster")
     }
 }
 
 impl Drop for Brokers {
     fn drop(&mut self) {
-        run(self.folder.path(), &["stop"]);
+        self.try_to_run(&["stop"]);
     }
-}
-
-fn run(folder: &Path, args: &[&str]) -> Output {
-    let mut command = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/kafka/cluster"));
-    command.arg("--data").arg(folder.join("cluster")).args(args);
-    command.stdin(Stdio::null()).output().unwrap()
 }
 
 fn text(bytes: Vec<u8>) -> String {

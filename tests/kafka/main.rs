@@ -2,8 +2,11 @@
 
 mod brokers;
 mod delivery;
+#[cfg(feature = "kafka-gssapi")]
+mod kerberos;
 mod outages;
 mod resumed;
+mod security;
 
 #[path = "../common"]
 mod common {
