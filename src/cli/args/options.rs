@@ -403,8 +403,8 @@ pub(crate) static LISTEN: Options = Options {
                 value(
                     "--kafka-file",
                     "FILE",
-                    "more of them, one in each line; secrets come from here\n\
-                     alone",
+                    "more of them, one in each line; secrets are taken\n\
+                     from here alone",
                 ),
             ],
         },
