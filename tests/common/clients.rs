@@ -2,15 +2,14 @@
 
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
-use std::process::{ChildStdout, Command, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::process::{ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::common::child::Running;
-use crate::common::skip::{is_installed, missing};
-use crate::shipped::{Shipped, guide, until};
+use super::child::Running;
+use super::shipped::{Shipped, guide, until};
+use super::skip::{is_installed, missing};
 
 /// A client, and the program that the tests have for it.
 pub struct Kind {
@@ -176,10 +175,31 @@ pub const FLUENT_LOGGER_GO: Kind = Kind {
     ..FLUENT_ORG
 };
 
+/// The messages of a client.
+pub enum Messages<'a> {
+    /// This many, as fast as they can be.
+    Count(usize),
+    /// A few each second until this file exists, each with a name before it.
+    Paced { name: &'a str, over: &'a str },
+}
+
+impl Messages<'_> {
+    /// The arguments of the programs in `tests/senders`.
+    fn args(&self) -> Vec<String> {
+        match self {
+            Messages::Count(count) => vec![count.to_string()],
+            // There are never so many.
+            Messages::Paced { name, over } => [&u32::MAX.to_string(), *name, over]
+                .map(str::to_owned)
+                .to_vec(),
+        }
+    }
+}
+
 /// A client's program, running.
 pub struct Sender {
     process: Running,
-    acknowledged: Arc<AtomicUsize>,
+    acknowledged: Acknowledged,
     /// The path of its standard error.
     stderr: String,
     /// The last number that it has to print, if it prints any.
@@ -189,7 +209,9 @@ pub struct Sender {
 impl Sender {
     /// Starts a client; reports that and returns `None` if it is missing.
     pub fn start(shipped: &Shipped, kind: &Kind, port: u16, count: usize) -> Option<Self> {
-        Sender::start_with(shipped, kind, port, count, |config| config)
+        Sender::start_with(shipped, kind, port, &Messages::Count(count), |config| {
+            config
+        })
     }
 
     /// Starts a client with a change to its configuration.
@@ -197,7 +219,7 @@ impl Sender {
         shipped: &Shipped,
         kind: &Kind,
         port: u16,
-        count: usize,
+        messages: &Messages<'_>,
         change: impl FnOnce(String) -> String,
     ) -> Option<Self> {
         let [name, first] = kind.command;
@@ -247,7 +269,7 @@ impl Sender {
         }
         let stderr = shipped.path(&format!("state/{title}"));
         let mut process = command
-            .arg(count.to_string())
+            .args(messages.args())
             .current_dir(shipped.path("state"))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -259,18 +281,37 @@ impl Sender {
             process: Running(process),
             acknowledged,
             stderr,
-            last: kind.acknowledges.then_some(count),
+            last: match messages {
+                Messages::Count(count) if kind.acknowledges => Some(*count),
+                _ => None,
+            },
         })
     }
 
     pub fn acknowledged(&self) -> usize {
-        self.acknowledged.load(Ordering::Relaxed)
+        let acknowledged = self.acknowledged.lock().unwrap();
+        acknowledged.last().map_or(0, |(_, count)| *count)
+    }
+
+    /// How many messages were acknowledged, and when the client said so, each time.
+    pub fn acknowledgements(&self) -> Vec<(Instant, usize)> {
+        self.acknowledged.lock().unwrap().clone()
+    }
+
+    /// All that the client said so far.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.stderr).unwrap_or_default()
+    }
+
+    /// The status with which the client has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.process.0.try_wait().unwrap()
     }
 
     /// Waits until the client has ended, and checks that all its messages are acknowledged.
     pub fn succeed(&mut self) {
         let status = until("the client to end", Duration::from_millis(10), || {
-            self.process.0.try_wait().unwrap()
+            self.ended()
         });
         assert!(status.success(), "{status}");
         if let Some(last) = self.last {
@@ -284,22 +325,24 @@ impl Sender {
 impl Drop for Sender {
     fn drop(&mut self) {
         if thread::panicking() {
-            let said = fs::read_to_string(&self.stderr).unwrap_or_default();
-            let acknowledged = self.acknowledged();
+            let (said, acknowledged) = (self.said(), self.acknowledged());
             eprintln!("{acknowledged} messages were acknowledged, and the client said:\n{said}");
         }
     }
 }
 
+/// How many messages were acknowledged, and when.
+type Acknowledged = Arc<Mutex<Vec<(Instant, usize)>>>;
+
 /// Reads how many messages are acknowledged, as the client prints it.
-fn follow(stdout: ChildStdout) -> Arc<AtomicUsize> {
-    let acknowledged = Arc::new(AtomicUsize::new(0));
+fn follow(stdout: ChildStdout) -> Acknowledged {
+    let acknowledged = Acknowledged::default();
     let stored = Arc::clone(&acknowledged);
     thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
             let number = line.strip_prefix("acknowledged ");
             if let Some(number) = number.and_then(|number| number.parse().ok()) {
-                stored.store(number, Ordering::Relaxed);
+                stored.lock().unwrap().push((Instant::now(), number));
             }
         }
     });

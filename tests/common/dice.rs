@@ -17,13 +17,14 @@ impl Dice {
 
     /// Makes dice with a new seed each time, and prints the seed, unless the environment gives one.
     pub fn fresh() -> Self {
-        let seed = match env::var(SEED) {
-            Ok(seed) => seed.parse().expect("the seed is a number"),
-            Err(_) => {
-                let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-                clock.expect("it is later than 1970").as_nanos() as u64
-            }
-        };
+        let clock = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Dice::fixed(clock.expect("it is later than 1970").as_nanos() as u64)
+    }
+
+    /// Makes dice with this seed, unless the environment gives another one, and prints the seed.
+    pub fn fixed(seed: u64) -> Self {
+        let given = env::var(SEED).map(|seed| seed.parse().expect("the seed is a number"));
+        let seed = given.unwrap_or(seed);
         eprintln!("{SEED}={seed} replays this");
         Dice(seed)
     }

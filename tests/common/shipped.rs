@@ -7,12 +7,19 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::common::authority::Authority;
-use crate::common::child::Running;
-use crate::common::program::LIMIT;
+use super::authority::Authority;
+use super::child::Running;
+use super::program::LIMIT;
 
 /// Messages that a shipper sends.
 pub const MESSAGES: usize = 10_000;
+
+/// rsyslog's input, which GUIDE.md leaves to the reader.
+pub const RSYSLOG_INPUT: &str = r#"
+    global(workDirectory="DIR/state")
+    module(load="imfile")
+    input(type="imfile" file="DIR/messages" tag="test:")
+"#;
 
 /// A folder with messages, certificates, and a shipper's state.
 pub struct Shipped(TempDir);
@@ -24,17 +31,22 @@ impl Shipped {
 
     /// With this many messages.
     pub fn with(messages: usize) -> Self {
+        let shipped = Shipped::of(&Authority::new("CA"), "web1.example");
+        let messages = (0..messages).map(|number| format!("message {number}\n"));
+        fs::write(shipped.path("messages"), messages.collect::<String>()).unwrap();
+        shipped
+    }
+
+    /// Without messages, and with a certificate for a sender of this name.
+    pub fn of(ca: &Authority, sender: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let ca = Authority::new("CA");
         let write = |name, text: &str| fs::write(directory.path().join(name), text).unwrap();
         write("ca.pem", &ca.pem());
         let names = ["logs.example.net", "localhost", "127.0.0.1"];
         write("server.pem", &ca.server(&names).pem());
-        let client = ca.sender("web1.example", &[]);
+        let client = ca.sender(sender, &[]);
         write("client.pem", &client.pem());
         write("client.key", &client.key_pem());
-        let messages = (0..messages).map(|number| format!("message {number}\n"));
-        write("messages", &messages.collect::<String>());
         fs::create_dir(directory.path().join("state")).unwrap();
         Shipped(directory)
     }

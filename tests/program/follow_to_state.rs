@@ -24,7 +24,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::common::program::{BINARY, FREE, LIMIT, Program, Stderr, Stdout, after};
-use crate::shipped::{blocks, refs};
+use crate::common::shipped::{blocks, refs};
 
 #[test]
 fn each_line_arrives_once_whatever_is_killed_or_rotated() {

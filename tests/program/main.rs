@@ -59,8 +59,6 @@ mod upgrades;
 mod help;
 #[cfg(feature = "cli")]
 mod refused;
-#[cfg(feature = "cli")]
-mod shipped;
 
 #[path = "../common"]
 mod common {
@@ -68,6 +66,9 @@ mod common {
     pub mod child;
     #[allow(dead_code, reason = "the library's tests use more of it")]
     pub mod client;
+    #[cfg(feature = "cli")]
+    #[allow(dead_code, reason = "the tests with a cluster of Kafka use more of it")]
+    pub mod clients;
     #[allow(dead_code, reason = "the tests under load use more of it")]
     pub mod dice;
     #[allow(dead_code, reason = "the tests under load use more of it")]
@@ -81,6 +82,9 @@ mod common {
     pub mod program;
     #[allow(dead_code, reason = "the library's tests use more of it")]
     pub mod sender;
+    #[cfg(feature = "cli")]
+    #[allow(dead_code, reason = "the tests with a cluster of Kafka use more of it")]
+    pub mod shipped;
     pub mod skip;
     #[cfg(feature = "cli")]
     pub mod status;

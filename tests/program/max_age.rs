@@ -24,8 +24,8 @@ use tlsink::resume::{Position, Preamble};
 
 use crate::common::client::{TLS13, config};
 use crate::common::program::{Client, Program, Stderr, tcp};
+use crate::common::shipped::{Shipped, guide, refs, until};
 use crate::common::skip::is_installed;
-use crate::shipped::{Shipped, guide, refs, until};
 
 /// The age, and the rate that makes streams last longer.
 const OLD: [&str; 4] = ["--max-age", "300ms", "--rate", "200k"];

@@ -19,9 +19,9 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::common::program::{Outcome, Program, Stderr};
+use crate::common::shipped::Shipped;
 use crate::common::skip::is_installed;
 use crate::send::server::{Accepted, Keyed, Server};
-use crate::shipped::Shipped;
 
 /// Lines of a test.
 const LINES: usize = 10_000;

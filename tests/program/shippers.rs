@@ -24,12 +24,11 @@ use rustix::net::sockopt::set_socket_reuseaddr;
 use rustix::net::{AddressFamily, SocketType, bind, getsockname, socket};
 use rustix::process::Signal;
 
-use self::clients::*;
+use crate::common::clients::*;
 use crate::common::program::{Program, Stdout};
+use crate::common::shipped::{MESSAGES, RSYSLOG_INPUT, Shipped, guide, refs, until};
 use crate::common::skip::is_installed;
-use crate::shipped::{MESSAGES, Shipped, guide, refs, until};
 
-mod clients;
 mod mixed;
 
 #[test]
@@ -219,13 +218,6 @@ fn fluent_logger_for_go_loses_no_message_though_the_receiver_is_killed() {
     loses_nothing(&FLUENT_LOGGER_GO);
 }
 
-/// rsyslog's input, which GUIDE.md leaves to the reader.
-const RSYSLOG_INPUT: &str = r#"
-    global(workDirectory="DIR/state")
-    module(load="imfile")
-    input(type="imfile" file="DIR/messages" tag="test:")
-"#;
-
 /// A receiver that requires certificates, and prints their names.
 fn receiver(shipped: &Shipped) -> Program {
     let args = shipped.args(true);
@@ -264,8 +256,9 @@ fn loses_nothing_in_mode(kind: &Kind, mode: &str) {
 fn loses_nothing_with(kind: &Kind, args: &[&str], change: impl FnOnce(String) -> String) {
     let shipped = Shipped::new();
     let kill = Kill::new(&shipped, args, kind.has_certificate);
+    let messages = Messages::Count(MESSAGES);
     let Some(mut sender) =
-        Sender::start_with(&shipped, kind, kill.address.port(), MESSAGES, change)
+        Sender::start_with(&shipped, kind, kill.address.port(), &messages, change)
     else {
         return;
     };

@@ -6,13 +6,12 @@ use std::net::SocketAddr;
 use std::sync::Barrier;
 use std::thread;
 
-use super::RSYSLOG_INPUT;
-use super::clients::*;
+use crate::common::clients::*;
 use crate::common::pack::{gzip, qt, zlib, zstd};
 use crate::common::program::Program;
 use crate::common::sender;
+use crate::common::shipped::{RSYSLOG_INPUT, Shipped, guide};
 use crate::common::skip::is_installed;
-use crate::shipped::{Shipped, guide};
 
 /// Senders that the test itself makes.
 const SENDERS: usize = 200;

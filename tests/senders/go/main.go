@@ -1,6 +1,7 @@
 // Sends messages by a Go client, go-lumber or fluent-logger-golang, until all are acknowledged, and prints how
 // many are. The arguments are the client, the server's port, the files of its CA, of the client's certificate
-// and of its key, and the number of messages.
+// and of its key, and the number of messages. With two more, a name and a file, each message begins with the
+// name, and a few are sent each second until the file exists.
 package main
 
 import (
@@ -16,12 +17,24 @@ import (
 	"github.com/fluent/fluent-logger-golang/fluent"
 )
 
+// The number of messages that a client sends at once.
+var window = 100
+
+// The text before each message.
+var name = ""
+
+// The file that ends the messages, if there is one.
+var over = ""
+
 func main() {
-	if len(os.Args) != 7 {
-		fmt.Fprintln(os.Stderr, "usage: senders lumber|fluent PORT CA CERT KEY COUNT")
+	if len(os.Args) != 7 && len(os.Args) != 9 {
+		fmt.Fprintln(os.Stderr, "usage: senders lumber|fluent PORT CA CERT KEY COUNT [NAME FILE]")
 		os.Exit(2)
 	}
 	port, count := number(os.Args[2]), number(os.Args[6])
+	if len(os.Args) == 9 {
+		window, name, over = 3, os.Args[7]+" ", os.Args[8]
+	}
 	switch os.Args[1] {
 	case "lumber":
 		lumber(port, configuration(os.Args[3], os.Args[4], os.Args[5]), count)
@@ -35,19 +48,24 @@ func lumber(port int, config *tls.Config, count int) {
 	dial := func(network, address string) (net.Conn, error) {
 		return tls.Dial(network, address, config)
 	}
-	for acknowledged := 0; acknowledged < count; {
+	done := false
+	for acknowledged := 0; acknowledged < count && !done; {
 		address := fmt.Sprintf("localhost:%d", port)
 		client, err := v2.SyncDialWith(dial, address, v2.CompressionLevel(3), v2.Timeout(30*time.Second))
-		for err == nil && acknowledged < count {
-			var window []interface{}
-			for at := acknowledged; at < min(acknowledged+100, count); at++ {
-				window = append(window, map[string]string{"message": fmt.Sprintf("message %d", at)})
+		for err == nil && acknowledged < count && !done {
+			var messages []interface{}
+			for at := acknowledged; at < min(acknowledged+window, count); at++ {
+				messages = append(messages, message(at))
 			}
 			var sent int
-			sent, err = client.Send(window)
+			sent, err = client.Send(messages)
 			// The messages that it counts before it fails are acknowledged, too.
 			acknowledged += sent
 			fmt.Println("acknowledged", acknowledged)
+			if err == nil {
+				done = isOver()
+				pause()
+			}
 		}
 		if client != nil {
 			client.Close()
@@ -72,11 +90,33 @@ func fluentLogger(port int, count int) {
 		MaxRetryWait:       100,
 	})
 	check(err)
-	for at := 0; at < count; at++ {
-		check(logger.Post("app", map[string]string{"message": fmt.Sprintf("message %d", at)}))
+	for at := 0; at < count && !isOver(); at++ {
+		check(logger.Post("app", message(at)))
 		fmt.Println("acknowledged", at+1)
+		if (at+1)%window == 0 {
+			pause()
+		}
 	}
 	check(logger.Close())
+}
+
+func message(at int) map[string]string {
+	return map[string]string{"message": fmt.Sprintf("%smessage %d", name, at)}
+}
+
+// Waits for a second, if few messages are to be sent.
+func pause() {
+	if over != "" {
+		time.Sleep(time.Second)
+	}
+}
+
+func isOver() bool {
+	if over == "" {
+		return false
+	}
+	_, err := os.Stat(over)
+	return err == nil
 }
 
 func configuration(ca, cert, key string) *tls.Config {

@@ -1,23 +1,25 @@
 // Sends messages by @fluent-org/logger until all are acknowledged, and prints how many are. The arguments are
-// a file of code that makes the client, as in GUIDE.md, and the number of messages.
+// a file of code that makes the client, as in GUIDE.md, and the number of messages; paced.js has more.
 
 "use strict";
+
+const paced = require("./paced.js");
 
 const [path, count] = process.argv.slice(2);
 const client = require("./made.js")(path, "client");
 
 // In its other modes than Message, the client packs what is emitted in one turn of the event loop.
-const AT_ONCE = 100;
+const AT_ONCE = paced.window || 100;
 
 let next = 0;
 let acknowledged = 0;
 
 function emit() {
   for (let left = AT_ONCE; left > 0 && next < count; left -= 1) {
-    client.emit({message: `message ${next}`}).then(acknowledge);
+    client.emit({message: `${paced.name}message ${next}`}).then(acknowledge);
     next += 1;
   }
-  if (next < count) {
+  if (next < count && !paced.window) {
     setImmediate(emit);
   }
 }
@@ -29,6 +31,8 @@ function acknowledge() {
   }
   if (acknowledged === Number(count)) {
     client.shutdown();
+  } else if (paced.window && acknowledged === next) {
+    paced.next(emit, () => client.shutdown());
   }
 }
 
