@@ -1,5 +1,6 @@
 //! A cluster of three nodes, by tests/kafka/cluster.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -11,6 +12,9 @@ use crate::common::skip::missing;
 
 /// The exit status of tests/kafka/cluster where no cluster can run.
 const SKIPPED: i32 = 77;
+
+/// The numbers of the nodes.
+pub const NODES: [u32; 3] = [1, 2, 3];
 
 /// A cluster, which is stopped when this is dropped.
 pub struct Brokers {
@@ -143,6 +147,36 @@ impl Brokers {
     /// Runs all nodes again, and waits until they take part.
     pub fn revive_all(&self) {
         self.run(&["run", "1", "2", "3"]);
+    }
+
+    /// Stops a node with SIGSTOP.
+    pub fn suspend(&self, node: u32) {
+        self.run(&["suspend", &node.to_string()]);
+    }
+
+    /// Lets a suspended node go on.
+    pub fn resume(&self, node: u32) {
+        self.run(&["resume", &node.to_string()]);
+    }
+
+    /// The node that is the active controller; `None` while there is an election.
+    pub fn controller(&self) -> Option<u32> {
+        self.run(&["controller"]).trim().parse().ok()
+    }
+
+    /// Whether the nodes have this setting, `KEY=VALUE`.
+    pub fn has_setting(&self, setting: &str) -> bool {
+        let properties = self.folder.path().join("cluster/1/server.properties");
+        let properties = fs::read_to_string(properties).unwrap();
+        properties.lines().any(|line| line == setting)
+    }
+
+    /// Copies the output of the nodes to this folder.
+    pub fn keep_output(&self, folder: &Path) {
+        for node in NODES {
+            let output = self.folder.path().join(format!("cluster/{node}/output"));
+            _ = fs::copy(output, folder.join(format!("broker-{node}")));
+        }
     }
 
     /// Starts the program, which produces to this topic.
