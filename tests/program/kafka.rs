@@ -390,6 +390,52 @@ fn errors_that_pass_are_tried_again_and_order_is_kept() {
     assert_eq!(program.stop().status, 0);
 }
 
+/// librdkafka takes a record for acknowledged if a later one is, because brokers keep the order of a
+/// producer. But the first record that a broker has of a producer, in a partition, can be any.
+#[test]
+fn a_record_that_failed_is_not_acknowledged_by_a_later_one() {
+    let cluster = Cluster::new(2);
+    // The producer has a connection to its leader, which is that of the other partition, too.
+    cluster.mock.partition_leader(TOPIC, 1, Some(1)).unwrap();
+    let ca = Authority::new("Plant CA");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("ca.pem");
+    fs::write(&path, ca.pem()).unwrap();
+    let ca_args = ["--client-ca", path.to_str().unwrap()];
+    let more = ["--client-auth", "optional", "--receipt"];
+    let program = cluster.start(&[&ca_args[..], &more].concat());
+    // The producer is ready once this is acknowledged, in the other partition.
+    let mut ready = Client::connect(program.address());
+    ready.write(b"ready\n").unwrap();
+    ready.finish_for_receipt().unwrap();
+    let round_trip = Duration::from_millis(500);
+    cluster
+        .mock
+        .broker_round_trip_time(ALL, round_trip)
+        .unwrap();
+    cluster.mock.request_errors(
+        RDKafkaApiKey::Produce,
+        &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS],
+    );
+    let named = ca.sender("c", &[dns("pump.example")]).config(&TLS13);
+    let connect = || {
+        let tcp = tcp(program.address()).unwrap();
+        Client::over(tcp, named.clone(), "localhost").unwrap()
+    };
+    let (mut first, mut later) = (connect(), connect());
+    first.write(b"first\n").unwrap();
+    // Several requests are on their way at the same time.
+    for _ in 0..4 {
+        thread::sleep(round_trip / 10);
+        later.write(b"later\n").unwrap();
+    }
+    let receipt = first.finish_for_receipt().unwrap();
+    assert!(receipt.starts_with("{\"ok\":false,"), "{receipt}");
+    let receipt = later.finish_for_receipt().unwrap();
+    assert!(receipt.starts_with("{\"ok\":true,"), "{receipt}");
+    assert_eq!(cluster.values(5).len(), 5);
+}
+
 #[test]
 fn a_record_that_is_refused_for_good_ends_its_stream() {
     for (refusal, words) in [

@@ -13,7 +13,7 @@ use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::message::{DeliveryResult, Header, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext, PurgeConfig};
 use rdkafka::types::RDKafkaErrorCode;
 
@@ -95,6 +95,8 @@ pub(super) struct Context {
     link: Arc<Link>,
     /// The producer only asks for facts.
     only_asks: bool,
+    /// An acknowledged record has an offset. (With `acks=0`, which excludes this, none has.)
+    is_idempotent: bool,
 }
 
 /// The present producer.
@@ -208,8 +210,16 @@ impl Drop for Last<'_> {
 }
 
 fn start(config: &ClientConfig, link: &Arc<Link>, only_asks: bool) -> KafkaResult<Producer> {
-    let link = Arc::clone(link);
-    Producer::from_config_and_context(config, Context { link, only_asks })
+    let is_idempotent = config.get("enable.idempotence").is_some_and(|value| {
+        // librdkafka's ways to say yes.
+        ["true", "t", "1"].contains(&value.to_ascii_lowercase().as_str())
+    });
+    let context = Context {
+        link: Arc::clone(link),
+        only_asks,
+        is_idempotent,
+    };
+    Producer::from_config_and_context(config, context)
 }
 
 impl Producing<'_> {
@@ -612,6 +622,13 @@ impl ProducerContext for Context {
 
     fn delivery(&self, result: &DeliveryResult<'_>, pending: Arc<Pending>) {
         match result {
+            // When a request fails and a later one succeeds, librdkafka takes the records of the first one
+            // for acknowledged, too: a broker refuses records of an idempotent producer that don't follow
+            // the last ones. But it takes any for the first ones that it has of a producer, in a partition.
+            Ok(record) if self.is_idempotent && record.offset() < 0 => {
+                self.link.lost(1, true);
+                pending.lost("a record behind it was acknowledged, and it was not");
+            }
             Ok(record) => {
                 self.link.acknowledged(record.payload_len());
                 pending.acknowledged();
