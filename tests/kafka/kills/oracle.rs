@@ -1,6 +1,6 @@
 //! What must be true of a topic, whatever died.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 use std::time::{Duration, Instant};
 
@@ -34,14 +34,12 @@ pub struct Told {
 
 /// A contradiction between the topic and what senders were told.
 pub enum Fault<'a> {
-    /// A message is acknowledged, and no record has it.
+    /// A message is acknowledged, and no record has it, or only one behind a gap.
     Missing {
         sender: &'a str,
         message: usize,
         acknowledged: Duration,
     },
-    /// A record of a stream comes before another one that is before it in the stream.
-    Gap { stream: &'a str, from: u64, to: u64 },
     /// A record with the offset of another one is not the same, or is only a part of it.
     Different { stream: &'a str, offset: u64 },
     /// Records of a stream are in several partitions, which have no order.
@@ -134,6 +132,12 @@ impl Record {
     }
 }
 
+impl Record {
+    fn message(&self) -> Option<(&str, usize)> {
+        message(str::from_utf8(&self.value).ok()?)
+    }
+}
+
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let value = String::from_utf8_lossy(&self.value);
@@ -158,27 +162,26 @@ pub fn message(line: &str) -> Option<(&str, usize)> {
 }
 
 /// Compares the records of a topic with what senders were told.
+///
+/// A record behind a gap does not count until the gap is filled: when a record is lost on its way to the
+/// brokers, none behind it may be acknowledged. A sender that resumes its stream fills the gap, and others
+/// send both again in another stream.
 pub fn judge<'a>(records: &'a [Record], told: &[&'a Told]) -> Vec<Fault<'a>> {
     let mut faults = Vec::new();
     let mut streams: HashMap<&str, Stream> = HashMap::new();
-    let mut all: HashMap<&str, BTreeSet<usize>> = HashMap::new();
-    let mut once: HashMap<&str, Vec<usize>> = HashMap::new();
+    let mut found: HashMap<&str, Vec<usize>> = HashMap::new();
     for record in records {
-        let is_new = (streams.entry(&record.stream))
+        let taken = (streams.entry(&record.stream))
             .or_insert_with(|| Stream::new(record))
             .take(record, &mut faults);
-        let message = str::from_utf8(&record.value).ok().and_then(message);
-        let Some((name, number)) = message else {
-            continue;
-        };
-        all.entry(name).or_default().insert(number);
-        if is_new {
-            once.entry(name).or_default().push(number);
+        for (name, number) in taken.into_iter().flat_map(Record::message) {
+            found.entry(name).or_default().push(number);
         }
     }
     for sender in told {
         let mut number = 0;
-        let present = all.remove(&*sender.name).unwrap_or_default();
+        let found = found.remove(&*sender.name).unwrap_or_default();
+        let present: BTreeSet<_> = found.iter().copied().collect();
         for (time, count) in &sender.acknowledged {
             let missing = (number..*count).filter(|number| !present.contains(number));
             faults.extend(missing.map(|message| Fault::Missing {
@@ -189,7 +192,6 @@ pub fn judge<'a>(records: &'a [Record], told: &[&'a Told]) -> Vec<Fault<'a>> {
             number = *count;
         }
         if sender.is_resumed {
-            let found = once.remove(&*sender.name).unwrap_or_default();
             // It may end behind the last acknowledged one.
             let wrong = (0..number.max(found.len())).find(|at| found.get(*at) != Some(at));
             faults.extend(wrong.map(|at| Fault::NotOnce {
@@ -207,6 +209,8 @@ struct Stream<'a> {
     partition: i32,
     next: u64,
     values: HashMap<u64, &'a [u8]>,
+    /// Records behind a gap.
+    held: BTreeMap<u64, &'a Record>,
 }
 
 impl<'a> Stream<'a> {
@@ -215,28 +219,30 @@ impl<'a> Stream<'a> {
             partition: first.partition,
             next: first.start,
             values: HashMap::new(),
+            held: BTreeMap::new(),
         }
     }
 
-    /// Returns whether this record is not a duplicate.
-    fn take(&mut self, record: &'a Record, faults: &mut Vec<Fault<'a>>) -> bool {
+    /// Returns the records that are next, which are none if this one is a duplicate or behind a gap.
+    fn take(&mut self, record: &'a Record, faults: &mut Vec<Fault<'a>>) -> Vec<&'a Record> {
         let (stream, offset) = (&*record.stream, record.offset);
         if record.partition != self.partition {
             faults.push(Fault::Scattered { stream });
         }
-        if offset < self.next {
-            if self.values.get(&offset) != Some(&&*record.value) {
-                faults.push(Fault::Different { stream, offset });
-            }
-            return false;
+        let before = self.values.insert(offset, &record.value);
+        let is_known = before.is_none_or(|before| before == record.value);
+        if !is_known || before.is_none() && offset < self.next {
+            faults.push(Fault::Different { stream, offset });
         }
-        if offset > self.next {
-            let (from, to) = (self.next, offset);
-            faults.push(Fault::Gap { stream, from, to });
+        if offset >= self.next {
+            self.held.insert(offset, record);
         }
-        self.values.insert(offset, &record.value);
-        self.next = record.end;
-        true
+        let mut taken = Vec::new();
+        while let Some(record) = self.held.remove(&self.next) {
+            self.next = record.end;
+            taken.push(record);
+        }
+        taken
     }
 }
 
@@ -252,7 +258,6 @@ impl fmt::Debug for Fault<'_> {
                 "{sender}: message {message} is missing, which was acknowledged at {:.1} s",
                 acknowledged.as_secs_f64()
             ),
-            Fault::Gap { stream, from, to } => write!(f, "{stream}: a gap from {from} to {to}"),
             Fault::Different { stream, offset } => {
                 write!(f, "{stream}: another record has the offset {offset}")
             }
