@@ -23,6 +23,7 @@ use crate::hold::Hold;
 use crate::memory::Memory;
 use crate::resume::Instance;
 
+mod link;
 mod notice;
 mod pending;
 mod settings;
@@ -30,11 +31,11 @@ mod waits;
 mod watch;
 mod writer;
 
+use link::Link;
 pub use notice::KafkaNotice;
 use pending::Stream;
 pub use settings::{KafkaKey, KafkaRecord, KafkaSettings};
 pub use writer::KafkaWriter;
-use writer::Link;
 
 /// What librdkafka keeps for a record beside its value, its key and the values of its headers, in bytes, as
 /// measured. Held bytes count it, so that a stream of empty lines does not fill the memory.

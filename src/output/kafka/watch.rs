@@ -10,8 +10,9 @@ use rdkafka::error::KafkaResult;
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::producer::Producer as _;
 
+use super::link::words;
 use super::notice::KafkaNotice;
-use super::writer::{Current, Producer, words};
+use super::writer::{Current, Producer};
 
 /// The time without an answer after which brokers that seem to be down are asked whether they are. A connection
 /// that was idle is closed by its broker, and opened anew for the next record. A wait that is shorter is none.
