@@ -403,7 +403,8 @@ fn a_record_that_failed_is_not_acknowledged_by_a_later_one() {
     fs::write(&path, ca.pem()).unwrap();
     let ca_args = ["--client-ca", path.to_str().unwrap()];
     let more = ["--client-auth", "optional", "--receipt"];
-    let program = cluster.start(&[&ca_args[..], &more].concat());
+    let in_flight = ["--kafka-set", "max.in.flight.requests.per.connection=5"];
+    let program = cluster.start(&[&ca_args[..], &more, &in_flight].concat());
     // The producer is ready once this is acknowledged, in the other partition.
     let mut ready = Client::connect(program.address());
     ready.write(b"ready\n").unwrap();
