@@ -10,7 +10,10 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::KafkaTotals;
 use super::notice::{KafkaNotice, OnNotice};
 use super::waits::Waits;
-use super::watch::SILENCE;
+
+/// The time without an answer after which brokers that seem to be down are asked whether they are. A connection
+/// that was idle is closed by its broker, and opened anew for the next record. A wait that is shorter is none.
+pub(super) const SILENCE: Duration = Duration::from_secs(1);
 
 /// The time for which a broker whose handshakes fail is silent at most: librdkafka reports the same failure
 /// every 30 s, and tries every 10 s.

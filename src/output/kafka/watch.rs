@@ -10,13 +10,9 @@ use rdkafka::error::KafkaResult;
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 use rdkafka::producer::Producer as _;
 
-use super::link::words;
+use super::link::{SILENCE, words};
 use super::notice::KafkaNotice;
 use super::writer::{Current, Producer};
-
-/// The time without an answer after which brokers that seem to be down are asked whether they are. A connection
-/// that was idle is closed by its broker, and opened anew for the next record. A wait that is shorter is none.
-pub(super) const SILENCE: Duration = Duration::from_secs(1);
 
 /// The age at which a record that waits is worth a message, although brokers can be reached.
 const LONG: Duration = Duration::from_secs(5);
