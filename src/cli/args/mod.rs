@@ -295,6 +295,7 @@ mod tests {
             (_, "CMD") => "cat 'a b'",
             (_, "BROKERS") => "a.example:9092,[::1]:9",
             (_, "KEY") => "Peer",
+            (_, "RECORD") => "Block",
             (_, "SETTING") => "linger.ms=5",
             (_, "SHA256") => "0000000000000000000000000000000000000000000000000000000000000000",
             (_, "FRAMING") => "Octet",
