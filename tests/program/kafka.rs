@@ -26,7 +26,6 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rustix::process::Signal;
 
-use super::options::processor_time;
 use super::refused::each_is_refused;
 use super::service::{Manager, WATCHED};
 use super::status::{named_metrics, promtool};
@@ -803,42 +802,6 @@ fn metrics_count_what_became_of_records() {
     if is_installed("promtool") {
         promtool(&["check", "metrics"], &metrics);
     }
-}
-
-#[test]
-fn waiting_for_acknowledgements_takes_hardly_any_processor_time() {
-    const SENDERS: usize = 16;
-    const ROUNDS: usize = 10;
-    const LINES: usize = 10;
-    let mock = MockCluster::new(1).unwrap();
-    mock.create_topic(TOPIC, 4, 1).unwrap();
-    let cluster = Cluster {
-        mock,
-        partitions: 4,
-    };
-    let program = cluster.start(&["--kafka-key", "conn"]);
-    // The producer is connected before answers take long.
-    send(program.address(), b"before\n");
-    let answers_after = |time| cluster.mock.broker_round_trip_time(ALL, time).unwrap();
-    answers_after(Duration::from_secs(3));
-    let mut clients: Vec<_> = (0..SENDERS)
-        .map(|_| Client::connect(program.address()))
-        .collect();
-    let before = processor_time(program.id());
-    // Records of every partition wait behind a request that is not answered.
-    for _ in 0..ROUNDS {
-        for client in &mut clients {
-            client.write(&b"line\n".repeat(LINES)).unwrap();
-        }
-        thread::sleep(Duration::from_millis(200));
-    }
-    let spent = processor_time(program.id()) - before;
-    assert!(spent <= 20, "{spent} hundredths of a second");
-    answers_after(Duration::ZERO);
-    for client in clients {
-        client.finish().unwrap();
-    }
-    cluster.records(1 + SENDERS * ROUNDS * LINES);
 }
 
 #[test]

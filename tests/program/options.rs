@@ -1004,7 +1004,7 @@ fn keep_alive_timer(server: SocketAddr, client: SocketAddr) -> Option<String> {
 }
 
 /// The processor time of the process, in clock ticks of a hundredth of a second.
-pub fn processor_time(process: u32) -> u64 {
+fn processor_time(process: u32) -> u64 {
     let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
     let fields: Vec<&str> = stat
         .rsplit(')')
