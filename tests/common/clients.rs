@@ -360,7 +360,7 @@ fn script(name: &str) -> String {
 }
 
 /// Whether Python, Node.js or Java has this module or class; reports if not.
-fn has_module(language: &str, name: &str) -> bool {
+pub fn has_module(language: &str, name: &str) -> bool {
     let mut tried = match language {
         "python3" => Command::new("python3"),
         "node" => Command::new("node"),

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tempfile::TempDir;
 
-use crate::common::program::Program;
+use crate::common::clients::has_module;
+use crate::common::program::{FREE, Program, Stdout};
 use crate::common::skip::missing;
 
 /// The exit status of tests/kafka/cluster where no cluster can run.
@@ -63,10 +64,7 @@ impl Brokers {
 
     #[track_caller]
     fn start_by(args: &[&str], kerberos: Option<&Path>) -> Option<Brokers> {
-        let mut import = Command::new("python3");
-        let imported = import.args(["-c", "import confluent_kafka"]).output();
-        if !imported.is_ok_and(|imported| imported.status.success()) {
-            missing("confluent-kafka for Python is not installed");
+        if !has_module("python3", "confluent_kafka") {
             return None;
         }
         let mut brokers = Brokers {
@@ -109,8 +107,8 @@ impl Brokers {
     /// Runs all nodes again, with a certificate for this name.
     pub fn certify(&self, name: &str) {
         self.run(&["certificate", name]);
-        self.run(&["kill", "1", "2", "3"]);
-        self.run(&["run", "1", "2", "3"]);
+        self.kill_all();
+        self.revive_all();
     }
 
     /// Gives the user another password for SCRAM-SHA-512.
@@ -166,7 +164,7 @@ impl Brokers {
 
     /// Whether the nodes have this setting, `KEY=VALUE`.
     pub fn has_setting(&self, setting: &str) -> bool {
-        let properties = self.folder.path().join("cluster/1/server.properties");
+        let properties = self.data().join("1/server.properties");
         let properties = fs::read_to_string(properties).unwrap();
         properties.lines().any(|line| line == setting)
     }
@@ -174,14 +172,20 @@ impl Brokers {
     /// Copies the output of the nodes to this folder.
     pub fn keep_output(&self, folder: &Path) {
         for node in NODES {
-            let output = self.folder.path().join(format!("cluster/{node}/output"));
+            let output = self.data().join(format!("{node}/output"));
             _ = fs::copy(output, folder.join(format!("broker-{node}")));
         }
     }
 
     /// Starts the program, which produces to this topic.
     pub fn start_program(&self, topic: &str, args: &[&str]) -> Program {
-        Program::start(&[&["--kafka", self.addresses(), "--topic", topic], args].concat())
+        self.start_program_on(FREE, topic, args)
+    }
+
+    /// Starts the program on this address.
+    pub fn start_program_on(&self, address: &str, topic: &str, args: &[&str]) -> Program {
+        let args = [&["--kafka", self.addresses(), "--topic", topic], args].concat();
+        Program::start_on(&[address], &args, Stdout::Collected)
     }
 
     /// The lines of a topic, each once, by the consumer in examples.

@@ -12,7 +12,7 @@ use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::brokers::Brokers;
-use crate::common::program::{FREE, LIMIT, Program, Stderr, Stdout};
+use crate::common::program::{FREE, LIMIT, Program, Stderr};
 
 /// A log that is followed.
 struct Log {
@@ -71,11 +71,6 @@ impl Log {
     }
 }
 
-fn receive(brokers: &Brokers, topic: &str, address: &str) -> Program {
-    let args = ["--kafka", brokers.addresses(), "--topic", topic];
-    Program::start_on(&[address], &args, Stdout::Collected)
-}
-
 fn numbered(round: usize) -> String {
     let mut lines = String::new();
     for number in 0..2_000 {
@@ -92,7 +87,8 @@ fn each_line_of_a_followed_file_is_in_the_topic_whatever_is_killed() {
     brokers.topic("followed", 3, &[]);
     let mut log = Log::new();
     log.append("the first line\n");
-    let mut receivers = [FREE; 2].map(|address| Some(receive(&brokers, "followed", address)));
+    let receive = |address: &str| brokers.start_program_on(address, "followed", &[]);
+    let mut receivers = [FREE; 2].map(|address| Some(receive(address)));
     let addresses = receivers
         .each_ref()
         .map(|receiver| receiver.as_ref().unwrap().address().to_string());
@@ -104,8 +100,7 @@ fn each_line_of_a_followed_file_is_in_the_topic_whatever_is_killed() {
         let receiver = receivers[round % 2].take().unwrap();
         receiver.signal(Signal::KILL);
         receiver.outcome();
-        let receiver = receive(&brokers, "followed", &addresses[round % 2]);
-        receivers[round % 2] = Some(receiver);
+        receivers[round % 2] = Some(receive(&addresses[round % 2]));
         match round % 4 {
             1 => {
                 sender.signal(Signal::KILL);
@@ -129,7 +124,7 @@ fn a_stream_that_begins_anew_under_its_name_is_not_taken_for_one_that_comes_twic
         return;
     };
     brokers.topic("anew", 1, &[]);
-    let receiver = receive(&brokers, "anew", FREE);
+    let receiver = brokers.start_program("anew", &[]);
     let address = receiver.address().to_string();
 
     // Standard input, twice.

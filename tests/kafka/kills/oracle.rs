@@ -1,4 +1,4 @@
-//! What must be true of a topic, whatever died.
+//! The promise: a topic agrees with the acknowledgements, whatever died.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
@@ -23,7 +23,7 @@ pub struct Record {
     value: Vec<u8>,
 }
 
-/// What a sender knows in the end.
+/// The knowledge of a sender in the end.
 pub struct Told {
     pub name: String,
     /// The number of messages that were acknowledged, and when the sender knew, since the start.
@@ -130,9 +130,7 @@ impl Record {
             value,
         }
     }
-}
 
-impl Record {
     fn message(&self) -> Option<(&str, usize)> {
         message(str::from_utf8(&self.value).ok()?)
     }

@@ -35,7 +35,7 @@ const SESSION: usize = 30;
 /// The number of seconds after which a follower is killed, on average.
 const LIFE: usize = 60;
 
-/// What all senders have in common.
+/// The surroundings of all senders.
 pub struct Field {
     authority: Arc<Authority>,
     /// The balancer.
