@@ -192,11 +192,8 @@ impl Assembly {
         call: &mut impl FnMut(&Conn, Line<'_>) -> io::Result<()>,
     ) -> io::Result<()> {
         let last = self.partials.take_last(connection, end);
-        if connection.comes_again(end) {
-            self.in_pieces.remove(&connection.id());
-            return Ok(());
-        }
-        if last.is_empty() && !self.in_pieces.contains(&connection.id()) {
+        let goes_on = self.in_pieces.remove(&connection.id());
+        if connection.comes_again(end) || (last.is_empty() && !goes_on) {
             return Ok(());
         }
         self.give(connection, &last, false, call)

@@ -117,9 +117,14 @@ impl Position {
 
 /// Parses a checksum: eight lower-case hexadecimal digits.
 fn parse_checksum(text: &str) -> Option<u32> {
+    parse_hex(text, 8).and_then(|checksum| checksum.try_into().ok())
+}
+
+/// Parses a number of exactly so many lower-case hexadecimal digits.
+fn parse_hex(text: &str, digits: usize) -> Option<u64> {
     let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    (text.len() == 8 && text.bytes().all(is_digit))
-        .then(|| u32::from_str_radix(text, 16).ok())
+    (text.len() == digits && text.bytes().all(is_digit))
+        .then(|| u64::from_str_radix(text, 16).ok())
         .flatten()
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{Instance, MAX_LINE, MAX_NAME, Position, parse_checksum};
+use super::{Instance, MAX_LINE, MAX_NAME, Position, parse_checksum, parse_hex};
 use crate::output::push_json;
 
 /// The beginning of the line.
@@ -132,18 +132,12 @@ fn instance(object: &Value) -> Result<Option<Instance>, PreambleError> {
     let Some(id) = object.get("instance") else {
         return Ok(None);
     };
-    let id = id.as_str().and_then(parse_id);
+    let id = id.as_str().and_then(|id| parse_hex(id, 16));
     let start = object.get("start").map_or(Some(0), Value::as_u64);
     match (id, start) {
         (Some(id), Some(start)) => Ok(Some(Instance { id, start })),
         _ => Err(PreambleError::Invalid),
     }
-}
-
-/// Parses the number of an instance: sixteen lower-case hexadecimal digits.
-fn parse_id(text: &str) -> Option<u64> {
-    let id = u64::from_str_radix(text, 16).ok()?;
-    (format!("{id:016x}") == text).then_some(id)
 }
 
 impl fmt::Display for PreambleError {

@@ -66,16 +66,18 @@ fn settings(args: &KafkaArgs, say: &Say) -> Result<KafkaSettings, Failure> {
             failure.hint("put it in a file that only tlsink can read, and give --kafka-file")
         );
     }
-    let mut settings = KafkaSettings::new(&args.brokers, &args.topic).key(match args.key {
+    let key = match args.key {
         args::KafkaKey::Client => KafkaKey::Client,
         args::KafkaKey::Peer => KafkaKey::Peer,
         args::KafkaKey::Conn => KafkaKey::Conn,
         args::KafkaKey::None => KafkaKey::None,
-    });
-    settings = settings.record(match args.record {
+    };
+    let record = match args.record {
         args::KafkaRecord::Line => KafkaRecord::Line,
         args::KafkaRecord::Block => KafkaRecord::Block,
-    });
+    };
+    let settings = KafkaSettings::new(&args.brokers, &args.topic);
+    let mut settings = settings.key(key).record(record);
     let file = args.file.as_deref();
     let file = file.map(|file| read(file, say)).transpose()?;
     // An option outranks a line of the file.

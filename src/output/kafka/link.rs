@@ -1,4 +1,4 @@
-//! What is known about the connection to the brokers, and what their operator is told of it.
+//! The known facts about the brokers, and the notices about them.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ pub(super) const SILENCE: Duration = Duration::from_secs(1);
 /// every 30 s, and tries every 10 s.
 const HANDSHAKES: Duration = Duration::from_secs(60);
 
-/// What is known about the connection to the brokers.
+/// The known facts about the brokers.
 pub(super) struct Link {
     pub(super) topic: String,
     state: Mutex<LinkState>,
@@ -229,7 +229,7 @@ impl Link {
         }
     }
 
-    /// So many records are lost; by an answer of a broker, if it `is_answer`.
+    /// This number of records is lost, by an answer of a broker if it `is_answer`.
     pub(super) fn lost(&self, records: usize, is_answer: bool) {
         let mut state = self.state.lock();
         let lost = &mut state.totals.lost_records;

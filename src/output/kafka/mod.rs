@@ -97,7 +97,7 @@ pub struct KafkaHandle {
     link: Arc<Link>,
 }
 
-/// What has become of the records that were produced so far.
+/// The records that were produced so far, by their fate.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KafkaTotals {
@@ -188,9 +188,9 @@ impl Kafka {
         let assembly = Assembly::new(settings.cost());
         let (key, max_block) = (settings.key, settings.max_block());
         let max_value = settings.max_value();
-        let link = Arc::new(Link::new(settings.topic.clone()));
-        let (pending, shared) = (Arc::clone(&backlog), Arc::clone(&link));
-        let writer = KafkaWriter::new(settings, batches, pending, shared)?;
+        let config = settings.complete();
+        let link = Arc::new(Link::new(settings.topic));
+        let writer = KafkaWriter::new(config, batches, Arc::clone(&backlog), Arc::clone(&link))?;
         let random = RandomState::new().build_hasher().finish();
         let kafka = Kafka {
             assembly,
@@ -259,7 +259,7 @@ impl KafkaHandle {
         self.link.trouble()
     }
 
-    /// What has become of the records so far.
+    /// The records so far, by their fate.
     pub fn totals(&self) -> KafkaTotals {
         self.link.totals()
     }

@@ -26,7 +26,7 @@ const NO_ANSWER: &str = "no broker has answered";
 /// The time between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the thread that watches needs.
+/// The tools of the thread that watches.
 pub(super) struct Watch<'a> {
     current: &'a Current,
     /// A client to ask, while something is wrong.

@@ -20,7 +20,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use super::link::Link;
 use super::notice::KafkaNotice;
 use super::pending::{Pending, Stream};
-use super::settings::{KafkaSettings, initialise_openssl, unusable};
+use super::settings::{initialise_openssl, unusable};
 use super::watch::Watch;
 use super::{Batch, Record};
 use crate::output::backlog::Backlog;
@@ -43,7 +43,6 @@ const INTERVAL: Duration = Duration::from_secs(1);
 ///   producer.
 pub struct KafkaWriter {
     config: ClientConfig,
-    topic: String,
     batches: Receiver<Vec<Batch>>,
     backlog: Arc<Backlog>,
     producer: Producer,
@@ -76,23 +75,20 @@ struct Last<'a>(&'a Current);
 /// What the thread that produces needs.
 struct Producing<'a> {
     current: &'a Current,
-    topic: &'a str,
     backlog: &'a Arc<Backlog>,
 }
 
 impl KafkaWriter {
     pub(super) fn new(
-        settings: KafkaSettings,
+        config: ClientConfig,
         batches: Receiver<Vec<Batch>>,
         backlog: Arc<Backlog>,
         link: Arc<Link>,
     ) -> io::Result<Self> {
-        let config = settings.complete();
         initialise_openssl();
         let producer = start(&config, &link, false).map_err(|error| unusable(&error))?;
         Ok(KafkaWriter {
             config,
-            topic: settings.topic,
             batches,
             backlog,
             producer,
@@ -119,7 +115,6 @@ impl KafkaWriter {
     pub fn run(self) -> io::Result<()> {
         let KafkaWriter {
             config,
-            topic,
             batches,
             backlog,
             producer,
@@ -134,7 +129,6 @@ impl KafkaWriter {
         };
         let producing = Producing {
             current: &current,
-            topic: &topic,
             backlog: &backlog,
         };
         thread::scope(|scope| {
@@ -158,7 +152,7 @@ impl KafkaWriter {
 impl fmt::Debug for KafkaWriter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KafkaWriter")
-            .field("topic", &self.topic)
+            .field("topic", &self.link.topic)
             .finish_non_exhaustive()
     }
 }
@@ -170,10 +164,8 @@ impl Drop for Last<'_> {
 }
 
 fn start(config: &ClientConfig, link: &Arc<Link>, only_asks: bool) -> KafkaResult<Producer> {
-    let is_idempotent = config.get("enable.idempotence").is_some_and(|value| {
-        // librdkafka's ways to say yes.
-        ["true", "t", "1"].contains(&value.to_ascii_lowercase().as_str())
-    });
+    // librdkafka has several ways to say yes, and one when it is asked.
+    let is_idempotent = config.create_native_config()?.get("enable.idempotence")? == "true";
     let context = Context {
         link: Arc::clone(link),
         only_asks,
@@ -227,7 +219,8 @@ impl Producing<'_> {
                 return Err("a record before it is lost".to_owned());
             }
             let (number, producer) = self.current.get();
-            let mut sent = BaseRecord::with_opaque_to(self.topic, Arc::clone(pending))
+            let topic = &self.current.link.topic;
+            let mut sent = BaseRecord::with_opaque_to(topic, Arc::clone(pending))
                 .payload(value)
                 .timestamp(time)
                 .headers(headers(stream, record));

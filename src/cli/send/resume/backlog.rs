@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use memchr::memrchr;
 use tlsink::resume::Position;
 
 use super::super::follow::SourceFile;
@@ -19,6 +20,8 @@ pub(super) struct Backlog {
     /// The number of bytes of the first piece that are acknowledged.
     done: usize,
     len: u64,
+    /// The number of bytes behind the last newline, also of one that is acknowledged.
+    unfinished: u64,
 }
 
 /// A piece of the stream.
@@ -66,6 +69,11 @@ impl Backlog {
         self.len
     }
 
+    /// Whether there is a newline among them.
+    pub(super) fn has_newline(&self) -> bool {
+        self.unfinished < self.len
+    }
+
     /// Moves the whole stream, of which nothing was acknowledged, behind this position.
     pub(super) fn move_behind(&mut self, position: Position) {
         let by = position.offset.saturating_sub(self.start.offset);
@@ -84,6 +92,10 @@ impl Backlog {
     ) {
         let offset = self.end();
         self.len = self.len.saturating_add(bytes.len() as u64);
+        self.unfinished = match memrchr(b'\n', &bytes) {
+            Some(newline) => (bytes.len().saturating_sub(newline) as u64).saturating_sub(1),
+            None => self.unfinished.saturating_add(bytes.len() as u64),
+        };
         if let Some(last) = self.pieces.back_mut()
             && last.bytes.len().saturating_add(bytes.len()) <= PIECE
             && !last.newline_added

@@ -1,16 +1,11 @@
 //! The bytes of a stream: read ahead, kept until they are acknowledged.
 
-use std::sync::Arc;
-
 use async_channel::Receiver;
 use futures_lite::{FutureExt, future};
-use memchr::memrchr;
 use tlsink::resume::Position;
 
 use super::super::super::Failure;
-use super::super::follow::{
-    Followed, FollowedBytes, MAX_PIECE, News, ServerState, Servers, SourceFile,
-};
+use super::super::follow::{Followed, FollowedBytes, MAX_PIECE, News, ServerState, Servers};
 use super::super::input::{Input, InputPiece};
 use super::backlog::Backlog;
 use super::keeper::Keeper;
@@ -30,8 +25,6 @@ pub(super) struct Feed {
     is_catching_up: bool,
     /// The stream has ended.
     has_ended: bool,
-    /// The offset behind the last newline that was read.
-    line_end: u64,
     /// The bytes that are there and were not read.
     unread: u64,
     standing: Standing,
@@ -65,7 +58,6 @@ impl Feed {
             is_caught_up: false,
             is_catching_up: false,
             has_ended: false,
-            line_end: start.offset,
             unread: 0,
             standing,
         }
@@ -93,7 +85,7 @@ impl Feed {
     /// Whether nothing more can be read before a part of a line is acknowledged.
     pub(super) fn is_full_of_one_line(&self) -> bool {
         let unacknowledged = self.backlog.len().saturating_add(MAX_PIECE as u64);
-        unacknowledged > self.buffer && self.line_end <= self.backlog.acknowledged().offset
+        unacknowledged > self.buffer && !self.backlog.has_newline()
     }
 
     /// Whether more may be read. Bytes of a file count until the state says that they are
@@ -180,23 +172,15 @@ impl Feed {
                 }
                 self.is_caught_up = false;
                 self.unread = left;
-                self.push(bytes, Some(source), newline_added);
+                self.backlog.push(bytes, Some(source), newline_added);
             }
             Read::Followed(Followed::CaughtUp) => {
                 self.is_caught_up = true;
                 self.unread = 0;
             }
-            Read::Bytes(bytes) => self.push(bytes, None, false),
+            Read::Bytes(bytes) => self.backlog.push(bytes, None, false),
             Read::End => self.has_ended = true,
         }
-    }
-
-    fn push(&mut self, bytes: Vec<u8>, source: Option<Arc<SourceFile>>, newline_added: bool) {
-        if let Some(newline) = memrchr(b'\n', &bytes) {
-            let line_end = self.backlog.end().saturating_add(newline as u64);
-            self.line_end = line_end.saturating_add(1);
-        }
-        self.backlog.push(bytes, source, newline_added);
     }
 
     /// The progress of the stream at this server.
@@ -221,9 +205,6 @@ impl Feed {
 
     /// The stream, of which nothing was acknowledged, goes on where the server has it.
     pub(super) fn move_behind(&mut self, position: Position) {
-        let start = self.backlog.acknowledged().offset;
-        let lines = self.line_end.saturating_sub(start);
-        self.line_end = position.offset.saturating_add(lines);
         self.backlog.move_behind(position);
     }
 
