@@ -9,6 +9,7 @@ mod blocking;
 mod bytes;
 mod cert;
 mod certificate;
+mod color;
 #[path = "../count.rs"]
 mod count;
 mod encoding;
@@ -31,13 +32,15 @@ mod unusable;
 #[path = "../../tests/fuzz/arguments.rs"]
 mod fuzz;
 
-use args::Command;
+use args::{Command, CommandLine};
 pub(crate) use failure::Failure;
 use say::Say;
 
 pub(crate) fn run() -> ExitCode {
     let say = Say::start();
-    let result = args::parse(std::env::args_os().skip(1)).and_then(|command| {
+    let CommandLine { color, command } = args::parse(std::env::args_os().skip(1));
+    say.color(color);
+    let result = command.and_then(|command| {
         if command.timestamps() {
             say.timestamps();
         }
@@ -56,10 +59,14 @@ pub(crate) fn run() -> ExitCode {
 
 fn print(text: &str) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    stdout
-        .write_all(text.as_bytes())
-        .and_then(|()| stdout.flush())
-        .map_err(|error| Failure::failed(format!("can't write the output: {error}")))
+    let written = stdout.write_all(text.as_bytes());
+    match written.and_then(|()| stdout.flush()) {
+        // The reader has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => {
+            written.map_err(|error| Failure::failed(format!("can't write the output: {error}")))
+        }
+    }
 }
 
 fn start_thread(name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), Failure> {

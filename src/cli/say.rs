@@ -3,12 +3,13 @@
 
 use std::env;
 use std::fmt::Write as _;
-use std::io::{self, IsTerminal, Write as _};
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
+use anstyle::Style;
 use async_channel::{Receiver, Sender};
 use futures_lite::future;
 use rustix::fs::fstat;
@@ -18,6 +19,7 @@ use tlsink::output::{Timestamp, escaped};
 
 use super::Failure;
 use super::blocking::BlockingWriter;
+use super::color::{self, BAD, Color, DIM};
 use super::count::Count;
 use super::level::Level;
 
@@ -44,6 +46,8 @@ struct SayState {
     missed: AtomicU64,
     /// Each line begins with the time.
     timestamps: AtomicBool,
+    /// Messages have colours.
+    colors: AtomicBool,
     /// Standard error is the journal, where each line begins with its priority.
     journal: bool,
 }
@@ -60,12 +64,13 @@ impl Say {
     pub(crate) fn start() -> Self {
         let (lines, queue) = async_channel::unbounded();
         let shared = Arc::new(SayState {
+            colors: AtomicBool::new(Color::Auto.is_on()),
             journal: is_journal(),
             ..SayState::default()
         });
         let say = Say {
             level: Level::Info,
-            terminal: io::stderr().is_terminal(),
+            terminal: color::is_terminal(),
             lines,
             shared: Arc::clone(&shared),
         };
@@ -81,6 +86,11 @@ impl Say {
         self.shared.timestamps.store(true, Ordering::Relaxed);
     }
 
+    /// Chooses whether messages have colours from now on.
+    pub(crate) fn color(&self, color: Color) {
+        self.shared.colors.store(color.is_on(), Ordering::Relaxed);
+    }
+
     /// A clone that says only messages of this level or above it.
     pub(crate) fn with_level(&self, level: Level) -> Self {
         let mut say = self.clone();
@@ -88,7 +98,7 @@ impl Say {
         say
     }
 
-    /// Whether standard error is a terminal.
+    /// Whether standard error is a terminal on which lines can be erased.
     pub(crate) fn is_terminal(&self) -> bool {
         self.terminal
     }
@@ -116,7 +126,16 @@ impl Say {
     /// quotations are escaped.
     pub(crate) fn line(&self, level: Level, text: &str, hint: Option<&str>) {
         if level <= self.level {
-            self.send(Message::Text(self.shared.lines(level, text, hint)));
+            self.send(Message::Text(self.shared.lines(level, text, None, hint)));
+        }
+    }
+
+    /// Says how a stream ended: a [line](Self::line) of which these last words tell the end. It is bad
+    /// if the level is that of a warning.
+    pub(crate) fn end(&self, level: Level, text: &str, end: &str, hint: Option<&str>) {
+        if level <= self.level {
+            let lines = self.shared.lines(level, text, Some(end), hint);
+            self.send(Message::Text(lines));
         }
     }
 
@@ -139,7 +158,7 @@ impl Say {
     pub(crate) fn finish(&self, failure: Option<&Failure>) {
         // The channel has room for these, whatever its length.
         if let Some(Failure { what, hint, .. }) = failure {
-            let lines = self.shared.lines(Level::Error, what, hint.as_deref());
+            let lines = self.shared.lines(Level::Error, what, None, hint.as_deref());
             let _ = self.lines.try_send(Message::Text(lines));
         }
         let _ = self.lines.try_send(Message::Finish);
@@ -156,7 +175,8 @@ impl Say {
 }
 
 impl SayState {
-    fn lines(&self, level: Level, text: &str, hint: Option<&str>) -> String {
+    /// The lines of a message, of which the last occurrence of `end` tells the end of a stream.
+    fn lines(&self, level: Level, text: &str, end: Option<&str>, hint: Option<&str>) -> String {
         let mut front = String::new();
         if self.journal {
             front.push_str(level.priority());
@@ -164,11 +184,31 @@ impl SayState {
         if self.timestamps.load(Ordering::Relaxed) {
             let _ = write!(front, "{} ", Timestamp(SystemTime::now()));
         }
-        let mut lines = format!("{front}tlsink: {}\n", escaped(text));
+        let text = escaped(text).to_string();
+        let mut lines = match end.map(|end| escaped(end).to_string()) {
+            None => {
+                let label = self.styled(level.style(), "tlsink:");
+                format!("{front}{label} {text}\n")
+            }
+            Some(end) => {
+                let (before, behind) = text.rsplit_once(&end).unwrap_or((&text, ""));
+                let end = self.styled(if level == Level::Warning { BAD } else { DIM }, &end);
+                format!("{front}tlsink: {before}{end}{behind}\n")
+            }
+        };
         if let Some(hint) = hint {
-            let _ = writeln!(lines, "{front}hint: {}", escaped(hint));
+            let hint = format!("hint: {}", escaped(hint));
+            let _ = writeln!(lines, "{front}{}", self.styled(DIM, &hint));
         }
         lines
+    }
+
+    /// The text in this style, if messages have colours.
+    fn styled(&self, style: Style, text: &str) -> String {
+        match self.colors.load(Ordering::Relaxed) {
+            true => format!("{style}{text}{style:#}"),
+            false => text.to_owned(),
+        }
     }
 }
 
@@ -201,7 +241,7 @@ fn write_lines(queue: &Receiver<Message>, shared: &SayState) {
         if missed > 0 {
             let missed = Count(missed, "line");
             let left_out = format!("{missed} left out: standard error was not read in time");
-            text.push_str(&shared.lines(Level::Warning, &left_out, None));
+            text.push_str(&shared.lines(Level::Warning, &left_out, None, None));
         }
         match (live.is_empty(), last) {
             (true, _) => say(&text),

@@ -121,6 +121,11 @@ impl Program {
     pub fn start_saying_to(terminal: Terminal, args: &[&str]) -> Program {
         let mut command = Command::new(BINARY);
         command.args(["--listen", FREE]).args(args);
+        Program::start_by_saying_to(command, terminal)
+    }
+
+    /// The same, by a command of the test's own.
+    pub fn start_by_saying_to(command: Command, terminal: Terminal) -> Program {
         Program::launch(command, Stdout::Collected, Stderr::Terminal(terminal)).listening(1)
     }
 
@@ -240,6 +245,7 @@ impl Program {
                 (Stdio::from(user), Some(controller))
             }
         };
+        on_a_plain_terminal(&mut command);
         let mut child = command
             .stdin(stdin)
             .stdout(stdout)
@@ -389,6 +395,24 @@ impl Program {
         let Outcome { status, stderr, .. } = &outcome;
         eprintln!("the program ended with {status}, and said:\n{stderr}");
         outcome
+    }
+}
+
+/// Gives the program an environment in which its messages have no colours, and a terminal can erase
+/// lines; variables that the test has set or removed stay as they are.
+fn on_a_plain_terminal(command: &mut Command) {
+    for (name, value) in [
+        ("TERM", Some("xterm")),
+        ("NO_COLOR", Some("1")),
+        ("CLICOLOR", None),
+        ("CLICOLOR_FORCE", None),
+    ] {
+        let is_set = command.get_envs().any(|(set, _)| set == name);
+        match value {
+            _ if is_set => {}
+            Some(value) => drop(command.env(name, value)),
+            None => drop(command.env_remove(name)),
+        }
     }
 }
 

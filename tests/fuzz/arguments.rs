@@ -86,7 +86,7 @@ fn refuse_more(mut arguments: Vec<OsString>) {
 }
 
 fn parse(arguments: &[OsString]) -> Result<Command, Failure> {
-    args::parse(arguments.iter().cloned())
+    args::parse(arguments.iter().cloned()).command
 }
 
 #[cfg(test)]

@@ -830,8 +830,65 @@ fn standard_output_may_be_a_file() {
 #[test]
 fn a_reader_that_is_gone_ends_it_with_1_and_a_line_that_says_so() {
     let mut program = Program::start_into(&[], Stdout::Unread);
-    drop(program.unread());
-    fails_to_print(program, "tlsink: can't write the output: Broken pipe");
+    let mut clients = [(); 2].map(|()| Client::connect(program.address()));
+    for client in &mut clients {
+        client.write(b"line\n").unwrap();
+    }
+    let mut reader = program.unread();
+    reader.read_exact(&mut [0; 10]).unwrap();
+    // It does not wait for a line that nobody would read.
+    drop(reader);
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 1);
+    let last = "tlsink: nobody reads the output any more; 2 streams are cut";
+    let said: Vec<_> = outcome.stderr.lines().collect();
+    assert_eq!(said.last(), Some(&last));
+    assert!(!outcome.stderr.contains("cut ("), "{}", outcome.stderr);
+}
+
+#[test]
+fn streams_that_a_reader_no_longer_takes_are_details() {
+    let mut program = Program::start_into(&["-v"], Stdout::Unread);
+    let mut client = Client::connect(program.address());
+    client.write(b"line\n").unwrap();
+    let mut reader = program.unread();
+    reader.read_exact(&mut [0; 5]).unwrap();
+    drop(reader);
+    let outcome = program.outcome();
+    assert_eq!(outcome.status, 1);
+    let last = "tlsink: nobody reads the output any more; 1 stream is cut";
+    let said: Vec<_> = outcome.stderr.lines().collect();
+    assert_eq!(said.last(), Some(&last));
+    assert_eq!(outcome.ends().len(), 1, "-v says them one by one");
+}
+
+#[test]
+fn a_fifo_without_a_reader_is_said_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let fifo = folder.path().join("fifo");
+    assert!(
+        Command::new("mkfifo")
+            .arg(&fifo)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let reader = thread::spawn({
+        let fifo = fifo.clone();
+        move || File::open(fifo).unwrap()
+    });
+    let program = Program::start(&["-o", fifo.to_str().unwrap()]);
+    drop(reader.join().unwrap());
+    fails_to_print(program, "tlsink: nobody reads the output any more; ");
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_of_a_text_is_no_failure() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let stdout = Stdout::File(File::from(OwnedFd::from(writer)));
+    let outcome = Program::run_on(&["--help"], stdout, Stderr::Pipe);
+    assert_eq!((outcome.status, outcome.stderr.as_str()), (0, ""));
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod append_formats;
 mod cert;
 mod check;
 mod client_certificates;
+mod color;
 mod damaged_streams;
 mod exec;
 mod follow;

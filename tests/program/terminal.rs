@@ -62,7 +62,7 @@ const COLUMNS: u16 = 80;
 
 #[test]
 fn on_a_terminal_data_does_not_steer_it() {
-    let program = start_on(Terminal::open(), &[]);
+    let program = start_on(Terminal::open(), &["-o", "-"]);
     send(program.address(), &harmful());
     let shown: String = HARMFUL
         .iter()
@@ -113,9 +113,55 @@ fn in_a_pipe_data_is_unchanged() {
 }
 
 #[test]
-fn raw_data_is_unchanged_even_on_a_terminal() {
-    let program = start_on(Terminal::open(), &["-f", "raw"]);
+fn raw_data_is_unchanged_even_on_a_terminal_that_is_named() {
+    let program = start_on(Terminal::open(), &["-f", "raw", "-o", "-"]);
     assert_prints_the_sent_data(program);
+}
+
+#[test]
+fn raw_data_is_not_written_to_a_terminal_unasked() {
+    for args in [&["-f", "raw"][..], &["-f", "raw", "--check"]] {
+        let stdout = Stdout::Terminal(Terminal::open());
+        let outcome = Program::run_on(args, stdout, Stderr::Pipe);
+        let expected = "tlsink: -f raw does not write to a terminal, which obeys control characters\n\
+                        hint: -o FILE writes it to a file, and -o - to the terminal\n";
+        assert_eq!((outcome.status, outcome.stderr.as_str()), (2, expected));
+        assert_eq!(outcome.stdout_text(), "");
+    }
+}
+
+#[test]
+fn binary_data_is_not_written_to_a_terminal_unasked() {
+    let program = start_on(Terminal::open(), &[]);
+    let mut client = Client::connect(program.address());
+    client.write(b"ustar\0\0\x1b[2J\n").unwrap();
+    let ended = program.wait_for_end();
+    let expected = "cut (the output failed: binary data is not written to a terminal)";
+    assert_eq!((ended.end.as_str(), ended.delivered), (expected, 0));
+    program.wait_for_line(|line| {
+        line == "hint: -o FILE writes it to a file, and -o - to the terminal"
+    });
+    // Text goes on, and a NUL within it is escaped.
+    let mut client = Client::connect(program.address());
+    client.write(b"text\n").unwrap();
+    program.wait_for_stdout("text\n");
+    client.write(b"\0\n").unwrap();
+    client.finish().unwrap();
+    program.wait_for_ends(2);
+    assert_eq!(program.stop().stdout_text(), "text\n\\x00\n");
+}
+
+#[test]
+fn binary_data_is_written_everywhere_else() {
+    let binary = b"ustar\0\0\x1b[2J\n";
+    let program = Program::start(&[]);
+    send(program.address(), binary);
+    program.wait_for_stdout(binary);
+    // Objects of JSON are text.
+    let program = start_on(Terminal::open(), &["-f", "json"]);
+    send(program.address(), binary);
+    program.wait_for_line(|line| line.ends_with(", clean"));
+    assert!(program.stop().stdout_text().contains(r"\u0000"));
 }
 
 #[test]

@@ -98,6 +98,8 @@ pub(crate) enum Destination {
     Stdout {
         /// The folder of the journal.
         state: Option<PathBuf>,
+        /// The user named it: a terminal gets everything.
+        named: bool,
     },
     /// A file that is appended to.
     File(PathBuf),
@@ -323,6 +325,7 @@ fn parse_destination(args: &mut Given) -> Result<Destination, Failure> {
         return Err(Failure::misused("--rotate needs --append"));
     }
     let needs_directory = |option| Err(Failure::misused(format!("{option} needs --output-dir")));
+    let named = output.is_some();
     match (output, directory) {
         (Some(_), Some(_)) => Err(Failure::misused(
             "--output can't be combined with --output-dir",
@@ -345,7 +348,7 @@ fn parse_destination(args: &mut Given) -> Result<Destination, Failure> {
         (_, None) => Ok(match (exec, kafka) {
             (Some(exec), _) => Destination::Exec(exec),
             (None, Some(kafka)) => Destination::Kafka(kafka),
-            (None, None) => Destination::Stdout { state },
+            (None, None) => Destination::Stdout { state, named },
         }),
     }
 }
@@ -470,7 +473,7 @@ impl Destination {
     /// Whether streams are resumed.
     pub(crate) fn is_resuming(&self) -> bool {
         match self {
-            Destination::Stdout { state } => state.is_some(),
+            Destination::Stdout { state, .. } => state.is_some(),
             Destination::File(_) | Destination::Directory(_) | Destination::Exec(_) => false,
             Destination::Append(append) => append.state.is_some(),
             Destination::Kafka(_) => true,

@@ -1,8 +1,9 @@
 //! The command line, parsed and checked: a command that is returned here can be run.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 
 use super::Failure;
+use super::color::Color;
 
 mod cert;
 mod generate;
@@ -29,6 +30,15 @@ use options::{ANSWERS, CERT, LISTEN, SEND};
 pub(crate) use send::{FollowArgs, LineFraming, ResumeArgs, SendArgs, Trust};
 use split::{Asked, Split};
 
+/// The whole command line.
+#[derive(Debug)]
+pub(crate) struct CommandLine {
+    /// The colours of messages, also of the one about an error in the arguments.
+    pub(crate) color: Color,
+    /// The command, or the first error in the arguments, for the user.
+    pub(crate) command: Result<Command, Failure>,
+}
+
 /// The command that the program runs.
 #[derive(Debug)]
 pub(crate) enum Command {
@@ -50,11 +60,7 @@ impl Command {
 }
 
 /// Parses the arguments of the program, without its name.
-///
-/// # Errors
-///
-/// The first error in the arguments, for the user.
-pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command, Failure> {
+pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> CommandLine {
     let mut arguments = arguments.peekable();
     let word = arguments.next_if(|first| !first.as_encoded_bytes().starts_with(b"-"));
     let command = word
@@ -66,14 +72,29 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
         Some("help" | "version") => &ANSWERS,
         _ => &LISTEN,
     };
-    let topic = command.and_then(Topic::named);
-    let shown = topic.unwrap_or(Topic::Program);
+    let mut split = Split::new(arguments, options);
+    let color = split.given.choice("--color", Color::named);
+    CommandLine {
+        color: color.as_ref().ok().copied().flatten().unwrap_or_default(),
+        command: parse_command(word.as_deref(), split, color.err()),
+    }
+}
+
+/// Parses the arguments behind the command's name. Some may be wrong already.
+fn parse_command(
+    word: Option<&OsStr>,
+    split: Split,
+    wrong: Option<Failure>,
+) -> Result<Command, Failure> {
     let Split {
         mut given,
         free,
         asked,
         error,
-    } = Split::new(arguments, options);
+    } = split;
+    let command = word.map(|word| word.to_str().unwrap_or_default());
+    let topic = command.and_then(Topic::named);
+    let shown = topic.unwrap_or(Topic::Program);
     if let Some(asked) = asked {
         return Ok(Command::Print(match asked {
             Asked::Version => help::VERSION.to_owned(),
@@ -86,10 +107,10 @@ pub(crate) fn parse(arguments: impl Iterator<Item = OsString>) -> Result<Command
     if let Ok(Some(kind)) = generated {
         return Ok(Command::Print(kind.text(shown)));
     }
-    if let (Some(word), None) = (&word, topic) {
+    if let (Some(word), None) = (word, topic) {
         return Err(suggest::unknown_command(word));
     }
-    if let Some(error) = error {
+    if let Some(error) = error.or(wrong) {
         return Err(error);
     }
     generated?;
@@ -193,7 +214,7 @@ mod tests {
 
     #[test]
     fn generated_texts_need_no_other_argument_and_yield_to_help() {
-        let text = |words: &str| match parse(words.split(' ').map(OsString::from)) {
+        let text = |words: &str| match parse(words.split(' ').map(OsString::from)).command {
             Ok(Command::Print(text)) => text,
             other => panic!("{words}: {other:?}"),
         };
@@ -293,6 +314,7 @@ mod tests {
             (_, "VERSION") => "1.3",
             (_, "TEMPLATE") => "{conn}=",
             (_, "CMD") => "cat 'a b'",
+            (_, "WHEN") => "Never",
             (_, "BROKERS") => "a.example:9092,[::1]:9",
             (_, "KEY") => "Peer",
             (_, "RECORD") => "Block",
@@ -344,7 +366,8 @@ mod tests {
     }
 
     fn parsed(words: Vec<String>) -> String {
-        format!("{:?}", parse(words.into_iter().map(OsString::from)))
+        let CommandLine { color, command } = parse(words.into_iter().map(OsString::from));
+        format!("{:?}", command.map(|command| (color, command)))
     }
 
     /// Whether the option prints a text, however often it is given.

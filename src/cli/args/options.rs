@@ -97,6 +97,13 @@ impl Options {
 /// The commands that have options of their own.
 pub(crate) static COMMANDS: [&Options; 3] = [&LISTEN, &SEND, &CERT];
 
+const COLOR: Opt = value(
+    "--color",
+    "WHEN",
+    "auto, always or never colour messages; auto does so\n\
+     on a terminal, unless NO_COLOR is set [auto]",
+)
+.choices(&["auto", "always", "never"]);
 const HELP: Opt = flag("--help", "-h is shorter").short("-h");
 const VERSION: Opt = flag("--version", "").short("-V");
 const GENERATE: Opt = value(
@@ -454,6 +461,7 @@ pub(crate) static LISTEN: Options = Options {
                      were not clean",
                 )
                 .short("-q"),
+                COLOR,
                 GENERATE,
                 HELP,
                 VERSION,
@@ -577,6 +585,7 @@ pub(crate) static SEND: Options = Options {
                 ),
                 flag("--verbose", "also log the address that was connected to").short("-v"),
                 flag("--quiet", "log only errors").short("-q"),
+                COLOR,
                 GENERATE,
                 HELP,
                 VERSION,
@@ -598,9 +607,10 @@ pub(crate) static ANSWERS: Options = Options {
     groups: &[PLAIN],
 };
 
+/// The options of commands that have none of their own.
 const PLAIN: Group = Group {
     title: "Options",
-    options: &[GENERATE, HELP, VERSION],
+    options: &[COLOR, GENERATE, HELP, VERSION],
 };
 
 #[cfg(test)]

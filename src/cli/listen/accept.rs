@@ -13,10 +13,11 @@ use tlsink::{Address, Connection, Cut, End, Peer, Report, Server};
 use super::super::level::Level;
 use super::super::networks::{self, Proxies};
 use super::super::say::Say;
-use super::hint::hint;
+use super::end;
 use super::lane::LaneExecutor;
 use super::listener::Listener;
 use super::rate_limited_log::RateLimitedLog;
+use super::reader::Reader;
 use super::socket::Socket;
 
 /// The pause between messages that connections can't be accepted: near the limit on files, some can
@@ -34,6 +35,8 @@ pub(crate) struct Acceptor {
     pub(crate) lanes: Vec<LaneExecutor>,
     pub(crate) say: Say,
     pub(crate) log: Arc<RateLimitedLog>,
+    /// The reader of the data, if it goes through a pipe.
+    pub(crate) reader: Option<Reader>,
     /// The most connections for which there are file descriptors.
     pub(crate) affordable: usize,
     /// Whether reports are sent: each one wakes another thread.
@@ -197,14 +200,16 @@ impl Acceptor {
         let is_regular = is_clean || report.end == End::Cut(Cut::MaxAge);
         // Health checks, and the heartbeats of Fluentd, one each second.
         let is_empty = report.is_health_check() || (is_clean && report.conn.received() == 0);
+        let is_cut = matches!(report.end, End::Cut(_));
         let level = match is_regular {
+            // The last line of the program says how many these are.
+            _ if is_cut && self.reader.as_ref().is_some_and(Reader::count_cut) => Level::Detail,
             // With `once`, this is why the program ends.
             _ if is_empty && !self.once => Level::Detail,
             true => Level::Info,
             false => Level::Warning,
         };
-        self.say
-            .line(level, &report.to_string(), hint(report).as_deref());
+        end::say(&self.say, level, report);
     }
 }
 

@@ -15,6 +15,7 @@ use super::super::Failure;
 use super::super::args::{CertificateSource, Destination, ListenArgs, OutputFormat};
 use super::super::listen_address::{ListenAddress, Place};
 use super::super::say::Say;
+use super::binary;
 use super::credentials::Credentials;
 use super::exec;
 use super::file_limit::{max_programs, raise_file_limit};
@@ -165,7 +166,10 @@ fn check_destination(args: &ListenArgs, file_limit: Option<u64>, say: &Say) -> R
             kafka::check(args, say)?;
             None
         }
-        Destination::Stdout { state } => state.as_deref(),
+        Destination::Stdout { state, .. } => {
+            binary::check(args)?;
+            state.as_deref()
+        }
         Destination::File(path) => {
             check_file(path)?;
             None

@@ -17,6 +17,7 @@ use super::super::signals;
 use super::accept::Accepting;
 use super::exec::Programs;
 use super::outlet::Backlog;
+use super::reader::Reader;
 use super::reload::Reload;
 use super::service::Service;
 use super::stats::Stats;
@@ -39,6 +40,8 @@ pub(crate) enum ControlEvent {
     Writer(io::Result<()>),
     /// No program of a stream is left, and none will be started.
     Programs,
+    /// Nobody reads the output any more.
+    ReaderGone,
     /// A refusal could not be written to the output.
     Unwritten(io::Error),
     /// A connection ended.
@@ -113,6 +116,8 @@ pub(crate) struct Control {
     pub(crate) backlog: Option<Backlog>,
     /// The programs of the streams, if there are any.
     pub(crate) programs: Option<Programs>,
+    /// The reader of the data, if it goes through a pipe.
+    pub(crate) reader: Option<Reader>,
 }
 
 /// The stages of a stop.
@@ -142,6 +147,8 @@ struct Broken {
     lanes: Option<OutputError>,
     /// The error of writing a refusal, or of the thread that appends to files or produces records.
     writer: Option<io::Error>,
+    /// Nobody reads the output any more.
+    unread: bool,
 }
 
 impl Control {
@@ -204,6 +211,11 @@ impl Control {
                     self.server.stop();
                     stop = self.cut_at_once();
                 }
+                (ControlEvent::ReaderGone, _) => {
+                    broken.unread = true;
+                    self.server.stop();
+                    stop = self.cut_at_once();
+                }
                 (ControlEvent::Report(report), _) if self.once && report.established => {
                     came = true;
                     // When the sink is gone, its lane has failed, and reports the reason.
@@ -247,6 +259,10 @@ impl Control {
     /// Returns the error of the output, if there is one, after saying the other error.
     fn unless_broken(&self, result: Result<(), Failure>, broken: Broken) -> Result<(), Failure> {
         let what = match broken {
+            // Streams that are not clean for this are no other error.
+            Broken { unread, lanes, .. } if unread || is_unread(lanes.as_ref()) => {
+                return Err(self.unread(lanes.as_ref()));
+            }
             Broken {
                 lanes: Some(error), ..
             } => error.to_string(),
@@ -368,4 +384,22 @@ impl Control {
         };
         Failure::failed(format!("the output hangs{loss}"))
     }
+
+    /// The failure when nobody reads the output any more, and the lanes have failed with this error, if
+    /// they had something to write.
+    fn unread(&self, error: Option<&OutputError>) -> Failure {
+        let loss = Loss {
+            bytes: error.map_or(0, OutputError::unflushed),
+            streams: match &self.reader {
+                Some(reader) => reader.cut(),
+                None => error.map_or(0, OutputError::streams) as u64,
+            },
+        };
+        Failure::failed(format!("nobody reads the output any more{loss}"))
+    }
+}
+
+/// Whether the lanes failed as nobody reads the output any more.
+fn is_unread(error: Option<&OutputError>) -> bool {
+    error.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

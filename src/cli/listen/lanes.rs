@@ -10,6 +10,7 @@ use tlsink::{Server, Sink};
 use super::super::Failure;
 use super::super::args::{LineFront, ListenArgs, OutputFormat};
 use super::super::say::Say;
+use super::binary::{self, TextOnly};
 use super::control::{ControlEvent, telling};
 use super::lane::{self, LaneExecutor};
 use super::observed::{Meter, Observed};
@@ -100,7 +101,11 @@ fn outputs(
             if let Some(bytes) = args.max_line {
                 lines = lines.max_line(bytes);
             }
-            let outputs = each(sinks, |sink| lines.clone().memory(sink.memory()));
+            let lines = |sink: &Sink| lines.clone().memory(sink.memory());
+            let outputs = match binary::is_unasked(args) {
+                true => each(sinks, |sink| TextOnly(lines(sink))),
+                false => each(sinks, lines),
+            };
             (outputs, None)
         }
         OutputFormat::Json => {

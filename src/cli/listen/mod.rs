@@ -16,15 +16,16 @@ use super::{Failure, print, start_thread};
 
 mod accept;
 mod append;
+mod binary;
 mod check;
 mod control;
 mod credentials;
+mod end;
 mod exec;
 mod file_limit;
 mod files;
 mod forward_key;
 mod health;
-mod hint;
 #[cfg(feature = "kafka")]
 mod kafka;
 mod key_log;
@@ -36,6 +37,7 @@ mod no_kafka;
 mod observed;
 mod outlet;
 mod rate_limited_log;
+mod reader;
 mod reason;
 mod refusals;
 mod reload;
@@ -61,6 +63,7 @@ use no_kafka as kafka;
 use observed::Meter;
 use outlet::open_outlet;
 use rate_limited_log::RateLimitedLog;
+use reader::Reader;
 use refusals::Refusals;
 use reload::Reload;
 use service::Service;
@@ -85,6 +88,7 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     let positions = match &args.destination {
         Destination::Stdout {
             state: Some(folder),
+            ..
         } => Some(Positions::open(folder, &say)?),
         _ => None,
     };
@@ -130,6 +134,15 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
     executor
         .spawn(signals(events.clone(), reload.is_some())?)
         .detach();
+    let reader = Reader::of(&args.destination);
+    if let Some(reader) = reader.clone() {
+        let gone = telling(&events, |()| ControlEvent::ReaderGone);
+        let watching = async move {
+            reader.gone().await;
+            gone(());
+        };
+        executor.spawn(watching).detach();
+    }
     let stats = args
         .stats
         .then(|| Stats::new(say.clone(), server.clone(), outlet.is_terminal()));
@@ -182,6 +195,7 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
         lanes,
         say: say.clone(),
         log,
+        reader: reader.clone(),
         affordable: affordable_connections(&args, listeners.len(), file_limit)?,
         once: args.once,
         reports,
@@ -200,6 +214,7 @@ pub(crate) fn run(args: ListenArgs, say: &Say) -> Result<(), Failure> {
         once: args.once,
         drain: args.drain,
         notice: args.drain_notice,
+        reader,
         running: args.lanes + usize::from(backlog.is_some()) + usize::from(programs.is_some()),
         backlog,
         programs,

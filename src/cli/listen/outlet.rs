@@ -12,6 +12,7 @@ use super::super::args::{Destination, ListenArgs, OutputFormat};
 use super::super::say::Say;
 use super::super::slow_open::SlowOpenNotice;
 use super::append::{self, AppendFiles, AppendOutlet};
+use super::binary;
 use super::exec::{self, Programs};
 use super::file_limit::{append_files, max_programs};
 use super::files::{self, LoggedFiles};
@@ -143,6 +144,7 @@ pub(super) fn open_outlet(
     file_limit: Option<u64>,
     say: &Say,
 ) -> Result<Outlet, Failure> {
+    binary::check(args)?;
     let form = match &args.printer {
         OutputFormat::Lines(_) | OutputFormat::Json => Form::Lines,
         OutputFormat::Raw => Form::Bytes,

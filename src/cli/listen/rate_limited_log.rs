@@ -11,7 +11,7 @@ use tlsink::Report;
 use super::super::count::Count;
 use super::super::level::Level;
 use super::super::say::Say;
-use super::hint::hint;
+use super::end;
 use super::reason::{OTHER_REASONS, REASONS, without_particulars};
 use super::refusals::Refusals;
 
@@ -96,8 +96,7 @@ impl RateLimitedLog {
         if !shown {
             return;
         }
-        self.say
-            .line(kind.level(), &report.to_string(), hint(report).as_deref());
+        end::say(&self.say, kind.level(), report);
         if let (Some(refusals), true) = (&self.refusals, kind.refused) {
             refusals.refused(report, &kind.reason);
         }
@@ -111,8 +110,9 @@ impl RateLimitedLog {
                 continue;
             }
             let reason = reason.as_deref().unwrap_or(&kind.reason);
-            let text = format!("{}: {} ({reason})", Count(more, "more peer"), kind.word);
-            self.say.line(kind.level(), &text, None);
+            let end = format!("{} ({reason})", kind.word);
+            let text = format!("{}: {end}", Count(more, "more peer"));
+            self.say.end(kind.level(), &text, &end, None);
             if let (Some(refusals), true) = (&self.refusals, kind.refused) {
                 refusals.more(reason, more);
             }

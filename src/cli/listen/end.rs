@@ -1,12 +1,22 @@
-//! Hints about the ends of connections.
+//! The message about the end of a connection, and its hint.
 
 use std::borrow::Cow;
 
 use tlsink::proxy::Fault;
-use tlsink::{End, Layer, Limit, Refusal, Report};
+use tlsink::{Cut, End, Layer, Limit, Refusal, Report};
+
+use super::super::level::Level;
+use super::super::say::Say;
+use super::binary;
+
+/// Says how a connection ended, and the remedy if there is one.
+pub(super) fn say(to: &Say, level: Level, report: &Report) {
+    let (text, end) = (report.to_string(), report.end.to_string());
+    to.end(level, &text, &end, hint(report).as_deref());
+}
 
 /// The remedy for an end: the library's hint, or the option that decides.
-pub(super) fn hint(report: &Report) -> Option<Cow<'static, str>> {
+fn hint(report: &Report) -> Option<Cow<'static, str>> {
     if let Some(hint) = report.end.hint() {
         return Some(hint.into());
     }
@@ -24,6 +34,7 @@ pub(super) fn hint(report: &Report) -> Option<Cow<'static, str>> {
         End::Refused(Refusal::Proxy(Fault::NotProxy)) => {
             "--proxy-protocol has this peer as a proxy".into()
         }
+        End::Cut(Cut::Output { reason, .. }) if reason == binary::REASON => binary::HINT.into(),
         End::Limit(Limit::PerIp { .. }) => "--max-per-ip allows more".into(),
         End::Limit(Limit::Window { window, .. }) => {
             format!("--max-window {window} allows it").into()

@@ -1,0 +1,55 @@
+//! The colours of messages.
+
+use std::io::{self, IsTerminal};
+
+use anstyle::{AnsiColor, Style};
+use anstyle_query::{clicolor, clicolor_force, no_color, term_supports_color};
+
+/// The label of an error, and the end of a stream that is not clean.
+pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+
+/// The label of a warning.
+pub(super) const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+
+/// Words that most users need not read: hints, and ends that are as they should be.
+pub(super) const DIM: Style = Style::new().dimmed();
+
+/// `--color`: whether messages have colours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Color {
+    /// On a terminal, as far as the environment does not say otherwise.
+    #[default]
+    Auto,
+    Always,
+    Never,
+}
+
+impl Color {
+    /// The choice with this name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        match name {
+            "auto" => Some(Color::Auto),
+            "always" => Some(Color::Always),
+            "never" => Some(Color::Never),
+            _ => None,
+        }
+    }
+
+    /// Whether messages have colours. `NO_COLOR` is that of <https://no-color.org>, `CLICOLOR` and
+    /// `CLICOLOR_FORCE` those of <https://bixense.com/clicolors>.
+    pub(super) fn is_on(self) -> bool {
+        match self {
+            Color::Always => true,
+            Color::Never => false,
+            Color::Auto if no_color() => false,
+            Color::Auto if clicolor_force() => true,
+            Color::Auto => clicolor() != Some(false) && is_terminal(),
+        }
+    }
+}
+
+/// Whether standard error is a terminal that obeys escape sequences. One whose `TERM` is `dumb`, or
+/// missing, shows them instead.
+pub(super) fn is_terminal() -> bool {
+    io::stderr().is_terminal() && term_supports_color()
+}
