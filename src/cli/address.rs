@@ -30,13 +30,17 @@ impl HostPort {
     /// The error names the expected form.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let expected = || "expected HOST:PORT, such as 127.0.0.1:4433 or [::1]:4433".to_owned();
+        if let Some((scheme, _)) = text.split_once("://") {
+            return Err(format!("expected HOST:PORT, without {scheme}://"));
+        }
         let (host, port) = text.rsplit_once(':').unwrap_or(("", text));
-        let is_number = port.bytes().all(|byte| byte.is_ascii_digit());
+        let is_number = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number {
+            return Err(expected());
+        }
         let port = port
             .parse()
-            .ok()
-            .filter(|_| is_number)
-            .ok_or_else(expected)?;
+            .map_err(|_| "expected a port of at most 65535".to_owned())?;
         if host.is_empty() {
             return Ok(HostPort { host: None, port });
         }
@@ -58,7 +62,7 @@ impl HostPort {
                     _ => literal,
                 }
             }
-            None if host.contains([':', '[', ']', '%']) => return Err(expected()),
+            None if !host.chars().all(is_in_names) => return Err(expected()),
             None => host,
         };
         Ok(HostPort {
@@ -85,6 +89,11 @@ impl HostPort {
     pub(super) fn zone(&self) -> Option<&str> {
         self.host.as_deref().and_then(|host| split_zone(host).1)
     }
+}
+
+/// Whether names of hosts hold this character. What an international one means, the resolver knows.
+fn is_in_names(c: char) -> bool {
+    c.is_ascii_alphanumeric() || ['-', '.', '_'].contains(&c) || !c.is_ascii()
 }
 
 fn split_zone(host: &str) -> (&str, Option<&str>) {
@@ -168,6 +177,10 @@ mod tests {
             "fe80::1%eth0:1",
             "https://h:1",
             "h%eth0:1",
+            "*:1",
+            "a b:1",
+            "me@h:1",
+            "/h:1",
         ] {
             assert!(HostPort::parse(wrong).is_err(), "{wrong}");
         }

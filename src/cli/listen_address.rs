@@ -53,6 +53,14 @@ impl ListenAddress {
             }
         } else if let Some(passed) = place.strip_prefix("fd:") {
             Place::Passed(Passed::parse(passed)?)
+        } else if place.starts_with(['/', '.']) {
+            return Err(format!(
+                "the path of a Unix socket is given as unix:{place}"
+            ));
+        } else if let Some(port) = place.strip_prefix("*:") {
+            return Err(format!(
+                "all addresses are 0.0.0.0:{port}, or [::]:{port} with IPv6"
+            ));
         } else {
             Place::Host(HostPort::parse(place)?)
         };
@@ -129,6 +137,8 @@ mod tests {
         }
         for wrong in [
             "unix:",
+            "/run/tlsink.sock",
+            "*:4433",
             "plain:",
             "fd:",
             "fd:2",

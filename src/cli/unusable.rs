@@ -20,6 +20,9 @@ pub(super) fn unusable(error: TlsError) -> Failure {
         TlsError::Read { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
             failure.hint("the user who runs tlsink must be allowed to read it")
         }
+        TlsError::Read { source, .. } if source.kind() == io::ErrorKind::IsADirectory => {
+            failure.hint("give a file in it")
+        }
         TlsError::Missing {
             kind: CredentialKind::CaCertificate,
         } => failure.hint(
@@ -28,8 +31,10 @@ pub(super) fn unusable(error: TlsError) -> Failure {
         TlsError::Missing {
             kind: CredentialKind::Crl,
         } => failure.hint("give a list of revoked certificates that a CA signed, as PEM or DER"),
-        TlsError::Missing { .. } => failure
-            .hint("certificates and keys are PEM files, with lines that begin with -----BEGIN"),
+        TlsError::Missing { .. } => failure.hint(
+            "in PEM files, certificates begin with -----BEGIN CERTIFICATE, and keys with -----BEGIN \
+             PRIVATE KEY",
+        ),
         TlsError::Pem { .. } => failure.hint(
             "get the file anew if it is damaged; where files were joined, each -----BEGIN and \
              -----END must be a line of its own",

@@ -36,6 +36,7 @@ mod listeners;
 mod logrotate;
 mod max_age;
 mod messages;
+mod mistakes;
 mod openssl_and_socat;
 mod options;
 mod packaging;

@@ -1,7 +1,10 @@
 //! Command lines that the program refuses: an error, at most one hint, and nothing on standard
 //! output.
 
+use std::io;
 use std::process::Command;
+
+use rustix::io::Errno;
 
 use crate::common::program::{Outcome, Program, Stderr, Stdout};
 
@@ -51,4 +54,26 @@ pub fn said(error: &str, hint: &str) -> String {
         "" => format!("tlsink: {error}\n"),
         hint => format!("tlsink: {error}\nhint: {hint}\n"),
     }
+}
+
+/// System errors, whose texts are the C library's.
+const OS_ERRORS: [(&str, Errno); 6] = [
+    ("ENOENT", Errno::NOENT),
+    ("ENOTDIR", Errno::NOTDIR),
+    ("EISDIR", Errno::ISDIR),
+    ("EACCES", Errno::ACCESS),
+    ("EADDRINUSE", Errno::ADDRINUSE),
+    ("EADDRNOTAVAIL", Errno::ADDRNOTAVAIL),
+];
+
+/// Replaces the names of system errors by their texts.
+pub fn with_os_errors(text: &str) -> String {
+    let named = OS_ERRORS.iter();
+    named.fold(text.to_owned(), |text, (name, error)| {
+        text.replace(name, &os_error(*error))
+    })
+}
+
+pub fn os_error(error: Errno) -> String {
+    io::Error::from(error).to_string()
 }

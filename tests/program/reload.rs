@@ -162,7 +162,7 @@ fn a_broken_file_is_reported_and_changes_nothing_and_a_good_one_is_loaded_later(
         (
             Some(""),
             format!("{cert}: no certificate found"),
-            "hint: certificates and keys are PEM files, with lines that begin with -----BEGIN",
+            "hint: in PEM files, certificates begin with -----BEGIN CERTIFICATE, and keys with -----BEGIN PRIVATE KEY",
         ),
         (None, format!("can't read {cert}: {not_found}"), ""),
         (

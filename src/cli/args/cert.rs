@@ -25,39 +25,35 @@ pub(crate) enum CertRequest {
     Client(String),
 }
 
-pub(super) fn parse(mut free: Vec<OsString>) -> Result<CertArgs, Failure> {
-    let directory = match free.pop() {
-        Some(directory) if !directory.is_empty() => PathBuf::from(directory),
-        _ => {
-            return Err(Failure::misused("cert needs a directory to write into")
-                .hint("tlsink cert DIR, or tlsink cert NAMES... DIR"));
-        }
-    };
+pub(super) fn parse(free: Vec<OsString>) -> Result<CertArgs, Failure> {
     // An argument that is not UTF-8 is not a valid name, nor is its lossy form.
-    let names: Vec<String> = free
+    let mut names: Vec<String> = free
         .iter()
         .map(|name| name.to_string_lossy().into_owned())
         .collect();
-    let request = match names.split_first() {
-        None => CertRequest::All(LOCAL_NAMES.map(str::to_owned).into()),
-        Some((command, names)) if command == "server" => match names {
-            [] => {
-                return Err(Failure::misused("cert server needs names and a directory")
-                    .hint("tlsink cert server NAMES... DIR, where DIR has a CA"));
-            }
-            names => CertRequest::Server(names.into()),
-        },
-        Some((command, names)) if command == "client" => match names {
-            [name] => CertRequest::Client(name.clone()),
-            _ => {
-                return Err(
-                    Failure::misused("cert client needs one name and a directory").hint(
-                        "tlsink cert client NAME DIR, where DIR has a CA; once for each client",
-                    ),
-                );
-            }
-        },
-        Some(_) => CertRequest::All(names),
+    names.pop();
+    let request = match (free.first().and_then(|word| word.to_str()), &names[..]) {
+        (Some("server"), [_, names @ ..]) if !names.is_empty() => CertRequest::Server(names.into()),
+        (Some("server"), _) => {
+            return Err(Failure::misused("cert server needs names and a directory")
+                .hint("tlsink cert server NAMES... DIR, where DIR has a CA"));
+        }
+        (Some("client"), [_, name]) => CertRequest::Client(name.clone()),
+        (Some("client"), _) => {
+            return Err(
+                Failure::misused("cert client needs one name and a directory")
+                    .hint("tlsink cert client NAME DIR, where DIR has a CA; once for each client"),
+            );
+        }
+        (_, []) => CertRequest::All(LOCAL_NAMES.map(str::to_owned).into()),
+        (_, _) => CertRequest::All(names),
     };
-    Ok(CertArgs { request, directory })
+    let Some(directory) = free.last() else {
+        return Err(Failure::misused("cert needs a directory to write into")
+            .hint("tlsink cert DIR, or tlsink cert NAMES... DIR"));
+    };
+    Ok(CertArgs {
+        request,
+        directory: PathBuf::from(directory),
+    })
 }

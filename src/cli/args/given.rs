@@ -17,6 +17,8 @@ pub(super) struct Given {
     /// before it.
     arguments: Arguments,
     options: &'static Options,
+    /// The last option, if it takes a value, and this value.
+    last: Option<(OsString, OsString)>,
 }
 
 /// Marks each value. No option's name begins with it, so that no value is mistaken for an option.
@@ -25,10 +27,23 @@ const MARK: u8 = b'=';
 impl Given {
     /// Takes long names, each followed by its [marked](marked) value, if it takes one.
     pub(super) fn new(words: Vec<OsString>, options: &'static Options) -> Self {
+        let last = match &words[..] {
+            [.., name, value] => unmarked(value).map(|value| (name.clone(), value.to_owned())),
+            _ => None,
+        };
         Given {
             arguments: Arguments::from_vec(words),
             options,
+            last,
         }
+    }
+
+    /// The last option and its value, if the value could be a free argument that the option took
+    /// because its own value is missing.
+    pub(super) fn swallowed(&self, is_free: impl Fn(&str) -> bool) -> Option<(String, String)> {
+        let (name, value) = self.last.as_ref()?;
+        let (name, value) = (name.to_str()?, value.to_str()?);
+        is_free(value).then(|| (name.to_owned(), value.to_owned()))
     }
 
     /// Whether a flag is given.
@@ -72,7 +87,8 @@ impl Given {
         let choices = self.options.find(long).map_or(&[][..], |o| o.choices);
         debug_assert!(choices.len() > 1);
         self.option(long, |text| {
-            parse(&text.to_ascii_lowercase()).ok_or_else(|| expected(choices))
+            parse(&text.to_ascii_lowercase())
+                .ok_or_else(|| format!("expected {}", alternatives(choices)))
         })
     }
 
@@ -129,10 +145,8 @@ impl Given {
     /// The next value of an option, if there is one. It is not empty.
     pub(super) fn value(&mut self, long: &'static str) -> Option<OsString> {
         debug_assert!(self.options.find(long).is_some_and(|o| o.value.is_some()));
-        let value = |marked: &OsStr| {
-            let value = marked.as_bytes().strip_prefix(&[MARK]).unwrap_or_default();
-            Ok::<_, Infallible>(OsStr::from_bytes(value).to_owned())
-        };
+        let value =
+            |marked: &OsStr| Ok::<_, Infallible>(unmarked(marked).unwrap_or_default().to_owned());
         let found = self.arguments.opt_value_from_os_str(long, value);
         // Each name is followed by a value.
         found.unwrap_or_default()
@@ -146,10 +160,16 @@ pub(super) fn marked(value: &OsStr) -> OsString {
     OsString::from_vec(marked)
 }
 
-/// The error for a value that is none of these, of which there are several.
-fn expected(choices: &[&str]) -> String {
+/// The value that was [marked].
+fn unmarked(marked: &OsStr) -> Option<&OsStr> {
+    let value = marked.as_bytes().strip_prefix(&[MARK]);
+    value.map(OsStr::from_bytes)
+}
+
+/// Several choices, of which one is to be taken.
+pub(super) fn alternatives(choices: &[&str]) -> String {
     let (last, others) = choices.split_last().unwrap_or((&"", &[]));
-    format!("expected {} or {last}", others.join(", "))
+    format!("{} or {last}", others.join(", "))
 }
 
 /// Takes any text: the library checks it.

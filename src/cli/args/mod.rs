@@ -8,6 +8,7 @@ use super::color::Color;
 mod cert;
 mod generate;
 mod given;
+mod habits;
 mod help;
 mod listen;
 mod manual;
@@ -94,7 +95,12 @@ fn parse_command(
     } = split;
     let command = word.map(|word| word.to_str().unwrap_or_default());
     let topic = command.and_then(Topic::named);
-    let shown = topic.unwrap_or(Topic::Program);
+    // `tlsink --help send` asks for the same text as `tlsink send --help`.
+    let behind = || match (word, &free[..]) {
+        (None, [first, ..]) => first.to_str().and_then(Topic::named),
+        _ => None,
+    };
+    let shown = topic.or_else(behind).unwrap_or(Topic::Program);
     if let Some(asked) = asked {
         return Ok(Command::Print(match asked {
             Asked::Version => help::VERSION.to_owned(),
@@ -106,6 +112,9 @@ fn parse_command(
     let generated = given.choice("--generate", Kind::named);
     if let Ok(Some(kind)) = generated {
         return Ok(Command::Print(kind.text(shown)));
+    }
+    if free.iter().map(OsString::as_os_str).chain(word).any(OsStr::is_empty) {
+        return Err(suggest::empty_argument());
     }
     if let (Some(word), None) = (word, topic) {
         return Err(suggest::unknown_command(word));
@@ -222,6 +231,8 @@ mod tests {
         assert!(page.starts_with(".TH TLSINK\\-SEND 1 "), "{page}");
         assert_eq!(text("send --bogus --generate=MAN a b c d"), page);
         assert_eq!(text("listen --generate man"), text("--generate man"));
+        assert_eq!(text("--generate man send"), page);
+        assert_eq!(text("--help cert"), text("cert --help"));
         for command in ["listen", "send", "cert", "help", "version"] {
             assert_eq!(text(&format!("{command} --generate zsh")), script);
         }

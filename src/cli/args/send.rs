@@ -88,6 +88,13 @@ pub(crate) enum Trust {
 }
 
 pub(super) fn parse(mut given: Given, free: &[OsString]) -> Result<SendArgs, Failure> {
+    if free.is_empty() {
+        let swallowed = given.swallowed(|value| HostPort::parse(value).is_ok());
+        if let Some((option, to)) = swallowed {
+            return Err(Failure::misused("send needs HOST:PORT")
+                .hint(format!("{option} has taken {to} as its value")));
+        }
+    }
     let args = &mut given;
     let framing = args.choice("--framing", framing)?;
     let framing = framing.unwrap_or(LineFraming::None);
@@ -269,19 +276,37 @@ fn buffer(text: &str) -> Result<u64, String> {
 /// Parses the receiver and the file; `-` is standard input, as is no file.
 fn parse_places(free: &[OsString]) -> Result<(HostPort, Option<PathBuf>), Failure> {
     const USAGE: &str = "tlsink send [OPTIONS] HOST:PORT [FILE]";
-    let (to, file) = match free {
-        [] => return Err(Failure::misused("send needs HOST:PORT").hint(USAGE)),
-        [to] => (to, None),
-        [_, file] if file.is_empty() => {
-            return Err(Failure::misused("FILE has no name").hint(USAGE));
-        }
-        [to, file] => (to, (file.as_os_str() != "-").then(|| PathBuf::from(file))),
-        [_, _, more, ..] => {
-            let more = more.to_string_lossy();
-            return Err(Failure::misused(format!("unexpected argument {more}")).hint(USAGE));
-        }
+    let Some((to, files)) = free.split_first() else {
+        return Err(Failure::misused("send needs HOST:PORT").hint(USAGE));
     };
-    Ok((parse_server(to, USAGE)?, file))
+    let to = parse_server(to, misplaced(free).as_deref().unwrap_or(USAGE))?;
+    match files {
+        [] => Ok((to, None)),
+        [file] => Ok((to, (file != "-").then(|| PathBuf::from(file)))),
+        [_, more, ..] => {
+            let more = more.to_string_lossy();
+            Err(Failure::misused(format!("unexpected argument {more}")).hint(USAGE))
+        }
+    }
+}
+
+/// A hint for a server whose port is an argument of its own, or that follows the file.
+fn misplaced(free: &[OsString]) -> Option<String> {
+    let [first, second, ..] = free else {
+        return None;
+    };
+    let (first, second) = (first.to_string_lossy(), second.to_string_lossy());
+    let together = format!("{first}:{second}");
+    let is_server = |text: &str| HostPort::parse(text).is_ok();
+    match is_server(&second) {
+        true if is_server(&together) => Some(format!(
+            "host and port are given together: tlsink send {together}"
+        )),
+        true => Some(format!(
+            "the server comes before the file: tlsink send {second} {first}"
+        )),
+        false => None,
+    }
 }
 
 fn framing(name: &str) -> Option<LineFraming> {

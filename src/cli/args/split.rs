@@ -7,6 +7,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use super::super::Failure;
 use super::given::{self, Given};
+use super::habits;
 use super::options::{COMMANDS, Opt, Options};
 use super::suggest;
 
@@ -95,16 +96,26 @@ impl<I: Iterator<Item = OsString>> Splitter<I> {
         let (whole, _) = split_at_equals(bytes);
         let whole = String::from_utf8_lossy(whole);
         // `-once` would be `--output nce`, which no user means. `-ca` may well be `--cert a`.
-        if whole.len() > 3 && self.options.find(&format!("-{whole}")).is_some() {
-            return Err(Failure::misused(format!("unknown option {whole}"))
-                .hint(format!("did you mean -{whole}?")));
+        if whole.len() > 3 {
+            let meant = match self.options.find(&format!("-{whole}")) {
+                Some(option) => Some(format!("did you mean {}?", option.long)),
+                None => habits::option(&whole, self.options),
+            };
+            if let Some(hint) = meant {
+                return Err(Failure::misused(format!("unknown option {whole}")).hint(hint));
+            }
         }
         let mut rest = bytes.get(1..).unwrap_or_default();
         let mut is_first = true;
         while let Some((letter, behind)) = rest.split_first() {
             let name = format!("-{}", char::from(*letter));
             let Some(option) = self.options.find(&name) else {
-                let unknown = if is_first { &*whole } else { &*name };
+                // A letter that other programs have may have its value behind it, as in `-p4433`.
+                let has_value = habits::option(&name, self.options).is_some();
+                let unknown = match is_first && !has_value {
+                    true => &*whole,
+                    false => &*name,
+                };
                 return Err(suggest::unknown_option(unknown, self.options));
             };
             let attached = match (option.value, behind) {
@@ -160,19 +171,29 @@ impl<I: Iterator<Item = OsString>> Splitter<I> {
     fn needs_value(&mut self, option: &Opt, attached: Option<&[u8]>) -> Failure {
         let long = option.long;
         let failure = Failure::misused(format!("{long} needs a value"));
+        let form = match option.choices {
+            [] => {
+                let placeholder = option.value.unwrap_or_default();
+                format!("give {long} {placeholder}; {}", self.options.see)
+            }
+            choices => format!("give {long} {}", given::alternatives(choices)),
+        };
         let Some(next) = self.rest.peek().filter(|_| attached.is_none()) else {
-            return failure;
+            return failure.hint(form);
         };
         let (name, _) = split_at_equals(next.as_bytes());
         let name = String::from_utf8_lossy(name);
         let is_known = || COMMANDS.iter().any(|command| command.find(&name).is_some());
-        match name == "--" || !looks_like_an_option(next) || is_known() {
-            true => failure,
-            false => failure.hint(format!(
+        if name == "--" || !looks_like_an_option(next) || is_known() {
+            return failure.hint(form);
+        }
+        failure.hint(match habits::option(&name, self.options) {
+            Some(hint) => hint,
+            None => format!(
                 "if {0} is the value, give {long}={0}",
                 next.to_string_lossy()
-            )),
-        }
+            ),
+        })
     }
 }
 

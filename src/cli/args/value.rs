@@ -92,6 +92,13 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// Whether this is the unit of a size or a time.
+pub(super) fn is_unit(text: &str) -> bool {
+    let one = format!("1{text}");
+    text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && (bytes(&one).is_ok() || duration(&one).is_ok())
+}
+
 fn split_digits(text: &str) -> (&str, &str) {
     split(text, |c| c.is_ascii_digit() || c == '.')
 }
@@ -239,6 +246,16 @@ mod tests {
             "18446744073709551615s1s",
         ] {
             assert!(duration(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn units_are_told_from_numbers() {
+        for unit in ["k", "MB", "GiB", "ms", "min", "h"] {
+            assert!(is_unit(unit), "{unit}");
+        }
+        for other in ["", "1", "1k", "minutes", "x"] {
+            assert!(!is_unit(other), "{other}");
         }
     }
 

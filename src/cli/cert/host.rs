@@ -13,9 +13,9 @@ pub(super) fn refuse_host(args: &CertArgs) -> Result<(), Failure> {
     let Some(directory) = args.directory.to_str() else {
         return Ok(());
     };
-    if !looks_like_host(directory) || args.directory.is_dir() {
+    let Some(host) = host_in(directory).filter(|_| !args.directory.is_dir()) else {
         return Ok(());
-    }
+    };
     let before = match &args.request {
         CertRequest::All(_) => "",
         CertRequest::Server(_) => "server ",
@@ -25,14 +25,18 @@ pub(super) fn refuse_host(args: &CertArgs) -> Result<(), Failure> {
         "{directory} looks like a host, and the last argument is the directory to write into"
     ))
     .hint(format!(
-        "tlsink cert {before}{directory} DIR makes a certificate for it; a directory of that name \
-         is given as ./{directory}"
+        "tlsink cert {before}{host} DIR makes a certificate for it; a directory of that name is \
+         given as ./{directory}"
     )))
 }
 
-/// Whether this looks like a host rather than a folder: `localhost`, an address, or a DNS name with
-/// a dot in it, perhaps with a port.
-fn looks_like_host(text: &str) -> bool {
+/// The host that this looks like, rather than a folder: `localhost`, an address, or a DNS name with
+/// a dot in it, perhaps with a port or as a URL.
+fn host_in(text: &str) -> Option<&str> {
+    let (text, is_url) = match text.split_once("://") {
+        Some((_, behind)) => (behind.split('/').next().unwrap_or_default(), true),
+        None => (text, false),
+    };
     let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
     let host = match text.rsplit_once(':') {
         Some((host, port)) if is_port(port) && text.parse::<IpAddr>().is_err() => host,
@@ -42,33 +46,36 @@ fn looks_like_host(text: &str) -> bool {
         .strip_prefix('[')
         .and_then(|host| host.strip_suffix(']'))
         .unwrap_or(host);
-    let host = host.strip_suffix('.').unwrap_or(host);
-    match subject_name(host) {
+    let name = host.strip_suffix('.').unwrap_or(host);
+    let is_host = match subject_name(name) {
         Ok(SanType::IpAddress(_)) => true,
-        Ok(_) => host.contains('.') || host == "localhost",
+        Ok(_) => name.contains('.') || name == "localhost" || is_url,
         Err(_) => false,
-    }
+    };
+    is_host.then_some(host)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::looks_like_host;
+    use super::host_in;
 
     #[test]
     fn a_host_is_told_from_a_folder() {
-        for host in [
-            "logs.example.net",
-            "logs.example.net.",
-            "logs.example.net:4433",
-            "*.example.net",
-            "localhost",
-            "localhost:4433",
-            "10.0.0.7",
-            "10.0.0.7:4433",
-            "::1",
-            "[::1]:4433",
+        for (text, host) in [
+            ("logs.example.net", "logs.example.net"),
+            ("logs.example.net.", "logs.example.net."),
+            ("logs.example.net:4433", "logs.example.net"),
+            ("https://logs.example.net:443/a/b", "logs.example.net"),
+            ("https://logs", "logs"),
+            ("*.example.net", "*.example.net"),
+            ("localhost", "localhost"),
+            ("localhost:4433", "localhost"),
+            ("10.0.0.7", "10.0.0.7"),
+            ("10.0.0.7:4433", "10.0.0.7"),
+            ("::1", "::1"),
+            ("[::1]:4433", "::1"),
         ] {
-            assert!(looks_like_host(host), "{host}");
+            assert_eq!(host_in(text), Some(host));
         }
         for folder in [
             "",
@@ -82,8 +89,9 @@ mod tests {
             ".tls",
             "my certificates",
             "~/a.b",
+            "https://",
         ] {
-            assert!(!looks_like_host(folder), "{folder}");
+            assert_eq!(host_in(folder), None, "{folder}");
         }
     }
 }
