@@ -110,8 +110,8 @@ fn odd_arguments_are_answered_exactly() {
         ),
         (vec![not_utf_8("")], "unknown command \u{fffd}", SEE_HELP),
         (
-            vec![not_utf_8("--list")],
-            "unknown option --list\u{fffd}",
+            vec![not_utf_8("--listen")],
+            "unknown option --listen\u{fffd}",
             "did you mean --listen?",
         ),
         (
@@ -467,6 +467,26 @@ const MISTAKES: &[Refusal] = &[
         "--generate csh",
         "--generate csh: expected man, bash, zsh or fish",
         "",
+    ),
+    (
+        "--colour always",
+        "unknown option --colour",
+        "did you mean --color?",
+    ),
+    (
+        "--color",
+        "--color needs a value",
+        "give --color auto, always or never",
+    ),
+    (
+        "--color=yes",
+        "--color yes: expected auto, always or never",
+        "",
+    ),
+    (
+        "--no-color",
+        "unknown option --no-color",
+        "did you mean --color never?",
     ),
     (
         "-version",

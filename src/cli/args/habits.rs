@@ -78,6 +78,7 @@ static COMMON: &[Habit] = &[
         "--generate bash, zsh or fish prints completions",
     ),
     word(&["--manual", "--manpage"], "--generate man"),
+    word(&["--no-color", "--nocolor", "--no-colour"], "--color never"),
 ];
 
 static LISTENING: &[Habit] = &[

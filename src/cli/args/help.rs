@@ -65,7 +65,7 @@ pub(super) fn long(topic: Topic) -> String {
     for group in manual.options.groups {
         write_group(&mut text, group);
     }
-    for note in manual.notes {
+    for note in manual.notes.iter().chain(manual.signals) {
         text.extend(["\n", note, "\n"]);
     }
     text.extend(["\nExit status: ", manual.exit_status, "\n\nExamples:\n"]);
@@ -243,7 +243,7 @@ mod tests {
             "\n      --handshake-timeout TIME  longest handshake; 0 is no limit [10]\n",
             "\n      --once               stop after the first connection that completed its\n\
              \x20                          handshake\n",
-            "\n  -V, --version\n",
+            "\n  -V, --version            print the version\n",
         ] {
             assert!(listen.contains(lines), "{listen}");
         }

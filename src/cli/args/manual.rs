@@ -16,6 +16,12 @@ pub(super) struct Manual {
     /// The meaning of the arguments, as far as the usage leaves it open.
     pub(super) arguments: &'static [Block],
     pub(super) notes: &'static [&'static str],
+    /// The effects of signals, if there are some of its own.
+    pub(super) signals: &'static [&'static str],
+    /// The variables that it reads. Man pages alone list them, as they do with files.
+    pub(super) environment: &'static [&'static [Entry]],
+    /// The files that it makes, as far as no argument names them.
+    pub(super) files: &'static [Entry],
     pub(super) exit_status: &'static str,
     pub(super) examples: &'static [Example],
 }
@@ -36,6 +42,13 @@ pub(super) enum Block {
     Table(&'static str),
 }
 
+/// A variable or a file.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) name: &'static str,
+    pub(super) about: &'static str,
+}
+
 /// Commands of a shell.
 #[derive(Debug)]
 pub(super) struct Example {
@@ -48,9 +61,30 @@ const fn form(usage: &'static str, about: &'static str) -> Form {
     Form { usage, about }
 }
 
+const fn entry(name: &'static str, about: &'static str) -> Entry {
+    Entry { name, about }
+}
+
 const fn example(title: &'static str, commands: &'static str) -> Example {
     Example { title, commands }
 }
+
+/// The variables that decide about colours.
+static COLORS: [Entry; 3] = [
+    entry(
+        "NO_COLOR",
+        "no colours in messages, if it is set and not empty",
+    ),
+    entry(
+        "CLICOLOR, CLICOLOR_FORCE",
+        "0 is no colours; a CLICOLOR_FORCE other than 0 is colours, also where standard\n\
+         error is no terminal",
+    ),
+    entry(
+        "TERM",
+        "where it is dumb or missing, there are no colours and no live lines",
+    ),
+];
 
 /// The program, with its default command.
 pub(super) static PROGRAM: Manual = Manual {
@@ -101,12 +135,35 @@ Sizes are in bytes, or take a unit: k, M, G and T are powers of 1024, as are
 KiB, MiB, GiB and TiB; kB, MB, GB and TB are powers of 1000. Times are in
 seconds, or take a unit: 500ms, 30s, 5m, 1h, 2d, 1h30m. Case does not matter.",
         "\
-Data goes to standard output, everything else to standard error. SIGTERM and
-SIGINT stop tlsink: open streams may go on for the time of --drain, and a second
-signal cuts them. tlsink reloads certificates, keys and CRLs when their files
-change and on SIGHUP, which also reopens the files of --output and --append.
-Without such files, SIGHUP stops tlsink too. A signal that was ignored at the
-start does not stop it.",
+Data goes to standard output, everything else to standard error. tlsink reloads
+certificates, keys and CRLs when their files change.",
+    ],
+    signals: &["\
+SIGTERM and SIGINT stop tlsink: open streams may go on for the time of --drain,
+and a second signal cuts them. SIGHUP reloads certificates, keys and CRLs, and
+reopens the files of --output and --append; without such files, it stops tlsink
+too. A signal that was ignored at the start does not stop it."],
+    environment: &[
+        &COLORS,
+        &[
+            entry("SSLKEYLOGFILE", "the file that --key-log writes to"),
+            entry("PATH", "the folders of programs for --exec"),
+            entry(
+                "LISTEN_FDS, LISTEN_FDNAMES, NOTIFY_SOCKET, WATCHDOG_USEC, JOURNAL_STREAM",
+                "set by systemd: the sockets for fd:, where tlsink says that it is ready and\n\
+                 alive, and the journal, in which messages get priorities",
+            ),
+        ],
+    ],
+    files: &[
+        entry(
+            "NAME.part",
+            "a file of --output-dir whose stream has not ended clean, or not yet",
+        ),
+        entry(
+            "NAME.TIME, NAME.TIME.zst",
+            "a file that --rotate has closed, and one that --compress has packed",
+        ),
     ],
     exit_status: "\
 0 after a requested stop, or with --once after a clean stream;
@@ -172,15 +229,28 @@ ends the options, before a FILE that begins with -.",
         "\
 tlsink sends a FILE at full speed, up to the length that it has at the start.
 Input from a pipe or a terminal is also flushed after a pause of 50 ms, so that
-each line of a growing log arrives at once. SIGINT or SIGTERM ends such input,
-and the rest is sent within 10 s; a second signal stops tlsink at once, as the
-first one does with a FILE.",
+each line of a growing log arrives at once.",
         "\
 With --follow and --resume, the server acknowledges what it keeps, and tlsink
 keeps the rest: it tries again until the server is back, and goes on from there.
---follow ends with SIGTERM or SIGINT, and --resume also with its input: then the
-rest is sent within 10 s. The next --follow goes on with the same stream.",
+The next --follow goes on with the same stream.",
     ],
+    signals: &["\
+SIGINT or SIGTERM ends input from a pipe or a terminal, --follow and --resume,
+and the rest is sent within 10 s; a second signal stops tlsink at once, as the
+first one does with a FILE."],
+    environment: &[
+        &COLORS,
+        &[entry(
+            "SSL_CERT_FILE, SSL_CERT_DIR",
+            "a file and a folder of CA certificates, in place of those that this system\n\
+             trusts",
+        )],
+    ],
+    files: &[entry(
+        ".NAME.tlsink",
+        "the state of --follow NAME, unless --follow-state names another file",
+    )],
     exit_status: "\
 0 when the server has everything: its close_notify came, and with
 --receipt all numbers match, or with --framing relp it acknowledged each line;
@@ -237,6 +307,9 @@ server-NAME.pem and server-NAME.key, or client-NAME.pem and client-NAME.key.",
         ),
     ],
     notes: &["A DIR that begins with - must follow --."],
+    signals: &[],
+    environment: &[&COLORS],
+    files: &[],
     exit_status: "\
 0 when all files are written; 1 when that failed; 2 for wrong
 arguments, or when one of the files exists.",

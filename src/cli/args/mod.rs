@@ -113,7 +113,12 @@ fn parse_command(
     if let Ok(Some(kind)) = generated {
         return Ok(Command::Print(kind.text(shown)));
     }
-    if free.iter().map(OsString::as_os_str).chain(word).any(OsStr::is_empty) {
+    if free
+        .iter()
+        .map(OsString::as_os_str)
+        .chain(word)
+        .any(OsStr::is_empty)
+    {
         return Err(suggest::empty_argument());
     }
     if let (Some(word), None) = (word, topic) {

@@ -104,8 +104,12 @@ const COLOR: Opt = value(
      on a terminal, unless NO_COLOR is set [auto]",
 )
 .choices(&["auto", "always", "never"]);
-const HELP: Opt = flag("--help", "-h is shorter").short("-h");
-const VERSION: Opt = flag("--version", "").short("-V");
+const HELP: Opt = flag(
+    "--help",
+    "print this help; -h prints the usual options alone",
+)
+.short("-h");
+const VERSION: Opt = flag("--version", "print the version").short("-V");
 const GENERATE: Opt = value(
     "--generate",
     "KIND",

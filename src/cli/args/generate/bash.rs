@@ -15,7 +15,7 @@ pub(super) fn script() -> String {
                 text.extend(["                ", &names, ")", space, &action, " ;;\n"]);
             }
         }
-        text.push_str("                *)\n");
+        text.push_str("                *)\n                    cur=$prefix$cur prefix=\n");
         let options = ["options='", &joined(command.options.names(), " "), "'"].concat();
         let words = match command.words {
             [] => String::new(),
@@ -52,6 +52,7 @@ _tlsink() {
     option=${COMP_WORDS[COMP_CWORD - 1]}
     case $cur in
         --*=*) option=${cur%%=*} prefix=${cur%%=*}= cur=${cur#*=} ;;
+        -[!-]?*) option=${cur:0:2} prefix=${cur:0:2} cur=${cur:2} ;;
         =) cur= ;;
         *) [[ $option == = ]] && option=${COMP_WORDS[COMP_CWORD - 2]} ;;
     esac

@@ -1,7 +1,7 @@
 //! Man pages, in the macros of man(7).
 
 use super::super::help::{self, Topic};
-use super::super::manual::{self, Block, Manual};
+use super::super::manual::{self, Block, Entry, Manual};
 
 /// The names of all pages, and their texts.
 static PAGES: [(&str, &Manual); 3] = [
@@ -9,6 +9,9 @@ static PAGES: [(&str, &Manual); 3] = [
     ("tlsink-send", &manual::SEND),
     ("tlsink-cert", &manual::CERT),
 ];
+
+/// The day of the version, or of the last change to the pages before it.
+const DATE: &str = "2026-11-28";
 
 /// The page about this topic.
 pub(super) fn page(topic: Topic) -> String {
@@ -19,15 +22,9 @@ pub(super) fn page(topic: Topic) -> String {
         Topic::Cert => cert,
     };
     let mut text = String::new();
-    // The date is left empty, so that a version has only one page.
     let title = escaped(&name.to_uppercase());
-    text.extend([
-        ".TH ",
-        &title,
-        " 1 \"\" \"",
-        &escaped(help::VERSION.trim_end()),
-        "\"\n",
-    ]);
+    let version = escaped(help::VERSION.trim_end());
+    text.push_str(&format!(".TH {title} 1 {DATE} \"{version}\"\n"));
     section(&mut text, "NAME");
     text.extend([&escaped(name), " \\- ", &escaped(manual.summary), "\n"]);
     section(&mut text, "SYNOPSIS");
@@ -62,13 +59,13 @@ pub(super) fn page(topic: Topic) -> String {
             write_lines(&mut text, option.about);
         }
     }
-    section(&mut text, "NOTES");
-    for (number, note) in manual.notes.iter().enumerate() {
-        break_behind_first(&mut text, number);
-        write_lines(&mut text, note);
-    }
+    write_paragraphs(&mut text, "NOTES", manual.notes);
+    write_paragraphs(&mut text, "SIGNALS", manual.signals);
     section(&mut text, "EXIT STATUS");
     write_lines(&mut text, manual.exit_status);
+    let environment: Vec<_> = manual.environment.iter().copied().flatten().collect();
+    write_entries(&mut text, "ENVIRONMENT", &environment);
+    write_entries(&mut text, "FILES", &manual.files.iter().collect::<Vec<_>>());
     section(&mut text, "EXAMPLES");
     for (number, example) in manual.examples.iter().enumerate() {
         break_behind_first(&mut text, number);
@@ -88,6 +85,26 @@ fn section(text: &mut String, title: &str) {
     text.extend([".SH ", title, "\n"]);
 }
 
+fn write_paragraphs(text: &mut String, title: &str, paragraphs: &[&str]) {
+    if !paragraphs.is_empty() {
+        section(text, title);
+    }
+    for (number, paragraph) in paragraphs.iter().enumerate() {
+        break_behind_first(text, number);
+        write_lines(text, paragraph);
+    }
+}
+
+fn write_entries(text: &mut String, title: &str, entries: &[&Entry]) {
+    if !entries.is_empty() {
+        section(text, title);
+    }
+    for entry in entries {
+        text.extend([".TP\n", &bold(entry.name), "\n"]);
+        write_lines(text, entry.about);
+    }
+}
+
 /// Begins a paragraph, unless it is the first one of its section, which has begun.
 fn break_behind_first(text: &mut String, number: usize) {
     if number > 0 {
@@ -95,19 +112,38 @@ fn break_behind_first(text: &mut String, number: usize) {
     }
 }
 
-/// Writes lines that are filled.
+/// The longest line of a page, which roff fills again.
+const MOST_COLUMNS: usize = 80;
+
+/// Writes words that are filled.
 fn write_lines(text: &mut String, lines: &str) {
-    for line in lines.lines() {
-        // A request begins with a dot, or with a quote, which is escaped anyway.
-        let guard = if line.starts_with('.') { "\\&" } else { "" };
-        text.extend([guard, &escaped(line), "\n"]);
+    let mut line = String::new();
+    for word in lines.split_whitespace() {
+        let word = escaped(word);
+        if line.len() + 1 + word.len() > MOST_COLUMNS {
+            write_line(text, &line);
+            line.clear();
+        }
+        if !line.is_empty() {
+            line.push(' ');
+        }
+        line.push_str(&word);
     }
+    write_line(text, &line);
+}
+
+fn write_line(text: &mut String, escaped: &str) {
+    // A request begins with a dot, or with a quote, which is escaped anyway.
+    let guard = if escaped.starts_with('.') { "\\&" } else { "" };
+    text.extend([guard, escaped, "\n"]);
 }
 
 /// Writes lines that stay as they are, in a paragraph of their own.
 fn write_literal(text: &mut String, lines: &str) {
     text.push_str(".PP\n.RS 4\n.nf\n");
-    write_lines(text, lines);
+    for line in lines.lines() {
+        write_line(text, &escaped(line));
+    }
     text.push_str(".fi\n.RE\n");
 }
 
@@ -159,7 +195,7 @@ mod tests {
     fn text_is_printed_as_it_is() {
         let mut text = String::new();
         write_lines(&mut text, ".log\\n\n'{peer}' ~ ^ ` \"\na.b --c\n");
-        let expected = "\\&.log\\en\n\\(aq{peer}\\(aq \\(ti \\(ha \\(ga \\(dq\na.b \\-\\-c\n";
+        let expected = "\\&.log\\en \\(aq{peer}\\(aq \\(ti \\(ha \\(ga \\(dq a.b \\-\\-c\n";
         assert_eq!(text, expected);
     }
 
