@@ -30,20 +30,17 @@ pub(super) fn option(name: &str, options: &Options) -> Option<String> {
         0..=2 => name.to_owned(),
         _ => format!("--{}", name.trim_start_matches('-').to_ascii_lowercase()),
     };
-    find(habits, |word| word == long)
+    find(habits, &long)
 }
 
 /// The hint for a command that doesn't exist.
 pub(super) fn command(name: &str) -> Option<String> {
-    find(COMMANDS, |word| word == name)
+    find(COMMANDS, name)
 }
 
-fn find<'a>(
-    habits: impl IntoIterator<Item = &'a Habit>,
-    is_given: impl Fn(&str) -> bool,
-) -> Option<String> {
+fn find<'a>(habits: impl IntoIterator<Item = &'a Habit>, word: &str) -> Option<String> {
     let mut habits = habits.into_iter();
-    let habit = habits.find(|habit| habit.words.iter().any(|word| is_given(word)))?;
+    let habit = habits.find(|habit| habit.words.contains(&word))?;
     Some(match habit.meant {
         Meant::Word(word) => format!("did you mean {word}?"),
         Meant::Hint(hint) => hint.to_owned(),
@@ -112,7 +109,7 @@ static LISTENING: &[Habit] = &[
     ),
     hint(
         &["--keep-open"],
-        "tlsink receives one stream after the other, unless it has --once",
+        "tlsink goes on after each stream, unless it has --once",
     ),
     word(
         &["--tlsv1.2", "--tlsv1.3", "--tls1.2", "--tls1.3"],
@@ -133,10 +130,7 @@ static LISTENING: &[Habit] = &[
         "--client-ca FILE verifies senders by the CA certificates in FILE",
     ),
     hint(&["--client", "--connect"], "tlsink send HOST:PORT sends"),
-    word(
-        &["--allow", "--allow-ip", "--allowfile", "--deny"],
-        "--allow-from",
-    ),
+    word(&["--allow", "--allow-ip", "--allowfile"], "--allow-from"),
     word(&["-m", "--max-conns", "--max-clients"], "--max-connections"),
     word(&["--timeout", "-w", "--wait"], "--idle-timeout"),
     word(

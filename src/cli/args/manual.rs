@@ -233,7 +233,7 @@ each line of a growing log arrives at once.",
         "\
 With --follow and --resume, the server acknowledges what it keeps, and tlsink
 keeps the rest: it tries again until the server is back, and goes on from there.
-The next --follow goes on with the same stream.",
+The next --follow goes on with the same stream. --resume ends with its input.",
     ],
     signals: &["\
 SIGINT or SIGTERM ends input from a pipe or a terminal, --follow and --resume,
