@@ -12,12 +12,14 @@ mod certificate;
 mod color;
 #[path = "../count.rs"]
 mod count;
+mod elapsed;
 mod encoding;
 mod failure;
 mod keep_alive;
 mod level;
 mod listen;
 mod listen_address;
+mod live;
 mod networks;
 mod platform;
 mod resolve;

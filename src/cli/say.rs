@@ -13,7 +13,6 @@ use anstyle::Style;
 use async_channel::{Receiver, Sender};
 use futures_lite::future;
 use rustix::fs::fstat;
-use rustix::termios::tcgetwinsize;
 use smol::Timer;
 use tlsink::output::{Timestamp, escaped};
 
@@ -22,6 +21,7 @@ use super::blocking::BlockingWriter;
 use super::color::{self, BAD, Color, DIM};
 use super::count::Count;
 use super::level::Level;
+use super::live::LiveLine;
 
 /// The most queued lines; further ones are counted instead. By default, this is more than the
 /// number of connections: each has one line to say when all are cut.
@@ -54,8 +54,8 @@ struct SayState {
 
 enum Message {
     Text(String),
-    /// A line that stays at the bottom of a terminal until the next one takes its place.
-    Live(String),
+    /// The line at the bottom of a terminal, or none.
+    Live(Option<LiveLine>),
     /// Ends the thread; nothing is shown.
     Finish,
 }
@@ -140,16 +140,16 @@ impl Say {
     }
 
     /// Shows a line at the bottom of the terminal.
-    pub(crate) fn live(&self, text: &str) {
+    pub(crate) fn live(&self, line: LiveLine) {
         if Level::Info <= self.level {
-            self.send(Message::Live(format!("tlsink: {}", escaped(text))));
+            self.send(Message::Live(Some(line)));
         }
     }
 
-    /// Removes the live line.
+    /// Removes the live line, if there is one.
     pub(crate) fn live_over(&self) {
         if Level::Info <= self.level {
-            self.send(Message::Live(String::new()));
+            self.send(Message::Live(None));
         }
     }
 
@@ -226,13 +226,16 @@ const ERASE: &str = "\r\x1b[K";
 
 /// Writes lines until the last one; the channel is closed then.
 fn write_lines(queue: &Receiver<Message>, shared: &SayState) {
-    let mut live = String::new();
+    let mut live = None;
     while let Ok(line) = queue.recv_blocking() {
         let (mut text, last) = match line {
             Message::Text(text) => (text, false),
-            Message::Live(text) => {
-                live = text;
-                say(&format!("{ERASE}{}", fitting(&live)));
+            Message::Live(line) => {
+                if live.is_some() || line.is_some() {
+                    live = line;
+                    let shown = live.as_ref().map(LiveLine::on_terminal);
+                    say(&format!("{ERASE}{}", shown.unwrap_or_default()));
+                }
                 continue;
             }
             Message::Finish => (String::new(), true),
@@ -243,29 +246,14 @@ fn write_lines(queue: &Receiver<Message>, shared: &SayState) {
             let left_out = format!("{missed} left out: standard error was not read in time");
             text.push_str(&shared.lines(Level::Warning, &left_out, None, None));
         }
-        match (live.is_empty(), last) {
-            (true, _) => say(&text),
-            (false, false) => say(&format!("{ERASE}{text}{}", fitting(&live))),
-            (false, true) => say(&format!("{ERASE}{text}")),
+        match &live {
+            None => say(&text),
+            Some(_) if last => say(&format!("{ERASE}{text}")),
+            Some(live) => say(&format!("{ERASE}{text}{}", live.on_terminal())),
         }
         if last {
             return;
         }
-    }
-}
-
-/// The start of the text that fits on one line of the terminal. A line that wraps could not be
-/// erased, and would stay behind each time.
-fn fitting(text: &str) -> &str {
-    // A terminal of unknown size reports 0.
-    let columns = match tcgetwinsize(io::stderr()) {
-        Ok(size) if size.ws_col > 0 => usize::from(size.ws_col),
-        _ => return text,
-    };
-    // Some terminals wrap once the last column is filled.
-    match text.char_indices().nth(columns.saturating_sub(1)) {
-        Some((end, _)) => text.get(..end).unwrap_or(text),
-        None => text,
     }
 }
 

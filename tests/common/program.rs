@@ -20,7 +20,7 @@ use rustls::{ClientConfig, ClientConnection, ServerName, SupportedProtocolVersio
 use super::client::{TLS12, TLS13, config};
 use super::process::raise_file_limit;
 use super::skip::missing;
-use super::terminal::{Terminal, as_shown};
+use super::terminal::{ERASE, Terminal, as_shown};
 
 /// The time limit of every wait. Only a failing test takes so long.
 pub const LIMIT: Duration = Duration::from_secs(60);
@@ -66,6 +66,23 @@ pub struct Outcome {
     pub status: i32,
     pub stdout: Vec<u8>,
     pub stderr: String,
+}
+
+impl Outcome {
+    /// Standard error, where the last line of a sender is without its time, its rate, and the live lines
+    /// before it.
+    pub fn untimed(&self) -> String {
+        let untimed = |line: &str| {
+            let sent = as_shown(line).strip_prefix("tlsink: sent ")?;
+            let (sent, timed) = sent.rsplit_once(" in ")?;
+            let (_, rest) = timed.split_once("B/s")?;
+            Some(format!("tlsink: sent {sent}{rest}"))
+        };
+        let lines = self.stderr.split_inclusive('\n');
+        lines
+            .map(|line| untimed(line).unwrap_or_else(|| line.to_owned()))
+            .collect()
+    }
 }
 
 /// The end of a connection, parsed from its line on standard error.
@@ -160,7 +177,11 @@ impl Program {
     /// Runs the program by a command of the test's own, with this standard input, and waits for
     /// nothing.
     pub fn start_command_by(command: Command, stdin: Stdio) -> Program {
-        Program::launch_with(command, stdin, Stdout::Collected, Stderr::Pipe)
+        Program::start_command_into(command, stdin, Stderr::Pipe)
+    }
+
+    pub fn start_command_into(command: Command, stdin: Stdio, stderr: Stderr) -> Program {
+        Program::launch_with(command, stdin, Stdout::Collected, stderr)
     }
 
     /// Starts the program by a command of the test's own, with this standard input, and waits until it
@@ -317,6 +338,18 @@ impl Program {
             let said = String::from_utf8_lossy(said);
             let live = as_shown(said.rsplit('\n').next()?);
             wanted(live).then(|| live.to_owned())
+        })
+    }
+
+    /// Waits until such a text was the unfinished line, be it for a moment.
+    pub fn wait_for_drawn(&self, wanted: impl Fn(&str) -> bool) -> String {
+        self.stderr.wait("to draw a certain line", |said, _| {
+            let said = String::from_utf8_lossy(said);
+            let (drawn, _) = said.rsplit_once(ERASE)?;
+            let mut drawn = drawn.split(ERASE).skip(1);
+            let live =
+                drawn.find_map(|drawn| drawn.rsplit('\n').next().filter(|live| wanted(live)));
+            live.map(str::to_owned)
         })
     }
 

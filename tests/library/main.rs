@@ -81,6 +81,7 @@ mod common {
     #[cfg(feature = "cli")]
     #[allow(dead_code, reason = "few tests trace")]
     pub mod strace;
+    #[allow(dead_code, reason = "the program's tests use more of it")]
     pub mod terminal;
     pub mod zstd;
 }

@@ -709,7 +709,8 @@ fn without_a_server_a_signal_ends_it_with_what_waits() {
         let to = nowhere.to_string();
         let args = ["send", "--insecure", "--follow", &path, &to];
         let sender = Program::start_command(&args, Stdio::null(), Stderr::Terminal(terminal));
-        sender.wait_for_live_line(|line| line == "tlsink: 0 B acknowledged, 4 B behind");
+        let waits = |line: &str| line.ends_with(", 0 B acknowledged, 4 B behind, 0 B/s");
+        sender.wait_for_live_line(waits);
         sender.signal(Signal::TERM);
         sender.wait_for_line(|line| line.contains("stopping: up to 10 s to finish"));
         if again {

@@ -33,6 +33,7 @@ mod generate;
 mod kafka;
 mod listen;
 mod listeners;
+mod live;
 mod logrotate;
 mod max_age;
 mod messages;

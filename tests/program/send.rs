@@ -60,7 +60,7 @@ fn sent_data_arrives_byte_for_byte_in_every_encoding() {
         for (sample, bytes) in samples() {
             let file = folder.write("sample", &bytes);
             for file in [Some(&*file), None] {
-                let mut args = vec!["send", "--insecure", "-e", encoding, &to];
+                let mut args = vec!["send", "-v", "--insecure", "-e", encoding, &to];
                 args.extend(file);
                 let sender = match file {
                     Some(_) => Program::run(&args),
@@ -71,15 +71,18 @@ fn sent_data_arrives_byte_for_byte_in_every_encoding() {
                 let end = receiver.wait_for_ends(count).swap_remove(count - 1);
                 let (received, plain) = (end.received, bytes.len() as u64);
                 let what = format!("{encoding}, {sample}");
-                let bytes = if plain == 1 { "byte" } else { "bytes" };
                 assert_eq!((&*end.end, end.delivered), ("clean", plain), "{what}");
-                assert_eq!(
-                    sender.stderr,
-                    format!(
-                        "{}tlsink: sent {plain} {bytes} as {received} ({encoding}) to {to}\n",
-                        unverified(&to)
-                    )
+                // With -v, the numbers are exact.
+                let unit = if plain == 1 { "byte" } else { "bytes" };
+                let exact = format!("tlsink: {to}: {plain} {unit} sent as {received}\n");
+                assert!(sender.stderr.contains(&exact), "{}", sender.stderr);
+                let file = file.map(|file| format!("{file}, ")).unwrap_or_default();
+                let sent = format!(
+                    "tlsink: sent {file}{} as {} ({encoding}) to {to}\n",
+                    in_units(plain),
+                    in_units(received)
                 );
+                assert!(sender.untimed().ends_with(&sent), "{}", sender.stderr);
                 assert_eq!((sender.status, sender.stdout_text()), (0, String::new()));
                 if sample == "text" && encoding != "none" {
                     assert!(received < plain / 4, "{what}: only {received} of {plain}");
@@ -878,14 +881,33 @@ fn a_signal_ends_live_input_as_its_end_would() {
             assert_eq!((&*end.end, end.delivered), ("clean", 18), "{encoding}");
             let received = end.received;
             let sent = format!(
-                "tlsink: sent 18 bytes as {received} ({encoding}) to {to}, receipt matches\n"
+                "tlsink: sent 18 B as {received} B ({encoding}) to {to}, receipt matches\n"
             );
             let expected = unverified(&to) + STOPPING + &sent;
-            assert_eq!((outcome.stderr, outcome.status), (expected, 0));
+            assert_eq!((outcome.untimed(), outcome.status), (expected, 0));
             assert_eq!(receiver.stop().stdout_text(), "one\ntwo\nunfinished");
             drop(stdin);
         }
     }
+}
+
+#[test]
+fn a_signal_stops_a_file_even_while_nothing_but_the_codec_is_slow() {
+    let folder = Folder::new();
+    let file = folder.write("noise", &noise(16 << 20));
+    let receiver = Program::start_into(&[], Stdout::File(File::create("/dev/null").unwrap()));
+    let to = receiver.address().to_string();
+    let args = ["send", "--insecure", "--level", "19", &to, &file];
+    let terminal = Stderr::Terminal(Terminal::open());
+    let sender = Program::start_command(&args, Stdio::null(), terminal);
+    // The progress is shown meanwhile, too.
+    let live = sender.wait_for_drawn(|live| live.contains(" of 16.0 MiB, "));
+    assert!(!live.contains("100%"), "{live}");
+    sender.signal(Signal::TERM);
+    let outcome = sender.outcome();
+    let stopped = format!("tlsink: {to}: stopped before the server had everything\n");
+    assert!(outcome.stderr.ends_with(&stopped), "{}", outcome.stderr);
+    assert_eq!(outcome.status, 1);
 }
 
 #[test]
@@ -1191,8 +1213,8 @@ fn retry_tries_again_until_a_server_listens() {
     });
     let outcome = sender.outcome();
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
-    let sent = format!("tlsink: sent 0 bytes as 0 (none) to {to}\n");
-    assert!(outcome.stderr.ends_with(&sent), "{}", outcome.stderr);
+    let sent = format!("tlsink: sent 0 B as 0 B (none) to {to}\n");
+    assert!(outcome.untimed().ends_with(&sent), "{}", outcome.stderr);
     server.join();
     let hint = "nothing listens there; --retry N tries again";
     fails(&address, &[], &missed, hint);
@@ -1216,8 +1238,8 @@ fn a_receipt_is_compared_with_the_sent_data() {
     let right = whole(len, len, crc) + "\n";
     let outcome = with_receipt(&text, right.as_bytes());
     assert_eq!(outcome.status, 0, "{}", outcome.stderr);
-    let sent = format!("tlsink: sent {len} bytes as {len} (none) to TO, receipt matches\n");
-    assert_eq!(outcome.stderr, sent);
+    let sent = "tlsink: sent 97.7 KiB as 97.7 KiB (none) to TO, receipt matches\n";
+    assert_eq!(outcome.untimed(), sent);
 
     let decompressed =
         "it may have decompressed data that was compressed before; -d none there passes it on";
@@ -1321,61 +1343,6 @@ fn unexpected_data_from_a_server_is_ignored_up_to_a_limit() {
 }
 
 #[test]
-fn a_terminal_shows_how_far_a_file_has_come_and_then_only_the_end() {
-    let folder = Folder::new();
-    let long = folder.path("long");
-    File::create(&long).unwrap().set_len(64 << 20).unwrap();
-    let keyed = Keyed::self_signed(&["127.0.0.1"]);
-    let (seen, is_seen) = mpsc::channel::<()>();
-    let server = Server::start(keyed.config(), move |accepted| {
-        accepted.read(&mut [0; 1024]).unwrap();
-        is_seen.recv_timeout(LIMIT).unwrap();
-        accepted.read_to_end();
-        accepted.close_notify();
-    });
-    let to = server.address.to_string();
-    let args = ["send", "--insecure", "-e", "none", &to, &long];
-    let terminal = Stderr::Terminal(Terminal::open());
-    let sender = Program::start_command(&args, Stdio::null(), terminal);
-    let live = sender.wait_for_live_line(|line| line.contains(" of 64.0 MiB"));
-    assert!(
-        live.starts_with("tlsink: ") && live.ends_with(" left"),
-        "{live}"
-    );
-    assert!(live.contains('%') && live.contains("/s, "), "{live}");
-    assert!(live.chars().count() < 80, "{live}");
-    seen.send(()).unwrap();
-    let outcome = sender.outcome();
-    let len = 64 << 20;
-    let sent = format!("tlsink: sent {len} bytes as {len} (none) to {to}");
-    let last = crate::common::terminal::as_shown(outcome.stderr.trim_end_matches('\n'));
-    assert_eq!((last, outcome.status), (&*sent, 0));
-    server.join();
-
-    // With -q there is no progress, and neither for a pipe, whose length is not known.
-    for (args, piped) in [(&["-q"][..], false), (&["-v"], true)] {
-        let server = Server::start(keyed.config(), |accepted| {
-            accepted.read_to_end();
-            accepted.close_notify();
-        });
-        let to = server.address.to_string();
-        let mut args = [&["send", "--insecure", &to], args].concat();
-        if !piped {
-            args.push(&long);
-        }
-        let terminal = Stderr::Terminal(Terminal::open());
-        let mut sender = Program::start_command(&args, Stdio::piped(), terminal);
-        if piped {
-            sender.stdin().write_all(&[0; 64 << 10]).unwrap();
-        }
-        let outcome = sender.outcome();
-        assert_eq!(outcome.status, 0);
-        assert!(!outcome.stderr.contains(crate::common::terminal::ERASE));
-        server.join();
-    }
-}
-
-#[test]
 fn without_ca_certificates_of_the_system_the_error_names_other_ways_to_verify() {
     let folder = Folder::new();
     folder.write("empty.pem", b"");
@@ -1470,7 +1437,7 @@ fn text(len: usize) -> Vec<u8> {
 }
 
 /// Data that can't be compressed, and does not begin like a compressed format.
-fn noise(len: usize) -> Vec<u8> {
+pub fn noise(len: usize) -> Vec<u8> {
     let mut state = 1_u32;
     let noise = std::iter::repeat_with(|| {
         state ^= state << 13;
@@ -1479,6 +1446,15 @@ fn noise(len: usize) -> Vec<u8> {
         state.to_le_bytes()[0]
     });
     b"noise".iter().copied().chain(noise).take(len).collect()
+}
+
+/// A number of bytes, as the sender shows it.
+fn in_units(bytes: u64) -> String {
+    match bytes as f64 {
+        small @ 0.0..1024.0 => format!("{small} B"),
+        middle @ 1024.0..1_000_000.0 => format!("{:.1} KiB", middle / 1024.0),
+        large => format!("{:.1} MiB", large / 1_048_576.0),
+    }
 }
 
 /// The message after a signal.

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 use crate::common::program::{Outcome, Program, Stderr};
 use crate::common::shipped::Shipped;
 use crate::common::skip::is_installed;
+use crate::common::terminal::Terminal;
 use crate::send::server::{Accepted, Keyed, Server};
 
 /// Lines of a test.
@@ -46,7 +47,7 @@ fn each_line_is_acknowledged_and_received_in_every_encoding() {
         let outcome = send(to, &["-e", encoding], &lines);
         let acknowledged = format!(" ({encoding}) to {to}, {} lines acknowledged\n", LINES + 4);
         assert!(
-            outcome.stderr.ends_with(&acknowledged),
+            outcome.untimed().ends_with(&acknowledged),
             "{}",
             outcome.stderr
         );
@@ -116,35 +117,34 @@ fn rsyslog_acknowledges_each_line() {
     let _rsyslog = shipped.start_rsyslog(config, port);
     let lines = numbered(LINES);
     fs::write(shipped.path("messages"), &lines).unwrap();
-    let send = |encoding: &str| {
-        Program::run(&[
-            "send",
-            "--framing",
-            "relp",
-            "--encode",
-            encoding,
-            "--retry",
-            "10",
-            "--ca",
-            &shipped.path("ca.pem"),
-            "--cert",
-            &shipped.path("client.pem"),
-            "--key",
-            &shipped.path("client.key"),
-            &format!("localhost:{port}"),
-            &shipped.path("messages"),
-        ])
-    };
+    let [ca, cert, key] = ["ca.pem", "client.pem", "client.key"].map(|name| shipped.path(name));
+    let (to, messages) = (format!("localhost:{port}"), shipped.path("messages"));
+    let own = ["send", "--framing", "relp", "--retry", "10"];
+    let credentials = ["--ca", &ca, "--cert", &cert, "--key", &key];
+    let own = [&own[..], &credentials, &[&to]].concat();
+    let send =
+        |encoding: &str| Program::run(&[&own[..], &["--encode", encoding, &messages]].concat());
     let outcome = send("none");
-    let acknowledged = format!(" to localhost:{port}, {LINES} lines acknowledged\n");
+    let acknowledged = format!(" to {to}, {LINES} lines acknowledged\n");
     assert!(
-        outcome.stderr.ends_with(&acknowledged),
+        outcome.untimed().ends_with(&acknowledged),
         "{}",
         outcome.stderr
     );
     assert_eq!(outcome.status, 0);
     let received = shipped.wait_for("state/received", |text| text.len() >= lines.len());
     assert!(received == lines);
+
+    // On a terminal, the live line says so while more may come.
+    let args = [&own[..], &["--encode", "none"]].concat();
+    let terminal = Stderr::Terminal(Terminal::open());
+    let mut sender = Program::start_command(&args, Stdio::piped(), terminal);
+    let mut stdin = sender.stdin();
+    stdin.write_all(lines.as_bytes()).unwrap();
+    let acknowledged = format!(", {LINES} lines acknowledged, ");
+    sender.wait_for_live_line(|live| live.contains(&acknowledged));
+    drop(stdin);
+    assert_eq!(sender.outcome().status, 0);
 
     let outcome = send("zstd");
     let hint = format!("\nhint: {ONLY_TLSINK}\n");

@@ -6,6 +6,7 @@ use tlsink::{Server, Totals};
 
 use super::super::bytes::Bytes;
 use super::super::count::Count;
+use super::super::live::LiveLine;
 use super::super::say::Say;
 
 /// The interval of the live line on a terminal.
@@ -41,61 +42,54 @@ impl Stats {
         self.at + if self.live { LIVE } else { PLAIN }
     }
 
-    /// Says the number of connections, the rates, and the totals so far.
+    /// Says the number of connections, the totals so far, and the rates.
     pub(crate) fn tick(&mut self) {
         let totals = self.server.totals();
         let seconds = self.at.elapsed().as_secs_f64().max(f64::EPSILON);
         let rate = |now: u64, before: u64| {
-            format!("{}/s", Bytes(now.saturating_sub(before) as f64 / seconds))
+            format!("({}/s)", Bytes(now.saturating_sub(before) as f64 / seconds))
         };
-        let text = format!(
-            "{} connected, {} in, {} out, {}{}, {} received, {} delivered",
-            self.server.connections(),
-            rate(totals.received, self.last.received),
-            rate(totals.delivered, self.last.delivered),
-            Count(totals.connections, "connection"),
-            self.health_checks(),
-            Bytes(totals.received as f64),
-            Bytes(totals.delivered as f64),
-        );
+        let connected = self.server.connections();
+        let received = Bytes(totals.received as f64);
+        let delivered = Bytes(totals.delivered as f64);
+        let mut line = LiveLine::default()
+            .text(2, "", format_args!("{connected} connected"))
+            .text(1, ", ", format_args!("{received} in"))
+            .text(3, " ", rate(totals.received, self.last.received))
+            .text(0, ", ", format_args!("{delivered} out"))
+            .text(4, " ", rate(totals.delivered, self.last.delivered))
+            .text(5, ", ", Count(totals.connections, "connection"));
+        if let Some(health_checks) = self.health_checks() {
+            line = line.text(6, ", ", health_checks);
+        }
         if self.live {
-            self.say.live(&text);
+            self.say.live(line);
         } else {
-            self.say.info(&text);
+            self.say.info(&line.whole());
         }
         self.last = totals;
         self.at = Instant::now();
     }
 
-    /// Those that completed their handshake, and those of proxies that did not.
-    fn health_checks(&self) -> HealthChecks {
+    /// The number of health checks, which have no line of their own, unless it is zero: of those that
+    /// completed their handshake, and of those of proxies that did not.
+    fn health_checks(&self) -> Option<Count> {
         let completed = self.server.totals().health_checks;
-        HealthChecks(completed.saturating_add(self.server.failures().health_checks))
+        let all = completed.saturating_add(self.server.failures().health_checks);
+        (all > 0).then_some(Count(all, "health check"))
     }
 
     /// Says the totals at the end.
     pub(crate) fn finish(&self) {
         let totals = self.server.totals();
+        let health_checks = self.health_checks().map(|checks| format!(", {checks}"));
         self.say.info(&format!(
             "{}, {} of them clean{}, {} received, {} delivered",
             Count(totals.connections, "connection"),
             totals.ends.clean,
-            self.health_checks(),
+            health_checks.unwrap_or_default(),
             Count(totals.received, "byte"),
             totals.delivered
         ));
-    }
-}
-
-/// The number of health checks, which have no line of their own. It is left
-/// out where it is zero.
-struct HealthChecks(u64);
-
-impl std::fmt::Display for HealthChecks {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self.0 {
-            0 => Ok(()),
-            count => write!(f, ", {}", Count(count, "health check")),
-        }
     }
 }

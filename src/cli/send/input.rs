@@ -2,7 +2,7 @@
 //! kind of file without blocking.
 
 use std::fs::{File, Metadata};
-use std::io::{self, PipeReader, PipeWriter, Read, Seek};
+use std::io::{self, IsTerminal, PipeReader, PipeWriter, Read, Seek};
 use std::mem;
 use std::os::unix::fs::FileTypeExt;
 use std::path::Path;
@@ -32,6 +32,8 @@ pub(crate) struct Input {
     pub(crate) len: Option<u64>,
     /// Another program is writing it, and may be waiting for the effect.
     pub(crate) live: bool,
+    /// It is standard input, and a terminal: somebody types it.
+    pub(crate) is_typed: bool,
     /// Ends live input when it is dropped: bytes that were written before are still read.
     pub(crate) ending: Option<PipeWriter>,
     pieces: Receiver<io::Result<InputPiece>>,
@@ -81,6 +83,7 @@ impl Input {
                     .hint("tar -c FOLDER | tlsink send HOST:PORT sends all that is in it"),
             );
         }
+        let is_typed = path.is_none() && file.is_terminal();
         let live = !facts.is_file() && !facts.file_type().is_block_device();
         let chunk = if live { PIPE_CHUNK } else { FILE_CHUNK };
         let (len, source, ending) = if live {
@@ -106,6 +109,7 @@ impl Input {
             name,
             len,
             live,
+            is_typed,
             ending,
             pieces,
             spent,
@@ -138,6 +142,13 @@ impl Input {
             },
         };
         piece.map_err(|error| Failure::failed(format!("can't read {}: {error}", self.name)))
+    }
+
+    /// Says how to give input, if somebody types it.
+    pub(crate) fn hint(&self, say: &Say) {
+        if self.is_typed && say.is_terminal() {
+            say.info("type lines to send; Ctrl-D at the beginning of a line ends");
+        }
     }
 
     /// Takes a buffer back.

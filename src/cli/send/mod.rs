@@ -23,6 +23,7 @@ mod frame;
 mod input;
 mod progress;
 mod receipt;
+mod recent_rate;
 mod relp;
 mod resume;
 mod stop;
@@ -102,6 +103,7 @@ pub(crate) fn run(args: &SendArgs, say: &Say) -> Result<(), Failure> {
         }
         let (sender, socket) = connect::connect(args, &connector, &say).await?;
         open.set(true);
+        let progress = Progress::new(args, &input, &lines, &say);
         let sending = Sending {
             args,
             sender,
@@ -111,8 +113,9 @@ pub(crate) fn run(args: &SendArgs, say: &Say) -> Result<(), Failure> {
             lines: &lines,
             encoder,
             sent: Sent::default(),
+            progress: &progress,
         };
-        sending.run(input, &say).await
+        sending.run(input, &say).or(progress.show(&say)).await
     };
     let done = smol::block_on(stopped.or(sending)).map_err(|failure| match lines.get() {
         Lines { sent: 0, .. } => failure,
@@ -135,6 +138,7 @@ struct Sending<'a> {
     lines: &'a Cell<Lines>,
     encoder: StreamEncoder,
     sent: Sent,
+    progress: &'a Progress<'a>,
 }
 
 /// The amounts sent so far, and the checksum.
@@ -158,22 +162,19 @@ impl Sending<'_> {
     /// Sends the input, and returns a message for the user. On failure, the connection is dropped
     /// without a close_notify, which tells the receiver that the stream is not whole.
     async fn run(mut self, mut input: Input, say: &Say) -> Result<String, Failure> {
-        let progress = Progress::new(input.len, say);
         // The time since which data may be in the codec, and the time by which it must be flushed.
         let mut unflushed: Option<(Instant, Instant)> = None;
-        // The input so far, in bytes.
-        let mut taken = 0_u64;
         if self.is_relp() {
             self.open(say).await?;
         }
+        input.hint(say);
         loop {
             match self.next(&mut input, unflushed.map(|(_, due)| due)).await? {
                 Work::Input(InputPiece::Bytes(buffer, len)) => {
                     let bytes = buffer.get(..len).unwrap_or_default();
                     self.send(bytes).await?;
-                    taken = taken.saturating_add(len as u64);
                     input.give_back(buffer);
-                    progress.set(taken);
+                    self.progress.add(len);
                     if input.live {
                         let now = Instant::now();
                         let since = unflushed.map_or(now, |(since, _)| since);
@@ -195,11 +196,9 @@ impl Sending<'_> {
         }
         if self.is_relp() {
             self.flush().await?;
-            drop(progress);
             return self.close(say).await;
         }
         self.encode(&[], Goal::Finish).await?;
-        drop(progress);
         self.finish(say).await
     }
 
@@ -288,6 +287,7 @@ impl Sending<'_> {
     /// Closes the session once every line is acknowledged, waits until the server has done so too, and
     /// ends the stream. The server's own end confirms nothing more, and may lack a close_notify.
     async fn close(mut self, say: &Say) -> Result<String, Failure> {
+        self.progress.wait_for("the server");
         let late = unanswered(say, unconfirmed_by(&self.args.to));
         let closed = async {
             while self.session.outstanding() > 0 {
@@ -317,7 +317,7 @@ impl Sending<'_> {
         };
         finished.or(late).await;
         let acknowledged = Count(self.session.lines().acknowledged, "line");
-        Ok(format!("{}, {acknowledged} acknowledged", self.done()))
+        Ok(format!("{}, {acknowledged} acknowledged", self.done(say)))
     }
 
     /// Waits for answers of the server, and takes them.
@@ -367,6 +367,10 @@ impl Sending<'_> {
     /// Ends the stream, and waits for the server's answer without a limit: a slow receiver is still
     /// at work, and TCP detects one that has vanished.
     async fn finish(mut self, say: &Say) -> Result<String, Failure> {
+        self.progress.wait_for(match self.args.receipt {
+            true => "the receipt",
+            false => "the server",
+        });
         let waiting = unanswered(say, unconfirmed_by(&self.args.to));
         let finished = self.sender.finish().or(waiting).await;
         finished.map_err(|error| self.failure(&error))?;
@@ -377,17 +381,16 @@ impl Sending<'_> {
             }
             false => "",
         };
-        Ok(format!("{}{receipt}", self.done()))
+        Ok(format!("{}{receipt}", self.done(say)))
     }
 
-    /// The message on a stream that the server has.
-    fn done(&self) -> String {
+    /// The message on a stream that the server has. The exact numbers, which the server's log has too,
+    /// are a detail.
+    fn done(&self, say: &Say) -> String {
         let Sent { plain, encoded, .. } = self.sent;
-        let (name, to) = (self.args.encode.name(), &self.args.to);
-        format!(
-            "sent {} as {encoded} ({name}) to {to}",
-            Count(plain, "byte")
-        )
+        let to = &self.args.to;
+        say.detail(|| format!("{to}: {} sent as {encoded}", Count(plain, "byte")));
+        format!("sent {}", self.progress.account(self.args, encoded))
     }
 
     /// Compares the receipt with the stream that was sent.

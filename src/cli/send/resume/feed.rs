@@ -206,6 +206,7 @@ impl Feed {
     /// The stream, of which nothing was acknowledged, goes on where the server has it.
     pub(super) fn move_behind(&mut self, position: Position) {
         self.backlog.move_behind(position);
+        self.standing.begin_again();
     }
 
     /// A stream of another name goes on at this server. Waits until the state has that name.

@@ -169,7 +169,7 @@ fn open_file(
         news,
         stop: stop.clone(),
     };
-    let standing = Standing::new(say);
+    let standing = Standing::new(Some(path.display().to_string()), false, say);
     let feed = Feed::new(
         source,
         start,
@@ -196,8 +196,9 @@ fn open_input(
         generation: 1,
         instance: stream::instance(0),
     };
+    let standing = Standing::new(None, input.is_typed, say);
+    input.hint(say);
     let source = Source::Input(input);
-    let standing = Standing::new(say);
     let mut servers = Servers::default();
     servers.keep_only(&names_of_servers(resume), stream.generation);
     let feed = Feed::new(

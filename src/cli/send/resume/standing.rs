@@ -6,57 +6,91 @@ use futures_lite::future;
 use smol::Timer;
 
 use super::super::super::bytes::Bytes;
+use super::super::super::live::LiveLine;
 use super::super::super::say::Say;
+use super::super::progress::INTERVAL;
+use super::super::recent_rate::RecentRate;
 
-/// The shortest interval between two updates.
-const INTERVAL: Duration = Duration::from_millis(200);
+/// The interval of updates while nothing changes but the rate, and perhaps the terminal's width.
+const IDLE: Duration = Duration::from_secs(1);
 
 /// A line that tells how far a stream is acknowledged, if there is a terminal.
 pub(super) struct Standing {
     say: Option<Say>,
-    shown: Option<(u64, u64)>,
-    next: Instant,
+    /// The name of the followed file.
+    name: Option<String>,
+    shown: Option<Shown>,
+}
+
+/// The last update.
+struct Shown {
+    at: Instant,
+    acknowledged: u64,
+    behind: u64,
+    rate: RecentRate,
 }
 
 impl Standing {
-    pub(super) fn new(say: &Say) -> Self {
+    /// A line about this file, or about standard input. There is none where text is typed, which would
+    /// run into it.
+    pub(super) fn new(name: Option<String>, is_typed: bool, say: &Say) -> Self {
         Standing {
-            say: say.is_terminal().then(|| say.clone()),
+            say: (say.is_terminal() && !is_typed).then(|| say.clone()),
+            name,
             shown: None,
-            next: Instant::now(),
         }
     }
 
     /// Shows these numbers of bytes, once that is due; then it waits for ever. The call can be dropped
     /// and made again.
     pub(super) async fn show(&mut self, acknowledged: u64, behind: u64) {
-        if let Some(say) = &self.say
-            && self.shown != Some((acknowledged, behind))
-        {
-            Timer::at(self.next).await;
-            self.next = Instant::now() + INTERVAL;
-            self.shown = Some((acknowledged, behind));
-            say.live(&text(acknowledged, behind));
+        let Some(say) = &self.say else {
+            return future::pending().await;
+        };
+        loop {
+            if let Some(shown) = &self.shown {
+                let is_same = (shown.acknowledged, shown.behind) == (acknowledged, behind);
+                Timer::at(shown.at + if is_same { IDLE } else { INTERVAL }).await;
+            }
+            let at = Instant::now();
+            let rate = self.shown.take().map(|shown| shown.rate);
+            let mut rate = rate.unwrap_or_else(|| RecentRate::since(at, acknowledged));
+            let recent = rate.at(at, acknowledged);
+            say.live(line(self.name.as_deref(), acknowledged, behind, recent));
+            self.shown = Some(Shown {
+                at,
+                acknowledged,
+                behind,
+                rate,
+            });
         }
-        future::pending().await
+    }
+
+    /// The acknowledged bytes so far were not sent by this program, and count for no rate.
+    pub(super) fn begin_again(&mut self) {
+        self.shown = None;
     }
 
     /// Removes the line.
     pub(super) fn over(&self) {
-        if let (Some(say), Some(_)) = (&self.say, &self.shown) {
+        if let Some(say) = &self.say {
             say.live_over();
         }
     }
 }
 
-fn text(acknowledged: u64, behind: u64) -> String {
+fn line(name: Option<&str>, acknowledged: u64, behind: u64, rate: f64) -> LiveLine {
+    let mut line = LiveLine::default();
+    if let Some(name) = name {
+        line = line.name(3, "", name);
+    }
     let acknowledged = Bytes(acknowledged as f64);
+    line = line.text(1, ", ", format_args!("{acknowledged} acknowledged"));
     match behind {
-        0 => format!("{acknowledged} acknowledged, nothing behind"),
-        behind => format!(
-            "{acknowledged} acknowledged, {} behind",
-            Bytes(behind as f64)
-        ),
+        0 => line.text(0, ", ", "nothing behind"),
+        behind => line
+            .text(0, ", ", format_args!("{} behind", Bytes(behind as f64)))
+            .text(2, ", ", format_args!("{}/s", Bytes(rate))),
     }
 }
 
@@ -66,7 +100,15 @@ mod tests {
 
     #[test]
     fn the_line_tells_what_is_acknowledged_and_what_is_not() {
-        assert_eq!(text(1024, 0), "1.0 KiB acknowledged, nothing behind");
-        assert_eq!(text(1 << 20, 5), "1.0 MiB acknowledged, 5 B behind");
+        let shown =
+            |acknowledged, behind, rate| line(Some("app.log"), acknowledged, behind, rate).whole();
+        assert_eq!(
+            shown(1024, 0, 9.0),
+            "app.log, 1.0 KiB acknowledged, nothing behind"
+        );
+        assert_eq!(
+            shown(1 << 20, 5, 2048.0),
+            "app.log, 1.0 MiB acknowledged, 5 B behind, 2.0 KiB/s"
+        );
     }
 }
