@@ -175,6 +175,9 @@ impl Sending<'_> {
                     self.send(bytes).await?;
                     input.give_back(buffer);
                     self.progress.add(len);
+                    // Where the codec is slower than the file and the connection, nothing else here
+                    // ever waits, and signals and the progress would have no turn.
+                    future::yield_now().await;
                     if input.live {
                         let now = Instant::now();
                         let since = unflushed.map_or(now, |(since, _)| since);
