@@ -587,7 +587,12 @@ pub(crate) static SEND: Options = Options {
                     "--timestamps",
                     "put the time (UTC) before each line on standard error",
                 ),
-                flag("--verbose", "also log the address that was connected to").short("-v"),
+                flag(
+                    "--verbose",
+                    "also log the address that was connected to, and exact\n\
+                     numbers of bytes",
+                )
+                .short("-v"),
                 flag("--quiet", "log only errors").short("-q"),
                 COLOR,
                 GENERATE,
