@@ -14,11 +14,14 @@ use std::fs::{self, File};
 use std::io::{Read, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
+use std::thread;
 
+use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::common::program::{BINARY, LIMIT, Outcome, Program, Stderr, Stdout, send};
 use crate::common::terminal::{ERASE, Terminal, taken_apart};
+use crate::send::noise;
 use crate::send::server::{Keyed, Resuming, Server};
 
 /// Narrow and wide terminals, in columns.
@@ -238,6 +241,46 @@ fn a_resumed_pipe_shows_what_is_acknowledged() {
     let outcome = sender.outcome();
     assert_eq!(outcome.status, 0);
     assert_fits(&outcome, 80);
+}
+
+#[test]
+fn a_followed_file_shows_its_standing_and_stops_though_only_the_codec_is_slow() {
+    const LEN: usize = 32 << 20;
+    let folder = tempfile::tempdir().unwrap();
+    let [file, state] = ["log", "state"].map(|name| folder.path().join(name));
+    let mut lines = noise(LEN - 1);
+    lines.push(b'\n');
+    fs::write(&file, lines).unwrap();
+    let server = Resuming::new();
+    let to = server.address().to_string();
+    let [file, state] = [&file, &state].map(|path| path.to_str().unwrap());
+    let follow = ["--follow", file, "--follow-state", state];
+    let args = [&["send", "--insecure", "--level", "19", &to][..], &follow].concat();
+    let terminal = Stderr::Terminal(Terminal::open());
+    let sender = Program::start_command(&args, Stdio::null(), terminal);
+    let mut peer = server.accept();
+    peer.answer_at(b"");
+    let mut received = peer.read_some().unwrap().len();
+    peer.acknowledge(1);
+    let reader = thread::spawn(move || {
+        while let Ok(some) = peer.read_some()
+            && !some.is_empty()
+        {
+            received += some.len();
+        }
+        received
+    });
+    sender.wait_for_drawn(|live| live.contains("1 B acknowledged, 32.0 MiB behind, "));
+    // The second one stops at once.
+    sender.signal(Signal::TERM);
+    sender.wait_for_line(|line| line.starts_with("tlsink: stopping: "));
+    sender.signal(Signal::INT);
+    let outcome = sender.outcome();
+    assert_eq!(outcome.status, 1);
+    let stopped = "stopped before a server had everything";
+    assert!(outcome.stderr.contains(stopped), "{}", outcome.stderr);
+    let received = reader.join().unwrap();
+    assert!(received < LEN, "everything was sent first");
 }
 
 // A keyboard.

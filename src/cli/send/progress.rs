@@ -25,6 +25,7 @@ pub(super) struct Progress<'a> {
     name: Option<String>,
     /// The length of the input in bytes, if that is known.
     len: Option<u64>,
+    /// The time since which the connection is open.
     start: Instant,
     /// The bytes of the input that were sent.
     sent: Cell<u64>,

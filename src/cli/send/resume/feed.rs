@@ -125,9 +125,7 @@ impl Feed {
             Source::File { stop, .. } if !self.has_ended => Some(stop.clone()),
             _ => None,
         };
-        let (unacknowledged, unread) = (self.backlog.len(), self.unread);
-        let acknowledged = self.backlog.acknowledged().offset;
-        let behind = unacknowledged.saturating_add(unread);
+        let (acknowledged, behind) = self.numbers();
         let standing = async {
             self.standing.show(acknowledged, behind).await;
             Ok(None)
@@ -156,6 +154,18 @@ impl Feed {
             self.add(read);
         }
         Ok(())
+    }
+
+    /// Shows how far the stream is acknowledged, if that is due and [`work`](Self::work) is not called.
+    pub(super) fn show_standing(&mut self) {
+        let (acknowledged, behind) = self.numbers();
+        self.standing.update(acknowledged, behind);
+    }
+
+    /// The number of bytes that are acknowledged, and of those that are not.
+    fn numbers(&self) -> (u64, u64) {
+        let behind = self.backlog.len().saturating_add(self.unread);
+        (self.backlog.acknowledged().offset, behind)
     }
 
     fn add(&mut self, read: Read) {

@@ -247,6 +247,9 @@ impl<'a> Session<'a> {
             }
             if let Some(bytes) = feed.backlog().from(self.sent) {
                 self.send(bytes).await?;
+                feed.show_standing();
+                // As in a stream of one connection, signals need a turn.
+                future::yield_now().await;
                 let now = Instant::now();
                 let since = unflushed.map_or(now, |(since, _)| since);
                 unflushed = Some((since, (now + REST).min(since + STAY)));

@@ -41,29 +41,47 @@ impl Standing {
         }
     }
 
-    /// Shows these numbers of bytes, once that is due; then it waits for ever. The call can be dropped
-    /// and made again.
+    /// Shows these numbers of bytes whenever that is due. The call can be dropped and made again.
     pub(super) async fn show(&mut self, acknowledged: u64, behind: u64) {
-        let Some(say) = &self.say else {
-            return future::pending().await;
-        };
-        loop {
-            if let Some(shown) = &self.shown {
-                let is_same = (shown.acknowledged, shown.behind) == (acknowledged, behind);
-                Timer::at(shown.at + if is_same { IDLE } else { INTERVAL }).await;
-            }
-            let at = Instant::now();
-            let rate = self.shown.take().map(|shown| shown.rate);
-            let mut rate = rate.unwrap_or_else(|| RecentRate::since(at, acknowledged));
-            let recent = rate.at(at, acknowledged);
-            say.live(line(self.name.as_deref(), acknowledged, behind, recent));
-            self.shown = Some(Shown {
-                at,
-                acknowledged,
-                behind,
-                rate,
-            });
+        while let Some(due) = self.due(acknowledged, behind) {
+            Timer::at(due).await;
+            self.draw(acknowledged, behind);
         }
+        future::pending().await
+    }
+
+    /// Shows these numbers of bytes if that is due.
+    pub(super) fn update(&mut self, acknowledged: u64, behind: u64) {
+        let due = self.due(acknowledged, behind);
+        if due.is_some_and(|due| due <= Instant::now()) {
+            self.draw(acknowledged, behind);
+        }
+    }
+
+    /// The time of the next update, if there is a line.
+    fn due(&self, acknowledged: u64, behind: u64) -> Option<Instant> {
+        self.say.as_ref()?;
+        let Some(shown) = &self.shown else {
+            return Some(Instant::now());
+        };
+        let is_same = (shown.acknowledged, shown.behind) == (acknowledged, behind);
+        Some(shown.at + if is_same { IDLE } else { INTERVAL })
+    }
+
+    fn draw(&mut self, acknowledged: u64, behind: u64) {
+        let at = Instant::now();
+        let rate = self.shown.take().map(|shown| shown.rate);
+        let mut rate = rate.unwrap_or_else(|| RecentRate::since(at, acknowledged));
+        let recent = rate.at(at, acknowledged);
+        if let Some(say) = &self.say {
+            say.live(line(self.name.as_deref(), acknowledged, behind, recent));
+        }
+        self.shown = Some(Shown {
+            at,
+            acknowledged,
+            behind,
+            rate,
+        });
     }
 
     /// The acknowledged bytes so far were not sent by this program, and count for no rate.
