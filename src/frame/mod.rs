@@ -36,7 +36,7 @@ mod forward;
 #[cfg(feature = "lumberjack")]
 mod lumberjack;
 #[cfg(feature = "nul")]
-mod nul;
+mod nul_terminated;
 #[cfg(feature = "octet")]
 mod octet;
 #[cfg(any(feature = "lumberjack", feature = "forward"))]
@@ -249,7 +249,7 @@ fn parser(framing: Framing, limits: &Limits) -> Option<Box<dyn Parser>> {
         #[cfg(feature = "forward")]
         Framing::Forward => Some(Box::new(forward::Forward::new(limits))),
         #[cfg(feature = "nul")]
-        Framing::Nul => Some(Box::new(nul::Nul::default())),
+        Framing::Nul => Some(Box::new(nul_terminated::NulTerminated::default())),
         _ => None,
     }
 }

@@ -6,12 +6,12 @@ use super::fault::FrameFault;
 use super::{Parser, RecordBuffer};
 
 #[derive(Debug, Default)]
-pub(super) struct Nul {
+pub(super) struct NulTerminated {
     /// A frame has begun.
     begun: bool,
 }
 
-impl Parser for Nul {
+impl Parser for NulTerminated {
     fn push(&mut self, bytes: &[u8], records: &mut RecordBuffer) -> Result<usize, FrameFault> {
         let mut rest = bytes;
         while let Some(nul) = memchr(0, rest) {
