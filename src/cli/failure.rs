@@ -32,6 +32,7 @@ impl Failure {
     }
 
     /// Adds more to the error, on its line.
+    #[cfg(feature = "send")]
     pub(super) fn more(mut self, more: &str) -> Self {
         self.what.push_str("; ");
         self.what.push_str(more);

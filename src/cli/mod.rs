@@ -7,7 +7,9 @@ mod address;
 mod args;
 mod blocking;
 mod bytes;
+#[cfg_attr(not(feature = "cert"), path = "no_cert.rs")]
 mod cert;
+#[cfg_attr(not(feature = "cert"), path = "no_certificate.rs")]
 mod certificate;
 mod color;
 #[path = "../count.rs"]
@@ -24,6 +26,7 @@ mod networks;
 mod platform;
 mod resolve;
 mod say;
+#[cfg_attr(not(feature = "send"), path = "no_send.rs")]
 mod send;
 mod signals;
 mod slow_open;

@@ -147,6 +147,7 @@ impl Say {
     }
 
     /// Removes the live line, if there is one.
+    #[cfg(feature = "send")]
     pub(crate) fn live_over(&self) {
         if Level::Info <= self.level {
             self.send(Message::Live(None));

@@ -5,6 +5,10 @@ use std::ffi::{OsStr, OsString};
 use super::Failure;
 use super::color::Color;
 
+#[cfg_attr(
+    not(feature = "cert"),
+    allow(dead_code, reason = "only the command reads them")
+)]
 mod cert;
 mod generate;
 mod given;
@@ -13,11 +17,19 @@ mod help;
 mod listen;
 mod manual;
 pub(crate) mod options;
+#[cfg_attr(
+    not(feature = "send"),
+    allow(dead_code, reason = "only the command reads them")
+)]
 mod send;
 mod split;
 mod suggest;
 mod value;
 
+#[cfg_attr(
+    not(feature = "cert"),
+    allow(unused_imports, reason = "only the command uses them")
+)]
 pub(crate) use cert::{CertArgs, CertRequest};
 use generate::Kind;
 use help::Topic;
@@ -28,6 +40,10 @@ pub(crate) use listen::{
 #[cfg(feature = "kafka")]
 pub(crate) use listen::{KafkaKey, KafkaRecord, setting};
 use options::{ANSWERS, CERT, LISTEN, SEND};
+#[cfg_attr(
+    not(feature = "send"),
+    allow(unused_imports, reason = "only the command uses them")
+)]
 pub(crate) use send::{FollowArgs, LineFraming, ResumeArgs, SendArgs, Trust};
 use split::{Asked, Split};
 

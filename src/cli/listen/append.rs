@@ -43,9 +43,9 @@ pub(super) fn open(
     files: usize,
     say: &Say,
 ) -> Result<AppendOutlet, Failure> {
-    if args.compress && !cfg!(feature = "zstd") {
+    if args.compress && !cfg!(feature = "compress") {
         return Err(Failure::misused(
-            "--compress needs zstd, which this tlsink was built without",
+            "--compress needs the feature compress, which is not built in",
         ));
     }
     let directory = &args.path;
@@ -86,7 +86,7 @@ pub(super) fn open(
         .keep(args.keep)
         .open_files(files)
         .on_notice(move |notice| log(notice, &said));
-    #[cfg(feature = "zstd")]
+    #[cfg(feature = "compress")]
     let writer = writer.compress(args.compress);
     Ok(AppendOutlet {
         output,

@@ -37,9 +37,9 @@ impl Credentials {
         let exposed = addresses.into_iter().find(|address| !address.is_loopback());
         let identities = match (&args.certificate, exposed) {
             (CertificateSource::Files(_), _) => Identities::Files,
-            (CertificateSource::SelfSigned(names), _) => Identities::Fresh(self_signed(names)?),
+            (CertificateSource::SelfSigned(names), _) => Identities::Fresh(SelfSigned::new(names)?),
             (CertificateSource::Loopback, None) => {
-                Identities::Fresh(self_signed(&LOCAL_NAMES.map(str::to_owned))?)
+                Identities::Fresh(SelfSigned::new(&LOCAL_NAMES.map(str::to_owned))?)
             }
             (CertificateSource::Loopback, Some(address)) => {
                 return Err(Failure::misused(format!(
@@ -55,7 +55,7 @@ impl Credentials {
     pub(crate) fn fingerprint(&self) -> Option<&str> {
         match &self.identities {
             Identities::Files => None,
-            Identities::Fresh(fresh) => Some(&fresh.fingerprint),
+            Identities::Fresh(fresh) => Some(fresh.fingerprint()),
         }
     }
 
@@ -85,7 +85,7 @@ impl Credentials {
             .min_version(self.args.min)
             .key_log(self.args.key_log);
         match (&self.identities, &self.args.certificate) {
-            (Identities::Fresh(fresh), _) => tls = tls.identity(fresh.identity.clone()),
+            (Identities::Fresh(fresh), _) => tls = tls.identity(fresh.identity().clone()),
             (Identities::Files, CertificateSource::Files(pairs)) => {
                 for (chain, key) in pairs {
                     tls = tls.identity(Identity::from_pem_files(chain, key)?);
@@ -108,13 +108,4 @@ impl Credentials {
         }
         tls.build()
     }
-}
-
-fn self_signed(names: &[String]) -> Result<SelfSigned, Failure> {
-    SelfSigned::new(names).map_err(|error| {
-        Failure::misused(format!("can't make a certificate for these names: {error}")).hint(
-            "give --self-signed names such as sink.example or *.sink.example, and addresses \
-             without port, separated by commas",
-        )
-    })
 }

@@ -294,7 +294,7 @@ impl Closed {
     }
 
     /// Returns `false` if the time was up, or the file is gone.
-    #[cfg(feature = "zstd")]
+    #[cfg(feature = "compress")]
     fn try_pack(&self, path: &Path) -> io::Result<bool> {
         let (packed, part) = (added(path, PACKED), added(path, PART));
         match super::pack::pack(path, &part, &packed, || self.is_late()) {
@@ -304,8 +304,8 @@ impl Closed {
         }
     }
 
-    /// Nothing asks for this without the feature `zstd`.
-    #[cfg(not(feature = "zstd"))]
+    /// Nothing asks for this without the feature `compress`.
+    #[cfg(not(feature = "compress"))]
     fn try_pack(&self, _: &Path) -> io::Result<bool> {
         Ok(false)
     }

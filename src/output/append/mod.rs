@@ -32,7 +32,7 @@ mod journal;
 #[cfg(all(unix, feature = "resume"))]
 mod journaled;
 mod notice;
-#[cfg(feature = "zstd")]
+#[cfg(feature = "compress")]
 mod pack;
 #[cfg(all(unix, feature = "resume"))]
 mod resumed;

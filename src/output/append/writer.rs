@@ -120,7 +120,7 @@ impl AppendWriter {
     /// within half a second are left to the next run.
     ///
     /// A file whose hour has passed is not closed, since a late line may open it again.
-    #[cfg(feature = "zstd")]
+    #[cfg(feature = "compress")]
     pub fn compress(mut self, on: bool) -> Self {
         self.closed.compress = on;
         self
