@@ -1,9 +1,10 @@
 //! The colours of messages.
 
+use std::env;
 use std::io::{self, IsTerminal};
 
 use anstyle::{AnsiColor, Style};
-use anstyle_query::{clicolor, clicolor_force, no_color, term_supports_color};
+use anstyle_query::{clicolor, no_color, term_supports_color};
 
 /// The label of an error, and the end of a stream that is not clean.
 pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -42,10 +43,15 @@ impl Color {
             Color::Always => true,
             Color::Never => false,
             Color::Auto if no_color() => false,
-            Color::Auto if clicolor_force() => true,
+            Color::Auto if is_forced() => true,
             Color::Auto => clicolor() != Some(false) && is_terminal(),
         }
     }
+}
+
+/// Whether `CLICOLOR_FORCE` asks for colours. Users take 0 for a no, which anstyle-query does not.
+fn is_forced() -> bool {
+    env::var_os("CLICOLOR_FORCE").is_some_and(|value| !value.is_empty() && value != "0")
 }
 
 /// Whether standard error is a terminal that obeys escape sequences. One whose `TERM` is `dumb`, or

@@ -39,6 +39,7 @@ fn colours_are_for_terminals_and_as_the_environment_and_the_option_say() {
         ("auto", &[("CLICOLOR", "0")], &none, &none),
         ("auto", &[("CLICOLOR_FORCE", "1")], &red, &red),
         ("auto", &[("CLICOLOR_FORCE", "")], &red, &none),
+        ("auto", &[("CLICOLOR_FORCE", "0")], &red, &none),
         (
             "auto",
             &[("CLICOLOR_FORCE", "1"), ("TERM", "dumb")],

@@ -77,8 +77,8 @@ static COLORS: [Entry; 3] = [
     ),
     entry(
         "CLICOLOR, CLICOLOR_FORCE",
-        "0 is no colours; a CLICOLOR_FORCE other than 0 is colours, also where standard\n\
-         error is no terminal",
+        "a CLICOLOR of 0 is no colours; a CLICOLOR_FORCE other than 0 is colours, also\n\
+         where standard error is no terminal",
     ),
     entry(
         "TERM",

@@ -100,8 +100,8 @@ pub(crate) static COMMANDS: [&Options; 3] = [&LISTEN, &SEND, &CERT];
 const COLOR: Opt = value(
     "--color",
     "WHEN",
-    "auto, always or never colour messages; auto does so\n\
-     on a terminal, unless NO_COLOR is set [auto]",
+    "whether messages have colours: auto, always or never;\n\
+     auto is on a terminal, unless NO_COLOR is set [auto]",
 )
 .choices(&["auto", "always", "never"]);
 const HELP: Opt = flag(
