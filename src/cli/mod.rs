@@ -6,6 +6,10 @@ use std::process::ExitCode;
 mod address;
 mod args;
 mod blocking;
+#[cfg_attr(
+    not(feature = "send"),
+    allow(dead_code, reason = "only the command shows parts of a whole")
+)]
 mod bytes;
 #[cfg_attr(not(feature = "cert"), path = "no_cert.rs")]
 mod cert;
@@ -14,13 +18,16 @@ mod certificate;
 mod color;
 #[path = "../count.rs"]
 mod count;
-mod elapsed;
 mod encoding;
 mod failure;
 mod keep_alive;
 mod level;
 mod listen;
 mod listen_address;
+#[cfg_attr(
+    not(feature = "send"),
+    allow(dead_code, reason = "only the command shows names and bars")
+)]
 mod live;
 mod networks;
 mod platform;

@@ -17,6 +17,7 @@ use super::platform;
 use super::say::Say;
 
 mod connect;
+mod elapsed;
 mod encode;
 mod follow;
 mod frame;
