@@ -12,6 +12,7 @@
 mod cli {
     mod address;
     mod args;
+    mod color;
     mod encoding;
     mod failure;
     mod level;

@@ -6,14 +6,32 @@ use std::io::{self, IsTerminal};
 use anstyle::{AnsiColor, Style};
 use anstyle_query::{clicolor, no_color, term_supports_color};
 
-/// The label of an error, and the end of a stream that is not clean.
-pub(super) const BAD: Style = AnsiColor::Red.on_default().bold();
+use super::level::Level;
 
-/// The label of a warning.
-pub(super) const WARNING: Style = AnsiColor::Yellow.on_default().bold();
+/// Errors, and ends of streams that are not clean.
+const BAD: Style = AnsiColor::Red.on_default().bold();
+
+const WARNING: Style = AnsiColor::Yellow.on_default().bold();
 
 /// Words that most users need not read: hints, and ends that are as they should be.
 pub(super) const DIM: Style = Style::new().dimmed();
+
+/// The style of the label before a message.
+pub(super) fn of_label(level: Level) -> Style {
+    match level {
+        Level::Error => BAD,
+        Level::Warning => WARNING,
+        Level::Info | Level::Detail => Style::new(),
+    }
+}
+
+/// The style of the end of a stream, in a message of this level: a bad end is a warning.
+pub(super) fn of_end(level: Level) -> Style {
+    match level {
+        Level::Error | Level::Warning => BAD,
+        Level::Info | Level::Detail => DIM,
+    }
+}
 
 /// `--color`: whether messages have colours.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,9 +1,5 @@
 //! The level of messages.
 
-use anstyle::Style;
-
-use super::color::{BAD, WARNING};
-
 /// The level of a message, or the least important level that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Level {
@@ -19,15 +15,6 @@ pub(crate) enum Level {
 }
 
 impl Level {
-    /// The style of the label before a message.
-    pub(crate) fn style(self) -> Style {
-        match self {
-            Level::Error => BAD,
-            Level::Warning => WARNING,
-            Level::Info | Level::Detail => Style::new(),
-        }
-    }
-
     /// The priority of the message in the journal (sd-daemon(3)), which begins the line there.
     pub(crate) fn priority(self) -> &'static str {
         match self {

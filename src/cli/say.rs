@@ -18,7 +18,7 @@ use tlsink::output::{Timestamp, escaped};
 
 use super::Failure;
 use super::blocking::BlockingWriter;
-use super::color::{self, BAD, Color, DIM};
+use super::color::{self, Color, DIM};
 use super::count::Count;
 use super::level::Level;
 use super::live::LiveLine;
@@ -188,12 +188,12 @@ impl SayState {
         let text = escaped(text).to_string();
         let mut lines = match end.map(|end| escaped(end).to_string()) {
             None => {
-                let label = self.styled(level.style(), "tlsink:");
+                let label = self.styled(color::of_label(level), "tlsink:");
                 format!("{front}{label} {text}\n")
             }
             Some(end) => {
                 let (before, behind) = text.rsplit_once(&end).unwrap_or((&text, ""));
-                let end = self.styled(if level == Level::Warning { BAD } else { DIM }, &end);
+                let end = self.styled(color::of_end(level), &end);
                 format!("{front}tlsink: {before}{end}{behind}\n")
             }
         };
