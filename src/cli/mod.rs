@@ -49,13 +49,10 @@ pub(crate) use failure::Failure;
 use say::Say;
 
 pub(crate) fn run() -> ExitCode {
-    let say = Say::start();
     let CommandLine { color, command } = args::parse(std::env::args_os().skip(1));
-    say.color(color);
+    let timestamps = command.as_ref().is_ok_and(Command::timestamps);
+    let say = Say::start(color, timestamps);
     let result = command.and_then(|command| {
-        if command.timestamps() {
-            say.timestamps();
-        }
         signals::fail_beyond_file_size_limit()?;
         match command {
             Command::Print(text) => print(&text),

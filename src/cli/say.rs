@@ -5,7 +5,7 @@ use std::env;
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
@@ -40,14 +40,13 @@ pub(crate) struct Say {
 }
 
 /// The state that all clones and the writing thread share.
-#[derive(Default)]
 struct SayState {
     /// Lines that were dropped, as the queue was full.
     missed: AtomicU64,
-    /// Each line begins with the time.
-    timestamps: AtomicBool,
+    /// Each line begins with the time, except live ones, which do not stay.
+    timestamps: bool,
     /// Messages have colours.
-    colors: AtomicBool,
+    colors: bool,
     /// Standard error is the journal, where each line begins with its priority.
     journal: bool,
 }
@@ -61,12 +60,14 @@ enum Message {
 }
 
 impl Say {
-    pub(crate) fn start() -> Self {
+    /// Starts the thread that writes lines, with the time before each if `timestamps`.
+    pub(crate) fn start(color: Color, timestamps: bool) -> Self {
         let (lines, queue) = async_channel::unbounded();
         let shared = Arc::new(SayState {
-            colors: AtomicBool::new(Color::Auto.is_on()),
+            missed: AtomicU64::new(0),
+            timestamps,
+            colors: color.is_on(),
             journal: is_journal(),
-            ..SayState::default()
         });
         let say = Say {
             level: Level::Info,
@@ -79,16 +80,6 @@ impl Say {
             .name("say".to_owned())
             .spawn(move || write_lines(&queue, &shared));
         say
-    }
-
-    /// Puts the time before each line from now on, except live ones, which do not stay.
-    pub(crate) fn timestamps(&self) {
-        self.shared.timestamps.store(true, Ordering::Relaxed);
-    }
-
-    /// Chooses whether messages have colours from now on.
-    pub(crate) fn color(&self, color: Color) {
-        self.shared.colors.store(color.is_on(), Ordering::Relaxed);
     }
 
     /// A clone that says only messages of this level or above it.
@@ -125,16 +116,18 @@ impl Say {
     /// Says one line, and a second one if there is a hint: a remedy. Control characters in
     /// quotations are escaped.
     pub(crate) fn line(&self, level: Level, text: &str, hint: Option<&str>) {
-        if level <= self.level {
-            self.send(Message::Text(self.shared.lines(level, text, None, hint)));
-        }
+        self.message(level, text, None, hint);
     }
 
     /// Says how a stream ended: a [line](Self::line) of which these last words tell the end. It is bad
     /// if the level is that of a warning.
     pub(crate) fn end(&self, level: Level, text: &str, end: &str, hint: Option<&str>) {
+        self.message(level, text, Some(end), hint);
+    }
+
+    fn message(&self, level: Level, text: &str, end: Option<&str>, hint: Option<&str>) {
         if level <= self.level {
-            let lines = self.shared.lines(level, text, Some(end), hint);
+            let lines = self.shared.lines(level, text, end, hint);
             self.send(Message::Text(lines));
         }
     }
@@ -182,7 +175,7 @@ impl SayState {
         if self.journal {
             front.push_str(level.priority());
         }
-        if self.timestamps.load(Ordering::Relaxed) {
+        if self.timestamps {
             let _ = write!(front, "{} ", Timestamp(SystemTime::now()));
         }
         let text = escaped(text).to_string();
@@ -206,7 +199,7 @@ impl SayState {
 
     /// The text in this style, if messages have colours.
     fn styled(&self, style: Style, text: &str) -> String {
-        match self.colors.load(Ordering::Relaxed) {
+        match self.colors {
             true => format!("{style}{text}{style:#}"),
             false => text.to_owned(),
         }

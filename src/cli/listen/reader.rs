@@ -35,11 +35,11 @@ impl Reader {
         // A pipe that is open for both directions always has a reader.
         let is_pipe = FileType::from_raw_mode(fstat(&pipe).ok()?.st_mode) == FileType::Fifo
             && fcntl_getfl(&pipe).ok()? & OFlags::RWMODE == OFlags::WRONLY;
-        let watched = is_pipe
-            .then(|| Async::new_nonblocking(pipe).ok())
-            .flatten()?;
+        if !is_pipe {
+            return None;
+        }
         Some(Reader(Arc::new(Pipe {
-            file: watched,
+            file: Async::new_nonblocking(pipe).ok()?,
             cut: AtomicU64::new(0),
         })))
     }

@@ -213,6 +213,7 @@ mod tests {
     use tlsink::decode::Format;
     use tlsink::{Connection, Peer, Server, Sink, SinkEvent};
 
+    use super::super::super::color::Color;
     use super::*;
 
     /// A sender whose bytes come one by one.
@@ -268,7 +269,7 @@ mod tests {
                 words: vec!["true".to_owned()],
                 max: None,
             };
-            let programs = open(&args, 1, &Say::start()).unwrap();
+            let programs = open(&args, 1, &Say::start(Color::Never, false)).unwrap();
             Feeding {
                 connection: server.plain(Drip(false), Peer::label("test")),
                 sink,
