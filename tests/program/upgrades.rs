@@ -300,15 +300,11 @@ fn shared_port() -> (OwnedFd, SocketAddr) {
     (socket, address)
 }
 
-fn upgrade_on_a_shared_port(connections: usize, retries: &str) -> Vec<Unsent> {
+/// The system may reset connections whose handshake has not begun at a stop, and nothing else.
+fn upgrade_on_a_shared_port(connections: usize) {
     let (_port, address) = shared_port();
     let start = || start_sharing(address, &UPGRADED);
-    upgrade_under_load(address, connections, retries, start)
-}
-
-/// The system may reset connections whose handshake has not begun at a stop, and nothing else.
-fn upgrade_on_a_shared_port_as_it_is(connections: usize) {
-    let failures = upgrade_on_a_shared_port(connections, "3");
+    let failures = upgrade_under_load(address, connections, "3", start);
     eprintln!("{} of {connections} connections were reset", failures.len());
     for failure in failures {
         match failure {
@@ -320,13 +316,13 @@ fn upgrade_on_a_shared_port_as_it_is(connections: usize) {
 
 #[test]
 fn upgrades_on_a_shared_port_reset_only_connections_before_their_handshake() {
-    upgrade_on_a_shared_port_as_it_is(220);
+    upgrade_on_a_shared_port(220);
 }
 
 #[test]
 #[ignore = "takes longer than the one with fewer connections, which shows the same"]
 fn upgrades_on_a_shared_port_reset_only_some_of_2000_connections_before_their_handshake() {
-    upgrade_on_a_shared_port_as_it_is(2000);
+    upgrade_on_a_shared_port(2000);
 }
 
 #[test]
@@ -379,22 +375,34 @@ fn in_another_network(settings: &str, run: impl FnOnce() + Send) {
     });
 }
 
-fn upgrade_on_a_shared_port_with_migration(connections: usize) {
-    in_another_network("echo 1 >/proc/sys/net/ipv4/tcp_migrate_req", || {
-        let failures = upgrade_on_a_shared_port(connections, "0");
-        assert!(failures.is_empty(), "{failures:?}");
+/// The setting with which Linux hands connections on.
+const MIGRATING: &str = "echo 1 >/proc/sys/net/ipv4/tcp_migrate_req";
+
+#[test]
+fn connections_that_a_killed_program_had_not_accepted_are_handed_on_if_the_system_is_told_to() {
+    in_another_network(MIGRATING, || {
+        let (_port, address) = shared_port();
+        let old = start_sharing(address, &ONE_PLACE);
+        let _only_place = Client::connect(address);
+        let sockets: Vec<_> = (0..WAITING).map(|_| tcp(address).unwrap()).collect();
+        let new = start_sharing(address, &[]);
+        old.signal(Signal::KILL);
+        send_over_each(sockets);
+        assert_served_all(&new.stop());
     });
 }
 
+/// Such a system resets connections, too: when the last packet of a handshake comes in while the socket
+/// is being closed.
 #[test]
-fn upgrades_on_a_shared_port_refuse_and_lose_nothing_if_the_system_hands_connections_on() {
-    upgrade_on_a_shared_port_with_migration(220);
+fn upgrades_on_a_shared_port_lose_nothing_while_the_system_hands_connections_on() {
+    in_another_network(MIGRATING, || upgrade_on_a_shared_port(220));
 }
 
 #[test]
 #[ignore = "takes longer than the one with fewer connections, which shows the same"]
-fn upgrades_on_a_shared_port_refuse_and_lose_nothing_of_2000_connections_that_are_handed_on() {
-    upgrade_on_a_shared_port_with_migration(2000);
+fn upgrades_on_a_shared_port_lose_nothing_of_2000_connections_while_the_system_hands_them_on() {
+    in_another_network(MIGRATING, || upgrade_on_a_shared_port(2000));
 }
 
 #[test]
@@ -407,7 +415,7 @@ fn a_shared_port_is_shared_by_programs_that_ask_for_it_and_resets_are_said() {
         let programs = [(); 2].map(|()| start_sharing(address, &[]));
         assert!(programs.iter().all(is_said));
     });
-    in_another_network("echo 1 >/proc/sys/net/ipv4/tcp_migrate_req", || {
+    in_another_network(MIGRATING, || {
         let (_port, address) = shared_port();
         assert!(!is_said(&start_sharing(address, &[])));
     });
