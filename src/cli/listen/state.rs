@@ -49,7 +49,8 @@ pub(super) fn open(folder: &Path, output: &Path, say: &Say) -> Result<(Journal, 
             _ => failure,
         }
     })?;
-    if !recovery.gone.is_empty() || !recovery.short.is_empty() {
+    let lost = [&recovery.gone, &recovery.short, &recovery.set_aside];
+    if lost.iter().any(|paths| !paths.is_empty()) {
         say.warning(&recovery.to_string());
     } else if !recovery.is_empty() {
         say.info(&recovery.to_string());

@@ -28,6 +28,8 @@ pub struct Recovery {
     pub gone: Vec<PathBuf>,
     /// The files that are shorter than they were when they were synced.
     pub short: Vec<PathBuf>,
+    /// The files a sync of which had failed, which are named `NAME.bad-TIME` now.
+    pub set_aside: Vec<PathBuf>,
 }
 
 impl Recovery {
@@ -68,7 +70,11 @@ pub(super) fn recover(state: &mut State, output: &Path) -> io::Result<Recovery> 
             continue;
         };
         let found = match file.is_lost && found == path {
-            true => set_aside(&found).map_err(about)?,
+            true => {
+                let to = set_aside(&found).map_err(about)?;
+                recovery.set_aside.push(to.clone());
+                to
+            }
             false => found,
         };
         let mended = mend(&found, file).map_err(about)?;
@@ -111,6 +117,7 @@ impl fmt::Display for Recovery {
             (&self.saved, "bytes that nobody sends again are in"),
             (&self.gone, "this file is gone:"),
             (&self.short, "this file has lost bytes that were synced:"),
+            (&self.set_aside, "a file that could not be synced is now"),
         ] {
             for path in paths {
                 write!(f, "; {what} {}", path.display())?;

@@ -321,6 +321,27 @@ fn a_file_that_is_gone_or_renamed_is_looked_for_by_its_properties() {
 }
 
 #[test]
+fn a_file_that_could_not_be_synced_is_set_aside_and_said() {
+    let mut site = Site::new();
+    site.resumed("s 1\n");
+    site.commit();
+    site.resumed("s 2\n");
+    site.journal.sync().unwrap();
+    let (file, _) = site.open.unwrap();
+    site.journal.commit(site.journal.next(), &[file]).unwrap();
+    let recovery = site.restart();
+    assert_eq!(site.read(), "");
+    let aside = &recovery.set_aside[0];
+    assert_eq!(fs::read_to_string(aside).unwrap(), "s 1\n");
+    let said = format!(
+        "; a file that could not be synced is now {}",
+        aside.display()
+    );
+    assert!(recovery.to_string().ends_with(&said), "{recovery}");
+    assert_eq!(site.committed().offset, 4);
+}
+
+#[test]
 fn a_file_that_lost_synced_bytes_is_said() {
     let mut site = Site::new();
     site.resumed("s 1\n");
