@@ -64,8 +64,7 @@ fn try_all_text(folder: &Path, wanted: impl Fn(&str) -> bool) -> io::Result<Vec<
     }
 }
 
-/// The paths of all files, in the order of their times; those without one, which end in `.log`, are the
-/// last.
+/// The paths of all files, in the order in which they were written.
 fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut folders = vec![folder.to_owned()];
     let mut files = Vec::new();
@@ -79,8 +78,22 @@ fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {
         }
     }
     files.retain(|path| path.extension() != Some("part".as_ref()));
-    files.sort_by_key(|path| (path.extension() == Some("log".as_ref()), path.clone()));
+    files.sort_by_cached_key(|path| written(path));
     Ok(files)
+}
+
+/// Sorts the files of one sender in the order in which they were written: `NAME.log` after `NAME.log.TIME`,
+/// and those of the stream `NAME.2`, which follows when the file that is sent shrank, behind both.
+fn written(path: &Path) -> (PathBuf, u32, bool, PathBuf) {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let stream = name.split_once(".log").map_or(&*name, |(stream, _)| stream);
+    let numbered = stream.rsplit_once('.').and_then(|(first, number)| {
+        let number: u32 = number.parse().ok()?;
+        Some((first, number))
+    });
+    let (first, number) = numbered.unwrap_or((stream, 1));
+    let is_last = path.extension() == Some("log".as_ref());
+    (path.with_file_name(first), number, is_last, path.to_owned())
 }
 
 fn unpack(path: &Path) -> io::Result<Vec<u8>> {
@@ -90,4 +103,21 @@ fn unpack(path: &Path) -> io::Result<Vec<u8>> {
         false if path.exists() => Err(io::Error::other(format!("{unpacked:?}"))),
         false => Err(ErrorKind::NotFound.into()),
     }
+}
+
+#[test]
+fn the_files_of_a_sender_sort_as_they_were_written() {
+    let expected = [
+        "a.log.20260101T000000Z.zst",
+        "a.log.20260102T000000Z",
+        "a.log",
+        "a.2.log.20260101T000000Z",
+        "a.2.log",
+        "a.10.log",
+        "b/a.log",
+    ];
+    let mut files = expected.map(PathBuf::from);
+    files.reverse();
+    files.sort_by_cached_key(|path| written(path));
+    assert_eq!(files, expected.map(PathBuf::from));
 }
