@@ -669,11 +669,7 @@ fn a_broker_that_is_slow_stops_its_own_senders() {
 fn a_partition_without_a_leader_stops_its_own_senders_and_the_operator_is_told_why() {
     let partitions = TwoPartitions::start();
     let mock = &partitions.cluster.mock;
-    // From these versions on, a response about such a partition crashes the mock brokers of librdkafka 2.12.
-    mock.apiversion(RDKafkaApiKey::Produce, Some(0), Some(9))
-        .unwrap();
-    mock.apiversion(RDKafkaApiKey::Fetch, Some(0), Some(11))
-        .unwrap();
+    answer_without_leaders(mock);
     // The producer connects again, and learns the versions.
     mock.broker_down(ALL).unwrap();
     mock.broker_up(ALL).unwrap();
@@ -694,6 +690,40 @@ fn a_partition_without_a_leader_stops_its_own_senders_and_the_operator_is_told_w
             assert_eq!(said.matches("records wait").count(), 1, "{said}");
         },
     );
+}
+
+#[test]
+fn a_reason_for_which_records_wait_is_said_when_it_becomes_known() {
+    let cluster = Cluster::new(1);
+    let mock = &cluster.mock;
+    answer_without_leaders(mock);
+    let refusal = RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS;
+    mock.request_errors(RDKafkaApiKey::Produce, &[refusal; 1000]);
+    let program = cluster.start(&["--receipt"]);
+    let mut client = Client::connect(program.address());
+    client.write(b"waits\n").unwrap();
+    let said = |reason: &str| {
+        let said = format!("tlsink: records wait for their brokers: {reason}; trying again");
+        program.wait_for_line(|line| line == said);
+    };
+    said("they do not say why");
+    mock.partition_leader(TOPIC, 0, None).unwrap();
+    said("partition 0: no leader");
+    mock.partition_leader(TOPIC, 0, Some(1)).unwrap();
+    mock.clear_request_errors(RDKafkaApiKey::Produce);
+    let receipt = client.finish_for_receipt().unwrap();
+    assert!(receipt.starts_with("{\"ok\":true,"), "{receipt}");
+    program.wait_for_line(|line| line == "tlsink: the brokers acknowledge all records again");
+    assert_eq!(program.stderr().matches("records wait").count(), 2);
+}
+
+/// Lets mock brokers tell of partitions without a leader.
+fn answer_without_leaders(mock: &MockCluster<DefaultProducerContext>) {
+    // From these versions on, a response about such a partition crashes the mock brokers of librdkafka 2.12.
+    mock.apiversion(RDKafkaApiKey::Produce, Some(0), Some(9))
+        .unwrap();
+    mock.apiversion(RDKafkaApiKey::Fetch, Some(0), Some(11))
+        .unwrap();
 }
 
 #[test]

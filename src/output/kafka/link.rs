@@ -177,8 +177,9 @@ impl Link {
         });
     }
 
-    pub(super) fn has_said_waiting(&self) -> bool {
-        self.state.lock().waiting.is_some()
+    /// The reason for which records wait, if the operator was told so.
+    pub(super) fn waiting(&self) -> Option<String> {
+        self.state.lock().waiting.clone()
     }
 
     /// The TLS or SASL handshake with a broker has failed. Says so, unless the last one failed for the same

@@ -17,7 +17,7 @@ pub enum KafkaNotice {
     /// A broker has answered, after none could be reached.
     Reachable,
     /// Records have waited for seconds, for this reason, although a broker can be reached. The writer tries
-    /// again, and says so once.
+    /// again, and says so once, and once more if it learns the reason later.
     Waiting(String),
     /// No record waits so long any more.
     Acknowledging,

@@ -23,6 +23,9 @@ const LOOK: Duration = Duration::from_secs(5);
 /// The reason for which brokers can't be reached if librdkafka has given none.
 const NO_ANSWER: &str = "no broker has answered";
 
+/// The reason for which records wait while none is known.
+const NO_REASON: &str = "they do not say why";
+
 /// The time between two looks.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -71,22 +74,27 @@ impl<'a> Watch<'a> {
         }
     }
 
-    /// Says so if records wait for long, and when none does any more.
+    /// Says so if records wait for long, also when it learns why, and when none does any more.
     fn look_for_waits(&mut self) {
         let link = &*self.current.link;
-        let has_said = link.has_said_waiting();
-        let waits_long = !has_said && link.waited_in_reach() >= LONG;
+        let said = link.waiting();
         let oldest = link.waits.oldest();
-        if has_said && oldest.is_none_or(|oldest| oldest.elapsed() < SILENCE) {
+        if said.is_some() && oldest.is_none_or(|oldest| oldest.elapsed() < SILENCE) {
             link.say_waiting(None);
-        } else if waits_long || link.seems_down() {
+            return;
+        }
+        let is_unexplained = said.as_deref().is_none_or(|reason| reason == NO_REASON);
+        let waits_long = is_unexplained && link.waited_in_reach() >= LONG;
+        if waits_long || link.seems_down() {
             match self.topic(why) {
                 Ok(reason) if waits_long => {
-                    let reason = reason.or_else(|| link.problem());
-                    // Without a reason, brokers that acknowledge some records are only slow.
-                    if reason.is_some() || link.silence() >= LONG {
-                        let reason = reason.unwrap_or_else(|| "they do not say why".to_owned());
-                        link.say_waiting(Some(reason));
+                    match reason.or_else(|| link.problem()) {
+                        Some(reason) => link.say_waiting(Some(reason)),
+                        // Brokers that acknowledge some records are only slow.
+                        None if said.is_none() && link.silence() >= LONG => {
+                            link.say_waiting(Some(NO_REASON.to_owned()));
+                        }
+                        None => {}
                     }
                 }
                 // Only the connections that there were are down.
