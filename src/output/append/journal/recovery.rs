@@ -70,13 +70,12 @@ pub(super) fn recover(state: &mut State, output: &Path) -> io::Result<Recovery> 
             continue;
         };
         let found = match file.is_lost && found == path {
-            true => {
-                let to = set_aside(&found).map_err(about)?;
-                recovery.set_aside.push(to.clone());
-                to
-            }
+            true => set_aside(&found).map_err(about)?,
             false => found,
         };
+        if file.is_lost {
+            recovery.set_aside.push(found.clone());
+        }
         let mended = mend(&found, file).map_err(about)?;
         recovery.add(found.clone(), file, &mended);
         if let Some(to) = &file.rotated
