@@ -90,7 +90,7 @@ impl<'a> Watch<'a> {
                 Ok(reason) if waits_long => {
                     match reason.or_else(|| link.problem()) {
                         Some(reason) => link.say_waiting(Some(reason)),
-                        // Then brokers that acknowledge some records are only slow.
+                        // Brokers that acknowledge some records are only slow if no reason is known.
                         None if said.is_none() && link.silence() >= LONG => {
                             link.say_waiting(Some(NO_REASON.to_owned()));
                         }

@@ -78,13 +78,14 @@ fn names(folder: &Path) -> io::Result<Vec<PathBuf>> {
         }
     }
     files.retain(|path| path.extension() != Some("part".as_ref()));
-    files.sort_by_cached_key(|path| written(path));
+    files.sort_by_cached_key(|path| order(path));
     Ok(files)
 }
 
-/// Sorts the files of one sender in the order in which they were written: `NAME.log` after `NAME.log.TIME`,
-/// and those of the stream `NAME.2`, which follows when the file that is sent shrank, behind both.
-fn written(path: &Path) -> (PathBuf, u32, bool, PathBuf) {
+/// The key by which the files of one sender sort in the order in which they were written: `NAME.log` after
+/// `NAME.log.TIME`, and those of the stream `NAME.2`, which follows when the file that is sent shrank, behind
+/// both.
+fn order(path: &Path) -> (PathBuf, u32, bool, PathBuf) {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let stream = name.split_once(".log").map_or(&*name, |(stream, _)| stream);
     let numbered = stream.rsplit_once('.').and_then(|(first, number)| {
@@ -118,6 +119,6 @@ fn the_files_of_a_sender_sort_as_they_were_written() {
     ];
     let mut files = expected.map(PathBuf::from);
     files.reverse();
-    files.sort_by_cached_key(|path| written(path));
+    files.sort_by_cached_key(|path| order(path));
     assert_eq!(files, expected.map(PathBuf::from));
 }

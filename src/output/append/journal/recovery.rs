@@ -43,6 +43,7 @@ impl Recovery {
         self.cut_files += usize::from(mended.cut > 0);
         self.cut_bytes = self.cut_bytes.saturating_add(mended.cut);
         self.saved.extend(mended.saved.clone());
+        self.set_aside.extend(state.is_lost.then(|| path.clone()));
         if mended.is_short {
             self.short.push(path);
         }
@@ -73,9 +74,6 @@ pub(super) fn recover(state: &mut State, output: &Path) -> io::Result<Recovery> 
             true => set_aside(&found).map_err(about)?,
             false => found,
         };
-        if file.is_lost {
-            recovery.set_aside.push(found.clone());
-        }
         let mended = mend(&found, file).map_err(about)?;
         recovery.add(found.clone(), file, &mended);
         if let Some(to) = &file.rotated
